@@ -1,1 +1,4 @@
-//! cpi-hub.
+//! cpi-hub: the real-time event server of CPI Hub.
+
+pub mod limits;
+pub mod wire;

@@ -1,0 +1,476 @@
+//! Every bound of the hub, in one table: its name, default, range, unit and meaning.
+//!
+//! The same table makes the command line's flags (`--write-wait`), the environment's names
+//! (`HUB_WRITE_WAIT`) and the file's keys (`write_wait`), so a bound can't be missing in one of
+//! them. [`Limits::check`] holds the bounds against each other, once, at start.
+
+use std::fmt;
+
+/// What a setting's number counts, and so how it is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unit {
+    /// Bytes: `512`, `64KiB`, `1MiB`, `1GiB`.
+    Bytes,
+    /// Milliseconds: `250ms`, `10s`, `5m`, `2h`; a bare number is seconds.
+    Millis,
+    /// A plain number.
+    Count,
+    /// Events: `RATE[/BURST]` with RATE per second, or `off`.
+    Rate,
+    /// A fixed offset from UTC: `-03:00`; counted in seconds.
+    Offset,
+}
+
+/// A rate with a burst; 0 per second is off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rate {
+    /// Events per second in the long run; 0: no limit.
+    pub per_second: u32,
+    /// Events at once.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// A rate of `per_second` with `burst` at once.
+    pub const fn new(per_second: u32, burst: u32) -> Rate {
+        Rate { per_second, burst }
+    }
+}
+
+/// The value of one setting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Value {
+    /// For all units but rates.
+    Number(i64),
+    /// For [`Unit::Rate`].
+    Rate(Rate),
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// The name: `write_wait`; the flag is `--write-wait`, the variable `HUB_WRITE_WAIT`.
+    pub name: &'static str,
+    /// What the number counts.
+    pub unit: Unit,
+    /// The value without any configuration.
+    pub default: Value,
+    /// The least number allowed (of a rate: per second).
+    pub min: i64,
+    /// The greatest number allowed (of a rate: per second).
+    pub max: i64,
+    /// What it bounds, for `--help` and the README.
+    pub help: &'static str,
+}
+
+/// A value or a combination that can't be run with: one line, for exit 78.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{name}: {problem}")]
+pub struct BadLimit {
+    /// The setting.
+    pub name: &'static str,
+    /// What is wrong, and what was expected.
+    pub problem: String,
+}
+
+trait Field: Copy {
+    fn value(self) -> Value;
+    fn from_value(value: Value) -> Self;
+}
+
+macro_rules! number_field {
+    ($($type:ty)*) => {$(
+        impl Field for $type {
+            fn value(self) -> Value {
+                Value::Number(i64::try_from(self).expect("limits fit an i64"))
+            }
+            fn from_value(value: Value) -> Self {
+                let Value::Number(number) = value else { unreachable!("checked by set()") };
+                <$type>::try_from(number).expect("the range fits the type")
+            }
+        }
+    )*};
+}
+number_field!(u32 u64 usize i32);
+
+impl Field for Rate {
+    fn value(self) -> Value {
+        Value::Rate(self)
+    }
+    fn from_value(value: Value) -> Self {
+        let Value::Rate(rate) = value else { unreachable!("checked by set()") };
+        rate
+    }
+}
+
+macro_rules! limits {
+    ($($name:ident: $type:ty = $default:expr, $unit:ident, $min:expr, $max:expr, $help:literal;)*) => {
+        /// Every bound, checked together. Times are milliseconds, sizes bytes.
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        pub struct Limits {
+            $(#[doc = $help] pub $name: $type,)*
+        }
+
+        impl Default for Limits {
+            fn default() -> Limits {
+                Limits { $($name: $default,)* }
+            }
+        }
+
+        /// The table, in the order of the help.
+        pub fn settings() -> Vec<Setting> {
+            let defaults = Limits::default();
+            vec![$(Setting {
+                name: stringify!($name),
+                unit: Unit::$unit,
+                default: defaults.$name.value(),
+                min: $min,
+                max: $max,
+                help: $help,
+            },)*]
+        }
+
+        impl Limits {
+            /// Sets one bound by name, within its range.
+            pub fn set(&mut self, setting: &Setting, value: Value) -> Result<(), BadLimit> {
+                setting.check(value)?;
+                match setting.name {
+                    $(stringify!($name) => self.$name = Field::from_value(value),)*
+                    other => unreachable!("{other} is not in the table"),
+                }
+                Ok(())
+            }
+
+            /// One bound by name, for printing the configuration.
+            pub fn get(&self, name: &str) -> Option<Value> {
+                match name {
+                    $(stringify!($name) => Some(self.$name.value()),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+const KIB: i64 = 1 << 10;
+const MIB: i64 = 1 << 20;
+const GIB: i64 = 1 << 30;
+const SECOND: i64 = 1_000;
+const HOUR: i64 = 3_600 * SECOND;
+
+limits! {
+    message_bytes_max: usize = 512, Bytes, 64, 64 * KIB,
+        "A client's message over a socket, all fragments together; more closes with 1009.";
+    fragments_max: u32 = 16, Count, 1, 1_024,
+        "Frames that one message may come in; more closes with 1009.";
+    content_chars_max: usize = 1_000, Count, 1, 65_536,
+        "Characters (Unicode scalar values) of a chat's content.";
+    username_chars_max: usize = 256, Count, 1, 1_024,
+        "Characters of a user name.";
+    image_bytes_max: usize = 2_048, Bytes, 0, 8 * KIB,
+        "An image URL that is fanned out; a longer one is sent as \"\".";
+    json_depth_max: usize = 32, Count, 2, 128,
+        "Nesting of a client's JSON.";
+    body_bytes_max: usize = 65_536, Bytes, KIB, 64 * MIB,
+        "An HTTP request body.";
+    chat_body_bytes_max: usize = 8 << 20, Bytes, KIB, 64 * MIB,
+        "The body of a chat post, which may hold an avatar.";
+    bodies_bytes_max: usize = 64 << 20, Bytes, 64 * KIB, 4 * GIB,
+        "All request bodies in flight together; more is answered 503.";
+    head_bytes_max: usize = 16_384, Bytes, 8 * KIB, MIB,
+        "The head of an HTTP request.";
+    headers_max: usize = 64, Count, 8, 1_024,
+        "Header lines of an HTTP request.";
+    handshake_wait: u64 = 10_000, Millis, 100, HOUR,
+        "Time for a request's head, and for its body, to arrive.";
+    durable_wait_max: u64 = 5_000, Millis, 10, HOUR,
+        "How long a post waits for the store's commit before it answers 202.";
+    write_wait: u64 = 10_000, Millis, 100, HOUR,
+        "A blocked member whose cursor does not move for so long is evicted (4008).";
+    pong_wait: u64 = 60_000, Millis, 200, 24 * HOUR,
+        "A member that is silent for so long is closed (4008).";
+    ping_period: u64 = 54_000, Millis, 100, 24 * HOUR,
+        "A member that is silent for so long gets a ping; below pong_wait.";
+    close_wait: u64 = 1_000, Millis, 10, HOUR,
+        "Time between a close frame of the hub's and the end of the TCP connection.";
+    connections_max: usize = 1_000_000, Count, 1, 16_000_000,
+        "Connections in all; the descriptors allowed (less 256) bound it too.";
+    user_connections_max: u32 = 256, Count, 0, 1_000_000,
+        "Connections of one user; 0 is off.";
+    address_connections_max: u32 = 2_000, Count, 0, 16_000_000,
+        "Connections of one address (IPv6: /64); 0 is off, loopback is exempt.";
+    connection_rate: Rate = Rate::new(2_000, 4_000), Rate, 0, 1_000_000,
+        "New connections of the whole hub.";
+    address_connection_rate: Rate = Rate::new(100, 500), Rate, 0, 1_000_000,
+        "New connections of one address; loopback is exempt.";
+    message_rate: Rate = Rate::new(50, 100), Rate, 0, 10_000_000,
+        "Messages of one connection.";
+    user_message_rate: Rate = Rate::new(100, 200), Rate, 0, 10_000_000,
+        "Messages of one user on one shard, over sockets and posts.";
+    address_message_rate: Rate = Rate::new(500, 1_000), Rate, 0, 10_000_000,
+        "Messages of one address on one shard; loopback is exempt.";
+    control_rate: Rate = Rate::new(2, 20), Rate, 0, 1_000_000,
+        "Ping and pong frames of one connection.";
+    flood_wait: u64 = 5_000, Millis, 100, HOUR,
+        "A flood over its rate for so long is closed (4029).";
+    junk_max: u32 = 20, Count, 1, 1_000_000,
+        "Junk messages within junk_window; more closes with 1008.";
+    junk_window: u64 = 10_000, Millis, 100, HOUR,
+        "The time in which junk messages are counted.";
+    announce_members_max: usize = 500, Count, 0, 16_000_000,
+        "Members up to which joins and leaves are announced one by one; 0 is never.";
+    log_bytes_max: usize = 1 << 20, Bytes, 64 * KIB, GIB,
+        "What a space's log retains for members that lag.";
+    logs_bytes_max: usize = 1 << 30, Bytes, MIB, 1 << 40,
+        "All space logs together; a quarter of the memory limit bounds it too.";
+    resume_bytes_max: usize = 65_536, Bytes, 0, GIB,
+        "What a space's log retains for those who come back.";
+    resume_window: u64 = 300_000, Millis, 0, 24 * HOUR,
+        "How long a space's log retains it.";
+    resume_messages_max: usize = 10_000, Count, 1, 1_000_000,
+        "Messages that a resume reads at most.";
+    private_bytes_max: usize = 65_536, Bytes, 4 * KIB, 16 * MIB,
+        "Private frames (pong, error, ack) that one member is owed.";
+    nonces_max: usize = 262_144, Count, 1_024, 16_000_000,
+        "Nonces that one shard remembers.";
+    nonce_window: u64 = 120_000, Millis, SECOND, 24 * HOUR,
+        "How long a nonce is remembered.";
+    rate_buckets_max: usize = 100_000, Count, 1_024, 16_000_000,
+        "Users and addresses whose rates one shard remembers.";
+    sweep_sends_max: usize = 64, Count, 1, 65_536,
+        "Sends of one slice of the sweep, before reads run again.";
+    inbox_commands_max: usize = 65_536, Count, 1_024, 1 << 24,
+        "Commands that wait for one shard; more is answered 503.";
+    journal_bytes_max: u64 = 1 << 30, Bytes, 4 * MIB, 1 << 44,
+        "All journals together: chat that waits for the store; at 100 % chat is refused.";
+    batch_rows_max: usize = 10_000, Count, 1, 1_000_000,
+        "Rows of one transaction.";
+    batch_bytes_max: usize = 4 << 20, Bytes, 64 * KIB, GIB,
+        "Bytes of one transaction.";
+    batch_wait: u64 = 5, Millis, 0, 60 * SECOND,
+        "How long a row waits for others before its transaction begins.";
+    sync_period: u64 = 50, Millis, 1, 60 * SECOND,
+        "How often journals are flushed to the disk.";
+    page_size_max: u32 = 100, Count, 1, 1_000,
+        "Messages of one history page.";
+    send_buffer_bytes: usize = 65_536, Bytes, 4 * KIB, 16 * MIB,
+        "SO_SNDBUF of a member's socket, which bounds what a dead reader costs the kernel.";
+    drain_window: u64 = 10_000, Millis, 0, HOUR,
+        "Time over which closes are spread at shutdown.";
+    stop_wait: u64 = 30_000, Millis, 100, HOUR,
+        "Time for the whole shutdown; longer than drain_window.";
+    utc_offset: i32 = -10_800, Offset, -50_400, 50_400,
+        "The fixed offset of all times; the existing database holds -03:00.";
+}
+
+impl Setting {
+    /// Reads a value as its unit is written.
+    pub fn parse(&self, text: &str) -> Result<Value, BadLimit> {
+        let value = match self.unit {
+            Unit::Bytes => scaled(text, &[("B", 1), ("KiB", KIB), ("MiB", MIB), ("GiB", GIB)], 1),
+            Unit::Millis => {
+                scaled(text, &[("ms", 1), ("s", SECOND), ("m", 60 * SECOND), ("h", HOUR)], SECOND)
+            }
+            Unit::Count => text.parse().ok(),
+            Unit::Offset => parse_offset(text),
+            Unit::Rate => return self.parse_rate(text),
+        };
+        let value = value.ok_or_else(|| self.bad(format!("`{text}` is not {}", self.form())))?;
+        self.check(Value::Number(value))?;
+        Ok(Value::Number(value))
+    }
+
+    /// How a value is written, for messages: `a time such as 10s`.
+    pub fn form(&self) -> &'static str {
+        match self.unit {
+            Unit::Bytes => "a size such as 512 or 64KiB",
+            Unit::Millis => "a time such as 250ms, 10s or 5m",
+            Unit::Count => "a number",
+            Unit::Rate => "a rate such as 50/100 (per second/burst) or off",
+            Unit::Offset => "an offset such as -03:00",
+        }
+    }
+
+    fn parse_rate(&self, text: &str) -> Result<Value, BadLimit> {
+        let rate = if text == "off" {
+            Some(Rate::new(0, 0))
+        } else if let Some((rate, burst)) = text.split_once('/') {
+            rate.parse().ok().zip(burst.parse().ok()).map(|(rate, burst)| Rate::new(rate, burst))
+        } else {
+            text.parse().ok().map(|rate: u32| Rate::new(rate, rate.saturating_mul(2)))
+        };
+        let rate = rate.ok_or_else(|| self.bad(format!("`{text}` is not {}", self.form())))?;
+        self.check(Value::Rate(rate))?;
+        Ok(Value::Rate(rate))
+    }
+
+    fn check(&self, value: Value) -> Result<(), BadLimit> {
+        let number = match value {
+            Value::Number(number) => number,
+            Value::Rate(rate) if rate.per_second > 0 && rate.burst == 0 => {
+                return Err(self.bad("a burst of 0 lets nothing through; `off` is no limit".into()));
+            }
+            Value::Rate(rate) => rate.per_second.into(),
+        };
+        if (self.min..=self.max).contains(&number) {
+            return Ok(());
+        }
+        let show = |number| self.show(Value::Number(number));
+        Err(self.bad(format!(
+            "{} is out of range: {} to {}",
+            show(number),
+            show(self.min),
+            show(self.max)
+        )))
+    }
+
+    /// Writes a value as [`parse`](Setting::parse) reads it.
+    pub fn show(&self, value: Value) -> String {
+        match value {
+            Value::Rate(Rate { per_second: 0, .. }) => "off".into(),
+            Value::Rate(rate) => format!("{}/{}", rate.per_second, rate.burst),
+            Value::Number(number) => match self.unit {
+                Unit::Bytes => show_scaled(number, &[("GiB", GIB), ("MiB", MIB), ("KiB", KIB)], ""),
+                Unit::Millis => {
+                    show_scaled(number, &[("h", HOUR), ("m", 60_000), ("s", 1_000)], "ms")
+                }
+                Unit::Offset => {
+                    let sign = if number < 0 { '-' } else { '+' };
+                    let minutes = number.abs() / 60;
+                    format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+                }
+                Unit::Count | Unit::Rate => number.to_string(),
+            },
+        }
+    }
+
+    fn bad(&self, problem: String) -> BadLimit {
+        BadLimit { name: self.name, problem }
+    }
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} = {}", self.name, self.show(self.default))
+    }
+}
+
+impl Limits {
+    /// Holds the bounds against each other; the first that can't be is the answer.
+    pub fn check(&self) -> Result<(), BadLimit> {
+        let rules: [(&'static str, bool, &str); 8] = [
+            ("ping_period", self.ping_period < self.pong_wait, "must be below pong_wait"),
+            ("drain_window", self.drain_window < self.stop_wait, "must be below stop_wait"),
+            (
+                "log_bytes_max",
+                self.resume_bytes_max <= self.log_bytes_max,
+                "must be at least resume_bytes_max",
+            ),
+            (
+                "logs_bytes_max",
+                self.logs_bytes_max >= self.log_bytes_max,
+                "must be at least log_bytes_max",
+            ),
+            (
+                "log_bytes_max",
+                self.log_bytes_max >= 16 * self.message_bytes_max,
+                "must hold 16 messages of message_bytes_max",
+            ),
+            (
+                "bodies_bytes_max",
+                self.bodies_bytes_max >= self.chat_body_bytes_max,
+                "must hold one body of chat_body_bytes_max",
+            ),
+            (
+                "chat_body_bytes_max",
+                self.chat_body_bytes_max >= self.body_bytes_max,
+                "must be at least body_bytes_max",
+            ),
+            (
+                "private_bytes_max",
+                self.private_bytes_max >= 8 * self.message_bytes_max,
+                "must hold 8 messages of message_bytes_max",
+            ),
+        ];
+        match rules.into_iter().find(|(_, holds, _)| !holds) {
+            Some((name, _, problem)) => Err(BadLimit { name, problem: problem.into() }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn scaled(text: &str, units: &[(&str, i64)], bare: i64) -> Option<i64> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = &text[digits.len()..];
+    let scale = match unit {
+        "" => bare,
+        _ => units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?.1,
+    };
+    digits.parse::<i64>().ok()?.checked_mul(scale)
+}
+
+fn show_scaled(number: i64, units: &[(&str, i64)], least: &str) -> String {
+    match units.iter().find(|(_, scale)| number != 0 && number % scale == 0) {
+        Some((name, scale)) => format!("{}{name}", number / scale),
+        None => format!("{number}{least}"),
+    }
+}
+
+fn parse_offset(text: &str) -> Option<i64> {
+    let (sign, rest) = match text.split_at_checked(1)? {
+        ("-", rest) => (-1, rest),
+        ("+", rest) => (1, rest),
+        _ => return None,
+    };
+    let (hours, minutes) = rest.split_once(':')?;
+    let (hours, minutes): (u32, u32) = (hours.parse().ok()?, minutes.parse().ok()?);
+    (hours < 15 && minutes < 60).then(|| sign * i64::from(hours * 3600 + minutes * 60))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_hold_together_and_survive_their_text() {
+        Limits::default().check().expect("the defaults are consistent");
+        for setting in settings() {
+            let text = setting.show(setting.default);
+            assert_eq!(setting.parse(&text), Ok(setting.default), "{setting}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_read_as_its_unit_is_written() {
+        let all = settings();
+        let parse = |name: &str, text: &str| {
+            let setting = all.iter().find(|setting| setting.name == name).expect("a setting");
+            setting.parse(text).ok()
+        };
+        assert_eq!(parse("message_bytes_max", "64KiB"), Some(Value::Number(65_536)));
+        assert_eq!(parse("write_wait", "10"), Some(Value::Number(10_000)));
+        assert_eq!(parse("write_wait", "250ms"), Some(Value::Number(250)));
+        assert_eq!(parse("message_rate", "off"), Some(Value::Rate(Rate::new(0, 0))));
+        assert_eq!(parse("message_rate", "10/20"), Some(Value::Rate(Rate::new(10, 20))));
+        assert_eq!(parse("utc_offset", "+05:30"), Some(Value::Number(19_800)));
+        for (name, junk) in [
+            ("message_bytes_max", "65KiB"),
+            ("message_bytes_max", "1e3"),
+            ("write_wait", "ten"),
+            ("write_wait", "10 s"),
+            ("message_rate", "10/0"),
+            ("message_rate", "-1"),
+            ("utc_offset", "3"),
+            ("write_wait", "9999999999999999h"),
+        ] {
+            assert_eq!(parse(name, junk), None, "{name} {junk}");
+        }
+    }
+
+    #[test]
+    fn bounds_that_contradict_each_other_are_named() {
+        let limits = Limits { ping_period: 60_000, ..Limits::default() };
+        let error = limits.check().expect_err("ping is not below pong");
+        assert_eq!(error.to_string(), "ping_period: must be below pong_wait");
+    }
+}

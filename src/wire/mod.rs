@@ -1,0 +1,258 @@
+//! What goes over the wire, as pure functions: ids and positions (here), times, frames in and
+//! out, client messages, server messages, refusals and close codes, journal records.
+//!
+//! Owns no state but the id generator's. Knows no socket, clock, thread, runtime or logger.
+
+use std::fmt;
+
+pub mod close;
+pub mod frame;
+pub mod header;
+pub mod message;
+pub mod outgoing;
+pub mod record;
+pub mod reject;
+pub mod time;
+
+use time::Micros;
+
+/// A numbered space. The database's column is INT, hence `i32` (WIRE, common forms).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SpaceId(pub i32);
+
+/// A person. The database's column is INT, hence `i32` (WIRE, common forms).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct UserId(pub i32);
+
+impl fmt::Display for SpaceId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+/// What a log is kept for: the three socket endpoints are three kinds of space.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum SpaceKey {
+    /// A numbered space with joins, leaves and stored chat.
+    Chat(SpaceId),
+    /// Who is online, over the whole hub (`/v1/ws/user-connection`).
+    Lobby,
+    /// One person's pushes (`/v1/ws/notifications`).
+    Inbox(UserId),
+}
+
+/// Which messages a member understands: the seed's only, or `cpi-hub.v1` too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dialect {
+    /// No subprotocol: exactly the seed's messages.
+    Seed,
+    /// Subprotocol [`SUBPROTOCOL`]: also welcome, ack, resumed, presence, closing.
+    V1,
+}
+
+/// The subprotocol that a client offers to get the second dialect.
+pub const SUBPROTOCOL: &str = "cpi-hub.v1";
+
+/// Reads `[+-]?[0-9]+` within i32, as the existing server's routes do: `+1` is 1, `007` is 7.
+pub fn parse_int(text: &str) -> Option<i32> {
+    // `i32::from_str` takes one sign, then digits, and refuses all else, also Arabic digits.
+    text.parse().ok()
+}
+
+/// A ULID: 48 bits of Unix milliseconds, then 80 bits that ascend within one millisecond.
+///
+/// Ids ascend strictly in each space, so an id is also a *position* in it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(pub u128);
+
+const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+const TAIL_BITS: u32 = 80;
+
+impl Id {
+    /// The length of the text form, in bytes.
+    pub const TEXT_BYTES: usize = 26;
+    /// Below every id that a generator makes.
+    pub const MIN: Id = Id(0);
+    /// Above every id that a generator makes.
+    pub const MAX: Id = Id(u128::MAX);
+
+    /// The Unix millisecond in which the id was made.
+    pub fn unix_ms(self) -> i64 {
+        i64::try_from(self.0 >> TAIL_BITS).expect("48 bits fit an i64")
+    }
+
+    /// The lowest id of a Unix millisecond.
+    pub fn first_of_ms(unix_ms: i64) -> Id {
+        Id((u128::from(unix_ms.clamp(0, (1 << 48) - 1).unsigned_abs())) << TAIL_BITS)
+    }
+
+    /// Reads 26 upper-case Crockford characters; anything else is no id.
+    pub fn parse(text: &str) -> Option<Id> {
+        let bytes = text.as_bytes();
+        // 26 characters hold 130 bits: the first may only be 0..=7.
+        if bytes.len() != Id::TEXT_BYTES || bytes[0] > b'7' {
+            return None;
+        }
+        let digit = |byte: &u8| CROCKFORD.iter().position(|known| known == byte);
+        let value =
+            bytes.iter().try_fold(0u128, |value, byte| Some(value << 5 | digit(byte)? as u128))?;
+        Some(Id(value))
+    }
+
+    /// The text form.
+    pub fn text(self) -> [u8; Id::TEXT_BYTES] {
+        let mut text = [0; Id::TEXT_BYTES];
+        let mut value = self.0;
+        for slot in text.iter_mut().rev() {
+            *slot = CROCKFORD[(value & 31) as usize];
+            value >>= 5;
+        }
+        text
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(std::str::from_utf8(&self.text()).expect("Crockford digits are ASCII"))
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
+    }
+}
+
+/// Makes ids that ascend strictly, whatever the clock does; one a shard, so without a lock.
+#[derive(Debug)]
+pub struct IdGenerator {
+    last: Id,
+    at: Micros,
+    random: u64,
+}
+
+impl IdGenerator {
+    /// A generator whose random tails come from `seed`.
+    pub fn new(seed: u64) -> IdGenerator {
+        IdGenerator { last: Id::MIN, at: Micros(0), random: seed }
+    }
+
+    /// Goes on above `id`: for what journals and store already hold (P1, across restarts).
+    pub fn start_above(&mut self, id: Id) {
+        self.last = self.last.max(id);
+        // The message of that id may carry any microsecond of its millisecond.
+        self.at = self.at.max(Micros(self.last.unix_ms() * 1000 + 999));
+    }
+
+    /// The highest id made or known so far.
+    pub fn last(&self) -> Id {
+        self.last
+    }
+
+    /// The next id, and the instant that its message carries: `now`, or the last one when the
+    /// clock went back. The id's millisecond is the instant's (WIRE, form `T`).
+    pub fn next_id(&mut self, now: Micros) -> (Id, Micros) {
+        self.at = self.at.max(now);
+        let first = Id::first_of_ms(self.at.0.div_euclid(1000));
+        self.last = if first > self.last { Id(first.0 | self.tail()) } else { Id(self.last.0 + 1) };
+        (self.last, self.at)
+    }
+
+    /// 79 random bits: the top bit stays free, so that counting up can't leave the millisecond.
+    fn tail(&mut self) -> u128 {
+        let high = u128::from(self.random_u64() >> 1) << 16;
+        high & ((1 << 79) - 1) | u128::from(self.random_u64() & 0xFFFF)
+    }
+
+    /// SplitMix64: enough to keep two shards' ids apart; ids are no secret.
+    fn random_u64(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut word = self.random;
+        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        word ^ (word >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_id_has_the_text_of_the_ulid_specification() {
+        let id = Id((1_469_918_176_385u128 << 80) | 0xABCD_EF01_2345_6789_ABCD);
+        assert_eq!(&id.to_string()[..10], "01ARYZ6S41");
+        assert_eq!(Id::MAX.to_string(), "7ZZZZZZZZZZZZZZZZZZZZZZZZZ");
+        assert_eq!(id.unix_ms(), 1_469_918_176_385);
+    }
+
+    #[test]
+    fn ids_ascend_when_the_clock_stands_or_goes_back() {
+        let mut ids = IdGenerator::new(1);
+        let mut last = (Id::MIN, Micros(0));
+        for now in [5_000_000, 5_000_000, 4_000_000, 5_000_999, 5_001_000, 1, 9_000_000] {
+            let next = ids.next_id(Micros(now));
+            assert!(next.0 > last.0 && next.1 >= last.1);
+            assert_eq!(next.0.unix_ms(), next.1.0 / 1000);
+            last = next;
+        }
+    }
+
+    #[test]
+    fn a_generator_goes_on_above_a_known_id_of_the_future() {
+        let mut ids = IdGenerator::new(1);
+        let known = Id(Id::first_of_ms(9_000).0 | 77);
+        ids.start_above(known);
+        let (id, at) = ids.next_id(Micros(1_000_000));
+        assert!(id > known);
+        assert_eq!(at, Micros(9_000_999));
+    }
+
+    #[test]
+    fn integers_are_read_as_the_existing_routes_do() {
+        let cases = [
+            ("1", Some(1)),
+            ("+1", Some(1)),
+            ("-1", Some(-1)),
+            ("007", Some(7)),
+            ("2147483647", Some(i32::MAX)),
+            ("2147483648", None),
+            ("", None),
+            ("1e3", None),
+            (" 1", None),
+            ("+-1", None),
+            ("\u{661}", None),
+            ("1\0", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse_int(text), expected, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_id_survives_its_text(value: u128) {
+            let id = Id(value);
+            prop_assert_eq!(Id::parse(&id.to_string()), Some(id));
+        }
+
+        #[test]
+        fn text_order_is_id_order(a: u128, b: u128) {
+            prop_assert_eq!(Id(a).text().cmp(&Id(b).text()), a.cmp(&b));
+        }
+
+        #[test]
+        fn only_an_id_is_read_as_one(text in "[0-9A-Za-z]{24,28}|\\PC*") {
+            if let Some(id) = Id::parse(&text) {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+    }
+}
