@@ -1,4 +1,7 @@
 //! cpi-hub: the real-time event server of CPI Hub.
 
+pub mod hub;
 pub mod limits;
+pub mod metrics;
+pub mod shard;
 pub mod wire;

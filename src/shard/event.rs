@@ -1,0 +1,197 @@
+//! What goes into a shard and what comes out: [`Input`]s with the time beside them, and
+//! [`Effects`] for the thread that owns sockets and journal to carry out.
+//!
+//! Effects hold owned values only, so that nothing borrows the shard across a turn.
+
+use crate::wire::close::Close;
+use crate::wire::message::AckLevel;
+use crate::wire::reject::Reject;
+use crate::wire::time::Micros;
+use crate::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
+
+/// Names a member: its slot in the arena, and which of the slot's tenants it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct MemberKey {
+    /// Index in the arena.
+    pub slot: u32,
+    /// Counts the slot's tenants; late inputs of an earlier one are ignored.
+    pub generation: u32,
+}
+
+/// Names a request of the edge's, which gets [`Reply`]s under this number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Ticket(pub u64);
+
+/// What a peer's address counts as for rates: a hash of the IPv4 address or the IPv6 /64.
+/// `None` is exempt (loopback).
+pub type AddressKey = Option<u64>;
+
+/// A connection that wants to be a member.
+#[derive(Clone, Debug)]
+pub struct Join {
+    /// The space.
+    pub space: SpaceKey,
+    /// Who; from the query or the token, checked by the edge.
+    pub user: UserId,
+    /// The name; at most `username_chars_max`, without controls.
+    pub username: Box<str>,
+    /// Which messages it understands.
+    pub dialect: Dialect,
+    /// Resume: what comes after this id.
+    pub after: Option<Id>,
+    /// For rates.
+    pub address: AddressKey,
+}
+
+/// A chat that came by HTTP; the edge has checked its shape, the shard checks its text.
+#[derive(Clone, Debug)]
+pub struct Post {
+    /// The space.
+    pub space: SpaceId,
+    /// Who.
+    pub user: UserId,
+    /// The name to show and keep.
+    pub username: Box<str>,
+    /// The text.
+    pub content: Box<str>,
+    /// The sender's picture, or "".
+    pub image: Box<str>,
+    /// `Idempotency-Key`.
+    pub nonce: Option<Box<str>>,
+    /// For rates.
+    pub address: AddressKey,
+}
+
+/// One thing that happens to a shard.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A connection comes in; `Effects::joined` tells its key.
+    Join(Join),
+    /// A whole message of a member's, checked to be UTF-8.
+    Message(MemberKey, &'a mut [u8]),
+    /// A protocol ping with its payload.
+    Ping(MemberKey, &'a [u8]),
+    /// A protocol pong.
+    Pong(MemberKey),
+    /// The member's socket ended, its peer closed, or broke the protocol.
+    Close(MemberKey, Close),
+    /// A socket that was full takes bytes again.
+    Writable(MemberKey),
+    /// A chat by HTTP: answered by `Reply::Posted` or `Reply::Rejected`, then `Reply::Durable`.
+    Post(Ticket, Post),
+    /// Closes a user's members of a space: answered by `Reply::Count`.
+    Kick(Ticket, SpaceId, UserId),
+    /// Pushes a notification: kind, JSON data, timestamp. Answered by `Reply::Count`.
+    Notify(Ticket, UserId, Box<Notification>),
+    /// Who is in a space: answered by `Reply::Presence`.
+    Presence(Ticket, SpaceId, usize),
+    /// The store has committed this shard's journal up to this offset.
+    Committed(u64),
+    /// Time has passed; about every 100 ms.
+    Tick,
+    /// Shutdown: members are closed with 1012 over this many milliseconds.
+    Drain(u64),
+}
+
+/// A push to one user's sockets.
+#[derive(Clone, Debug)]
+pub struct Notification {
+    /// The message's type: `notification` or `event`.
+    pub kind: Box<str>,
+    /// Compact JSON, checked by the edge.
+    pub data: Box<str>,
+    /// Form `T`; `None`: the instant of the push.
+    pub timestamp: Option<Box<str>>,
+}
+
+/// One user of a space.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PresentUser {
+    /// Who.
+    pub user: UserId,
+    /// The name of its newest connection.
+    pub username: Box<str>,
+    /// Its connections there.
+    pub connections: u32,
+}
+
+/// Who is in a space.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Present {
+    /// Connections.
+    pub members: usize,
+    /// By user id, up to the limit asked for.
+    pub users: Vec<PresentUser>,
+    /// Whether there are more users.
+    pub truncated: bool,
+}
+
+/// An answer to the edge, given out after the turn's records are in the journal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reply {
+    /// A post was accepted under this id; `duplicate`: by an earlier one with its nonce.
+    /// `Durable` follows in any case.
+    Posted {
+        /// The message's id.
+        id: Id,
+        /// The instant of acceptance.
+        at: Micros,
+        /// Whether no new message was made.
+        duplicate: bool,
+    },
+    /// The store has committed the posted message, or refused it.
+    Durable(Result<(), Reject>),
+    /// Members closed, or sockets pushed to.
+    Count(u32),
+    /// Who is there.
+    Presence(Present),
+    /// Refused; nothing was done.
+    Rejected(Reject),
+}
+
+/// What a turn asks of the thread that runs the shard. Reused from turn to turn.
+#[derive(Default, Debug)]
+pub struct Effects {
+    /// Encoded records, to be appended to the journal in one write before the next sweep.
+    pub records: Vec<u8>,
+    /// The member of the last [`Input::Join`], unless it was refused.
+    pub joined: Option<MemberKey>,
+    /// For the edge; held back until `records` are in the journal.
+    pub replies: Vec<(Ticket, Reply)>,
+    /// Connections that are over: their sockets are to be shut and dropped.
+    pub ended: Vec<(MemberKey, Close)>,
+    /// Spaces whose number of members changed, with it.
+    pub occupancy: Vec<(SpaceKey, usize)>,
+    /// Members whose sockets may be read again after a pause.
+    pub readable: Vec<MemberKey>,
+}
+
+/// What became of one send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sent {
+    /// So many bytes were taken, at least one.
+    Bytes(usize),
+    /// The socket is full.
+    Blocked,
+    /// The socket is broken; its reader will say so too.
+    Broken,
+}
+
+/// The sockets of a shard's members, as the sweep sees them.
+pub trait Sockets {
+    /// Sends what the socket takes at once of `bytes`.
+    fn send(&mut self, member: MemberKey, bytes: &[u8]) -> Sent;
+    /// The same of two pieces that follow each other.
+    fn sendv(&mut self, member: MemberKey, first: &[u8], second: &[u8]) -> Sent;
+    /// Asks for an [`Input::Writable`] when a full socket takes bytes again.
+    fn arm(&mut self, member: MemberKey);
+}
+
+/// The acks that a sender asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AckWish {
+    /// The sender's nonce.
+    pub nonce: Box<str>,
+    /// The highest ack wanted.
+    pub level: AckLevel,
+}
