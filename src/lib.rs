@@ -4,4 +4,5 @@ pub mod hub;
 pub mod limits;
 pub mod metrics;
 pub mod shard;
+pub mod store;
 pub mod wire;
