@@ -43,3 +43,25 @@ pub enum ClientMessage<'a> {
     /// A JSON ping.
     Ping,
 }
+// --- stub until wire-in lands ---
+use super::Dialect;
+use super::reject::Reject;
+#[derive(Clone, Copy, Debug)]
+pub struct DecodeRules {
+    pub dialect: Dialect,
+    pub depth_max: usize,
+}
+#[derive(Debug, Default)]
+pub struct Decoder {}
+impl Decoder {
+    pub fn decode<'a>(
+        &mut self,
+        _json: &'a mut [u8],
+        _rules: DecodeRules,
+    ) -> Result<ClientMessage<'a>, Reject> {
+        Err(Reject::InvalidMessageFormat)
+    }
+}
+pub fn check_content(_content: &str, _chars_max: usize) -> Result<(), Reject> {
+    Ok(())
+}
