@@ -112,11 +112,6 @@ impl Space {
         matches!(self.key, SpaceKey::Chat(_))
     }
 
-    /// Bytes that count against the logs' bound.
-    pub fn held(&self) -> usize {
-        SPACE_BYTES + self.log.held()
-    }
-
     /// Applies the limit on announcements: off above it, on again under 90 % of it.
     pub fn settle_announcements(&mut self, members_max: usize) {
         let members = self.roster.len();
