@@ -26,7 +26,7 @@ mod log;
 mod member;
 mod membership;
 mod nonce;
-mod rate;
+pub mod rate;
 mod space;
 mod sweep;
 mod upkeep;
@@ -188,6 +188,11 @@ impl Shard {
     /// Whether the sweep has something to do.
     pub fn is_dirty(&self) -> bool {
         !self.ready.is_empty() || !self.dirty.is_empty()
+    }
+
+    /// The highest id made or known so far.
+    pub fn highest(&self) -> Id {
+        self.ids.last()
     }
 
     /// Members, those that are being closed too.
