@@ -6,6 +6,8 @@ const NOWHERE = '0'.repeat(26);
 const I32_MAX = 2 ** 31 - 1;
 const HTTP_WAIT_MS = 8_000;
 const COUNTER_FROM = 0.7;
+/** Time to read why: the hub often asks for a few milliseconds only. */
+const BLOCK_MIN_MS = 1_000;
 const PEOPLE_TRIES_MAX = 3;
 const PEOPLE_SHOWN_MAX = 500;
 const SPACES_SHOWN_MAX = 6;
@@ -211,7 +213,8 @@ class Session {
   }
 
   #block(ms) {
-    this.#blockedUntil = Math.max(this.#blockedUntil, Date.now() + ms);
+    const until = Date.now() + Math.max(ms, BLOCK_MIN_MS);
+    this.#blockedUntil = Math.max(this.#blockedUntil, until);
     clearInterval(this.#countdowns.composer);
     const free = () => {
       showRefusal('');
@@ -422,6 +425,16 @@ function openPeople(open) {
   $('people-button').setAttribute('aria-expanded', String(open));
 }
 
+function closePeople() {
+  openPeople(false);
+  $('people-button').focus();
+}
+
+// On a phone the list lies over the conversation.
+function coversPage(node) {
+  return getComputedStyle(node).position === 'fixed' && node.hasAttribute('data-open');
+}
+
 async function offerSpaces() {
   const found = await fetch(`v1/spaces?limit=${SPACES_SHOWN_MAX}`)
     .then((response) => (response.ok ? response.json() : null)).catch(() => null);
@@ -466,10 +479,13 @@ on('draft', 'keydown', (event) => {
 });
 on('retry-button', 'click', () => session?.retry());
 on('leave-button', 'click', () => leave());
-on('people-button', 'click', () => openPeople(!$('people').hasAttribute('data-open')));
-on('people-close', 'click', () => openPeople(false));
+on('people-button', 'click', () => {
+  openPeople(!$('people').hasAttribute('data-open'));
+  if (coversPage($('people'))) $('people-close').focus();
+});
+on('people-close', 'click', () => closePeople());
 document.addEventListener('keydown', ({ key }) => {
-  if (key === 'Escape' && getComputedStyle($('people')).position === 'fixed') openPeople(false);
+  if (key === 'Escape' && coversPage($('people'))) closePeople();
 });
 document.addEventListener('visibilitychange', () => session?.showTitle());
 addEventListener('hashchange', () => location.reload());

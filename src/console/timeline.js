@@ -179,6 +179,7 @@ export class Timeline {
       item.querySelector('.content').append(line);
     }
     this.#refresh();
+    if (this.#following) this.#toBottom();
   }
 
   /** A message that had been accepted and that the store then refused. */
