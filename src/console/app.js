@@ -89,7 +89,7 @@ class Session {
 
   // History first, then the socket from there: the hub replays what came in between.
   async #open() {
-    const newest = await this.#timeline.open().catch(() => undefined);
+    const newest = await this.#timeline.open().catch(() => this.#timeline.failed());
     if (this.#ended) return;
     const after = newest === null ? NOWHERE : newest;
     this.#client = new HubClient({ ...this.#me, after });
@@ -118,6 +118,7 @@ class Session {
       event.preventDefault();
       this.#timeline.clear();
     });
+    on('resumed', () => this.#timeline.readOn());
     on('ack', ({ nonce, id, level }) => {
       this.#timeline.sent(nonce, id, level === 'durable' ? 'stored' : 'accepted');
     });

@@ -248,19 +248,14 @@ export class HubClient extends EventTarget {
       if (data.reason === 'ahead') this.#position = data.to;
       else if (wanted) await this.#fill(conn, from);
       if (this.#conn !== conn) return;
-      this.#advance(from);
     }
     for (const frame of conn.held ?? []) {
       if (this.#conn !== conn) return;
       this.#deliver(frame);
     }
     conn.held = null;
-    this.#advance(data.to);
+    if (data.to > this.#position) this.#position = data.to;
     this.#emit('resumed', data);
-  }
-
-  #advance(id) {
-    if (id > this.#position) this.#position = id;
   }
 
   // Reads by `after` alone: the hole includes `from`, which `before=from` would leave out.

@@ -52,6 +52,7 @@ export class Timeline {
   #detached = false;
   #following = true;
   #loading = false;
+  #broken = false;
   #unseen = 0;
   #epoch = 0;
   #listening = new AbortController();
@@ -107,10 +108,16 @@ export class Timeline {
     return this.#newest || null;
   }
 
-  /** Says that history could not be read; scrolling up or the button tries again. */
+  /** Says that history could not be read; only the button tries again, not each scroll. */
   failed() {
+    this.#broken = true;
     this.#hasOlder = true;
     this.#say('Older messages could not be loaded.', 'Try again');
+  }
+
+  /** Reads more history if what is shown doesn't fill the screen. */
+  readOn() {
+    this.#scrolled();
   }
 
   /** A message that arrived, in the order of ids. */
@@ -218,6 +225,7 @@ export class Timeline {
     this.#following = below < BOTTOM_PX && !this.#detached;
     if (this.#following) this.#unseen = 0;
     this.#refresh();
+    if (this.#broken) return;
     if (scroller.scrollTop < NEAR_PX) this.#older();
     if (below < NEAR_PX && this.#detached) this.#newer();
   }
@@ -361,7 +369,10 @@ export class Timeline {
     historyState.hidden = !text;
     if (!action) return;
     const button = element('button', { type: 'button' }, action);
-    button.onclick = () => this.#older();
+    button.onclick = () => {
+      this.#broken = false;
+      this.#older();
+    };
     historyState.append(button);
   }
 

@@ -170,6 +170,9 @@ test('it resumes from the welcome position and then from the last message', asyn
   await world.reconnect();
   assert.equal(world.socket.url.searchParams.get('after'), idOf(7));
   assert.deepEqual(world.shown, ['m5', 'm6', 'm7']);
+  world.welcome(9);
+  world.resumed(7, 9);
+  assert.equal(world.client.position, idOf(9), 'ids that no message has count too');
 });
 
 test('a lost replay is asked for again and nothing of it is shown twice', async () => {
@@ -345,6 +348,19 @@ test('a refused handshake is explained by asking the same address over HTTP', as
   assert.equal(fine.state, 'waiting', 'by now the hub would take us');
 });
 
+test('a late explanation does not disturb the next attempt', async () => {
+  const world = new World();
+  let explain;
+  world.answer = () => new Promise((resolve) => { explain = resolve; });
+  world.drop();
+  await settled();
+  await world.reconnect();
+  world.welcome();
+  explain(json({ message: 'no', code: 'forbidden' }, { status: 403 }));
+  await settled();
+  assert.equal(world.state.state, 'open');
+});
+
 test('send resolves with the level that was asked for', async () => {
   const world = new World();
   world.welcome();
@@ -421,6 +437,20 @@ test('past the publish-once window it does not risk a second copy', async () => 
   assert.deepEqual(world.socket.sent.map(({ data }) => data.content), ['not sent before']);
   world.ack(world.socket.sent[0], 3);
   assert.equal((await never).id, idOf(3));
+});
+
+test('the publish-once window counts from the first time a message left', async () => {
+  const world = new World();
+  world.welcome();
+  const sent = world.client.send('hola');
+  for (let i = 0; i < 2; i++) {
+    await world.pass(RESEND_WINDOW_MS / 2);
+    world.frame('pong', { message: 'pong' });
+    world.drop();
+    await world.reconnect();
+    world.welcome();
+  }
+  await refused(sent, 'unknown_outcome');
 });
 
 test('a message that is too big closes once and is not sent again', async () => {
