@@ -20,6 +20,7 @@ const CSP = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' dat
 const MESSAGE_BYTES_MAX = 512;
 const CONTENT_CHARS_MAX = 1000;
 const ANNOUNCE_MEMBERS_MAX = 500;
+const RESUME_MAX = Number(process.env.RESUME_MAX ?? 10_000);
 const BURST = 100;
 const RATE_PER_S = 50;
 const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
@@ -83,12 +84,15 @@ function join(socket, space, { user_id, username, after }) {
     content_chars_max: CONTENT_CHARS_MAX, ping_period_ms: 54_000,
   }));
   if (after) {
-    const missed = space.messages.filter(({ id }) => id > after);
+    const all = space.messages.filter(({ id }) => id > after);
+    const missed = all.slice(-RESUME_MAX);
     for (const data of missed) socket.send(chatFrame(data));
     const ahead = after > newest(space);
-    const from = ahead ? newest(space) : after;
-    const resumed = { from, to: newest(space), count: missed.length, complete: !ahead };
-    socket.send(wrap('resumed', ahead ? { ...resumed, reason: 'ahead' } : resumed));
+    const cut = all.length > missed.length ? all[all.length - missed.length - 1].id : after;
+    const from = ahead ? newest(space) : cut;
+    const resumed = { from, to: newest(space), count: missed.length, complete: from === after };
+    const reason = ahead ? 'ahead' : 'too_many';
+    socket.send(wrap('resumed', from === after ? resumed : { ...resumed, reason }));
   }
   announce(space, 'join', member);
   socket.on('message', (bytes) => receive(member, bytes.toString()));
@@ -132,6 +136,16 @@ function receive(member, text) {
   setTimeout(stored, 150);
 }
 
+function kick(space, path) {
+  const user_id = Number(path.replace('members/', ''));
+  const found = [...space.members].filter((member) => member.user_id === user_id);
+  for (const { socket } of found) {
+    socket.send(wrap('closing', { code: 4009, reason: 'kicked' }));
+    socket.close(4009, 'kicked');
+  }
+  return found.length;
+}
+
 function history(space, query) {
   const [after, before] = [query.get('after'), query.get('before')];
   const limit = Math.min(100, Number(query.get('limit') ?? 50));
@@ -167,9 +181,10 @@ async function answer(request, response) {
       .sort((a, b) => b.members - a.members);
     return json(200, { data, total: data.length });
   }
-  const [, id, what] = pathname.match(/^\/v1\/(?:ws\/)?spaces\/(-?\d+)(?:\/(\w+))?$/) ?? [];
+  const [, id, what] = pathname.match(/^\/v1\/(?:ws\/)?spaces\/(-?\d+)(?:\/(.+))?$/) ?? [];
   if (id === undefined) return json(404, { status_code: 404, message: '404 page not found' });
   const space = spaceOf(Number(id));
+  if (request.method === 'DELETE') return json(200, { closed: kick(space, what) });
   if (what === 'messages') return json(200, history(space, searchParams));
   if (what === 'presence') return json(200, presence(space));
   if (what === 'chat' && request.method === 'POST') {

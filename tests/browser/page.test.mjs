@@ -318,6 +318,39 @@ test('who sends too fast is told when to go on and loses no text', async (t) => 
   await ana.locator('#composer-error').waitFor({ state: 'hidden' });
 });
 
+test('who is removed from a space is told so and can come back', async (t) => {
+  const space = newSpace();
+  const ana = await person(t);
+  await ana.goto(new URL(`/?space=${space}&user_id=77&username=Ana`, HUB_URL).href);
+  await connected(ana);
+  const member = new URL(`/v1/spaces/${space}/members/77`, HUB_URL);
+  const { closed } = await (await fetch(member, { method: 'DELETE' })).json();
+  assert.equal(closed, 1);
+  await ana.locator('#banner', { hasText: 'You were removed from this space' }).waitFor();
+  await shot(ana, 'removed-desktop-light');
+  await ana.getByRole('button', { name: 'Join again' }).click();
+  await connected(ana);
+  await ana.locator('#banner').waitFor({ state: 'hidden' });
+});
+
+test('history that can’t be read is said and tried again on request', async (t) => {
+  const space = newSpace();
+  await post(space, 'from before');
+  const ana = await person(t, PHONE);
+  const pattern = /\/v1\/spaces\/\d+\/messages/;
+  await ana.route(pattern, (route) => route.abort());
+  await join(ana, space, 'Ana Paz');
+  await ana.locator('#history-state', { hasText: 'could not be loaded' }).waitFor();
+  await say(ana, 'live still works');
+  await sees(ana, 'live still works');
+  await shot(ana, 'no-history-phone-light');
+  await ana.unroute(pattern);
+  await ana.getByRole('button', { name: 'Try again' }).click();
+  await sees(ana, 'from before');
+  assert.deepEqual(await texts(ana), ['from before', 'live still works']);
+  ana.complaints.length = 0; // The aborted requests, as intended.
+});
+
 test('after a lost connection nothing is missed, repeated or sent twice', async (t) => {
   const space = newSpace();
   const [ana, beto] = [await person(t), await person(t)];
