@@ -241,7 +241,7 @@ class Session {
     counter.toggleAttribute('data-over', !size.fits);
     const full = Math.max(size.chars / size.charsMax, size.bytes / size.bytesMax);
     if (!size.fits) counter.textContent = `${excess(size)} over`;
-    else if (draft.value && full >= COUNTER_FROM) counter.textContent = `${room(size)} left`;
+    else if (draft.value && full >= COUNTER_FROM) counter.textContent = `${remainder(size)} left`;
   }
 
   end() {
@@ -357,7 +357,7 @@ function excess({ chars, charsMax, bytes, bytesMax }) {
   return plural(bytes - bytesMax, 'byte');
 }
 
-function room({ chars, charsMax, bytes, bytesMax }) {
+function remainder({ chars, charsMax, bytes, bytesMax }) {
   if (charsMax - chars <= bytesMax - bytes) return plural(charsMax - chars, 'character');
   return plural(bytesMax - bytes, 'byte');
 }

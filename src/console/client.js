@@ -457,7 +457,7 @@ export class HubClient extends EventTarget {
   }
 }
 
-/** How long to wait after a close, in ms, or null for never (WIRE D). */
+/** How long to wait after a close, in ms, or null for never: the hub's table of close codes. */
 export function retryDelay(code, closing, jitterMs) {
   const hint = closing?.retry_after_ms;
   if (STOPS.has(code) || (closing && hint === undefined && !RETRIES.has(code))) return null;

@@ -494,7 +494,7 @@ test('sends without an answer are bounded', async () => {
   await refused(world.client.send('one more'), 'too_many_pending');
   world.ack(world.socket.sent[0], 1);
   await sends[0];
-  world.client.send('now there is room').catch(() => {});
+  world.client.send('now it fits').catch(() => {});
   assert.equal(world.socket.sent.length, PENDING_MAX + 1);
   sends.forEach((send) => send.catch(() => {}));
   world.client.close();
