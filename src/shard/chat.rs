@@ -66,10 +66,7 @@ impl Shard {
         };
         let dialect = member.dialect;
         let rules = DecodeRules { dialect, depth_max: self.limits.json_depth_max };
-        // The decoder's scratch is taken out, since what it returns must not borrow the shard.
-        let mut decoder = std::mem::take(&mut self.decoder);
-        let decoded = decoder.decode(json, rules);
-        self.decoder = decoder;
+        let decoded = self.decoder.decode(json, rules);
         let nonce = match &decoded {
             Ok(ClientMessage::Chat(chat)) => chat.nonce,
             _ => None,
