@@ -32,7 +32,7 @@ need_build_tools() {
     if ! has cargo && [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]; then
         PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
     fi
-    has cargo || die "cargo is missing: install Rust $(toolchain) with rustup, see rustup.rs"
+    has cargo || die "cargo is missing: install Rust $(toolchain) with rustup"
     has cc || install_packages gcc libc6-dev || die "a C compiler (cc) is missing"
 }
 

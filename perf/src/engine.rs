@@ -16,6 +16,8 @@ use crate::frames::{self, CLOSE, Fault, PING, PONG, TEXT};
 /// Room for a few hundred frames: one read takes what has gathered.
 const READ_BYTES: usize = 256 * 1024;
 const EVENTS: usize = 1024;
+/// After so many full reads of one socket the others have their turn.
+const FULL_READS: usize = 4;
 const _: () = assert!(READ_BYTES as u64 > frames::PAYLOAD_BYTES_MAX + 16, "a frame fits a read");
 
 /// Why a connection is over.
@@ -44,6 +46,8 @@ pub struct Engine {
     events: Events,
     connections: Vec<Option<Connection>>,
     buffer: Vec<u8>,
+    /// Sockets that may hold more than was read of them; they make no new event.
+    unread: Vec<usize>,
     started: Instant,
     mask: u32,
     /// Reads that brought something.
@@ -58,6 +62,7 @@ impl Engine {
             events: Events::with_capacity(EVENTS),
             connections: Vec::new(),
             buffer: vec![0; READ_BYTES],
+            unread: Vec::new(),
             started: Instant::now(),
             mask: 0x9E37_79B9,
             reads: 0,
@@ -110,6 +115,11 @@ impl Engine {
 
     /// Waits for sockets, at most so long, and serves each that is ready.
     pub fn turn(&mut self, wait: Duration, receive: &mut impl Receive) -> io::Result<()> {
+        let unread = mem::take(&mut self.unread);
+        let wait = if unread.is_empty() { wait } else { Duration::ZERO };
+        for member in unread {
+            self.read(member, receive);
+        }
         match self.poll.poll(&mut self.events, Some(wait)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             other => other?,
@@ -128,10 +138,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Reads a socket dry: readiness is told once.
+    /// Reads a socket dry, since readiness is told once, or leaves it for the next turn.
     fn read(&mut self, member: usize, receive: &mut impl Receive) {
         let mut buffer = mem::take(&mut self.buffer);
+        let mut full_reads = 0;
         let end = loop {
+            if full_reads == FULL_READS {
+                self.unread.push(member);
+                break None;
+            }
             let Some(connection) = &mut self.connections[member] else { break None };
             let held = connection.cut.len();
             buffer[..held].copy_from_slice(&connection.cut);
@@ -156,6 +171,7 @@ impl Engine {
             if held + count < buffer.len() {
                 break None;
             }
+            full_reads += 1;
         };
         self.buffer = buffer;
         if let Some(why) = end {

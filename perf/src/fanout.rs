@@ -351,13 +351,7 @@ impl<'a> Run<'a> {
         let mut figures = Figures::default();
         self.describe(&mut figures);
         rates(&mut figures, before, after);
-        let latency = &self.tally.latency_us;
-        for (name, quantile) in
-            [("p50_ms", 0.5), ("p90_ms", 0.9), ("p99_ms", 0.99), ("p999_ms", 0.999)]
-        {
-            figures.number(name, latency.value_at_quantile(quantile) as f64 / 1e3);
-        }
-        figures.number("max_ms", latency.max() as f64 / 1e3);
+        latencies(&mut figures, &self.tally.latency_us);
         figures.count("messages_all", self.published_count);
         figures.count("deliveries_all", self.tally.deliveries);
         figures.count("lost", faults.lost).count("doubled", faults.doubled);
@@ -384,6 +378,17 @@ impl<'a> Run<'a> {
         };
         figures.count("content_bytes", plan.content_bytes);
     }
+}
+
+fn latencies(figures: &mut Figures, latency_us: &Histogram<u64>) {
+    if latency_us.is_empty() {
+        return;
+    }
+    let quantiles = [("p50_ms", 0.5), ("p90_ms", 0.9), ("p99_ms", 0.99), ("p999_ms", 0.999)];
+    for (name, quantile) in quantiles {
+        figures.number(name, latency_us.value_at_quantile(quantile) as f64 / 1e3);
+    }
+    figures.number("max_ms", latency_us.max() as f64 / 1e3);
 }
 
 /// What was done and what it cost between two marks.

@@ -109,11 +109,13 @@ impl Source {
                 at += 1;
                 continue;
             }
-            let mut trees = Vec::new();
+            let mut trees: Vec<Vec<String>> = Vec::new();
             let end = read_tree(code, at, &mut Vec::new(), &mut trees);
-            let line = line_of(&self.live, at);
-            let long = trees.into_iter().filter(|segments: &Vec<String>| segments.len() > 1);
-            found.extend(long.map(|segments| PathUse { line, segments }));
+            trees.retain(|segments| segments.len() > 1);
+            if !trees.is_empty() {
+                let line = line_of(&self.live, at);
+                found.extend(trees.into_iter().map(|segments| PathUse { line, segments }));
+            }
             at = end.max(at + 1);
         }
         found
