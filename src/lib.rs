@@ -1,6 +1,7 @@
 //! cpi-hub: the real-time event server of CPI Hub.
 
 pub mod clock;
+pub mod edge;
 pub mod hub;
 pub mod limits;
 pub mod metrics;
