@@ -21,7 +21,6 @@ use super::directory::Directory;
 use super::inbox::Inbox;
 use super::socket::{Read, SocketTable};
 use crate::clock::Clock;
-use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::shard::event::{Effects, Input, MemberKey, Reply, Ticket};
 use crate::shard::{Shard, ShardSetup};
@@ -92,13 +91,9 @@ impl ShardThread {
     }
 
     async fn serve(self) {
-        let state = Rc::new(RefCell::new(State::new(
-            &self.setup.limits.clone(),
-            &self.directory,
-            &self.metrics,
-            self.clock,
-            (self.setup, self.journal),
-        )));
+        let shared = (&self.directory, &self.metrics);
+        let state = State::new(self.setup, self.journal, self.clock, shared);
+        let state = Rc::new(RefCell::new(state));
         let readers = TaskTracker::new();
         let sweep = tokio::task::spawn_local(sweep(Rc::clone(&state)));
         let mut committed = 0;
@@ -186,15 +181,14 @@ async fn sweep(state: Rc<RefCell<State>>) {
 
 impl State {
     fn new(
-        limits: &Limits,
-        directory: &Arc<Directory>,
-        metrics: &Arc<Metrics>,
+        setup: ShardSetup,
+        journal: Writer,
         clock: Clock,
-        (setup, journal): (ShardSetup, Writer),
+        (directory, metrics): (&Arc<Directory>, &Arc<Metrics>),
     ) -> State {
         let read_limits = ReadLimits {
-            message_bytes_max: limits.message_bytes_max,
-            fragments_max: limits.fragments_max,
+            message_bytes_max: setup.limits.message_bytes_max,
+            fragments_max: setup.limits.fragments_max,
         };
         let number = usize::from(setup.number);
         let mut shard = Shard::new(setup);
@@ -358,7 +352,8 @@ impl State {
                     self.shard.input(now, Input::Appended(end), &mut self.fx);
                 }
                 Err(error) => {
-                    tracing::error!(shard = self.number, %error, "the journal can't be written: no chat is taken until a restart");
+                    let shard = self.number;
+                    tracing::error!(shard, %error, "journal broken: no chat until a restart");
                     self.shard.input(now, Input::AppendFailed, &mut self.fx);
                 }
             }

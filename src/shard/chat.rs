@@ -8,7 +8,7 @@ use super::nonce::{First, NonceKey, content_hash};
 use crate::metrics::Metric;
 use crate::wire::close::Close;
 use crate::wire::message::{AckLevel, ClientMessage, DecodeRules, check_content};
-use crate::wire::outgoing::{self, Ack, Chat, ErrorRef};
+use crate::wire::outgoing::{self, Ack, Chat, Refusal};
 use crate::wire::record::Record;
 use crate::wire::reject::Reject;
 use crate::wire::time::{Micros, MonoMs, Now};
@@ -363,10 +363,10 @@ impl Shard {
         };
         let space = self.spaces.at(member.space).expect("a seated member has one").key;
         let (dialect, whose) = (member.dialect, member.whose(space));
-        let about = ErrorRef { nonce, id: None };
+        let refusal = Refusal { reject, nonce, id: None };
         let at = *self.time.text(now.unix);
         self.answer(now, key, fx, |private| {
-            private.push(|out| outgoing::error(out, dialect, reject, about, whose, &at));
+            private.push(|out| outgoing::error(out, dialect, &refusal, whose, &at));
         });
     }
 
