@@ -42,9 +42,9 @@ pub fn address_key(address: IpAddr) -> Option<u64> {
         return None;
     }
     Some(match address {
-        // The top bit keeps IPv4 apart from IPv6 prefixes, and both from 0.
-        IpAddr::V4(address) => 1 << 63 | u64::from(u32::from(address)),
-        IpAddr::V6(address) => (u128::from(address) >> 64) as u64 >> 1 | 1,
+        // A prefix that no IPv6 source address has.
+        IpAddr::V4(address) => 0xFFFF_FFFF << 32 | u64::from(u32::from(address)),
+        IpAddr::V6(address) => ((u128::from(address) >> 64) as u64).max(1),
     })
 }
 

@@ -257,8 +257,19 @@ mod tests {
     #[test]
     fn a_space_lives_on_the_same_shard_for_ever() {
         let of = |key| shard_of(key, 7);
-        let chats: Vec<usize> = (0..6).map(|space| of(SpaceKey::Chat(SpaceId(space)))).collect();
-        assert_eq!(chats, [0, 0, 0, 0, 0, 0], "placeholder");
-        assert_eq!(of(SpaceKey::Lobby), 0);
+        let chats: Vec<usize> = (-1..6).map(|space| of(SpaceKey::Chat(SpaceId(space)))).collect();
+        assert_eq!(chats, [3, 0, 0, 5, 2, 5, 5]);
+        assert_eq!(of(SpaceKey::Lobby), 6);
+        let inboxes: Vec<usize> = (1..4).map(|user| of(SpaceKey::Inbox(UserId(user)))).collect();
+        assert_eq!(inboxes, [5, 3, 0]);
+    }
+
+    #[test]
+    fn numbered_spaces_spread_evenly_over_the_shards() {
+        let mut spaces = [0; 4];
+        for space in 1..=10_000 {
+            spaces[shard_of(SpaceKey::Chat(SpaceId(space)), 4)] += 1;
+        }
+        assert!(spaces.iter().all(|count| (2_300..2_700).contains(count)), "{spaces:?}");
     }
 }
