@@ -119,6 +119,8 @@ impl ShardThread {
                 }
                 _ = tick.tick() => {
                     let mut state = state.borrow_mut();
+                    let room = state.journal.room();
+                    state.input(Input::JournalRoom(room));
                     state.input(Input::Tick);
                     state.forget_given_up();
                     if drain > 0 && state.shard.members() == 0 {
