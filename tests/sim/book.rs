@@ -40,6 +40,8 @@ pub struct Book {
     /// The highest id that this run of the shard began above.
     pub began_above: Id,
     pub chats: u64,
+    /// An append failed in this run.
+    pub failed: bool,
     pub now: Now,
     pub coverage: Coverage,
     stamp: Micros,
@@ -61,6 +63,7 @@ impl Book {
             newest: Id::MIN,
             began_above: Id::MIN,
             chats: 0,
+            failed: false,
             now: Now::default(),
             coverage: Coverage::default(),
             stamp: Micros(0),
@@ -78,6 +81,7 @@ impl Book {
         self.newest = highest;
         self.began_above = highest;
         self.chats = 0;
+        self.failed = false;
         self.stamp = Micros(highest.unix_ms() * 1_000 + 999);
     }
 
@@ -162,6 +166,7 @@ impl Book {
     /// The same, and the shard has closed everyone without a word.
     pub fn turn_failed(&mut self) {
         self.turn_lost();
+        self.failed = true;
         self.firsts.clear();
         self.spaces.values_mut().for_each(SpaceModel::fail);
         self.inboxes.values_mut().for_each(Sequence::turn_failed);

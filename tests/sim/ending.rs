@@ -69,7 +69,7 @@ impl World {
         assert_eq!(waiting, 0, "members whose reads never went on");
         for (ticket, asked) in &self.tickets {
             let durable = matches!(asked, Asked::Durable(_));
-            assert!(durable && self.failed, "{ticket:?} waits for good: {asked:?}");
+            assert!(durable && self.book.failed, "{ticket:?} waits for good: {asked:?}");
         }
         self.check_lobby();
         self.check_books();
@@ -116,9 +116,8 @@ impl World {
 
     fn everyone_goes(&mut self) {
         for key in self.net.keys() {
-            self.net.get(key).went = true;
             let close = if self.rng.permille(500) { Close::Gone } else { Close::Peer(1_001) };
-            self.input(Input::Close(key, close), "");
+            self.ends(key, close);
             if self.rng.permille(200) {
                 self.end_turn();
                 self.slice();

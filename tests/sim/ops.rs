@@ -2,7 +2,7 @@
 //! commit, journals fill and fail, clocks jump, processes end.
 
 use cpi_hub::metrics::Metric;
-use cpi_hub::shard::event::{Input, Join, Reply, Ticket};
+use cpi_hub::shard::event::{Input, Join, MemberKey, Reply, Ticket};
 use cpi_hub::wire::close::Close;
 use cpi_hub::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
 
@@ -115,7 +115,7 @@ impl World {
         client.socket = Socket::new(&mut self.rng);
         client.mute = self.rng.permille(100);
         let seated = self.count(Metric::Joins) > joins;
-        assert_eq!(seated, !(self.draining || self.failed || pressed), "who is let in");
+        assert_eq!(seated, !(self.draining || self.book.failed || pressed), "who is let in");
         if seated {
             self.seat(&mut client, resuming);
         } else {
@@ -199,6 +199,17 @@ impl World {
         self.input(Input::Kick(ticket, SpaceId(space), UserId(user)), "");
     }
 
+    /// A client says goodbye, breaks a rule, or its socket ends.
+    pub fn ends(&mut self, key: MemberKey, close: Close) {
+        let client = self.net.get(key);
+        // A second word is an answer to a close, and nothing is sent behind it.
+        let peer = matches!(close, Close::Peer(_));
+        client.gone |= close == Close::Gone || peer && client.went;
+        client.said_goodbye |= peer;
+        client.went = true;
+        self.input(Input::Close(key, close), "");
+    }
+
     fn goodbye(&mut self) {
         let keys = self.net.keys();
         if keys.is_empty() {
@@ -212,8 +223,7 @@ impl World {
             6 => Close::ProtocolError,
             _ => Close::InvalidUtf8,
         };
-        self.net.get(key).went = true;
-        self.input(Input::Close(key, close), "");
+        self.ends(key, close);
     }
 
     fn change_manner(&mut self) {
@@ -255,8 +265,7 @@ impl World {
         if let Some(key) = broken.map(|client| client.key)
             && self.rng.permille(500)
         {
-            self.net.get(key).went = true;
-            self.input(Input::Close(key, Close::Gone), "");
+            self.ends(key, Close::Gone);
         }
     }
 

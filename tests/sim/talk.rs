@@ -148,8 +148,7 @@ impl World {
             return self.message(key, json, Some((chat, ack.filter(|_| v1))));
         }
         // The frame reader stops at the header.
-        self.net.get(key).went = true;
-        self.input(Input::Close(key, Close::MessageTooBig), "");
+        self.ends(key, Close::MessageTooBig);
     }
 
     fn message(&mut self, key: MemberKey, json: String, chat: Option<(Chat, Option<&str>)>) {
@@ -241,7 +240,7 @@ impl World {
         if pressed {
             may.push("overloaded");
         }
-        if self.failed || self.store.room < 1 << 20 {
+        if self.book.failed || self.store.room < 1 << 20 {
             may.push("store_unavailable");
         }
         may
@@ -322,9 +321,9 @@ impl World {
                 self.tickets.insert(ticket, Asked::Durable(id));
             }
             (Asked::Post { made, may, .. }, Reply::Rejected(reject)) => {
-                assert!(made.is_none() || self.failed, "{reject:?} of what was accepted");
+                assert!(made.is_none() || self.book.failed, "{reject:?} of what was accepted");
                 let code = reject.code();
-                let failed = self.failed && code == "store_unavailable";
+                let failed = self.book.failed && code == "store_unavailable";
                 assert!(failed || may.contains(&code), "{code} is not one of {may:?}");
             }
             (Asked::Durable(id), Reply::Durable(Ok(()))) => {

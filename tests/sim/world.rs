@@ -46,7 +46,6 @@ pub struct World {
     pub dead: Vec<MemberKey>,
     pub serial: u64,
     pub draining: bool,
-    pub failed: bool,
     pub trace: bool,
     occupancy: BTreeMap<SpaceKey, usize>,
     leaves: u64,
@@ -76,7 +75,6 @@ impl World {
             dead: Vec::new(),
             serial: 0,
             draining: false,
-            failed: false,
             trace,
             occupancy: BTreeMap::new(),
             leaves: 0,
@@ -221,7 +219,6 @@ impl World {
 
     fn fail_append(&mut self) {
         self.book.called(self.now);
-        self.failed = true;
         self.book.coverage.append_failures += 1;
         self.shard.input(self.now, Input::AppendFailed, &mut self.fx);
         assert!(self.fx.records.is_empty(), "nobody else writes them");
@@ -248,7 +245,7 @@ impl World {
     fn take_ended(&mut self) {
         for (key, close) in std::mem::take(&mut self.fx.ended) {
             let client = self.net.remove(key);
-            client.ended(close, self.failed);
+            client.ended(close, self.book.failed);
             self.dead.push(key);
             if let SpaceKey::Chat(space) = client.place {
                 self.book.positions.push((space.0, client.position));
@@ -345,7 +342,7 @@ impl World {
         self.shard = new_shard(&self.plan, self.rng.next(), highest);
         self.book.restart(highest);
         self.store = Store { room: 1 << 30, ..Store::default() };
-        (self.draining, self.failed) = (false, false);
+        self.draining = false;
         (self.leaves, self.too_slow, self.log_bytes) = (0, 0, 0);
         self.now.mono = MonoMs(self.rng.below(2_000));
         self.last_tick = self.now.mono;
