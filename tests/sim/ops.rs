@@ -235,7 +235,9 @@ impl World {
         let manner = *self.rng.pick(&[Manner::Stalled, Manner::Slow, Manner::Broken]);
         let window = self.rng.range(0, 3_000);
         let socket = &mut self.net.get(key).socket;
-        (socket.manner, socket.window) = (manner, window);
+        if socket.manner != Manner::Broken {
+            (socket.manner, socket.window) = (manner, window);
+        }
     }
 
     /// Some full sockets take bytes again, and the shard hears of it: late, twice, or for nothing.
