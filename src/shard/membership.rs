@@ -220,7 +220,9 @@ impl Shard {
             } else if member.at_boundary() {
                 member.cursor
             } else {
-                Some(log.boundary_from(member.cursor)).filter(|end| end - member.cursor <= max)?
+                // What it was to be sent next ends a frame too, and no resume is overshot.
+                let end = log.boundary_from(member.cursor).min(member.boundary);
+                Some(end).filter(|end| end - member.cursor <= max)?
             };
             let mut from = member.cursor;
             while from < end {

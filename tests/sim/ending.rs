@@ -32,6 +32,7 @@ impl World {
         let wait = limits.write_wait + limits.close_wait + 4_000;
         let steps = wait / 400 + 2;
         for _ in 0..steps {
+            self.prompt_sockets();
             self.pass(400);
             self.keep_alive();
             for key in self.net.keys() {

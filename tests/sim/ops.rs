@@ -240,16 +240,27 @@ impl World {
         }
     }
 
+    /// Those that read all the time have read what was on its way.
+    pub fn prompt_sockets(&mut self) {
+        for key in self.net.keys() {
+            let socket = &mut self.net.get(key).socket;
+            if socket.full && matches!(socket.manner, Manner::Prompt | Manner::Eager) {
+                socket.refill(&mut self.rng);
+                socket.full = false;
+                self.input(Input::Writable(key), "");
+            }
+        }
+    }
+
     /// Some full sockets take bytes again, and the shard hears of it: late, twice, or for nothing.
     fn writable(&mut self) {
         for key in self.net.keys() {
             let rng = &mut self.rng;
             let socket = &mut self.net.get(key).socket;
-            if !socket.full || socket.manner == Manner::Broken {
+            if !socket.full || matches!(socket.manner, Manner::Broken | Manner::Prompt) {
                 continue;
             }
-            let likely = if socket.manner == Manner::Prompt { 800 } else { 300 };
-            if rng.permille(likely) {
+            if rng.permille(300) {
                 socket.refill(rng);
             } else if !rng.permille(50) {
                 continue;

@@ -101,6 +101,7 @@ impl World {
 
     fn turn(&mut self) {
         self.book.coverage.turns += 1;
+        self.prompt_sockets();
         let step = *self.rng.pick(&[0, 1, 5, 60, 100]);
         self.pass(step);
         self.keep_alive();
@@ -135,7 +136,7 @@ impl World {
     /// `image`.
     pub fn input(&mut self, input: Input<'_>, image: &str) -> Option<Id> {
         if self.trace {
-            eprintln!("{:>7} {input:.200?}", self.now.mono.0);
+            self.show(&input);
         }
         let from = self.fx.records.len();
         self.book.called(self.now);
@@ -151,6 +152,14 @@ impl World {
         // At once, since the slot may have a new tenant within the turn.
         self.take_ended();
         made
+    }
+
+    fn show(&self, input: &Input<'_>) {
+        let text = match input {
+            Input::Message(key, json) => format!("{key:?} {:?}", String::from_utf8_lossy(json)),
+            other => format!("{other:?}"),
+        };
+        eprintln!("{:>7} {}", self.now.mono.0, text.chars().take(200).collect::<String>());
     }
 
     pub fn count(&mut self, metric: Metric) -> u64 {
