@@ -248,12 +248,12 @@ impl Client {
         self.closed = Some(code);
     }
 
-    /// Its socket is shut.
-    pub fn ended(&self, close: Close, failed: bool) {
+    /// Its socket is shut. `was_swept`: it was sent what it was owed before.
+    pub fn ended(&self, close: Close, was_swept: bool) {
         let whose = self.label();
         let cut = self.socket.taken.len();
         // Its close frame answers ours, whether it has seen that or not.
-        let excused = self.gone || failed || self.said_goodbye && close.is_ours();
+        let excused = self.gone || !was_swept || self.said_goodbye && close.is_ours();
         let eager = self.socket.manner == Manner::Eager && !excused;
         if let Some(code) = self.closed {
             assert_eq!(code, close.code(), "{whose}: closed as {close:?}");

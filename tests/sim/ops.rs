@@ -42,6 +42,8 @@ impl World {
             Op::Stall => {
                 self.book.coverage.stalls += 1;
                 let stood = self.rng.range(1_100, 20_000);
+                self.end_turn();
+                self.sweep_all();
                 self.pass(stood);
             }
             Op::Drain => self.drain(),

@@ -254,7 +254,7 @@ impl World {
     fn take_ended(&mut self) {
         for (key, close) in std::mem::take(&mut self.fx.ended) {
             let client = self.net.remove(key);
-            client.ended(close, self.book.failed);
+            client.ended(close, self.plan.swept == 1_000 && !self.book.failed);
             self.dead.push(key);
             if let SpaceKey::Chat(space) = client.place {
                 self.book.positions.push((space.0, client.position));
