@@ -1,5 +1,6 @@
 //! cpi-hub: the real-time event server of CPI Hub.
 
+pub mod config;
 pub mod edge;
 pub mod hub;
 pub mod limits;
