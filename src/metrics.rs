@@ -49,7 +49,7 @@ metrics! {
     Joins "joins" Counter "Connections that joined a space";
     Leaves "leaves" Counter "Connections that left their space";
     MessagesReceived "messages_received" Counter "Messages that clients sent over sockets";
-    ReceivedBytes "received_bytes" Counter "Bytes read from members' sockets";
+    ReceivedBytes "received_bytes" Counter "Bytes of those messages";
     ChatsAccepted "chats_accepted" Counter "Chat messages accepted, over sockets and posts";
     ChatsDuplicate "chats_duplicate" Counter "Chat messages answered with their first copy's id";
     FramesAppended "frames_appended" Counter "Frames appended to space logs";

@@ -153,7 +153,10 @@ impl Server {
         self.stop_edge.cancel();
         _ = self.edge.await;
         if left.records > 0 {
-            tracing::warn!(records = left.records, "records stay in the journal for the next start");
+            tracing::warn!(
+                records = left.records,
+                "records stay in the journal for the next start"
+            );
         }
         tracing::info!("stopped");
         match broken {
@@ -248,8 +251,8 @@ fn announce(address: SocketAddr, config: &Config, limits: &Limits) {
         journal_bytes_max = limits.journal_bytes_max,
         "ready"
     );
-    if config.insecure {
-        tracing::warn!("--insecure: anyone who reaches this address may say who they are");
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
     }
 }
 

@@ -44,7 +44,8 @@ fn junk_is_answered_and_the_socket_lives_on() {
         (r#"{"type":"chat","data":[]}"#, chat),
         (r#"{"type":"chat","data":{"content":7}}"#, chat),
         (r#"{"type":"chat","data":{"content":"x","image":7}}"#, chat),
-        (r#"{"type":"chat"}"#, ["validation_error", "el mensaje no puede estar vacío"]),
+        (r#"{"type":"chat"}"#, chat),
+        (r#"{"type":"chat","data":{}}"#, ["validation_error", "el mensaje no puede estar vacío"]),
         (
             r#"{"type":"chat","data":{"content":null}}"#,
             ["validation_error", "el mensaje no puede estar vacío"],

@@ -295,10 +295,10 @@ fn a_notification_reaches_each_socket_of_its_user_only() {
     let open = |user: i32| hub.socket(&format!("/v1/ws/notifications?user_id={user}"), None);
     let (mut one, mut two, mut other) = (open(7), open(7), open(8));
     eventually("all have joined", || (hub.metric("hub_members") == 3.0).then_some(()));
-    let body = r#"{"data":{"id":1,"type":"reaction"},"type":"event","timestamp":"T"}"#;
+    let body = r#"{"data":{"id":1,"type":"reaction"},"type":"event","timestamp":"2026-01-02T03:04:05.678901-03:00"}"#;
     let answer = hub.post("/v1/users/7/notifications", body);
     assert_eq!((answer.status, answer.json()), (200, json!({"delivered": 2})));
-    let pushed = r#"{"type":"event","data":{"id":1,"type":"reaction"},"timestamp":"T"}"#;
+    let pushed = r#"{"type":"event","data":{"id":1,"type":"reaction"},"timestamp":"2026-01-02T03:04:05.678901-03:00"}"#;
     assert_eq!((one.text().as_str(), two.text().as_str()), (pushed, pushed));
     hub.post("/v1/users/8/notifications", r#"{"data":{}}"#);
     let default = other.next();

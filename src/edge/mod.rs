@@ -29,6 +29,8 @@ mod peer;
 mod problem;
 mod query;
 mod scrape;
+#[cfg(test)]
+mod served;
 
 pub use cors::{BadOrigin, Origins};
 

@@ -31,6 +31,11 @@ const PAGES: &[Page] = &[
         text: include_str!("../console/app.js"),
     },
     Page {
+        path: "/timeline.js",
+        kind: "text/javascript; charset=utf-8",
+        text: include_str!("../console/timeline.js"),
+    },
+    Page {
         path: "/client.js",
         kind: "text/javascript; charset=utf-8",
         text: include_str!("../console/client.js"),

@@ -78,6 +78,8 @@ impl Refusal {
         *response.status_mut() = self.status;
         *response.body_mut() = Body::from(body);
         let headers = response.headers_mut();
+        // Of the empty body that carried the refusal.
+        headers.remove(header::CONTENT_LENGTH);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         if let Some(wait) = self.retry_after_ms {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.div_ceil(1000).max(1)));

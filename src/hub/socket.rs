@@ -146,6 +146,13 @@ impl Sockets for SocketTable {
         }
     }
 
+    fn finish(&mut self, member: MemberKey) {
+        if let Some(socket) = self.get_mut(member) {
+            // If the peer is gone already, its reader says so.
+            _ = socket2::SockRef::from(&socket.stream).shutdown(std::net::Shutdown::Write);
+        }
+    }
+
     fn arm(&mut self, member: MemberKey) {
         let Some(socket) = self.get_mut(member) else { return };
         socket.armed = true;

@@ -59,6 +59,7 @@ impl Shard {
         }
         (member.heard, member.pinged) = (now.mono, false);
         self.counts.add(Metric::MessagesReceived, 1);
+        self.counts.add(Metric::ReceivedBytes, json.len() as u64);
         let slot = member.space;
         let SpaceKey::Chat(space) = self.spaces.at(slot).expect("a seated member has one").key
         else {

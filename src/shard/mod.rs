@@ -156,7 +156,10 @@ impl Shard {
                 let present = self.present(SpaceKey::Chat(space), users_max);
                 fx.replies.push((ticket, Reply::Presence(present)));
             }
-            Input::Appended(offset) => self.appended.push_back((offset, self.records_made)),
+            Input::Appended(offset) => {
+                self.counts.add(Metric::JournalAppends, 1);
+                self.appended.push_back((offset, self.records_made));
+            }
             Input::AppendFailed => self.append_failed(now, fx),
             Input::JournalRoom(bytes) => self.journal_room = bytes,
             Input::Committed(offset) => self.committed(now, offset, fx),

@@ -141,7 +141,7 @@ impl Hub {
 
     /// Joins a space in the seed's dialect.
     pub fn join(&self, space: i32, user: i32, username: &str) -> Client {
-        let username = username.replace(' ', "%20");
+        let username = username.replace(' ', "%20").replace('"', "%22");
         self.socket(&format!("/v1/ws/spaces/{space}?user_id={user}&username={username}"), None)
     }
 
@@ -221,7 +221,11 @@ pub const UNLIMITED: [&str; 8] = [
 
 fn command(args: &[String], data_dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cpi-hub"));
-    command.arg("serve").args(["--listen", "127.0.0.1:0"]).arg("--data-dir").arg(data_dir);
+    command
+        .arg("serve")
+        .args(["--listen", "127.0.0.1:0", "--pinned", "false"])
+        .arg("--data-dir")
+        .arg(data_dir);
     command.args(args).env_clear().stdin(Stdio::null());
     command
 }

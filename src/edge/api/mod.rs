@@ -68,7 +68,7 @@ mod tests {
             ("", Ok(50)),
             ("limit=", Ok(50)),
             ("limit=7", Ok(7)),
-            ("limit=+7", Ok(7)),
+            ("limit=%2B7", Ok(7)),
             ("limit=100000", Ok(100)),
             ("limit=0", Err("limit")),
             ("limit=-1", Err("limit")),
