@@ -61,6 +61,11 @@ impl Faults {
         self.told.subscribe()
     }
 
+    /// Whether a fault was told.
+    pub(crate) fn is_told(&self) -> bool {
+        self.told.borrow().is_some()
+    }
+
     /// Counts and tells a fault; the first one told stays.
     pub(crate) fn report(&self, what: &str, error: &dyn std::error::Error) {
         self.metrics.store.add(Metric::JournalFaults, 1);

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 pub(crate) use keeper::Faults;
 pub use segment::JournalId;
+pub(crate) use segment::sync_folder;
 pub use tail::{Stretch, Tail, TailFault};
 pub use writer::{JournalError, Writer};
 
