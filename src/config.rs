@@ -16,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 mod sources;
 mod suggest;
 
-pub use sources::{Given, Source, Sources};
+pub use sources::{Given, Source, Sources, flag};
 pub use suggest::nearest;
 
 use crate::edge::Origins;
@@ -47,6 +47,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Shard threads.
     pub shards: usize,
+    /// Whether shard threads keep to a core each.
+    pub pinned: bool,
     /// Whether it may listen beyond loopback without any authentication.
     pub insecure: bool,
     /// Pages of these origins may use it.
@@ -79,7 +81,7 @@ pub struct MainSetting {
 }
 
 /// The settings that are no bounds, in the order of the help.
-pub const MAIN: [MainSetting; 7] = [
+pub const MAIN: [MainSetting; 8] = [
     MainSetting {
         name: "listen",
         form: "ADDR:PORT",
@@ -94,6 +96,12 @@ pub const MAIN: [MainSetting; 7] = [
         name: "shards",
         form: "N",
         help: "Threads that own spaces and sockets [default: cores - 1, at least 1]",
+    },
+    MainSetting {
+        name: "pinned",
+        form: "true|false",
+        help: "Keep each shard's thread on a core of its own; false where others share the cores \
+               [default: true]",
     },
     MainSetting {
         name: "insecure",
@@ -149,6 +157,7 @@ impl Config {
         let listen = reading.listen()?;
         let data_dir = reading.data_dir()?;
         let shards = reading.shards(machine.cores)?;
+        let pinned = reading.value("pinned", "true or false", "true", parse_bool)?;
         let insecure = reading.value("insecure", "true or false", "false", parse_bool)?;
         let origins = reading.origins()?;
         let log = reading.log()?;
@@ -169,6 +178,7 @@ impl Config {
             listen,
             data_dir,
             shards,
+            pinned,
             insecure,
             origins,
             log_format,
@@ -215,7 +225,7 @@ fn fit_descriptors(limits: &mut Limits, allowed: usize) -> Option<String> {
 fn parse_bool(text: &str) -> Option<bool> {
     match text {
         "true" | "1" | "yes" | "on" => Some(true),
-        "false" | "0" | "no" | "off" | "" => Some(false),
+        "false" | "0" | "no" | "off" => Some(false),
         _ => None,
     }
 }
@@ -336,8 +346,11 @@ impl fmt::Display for Config {
         let names = MAIN.iter().map(|main| main.name).chain(bounds.iter().map(|it| it.name));
         for name in names {
             let Some((text, source)) = self.origin.get(name) else { continue };
-            let bare = name == "insecure";
-            let value = if bare { self.insecure.to_string() } else { toml_text(text) };
+            let value = match name {
+                "insecure" => self.insecure.to_string(),
+                "pinned" => self.pinned.to_string(),
+                _ => toml_text(text),
+            };
             let line = format!("{name} = {value}");
             writeln!(out, "{line:<48} # {source}")?;
         }

@@ -1,5 +1,7 @@
 //! cpi-hub: the real-time event server of CPI Hub.
 
+pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod edge;
 pub mod hub;

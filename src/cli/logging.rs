@@ -16,8 +16,7 @@ pub fn start(config: &Config) -> Result<(), BadConfig> {
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
-    let lines =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = if text {
         lines.with_ansi(terminal).with_target(false).try_init()
     } else {

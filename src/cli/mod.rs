@@ -70,9 +70,7 @@ pub fn parse(
     let load = |matches: &ArgMatches| load(matches, environment, machine);
     match matches.subcommand() {
         Some(("chat", matches)) => Ok(Command::Chat(chat::Options::read(matches)?)),
-        Some(("config", matches)) => {
-            Err(CliExit { code: 0, text: load(matches)?.to_string() })
-        }
+        Some(("config", matches)) => Err(CliExit { code: 0, text: load(matches)?.to_string() }),
         Some((_serve, matches)) => Ok(Command::Serve(Box::new(load(matches)?))),
         None => Ok(Command::Serve(Box::new(load(&matches)?))),
     }
@@ -269,16 +267,25 @@ mod tests {
     #[test]
     fn a_mistake_is_one_line_that_names_it() {
         for (arguments, expected) in [
-            (&["--write-wiat", "1s"][..], "--write-wiat: there is no such option; did you mean \
-              --write-wait?"),
+            (
+                &["--write-wiat", "1s"][..],
+                "--write-wiat: there is no such option; did you mean \
+              --write-wait?",
+            ),
             (&["--colour"], "--colour: there is no such option; `cpi-hub --help` lists all"),
             (&["serv"], "`serv` is no command; there are serve, config and chat"),
             (&["--write-wait"], "--write-wait: a value was expected behind it"),
             (&["--write-wait", "x"], "--write-wait: `x` is not a time such as 250ms, 10s or 5m"),
-            (&["--shards=1", "--shards=2"], "--shards: given twice, or before the command it \
-              belongs to"),
-            (&["--config", "/no/such/file"], "/no/such/file: can't be read: No such file or \
-              directory (os error 2)"),
+            (
+                &["--shards=1", "--shards=2"],
+                "--shards: given twice, or before the command it \
+              belongs to",
+            ),
+            (
+                &["--config", "/no/such/file"],
+                "/no/such/file: can't be read: No such file or \
+              directory (os error 2)",
+            ),
             (&["chat", "--user-id", "7"], "--space: required, and not given"),
         ] {
             assert_eq!(refused(arguments), expected);

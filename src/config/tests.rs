@@ -44,7 +44,7 @@ fn file(file: &str) -> Result<Config, String> {
 fn nothing_given_is_a_sound_configuration() {
     let config = load(Input::default()).expect("the defaults are sound");
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
-    assert_eq!((config.shards, config.insecure), (3, false));
+    assert_eq!((config.shards, config.pinned, config.insecure), (3, true, false));
     assert_eq!(config.data_dir, PathBuf::from("data"));
     assert_eq!(config.origins.text(), "http://localhost:3000");
     assert_eq!((config.log.as_str(), config.log_format), ("info", LogFormat::Auto));
@@ -189,7 +189,7 @@ fn the_printed_configuration_is_a_file_that_says_the_same() {
     let config = load(Input {
         flags: &[("message_rate", "10/20"), ("data_dir", "a \"b\" \\c")],
         variables: &[("HUB_UTC_OFFSET", "+05:30"), ("PORT", "9000")],
-        file: "insecure = true\norigins = [\"https://a.b\", \"https://c\"]\nwrite_wait = 11",
+        file: "insecure = true\npinned = false\norigins = [\"https://a.b\", \"https://c\"]\nwrite_wait = 11",
     });
     let config = config.expect("sound");
     let printed = config.to_string();
@@ -207,5 +207,5 @@ fn the_printed_configuration_is_a_file_that_says_the_same() {
     assert_eq!(again.limits, config.limits);
     assert_eq!(again.limits.message_rate, Rate::new(10, 20));
     assert_eq!((again.listen, again.data_dir), (config.listen, config.data_dir));
-    assert_eq!((again.insecure, again.origins), (true, config.origins));
+    assert_eq!((again.insecure, again.pinned, again.origins), (true, false, config.origins));
 }

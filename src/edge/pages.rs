@@ -31,6 +31,11 @@ const PAGES: &[Page] = &[
         text: include_str!("../console/app.js"),
     },
     Page {
+        path: "/timeline.js",
+        kind: "text/javascript; charset=utf-8",
+        text: include_str!("../console/timeline.js"),
+    },
+    Page {
         path: "/client.js",
         kind: "text/javascript; charset=utf-8",
         text: include_str!("../console/client.js"),
@@ -42,7 +47,7 @@ const PAGES: &[Page] = &[
     },
 ];
 
-/// The four pages.
+/// The page, its scripts and its style.
 pub(super) fn routes() -> Router {
     PAGES.iter().fold(Router::new(), |router, page| {
         let tag = tag(page.text);

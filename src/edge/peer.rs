@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::hub::address_key;
 use crate::shard::event::AddressKey;
 
 /// The address of a connection's other end.
@@ -14,14 +15,9 @@ impl Peer {
         Peer(address.ip().to_canonical())
     }
 
-    /// What the address counts as: itself, or its /64 if it is IPv6, since that is what one
-    /// subscriber gets; loopback is exempt.
+    /// What the address counts as; loopback is exempt.
     pub(super) fn key(self) -> AddressKey {
-        match self.0 {
-            address if address.is_loopback() => None,
-            IpAddr::V4(address) => Some(u64::from(address.to_bits())),
-            IpAddr::V6(address) => u64::try_from(address.to_bits() >> 64).ok(),
-        }
+        address_key(self.0)
     }
 }
 

@@ -337,6 +337,7 @@ async fn pages_come_with_their_policy_and_are_not_sent_twice() {
     for (line, kind) in [
         ("GET /", "text/html; charset=utf-8"),
         ("GET /app.js", "text/javascript; charset=utf-8"),
+        ("GET /timeline.js", "text/javascript; charset=utf-8"),
         ("GET /client.js", "text/javascript; charset=utf-8"),
         ("GET /style.css", "text/css; charset=utf-8"),
     ] {

@@ -4,19 +4,12 @@
 //! Effects hold owned values only, so that nothing borrows the shard across a turn.
 
 use crate::wire::close::Close;
-use crate::wire::message::AckLevel;
 use crate::wire::reject::Reject;
 use crate::wire::time::Micros;
 use crate::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
 
 /// Names a member: its slot in the arena, and which of the slot's tenants it is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct MemberKey {
-    /// Index in the arena.
-    pub slot: u32,
-    /// Counts the slot's tenants; late inputs of an earlier one are ignored.
-    pub generation: u32,
-}
+pub type MemberKey = super::arena::Key;
 
 /// Names a request of the edge's, which gets [`Reply`]s under this number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -85,6 +78,12 @@ pub enum Input<'a> {
     Notify(Ticket, UserId, Box<Notification>),
     /// Who is in a space: answered by `Reply::Presence`.
     Presence(Ticket, SpaceId, usize),
+    /// The turn's records are in the journal, which now ends at this offset.
+    Appended(u64),
+    /// The turn's records could not be written: nothing of the turn may be sent (DESIGN 12.4).
+    AppendFailed,
+    /// So many bytes of records can surely be appended now; 0: chat is refused at the door.
+    JournalRoom(u64),
     /// The store has committed this shard's journal up to this offset.
     Committed(u64),
     /// Time has passed; about every 100 ms.
@@ -154,7 +153,7 @@ pub enum Reply {
 pub struct Effects {
     /// Encoded records, to be appended to the journal in one write before the next sweep.
     pub records: Vec<u8>,
-    /// The member of the last [`Input::Join`], unless it was refused.
+    /// The member of the last [`Input::Join`]. A refused one is a member too, about to be closed.
     pub joined: Option<MemberKey>,
     /// For the edge; held back until `records` are in the journal.
     pub replies: Vec<(Ticket, Reply)>,
@@ -185,13 +184,4 @@ pub trait Sockets {
     fn sendv(&mut self, member: MemberKey, first: &[u8], second: &[u8]) -> Sent;
     /// Asks for an [`Input::Writable`] when a full socket takes bytes again.
     fn arm(&mut self, member: MemberKey);
-}
-
-/// The acks that a sender asked for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AckWish {
-    /// The sender's nonce.
-    pub nonce: Box<str>,
-    /// The highest ack wanted.
-    pub level: AckLevel,
 }

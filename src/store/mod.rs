@@ -3,6 +3,10 @@
 use crate::wire::time::Micros;
 use crate::wire::{Id, SpaceId, UserId};
 
+pub mod batch;
+pub mod journal;
+pub mod latest;
+
 /// One stored chat message, as history shows it (WIRE A4, E).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredMessage {

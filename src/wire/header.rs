@@ -1,8 +1,29 @@
 //! Frames in: the frame reader. It finds the messages and control frames in what a socket gave,
 //! unmasks them in place, and holds RFC 6455 and the limits against every header before anything
 //! is allocated.
+//!
+//! Owns what is kept of a frame or message that is cut over reads, and nothing while none is.
+//! Never allocates by a declared length, never reads a socket, never answers.
 
-use super::close::Close;
+use std::mem;
+
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+use super::close::{Close, peer_may_send};
+
+/// Flags and opcode, length, mask: at most so many bytes precede a payload (RFC 6455 5.2).
+const HEADER_BYTES_MAX: usize = 14;
+const MASK_BYTES: usize = 4;
+/// Of a control frame's payload (RFC 6455 5.5).
+const CONTROL_BYTES_MAX: usize = 125;
+
+const FINAL: u8 = 0x80;
+const RESERVED: u8 = 0x70;
+const OPCODE: u8 = 0x0F;
+const MASKED: u8 = 0x80;
+
+/// The bit that no ASCII byte has, in each byte of a word.
+const NOT_ASCII: u64 = u64::from_ne_bytes([0x80; 8]);
 
 /// What one connection's reader may let through.
 #[derive(Clone, Copy, Debug)]
@@ -27,19 +48,393 @@ pub enum Incoming<'a> {
     Close(u16),
 }
 
-/// Reads the frames of one connection; about 40 bytes while no frame is cut.
+/// Reads the frames of one connection; 8 bytes while no frame or message is cut.
 #[derive(Debug, Default)]
-pub struct Reader {}
+pub struct Reader {
+    cut: Option<Box<Cut>>,
+}
+
+// Every connection has one, and most are idle.
+const _: () = assert!(size_of::<Reader>() == size_of::<usize>());
 
 impl Reader {
+    /// What a reader holds at most beyond `message_bytes_max`: a header and a control payload.
+    pub const EXTRA_BYTES_MAX: usize = HEADER_BYTES_MAX + CONTROL_BYTES_MAX;
+
     /// Takes the next whole message or control frame off the front of `input`. `None`: all of
-    /// `input` is read, what was cut is kept for the next call. After an error nothing more may
-    /// be read.
-    pub fn next<'a>(
+    /// `input` is read, what was cut is kept for the next call. After an error or a close frame
+    /// nothing more may be read.
+    pub fn next<'a, 'i: 'a>(
         &'a mut self,
-        _input: &mut &'a mut [u8],
-        _limits: ReadLimits,
+        input: &mut &'i mut [u8],
+        limits: ReadLimits,
     ) -> Option<Result<Incoming<'a>, Close>> {
-        unimplemented!("written by its owner")
+        if self.cut.as_ref().is_some_and(|cut| cut.is_spent()) {
+            self.cut = None;
+        }
+        if self.cut.is_none() {
+            if input.is_empty() {
+                return None;
+            }
+            let whole = take_whole(input, limits).transpose();
+            if whole.is_some() {
+                return whole;
+            }
+        }
+        let cut = self.cut.get_or_insert_default();
+        match cut.read(input, limits).transpose()? {
+            Ok(found) => Some(cut.deliver(found)),
+            Err(close) => Some(Err(close)),
+        }
+    }
+
+    /// Bytes of frames that the reader keeps: what a connection costs while something is cut.
+    pub fn held_bytes(&self) -> usize {
+        self.cut.as_ref().map_or(0, |cut| {
+            cut.message.capacity() + usize::from(cut.header_bytes) + usize::from(cut.control_bytes)
+        })
+    }
+}
+
+/// Takes a whole message or control frame that needs nothing kept, in place.
+fn take_whole<'a>(
+    input: &mut &'a mut [u8],
+    limits: ReadLimits,
+) -> Result<Option<Incoming<'a>>, Close> {
+    let Some(head) = Head::parse(input)? else { return Ok(None) };
+    head.admit(Open::default(), limits)?;
+    if !head.is_final {
+        return Ok(None);
+    }
+    let Some(frame) = input.split_off_mut(..head.header_bytes + head.payload_bytes) else {
+        return Ok(None);
+    };
+    let payload = &mut frame[head.header_bytes..];
+    let is_ascii = unmask(payload, head.mask);
+    match head.opcode {
+        OpCode::Control(control) => read_control(control, payload).map(Some),
+        OpCode::Data(_) if is_ascii || simdutf8::basic::from_utf8(payload).is_ok() => {
+            Ok(Some(Incoming::Message(payload)))
+        }
+        OpCode::Data(_) => Err(Close::InvalidUtf8),
+    }
+}
+
+/// A frame's header (RFC 6455 5.2).
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    opcode: OpCode,
+    is_final: bool,
+    mask: [u8; MASK_BYTES],
+    header_bytes: usize,
+    payload_bytes: usize,
+}
+
+/// The message that frames so far have begun and not ended; no fragments: there is none.
+#[derive(Clone, Copy, Default, Debug)]
+struct Open {
+    fragments: u32,
+    bytes: usize,
+}
+
+impl Head {
+    /// Reads the header at the front of `bytes`; `None`: it is cut. What a header may not say
+    /// whatever came before it is refused here.
+    fn parse(bytes: &[u8]) -> Result<Option<Head>, Close> {
+        let [first, second, rest @ ..] = bytes else { return Ok(None) };
+        if first & RESERVED != 0 || second & MASKED == 0 {
+            return Err(Close::ProtocolError);
+        }
+        let (length, rest) = match second & !MASKED {
+            126 => match rest.split_first_chunk() {
+                Some((length, rest)) => (u16::from_be_bytes(*length).into(), rest),
+                None => return Ok(None),
+            },
+            127 => match rest.split_first_chunk() {
+                Some((length, rest)) => (u64::from_be_bytes(*length), rest),
+                None => return Ok(None),
+            },
+            short => (short.into(), rest),
+        };
+        let shortest_form = match second & !MASKED {
+            126 => length >= 126,
+            127 => length > u16::MAX.into() && length >> 63 == 0,
+            _ => true,
+        };
+        if !shortest_form {
+            return Err(Close::ProtocolError);
+        }
+        let Some(&mask) = rest.first_chunk() else { return Ok(None) };
+        Ok(Some(Head {
+            opcode: OpCode::from(first & OPCODE),
+            is_final: first & FINAL != 0,
+            mask,
+            header_bytes: bytes.len() - rest.len() + MASK_BYTES,
+            // Where a length overflows usize, no limit lets it through.
+            payload_bytes: usize::try_from(length).unwrap_or(usize::MAX),
+        }))
+    }
+
+    /// Holds the header against what came before it and against the limits.
+    fn admit(&self, open: Open, limits: ReadLimits) -> Result<(), Close> {
+        let in_order = match self.opcode {
+            OpCode::Control(Control::Reserved(_)) | OpCode::Data(Data::Reserved(_)) => false,
+            OpCode::Control(_) => self.is_final && self.payload_bytes <= CONTROL_BYTES_MAX,
+            OpCode::Data(Data::Continue) => open.fragments > 0,
+            OpCode::Data(Data::Text | Data::Binary) => open.fragments == 0,
+        };
+        if !in_order {
+            return Err(Close::ProtocolError);
+        }
+        let is_data = matches!(self.opcode, OpCode::Data(_));
+        let bytes = open.bytes.saturating_add(self.payload_bytes);
+        if is_data && (bytes > limits.message_bytes_max || open.fragments >= limits.fragments_max) {
+            return Err(Close::MessageTooBig);
+        }
+        Ok(())
+    }
+}
+
+/// What is kept of a frame or message that is not whole.
+#[derive(Debug)]
+struct Cut {
+    /// The message so far, unmasked.
+    message: Vec<u8>,
+    /// How much of it is known to be UTF-8; ends at a character's end.
+    checked: usize,
+    /// Its frames so far; 0 while none is open.
+    fragments: u32,
+    /// The frame whose header is whole and whose payload is not.
+    frame: Option<Frame>,
+    /// A header that is cut.
+    header: [u8; HEADER_BYTES_MAX],
+    header_bytes: u8,
+    /// The payload of the control frame being read, or last read.
+    control: [u8; CONTROL_BYTES_MAX],
+    control_bytes: u8,
+}
+
+/// A frame whose payload is being read.
+#[derive(Debug)]
+struct Frame {
+    opcode: OpCode,
+    is_final: bool,
+    /// Turned so that it begins at the next byte.
+    mask: [u8; MASK_BYTES],
+    /// Payload bytes still to come.
+    left: usize,
+}
+
+/// What became whole in a [`Cut`].
+enum Found {
+    Message,
+    Control(Control),
+}
+
+impl Default for Cut {
+    fn default() -> Cut {
+        Cut {
+            message: Vec::new(),
+            checked: 0,
+            fragments: 0,
+            frame: None,
+            header: [0; HEADER_BYTES_MAX],
+            header_bytes: 0,
+            control: [0; CONTROL_BYTES_MAX],
+            control_bytes: 0,
+        }
+    }
+}
+
+impl Cut {
+    /// Whether nothing is kept that a later byte could complete.
+    fn is_spent(&self) -> bool {
+        self.fragments == 0 && self.frame.is_none() && self.header_bytes == 0
+    }
+
+    /// Reads frames until something is whole or `input` is empty.
+    fn read(&mut self, input: &mut &mut [u8], limits: ReadLimits) -> Result<Option<Found>, Close> {
+        loop {
+            let mut frame = match self.frame.take() {
+                Some(frame) => frame,
+                None => match self.begin_frame(input, limits)? {
+                    Some(frame) => frame,
+                    None => return Ok(None),
+                },
+            };
+            self.read_payload(&mut frame, input)?;
+            if frame.left > 0 {
+                self.frame = Some(frame);
+                return Ok(None);
+            }
+            match frame.opcode {
+                OpCode::Control(control) => return Ok(Some(Found::Control(control))),
+                OpCode::Data(_) if frame.is_final => {
+                    self.fragments = 0;
+                    return Ok(Some(Found::Message));
+                }
+                OpCode::Data(_) => {}
+            }
+        }
+    }
+
+    /// Reads a header, kept bytes first; `None`: it is still cut.
+    fn begin_frame(
+        &mut self,
+        input: &mut &mut [u8],
+        limits: ReadLimits,
+    ) -> Result<Option<Frame>, Close> {
+        let kept = usize::from(self.header_bytes);
+        let seen = HEADER_BYTES_MAX.min(kept + input.len());
+        self.header[kept..seen].copy_from_slice(&input[..seen - kept]);
+        let head = Head::parse(&self.header[..seen])?;
+        let used = head.map_or(seen, |head| head.header_bytes) - kept;
+        *input = &mut mem::take(input)[used..];
+        let Some(head) = head else {
+            self.header_bytes += used as u8;
+            return Ok(None);
+        };
+        self.header_bytes = 0;
+        head.admit(Open { fragments: self.fragments, bytes: self.message.len() }, limits)?;
+        match head.opcode {
+            OpCode::Control(_) => self.control_bytes = 0,
+            OpCode::Data(_) => self.fragments += 1,
+        }
+        let Head { opcode, is_final, mask, payload_bytes: left, .. } = head;
+        Ok(Some(Frame { opcode, is_final, mask, left }))
+    }
+
+    /// Moves what `input` has of a frame's payload in here.
+    fn read_payload(&mut self, frame: &mut Frame, input: &mut &mut [u8]) -> Result<(), Close> {
+        let bytes = frame.left.min(input.len());
+        let (part, rest) = mem::take(input).split_at_mut(bytes);
+        *input = rest;
+        unmask(part, frame.mask);
+        frame.mask.rotate_left(bytes % MASK_BYTES);
+        let declared = self.message.len() + frame.left;
+        frame.left -= bytes;
+        if let OpCode::Control(_) = frame.opcode {
+            let from = usize::from(self.control_bytes);
+            self.control[from..from + bytes].copy_from_slice(part);
+            self.control_bytes += bytes as u8;
+            return Ok(());
+        }
+        let needed = self.message.len() + bytes;
+        if needed > self.message.capacity() {
+            // Doubled, so that a payload of single bytes is not copied for each; never beyond
+            // what the header declared, which the limit bounds.
+            let room = needed.max(2 * self.message.capacity()).min(declared);
+            self.message.reserve_exact(room - self.message.len());
+        }
+        self.message.extend_from_slice(part);
+        self.check_text(frame.is_final && frame.left == 0)
+    }
+
+    /// Checks what came since the last check, as far as characters are whole.
+    fn check_text(&mut self, is_end: bool) -> Result<(), Close> {
+        match std::str::from_utf8(&self.message[self.checked..]) {
+            Ok(text) => self.checked += text.len(),
+            Err(error) if is_end || error.error_len().is_some() => return Err(Close::InvalidUtf8),
+            Err(error) => self.checked += error.valid_up_to(),
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, found: Found) -> Result<Incoming<'_>, Close> {
+        match found {
+            Found::Message => Ok(Incoming::Message(&mut self.message)),
+            Found::Control(control) => {
+                read_control(control, &self.control[..usize::from(self.control_bytes)])
+            }
+        }
+    }
+}
+
+fn read_control(control: Control, payload: &[u8]) -> Result<Incoming<'_>, Close> {
+    match control {
+        Control::Ping => Ok(Incoming::Ping(payload)),
+        Control::Pong => Ok(Incoming::Pong),
+        Control::Close => read_close(payload).map(Incoming::Close),
+        Control::Reserved(_) => Err(Close::ProtocolError),
+    }
+}
+
+/// The code of a close frame's payload (RFC 6455 5.5.1, 7.4).
+fn read_close(payload: &[u8]) -> Result<u16, Close> {
+    let Some((code, reason)) = payload.split_first_chunk() else {
+        return if payload.is_empty() { Ok(1005) } else { Err(Close::ProtocolError) };
+    };
+    let code = u16::from_be_bytes(*code);
+    if !peer_may_send(code) {
+        return Err(Close::ProtocolError);
+    }
+    match std::str::from_utf8(reason) {
+        Ok(_) => Ok(code),
+        Err(_) => Err(Close::InvalidUtf8),
+    }
+}
+
+/// Takes the mask off (RFC 6455 5.3), eight bytes at a time. Returns whether all is ASCII, which
+/// is known here for nothing and saves most messages the UTF-8 check.
+fn unmask(payload: &mut [u8], mask: [u8; MASK_BYTES]) -> bool {
+    let [a, b, c, d] = mask;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let mut seen = 0;
+    let (words, tail) = payload.as_chunks_mut();
+    for word in words {
+        let plain = u64::from_ne_bytes(*word) ^ wide;
+        seen |= plain;
+        *word = plain.to_ne_bytes();
+    }
+    for (byte, key) in tail.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= key;
+        seen |= u64::from(*byte);
+    }
+    seen & NOT_ASCII == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use proptest::prelude::*;
+    use tungstenite::protocol::frame::FrameHeader;
+
+    #[test]
+    fn unmasking_by_words_is_the_same_as_by_bytes_and_tells_ascii() {
+        let mask = [0x37, 0xFA, 0x21, 0x3D];
+        for length in 0..70 {
+            for odd in 0..=length {
+                let text: Vec<u8> =
+                    (0..length).map(|at| b'a' | (u8::from(at == odd) << 7)).collect();
+                let masked = text.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key);
+                let mut payload: Vec<u8> = masked.collect();
+                assert_eq!(unmask(&mut payload, mask), text.is_ascii());
+                assert_eq!(payload, text);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_header_is_read_as_tungstenite_writes_it(
+            opcode in prop::sample::select(vec![0_u8, 1, 2, 8, 9, 10]),
+            is_final in any::<bool>(),
+            mask in any::<[u8; 4]>(),
+            length in prop_oneof![0_u64..300, 65_000_u64..66_000, 0_u64..1 << 63],
+        ) {
+            let opcode = OpCode::from(opcode);
+            let header = FrameHeader { is_final, opcode, mask: Some(mask), ..Default::default() };
+            let mut bytes = Vec::new();
+            header.format(length, &mut bytes).expect("a Vec takes all");
+            for cut in 0..bytes.len() {
+                prop_assert!(matches!(Head::parse(&bytes[..cut]), Ok(None)));
+            }
+            bytes.push(0xFF);
+            let head = Head::parse(&bytes).expect("valid").expect("whole");
+            prop_assert_eq!(head.header_bytes, bytes.len() - 1);
+            prop_assert_eq!(head.payload_bytes as u64, length);
+            prop_assert_eq!((head.opcode, head.is_final, head.mask), (opcode, is_final, mask));
+        }
     }
 }

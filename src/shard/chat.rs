@@ -1,0 +1,438 @@
+//! What members and posts say: from a JSON text to a frame in the log, a record for the journal,
+//! and acks for those who asked.
+
+use super::Shard;
+use super::event::{Effects, MemberKey, Post, Reply, Ticket};
+use super::member::Private;
+use super::nonce::{First, NonceKey, content_hash};
+use crate::metrics::Metric;
+use crate::wire::close::Close;
+use crate::wire::message::{AckLevel, ClientMessage, DecodeRules, check_content};
+use crate::wire::outgoing::{self, Ack, Chat, Refusal};
+use crate::wire::record::Record;
+use crate::wire::reject::Reject;
+use crate::wire::time::{Micros, MonoMs, Now};
+use crate::wire::{Id, SpaceId, SpaceKey, UserId};
+
+/// Senders that wait for a commit. Each is small; beyond it the oldest post is forgotten, whose
+/// request was answered 202 long ago, and members that ask for `durable` are refused.
+const ACKS_MAX: usize = 65_536;
+/// A flood ends when nothing was over the rate for so long, in ms.
+const FLOOD_PAUSE: u64 = 1_000;
+
+/// Who is told when a record is durable.
+#[derive(Debug)]
+pub(super) enum AckTo {
+    /// A member, by an ack.
+    Member { key: MemberKey, nonce: Box<str>, id: Id, duplicate: bool },
+    /// A request of the edge's.
+    Ticket(Ticket),
+}
+
+/// Something to say, with all that the hub knows of its sender.
+struct Said<'a> {
+    slot: u32,
+    space: SpaceId,
+    user: UserId,
+    username: &'a str,
+    content: &'a str,
+    image: &'a str,
+    nonce: Option<&'a str>,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug)]
+struct Accepted {
+    id: Id,
+    at: Micros,
+    /// The number of its record.
+    record: u64,
+    duplicate: bool,
+}
+
+impl Shard {
+    /// A whole message of a member's.
+    pub(super) fn message(&mut self, now: Now, key: MemberKey, json: &mut [u8], fx: &mut Effects) {
+        let Some(member) = self.members.get_mut(key) else { return };
+        if !member.is_seated() {
+            return;
+        }
+        (member.heard, member.pinged) = (now.mono, false);
+        self.counts.add(Metric::MessagesReceived, 1);
+        let slot = member.space;
+        let SpaceKey::Chat(space) = self.spaces.at(slot).expect("a seated member has one").key
+        else {
+            return;
+        };
+        let dialect = member.dialect;
+        let rules = DecodeRules { dialect, depth_max: self.limits.json_depth_max };
+        let decoded = self.decoder.decode(json, rules);
+        let nonce = match &decoded {
+            Ok(ClientMessage::Chat(chat)) => chat.nonce,
+            _ => None,
+        };
+        let outcome = match self.take_rates(now.mono, key) {
+            Err(reject) => Err(reject),
+            Ok(()) => match decoded {
+                Err(reject) => Err(reject),
+                Ok(ClientMessage::Ping) => {
+                    let member = self.members.get(key).expect("looked up above");
+                    let whose = member.whose(SpaceKey::Chat(space));
+                    let at = *self.time.text(now.unix);
+                    self.answer(now, key, fx, |private| {
+                        private.push(|out| outgoing::pong(out, whose, &at));
+                    });
+                    Ok(())
+                }
+                Ok(ClientMessage::Chat(chat)) => {
+                    let member = self.members.get_mut(key).expect("looked up above");
+                    let (user, username) = (member.user, std::mem::take(&mut member.username));
+                    let said = Said {
+                        slot,
+                        space,
+                        user,
+                        username: &username,
+                        content: chat.content,
+                        image: chat.image,
+                        nonce: chat.nonce,
+                    };
+                    let accepted = self.accept(now, said, chat.ack == AckLevel::Durable, fx);
+                    if let Some(member) = self.members.get_mut(key) {
+                        member.username = username;
+                    }
+                    accepted.map(|accepted| {
+                        if let Some(nonce) = chat.nonce {
+                            self.ack(now, key, (nonce, chat.ack), accepted, fx);
+                        }
+                    })
+                }
+            },
+        };
+        if let Err(reject) = outcome {
+            self.refuse(now, key, reject, nonce, fx);
+        }
+    }
+
+    /// Checks a message, gives it its id, and puts it into the space's log and among the records
+    /// of the turn. A known nonce makes nothing new.
+    fn accept(
+        &mut self,
+        now: Now,
+        said: Said<'_>,
+        durable: bool,
+        fx: &mut Effects,
+    ) -> Result<Accepted, Reject> {
+        check_content(said.content, self.limits.content_chars_max)?;
+        if self.drain.is_some() {
+            return Err(Reject::Draining);
+        }
+        if said.image.contains('\0') {
+            return Err(Reject::ContentInvalid);
+        }
+        let image = if said.image.len() > self.limits.image_bytes_max { "" } else { said.image };
+        let nonce = said.nonce.map(|nonce| {
+            let key = NonceKey { user: said.user, space: said.space, nonce: nonce.into() };
+            (key, content_hash(said.content, image))
+        });
+        if let Some((key, content)) = &nonce
+            && let Some(first) = self.nonces.find(key)
+        {
+            if first.content != *content {
+                return Err(Reject::NonceReused);
+            }
+            self.counts.add(Metric::ChatsDuplicate, 1);
+            let First { id, at, record, .. } = first;
+            return Ok(Accepted { id, at, record, duplicate: true });
+        }
+        self.check_room(&said, durable, fx)?;
+
+        let (id, at) = self.ids.next_id(now.unix);
+        let Said { space, user, username, content, .. } = said;
+        let record = Record { id, at, space, user, username, content };
+        record.append_to(&mut fx.records);
+        self.records_made += 1;
+        let chat = Chat { id, space, user, username, content, image };
+        let text = *self.time.text(at);
+        let offset = self.append(now, said.slot, chat.frame_bytes_max(), |out| {
+            outgoing::chat(out, &chat, &text)
+        });
+        self.spaces.at_mut(said.slot).expect("appended to it").log.index(id, offset);
+        self.counts.add(Metric::ChatsAccepted, 1);
+        let record = self.records_made;
+        if let Some((key, content)) = nonce {
+            self.nonces.remember(now.mono, key, First { id, at, record, content });
+        }
+        Ok(Accepted { id, at, record, duplicate: false })
+    }
+
+    /// Whether journal, logs and acks can take one more; said before anything is fanned out (P5).
+    fn check_room(
+        &mut self,
+        said: &Said<'_>,
+        durable: bool,
+        fx: &mut Effects,
+    ) -> Result<(), Reject> {
+        let record = 64 + said.username.len() + said.content.len();
+        if self.journal_failed || (fx.records.len() + record) as u64 > self.journal_room {
+            return Err(Reject::StoreUnavailable);
+        }
+        if self.logs_held > self.limits.logs_bytes_max {
+            return Err(Reject::Overloaded);
+        }
+        if durable && self.acks.len() >= ACKS_MAX {
+            match self.acks.first_entry() {
+                Some(oldest) if matches!(oldest.get(), AckTo::Ticket(_)) => {
+                    oldest.remove();
+                }
+                _ => return Err(Reject::Overloaded),
+            }
+        }
+        Ok(())
+    }
+
+    /// The rates of a member, its user and its address.
+    fn take_rates(&mut self, now: MonoMs, key: MemberKey) -> Result<(), Reject> {
+        let member = self.members.get_mut(key).expect("the caller's member");
+        let limited = |retry_after_ms| Reject::RateLimited { retry_after_ms };
+        member.rate.take(now, self.limits.message_rate).map_err(limited)?;
+        let (user, address) = (member.user, member.address);
+        self.take_shared_rates(now, user, address)
+    }
+
+    fn take_shared_rates(&mut self, now: MonoMs, user: UserId, address: u64) -> Result<(), Reject> {
+        let limited = |retry_after_ms| Reject::RateLimited { retry_after_ms };
+        self.user_rates.take(user, now, self.limits.user_message_rate).map_err(limited)?;
+        if address != 0 {
+            let rate = self.limits.address_message_rate;
+            self.address_rates.take(address, now, rate).map_err(limited)?;
+        }
+        Ok(())
+    }
+
+    /// A chat by HTTP.
+    pub(super) fn post(&mut self, now: Now, ticket: Ticket, post: Post, fx: &mut Effects) {
+        let result = self.accept_post(now, &post, fx);
+        match result {
+            Err(reject) => self.reply(fx, ticket, Err(reject)),
+            Ok(Accepted { id, at, record, duplicate }) => {
+                fx.replies.push((ticket, Reply::Posted { id, at, duplicate }));
+                self.when_durable(record, AckTo::Ticket(ticket), now, fx);
+            }
+        }
+    }
+
+    fn accept_post(&mut self, now: Now, post: &Post, fx: &mut Effects) -> Result<Accepted, Reject> {
+        self.take_shared_rates(now.mono, post.user, post.address.unwrap_or(0))?;
+        // Before a space is made for it.
+        check_content(&post.content, self.limits.content_chars_max)?;
+        let slot = self.space_for(SpaceKey::Chat(post.space));
+        if self.spaces.at(slot).is_some_and(|space| space.paused.is_some()) {
+            return Err(Reject::Overloaded);
+        }
+        let said = Said {
+            slot,
+            space: post.space,
+            user: post.user,
+            username: &post.username,
+            content: &post.content,
+            image: &post.image,
+            nonce: post.nonce.as_deref(),
+        };
+        self.accept(now, said, true, fx)
+    }
+
+    /// Gives a sender the acks that it asked for.
+    fn ack(
+        &mut self,
+        now: Now,
+        key: MemberKey,
+        (nonce, level): (&str, AckLevel),
+        accepted: Accepted,
+        fx: &mut Effects,
+    ) {
+        if level == AckLevel::None {
+            return;
+        }
+        let Accepted { id, duplicate, record, .. } = accepted;
+        let at = *self.time.text(now.unix);
+        let ack = Ack { nonce, id, level: AckLevel::Accepted, duplicate };
+        self.answer(now, key, fx, |private| private.push(|out| outgoing::ack(out, &ack, &at)));
+        if level == AckLevel::Durable {
+            let to = AckTo::Member { key, nonce: nonce.into(), id, duplicate };
+            self.when_durable(record, to, now, fx);
+        }
+    }
+
+    /// Tells `to` now or when the record is committed.
+    fn when_durable(&mut self, record: u64, to: AckTo, now: Now, fx: &mut Effects) {
+        if record <= self.records_committed {
+            return self.tell_durable(to, now, fx);
+        }
+        self.acks_serial += 1;
+        self.acks.insert((record, self.acks_serial), to);
+    }
+
+    fn tell_durable(&mut self, to: AckTo, now: Now, fx: &mut Effects) {
+        match to {
+            AckTo::Ticket(ticket) => fx.replies.push((ticket, Reply::Durable(Ok(())))),
+            AckTo::Member { key, nonce, id, duplicate } => {
+                let at = *self.time.text(now.unix);
+                let ack = Ack { nonce: &nonce, id, level: AckLevel::Durable, duplicate };
+                let write = |private: &mut Private| {
+                    private.push(|out| outgoing::ack(out, &ack, &at));
+                };
+                if self.members.get(key).is_some_and(|member| member.is_seated()) {
+                    self.answer(now, key, fx, write);
+                }
+            }
+        }
+    }
+
+    /// The store has committed the journal up to an offset.
+    pub(super) fn committed(&mut self, now: Now, offset: u64, fx: &mut Effects) {
+        while let Some(&(end, records)) = self.appended.front()
+            && end <= offset
+        {
+            self.records_committed = records;
+            self.appended.pop_front();
+        }
+        while let Some(first) = self.acks.first_entry()
+            && first.key().0 <= self.records_committed
+        {
+            let to = first.remove();
+            self.tell_durable(to, now, fx);
+        }
+    }
+
+    /// The turn's records are not in the journal: nothing of the turn may be sent. The logs are
+    /// dropped, their members closed, and no more chat is taken until a restart.
+    pub(super) fn append_failed(&mut self, now: Now, fx: &mut Effects) {
+        fx.records.clear();
+        self.journal_failed = true;
+        for (_, reply) in &mut fx.replies {
+            if matches!(reply, Reply::Posted { .. }) {
+                *reply = Reply::Rejected(Reject::StoreUnavailable);
+            }
+        }
+        self.nonces.clear();
+        self.acks.clear();
+        self.drop_logs();
+        for slot in 0..self.members.slots() {
+            if let Some(key) = self.members.key_at(slot)
+                && self.members.at(slot).is_some_and(|member| member.closing.is_none())
+            {
+                self.begin_close(now, key, Close::Internal, fx);
+            }
+        }
+        // The leaves that this announced go nowhere either.
+        self.drop_logs();
+    }
+
+    fn drop_logs(&mut self) {
+        let newest = self.ids.last();
+        for slot in 0..self.spaces.slots() {
+            let Some(space) = self.spaces.at_mut(slot) else { continue };
+            self.logs_held -= space.log.held();
+            space.log = super::log::SpaceLog::new(newest);
+            space.sweep_left = 0;
+            for member in &space.roster {
+                let member = self.members.at_mut(*member).expect("a seat is taken");
+                // A member in the middle of a frame can't be told anything any more.
+                let boundary = if member.at_boundary() { 0 } else { u64::MAX };
+                (member.cursor, member.boundary) = (0, boundary);
+                member.private = None;
+            }
+        }
+    }
+
+    /// Refuses a message: an error to its sender, counted; too many end the connection.
+    fn refuse(
+        &mut self,
+        now: Now,
+        key: MemberKey,
+        reject: Reject,
+        nonce: Option<&str>,
+        fx: &mut Effects,
+    ) {
+        self.counts.reject(reject);
+        if let Some(close) = self.judge(now.mono, key, reject) {
+            return self.begin_close(now, key, close, fx);
+        }
+        let Some(member) = self.members.get(key).filter(|member| member.is_seated()) else {
+            return;
+        };
+        let space = self.spaces.at(member.space).expect("a seated member has one").key;
+        let (dialect, whose) = (member.dialect, member.whose(space));
+        let refusal = Refusal { reject, nonce, id: None };
+        let at = *self.time.text(now.unix);
+        self.answer(now, key, fx, |private| {
+            private.push(|out| outgoing::error(out, dialect, &refusal, whose, &at));
+        });
+    }
+
+    /// Whether a refusal was one too many: junk by number, floods by how long they last.
+    fn judge(&mut self, now: MonoMs, key: MemberKey, reject: Reject) -> Option<Close> {
+        let rare = self.members.get_mut(key)?.rare();
+        match reject {
+            Reject::InvalidMessageFormat
+            | Reject::InvalidChatMessage
+            | Reject::UnknownMessageType => {
+                if rare.junk == 0 || now.since(rare.junk_since) > self.limits.junk_window {
+                    (rare.junk, rare.junk_since) = (0, now);
+                }
+                rare.junk += 1;
+                (rare.junk > self.limits.junk_max).then_some(Close::TooManyErrors)
+            }
+            Reject::RateLimited { .. } => {
+                if now.since(rare.flood_last) > FLOOD_PAUSE {
+                    rare.flood_since = now;
+                }
+                rare.flood_last = now;
+                let lasted = now.since(rare.flood_since);
+                (lasted >= self.limits.flood_wait).then_some(Close::TooFast)
+            }
+            _ => None,
+        }
+    }
+
+    /// A ping (with its payload) or a pong: proof of life, answered within its rate.
+    pub(super) fn ping(
+        &mut self,
+        now: Now,
+        key: MemberKey,
+        payload: Option<&[u8]>,
+        fx: &mut Effects,
+    ) {
+        let Some(member) = self.members.get_mut(key) else { return };
+        if !member.is_seated() {
+            return;
+        }
+        (member.heard, member.pinged) = (now.mono, false);
+        if let Err(retry_after_ms) = member.control.take(now.mono, self.limits.control_rate) {
+            let reject = Reject::RateLimited { retry_after_ms };
+            self.counts.reject(reject);
+            if let Some(close) = self.judge(now.mono, key, reject) {
+                self.begin_close(now, key, close, fx);
+            }
+            return;
+        }
+        if let Some(payload) = payload {
+            self.answer(now, key, fx, |private| private.push_pong(payload));
+        }
+    }
+
+    /// Gives a member a private frame, or evicts it if it doesn't take them.
+    fn answer(
+        &mut self,
+        now: Now,
+        key: MemberKey,
+        fx: &mut Effects,
+        write: impl FnOnce(&mut Private),
+    ) {
+        if self.push_private(key, write).is_err()
+            && self.members.get(key).is_some_and(|member| member.closing.is_none())
+        {
+            self.begin_close(now, key, Close::TooSlow, fx);
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! The space log: the bytes of a space's frames, appended once and read by every member from its
+//! own cursor. Offsets are absolute and never used twice, so a cursor is one number.
+//!
+//! Owns contiguous segments and the index of chat ids. It knows no members: who still needs
+//! what is the space's business, which says up to where it may be trimmed.
+
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+
+use crate::wire::Id;
+use crate::wire::time::MonoMs;
+
+/// The first segment of a log; each further one is twice the last, up to the greatest, so that
+/// quiet spaces stay small and in busy ones few sends cross a segment's end.
+const SEGMENT_BYTES_MIN: usize = 1 << 10;
+const SEGMENT_BYTES_MAX: usize = 64 << 10;
+
+#[derive(Debug)]
+struct Segment {
+    base: u64,
+    bytes: BytesMut,
+    appended_at: MonoMs,
+}
+
+impl Segment {
+    fn end(&self) -> u64 {
+        self.base + self.bytes.len() as u64
+    }
+}
+
+/// The log of one space.
+#[derive(Debug)]
+pub struct SpaceLog {
+    segments: VecDeque<Segment>,
+    end: u64,
+    segment_bytes: usize,
+    /// (id, offset) of each retained chat frame, ascending in both.
+    index: VecDeque<(Id, u64)>,
+    newest: Id,
+    floor: Id,
+    held: usize,
+}
+
+/// Where in a log something that was asked for begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// The first frame behind the id, and how many chats follow.
+    At {
+        /// Offset of a frame's begin.
+        offset: u64,
+        /// Chats from there on.
+        chats: usize,
+    },
+    /// The log does not reach back that far; chats above the floor are all here.
+    Trimmed {
+        /// The lowest offset retained.
+        offset: u64,
+        /// Every chat with a greater id is in the log.
+        floor: Id,
+        /// Chats from there on.
+        chats: usize,
+    },
+    /// The id lies above the newest.
+    Ahead,
+}
+
+impl SpaceLog {
+    /// An empty log. `floor`: an id at or above every one that this space may have seen before.
+    pub fn new(floor: Id) -> SpaceLog {
+        SpaceLog {
+            segments: VecDeque::new(),
+            end: 0,
+            segment_bytes: SEGMENT_BYTES_MIN,
+            index: VecDeque::new(),
+            newest: floor,
+            floor,
+            held: 0,
+        }
+    }
+
+    /// The lowest offset retained.
+    pub fn start(&self) -> u64 {
+        self.segments.front().map_or(self.end, |segment| segment.base)
+    }
+
+    /// Where the next frame will begin.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Bytes of frames retained.
+    pub fn retained(&self) -> u64 {
+        self.end - self.start()
+    }
+
+    /// Bytes of memory held by segments.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// The position of the space: its newest chat, or the floor while it has had none.
+    pub fn newest(&self) -> Id {
+        self.newest
+    }
+
+    /// Appends one frame of at most `bound` bytes, written in place by `write`. Returns where it
+    /// begins.
+    pub fn append(
+        &mut self,
+        now: MonoMs,
+        bound: usize,
+        write: impl FnOnce(&mut BytesMut) -> usize,
+    ) -> u64 {
+        let fits = |segment: &Segment| segment.bytes.capacity() - segment.bytes.len() >= bound;
+        if !self.segments.back().is_some_and(fits) {
+            self.open_segment(now, bound);
+        }
+        let segment = self.segments.back_mut().expect("one was opened");
+        let begin = segment.bytes.len();
+        let written = write(&mut segment.bytes);
+        assert!(written <= bound, "a frame keeps its bound");
+        debug_assert_eq!(begin + written, segment.bytes.len());
+        segment.appended_at = now;
+        let offset = self.end;
+        self.end += written as u64;
+        offset
+    }
+
+    /// Notes that the frame at `offset` is the chat of `id`.
+    pub fn index(&mut self, id: Id, offset: u64) {
+        debug_assert!(id > self.newest, "ids ascend");
+        self.newest = id;
+        self.index.push_back((id, offset));
+    }
+
+    fn open_segment(&mut self, now: MonoMs, bound: usize) {
+        let capacity = self.segment_bytes.max(bound);
+        self.segment_bytes = (self.segment_bytes * 2).min(SEGMENT_BYTES_MAX);
+        let bytes = BytesMut::with_capacity(capacity);
+        self.held += bytes.capacity();
+        self.segments.push_back(Segment { base: self.end, bytes, appended_at: now });
+    }
+
+    /// The bytes from `from` up to `to`: one piece, or two where they cross a segment's end; more
+    /// than two segments take another call.
+    pub fn slices(&self, from: u64, to: u64) -> (&[u8], &[u8]) {
+        debug_assert!(self.start() <= from && from <= to && to <= self.end);
+        let at = match self.segments.back() {
+            None => return (&[], &[]),
+            // Nearly all cursors stand in the newest segment.
+            Some(newest) if from >= newest.base => self.segments.len() - 1,
+            Some(_) => self.segments.partition_point(|segment| segment.end() <= from),
+        };
+        let piece = |at: usize| {
+            let segment = self.segments.get(at)?;
+            let begin = from.max(segment.base).min(segment.end()) - segment.base;
+            let end = to.min(segment.end()).saturating_sub(segment.base).max(begin);
+            Some(&segment.bytes[begin as usize..end as usize])
+        };
+        (piece(at).unwrap_or(&[]), piece(at + 1).unwrap_or(&[]))
+    }
+
+    /// The lowest offset up to which a trim by size would free something: the end of the oldest
+    /// segment, if the bytes behind it are still at least `keep`.
+    pub fn trimmable(&self, keep: u64) -> Option<u64> {
+        let first = self.segments.front()?;
+        (self.segments.len() > 1 && self.end - first.end() >= keep).then(|| first.end())
+    }
+
+    /// Frees whole segments below `offset`, as long as `keep` bytes stay. Says whether any went.
+    pub fn trim(&mut self, offset: u64, keep: u64) -> bool {
+        let mut trimmed = false;
+        while let Some(end) = self.trimmable(keep) {
+            if end > offset {
+                break;
+            }
+            self.drop_first();
+            trimmed = true;
+        }
+        trimmed
+    }
+
+    /// Frees whole segments below `offset` whose newest frame is older than `window` ms; the last
+    /// one too. Says whether any went.
+    pub fn expire(&mut self, offset: u64, now: MonoMs, window: u64) -> bool {
+        let mut expired = false;
+        while let Some(first) = self.segments.front() {
+            if first.end() > offset || now.since(first.appended_at) < window {
+                break;
+            }
+            self.drop_first();
+            expired = true;
+        }
+        if self.segments.is_empty() {
+            self.segment_bytes = SEGMENT_BYTES_MIN;
+            self.index = VecDeque::new();
+        }
+        expired
+    }
+
+    fn drop_first(&mut self) {
+        let Some(first) = self.segments.pop_front() else { return };
+        self.held -= first.bytes.capacity();
+        let start = self.start();
+        while let Some(&(id, offset)) = self.index.front()
+            && offset < start
+        {
+            self.floor = id;
+            self.index.pop_front();
+        }
+    }
+
+    /// Where the frames behind the chat of `id` begin.
+    pub fn find(&self, id: Id) -> Found {
+        if id > self.newest {
+            return Found::Ahead;
+        }
+        if id < self.floor {
+            let (offset, chats) = (self.start(), self.index.len());
+            return Found::Trimmed { offset, floor: self.floor, chats };
+        }
+        let next = self.index.partition_point(|(known, _)| *known <= id);
+        let chats = self.index.len() - next;
+        // Behind the chat itself, so that the joins and leaves up to the next one come too.
+        let offset = match next.checked_sub(1).map(|at| self.index[at]) {
+            Some((known, offset)) if known == id => offset + self.frame_bytes(offset),
+            _ => self.index.get(next).map_or(self.end, |(_, offset)| *offset),
+        };
+        Found::At { offset, chats }
+    }
+
+    /// The lowest frame's begin at or above `offset` that the log can tell: that of a chat, or
+    /// the end.
+    pub fn boundary_from(&self, offset: u64) -> u64 {
+        let next = self.index.partition_point(|(_, begin)| *begin < offset);
+        self.index.get(next).map_or(self.end, |(_, begin)| *begin)
+    }
+
+    /// The length of the frame that begins at `offset`, read from its header.
+    fn frame_bytes(&self, offset: u64) -> u64 {
+        let (frame, _) = self.slices(offset, self.end);
+        match frame[1] {
+            126 => 4 + u64::from(u16::from_be_bytes([frame[2], frame[3]])),
+            127 => {
+                let length = frame[2..10].first_chunk().expect("8 bytes");
+                10 + u64::from_be_bytes(*length)
+            }
+            length => 2 + u64::from(length),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::frame::FrameWriter;
+    use proptest::prelude::*;
+
+    fn append(log: &mut SpaceLog, id: u128, text_bytes: usize) -> u64 {
+        let text = "x".repeat(text_bytes);
+        let offset = log.append(MonoMs(id as u64), text_bytes + 12, |out| {
+            let mut frame = FrameWriter::begin(out);
+            frame.raw(&text);
+            frame.end()
+        });
+        log.index(Id(id), offset);
+        offset
+    }
+
+    fn read(log: &SpaceLog, mut from: u64) -> Vec<u8> {
+        let mut all = Vec::new();
+        while from < log.end() {
+            let (first, second) = log.slices(from, log.end());
+            all.extend_from_slice(first);
+            all.extend_from_slice(second);
+            from += (first.len() + second.len()) as u64;
+        }
+        all
+    }
+
+    #[test]
+    fn a_position_is_found_behind_its_chat_or_said_to_be_trimmed_or_ahead() {
+        let mut log = SpaceLog::new(Id(10));
+        assert_eq!(log.find(Id(10)), Found::At { offset: 0, chats: 0 });
+        assert_eq!(log.find(Id(9)), Found::Trimmed { offset: 0, floor: Id(10), chats: 0 });
+        let second = append(&mut log, 11, 10) + 12;
+        append(&mut log, 13, 10);
+        assert_eq!(log.find(Id(10)), Found::At { offset: 0, chats: 2 });
+        assert_eq!(log.find(Id(11)), Found::At { offset: second, chats: 1 });
+        assert_eq!(log.find(Id(12)), Found::At { offset: second, chats: 1 });
+        assert_eq!(log.find(Id(13)), Found::At { offset: log.end(), chats: 0 });
+        assert_eq!(log.find(Id(14)), Found::Ahead);
+    }
+
+    #[test]
+    fn an_expired_log_holds_no_memory_and_knows_its_floor() {
+        let mut log = SpaceLog::new(Id(0));
+        for id in 1..100 {
+            append(&mut log, id, 300);
+        }
+        assert!(log.held() > 0);
+        assert!(log.expire(log.end(), MonoMs(10_000), 300));
+        assert_eq!((log.held(), log.retained()), (0, 0));
+        assert_eq!(log.find(Id(98)), Found::Trimmed { offset: log.end(), floor: Id(99), chats: 0 });
+        assert_eq!(log.find(Id(99)), Found::At { offset: log.end(), chats: 0 });
+    }
+
+    proptest! {
+        #[test]
+        fn every_retained_byte_is_read_back_from_any_cursor(
+            frames in proptest::collection::vec(1usize..3000, 1..60),
+            keep in 0u64..40_000, cut in 0u64..100_000, from in 0.0f64..1.0,
+        ) {
+            let mut log = SpaceLog::new(Id(0));
+            let mut model = Vec::new();
+            for (at, bytes) in frames.iter().enumerate() {
+                let offset = append(&mut log, at as u128 + 1, *bytes);
+                prop_assert_eq!(offset, model.len() as u64);
+                model.extend(read(&log, offset));
+                log.trim(cut.min(log.end()), keep);
+                prop_assert!(log.end() - log.start() >= keep.min(log.end()));
+            }
+            prop_assert!(log.start() <= cut);
+            let start = log.start();
+            let from = start + ((log.end() - start) as f64 * from) as u64;
+            prop_assert_eq!(read(&log, from), &model[from as usize..]);
+            prop_assert!(log.boundary_from(from) >= from);
+        }
+    }
+}

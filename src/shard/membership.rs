@@ -1,0 +1,414 @@
+//! Coming and going: join, close, kick, who is there.
+
+use bytes::BytesMut;
+
+use super::event::{Effects, Join, MemberKey, Notification, Present, PresentUser, Reply, Ticket};
+use super::log::Found;
+use super::member::{Member, NO_SEAT, Private, Rare, Resume};
+use super::rate::Gcra;
+use super::space::Space;
+use super::{Shard, SpaceKey};
+use crate::metrics::Metric;
+use crate::wire::close::Close;
+use crate::wire::outgoing::{self, Missing, Resumed, Welcome};
+use crate::wire::time::Now;
+use crate::wire::{Dialect, SpaceId, UserId, frame};
+
+/// More than any join, leave or status frame takes, beside the name (6 bytes an escape).
+const CHANGE_BYTES_MAX: usize = 300;
+
+impl Shard {
+    pub(super) fn join(&mut self, now: Now, join: Join, fx: &mut Effects) {
+        let resume_from = join.after;
+        let space = join.space;
+        let key = self.members.insert(new_member(now, join));
+        fx.joined = Some(key);
+        let refusal = if self.drain.is_some() {
+            Some(Close::Restart)
+        } else if self.journal_failed {
+            Some(Close::Internal)
+        } else if self.logs_held > self.limits.logs_bytes_max {
+            Some(Close::Overloaded)
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            return self.begin_close(now, key, refusal, fx);
+        }
+        self.counts.add(Metric::Joins, 1);
+        let slot = self.space_for(space);
+        match space {
+            SpaceKey::Chat(id) => self.join_chat(now, key, (slot, id), resume_from),
+            SpaceKey::Lobby => self.join_lobby(now, key, slot),
+            SpaceKey::Inbox(_) => {
+                self.seat(key, slot);
+                self.greet(now, key, None);
+            }
+        }
+        self.note_occupancy(slot, fx);
+    }
+
+    /// Takes a member into a space, its cursor at the log's end. Returns whether it is its
+    /// user's first there.
+    fn seat(&mut self, key: MemberKey, slot: u32) -> bool {
+        let space = self.spaces.at_mut(slot).expect("the caller made it");
+        let member = self.members.get_mut(key).expect("the caller made it");
+        let first = space.members_of(member.user).next().is_none();
+        member.space = slot;
+        member.seat = space.seat(key.slot, member.user);
+        member.presence_seen = space.presence_version;
+        member.cursor = space.log.end();
+        member.boundary = member.cursor;
+        first
+    }
+
+    fn join_chat(
+        &mut self,
+        now: Now,
+        key: MemberKey,
+        (slot, id): (u32, SpaceId),
+        after: Option<crate::wire::Id>,
+    ) {
+        self.seat(key, slot);
+        let space = self.spaces.at_mut(slot).expect("seated in it");
+        space.settle_announcements(self.limits.announce_members_max);
+        space.presence_changed |= !space.announced;
+        let (announced, newest, members) =
+            (space.announced, space.log.newest(), space.roster.len());
+        let resume = after.map(|after| resume_of(space, after));
+        self.greet(now, key, Some((id, newest, members)));
+        let member = self.members.get_mut(key).expect("just made");
+        let (user, name) = (member.user, member.username.clone());
+        let mut resumes = false;
+        if let Some((cursor, resume)) = resume {
+            self.counts.add(Metric::Resumes, 1);
+            let incomplete = resume.resumed.missing.is_some();
+            self.counts.add(Metric::ResumesIncomplete, incomplete.into());
+            resumes = true;
+            (member.cursor, member.boundary) = (cursor, cursor);
+            member.rare().resume = Some(Resume { own_join: !announced, ..resume });
+        }
+        let at = *self.time.text(now.unix);
+        if announced {
+            let bound = CHANGE_BYTES_MAX + 6 * name.len();
+            self.append(now, slot, bound, |out| outgoing::join(out, id, user, &name, &at));
+        } else if !resumes {
+            // A fresh member can't be over its private bound.
+            _ = self.push_private(key, |private| {
+                private.push(|out| _ = outgoing::join(out, id, user, &name, &at));
+            });
+        }
+        if resumes {
+            self.make_ready(key);
+        }
+    }
+
+    fn join_lobby(&mut self, now: Now, key: MemberKey, slot: u32) {
+        let first = self.seat(key, slot);
+        let user = self.members.get(key).expect("just made").user;
+        self.greet(now, key, None);
+        let utc = *self.utc.text(now.unix);
+        if first {
+            self.append(now, slot, CHANGE_BYTES_MAX, |out| {
+                outgoing::user_status(out, user, true, &utc)
+            });
+        }
+        // Its own status comes first and once: privately, so its cursor stands behind the news.
+        let space = self.spaces.at(slot).expect("seated in it");
+        let (end, lowest) = (space.log.end(), i32::MIN);
+        let member = self.members.get_mut(key).expect("just made");
+        (member.cursor, member.boundary) = (end, end);
+        member.rare().listing = Some(lowest);
+        _ = self.push_private(key, |private| {
+            private.push(|out| _ = outgoing::user_status(out, user, true, &utc));
+        });
+    }
+
+    /// Welcomes a member of the second dialect.
+    fn greet(
+        &mut self,
+        now: Now,
+        key: MemberKey,
+        space: Option<(SpaceId, crate::wire::Id, usize)>,
+    ) {
+        let member = self.members.get_mut(key).expect("just made");
+        if member.dialect == Dialect::Seed {
+            return;
+        }
+        let name = std::mem::take(&mut member.username);
+        let welcome = Welcome {
+            connection: (self.number, key.slot, key.generation),
+            user: member.user,
+            username: &name,
+            space,
+            message_bytes_max: self.limits.message_bytes_max,
+            content_chars_max: self.limits.content_chars_max,
+            ping_period_ms: self.limits.ping_period,
+        };
+        let at = *self.time.text(now.unix);
+        _ = self.push_private(key, |private| {
+            private.push(|out| outgoing::welcome(out, &welcome, &at));
+        });
+        self.members.get_mut(key).expect("just made").username = name;
+    }
+
+    /// A peer's goodbye, a broken rule, or the end of its socket.
+    pub(super) fn close(&mut self, now: Now, key: MemberKey, close: Close, fx: &mut Effects) {
+        let Some(member) = self.members.get(key) else { return };
+        match (member.closing, close) {
+            (None, _) => self.begin_close(now, key, close, fx),
+            // The answer to our close frame, or the end of the socket.
+            (Some(_), Close::Peer(_) | Close::Gone) => self.end(key, fx),
+            (Some(_), _) => {}
+        }
+    }
+
+    /// Lets a member go: it leaves its space at once, and gets what can still be said at a frame
+    /// boundary, then a close frame. `close_wait` later its socket ends in any case.
+    pub(super) fn begin_close(&mut self, now: Now, key: MemberKey, close: Close, fx: &mut Effects) {
+        let Some(member) = self.members.get(key) else { return };
+        assert!(member.closing.is_none(), "a member closes once");
+        self.counts.close(close);
+        let queue = if close == Close::Gone { None } else { self.last_frames(now, key, close) };
+        let slot = self.members.get(key).expect("looked up above").space;
+        if self.members.get(key).expect("looked up above").is_seated() {
+            self.unseat(now, key);
+            self.note_occupancy(slot, fx);
+        }
+        let member = self.members.get_mut(key).expect("looked up above");
+        let before = member.private_bytes();
+        let sendable = queue.is_some();
+        member.rare = None;
+        member.closing = Some(close);
+        member.since = now.mono;
+        member.private = queue.map(|bytes| {
+            let mut private = Box::new(Private::default());
+            private.push(|out| *out = bytes);
+            private
+        });
+        let grown = (member.private_bytes() as u64).wrapping_sub(before as u64);
+        self.counts.add(Metric::PrivateBytes, grown);
+        if sendable { self.make_ready(key) } else { self.end(key, fx) }
+    }
+
+    /// What a closing member is sent: the rest of the log if it is small, or of the frame that
+    /// it is in the middle of; its private frames; `closing`; the close frame. `None`: no frame
+    /// boundary can be reached.
+    fn last_frames(&mut self, now: Now, key: MemberKey, close: Close) -> Option<BytesMut> {
+        let retry = close.retry_after_ms(self.jitter());
+        let max = self.limits.private_bytes_max as u64;
+        let member = self.members.get(key)?;
+        let mut queue = BytesMut::new();
+        let private = member.private.as_ref().map_or(&[][..], |private| private.bytes());
+        if member.at_boundary() {
+            queue.extend_from_slice(private);
+        }
+        if member.is_seated() {
+            let log = &self.spaces.at(member.space)?.log;
+            if member.boundary > log.end() {
+                // The log was dropped under a frame that is half sent.
+                return None;
+            }
+            let held_back = member.rare.as_ref();
+            let held_back =
+                held_back.is_some_and(|rare| rare.resume.is_some() || rare.listing.is_some());
+            let end = if log.end() - member.cursor <= max && !held_back {
+                log.end()
+            } else if member.at_boundary() {
+                member.cursor
+            } else {
+                Some(log.boundary_from(member.cursor)).filter(|end| end - member.cursor <= max)?
+            };
+            let mut from = member.cursor;
+            while from < end {
+                let (first, second) = log.slices(from, end);
+                queue.extend_from_slice(first);
+                queue.extend_from_slice(second);
+                from += (first.len() + second.len()) as u64;
+            }
+        }
+        if !member.at_boundary() {
+            queue.extend_from_slice(private);
+        }
+        if member.dialect == Dialect::V1
+            && close.is_ours()
+            && let Some(code) = close.code()
+        {
+            let at = *self.time.text(now.unix);
+            outgoing::closing(&mut queue, code, close.reason(), retry, &at);
+        }
+        frame::close(&mut queue, close.code(), close.reason());
+        Some(queue)
+    }
+
+    /// Takes a member out of its space and says so there.
+    fn unseat(&mut self, now: Now, key: MemberKey) {
+        let member = self.members.get_mut(key).expect("the caller's member");
+        let (slot, seat, user) = (member.space, member.seat, member.user);
+        member.seat = NO_SEAT;
+        let lagged = std::mem::take(&mut member.lagging);
+        let space = self.spaces.at_mut(slot).expect("a seated member has a space");
+        space.lagging -= usize::from(lagged);
+        if let Some(moved) = space.unseat(seat, key.slot, user) {
+            self.members.at_mut(moved).expect("a seat is taken").seat = seat;
+        }
+        space.settle_announcements(self.limits.announce_members_max);
+        space.presence_changed |= !space.announced;
+        let (kind, announced) = (space.key, space.announced);
+        let last = space.members_of(user).next().is_none();
+        self.counts.add(Metric::Leaves, 1);
+        match kind {
+            SpaceKey::Chat(id) if announced => {
+                let at = *self.time.text(now.unix);
+                self.append(now, slot, CHANGE_BYTES_MAX, |out| outgoing::leave(out, id, user, &at));
+            }
+            SpaceKey::Lobby if last => {
+                let utc = *self.utc.text(now.unix);
+                self.append(now, slot, CHANGE_BYTES_MAX, |out| {
+                    outgoing::user_status(out, user, false, &utc)
+                });
+            }
+            _ => {}
+        }
+        self.unsettled.push(slot);
+    }
+
+    /// Everything is sent to a member that closes.
+    pub(super) fn close_sent(&mut self, key: MemberKey, fx: &mut Effects) {
+        if let Some(member) = self.members.get(key)
+            && let Some(Close::Peer(_)) = member.closing
+        {
+            // The peer began: nothing more is to come.
+            self.end(key, fx);
+        }
+    }
+
+    /// The socket is to be shut; the member is no more.
+    pub(super) fn end(&mut self, key: MemberKey, fx: &mut Effects) {
+        let Some(member) = self.members.remove(key) else { return };
+        assert!(!member.is_seated(), "it left its space before");
+        self.counts.sub(Metric::PrivateBytes, member.private_bytes() as u64);
+        self.counts.sub(Metric::MembersBlocked, member.blocked.into());
+        fx.ended.push((key, member.closing.unwrap_or(Close::Gone)));
+    }
+
+    fn note_occupancy(&mut self, slot: u32, fx: &mut Effects) {
+        let Some(space) = self.spaces.at(slot) else { return };
+        let members = space.roster.len();
+        match fx.occupancy.last_mut() {
+            Some((key, last)) if *key == space.key => *last = members,
+            _ => fx.occupancy.push((space.key, members)),
+        }
+    }
+
+    pub(super) fn kick(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        (space, user): (SpaceId, UserId),
+        fx: &mut Effects,
+    ) {
+        let slot = self.by_key.get(&SpaceKey::Chat(space)).copied();
+        let space = slot.and_then(|slot| self.spaces.at(slot));
+        let slots: Vec<u32> = space.map_or(Vec::new(), |space| space.members_of(user).collect());
+        for slot in &slots {
+            let key = self.members.key_at(*slot).expect("a seat is taken");
+            self.begin_close(now, key, Close::Kicked, fx);
+        }
+        fx.replies.push((ticket, Reply::Count(slots.len() as u32)));
+    }
+
+    pub(super) fn notify(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        user: UserId,
+        push: &Notification,
+        fx: &mut Effects,
+    ) {
+        let slot = self.by_key.get(&SpaceKey::Inbox(user)).copied();
+        let members =
+            slot.and_then(|slot| self.spaces.at(slot)).map_or(0, |space| space.roster.len());
+        if let Some(slot) = slot
+            && members > 0
+        {
+            let at = self.time.string(now.unix);
+            let timestamp = push.timestamp.as_deref().unwrap_or(&at);
+            let bound = 100 + 6 * (push.kind.len() + timestamp.len()) + push.data.len();
+            self.append(now, slot, bound, |out| {
+                outgoing::notification(out, &push.kind, &push.data, timestamp)
+            });
+            self.counts.add(Metric::NotificationsPushed, 1);
+        }
+        fx.replies.push((ticket, Reply::Count(members as u32)));
+    }
+
+    /// Who is in a space, by user id.
+    pub(super) fn present(&self, key: SpaceKey, users_max: usize) -> Present {
+        let slot = self.by_key.get(&key).copied();
+        let Some(space) = slot.and_then(|slot| self.spaces.at(slot)) else {
+            return Present::default();
+        };
+        let mut users: Vec<PresentUser> = Vec::new();
+        let mut truncated = false;
+        for (user, slot) in &space.users {
+            if let Some(last) = users.last_mut().filter(|last| last.user == *user) {
+                last.connections += 1;
+                continue;
+            }
+            if users.len() == users_max {
+                truncated = true;
+                break;
+            }
+            let username = self.members.at(*slot).expect("a seat is taken").username.clone();
+            users.push(PresentUser { user: *user, username, connections: 1 });
+        }
+        Present { members: space.roster.len(), users, truncated }
+    }
+}
+
+fn new_member(now: Now, join: Join) -> Member {
+    Member {
+        space: u32::MAX,
+        seat: NO_SEAT,
+        user: join.user,
+        presence_seen: 0,
+        cursor: 0,
+        boundary: 0,
+        heard: now.mono,
+        since: now.mono,
+        rate: Gcra::default(),
+        control: Gcra::default(),
+        address: join.address.unwrap_or(0),
+        username: join.username,
+        private: None,
+        rare: None::<Box<Rare>>,
+        closing: None,
+        dialect: join.dialect,
+        blocked: false,
+        lagging: false,
+        queued: false,
+        pinged: false,
+    }
+}
+
+/// Where a resume begins, and what will be said at its end, which is the log's end now.
+fn resume_of(space: &Space, after: crate::wire::Id) -> (u64, Resume) {
+    let (end, newest) = (space.log.end(), space.log.newest());
+    let (offset, resumed) = match space.log.find(after) {
+        Found::At { offset, chats } => {
+            let to = newest.max(after);
+            (offset, Resumed { from: after, to, count: chats, missing: None })
+        }
+        // The store's part is the client's to read by HTTP, as `resumed` tells it.
+        Found::Trimmed { offset, floor, chats } => {
+            let missing = Some(Missing::StoreUnavailable);
+            (offset, Resumed { from: floor, to: newest, count: chats, missing })
+        }
+        Found::Ahead => {
+            let missing = Some(Missing::Ahead);
+            (end, Resumed { from: newest, to: newest, count: 0, missing })
+        }
+    };
+    (offset, Resume { end, resumed, own_join: false })
+}

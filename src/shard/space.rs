@@ -1,0 +1,124 @@
+//! A space: its log, who is in it, and where the sweep stands.
+
+use std::collections::BTreeSet;
+
+use super::log::SpaceLog;
+use crate::wire::time::MonoMs;
+use crate::wire::{Id, SpaceKey, UserId};
+
+/// What a space costs beside its log's segments; counted against the logs' bound.
+pub(super) const SPACE_BYTES: usize = 512;
+
+/// One space.
+#[derive(Debug)]
+pub(super) struct Space {
+    /// Its kind and number.
+    pub key: SpaceKey,
+    /// Its frames.
+    pub log: SpaceLog,
+    /// Slots of its members, in the order of the sweep; a member knows its seat.
+    pub roster: Vec<u32>,
+    /// (user, slot) of its members: presence lists, kicks, who is online.
+    pub users: BTreeSet<(UserId, u32)>,
+    /// Members that were blocked and have not come up with the log.
+    pub lagging: usize,
+    /// The seat that the sweep visits next.
+    pub sweep_next: usize,
+    /// Members still to be visited until all have seen the log's end; 0: clean.
+    pub sweep_left: usize,
+    /// It stands in the sweep's queue of dirty spaces.
+    pub queued: bool,
+    /// Since when its members' sockets are not read, because its readers lag.
+    pub paused: Option<MonoMs>,
+    /// A pause ran its full time; no other before the log has shrunk.
+    pub pause_spent: bool,
+    /// Joins and leaves are announced one by one.
+    pub announced: bool,
+    /// Grows when the count of members that `cpi-hub.v1` members are told changes.
+    pub presence_version: u32,
+    /// When that was.
+    pub presence_at: MonoMs,
+    /// The count changed since.
+    pub presence_changed: bool,
+}
+
+impl Space {
+    /// An empty space; `floor` as [`SpaceLog::new`] has it.
+    pub fn new(key: SpaceKey, floor: Id) -> Space {
+        Space {
+            key,
+            log: SpaceLog::new(floor),
+            roster: Vec::new(),
+            users: BTreeSet::new(),
+            lagging: 0,
+            sweep_next: 0,
+            sweep_left: 0,
+            queued: false,
+            paused: None,
+            pause_spent: false,
+            announced: true,
+            presence_version: 0,
+            presence_at: MonoMs(0),
+            presence_changed: false,
+        }
+    }
+
+    /// Takes a member in; returns its seat.
+    pub fn seat(&mut self, slot: u32, user: UserId) -> u32 {
+        let seat = u32::try_from(self.roster.len()).expect("members are bounded below 2^32");
+        self.roster.push(slot);
+        self.users.insert((user, slot));
+        seat
+    }
+
+    /// Lets a member go. Returns the slot of the member that took its seat, if one did.
+    pub fn unseat(&mut self, seat: u32, slot: u32, user: UserId) -> Option<u32> {
+        let removed = self.roster.swap_remove(seat as usize);
+        assert_eq!(removed, slot, "a member knows its seat");
+        self.users.remove(&(user, slot));
+        // The one that moved may have been passed over: one more round (NUMBERS, pitfall 4).
+        if self.sweep_left > 0 {
+            self.sweep_left = self.roster.len();
+        }
+        if self.sweep_next >= self.roster.len() {
+            self.sweep_next = 0;
+        }
+        self.roster.get(seat as usize).copied()
+    }
+
+    /// Something was appended: everyone is to be visited.
+    pub fn dirty(&mut self) {
+        self.sweep_left = self.roster.len();
+    }
+
+    /// The slot to visit next, and one step on.
+    pub fn next_visit(&mut self) -> Option<u32> {
+        self.sweep_left = self.sweep_left.checked_sub(1)?;
+        let slot = self.roster[self.sweep_next];
+        self.sweep_next += 1;
+        if self.sweep_next == self.roster.len() {
+            self.sweep_next = 0;
+        }
+        Some(slot)
+    }
+
+    /// Slots of a user's members.
+    pub fn members_of(&self, user: UserId) -> impl Iterator<Item = u32> {
+        self.users.range((user, 0)..=(user, u32::MAX)).map(|(_, slot)| *slot)
+    }
+
+    /// Whether clients come back to it with a position.
+    pub fn is_resumable(&self) -> bool {
+        matches!(self.key, SpaceKey::Chat(_))
+    }
+
+    /// Applies the limit on announcements: off above it, on again under 90 % of it.
+    pub fn settle_announcements(&mut self, members_max: usize) {
+        let members = self.roster.len();
+        if members > members_max {
+            self.announced = false;
+        } else if members * 10 < members_max * 9 || members == 0 && members_max > 0 {
+            self.announced = true;
+        }
+    }
+}

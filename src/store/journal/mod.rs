@@ -1,0 +1,281 @@
+//! The journal: each shard's append-only file of records on their way to the store.
+//!
+//! Opening locks the directory, settles what earlier runs left behind, and begins a *new*
+//! journal for each shard, under an id that is never used twice; a found journal is only read.
+//! A journal is a row of preallocated segments; all journals together obey one bound. Here lives
+//! the way in; the parts are `segment` (bytes), `recover`, `writer` (a shard's end), `tail` (the
+//! batcher's end) and `keeper` (the helper threads). Never knows what a sink is.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+pub(crate) use keeper::Faults;
+pub use segment::JournalId;
+pub use tail::{Stretch, Tail, TailFault};
+pub use writer::{JournalError, Writer};
+
+use crate::wire::Id;
+use keeper::{Ask, Flushed, Flusher, Keeper, Supplied};
+use recover::Found;
+use segment::{BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, HEADER_BYTES};
+use writer::Wires;
+
+use super::latest::Latest;
+
+mod keeper;
+mod recover;
+mod segment;
+mod tail;
+mod writer;
+
+#[cfg(test)]
+pub(crate) mod model;
+#[cfg(test)]
+mod tests;
+
+const SEGMENT_BYTES_MAX: u64 = 16 << 20;
+const SEGMENT_ALIGN: u64 = 4096;
+/// So many segments a shard would share the bound, were it small: one written, one spare, and
+/// enough behind them that freeing one matters.
+const SEGMENTS_A_SHARD: u64 = 8;
+
+/// When written records are flushed to the disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SyncMode {
+    /// Every so many milliseconds: a power cut takes what was accepted since.
+    Every(u64),
+    /// Before each append returns.
+    Always,
+    /// Left to the kernel.
+    Never,
+}
+
+/// The bounds of all journals together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct JournalLimits {
+    /// Bytes on the disk, found journals and spares included.
+    pub bytes_max: u64,
+    /// The longest encoded record.
+    pub record_bytes_max: usize,
+    /// When records are flushed.
+    pub sync: SyncMode,
+}
+
+impl JournalLimits {
+    /// The size of a segment for so many shards; `None`: the bound is too small for them.
+    fn segment_bytes(&self, shards: usize) -> Option<u64> {
+        let shards = shards.max(1) as u64;
+        let least = (self.record_bytes_max + HEADER_BYTES + 2 * BLOCK_HEADER_BYTES) as u64;
+        let least = least.next_multiple_of(SEGMENT_ALIGN).max(4 * SEGMENT_ALIGN);
+        let share = self.bytes_max / (shards * SEGMENTS_A_SHARD);
+        let bytes = (share - share % SEGMENT_ALIGN).clamp(least, SEGMENT_BYTES_MAX.max(least));
+        (bytes * 2 * shards <= self.bytes_max).then_some(bytes)
+    }
+}
+
+/// Why journals can't be opened; each is one line for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has the directory.
+    #[error("{} is in use by another hub", folder.display())]
+    Locked {
+        /// The journals' directory.
+        folder: PathBuf,
+    },
+    /// The file system said no.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// What was opened, read or written.
+        path: PathBuf,
+        /// Its error.
+        error: io::Error,
+    },
+    /// The disk has lost records that were synced.
+    #[error("{} is damaged at byte {offset}: accepted messages would be lost", file.display())]
+    Damaged {
+        /// The segment.
+        file: PathBuf,
+        /// Where in it.
+        offset: u64,
+    },
+    /// A later version's journal.
+    #[error("{} was written by a newer version", file.display())]
+    Newer {
+        /// The segment.
+        file: PathBuf,
+    },
+    /// The bound does not hold two segments a shard.
+    #[error("journal_bytes_max is too small for {shards} shards")]
+    TooSmall {
+        /// How many shards there are.
+        shards: usize,
+    },
+}
+
+impl OpenError {
+    fn io(path: &Path, error: io::Error) -> OpenError {
+        OpenError::Io { path: path.into(), error }
+    }
+}
+
+/// All journals, opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// This run's, one a shard, in order: for the shards.
+    pub writers: Vec<Writer>,
+    /// This run's, one a shard, in order: for the batcher. Their ends wake one waiter.
+    pub own: Vec<Tail>,
+    /// Earlier runs', oldest first. They are to be committed to their ends before any record of
+    /// this run is: only then do each space's records reach the store in ascending order.
+    pub found: Vec<Tail>,
+    /// The highest id of any of them.
+    pub highest: Id,
+    /// The directory's lock and the helper threads.
+    pub journals: Journals,
+}
+
+/// Holds the directory's lock and the helper threads; [`stop`](Journals::stop) ends both.
+#[derive(Debug)]
+pub struct Journals {
+    asks: Sender<Ask>,
+    keeper: Option<JoinHandle<()>>,
+    flusher: Option<(Sender<()>, JoinHandle<()>)>,
+    // Unlocked when it is closed.
+    _lock: File,
+}
+
+impl Journals {
+    /// Flushes what was written, ends the helper threads and gives the directory free. No spare
+    /// is made any more, so the writers should be gone.
+    pub fn stop(self) {}
+}
+
+impl Drop for Journals {
+    fn drop(&mut self) {
+        // A thread that panicked has nothing left to flush or tell.
+        let _ = self.asks.send(Ask::Stop);
+        if let Some(keeper) = self.keeper.take() {
+            let _ = keeper.join();
+        }
+        if let Some((stop, flusher)) = self.flusher.take() {
+            drop(stop);
+            let _ = flusher.join();
+        }
+    }
+}
+
+/// Opens the journals in `folder`: see [`Opened`]. `random` gives the new ones' ids.
+pub(crate) fn open(
+    folder: &Path,
+    shards: usize,
+    limits: &JournalLimits,
+    random: &mut impl FnMut() -> u128,
+    faults: &Faults,
+) -> Result<Opened, OpenError> {
+    let too_small = OpenError::TooSmall { shards };
+    let record_fits = limits.record_bytes_max <= BLOCK_BYTES_MAX / 2;
+    let segment_bytes = limits.segment_bytes(shards).filter(|_| record_fits).ok_or(too_small)?;
+    fs::create_dir_all(folder).map_err(|error| OpenError::io(folder, error))?;
+    let lock = lock(folder)?;
+    let found = recover::find(folder)?;
+    tell(&found);
+    let highest = found.iter().map(|journal| journal.highest).max().unwrap_or(Id::MIN);
+    let (asks, asked) = mpsc::channel();
+    let (begun, begins) = mpsc::channel();
+    let mut keeper = Keeper {
+        folder: folder.into(),
+        segment_bytes,
+        bytes_max: limits.bytes_max,
+        bytes: found.iter().map(|journal| journal.bytes).sum(),
+        shards: Vec::new(),
+    };
+    let mut flushed = Vec::new();
+    let (mut writers, mut own) = (Vec::new(), Vec::new());
+    for (shard, end) in Latest::group(shards).into_iter().enumerate() {
+        let (spares, made) = (mpsc::channel(), Arc::new(Latest::new()));
+        let wires = Wires {
+            shard,
+            journal: JournalId(random()),
+            end: end.clone(),
+            synced: Arc::new(Latest::new()),
+            spares_made: made.clone(),
+            spares: spares.1,
+            asks: asks.clone(),
+            begun: begun.clone(),
+            faults: faults.clone(),
+            segment_bytes,
+            record_bytes_max: limits.record_bytes_max as u64,
+            always: limits.sync == SyncMode::Always,
+        };
+        let journal = wires.journal;
+        let supplied = Supplied { journal, next_index: 0, wanted: 0, spares: spares.0, made };
+        keeper.shards.push(supplied);
+        flushed.push(Flushed { end: end.clone(), synced: wires.synced.clone(), files: Vec::new() });
+        own.push(Tail::own(folder, journal, end, asks.clone()));
+        writers.push(Writer::new(wires, highest));
+    }
+    for (shard, writer) in writers.iter_mut().enumerate() {
+        begin(&mut keeper, shard, writer).map_err(|error| OpenError::io(folder, error))?;
+    }
+    let found = found.iter().map(|found| Tail::found(folder, found, asks.clone())).collect();
+    let flusher = Flusher { shards: flushed, begun: begins, faults: faults.clone() };
+    let journals = start(keeper, asked, flusher, (limits.sync, asks, lock))
+        .map_err(|error| OpenError::io(folder, error))?;
+    Ok(Opened { writers, own, found, highest, journals })
+}
+
+/// Gives a writer its first segment; while found journals fill the bound, it comes later.
+fn begin(keeper: &mut Keeper, shard: usize, writer: &mut Writer) -> io::Result<()> {
+    match keeper.make(shard)? {
+        Some(spare) => writer.begin_first(spare),
+        None => {
+            keeper.shards[shard].wanted = 1;
+            Ok(())
+        }
+    }
+}
+
+fn start(
+    keeper: Keeper,
+    asked: mpsc::Receiver<Ask>,
+    flusher: Flusher,
+    (sync, asks, lock): (SyncMode, Sender<Ask>, File),
+) -> io::Result<Journals> {
+    let mut journals = Journals { asks, keeper: None, flusher: None, _lock: lock };
+    let thread = Builder::new().name("hub-journal".into());
+    journals.keeper = Some(thread.spawn(move || keeper.run(&asked))?);
+    if let SyncMode::Every(millis) = sync {
+        let (stop, stopped) = mpsc::channel();
+        let period = Duration::from_millis(millis.max(1));
+        let thread = Builder::new().name("hub-flush".into());
+        journals.flusher = Some((stop, thread.spawn(move || flusher.run(period, &stopped))?));
+    }
+    Ok(journals)
+}
+
+fn lock(folder: &Path) -> Result<File, OpenError> {
+    let path = folder.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|error| OpenError::io(&path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { folder: folder.into() }),
+        Err(TryLockError::Error(error)) => Err(OpenError::io(&path, error)),
+    }
+}
+
+fn tell(found: &[Found]) {
+    for journal in found {
+        let (id, end) = (journal.journal, journal.end);
+        if journal.cut {
+            tracing::warn!(journal = %id, end, "the torn tail of a journal was cut");
+        } else {
+            tracing::info!(journal = %id, end, "found a journal of an earlier run");
+        }
+    }
+}

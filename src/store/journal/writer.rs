@@ -1,0 +1,238 @@
+//! A shard's end of its journal: appends the records of a turn, says how much room there is.
+//!
+//! Owns the segment that is written now and the spare behind it. Never waits: spares are made,
+//! and written bytes are synced, by the threads of `keeper.rs` (but in `SyncMode::Always`).
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+
+use super::keeper::{Ask, Begun, Faults, Spare};
+use super::segment::{
+    BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, BlockPlace, HEADER_BYTES, JournalId, SegmentHeader,
+    put_blocks,
+};
+use crate::store::latest::Latest;
+use crate::wire::Id;
+
+/// An append that did not happen; nothing of it will ever be read.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// No room: more than [`Writer::room`] said. Try again when there is some.
+    #[error("the journal is full")]
+    Full,
+    /// The write failed. The journal takes nothing any more.
+    #[error("write the journal")]
+    Io(#[source] io::Error),
+    /// An earlier write has failed.
+    #[error("the journal has failed before")]
+    Failed,
+}
+
+/// The segment that is written now.
+#[derive(Debug)]
+struct Active {
+    file: Arc<File>,
+    index: u32,
+    base: u64,
+}
+
+/// What `open` hands a writer at its making.
+#[derive(Debug)]
+pub(super) struct Wires {
+    pub(super) shard: usize,
+    pub(super) journal: JournalId,
+    pub(super) end: Arc<Latest>,
+    pub(super) synced: Arc<Latest>,
+    pub(super) spares_made: Arc<Latest>,
+    pub(super) spares: Receiver<Spare>,
+    pub(super) asks: Sender<Ask>,
+    pub(super) begun: Sender<Begun>,
+    pub(super) faults: Faults,
+    pub(super) segment_bytes: u64,
+    pub(super) record_bytes_max: u64,
+    pub(super) always: bool,
+}
+
+/// A shard's journal of this run, for its owner.
+#[derive(Debug)]
+pub struct Writer {
+    pub(super) wires: Wires,
+    seed: u32,
+    active: Option<Active>,
+    spares_taken: u64,
+    /// The logical end.
+    at: u64,
+    highest: Id,
+    failed: bool,
+    head: Vec<u8>,
+    next: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn new(wires: Wires, highest: Id) -> Writer {
+        let seed = wires.journal.crc_seed();
+        Writer {
+            wires,
+            seed,
+            active: None,
+            spares_taken: 0,
+            at: 0,
+            highest,
+            failed: false,
+            head: Vec::new(),
+            next: Vec::new(),
+        }
+    }
+
+    /// Begins the first segment at once, so that the highest id is on the disk.
+    pub(super) fn begin_first(&mut self, spare: Spare) -> io::Result<()> {
+        spare.file.write_all_at(&self.header(spare.index, 0), 0)?;
+        spare.file.sync_data()?;
+        self.activate(spare, 0);
+        Ok(())
+    }
+
+    /// Whose journal this is.
+    pub fn journal(&self) -> JournalId {
+        self.wires.journal
+    }
+
+    /// The logical end: what the last append returned.
+    pub fn end(&self) -> u64 {
+        self.at
+    }
+
+    /// Bytes of records that the next append will surely take; 0: refuse chat at the door.
+    /// Cheap: two numbers of its own and one of the keeper's.
+    pub fn room(&self) -> u64 {
+        if self.failed {
+            return 0;
+        }
+        let (active, spare) = (self.left(), self.has_spare());
+        let kept = self.wires.record_bytes_max;
+        match spare {
+            // Where the segment ends, less than a record of it stays empty.
+            true => records_in(active).saturating_sub(kept) + records_in(self.capacity()),
+            false => records_in(active),
+        }
+    }
+
+    /// Appends encoded records, ascending to `highest`, in one write (two where a segment ends);
+    /// the journal's logical end. When it returns, they outlive a kill of the process.
+    pub fn append(&mut self, records: &[u8], highest: Id) -> Result<u64, JournalError> {
+        if self.failed {
+            return Err(JournalError::Failed);
+        }
+        if records.is_empty() {
+            return Ok(self.at);
+        }
+        let rest = self.encode(records)?;
+        self.highest = self.highest.max(highest);
+        if let Err(error) = self.write(rest) {
+            self.failed = true;
+            return Err(JournalError::Io(error));
+        }
+        self.wires.end.publish(self.at);
+        Ok(self.at)
+    }
+
+    /// Lays the records out into `head` for the active segment and, where that is too small,
+    /// `next` for the spare; whether the spare is needed. Changes no file.
+    fn encode(&mut self, records: &[u8]) -> Result<bool, JournalError> {
+        self.head.clear();
+        self.next.clear();
+        let left = usize::try_from(self.left()).unwrap_or(usize::MAX);
+        let synced = self.wires.synced.get();
+        let place = BlockPlace { seed: self.seed, offset: self.at, synced };
+        let taken = put_blocks(&mut self.head, place, records, left);
+        if taken == records.len() {
+            return Ok(false);
+        }
+        if !self.has_spare() {
+            return Err(JournalError::Full);
+        }
+        let (rest, capacity) = (&records[taken..], self.capacity());
+        let place = BlockPlace { offset: self.at + self.head.len() as u64, ..place };
+        self.next.resize(HEADER_BYTES, 0);
+        let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
+        match put_blocks(&mut self.next, place, rest, capacity) == rest.len() {
+            true => Ok(true),
+            false => Err(JournalError::Full),
+        }
+    }
+
+    fn write(&mut self, to_spare: bool) -> io::Result<()> {
+        let base = self.at + self.head.len() as u64;
+        let mut spare = None;
+        if to_spare {
+            let taken = self.wires.spares.try_recv().map_err(io::Error::other)?;
+            self.spares_taken += 1;
+            // The later part first: killed or failing in between, the turn counts for nothing,
+            // because the earlier part's place stays a hole.
+            let header = self.header(taken.index, base);
+            self.next[..HEADER_BYTES].copy_from_slice(&header);
+            taken.file.write_all_at(&self.next, 0)?;
+            if self.wires.always {
+                self.sync(&taken.file)?;
+            }
+            spare = Some(taken);
+        }
+        if let Some(active) = self.active.as_ref().filter(|_| !self.head.is_empty()) {
+            let at = HEADER_BYTES as u64 + self.at - active.base;
+            active.file.write_all_at(&self.head, at)?;
+            if self.wires.always {
+                self.sync(&active.file)?;
+            }
+        }
+        self.at = base;
+        if let Some(spare) = spare {
+            self.at += (self.next.len() - HEADER_BYTES) as u64;
+            self.activate(spare, base);
+        }
+        if self.wires.always {
+            self.wires.synced.publish(self.at);
+        }
+        Ok(())
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_data().inspect_err(|error| self.wires.faults.report("flush the journal", error))
+    }
+
+    fn activate(&mut self, spare: Spare, base: u64) {
+        let active = Active { file: spare.file, index: spare.index, base };
+        // Both threads end before the writers at shutdown; then there is nothing to tell.
+        let begun = Begun { shard: self.wires.shard, base, file: active.file.clone() };
+        let _ = self.wires.begun.send(begun);
+        let _ = self.wires.asks.send(Ask::Spare { shard: self.wires.shard });
+        debug_assert!(self.active.as_ref().is_none_or(|last| last.index + 1 == active.index));
+        self.active = Some(active);
+    }
+
+    fn header(&self, index: u32, base: u64) -> [u8; HEADER_BYTES] {
+        let (journal, synced) = (self.wires.journal, self.wires.synced.get());
+        SegmentHeader { journal, index, base, synced, highest: self.highest }.encode()
+    }
+
+    fn has_spare(&self) -> bool {
+        self.wires.spares_made.get() > self.spares_taken
+    }
+
+    fn capacity(&self) -> u64 {
+        self.wires.segment_bytes - HEADER_BYTES as u64
+    }
+
+    fn left(&self) -> u64 {
+        self.active.as_ref().map_or(0, |active| self.capacity() - (self.at - active.base))
+    }
+}
+
+/// How many bytes of records surely fit into so many bytes of blocks: each block but the last
+/// is at least half full, because a record is at most half a block.
+fn records_in(bytes: u64) -> u64 {
+    let blocks = bytes / (BLOCK_BYTES_MAX as u64 / 2) + 1;
+    bytes.saturating_sub(blocks * BLOCK_HEADER_BYTES as u64)
+}
