@@ -85,7 +85,8 @@ pub const MAIN: [MainSetting; 8] = [
     MainSetting {
         name: "listen",
         form: "ADDR:PORT",
-        help: "Address and port of HTTP and WebSocket [default: 127.0.0.1:8080; PORT sets the port]",
+        help: "Address and port of HTTP and WebSocket; PORT sets the port \
+               [default: 127.0.0.1:8080]",
     },
     MainSetting {
         name: "data_dir",

@@ -183,7 +183,8 @@ fn talk(
             }
         }
         if leaving && screen.unanswered == 0 {
-            return Ok(leave(socket));
+            leave(socket);
+            return Ok(());
         }
         match socket.read() {
             Ok(Message::Text(text)) => {
