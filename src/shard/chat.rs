@@ -309,39 +309,47 @@ impl Shard {
     pub(super) fn append_failed(&mut self, now: Now, fx: &mut Effects) {
         fx.records.clear();
         self.journal_failed = true;
-        for (_, reply) in &mut fx.replies {
-            if matches!(reply, Reply::Posted { .. }) {
-                *reply = Reply::Rejected(Reject::StoreUnavailable);
-            }
-        }
+        self.take_back_posts(fx);
+        // What earlier turns made is in the journal and may still be committed.
+        let appended = self.appended.back().map_or(self.records_committed, |(_, made)| *made);
+        self.records_made = appended;
+        drop(self.acks.split_off(&(appended + 1, 0)));
         self.nonces.clear();
-        self.acks.clear();
-        self.drop_logs();
         for slot in 0..self.members.slots() {
-            if let Some(key) = self.members.key_at(slot)
-                && self.members.at(slot).is_some_and(|member| member.closing.is_none())
-            {
+            let Some(key) = self.members.key_at(slot) else { continue };
+            let member = self.members.at(slot).expect("a key's slot is taken");
+            if member.closing.is_none() {
                 self.begin_close(now, key, Close::Internal, fx);
+            } else if member.private.is_some() {
+                // Its last frames may be of this turn.
+                self.end(key, fx);
             }
         }
-        // The leaves that this announced go nowhere either.
         self.drop_logs();
+    }
+
+    /// Posts of a turn that failed are refused instead; no commit follows.
+    fn take_back_posts(&mut self, fx: &mut Effects) {
+        let mut refused = Vec::new();
+        for (ticket, reply) in &mut fx.replies {
+            if matches!(reply, Reply::Posted { .. }) {
+                self.counts.reject(Reject::StoreUnavailable);
+                *reply = Reply::Rejected(Reject::StoreUnavailable);
+                refused.push(*ticket);
+            }
+        }
+        fx.replies.retain(|(ticket, reply)| {
+            !(matches!(reply, Reply::Durable(_)) && refused.contains(ticket))
+        });
     }
 
     fn drop_logs(&mut self) {
         let newest = self.ids.last();
         for slot in 0..self.spaces.slots() {
             let Some(space) = self.spaces.at_mut(slot) else { continue };
+            assert!(space.roster.is_empty(), "its members were closed");
             self.logs_held -= space.log.held();
             space.log = super::log::SpaceLog::new(newest);
-            space.sweep_left = 0;
-            for member in &space.roster {
-                let member = self.members.at_mut(*member).expect("a seat is taken");
-                // A member in the middle of a frame can't be told anything any more.
-                let boundary = if member.at_boundary() { 0 } else { u64::MAX };
-                (member.cursor, member.boundary) = (0, boundary);
-                member.private = None;
-            }
         }
     }
 

@@ -93,6 +93,11 @@ impl Member {
         self.cursor >= self.boundary
     }
 
+    /// Whether it may have been sent a part of a frame, of the log or its own.
+    pub fn is_cut(&self) -> bool {
+        !self.at_boundary() || self.private.as_ref().is_some_and(|private| private.is_cut)
+    }
+
     /// Whether it is in its space.
     pub fn is_seated(&self) -> bool {
         self.seat != NO_SEAT
@@ -129,6 +134,8 @@ pub(super) struct Private {
     bytes: BytesMut,
     /// Where the last frame begins, if it is a pong that nothing has been sent of.
     newest_pong: Option<usize>,
+    /// Something of it was sent, perhaps up to the middle of a frame.
+    is_cut: bool,
 }
 
 impl Private {
@@ -156,6 +163,7 @@ impl Private {
     /// So much of it has been sent.
     pub fn sent(&mut self, bytes: usize) {
         self.bytes.advance(bytes);
+        self.is_cut = true;
         self.newest_pong = None;
     }
 }

@@ -195,20 +195,23 @@ impl Shard {
     /// it is in the middle of; its private frames; `closing`; the close frame. `None`: no frame
     /// boundary can be reached.
     fn last_frames(&mut self, now: Now, key: MemberKey, close: Close) -> Option<BytesMut> {
-        let retry = close.retry_after_ms(self.jitter());
         let max = self.limits.private_bytes_max as u64;
         let member = self.members.get(key)?;
         let mut queue = BytesMut::new();
+        if self.journal_failed {
+            // What it is owed may be of the turn that failed.
+            if member.is_cut() {
+                return None;
+            }
+            self.last_words(now, key, close, &mut queue);
+            return Some(queue);
+        }
         let private = member.private.as_ref().map_or(&[][..], |private| private.bytes());
         if member.at_boundary() {
             queue.extend_from_slice(private);
         }
         if member.is_seated() {
             let log = &self.spaces.at(member.space)?.log;
-            if member.boundary > log.end() {
-                // The log was dropped under a frame that is half sent.
-                return None;
-            }
             let held_back = member.rare.as_ref();
             let held_back =
                 held_back.is_some_and(|rare| rare.resume.is_some() || rare.listing.is_some());
@@ -217,7 +220,9 @@ impl Shard {
             } else if member.at_boundary() {
                 member.cursor
             } else {
-                Some(log.boundary_from(member.cursor)).filter(|end| end - member.cursor <= max)?
+                // What it was to be sent next ends a frame too, and no resume is overshot.
+                let end = log.boundary_from(member.cursor).min(member.boundary);
+                Some(end).filter(|end| end - member.cursor <= max)?
             };
             let mut from = member.cursor;
             while from < end {
@@ -230,15 +235,22 @@ impl Shard {
         if !member.at_boundary() {
             queue.extend_from_slice(private);
         }
-        if member.dialect == Dialect::V1
+        self.last_words(now, key, close, &mut queue);
+        Some(queue)
+    }
+
+    /// Says that and why a connection is closed.
+    fn last_words(&mut self, now: Now, key: MemberKey, close: Close, queue: &mut BytesMut) {
+        let retry = close.retry_after_ms(self.jitter());
+        let at = *self.time.text(now.unix);
+        let dialect = self.members.get(key).map(|member| member.dialect);
+        if dialect == Some(Dialect::V1)
             && close.is_ours()
             && let Some(code) = close.code()
         {
-            let at = *self.time.text(now.unix);
-            outgoing::closing(&mut queue, code, close.reason(), retry, &at);
+            outgoing::closing(queue, code, close.reason(), retry, &at);
         }
-        frame::close(&mut queue, close.code(), close.reason());
-        Some(queue)
+        frame::close(queue, close.code(), close.reason());
     }
 
     /// Takes a member out of its space and says so there.

@@ -141,6 +141,7 @@ impl Shard {
 
     /// Takes one thing that happened. What must be done about it outside is in `fx`.
     pub fn input(&mut self, now: Now, input: Input<'_>, fx: &mut Effects) {
+        let now = self.never_earlier(now);
         match input {
             Input::Join(join) => self.join(now, join, fx),
             Input::Message(key, json) => self.message(now, key, json, fx),
@@ -162,6 +163,11 @@ impl Shard {
             Input::Tick => self.tick(now, fx),
             Input::Drain(window) => self.begin_drain(now, window),
         }
+    }
+
+    /// The time of a turn, its wall clock not before what a frame has said already.
+    fn never_earlier(&mut self, now: Now) -> Now {
+        Now { unix: self.ids.instant(now.unix), ..now }
     }
 
     /// The numbers of this shard, gauges brought up to date.

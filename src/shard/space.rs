@@ -68,6 +68,10 @@ impl Space {
         let seat = u32::try_from(self.roster.len()).expect("members are bounded below 2^32");
         self.roster.push(slot);
         self.users.insert((user, slot));
+        // It lengthens a round that is on its way, at whose end someone would be passed over.
+        if self.sweep_left > 0 {
+            self.sweep_left = self.roster.len();
+        }
         seat
     }
 

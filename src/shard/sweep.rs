@@ -42,6 +42,7 @@ impl Shard {
     /// is more to do. The turn's records must be in the journal before.
     pub fn sweep(&mut self, now: Now, sockets: &mut impl Sockets, fx: &mut Effects) -> bool {
         debug_assert!(fx.records.is_empty(), "the journal comes before the sweep");
+        let now = self.never_earlier(now);
         let mut visit = Visit {
             sockets,
             counts: &mut self.counts,

@@ -155,10 +155,17 @@ impl IdGenerator {
         self.last
     }
 
-    /// The next id, and the instant that its message carries: `now`, or the last one when the
-    /// clock went back. The id's millisecond is the instant's (WIRE, form `T`).
-    pub fn next_id(&mut self, now: Micros) -> (Id, Micros) {
+    /// The instant that a frame carries: `now`, or the last one when the clock went back, so
+    /// that no later frame says an earlier time (WIRE, form `T`).
+    pub fn instant(&mut self, now: Micros) -> Micros {
         self.at = self.at.max(now);
+        self.at
+    }
+
+    /// The next id, and the instant that its message carries. The id's millisecond is the
+    /// instant's (WIRE, form `T`).
+    pub fn next_id(&mut self, now: Micros) -> (Id, Micros) {
+        self.instant(now);
         let first = Id::first_of_ms(self.at.0.div_euclid(1000));
         self.last = if first > self.last { Id(first.0 | self.tail()) } else { Id(self.last.0 + 1) };
         (self.last, self.at)

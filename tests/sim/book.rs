@@ -1,0 +1,201 @@
+//! The model: what every space's members must be sent, what was accepted, and what is known of
+//! the store. Predicts bytes by WIRE A2 with its own text, not with the server's encoder.
+
+use std::collections::BTreeMap;
+
+use cpi_hub::limits::Limits;
+use cpi_hub::wire::record::Record;
+use cpi_hub::wire::time::{Micros, Now, TimeFormat};
+use cpi_hub::wire::{Id, SpaceKey};
+
+use super::coverage::Coverage;
+use super::sequence::{Sequence, SpaceModel};
+
+/// Who used which nonce where.
+pub type NonceKey = (i32, i32, String);
+
+/// The first message of a nonce.
+#[derive(Clone, Debug)]
+pub struct First {
+    pub id: Id,
+    pub said: (String, String),
+    pub mono: u64,
+}
+
+/// Everything that is expected.
+#[derive(Debug)]
+pub struct Book {
+    pub limits: Limits,
+    pub spaces: BTreeMap<i32, SpaceModel>,
+    pub inboxes: BTreeMap<i32, Sequence>,
+    /// Accepted chats of each space, ascending, over all runs.
+    pub history: BTreeMap<i32, Vec<Id>>,
+    pub firsts: BTreeMap<NonceKey, First>,
+    /// Where people were when they went: space and position.
+    pub positions: Vec<(i32, Id)>,
+    /// The shard was told that everything up to here is committed.
+    pub told: Id,
+    /// The highest id made so far.
+    pub newest: Id,
+    /// The highest id that this run of the shard began above.
+    pub began_above: Id,
+    pub chats: u64,
+    /// An append failed in this run.
+    pub failed: bool,
+    pub now: Now,
+    pub coverage: Coverage,
+    stamp: Micros,
+    time: TimeFormat,
+    turn_chats: Vec<i32>,
+}
+
+impl Book {
+    pub fn new(limits: Limits) -> Book {
+        let time = TimeFormat::new(limits.utc_offset);
+        Book {
+            limits,
+            spaces: BTreeMap::new(),
+            inboxes: BTreeMap::new(),
+            history: BTreeMap::new(),
+            firsts: BTreeMap::new(),
+            positions: Vec::new(),
+            told: Id::MIN,
+            newest: Id::MIN,
+            began_above: Id::MIN,
+            chats: 0,
+            failed: false,
+            now: Now::default(),
+            coverage: Coverage::default(),
+            stamp: Micros(0),
+            time,
+            turn_chats: Vec::new(),
+        }
+    }
+
+    /// A new run of the shard: logs and nonces are gone, history is not.
+    pub fn restart(&mut self, highest: Id) {
+        self.spaces.clear();
+        self.inboxes.clear();
+        self.firsts.clear();
+        self.told = Id::MIN;
+        self.newest = highest;
+        self.began_above = highest;
+        self.chats = 0;
+        self.failed = false;
+        self.stamp = Micros(highest.unix_ms() * 1_000 + 999);
+    }
+
+    /// The shard is called at this time: no later frame says an earlier one.
+    pub fn called(&mut self, now: Now) {
+        self.now = now;
+        self.stamp = self.stamp.max(now.unix);
+    }
+
+    /// The instant that a frame of this call carries.
+    pub fn at(&mut self) -> String {
+        self.time.string(self.stamp)
+    }
+
+    pub fn space(&mut self, id: i32) -> &mut SpaceModel {
+        let max = self.limits.announce_members_max;
+        self.spaces.entry(id).or_insert_with(|| SpaceModel::new(id, max))
+    }
+
+    pub fn sequence(&mut self, place: SpaceKey) -> &mut Sequence {
+        match place {
+            SpaceKey::Chat(space) => &mut self.space(space.0).frames,
+            SpaceKey::Inbox(user) => self.inboxes.entry(user.0).or_default(),
+            SpaceKey::Lobby => unreachable!("the lobby has a model of its own"),
+        }
+    }
+
+    /// A member came into a chat space. Returns whether that is announced; its frame then is the
+    /// newest.
+    pub fn join(&mut self, space: i32, user: i32, name: &str) -> bool {
+        let mono = self.now.mono.0;
+        let announced = self.space(space).join(user);
+        if announced {
+            let payload = join_payload(space, user, name, &self.at());
+            self.space(space).frames.push(mono, payload);
+        }
+        announced
+    }
+
+    pub fn leave(&mut self, space: i32, users: &[i32]) {
+        let (mono, at) = (self.now.mono.0, self.at());
+        let max = self.limits.announce_members_max;
+        let coverage = &mut self.coverage;
+        let model = self.spaces.entry(space).or_insert_with(|| SpaceModel::new(space, max));
+        model.leave(mono, users, &at, coverage);
+    }
+
+    /// A record was made: its frame is the newest of its space.
+    pub fn chat(&mut self, record: &Record<'_>, image: &str) {
+        assert!(record.id > self.newest, "ids ascend: {:?}", record.id);
+        assert!(record.at >= self.stamp || self.stamp == record.at, "times never fall");
+        assert_eq!(record.at.0.div_euclid(1_000), record.id.unix_ms(), "the id's millisecond");
+        self.newest = record.id;
+        self.stamp = self.stamp.max(record.at);
+        let at = self.time.string(record.at);
+        let image = if image.len() > self.limits.image_bytes_max { "" } else { image };
+        let payload = chat_payload(record, image, &at);
+        let mono = self.now.mono.0;
+        let space = record.space.0;
+        let model = self.space(space);
+        model.chats.push((record.id, model.frames.len()));
+        model.frames.push(mono, payload);
+        self.history.entry(space).or_default().push(record.id);
+        self.turn_chats.push(space);
+        self.chats += 1;
+        self.coverage.chats += 1;
+    }
+
+    pub fn turn_begins(&mut self) {
+        self.turn_chats.clear();
+        self.spaces.values_mut().for_each(|space| space.frames.turn_begins());
+        self.inboxes.values_mut().for_each(Sequence::turn_begins);
+    }
+
+    /// The turn's records are nowhere: its chats were never said.
+    pub fn turn_lost(&mut self) {
+        for space in self.turn_chats.drain(..) {
+            self.history.get_mut(&space).expect("said there").pop();
+        }
+    }
+
+    /// The same, and the shard has closed everyone without a word.
+    pub fn turn_failed(&mut self) {
+        self.turn_lost();
+        self.failed = true;
+        self.firsts.clear();
+        self.spaces.values_mut().for_each(SpaceModel::fail);
+        self.inboxes.values_mut().for_each(Sequence::turn_failed);
+    }
+}
+
+pub fn join_payload(space: i32, user: i32, name: &str, at: &str) -> Vec<u8> {
+    let name = quote(name);
+    format!(
+        "{{\"type\":\"join\",\"data\":{{\"space_id\":{space},\"user_id\":{user},\"username\":\"\"\
+         }},\"timestamp\":\"{at}\",\"user_id\":{user},\"space_id\":{space},\"username\":{name}}}"
+    )
+    .into_bytes()
+}
+
+fn chat_payload(record: &Record<'_>, image: &str, at: &str) -> Vec<u8> {
+    let Record { id, space, user, username, content, .. } = record;
+    let (content, username) = (quote(content), quote(username));
+    let outer = if image.is_empty() { "".into() } else { format!(",\"image\":{}", quote(image)) };
+    let image = quote(image);
+    format!(
+        "{{\"type\":\"chat\",\"data\":{{\"id\":\"{id}\",\"content\":{content},\"user_id\":{user},\
+         \"username\":{username},\"space_id\":{space},\"timestamp\":\"{at}\",\"image\":{image}}},\
+         \"timestamp\":\"{at}\",\"user_id\":{user},\"space_id\":{space}{outer}}}"
+    )
+    .into_bytes()
+}
+
+/// JSON text of a string.
+pub fn quote(text: &str) -> String {
+    serde_json::to_string(text).expect("a string is JSON")
+}

@@ -1,0 +1,303 @@
+//! One member as its peer sees it: reads the bytes that its socket took and holds each frame
+//! against the book.
+
+use cpi_hub::shard::event::MemberKey;
+use cpi_hub::wire::close::Close;
+use cpi_hub::wire::{Id, SpaceKey};
+use serde_json::Value;
+
+use super::answers::Answers;
+use super::book::{Book, join_payload};
+use super::frames::{self, Frame};
+use super::lobby::Reader;
+use super::net::{Manner, Socket};
+use super::resume::Resuming;
+use super::sequence::show;
+
+/// How far into its space a member is.
+#[derive(Debug)]
+pub enum Stage {
+    /// It was not let in: it gets a close.
+    Refused,
+    /// Its own join is to come: this frame of the space, or a private one before it.
+    Joining { at: usize, announced: bool },
+    /// It is sent what it missed.
+    Resuming(Box<Resuming>),
+    /// This frame of the space is next.
+    Live(usize),
+    /// It reads who is online.
+    Lobby(Reader),
+}
+
+/// A peer.
+#[derive(Debug)]
+pub struct Client {
+    pub key: MemberKey,
+    pub place: SpaceKey,
+    pub user: i32,
+    pub name: String,
+    /// Grows with each that joins.
+    pub serial: u64,
+    pub v1: bool,
+    pub socket: Socket,
+    pub stage: Stage,
+    pub answers: Answers,
+    /// The last chat that it saw, or what its welcome said.
+    pub position: Id,
+    /// Members that it was told of.
+    pub told_members: Option<usize>,
+    /// The hub's ping waits for its pong.
+    pub pinged: bool,
+    /// It never answers pings.
+    pub mute: bool,
+    /// Its socket was not to be read; the shard says when it is again.
+    pub waits_read: bool,
+    /// It said goodbye, or something that ends it.
+    pub went: bool,
+    /// Its socket ended, whatever it was still to hear.
+    pub gone: bool,
+    /// It sent a close frame.
+    pub said_goodbye: bool,
+    welcomed: bool,
+    closing: Option<u16>,
+    pub closed: Option<Option<u16>>,
+}
+
+impl Client {
+    pub fn new(key: MemberKey, place: SpaceKey, user: i32, name: String) -> Client {
+        Client {
+            key,
+            place,
+            user,
+            name,
+            serial: 0,
+            v1: false,
+            socket: Socket::new(&mut super::rng::Rng::new(u64::from(key.slot))),
+            stage: Stage::Refused,
+            answers: Answers::default(),
+            position: Id::MIN,
+            told_members: None,
+            pinged: false,
+            mute: false,
+            waits_read: false,
+            went: false,
+            gone: false,
+            said_goodbye: false,
+            welcomed: false,
+            closing: None,
+            closed: None,
+        }
+    }
+
+    pub fn label(&self) -> String {
+        format!("{:?} {} in {:?}", self.key, self.name, self.place)
+    }
+
+    /// Judges what its socket took since the last time.
+    pub fn read(&mut self, book: &mut Book) {
+        let taken = std::mem::take(&mut self.socket.taken);
+        let mut at = 0;
+        while let Some((frame, length)) = frames::next(&taken[at..]) {
+            at += length;
+            assert!(self.closed.is_none(), "{}: nothing follows a close", self.label());
+            match frame {
+                Frame::Text(payload) => self.text(payload, book),
+                Frame::Close(code, reason) => self.close(code, reason),
+                Frame::Ping(payload) => {
+                    assert!(payload.is_empty());
+                    self.pinged = true;
+                }
+                Frame::Pong(payload) => self.answers.protocol_pong(payload),
+            }
+        }
+        self.socket.taken = taken;
+        self.socket.taken.drain(..at);
+    }
+
+    fn text(&mut self, payload: &[u8], book: &mut Book) {
+        let kind = kind(payload);
+        if self.v1 && !self.welcomed && kind != "welcome" {
+            // After a failed append nothing of the turn is said.
+            let refused = matches!(self.stage, Stage::Refused) || book.failed;
+            assert!(refused && kind == "closing", "{}: {}", self.label(), show(payload));
+        }
+        assert!(self.closing.is_none(), "{}: after closing: {}", self.label(), show(payload));
+        book.coverage.deliveries += 1;
+        match (kind, self.place) {
+            ("join" | "leave" | "chat", SpaceKey::Chat(space)) => {
+                self.public(space.0, payload, book);
+            }
+            ("user_status", SpaceKey::Lobby) => {
+                let Stage::Lobby(reader) = &mut self.stage else { panic!("not let in") };
+                reader.status(self.user, payload);
+            }
+            ("notification" | "event", SpaceKey::Inbox(_)) => self.push(payload, book),
+            _ => self.private(kind, payload, book),
+        }
+    }
+
+    fn push(&mut self, payload: &[u8], book: &mut Book) {
+        let whose = self.label();
+        let Stage::Live(next) = &mut self.stage else { panic!("{whose}: not let in") };
+        book.sequence(self.place).check(*next, payload, &whose);
+        *next += 1;
+    }
+
+    /// A frame that everyone in the space gets.
+    fn public(&mut self, space: i32, payload: &[u8], book: &mut Book) {
+        let whose = || format!("{:?} {}", self.key, self.name);
+        let own = self.is_own_join(space, payload);
+        match &mut self.stage {
+            Stage::Live(next) => {
+                book.space(space).frames.check(*next, payload, &whose());
+                *next += 1;
+            }
+            Stage::Joining { at, announced } => {
+                let at = *at;
+                assert!(own, "{}: its own join comes first: {}", whose(), show(payload));
+                if *announced {
+                    book.space(space).frames.check(at, payload, &whose());
+                    self.stage = Stage::Live(at + 1);
+                } else {
+                    self.stage = Stage::Live(at);
+                }
+            }
+            Stage::Resuming(resuming) if own => {
+                let next = resuming.finish(book, self.v1, &whose());
+                if resuming.announced {
+                    book.space(space).frames.check(next - 1, payload, &whose());
+                }
+                self.stage = Stage::Live(next);
+            }
+            Stage::Resuming(resuming) => resuming.frame(payload),
+            Stage::Refused | Stage::Lobby(_) => panic!("{}: {}", whose(), show(payload)),
+        }
+        if let Some(id) = chat_id(payload) {
+            self.position = self.position.max(id);
+        }
+    }
+
+    fn is_own_join(&self, space: i32, payload: &[u8]) -> bool {
+        if kind(payload) != "join" {
+            return false;
+        }
+        // All but its instant; names are unique.
+        let end = join_payload(space, self.user, &self.name, "");
+        let timestamp = b"\"timestamp\":\"\"";
+        let tail = end.windows(timestamp.len()).position(|found| found == timestamp);
+        let tail = tail.expect("a join has its instant") + timestamp.len();
+        payload.ends_with(&end[tail..])
+    }
+
+    /// A frame for this member alone.
+    fn private(&mut self, kind: &str, payload: &[u8], book: &mut Book) {
+        let value: Value = serde_json::from_slice(payload)
+            .unwrap_or_else(|error| panic!("{}: {error}: {}", self.label(), show(payload)));
+        let data = &value["data"];
+        assert_eq!(value["timestamp"].as_str().map(str::len), Some(32), "{value}");
+        book.coverage.private_frames += 1;
+        match (kind, self.v1) {
+            ("pong", _) => self.answers.pong(),
+            ("error", v1) => self.answers.error(data, v1),
+            ("ack", true) => self.answers.ack(data, book.told),
+            ("welcome", true) => self.welcome(data, book),
+            ("closing", true) => {
+                let code = data["code"].as_u64().expect("a code");
+                self.closing = Some(u16::try_from(code).expect("a close code"));
+            }
+            ("resumed", true) => match &mut self.stage {
+                Stage::Resuming(resuming) => resuming.resumed(data),
+                other => panic!("nothing was resumed: {other:?}"),
+            },
+            ("presence", true) => {
+                let SpaceKey::Chat(space) = self.place else { panic!("no count here: {value}") };
+                assert_eq!(data["space_id"], space.0);
+                let members = data["members"].as_u64().expect("a count") as usize;
+                assert!(book.space(space.0).counts.contains(&members), "never so many: {value}");
+                self.told_members = Some(members);
+                book.coverage.presence_counts += 1;
+            }
+            _ => panic!("{}: not for it: {value}", self.label()),
+        }
+    }
+
+    fn welcome(&mut self, data: &Value, book: &mut Book) {
+        assert!(!self.welcomed, "one welcome");
+        self.welcomed = true;
+        assert_eq!(data["user_id"], self.user);
+        assert_eq!(data["username"], self.name.as_str());
+        let expected = format!("7-{}-{}", self.key.slot, self.key.generation);
+        assert_eq!(data["connection_id"], expected.as_str());
+        let SpaceKey::Chat(space) = self.place else {
+            assert!(data.get("position").is_none() && data.get("members").is_none());
+            return;
+        };
+        assert_eq!(data["space_id"], space.0);
+        assert_eq!(data["members"].as_u64().map(|members| members as usize), self.told_members);
+        let position = Id::parse(data["position"].as_str().expect("a position")).expect("an id");
+        // Its position was the space's newest chat when it joined.
+        assert!(position >= self.position && position <= book.newest, "{data}");
+        self.position = position;
+    }
+
+    fn close(&mut self, code: Option<u16>, reason: &str) {
+        if let Some(closing) = self.closing {
+            assert_eq!(code, Some(closing), "closing names the close");
+        }
+        assert!(code.is_none() || self.went || !reason.is_empty(), "a close of ours has a reason");
+        self.closed = Some(code);
+    }
+
+    /// Its socket is shut. `was_swept`: it was sent what it was owed before.
+    pub fn ended(&self, close: Close, was_swept: bool) {
+        let whose = self.label();
+        let cut = self.socket.taken.len();
+        // Its close frame answers ours, whether it has seen that or not.
+        let excused = self.gone || !was_swept || self.said_goodbye && close.is_ours();
+        let eager = self.socket.manner == Manner::Eager && !excused;
+        if let Some(code) = self.closed {
+            assert_eq!(code, close.code(), "{whose}: closed as {close:?}");
+            assert_eq!(self.v1 && close.is_ours(), self.closing.is_some(), "{whose}: {close:?}");
+        } else if eager {
+            panic!("{whose}: it takes everything and heard no close ({close:?}, {cut} bytes cut)");
+        }
+        assert!(!eager || cut == 0, "{whose}: a frame was cut");
+        if matches!(self.socket.manner, Manner::Eager | Manner::Prompt) {
+            assert!(close != Close::TooSlow, "{whose}: evicted, though it takes what it is sent");
+        }
+    }
+
+    /// Nothing is owed to it now, but what waits for a commit.
+    pub fn is_caught_up(&self, book: &mut Book) {
+        let whose = || self.label();
+        assert!(self.socket.taken.is_empty(), "{}: a frame was cut", whose());
+        match &self.stage {
+            Stage::Live(next) => {
+                let len = book.sequence(self.place).len();
+                assert_eq!(*next, len, "{}: it was passed over", whose());
+            }
+            Stage::Lobby(reader) => assert!(reader.len() > 0, "{}: no status", whose()),
+            other => panic!("{}: not live: {other:?}", whose()),
+        }
+        assert!(self.welcomed == self.v1, "{}: no welcome", whose());
+        assert_eq!(self.answers.pending(), 0, "{}: no answer: {:?}", whose(), self.answers);
+        let overdue = self.answers.overdue(book.told);
+        assert_eq!(overdue, 0, "{}: committed and not told: {:?}", whose(), self.answers);
+    }
+}
+
+/// The message's type.
+fn kind(payload: &[u8]) -> &str {
+    let rest = payload.strip_prefix(b"{\"type\":\"").unwrap_or_else(|| {
+        panic!("a message begins with its type: {}", show(payload));
+    });
+    let end = rest.iter().position(|byte| *byte == b'"').expect("a string ends");
+    std::str::from_utf8(&rest[..end]).expect("UTF-8")
+}
+
+/// The id of a chat frame.
+pub fn chat_id(payload: &[u8]) -> Option<Id> {
+    let rest = payload.strip_prefix(b"{\"type\":\"chat\",\"data\":{\"id\":\"")?;
+    let id = std::str::from_utf8(rest.get(..Id::TEXT_BYTES)?).ok()?;
+    Some(Id::parse(id).expect("a chat has an id"))
+}

@@ -1,0 +1,33 @@
+//! Counts of the rare things that seeds reached, so that a simulator that misses them shows.
+
+macro_rules! coverage {
+    ($($name:ident)*) => {
+        /// How often each thing happened.
+        #[derive(Clone, Default, Debug)]
+        pub struct Coverage {
+            $(pub $name: u64,)*
+        }
+
+        impl Coverage {
+            pub fn add(&mut self, other: &Coverage) {
+                $(self.$name += other.$name;)*
+            }
+
+            pub fn rows(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+    };
+}
+
+coverage! {
+    seeds turns inputs joins chats duplicates posts notifications deliveries private_frames
+    partial_sends two_slice_sends sends_blocked
+    too_slow_evictions write_wait_evictions fallen_evictions private_overflows pong_timeouts
+    kicks junk_closes flood_closes refused_joins
+    pauses reads_resumed trims trims_with_laggards
+    resumes_from_memory resumes_trimmed resumes_ahead resumes_of_big_spaces
+    presence_counts leaves_in_groups lists_of_two_steps lobby_readers
+    durable_acks journal_refusals append_failures overloads
+    drains restarts stalls clock_jumps stale_inputs spaces_freed
+}

@@ -1,0 +1,154 @@
+//! How a seed ends: everything settles, what must be true in the end is; then everyone goes, and
+//! nothing may be left.
+
+use std::collections::BTreeMap;
+
+use cpi_hub::metrics::Metric;
+use cpi_hub::shard::event::Input;
+use cpi_hub::wire::SpaceKey;
+use cpi_hub::wire::close::Close;
+
+use super::client::Stage;
+use super::net::Manner;
+use super::talk::Asked;
+use super::world::World;
+
+impl World {
+    pub fn ending(&mut self) {
+        self.end_turn();
+        self.store.fails = false;
+        self.sweep_all();
+        self.store.committed = self.store.appends.len();
+        self.tell_committed();
+        self.settle();
+        self.check_settled();
+        self.everyone_goes();
+        self.check_empty();
+    }
+
+    /// Those that can read do; the clock runs until those that can't are gone.
+    fn settle(&mut self) {
+        let limits = &self.plan.limits;
+        let wait = limits.write_wait + limits.close_wait + 4_000;
+        let steps = wait / 400 + 2;
+        for _ in 0..steps {
+            self.prompt_sockets();
+            self.pass(400);
+            self.keep_alive();
+            for key in self.net.keys() {
+                let socket = &mut self.net.get(key).socket;
+                if matches!(socket.manner, Manner::Slow | Manner::Prompt | Manner::Eager) {
+                    socket.window = u64::MAX;
+                    if std::mem::take(&mut socket.full) {
+                        self.input(Input::Writable(key), "");
+                    }
+                }
+            }
+            self.end_turn();
+            self.sweep_all();
+        }
+    }
+
+    fn check_settled(&mut self) {
+        let mut waiting = 0;
+        for client in self.net.all() {
+            let whose = client.label();
+            assert!(!client.socket.full, "{whose}: blocked for longer than write_wait");
+            if client.closed.is_some() {
+                continue;
+            }
+            waiting += usize::from(client.waits_read);
+            if let (SpaceKey::Chat(space), true) = (client.place, client.v1) {
+                let model = &self.book.spaces[&space.0];
+                let told = client.told_members;
+                assert!(
+                    model.announced || told == Some(model.members),
+                    "{whose}: {told:?} members"
+                );
+            }
+        }
+        assert_eq!(waiting, 0, "members whose reads never went on");
+        for (ticket, asked) in &self.tickets {
+            let durable = matches!(asked, Asked::Durable(_));
+            assert!(durable && self.book.failed, "{ticket:?} waits for good: {asked:?}");
+        }
+        self.check_lobby();
+        self.check_books();
+    }
+
+    fn check_lobby(&mut self) {
+        let readers = || {
+            self.net.all().filter(|client| client.closed.is_none()).filter_map(|client| {
+                match &client.stage {
+                    Stage::Lobby(reader) => Some((client, reader)),
+                    _ => None,
+                }
+            })
+        };
+        let online: BTreeMap<i32, bool> =
+            readers().map(|(client, _)| (client.user, true)).collect();
+        let earliest = readers().min_by_key(|(client, _)| client.serial);
+        for (client, reader) in readers() {
+            let mut words = reader.last_words();
+            words.retain(|_, online| *online);
+            assert_eq!(words, online, "who is online, to {}", client.label());
+            if let Some((_, earliest)) = earliest {
+                reader.agrees_with(earliest);
+            }
+        }
+        let big = u64::from(online.len() > 33);
+        self.book.coverage.lists_of_two_steps += big;
+    }
+
+    fn check_books(&mut self) {
+        let chats = self.count(Metric::ChatsAccepted);
+        assert!(chats == self.book.chats, "{chats} accepted, {} records", self.book.chats);
+        let open = self.net.all().filter(|client| client.closed.is_none()).count() as u64;
+        let (joins, leaves) = (self.count(Metric::Joins), self.count(Metric::Leaves));
+        assert_eq!(joins, leaves + open, "who came has gone or is there");
+        let coverage = &mut self.book.coverage;
+        let counts = self.shard.counts();
+        coverage.pauses += counts.get(Metric::SpacePauses);
+        coverage.pong_timeouts += counts.closes(Close::PongTimeout.kind());
+        coverage.junk_closes += counts.closes(Close::TooManyErrors.kind());
+        coverage.flood_closes += counts.closes(Close::TooFast.kind());
+        coverage.overloads += counts.closes(Close::Overloaded.kind());
+    }
+
+    fn everyone_goes(&mut self) {
+        for key in self.net.keys() {
+            let close = if self.rng.permille(500) { Close::Gone } else { Close::Peer(1_001) };
+            self.ends(key, close);
+            if self.rng.permille(200) {
+                self.end_turn();
+                self.slice();
+            }
+        }
+        self.end_turn();
+        self.sweep_all();
+        let rest = self.plan.limits.close_wait.max(1_500);
+        self.pass(rest);
+        self.end_turn();
+        self.sweep_all();
+        let window = self.plan.limits.resume_window.max(1_000);
+        self.pass(window);
+        self.end_turn();
+        self.sweep_all();
+        self.pass(100);
+        self.end_turn();
+    }
+
+    fn check_empty(&mut self) {
+        for metric in [
+            Metric::Members,
+            Metric::MembersBlocked,
+            Metric::PrivateBytes,
+            Metric::Spaces,
+            Metric::LogBytes,
+        ] {
+            assert_eq!(self.count(metric), 0, "{metric:?} when everyone has gone");
+        }
+        assert_eq!(self.count(Metric::Joins), self.count(Metric::Leaves));
+        self.book.coverage.spaces_freed += 1;
+    }
+}

@@ -1,0 +1,350 @@
+//! The things that happen to a shard beside talk: people come, go, stall, are kicked; sinks
+//! commit, journals fill and fail, clocks jump, processes end.
+
+use cpi_hub::metrics::Metric;
+use cpi_hub::shard::event::{Input, Join, MemberKey, Reply, Ticket};
+use cpi_hub::wire::close::Close;
+use cpi_hub::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
+
+use super::client::{Client, Stage};
+use super::lobby::Reader;
+use super::net::{Manner, Socket};
+use super::plan::Op;
+use super::resume::Resuming;
+use super::talk::Asked;
+use super::world::World;
+
+impl World {
+    pub fn op(&mut self) {
+        match self.plan.op(&mut self.rng) {
+            Op::Join => self.join(),
+            Op::Talk => self.talk(),
+            Op::Flood => self.flood(),
+            Op::Control => self.control(),
+            Op::Post => self.post(),
+            Op::Notify => self.notify(),
+            Op::Kick => self.kick(),
+            Op::Goodbye => self.goodbye(),
+            Op::Manner => self.change_manner(),
+            Op::Writable => self.writable(),
+            Op::Stale => self.stale(),
+            Op::Room => {
+                self.store.room = *self.rng.pick(&[0, 300, 1 << 30, 1 << 30]);
+                self.book.coverage.journal_refusals += u64::from(self.store.room == 0);
+                self.input(Input::JournalRoom(self.store.room), "");
+            }
+            Op::Clock => {
+                self.book.coverage.clock_jumps += 1;
+                self.now.unix.0 += *self.rng.pick(&[-86_400_000_000, -1_500, 1, 3_600_000_000]);
+            }
+            Op::Commit => self.commit(),
+            Op::Query => self.query(),
+            Op::Stall => {
+                self.book.coverage.stalls += 1;
+                let stood = self.rng.range(1_100, 20_000);
+                self.end_turn();
+                self.sweep_all();
+                self.pass(stood);
+            }
+            Op::Drain => self.drain(),
+            Op::Restart => self.restart(),
+            Op::Failure => self.store.fails = true,
+        }
+    }
+
+    fn place(&mut self) -> SpaceKey {
+        let user = self.rng.range(1, self.plan.users) as i32;
+        match self.rng.below(1_000) {
+            at if at < self.plan.lobby => SpaceKey::Lobby,
+            at if at < self.plan.lobby + self.plan.inbox => SpaceKey::Inbox(UserId(user)),
+            _ => SpaceKey::Chat(SpaceId(self.rng.range(1, self.plan.spaces) as i32)),
+        }
+    }
+
+    fn after(&mut self, space: i32) -> Option<Id> {
+        let known: Vec<Id> =
+            self.book.positions.iter().filter(|(at, _)| *at == space).map(|(_, id)| *id).collect();
+        let history = self.book.history.get(&space).cloned().unwrap_or_default();
+        match self.rng.below(10) {
+            0..4 => None,
+            4..7 if !known.is_empty() => Some(*self.rng.pick(&known)),
+            7..9 if !history.is_empty() => {
+                let recent = history.len().saturating_sub(30);
+                Some(*self.rng.pick(&history[recent..]))
+            }
+            9 => Some(*self.rng.pick(&[Id::MIN, Id(self.book.newest.0 + 1), Id::MAX])),
+            _ => None,
+        }
+    }
+
+    pub fn join(&mut self) {
+        if self.net.len() >= self.plan.members_max {
+            return;
+        }
+        let place = self.place();
+        let user = match place {
+            SpaceKey::Inbox(user) => user.0,
+            _ => self.rng.range(1, self.plan.users) as i32,
+        };
+        self.serial += 1;
+        let name = format!("{}{}", self.rng.pick(&["n", "ñ\"\u{7}", ""]), self.serial);
+        let v1 = self.rng.permille(600);
+        let after = match place {
+            SpaceKey::Chat(space) => self.after(space.0),
+            _ => None,
+        };
+        let resuming = match (place, after) {
+            (SpaceKey::Chat(space), Some(after)) => {
+                self.book.called(self.now);
+                Some(Resuming::new(&mut self.book, space.0, after))
+            }
+            _ => None,
+        };
+        let pressed = self.count(Metric::LogBytes) > self.plan.limits.logs_bytes_max as u64;
+        let joins = self.count(Metric::Joins);
+        let join = Join {
+            space: place,
+            user: UserId(user),
+            username: name.as_str().into(),
+            dialect: if v1 { Dialect::V1 } else { Dialect::Seed },
+            after,
+            address: Some(u64::from(self.rng.permille(500))).filter(|address| *address > 0),
+        };
+        self.input(Input::Join(join), "");
+        let key = self.fx.joined.take().expect("a join makes a member");
+        let mut client = Client::new(key, place, user, name);
+        (client.v1, client.serial) = (v1, self.serial);
+        client.socket = Socket::new(&mut self.rng);
+        client.mute = self.rng.permille(100);
+        let seated = self.count(Metric::Joins) > joins;
+        assert_eq!(seated, !(self.draining || self.book.failed || pressed), "who is let in");
+        if seated {
+            self.seat(&mut client, resuming);
+        } else {
+            self.book.coverage.refused_joins += 1;
+        }
+        self.net.add(client);
+    }
+
+    fn seat(&mut self, client: &mut Client, resuming: Option<Resuming>) {
+        self.book.coverage.joins += 1;
+        client.stage = match client.place {
+            SpaceKey::Lobby => {
+                self.book.coverage.lobby_readers += 1;
+                Stage::Lobby(Reader::default())
+            }
+            SpaceKey::Inbox(_) => Stage::Live(self.book.sequence(client.place).len()),
+            SpaceKey::Chat(space) => {
+                let at = self.book.space(space.0).frames.len();
+                let announced = self.book.join(space.0, client.user, &client.name);
+                client.told_members = Some(self.book.space(space.0).members);
+                let history = self.book.history.get(&space.0);
+                client.position = history.and_then(|ids| ids.last()).copied().unwrap_or(Id::MIN);
+                match resuming {
+                    None => Stage::Joining { at, announced },
+                    Some(mut resuming) => {
+                        resuming.announced = announced;
+                        self.book.coverage.resumes_of_big_spaces += u64::from(!announced);
+                        Stage::Resuming(Box::new(resuming))
+                    }
+                }
+            }
+        };
+    }
+
+    fn control(&mut self) {
+        let keys = self.net.keys();
+        if keys.is_empty() {
+            return;
+        }
+        let key = *self.rng.pick(&keys);
+        let may_read = self.shard.may_read(key);
+        let client = self.net.get(key);
+        client.waits_read |= !may_read;
+        if client.waits_read || client.went {
+            return;
+        }
+        if self.rng.permille(300) {
+            self.input(Input::Pong(key), "");
+            return;
+        }
+        self.serial += 1;
+        let payload = self.serial.to_be_bytes();
+        self.net.get(key).answers.expect_pong(&payload);
+        self.input(Input::Ping(key, &payload), "");
+    }
+
+    /// Clients answer the hub's pings.
+    pub fn keep_alive(&mut self) {
+        for key in self.net.keys() {
+            let may_read = self.shard.may_read(key);
+            let client = self.net.get(key);
+            if !client.pinged || client.mute || client.went {
+                continue;
+            }
+            client.waits_read |= !may_read;
+            if !client.waits_read {
+                client.pinged = false;
+                self.input(Input::Pong(key), "");
+            }
+        }
+    }
+
+    fn kick(&mut self) {
+        let space = self.rng.range(1, self.plan.spaces) as i32;
+        let user = self.rng.range(1, self.plan.users) as i32;
+        self.serial += 1;
+        let ticket = Ticket(self.serial);
+        let connections = self.book.space(space).present.get(&user).copied().unwrap_or(0);
+        self.tickets.insert(ticket, Asked::Count(connections));
+        self.book.coverage.kicks += u64::from(connections > 0);
+        self.input(Input::Kick(ticket, SpaceId(space), UserId(user)), "");
+    }
+
+    /// A client says goodbye, breaks a rule, or its socket ends.
+    pub fn ends(&mut self, key: MemberKey, close: Close) {
+        let client = self.net.get(key);
+        // A second word is an answer to a close, and nothing is sent behind it.
+        let peer = matches!(close, Close::Peer(_));
+        client.gone |= close == Close::Gone || peer && client.went;
+        client.said_goodbye |= peer;
+        client.went = true;
+        self.input(Input::Close(key, close), "");
+    }
+
+    fn goodbye(&mut self) {
+        let keys = self.net.keys();
+        if keys.is_empty() {
+            return;
+        }
+        let key = *self.rng.pick(&keys);
+        let close = match self.rng.below(8) {
+            0..3 => Close::Gone,
+            3..5 => Close::Peer(1_000),
+            5 => Close::Peer(1_005),
+            6 => Close::ProtocolError,
+            _ => Close::InvalidUtf8,
+        };
+        self.ends(key, close);
+    }
+
+    fn change_manner(&mut self) {
+        let keys = self.net.keys();
+        if keys.is_empty() {
+            return;
+        }
+        let key = *self.rng.pick(&keys);
+        let manner = *self.rng.pick(&[Manner::Stalled, Manner::Slow, Manner::Broken]);
+        let window = self.rng.range(0, 3_000);
+        let socket = &mut self.net.get(key).socket;
+        if socket.manner != Manner::Broken {
+            (socket.manner, socket.window) = (manner, window);
+        }
+    }
+
+    /// Those that read all the time have read what was on its way.
+    pub fn prompt_sockets(&mut self) {
+        for key in self.net.keys() {
+            let socket = &mut self.net.get(key).socket;
+            if socket.full && matches!(socket.manner, Manner::Prompt | Manner::Eager) {
+                socket.refill(&mut self.rng);
+                socket.full = false;
+                self.input(Input::Writable(key), "");
+            }
+        }
+    }
+
+    /// Some full sockets take bytes again, and the shard hears of it: late, twice, or for nothing.
+    fn writable(&mut self) {
+        for key in self.net.keys() {
+            let rng = &mut self.rng;
+            let socket = &mut self.net.get(key).socket;
+            if !socket.full || matches!(socket.manner, Manner::Broken | Manner::Prompt) {
+                continue;
+            }
+            if rng.permille(300) {
+                socket.refill(rng);
+            } else if !rng.permille(50) {
+                continue;
+            }
+            socket.full = false;
+            self.input(Input::Writable(key), "");
+            if self.rng.permille(200) {
+                self.input(Input::Writable(key), "");
+            }
+        }
+        // A socket whose reader finds it broken is closed.
+        let broken = self.net.all().find(|client| {
+            client.socket.manner == Manner::Broken && client.socket.full && !client.waits_read
+        });
+        if let Some(key) = broken.map(|client| client.key)
+            && self.rng.permille(500)
+        {
+            self.ends(key, Close::Gone);
+        }
+    }
+
+    /// Late words to members that are no more find nobody, though their slots are used again.
+    fn stale(&mut self) {
+        if self.dead.is_empty() {
+            return;
+        }
+        let dead = std::mem::take(&mut self.dead);
+        let key = *self.rng.pick(&dead);
+        self.dead = dead;
+        self.book.coverage.stale_inputs += 1;
+        let before = self.shard.counts().clone();
+        let mut chat = *br#"{"type":"chat","data":{"content":"late"}}"#;
+        let input = match self.rng.below(5) {
+            0 => Input::Message(key, &mut chat),
+            1 => Input::Ping(key, b"late"),
+            2 => Input::Pong(key),
+            3 => Input::Close(key, Close::Gone),
+            _ => Input::Writable(key),
+        };
+        let made = self.input(input, "");
+        assert_eq!(made, None);
+        assert_eq!(*self.shard.counts(), before, "a late word to nobody changes nothing");
+        assert!(self.shard.may_read(key));
+    }
+
+    pub fn commit(&mut self) {
+        let left = self.store.appends.len() - self.store.committed;
+        if left > 0 && self.rng.permille(700) {
+            self.store.committed += self.rng.range(1, left as u64) as usize;
+        }
+        if self.rng.permille(800) {
+            self.tell_committed();
+        }
+    }
+
+    pub fn tell_committed(&mut self) {
+        let Some(last) = self.store.committed.checked_sub(1) else { return };
+        let (offset, id) = self.store.appends[last];
+        self.book.told = self.book.told.max(id);
+        self.input(Input::Committed(offset), "");
+    }
+
+    fn query(&mut self) {
+        let space = self.rng.range(1, self.plan.spaces) as i32;
+        let max = self.rng.range(1, 3) as usize;
+        let ask = Input::Presence(Ticket(0), SpaceId(space), max);
+        self.input(ask, "");
+        let Some((_, Reply::Presence(present))) = self.fx.replies.pop() else {
+            panic!("presence is answered at once")
+        };
+        let model = self.book.space(space);
+        assert_eq!(present.members, model.members);
+        assert_eq!(present.truncated, model.present.len() > max);
+        let users = present.users.iter().map(|user| (user.user.0, user.connections));
+        let expected = model.present.iter().map(|(user, connections)| (*user, *connections));
+        assert!(users.eq(expected.take(max)), "{present:?}");
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+        self.book.coverage.drains += 1;
+        let window = *self.rng.pick(&[0, 500, 3_000]);
+        self.input(Input::Drain(window), "");
+    }
+}

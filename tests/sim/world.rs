@@ -1,0 +1,365 @@
+//! Drives one shard as its thread would: inputs of a turn, the journal, effects, then the sweep;
+//! and after each step holds shard and clients against the book.
+
+use std::collections::BTreeMap;
+
+use cpi_hub::metrics::Metric;
+use cpi_hub::shard::event::{Effects, Input, MemberKey, Reply, Ticket};
+use cpi_hub::shard::{Shard, ShardSetup};
+use cpi_hub::wire::close::Close;
+use cpi_hub::wire::record;
+use cpi_hub::wire::time::{Micros, MonoMs, Now};
+use cpi_hub::wire::{Id, SpaceId, SpaceKey};
+
+use super::book::Book;
+use super::client::Stage;
+use super::net::{Manner, Net};
+use super::plan::Plan;
+use super::rng::Rng;
+use super::talk::Asked;
+
+/// What survives the shard: journal and sink.
+#[derive(Default, Debug)]
+pub struct Store {
+    /// (journal offset, highest id) after each append.
+    pub appends: Vec<(u64, Id)>,
+    /// So many appends are committed in the sink.
+    pub committed: usize,
+    pub end: u64,
+    pub room: u64,
+    /// The next append fails.
+    pub fails: bool,
+}
+
+/// Everything of one seed.
+pub struct World {
+    pub rng: Rng,
+    pub plan: Plan,
+    pub shard: Shard,
+    pub fx: Effects,
+    pub now: Now,
+    pub net: Net,
+    pub book: Book,
+    pub store: Store,
+    pub tickets: BTreeMap<Ticket, Asked>,
+    /// Keys of members that are no more.
+    pub dead: Vec<MemberKey>,
+    pub serial: u64,
+    pub draining: bool,
+    pub trace: bool,
+    occupancy: BTreeMap<SpaceKey, usize>,
+    leaves: u64,
+    too_slow: u64,
+    last_tick: MonoMs,
+    log_bytes: u64,
+}
+
+impl World {
+    pub fn new(seed: u64, trace: bool) -> World {
+        let mut rng = Rng::new(seed);
+        let plan = Plan::new(&mut rng);
+        let book = Book::new(plan.limits.clone());
+        let highest = if rng.permille(500) { Id::MIN } else { Id::first_of_ms(1_767_225_600_500) };
+        let now = Now { mono: MonoMs(5_000), unix: Micros(1_767_225_600_000_000) };
+        let shard = new_shard(&plan, rng.next(), highest);
+        let mut world = World {
+            rng,
+            plan,
+            shard,
+            fx: Effects::default(),
+            now,
+            net: Net::default(),
+            book,
+            store: Store { room: 1 << 30, ..Store::default() },
+            tickets: BTreeMap::new(),
+            dead: Vec::new(),
+            serial: 0,
+            draining: false,
+            trace,
+            occupancy: BTreeMap::new(),
+            leaves: 0,
+            too_slow: 0,
+            last_tick: now.mono,
+            log_bytes: 0,
+        };
+        world.book.restart(highest);
+        world.input(Input::JournalRoom(1 << 30), "");
+        world.book.coverage.seeds = 1;
+        world
+    }
+
+    pub fn run(&mut self) {
+        for _ in 0..self.plan.turns {
+            self.turn();
+        }
+        self.ending();
+        let coverage = &mut self.book.coverage;
+        coverage.partial_sends = self.net.partial_sends;
+        coverage.two_slice_sends = self.net.two_slice_sends;
+        coverage.sends_blocked = self.net.sends_blocked;
+    }
+
+    fn turn(&mut self) {
+        self.book.coverage.turns += 1;
+        self.prompt_sockets();
+        let step = *self.rng.pick(&[0, 1, 5, 60, 100]);
+        self.pass(step);
+        self.keep_alive();
+        for _ in 0..self.rng.range(1, self.plan.turn_ops) {
+            self.op();
+        }
+        self.end_turn();
+        if self.rng.permille(self.plan.swept) {
+            self.sweep_all();
+        } else {
+            for _ in 0..self.rng.below(4) {
+                self.slice();
+            }
+        }
+    }
+
+    /// Time passes, and what falls due in it is told to the shard.
+    pub fn pass(&mut self, ms: u64) {
+        self.now.mono.0 += ms;
+        self.now.unix.0 += ms as i64 * 1_000 + self.rng.below(3) as i64;
+        if self.now.mono.since(self.last_tick) >= 100 {
+            self.last_tick = self.now.mono;
+            let before = self.book.coverage.fallen_evictions;
+            self.input(Input::Tick, "");
+            let evicted = self.book.coverage.fallen_evictions - before;
+            self.book.coverage.fallen_evictions -= evicted;
+            self.book.coverage.write_wait_evictions += evicted;
+        }
+    }
+
+    /// One input, and what it made. Returns the id of a chat that was accepted, whose image was
+    /// `image`.
+    pub fn input(&mut self, input: Input<'_>, image: &str) -> Option<Id> {
+        if self.trace {
+            self.show(&input);
+        }
+        let from = self.fx.records.len();
+        self.book.called(self.now);
+        self.book.coverage.inputs += 1;
+        self.shard.input(self.now, input, &mut self.fx);
+        let mut made = None;
+        for record in record::records(&self.fx.records[from..]) {
+            assert!(made.is_none(), "one input makes one record");
+            self.book.chat(&record, image);
+            made = Some(record.id);
+        }
+        self.note_leaves();
+        // At once, since the slot may have a new tenant within the turn.
+        self.take_ended();
+        made
+    }
+
+    fn show(&self, input: &Input<'_>) {
+        let text = match input {
+            Input::Message(key, json) => format!("{key:?} {:?}", String::from_utf8_lossy(json)),
+            other => format!("{other:?}"),
+        };
+        eprintln!("{:>7} {}", self.now.mono.0, text.chars().take(200).collect::<String>());
+    }
+
+    pub fn count(&mut self, metric: Metric) -> u64 {
+        self.shard.counts().get(metric)
+    }
+
+    /// Finds out who left in the last call: the spaces tell who is there.
+    fn note_leaves(&mut self) {
+        let too_slow = self.shard.counts().closes(Close::TooSlow.kind());
+        let evicted = too_slow - self.too_slow;
+        self.too_slow = too_slow;
+        self.book.coverage.too_slow_evictions += evicted;
+        self.book.coverage.fallen_evictions += evicted;
+        let leaves = self.count(Metric::Leaves);
+        if leaves == self.leaves {
+            return;
+        }
+        self.leaves = leaves;
+        let spaces: Vec<i32> = self.book.spaces.keys().copied().collect();
+        for space in spaces {
+            let present = self.present(space);
+            let mut left = Vec::new();
+            for (user, connections) in &self.book.space(space).present {
+                let now = present.get(user).copied().unwrap_or(0);
+                assert!(now <= *connections, "nobody comes by leaving");
+                left.extend(std::iter::repeat_n(*user, (connections - now) as usize));
+            }
+            if !left.is_empty() {
+                self.book.leave(space, &left);
+            }
+        }
+    }
+
+    fn present(&mut self, space: i32) -> BTreeMap<i32, u32> {
+        let ask = Input::Presence(Ticket(0), SpaceId(space), usize::MAX);
+        self.shard.input(self.now, ask, &mut self.fx);
+        let Some((Ticket(0), Reply::Presence(present))) = self.fx.replies.pop() else {
+            panic!("presence is answered at once")
+        };
+        let users = present.users.iter().map(|user| (user.user.0, user.connections)).collect();
+        let total: BTreeMap<i32, u32> = users;
+        assert_eq!(total.values().sum::<u32>() as usize, present.members);
+        total
+    }
+
+    /// The turn's records go into the journal; then what it asked for is done.
+    pub fn end_turn(&mut self) {
+        if !self.fx.records.is_empty() {
+            if std::mem::take(&mut self.store.fails) {
+                self.fail_append();
+            } else {
+                self.store.end += self.fx.records.len() as u64 + 16;
+                self.store.appends.push((self.store.end, self.book.newest));
+                self.fx.records.clear();
+                self.input(Input::Appended(self.store.end), "");
+                self.input(Input::JournalRoom(self.store.room), "");
+            }
+        }
+        self.book.turn_begins();
+        self.take_effects();
+        for (space, model) in &self.book.spaces {
+            let told = self.occupancy.get(&SpaceKey::Chat(SpaceId(*space))).copied();
+            assert_eq!(told.unwrap_or(0), model.members, "the directory knows who is there");
+        }
+    }
+
+    fn fail_append(&mut self) {
+        self.book.called(self.now);
+        self.book.coverage.append_failures += 1;
+        self.shard.input(self.now, Input::AppendFailed, &mut self.fx);
+        assert!(self.fx.records.is_empty(), "nobody else writes them");
+        self.leaves = self.count(Metric::Leaves);
+        self.too_slow = self.shard.counts().closes(Close::TooSlow.kind());
+        self.book.turn_failed();
+    }
+
+    fn take_effects(&mut self) {
+        for (key, members) in self.fx.occupancy.drain(..) {
+            self.occupancy.insert(key, members);
+        }
+        let replies = std::mem::take(&mut self.fx.replies);
+        for (ticket, reply) in replies {
+            self.answered(ticket, reply);
+        }
+        for key in std::mem::take(&mut self.fx.readable) {
+            self.net.get(key).waits_read = false;
+            self.book.coverage.reads_resumed += 1;
+        }
+        self.take_ended();
+    }
+
+    fn take_ended(&mut self) {
+        for (key, close) in std::mem::take(&mut self.fx.ended) {
+            let client = self.net.remove(key);
+            client.ended(close, self.plan.swept == 1_000 && !self.book.failed);
+            self.dead.push(key);
+            if let SpaceKey::Chat(space) = client.place {
+                self.book.positions.push((space.0, client.position));
+            }
+        }
+    }
+
+    /// One slice of the sweep. Says whether there is more to do.
+    pub fn slice(&mut self) -> bool {
+        self.book.called(self.now);
+        let more = self.shard.sweep(self.now, &mut self.net, &mut self.fx);
+        for client in self.net.all_mut() {
+            let socket = &client.socket;
+            assert!(
+                !socket.full || socket.armed || socket.manner == Manner::Broken,
+                "who is full is armed"
+            );
+            if !socket.taken.is_empty() {
+                client.read(&mut self.book);
+            }
+        }
+        self.note_leaves();
+        self.take_effects();
+        self.note_trims();
+        more
+    }
+
+    fn note_trims(&mut self) {
+        let log_bytes = self.count(Metric::LogBytes);
+        if log_bytes < self.log_bytes {
+            self.book.coverage.trims += 1;
+            let blocked = self.count(Metric::MembersBlocked) > 0;
+            self.book.coverage.trims_with_laggards += u64::from(blocked);
+        }
+        self.log_bytes = log_bytes;
+    }
+
+    /// Sweeps until nothing is left to do; then nobody whose socket takes bytes is owed any.
+    pub fn sweep_all(&mut self) {
+        let mut slices = 0;
+        while self.slice() {
+            slices += 1;
+            assert!(slices < 100_000, "the sweep comes to an end");
+        }
+        assert!(!self.shard.is_dirty());
+        for client in self.net.all_mut() {
+            let left = client.went && client.closed.is_none() && client.socket.full;
+            if !client.socket.full && client.closed.is_none() && !left {
+                client.is_caught_up(&mut self.book);
+            }
+        }
+        self.check_bounds();
+    }
+
+    fn check_bounds(&mut self) {
+        let limits = &self.plan.limits;
+        let spaces = self.shard.counts().get(Metric::Spaces);
+        let members = self.net.len() as u64;
+        let blocked = self.shard.counts().get(Metric::MembersBlocked);
+        let full = self.net.all().filter(|client| client.socket.full).count() as u64;
+        assert_eq!(blocked, full, "members that are blocked");
+        assert_eq!(self.shard.members() as u64, members);
+        // A segment not yet full, one not yet to be freed, and a frame's bound beside them.
+        let slack = (3 * (64 << 10) + 512) as u64;
+        let kept = if blocked > 0 { limits.log_bytes_max } else { limits.resume_bytes_max };
+        let kept = kept.max(limits.resume_bytes_max) as u64 + slack;
+        let held = self.shard.counts().get(Metric::LogBytes);
+        assert!(held <= spaces * kept, "{held} bytes of {spaces} logs, at most {kept} each");
+        // Beside what waits: the rest of the log and the last words of a close.
+        let each = (3 * limits.private_bytes_max + 1_024) as u64;
+        let private = self.shard.counts().get(Metric::PrivateBytes);
+        assert!(private <= members * each, "{private} private bytes of {members} members");
+        assert!(blocked > 0 || private == 0, "{private} private bytes wait for nobody");
+    }
+
+    /// The process ends here and a new one starts.
+    pub fn restart(&mut self) {
+        self.book.coverage.restarts += 1;
+        self.book.turn_lost();
+        for client in self.net.all() {
+            if let SpaceKey::Chat(space) = client.place
+                && !matches!(client.stage, Stage::Refused)
+            {
+                self.book.positions.push((space.0, client.position));
+            }
+        }
+        self.net.clear();
+        self.tickets.clear();
+        self.dead.clear();
+        self.occupancy.clear();
+        self.fx = Effects::default();
+        let highest = self.store.appends.last().map_or(Id::MIN, |(_, id)| *id);
+        let highest = highest.max(self.book.began_above);
+        self.shard = new_shard(&self.plan, self.rng.next(), highest);
+        self.book.restart(highest);
+        self.store = Store { room: 1 << 30, ..Store::default() };
+        self.draining = false;
+        (self.leaves, self.too_slow, self.log_bytes) = (0, 0, 0);
+        self.now.mono = MonoMs(self.rng.below(2_000));
+        self.last_tick = self.now.mono;
+        self.input(Input::JournalRoom(1 << 30), "");
+    }
+}
+
+fn new_shard(plan: &Plan, seed: u64, highest: Id) -> Shard {
+    let limits = plan.limits.clone();
+    Shard::new(ShardSetup { number: 7, limits, seed, highest })
+}
