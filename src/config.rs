@@ -85,7 +85,8 @@ pub const MAIN: [MainSetting; 8] = [
     MainSetting {
         name: "listen",
         form: "ADDR:PORT",
-        help: "Address and port of HTTP and WebSocket [default: 127.0.0.1:8080; PORT sets the port]",
+        help: "Address and port of HTTP and WebSocket; PORT sets the port \
+               [default: 127.0.0.1:8080]",
     },
     MainSetting {
         name: "data_dir",
@@ -346,9 +347,11 @@ impl fmt::Display for Config {
         let names = MAIN.iter().map(|main| main.name).chain(bounds.iter().map(|it| it.name));
         for name in names {
             let Some((text, source)) = self.origin.get(name) else { continue };
+            let number = name == "shards" || self.limits.get(name).is_some();
             let value = match name {
                 "insecure" => self.insecure.to_string(),
                 "pinned" => self.pinned.to_string(),
+                _ if number && text.parse::<i64>().is_ok() => text.clone(),
                 _ => toml_text(text),
             };
             let line = format!("{name} = {value}");

@@ -7,8 +7,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 
 use serde_json::{Value, json};
-use support::{Answer, Client, Closed, Hub, UNLIMITED, eventually, frame};
-use tungstenite::Message;
+use support::{Answer, Closed, Hub, eventually, frame};
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 

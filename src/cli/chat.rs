@@ -169,21 +169,15 @@ fn talk(
     out: &mut impl Write,
 ) -> Result<(), Fault> {
     let mut screen = Screen::new();
-    let mut leaving = false;
+    let mut typing = Typing::Goes;
     loop {
-        while !leaving && screen.is_seated {
-            match lines.try_recv() {
-                Ok(line) => match screen.compose(&line) {
-                    Composed::Nothing => {}
-                    Composed::Message(text) => socket.send(Message::text(text))?,
-                    Composed::TooLong => writeln!(out, "! that is too long for one message")?,
-                },
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => leaving = true,
-            }
+        if typing == Typing::Goes && screen.is_seated {
+            typing = say(&mut socket, lines, &mut screen, out)?;
         }
-        if leaving && screen.unanswered == 0 {
-            return Ok(leave(socket));
+        // Not before all is answered: what was said is accepted then, or refused aloud.
+        if typing == Typing::Ended && screen.unanswered == 0 {
+            typing = Typing::Left;
+            socket.close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))?;
         }
         match socket.read() {
             Ok(Message::Text(text)) => {
@@ -191,6 +185,7 @@ fn talk(
                     writeln!(out, "{}", safe(&line))?;
                 }
             }
+            Ok(Message::Close(_)) | Err(_) if typing == Typing::Left => return Ok(()),
             Ok(Message::Close(frame)) => return Err(Fault::Closed(reason(frame))),
             Ok(_) => {}
             Err(Error::Io(error)) if is_timeout(&error) => {}
@@ -199,16 +194,34 @@ fn talk(
     }
 }
 
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+/// Whether there is more to say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Typing {
+    Goes,
+    Ended,
+    Left,
 }
 
-fn leave(mut socket: WebSocket<TcpStream>) {
-    let goodbye = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-    // We go either way; the answer is waited for so that the hub reads all that was sent.
-    if socket.close(Some(goodbye)).is_ok() {
-        while socket.read().is_ok() {}
+/// Says the lines that have been typed.
+fn say(
+    socket: &mut WebSocket<TcpStream>,
+    lines: &Receiver<String>,
+    screen: &mut Screen,
+    out: &mut impl Write,
+) -> Result<Typing, Fault> {
+    loop {
+        match lines.try_recv().map(|line| screen.compose(&line)) {
+            Ok(Composed::Nothing) => {}
+            Ok(Composed::Message(text)) => socket.send(Message::text(text))?,
+            Ok(Composed::TooLong) => writeln!(out, "! that is too long for one message")?,
+            Err(TryRecvError::Empty) => return Ok(Typing::Goes),
+            Err(TryRecvError::Disconnected) => return Ok(Typing::Ended),
+        }
     }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 fn reason(frame: Option<CloseFrame>) -> String {

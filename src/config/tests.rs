@@ -1,3 +1,5 @@
+//! The configuration as operators meet it: what wins, what is refused and in which words.
+
 use super::*;
 use crate::limits::Rate;
 

@@ -87,7 +87,7 @@ fn answer(
     }
     let reserved = claim.and_then(|claim| {
         let user = auth::identify(claim.user)?;
-        let permit = edge.hub.reserve(user, peer.0).map_err(Refusal::passed_on)?;
+        let permit = edge.hub.reserve(user, peer.0)?;
         Ok((Claim { user, ..claim }, permit))
     });
     let (claim, permit) = match reserved {

@@ -47,7 +47,7 @@ const PAGES: &[Page] = &[
     },
 ];
 
-/// The four pages.
+/// The page, its scripts and its style.
 pub(super) fn routes() -> Router {
     PAGES.iter().fold(Router::new(), |router, page| {
         let tag = tag(page.text);

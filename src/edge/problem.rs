@@ -28,14 +28,14 @@ pub(super) struct Refusal {
     pub field: Option<&'static str>,
     /// Milliseconds after which a try makes sense.
     pub retry_after_ms: Option<u32>,
-    /// The edge refused it, so the edge counts it; hub and shards count their own.
+    /// What the edge counts it as; shards count their own.
     pub counts: Option<Reject>,
     /// The request's body is not read to its end, so that the connection can't go on.
     pub closes: bool,
 }
 
 impl Refusal {
-    /// A refusal that hub, shard or store have made, and counted, already.
+    /// A refusal of a shard's or the store's, who have counted it already.
     pub(super) fn passed_on(reject: Reject) -> Refusal {
         Refusal { counts: None, ..Refusal::from(reject) }
     }

@@ -33,16 +33,18 @@ type Taken = (std::net::TcpStream, Bytes);
 struct Server {
     address: SocketAddr,
     metrics: Arc<Metrics>,
-    taken: mpsc::UnboundedReceiver<Taken>,
+    taken: mpsc::Receiver<Taken>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
 
-fn routes(limits: &Limits, taken: mpsc::UnboundedSender<Taken>) -> Router {
-    let upgrade = async |State(taken): State<mpsc::UnboundedSender<Taken>>| {
-        let take = Box::new(move |stream, first| taken.send((stream, first)).map_err(|it| it.0.0));
+fn routes(limits: &Limits, taken: mpsc::Sender<Taken>) -> Router {
+    let upgrade = async |State(taken): State<mpsc::Sender<Taken>>| {
+        let take = Box::new(move |stream, first| {
+            taken.try_send((stream, first)).map_err(|it| it.into_inner().0)
+        });
         handshake::switching(Upgrade { head: HEAD.to_vec(), take })
     };
     let full = async || {
@@ -74,7 +76,7 @@ impl Server {
     async fn start(limits: Limits) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
-        let (give, taken) = mpsc::unbounded_channel();
+        let (give, taken) = mpsc::channel(1);
         let metrics = Arc::new(Metrics::new(1));
         let origins = Origins::parse("http://localhost:3000").expect("a good origin");
         let door = Door { origins, loopback: true, metrics: Arc::clone(&metrics) };
@@ -337,6 +339,7 @@ async fn pages_come_with_their_policy_and_are_not_sent_twice() {
     for (line, kind) in [
         ("GET /", "text/html; charset=utf-8"),
         ("GET /app.js", "text/javascript; charset=utf-8"),
+        ("GET /timeline.js", "text/javascript; charset=utf-8"),
         ("GET /client.js", "text/javascript; charset=utf-8"),
         ("GET /style.css", "text/css; charset=utf-8"),
     ] {

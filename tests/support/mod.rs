@@ -223,7 +223,7 @@ fn command(args: &[String], data_dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cpi-hub"));
     command
         .arg("serve")
-        .args(["--listen", "127.0.0.1:0", "--pinned", "false"])
+        .args(["--listen", "127.0.0.1:0", "--pinned", "false", "--log", "warn"])
         .arg("--data-dir")
         .arg(data_dir);
     command.args(args).env_clear().stdin(Stdio::null());

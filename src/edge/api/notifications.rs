@@ -17,6 +17,9 @@ use crate::limits::Limits;
 use crate::shard::event::Notification;
 use crate::wire::reject::Reject;
 
+/// More than any date in any format takes.
+const TIME_CHARS_MAX: usize = 64;
+
 /// Pushes, and says to how many sockets.
 pub(in super::super) async fn push(
     State(edge): State<Arc<Edge>>,
@@ -94,24 +97,9 @@ fn compact(json: &str) -> String {
     out
 }
 
-/// An instant as form `T` has it, with 0 to 9 digits of a second, in any zone (RFC 3339).
+/// The pusher's own time, which the hub only passes on: short, and one line.
 fn is_time(text: &str) -> bool {
-    let shape = |text: &str, form: &str| {
-        text.len() == form.len()
-            && text.bytes().zip(form.bytes()).all(|(byte, form)| match form {
-                b'0' => byte.is_ascii_digit(),
-                _ => byte == form,
-            })
-    };
-    let Some((second, rest)) = text.split_at_checked(19) else { return false };
-    let digits = rest.strip_prefix('.').map_or("", |rest| {
-        let end = rest.find(|letter: char| !letter.is_ascii_digit());
-        &rest[..end.unwrap_or(rest.len())]
-    });
-    let zone = if digits.is_empty() { rest } else { &rest[1 + digits.len()..] };
-    shape(second, "0000-00-00T00:00:00")
-        && digits.len() <= 9
-        && (zone == "Z" || shape(zone, "-00:00") || shape(zone, "+00:00"))
+    (1..=TIME_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
 #[cfg(test)]
@@ -150,33 +138,10 @@ mod tests {
             (r#"{"data":{},"type":"chat"}"#, "type"),
             (r#"{"data":{},"type":7}"#, "type"),
             (r#"{"data":{},"timestamp":7}"#, "timestamp"),
-            (r#"{"data":{},"timestamp":"now"}"#, "timestamp"),
-            (r#"{"data":{},"timestamp":"2026-01-02T03:04:05"}"#, "timestamp"),
+            (r#"{"data":{},"timestamp":""}"#, "timestamp"),
+            (r#"{"data":{},"timestamp":"a\nb"}"#, "timestamp"),
         ] {
             assert_eq!(read(body).map(|_| ()), Err(field), "{body}");
-        }
-    }
-
-    #[test]
-    fn times_are_read_by_their_shape() {
-        for good in [
-            "2026-01-02T03:04:05Z",
-            "2026-01-02T03:04:05.1-03:00",
-            "2026-01-02T03:04:05.123456789+05:30",
-        ] {
-            assert!(is_time(good), "{good}");
-        }
-        for bad in [
-            "",
-            "2026-01-02 03:04:05Z",
-            "2026-01-02T03:04:05.Z",
-            "2026-01-02T03:04:05.1234567890Z",
-            "2026-01-02T03:04:05z",
-            "2026-01-02T03:04:05-0300",
-            "2026-01-02T03:04:0\u{661}Z",
-            "2026-01-02T03:04:05ñ",
-        ] {
-            assert!(!is_time(bad), "{bad}");
         }
     }
 }
