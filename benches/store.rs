@@ -2,11 +2,13 @@
 //!
 //! `cargo bench --bench store`; `HUB_BENCH_ROWS` (1,000,000) is the size of the space,
 //! `HUB_BENCH_DIR` where the files go (the temporary directory: name one on the disk that
-//! counts). Results are checked, not only timed; spreads are printed as p50 and max.
+//! counts), `HUB_BENCH_ONLY` one of `journal`, `sink`, `pages`. Results are checked, not only
+//! timed; beside the sink's figures stands what a bare `fdatasync` costs on the same disk.
 
 // A bench talks to its terminal.
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,21 +36,45 @@ fn main() {
     let parent = std::env::var("HUB_BENCH_DIR").unwrap_or_else(|_| "/tmp".into());
     let folder = tempfile::tempdir_in(parent).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    println!("journal");
-    for (name, sync) in [("never", SyncMode::Never), ("50 ms", SyncMode::Every(50))] {
-        for records in [1, 16, 256] {
-            journal(&folder.path().join("journals"), name, sync, records);
+    let only = std::env::var("HUB_BENCH_ONLY").ok();
+    let wanted = |part| only.as_deref().is_none_or(|only| only == part);
+    if wanted("journal") {
+        println!("journal");
+        for (name, sync) in [("never", SyncMode::Never), ("50 ms", SyncMode::Every(50))] {
+            for records in [1, 16, 256] {
+                journal(&folder.path().join("journals"), name, sync, records);
+            }
         }
     }
-    println!("sqlite, FULL");
-    for (spaces, batch) in [(1, 100), (1, 1_000), (1, 10_000), (1_000, 1_000), (1_000, 10_000)] {
-        let total = (batch * 300).clamp(30_000, 200_000);
-        runtime.block_on(sink(&folder.path().join("rows"), spaces, batch, total));
+    if wanted("sink") {
+        println!("sqlite, FULL");
+        floor(folder.path());
+        for (spaces, batch) in [(1, 100), (1, 1_000), (1, 10_000), (1_000, 1_000), (1_000, 10_000)]
+        {
+            let total = (batch * 300).clamp(30_000, 200_000);
+            runtime.block_on(sink(&folder.path().join("rows"), spaces, batch, total));
+        }
     }
-    println!("pages of a space of {rows} messages");
-    let big = folder.path().join("pages");
-    runtime.block_on(fill(&big, rows));
-    runtime.block_on(pages(&big, rows));
+    if wanted("pages") {
+        println!("pages of a space of {rows} messages");
+        let big = folder.path().join("pages");
+        runtime.block_on(fill(&big, rows));
+        runtime.block_on(pages(&big, rows));
+    }
+}
+
+/// What no commit can be faster than.
+fn floor(folder: &Path) {
+    let mut file = std::fs::File::create(folder.join("floor")).unwrap();
+    let mut times = Vec::new();
+    for _ in 0..200 {
+        let begun = Instant::now();
+        file.write_all(&[7; 8192]).unwrap();
+        file.sync_data().unwrap();
+        times.push(begun.elapsed());
+    }
+    let (p50, p99, max) = spread(&mut times);
+    println!("  8 KiB and fdatasync alone: p50 {p50:?}, p99 {p99:?}, max {max:?}");
 }
 
 /// The `n`th of a sequence that ascends, one a millisecond.
