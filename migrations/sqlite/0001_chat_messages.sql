@@ -28,7 +28,7 @@ CREATE TABLE hub_space_totals (
 -- Rows of each stretch of a space, so that a numbered page is found at any depth without
 -- counting all rows before it. A block counts the rows from its key up to the next block's; the
 -- first block of a space has the empty key. `ordering` 0: by (timestamp, id); 1: by id, where
--- `timestamp` stays empty. A block is closed at 4096 rows, when a row comes that is above all.
+-- `timestamp` stays empty. A block that reaches 8192 rows is halved.
 CREATE TABLE hub_space_blocks (
     space_id  INTEGER NOT NULL,
     ordering  INTEGER NOT NULL,
@@ -50,22 +50,6 @@ CREATE TRIGGER hub_chat_messages_insert AFTER INSERT ON chat_messages BEGIN
         SELECT NEW.space_id, column1, '', '', 0 FROM (VALUES (0), (1))
         WHERE NOT EXISTS (SELECT 1 FROM hub_space_blocks WHERE space_id = NEW.space_id
                           AND ordering = column1 AND timestamp = '' AND id = '');
-    INSERT INTO hub_space_blocks (space_id, ordering, timestamp, id, total)
-        SELECT NEW.space_id, 0, NEW.timestamp, NEW.id, 0
-        WHERE (SELECT total FROM hub_space_blocks WHERE space_id = NEW.space_id AND ordering = 0
-               ORDER BY timestamp DESC, id DESC LIMIT 1) >= 4096
-          AND NOT EXISTS (SELECT 1 FROM chat_messages WHERE space_id = NEW.space_id
-                          AND (timestamp, id) > (NEW.timestamp, NEW.id))
-          AND NOT EXISTS (SELECT 1 FROM hub_space_blocks WHERE space_id = NEW.space_id
-                          AND ordering = 0 AND (timestamp, id) >= (NEW.timestamp, NEW.id));
-    INSERT INTO hub_space_blocks (space_id, ordering, timestamp, id, total)
-        SELECT NEW.space_id, 1, '', NEW.id, 0
-        WHERE (SELECT total FROM hub_space_blocks WHERE space_id = NEW.space_id AND ordering = 1
-               ORDER BY timestamp DESC, id DESC LIMIT 1) >= 4096
-          AND NOT EXISTS (SELECT 1 FROM chat_messages WHERE space_id = NEW.space_id
-                          AND id > NEW.id)
-          AND NOT EXISTS (SELECT 1 FROM hub_space_blocks WHERE space_id = NEW.space_id
-                          AND ordering = 1 AND timestamp = '' AND id >= NEW.id);
     UPDATE hub_space_blocks SET total = total + 1
         WHERE space_id = NEW.space_id AND ordering = 0 AND (timestamp, id) =
             (SELECT timestamp, id FROM hub_space_blocks
@@ -77,6 +61,36 @@ CREATE TRIGGER hub_chat_messages_insert AFTER INSERT ON chat_messages BEGIN
             (SELECT id FROM hub_space_blocks
              WHERE space_id = NEW.space_id AND ordering = 1 AND timestamp = '' AND id <= NEW.id
              ORDER BY id DESC LIMIT 1);
+    -- Halve the row's block when it is full: the upper half first, then the lower, which is now
+    -- the row's block or the one before it.
+    INSERT INTO hub_space_blocks (space_id, ordering, timestamp, id, total)
+        SELECT m.space_id, 0, m.timestamp, m.id, b.total - 4096
+        FROM (SELECT * FROM hub_space_blocks WHERE space_id = NEW.space_id AND ordering = 0
+              AND (timestamp, id) <= (NEW.timestamp, NEW.id)
+              ORDER BY timestamp DESC, id DESC LIMIT 1) b
+        CROSS JOIN chat_messages m
+        WHERE b.total >= 8192 AND m.space_id = NEW.space_id
+          AND (m.timestamp, m.id) >= (b.timestamp, b.id)
+        ORDER BY m.timestamp, m.id LIMIT 1 OFFSET 4096;
+    UPDATE hub_space_blocks SET total = 4096
+        WHERE space_id = NEW.space_id AND ordering = 0 AND total >= 8192 AND (timestamp, id) IN
+            (SELECT timestamp, id FROM hub_space_blocks
+             WHERE space_id = NEW.space_id AND ordering = 0
+               AND (timestamp, id) <= (NEW.timestamp, NEW.id)
+             ORDER BY timestamp DESC, id DESC LIMIT 2);
+    INSERT INTO hub_space_blocks (space_id, ordering, timestamp, id, total)
+        SELECT m.space_id, 1, '', m.id, b.total - 4096
+        FROM (SELECT * FROM hub_space_blocks WHERE space_id = NEW.space_id AND ordering = 1
+              AND timestamp = '' AND id <= NEW.id ORDER BY id DESC LIMIT 1) b
+        CROSS JOIN chat_messages m
+        WHERE b.total >= 8192 AND m.space_id = NEW.space_id AND m.id >= b.id
+        ORDER BY m.id LIMIT 1 OFFSET 4096;
+    UPDATE hub_space_blocks SET total = 4096
+        WHERE space_id = NEW.space_id AND ordering = 1 AND total >= 8192 AND timestamp = ''
+          AND id IN
+            (SELECT id FROM hub_space_blocks
+             WHERE space_id = NEW.space_id AND ordering = 1 AND timestamp = '' AND id <= NEW.id
+             ORDER BY id DESC LIMIT 2);
 END;
 
 CREATE TRIGGER hub_chat_messages_delete AFTER DELETE ON chat_messages BEGIN

@@ -11,7 +11,7 @@ use super::journal::sync_folder;
 use crate::wire::record::Record;
 
 /// The file's name in the data directory.
-pub const DEAD_LETTERS_FILE: &str = "dead-letters.jsonl";
+pub(super) const DEAD_LETTERS_FILE: &str = "dead-letters.jsonl";
 
 /// Appends to the file, which is made when the first record comes.
 #[derive(Debug)]

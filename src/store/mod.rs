@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::wire::time::{Micros, Now};
 use crate::wire::{Id, SpaceId, UserId};
@@ -23,7 +24,7 @@ pub use reader::Reader;
 use batch::BatchLimits;
 use batcher::{Batcher, Flight, Stop};
 use dead::DeadLetters;
-use journal::{Faults, JournalLimits, Journals, Opened, Writer};
+use journal::{Faults, JournalLimits, Journals, Opened, SyncMode, Writer};
 use latest::Latest;
 use migrate::MigrateError;
 use reader::ReaderPlan;
@@ -145,6 +146,9 @@ pub type ReadClock = Arc<dyn Fn() -> Now + Send + Sync>;
 
 const READ_CONNECTIONS: usize = 2;
 const DAY_MS: i64 = 86_400_000;
+const QUERY_MAX_MS: u64 = 5_000;
+/// What a record is longer than its texts, rounded up; a test holds it against the record.
+const RECORD_BYTES_BESIDE_TEXT: usize = 64;
 
 /// What a store is opened with.
 #[derive(Clone)]
@@ -167,6 +171,39 @@ pub struct StoreConfig {
     pub clock: ReadClock,
     /// Where the store counts.
     pub metrics: Arc<Metrics>,
+}
+
+impl StoreConfig {
+    /// From the hub's bounds; the longest record is what they let in.
+    pub fn new(
+        data_dir: PathBuf,
+        shards: usize,
+        limits: &Limits,
+        clock: ReadClock,
+        metrics: Arc<Metrics>,
+    ) -> StoreConfig {
+        // A character takes four bytes at most.
+        let text_bytes_max = 4 * (limits.content_chars_max + limits.username_chars_max);
+        StoreConfig {
+            data_dir,
+            shards,
+            journal: JournalLimits {
+                bytes_max: limits.journal_bytes_max,
+                record_bytes_max: RECORD_BYTES_BESIDE_TEXT + text_bytes_max,
+                sync: SyncMode::Every(limits.sync_period),
+            },
+            batch: BatchLimits {
+                rows_max: limits.batch_rows_max,
+                bytes_max: limits.batch_bytes_max,
+                wait: limits.batch_wait,
+            },
+            retry: RetryWait::default(),
+            query_max: QUERY_MAX_MS,
+            utc_offset: limits.utc_offset,
+            clock,
+            metrics,
+        }
+    }
 }
 
 /// Why a store can't be opened; each is one line for the operator.

@@ -36,8 +36,8 @@ impl SqliteSink {
         connection.busy_timeout(BUSY_WAIT)?;
         connection.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-             PRAGMA wal_autocheckpoint = 4096; PRAGMA journal_size_limit = 67108864; \
-             PRAGMA cache_size = -32768",
+             PRAGMA wal_autocheckpoint = 16384; PRAGMA journal_size_limit = 67108864; \
+             PRAGMA cache_size = -65536",
         )?;
         migrate::sqlite(&mut connection, migrate::SQLITE)?;
         // `tally` does their work, by the batch.
@@ -120,7 +120,6 @@ fn insert(
     batch: &Batch,
     wall: &mut WallFormat,
 ) -> Result<(), Error> {
-    tally::count_in(transaction, batch, wall)?;
     let mut insert = transaction.prepare(
         "INSERT INTO chat_messages (id, content, user_id, username, space_id, timestamp) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -132,7 +131,7 @@ fn insert(
         let at = wall.text(record.at);
         insert.execute((id, record.content, user, record.username, space, at))?;
     }
-    Ok(())
+    tally::count_in(transaction, batch, wall)
 }
 
 fn highest_id(connection: &Connection, limit: Id) -> Result<Id, Error> {

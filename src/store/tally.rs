@@ -3,14 +3,14 @@
 //! Does for a whole batch what the triggers of migration 1 do for a row inserted by hand: a few
 //! statements a space instead of six a row. The rules stand in that migration.
 
-use rusqlite::{OptionalExtension, Result, Transaction};
+use rusqlite::{OptionalExtension, Result, Statement, Transaction};
 
 use super::batch::Batch;
 use super::wall::WallFormat;
 use crate::wire::time::Micros;
 use crate::wire::{Id, SpaceId};
 
-/// Rows after which a block is closed; migration 1 says so too.
+/// Rows of half a block: a block of twice as many is halved; migration 1 says so too.
 pub(crate) const BLOCK_ROWS: i64 = 4096;
 
 /// What rows of a space are counted along.
@@ -36,7 +36,7 @@ struct Block {
     total: i64,
 }
 
-/// Counts a batch's rows in; before they are inserted.
+/// Counts a batch's rows in, which have just been inserted.
 pub(crate) fn count_in(
     transaction: &Transaction<'_>,
     batch: &Batch,
@@ -64,90 +64,91 @@ pub(crate) fn count_in(
 }
 
 struct Blocks<'a> {
-    transaction: &'a Transaction<'a>,
     wall: &'a mut WallFormat,
-    last: rusqlite::Statement<'a>,
-    add: rusqlite::Statement<'a>,
+    last: Statement<'a>,
+    add: Statement<'a>,
+    add_before: Statement<'a>,
+    set: Statement<'a>,
+    middle: [Statement<'a>; 2],
 }
 
 impl<'a> Blocks<'a> {
     fn prepare(transaction: &'a Transaction<'a>, wall: &'a mut WallFormat) -> Result<Blocks<'a>> {
+        let key = "space_id = ?1 AND ordering = ?2";
+        let prepare = |sql: String| transaction.prepare(&sql);
         Ok(Blocks {
-            transaction,
             wall,
-            last: transaction.prepare(
-                "SELECT timestamp, id, total FROM hub_space_blocks \
-                 WHERE space_id = ?1 AND ordering = ?2 ORDER BY timestamp DESC, id DESC LIMIT 1",
-            )?,
-            add: transaction.prepare(
+            last: prepare(format!(
+                "SELECT timestamp, id, total FROM hub_space_blocks WHERE {key} \
+                 ORDER BY timestamp DESC, id DESC LIMIT 1"
+            ))?,
+            add: prepare(
                 "INSERT INTO hub_space_blocks (space_id, ordering, timestamp, id, total) \
                  VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (space_id, ordering, timestamp, id) \
-                 DO UPDATE SET total = total + excluded.total",
+                 DO UPDATE SET total = total + excluded.total"
+                    .into(),
             )?,
+            add_before: prepare(format!(
+                "UPDATE hub_space_blocks SET total = total + 1 WHERE {key} AND (timestamp, id) = \
+                 (SELECT timestamp, id FROM hub_space_blocks WHERE {key} \
+                  AND (timestamp, id) <= (?3, ?4) ORDER BY timestamp DESC, id DESC LIMIT 1) \
+                 RETURNING timestamp, id, total"
+            ))?,
+            set: prepare(format!(
+                "UPDATE hub_space_blocks SET total = ?5 \
+                 WHERE {key} AND timestamp = ?3 AND id = ?4"
+            ))?,
+            middle: [
+                transaction.prepare(
+                    "SELECT timestamp, id FROM chat_messages WHERE space_id = ?1 \
+                     AND (timestamp, id) >= (?2, ?3) ORDER BY timestamp, id LIMIT 1 OFFSET ?4",
+                )?,
+                transaction.prepare(
+                    "SELECT ?2, id FROM chat_messages WHERE space_id = ?1 \
+                     AND id >= ?3 ORDER BY id LIMIT 1 OFFSET ?4",
+                )?,
+            ],
         })
     }
 
     /// Counts in rows of one space, ascending in this order.
     fn count_in(&mut self, ordering: Ordering, rows: &[Row]) -> Result<()> {
         let space = rows[0].space;
-        let read = |row: &rusqlite::Row<'_>| {
-            Ok(Block { key: (row.get(0)?, row.get(1)?), total: row.get(2)? })
-        };
-        let last = self.last.query_row((space.0, ordering as i64), read).optional()?;
-        let last = last.unwrap_or(Block { key: Key::default(), total: 0 });
-        let all = signed(rows.len());
-        if last.key <= self.key(ordering, &rows[0]) && last.total + all <= BLOCK_ROWS {
-            return self.add(space, ordering, &last.key, all);
+        let last = self.last.query_row((space.0, ordering as i64), block).optional()?;
+        let mut last = last.unwrap_or(Block { key: Key::default(), total: 0 });
+        // Nearly always all of them: older rows come from an import beside a wrong clock only.
+        let mut before = 0;
+        while before < rows.len() && self.key(ordering, &rows[before]) < last.key {
+            before += 1;
         }
-        self.count_in_slowly(ordering, rows, last)
-    }
-
-    /// Row by row, where a block is closed or rows lie before the last one.
-    fn count_in_slowly(&mut self, ordering: Ordering, rows: &[Row], last: Block) -> Result<()> {
-        let space = rows[0].space;
-        let highest = self.highest(ordering, space)?;
-        let (mut block, mut added) = (last, 0);
-        for row in rows {
+        for row in &rows[..before] {
             let key = self.key(ordering, row);
-            if key < block.key {
-                self.count_in_before(space, ordering, &key)?;
-                continue;
-            }
-            if block.total + added >= BLOCK_ROWS && highest.as_ref().is_none_or(|top| key > *top) {
-                self.add(space, ordering, &block.key, added)?;
-                (block, added) = (Block { key, total: 0 }, 0);
-            }
-            added += 1;
+            let place = (space.0, ordering as i64, &key.0, &key.1);
+            let counted = self.add_before.query_row(place, block)?;
+            self.halve(space, ordering, counted)?;
         }
-        self.add(space, ordering, &block.key, added)
+        let added = signed(rows.len() - before);
+        if added == 0 {
+            return Ok(());
+        }
+        self.add.execute((space.0, ordering as i64, &last.key.0, &last.key.1, added))?;
+        last.total += added;
+        self.halve(space, ordering, last)
     }
 
-    fn add(&mut self, space: SpaceId, ordering: Ordering, key: &Key, rows: i64) -> Result<()> {
-        self.add.execute((space.0, ordering as i64, &key.0, &key.1, rows)).map(drop)
-    }
-
-    fn count_in_before(&self, space: SpaceId, ordering: Ordering, key: &Key) -> Result<()> {
-        let sql = "UPDATE hub_space_blocks SET total = total + 1 \
-                   WHERE space_id = ?1 AND ordering = ?2 AND (timestamp, id) = \
-                   (SELECT timestamp, id FROM hub_space_blocks WHERE space_id = ?1 \
-                    AND ordering = ?2 AND (timestamp, id) <= (?3, ?4) \
-                    ORDER BY timestamp DESC, id DESC LIMIT 1)";
-        let key = (space.0, ordering as i64, &key.0, &key.1);
-        self.transaction.execute(sql, key).map(drop)
-    }
-
-    fn highest(&self, ordering: Ordering, space: SpaceId) -> Result<Option<Key>> {
-        let sql = match ordering {
-            Ordering::Time => {
-                "SELECT timestamp, id FROM chat_messages WHERE space_id = ?1 \
-                 ORDER BY timestamp DESC, id DESC LIMIT 1"
-            }
-            Ordering::Id => {
-                "SELECT '', id FROM chat_messages WHERE space_id = ?1 ORDER BY id DESC LIMIT 1"
-            }
-        };
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-        self.transaction.query_row(sql, [space.0], read).optional()
+    /// Halves a block until none of its parts is full.
+    fn halve(&mut self, space: SpaceId, ordering: Ordering, mut full: Block) -> Result<()> {
+        while full.total >= 2 * BLOCK_ROWS {
+            let middle = &mut self.middle[ordering as usize];
+            let from = (space.0, &full.key.0, &full.key.1, BLOCK_ROWS);
+            let key: Key = middle.query_row(from, |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let upper = Block { key, total: full.total - BLOCK_ROWS };
+            let place = (space.0, ordering as i64);
+            self.set.execute((place.0, place.1, &full.key.0, &full.key.1, BLOCK_ROWS))?;
+            self.add.execute((place.0, place.1, &upper.key.0, &upper.key.1, upper.total))?;
+            full = upper;
+        }
+        Ok(())
     }
 
     fn key(&mut self, ordering: Ordering, row: &Row) -> Key {
@@ -156,6 +157,10 @@ impl<'a> Blocks<'a> {
             Ordering::Id => (String::new(), row.id.to_string()),
         }
     }
+}
+
+fn block(row: &rusqlite::Row<'_>) -> Result<Block> {
+    Ok(Block { key: (row.get(0)?, row.get(1)?), total: row.get(2)? })
 }
 
 fn signed(rows: usize) -> i64 {

@@ -223,3 +223,26 @@ impl Flushed {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_flush_is_told_and_not_tried_again() {
+        // A device that can't be synced.
+        let file = File::options().write(true).open("/dev/full").expect("it is always there");
+        let (end, synced) = (Arc::new(Latest::new()), Arc::new(Latest::new()));
+        end.publish(5);
+        let flushed = Flushed { end, synced: synced.clone(), files: vec![(0, Arc::new(file))] };
+        let metrics = Arc::new(Metrics::new(1));
+        let faults = Faults::new(metrics.clone());
+        let (_begins, begun) = std::sync::mpsc::channel();
+        let flusher = Flusher { shards: vec![flushed], begun, faults: faults.clone() };
+        let (_stop, stopped) = std::sync::mpsc::channel();
+        flusher.run(Duration::ZERO, &stopped);
+        let told = faults.subscribe().borrow().clone().expect("it was told");
+        assert!(told.starts_with("flush the journal: "), "{told}");
+        assert_eq!((synced.get(), metrics.store.read().get(Metric::JournalFaults)), (0, 1));
+    }
+}

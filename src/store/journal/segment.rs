@@ -280,7 +280,9 @@ mod tests {
             lengths in proptest::collection::vec(0usize..300, 0..40), bytes_max in 0usize..6000,
         ) {
             let mut records = Vec::new();
-            for (n, length) in lengths.iter().enumerate() { record(n as u128, *length, &mut records); }
+            for (n, length) in lengths.iter().enumerate() {
+                record(n as u128, *length, &mut records);
+            }
             let mut out = vec![9; 3];
             let taken = put_blocks(&mut out, PLACE, &records, bytes_max);
             prop_assert!(out.len() - 3 <= bytes_max || taken == 0);

@@ -326,11 +326,14 @@ proptest! {
         let sample = sample(records, records);
         let at = at.index(sample.bytes.len());
         let intact = sample.ends.iter().filter(|end| **end <= at).count() as u128;
-        prop_assert_eq!(sample.read(&sample.bytes[..at]).expect("cut"), (1..=intact).collect::<Vec<_>>());
+        let read = sample.read(&sample.bytes[..at]).expect("the tail is cut");
+        prop_assert_eq!(read, (1..=intact).collect::<Vec<_>>());
     }
 
     #[test]
-    fn any_bytes_are_recovered_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+    fn any_bytes_are_recovered_without_harm(
+        bytes in proptest::collection::vec(any::<u8>(), 0..400),
+    ) {
         let sample = sample(1, 1);
         let _ = sample.read(&bytes);
         let mut garbage = sample.bytes[..80].to_vec();

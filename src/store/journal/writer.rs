@@ -236,3 +236,26 @@ fn records_in(bytes: u64) -> u64 {
     let blocks = bytes / (BLOCK_BYTES_MAX as u64 / 2) + 1;
     bytes.saturating_sub(blocks * BLOCK_HEADER_BYTES as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::journal::model::{LIMITS, ids, one, reopen};
+
+    #[test]
+    fn after_a_failed_write_nothing_is_taken_any_more() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut opened = reopen(folder.path(), 1, &LIMITS, 0).expect("it opens");
+        let writer = &mut opened.writers[0];
+        writer.append(&one(1, 10), Id(1)).expect("there is room");
+        let full = File::options().write(true).open("/dev/full").expect("it is always there");
+        let active = writer.active.as_mut().expect("a segment was begun");
+        let file = std::mem::replace(&mut active.file, Arc::new(full));
+        let failed = writer.append(&one(2, 10), Id(2));
+        assert!(matches!(failed, Err(JournalError::Io(_))), "{failed:?}");
+        writer.active.as_mut().expect("it is still there").file = file;
+        assert_eq!(writer.room(), 0);
+        assert!(matches!(writer.append(&one(3, 10), Id(3)), Err(JournalError::Failed)));
+        assert_eq!(ids(&mut opened.own[0]), [1]);
+    }
+}

@@ -135,3 +135,21 @@ fn the_state_becomes_ready_without_a_message() {
     block_on(ready).expect("it becomes ready");
     block_on(store.handle.stop(Duration::ZERO));
 }
+
+#[test]
+fn the_longest_record_that_the_limits_let_in_fits_the_journal() {
+    let limits = crate::limits::Limits::default();
+    let config = config(std::path::Path::new("x"), 1);
+    let (clock, metrics) = (config.clock, config.metrics);
+    let config = super::super::StoreConfig::new("x".into(), 1, &limits, clock, metrics);
+    let (content, username) = ("😀".repeat(1_000), "😀".repeat(256));
+    let record = crate::wire::record::Record {
+        id: Id(1),
+        at: crate::wire::time::Micros(1),
+        space: SpaceId(1),
+        user: crate::wire::UserId(1),
+        username: &username,
+        content: &content,
+    };
+    assert!(record.encoded_bytes() <= config.journal.record_bytes_max);
+}
