@@ -84,6 +84,7 @@ impl World {
         };
         world.book.restart(highest);
         world.input(Input::JournalRoom(1 << 30), "");
+        world.input(Input::Tick, "");
         world.book.coverage.seeds = 1;
         world
     }
@@ -170,6 +171,9 @@ impl World {
     fn note_leaves(&mut self) {
         let too_slow = self.shard.counts().closes(Close::TooSlow.kind());
         let evicted = too_slow - self.too_slow;
+        if self.trace && evicted > 0 {
+            eprintln!("{:>7} -- {evicted} too slow", self.now.mono.0);
+        }
         self.too_slow = too_slow;
         self.book.coverage.too_slow_evictions += evicted;
         self.book.coverage.fallen_evictions += evicted;
@@ -253,6 +257,9 @@ impl World {
 
     fn take_ended(&mut self) {
         for (key, close) in std::mem::take(&mut self.fx.ended) {
+            if self.trace {
+                eprintln!("{:>7} -- {key:?} ended: {close:?}", self.now.mono.0);
+            }
             let client = self.net.remove(key);
             client.ended(close, self.plan.swept == 1_000 && !self.book.failed);
             self.dead.push(key);
@@ -265,6 +272,9 @@ impl World {
     /// One slice of the sweep. Says whether there is more to do.
     pub fn slice(&mut self) -> bool {
         self.book.called(self.now);
+        if self.trace {
+            eprintln!("{:>7} -- a slice", self.now.mono.0);
+        }
         let more = self.shard.sweep(self.now, &mut self.net, &mut self.fx);
         for client in self.net.all_mut() {
             let socket = &client.socket;
@@ -353,9 +363,10 @@ impl World {
         self.store = Store { room: 1 << 30, ..Store::default() };
         self.draining = false;
         (self.leaves, self.too_slow, self.log_bytes) = (0, 0, 0);
-        self.now.mono = MonoMs(self.rng.below(2_000));
+        self.now.mono = MonoMs(self.rng.range(1, 2_000));
         self.last_tick = self.now.mono;
         self.input(Input::JournalRoom(1 << 30), "");
+        self.input(Input::Tick, "");
     }
 }
 
