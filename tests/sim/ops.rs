@@ -143,6 +143,9 @@ impl World {
                 match resuming {
                     None => Stage::Joining { at, announced },
                     Some(mut resuming) => {
+                        let far = self.plan.limits.log_bytes_max as u64 / 2;
+                        client.came_from_far =
+                            self.book.space(space.0).bytes_behind(resuming.after) > far;
                         resuming.announced = announced;
                         self.book.coverage.resumes_of_big_spaces += u64::from(!announced);
                         Stage::Resuming(Box::new(resuming))
