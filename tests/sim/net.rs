@@ -119,6 +119,11 @@ impl Net {
         client
     }
 
+    pub fn find(&mut self, key: MemberKey) -> Option<&mut Client> {
+        let client = self.slots.get_mut(key.slot as usize).and_then(Option::as_mut);
+        client.filter(|client| client.key == key)
+    }
+
     pub fn keys(&self) -> Vec<MemberKey> {
         self.all().map(|client| client.key).collect()
     }
