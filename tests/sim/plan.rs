@@ -119,14 +119,15 @@ impl Plan {
 
 fn limits(rng: &mut Rng) -> Limits {
     const KIB: usize = 1 << 10;
-    let message_bytes_max = *rng.pick(&[512, 512, 4 * KIB]);
     let log_bytes_max = *rng.pick(&[64 * KIB, 64 * KIB, 128 * KIB, 1 << 20]);
+    let message_bytes_max = (*rng.pick(&[512, 512, 4 * KIB])).min(log_bytes_max / 32);
     let (ping_period, pong_wait) = *rng.pick(&[(54_000, 60_000), (2_000, 3_000)]);
     let rated = rng.permille(400);
     let rate = |per_second, burst| Rate::new(if rated { per_second } else { 0 }, burst);
     Limits {
         message_bytes_max,
-        content_chars_max: *rng.pick(&[50, 1_000, 4_000]),
+        // A turn says less than the log takes between a pause and an eviction.
+        content_chars_max: (*rng.pick(&[50, 1_000, 4_000])).min(log_bytes_max / 256),
         image_bytes_max: *rng.pick(&[0, 40, 2_048]),
         log_bytes_max,
         logs_bytes_max: *rng.pick(&[1 << 30, 1 << 30, 1 << 30, 1 << 20]),

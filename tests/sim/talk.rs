@@ -92,7 +92,11 @@ impl World {
             match self.rng.below(3) {
                 0 => self.message(key, r#"{"type":"ping"}"#.into(), None),
                 1 => self.message(key, "junk".into(), None),
-                _ => self.say(key),
+                _ => {
+                    let ask = r#"{"type":"chat","data":{"content":"x"}}"#;
+                    let content = Chat { content: "x".into(), image: String::new(), nonce: None };
+                    self.message(key, ask.into(), Some((content, None)));
+                }
             }
         }
     }
