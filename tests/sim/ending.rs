@@ -101,8 +101,6 @@ impl World {
                 reader.agrees_with(earliest);
             }
         }
-        let big = u64::from(online.len() > 33);
-        self.book.coverage.lists_of_two_steps += big;
     }
 
     fn check_books(&mut self) {
@@ -117,7 +115,6 @@ impl World {
         coverage.pong_timeouts += counts.closes(Close::PongTimeout.kind());
         coverage.junk_closes += counts.closes(Close::TooManyErrors.kind());
         coverage.flood_closes += counts.closes(Close::TooFast.kind());
-        coverage.overloads += counts.closes(Close::Overloaded.kind());
     }
 
     fn everyone_goes(&mut self) {

@@ -48,9 +48,9 @@ impl Socket {
             Manner::Eager => u64::MAX,
             _ => rng.range(0, 4_000),
         };
-        let send_max = *rng.pick(&[usize::MAX, usize::MAX, usize::MAX, 700, 64, 1]);
+        let send_max = *rng.pick(&[usize::MAX, usize::MAX, usize::MAX, 700, 100]);
         // Byte by byte only where few bytes come: it is slow to run.
-        let send_max = if window > 2_000 { send_max.max(64) } else { send_max };
+        let send_max = if window < 2_000 && rng.permille(200) { 1 } else { send_max };
         Socket { manner, window, send_max, full: false, armed: false, taken: Vec::new() }
     }
 

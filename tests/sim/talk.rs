@@ -80,7 +80,9 @@ impl World {
     /// Much in one turn, so that answers pile up.
     pub fn flood(&mut self) {
         let Some(key) = self.speaker() else { return };
-        let max = (self.plan.limits.private_bytes_max / 400).min(60) as u64;
+        let stalled = self.net.get(key).socket.manner == Manner::Stalled;
+        let each = if stalled { 100 } else { 400 };
+        let max = (self.plan.limits.private_bytes_max / each).min(300) as u64;
         for _ in 0..self.rng.range(1, max) {
             let Some(client) = self.net.find(key).filter(|client| !client.went) else { return };
             // One that reads is not to be drowned in answers before it is visited.

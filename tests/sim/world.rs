@@ -125,11 +125,7 @@ impl World {
         self.now.unix.0 += ms as i64 * 1_000 + self.rng.below(3) as i64;
         if self.now.mono.since(self.last_tick) >= 100 {
             self.last_tick = self.now.mono;
-            let before = self.book.coverage.fallen_evictions;
             self.input(Input::Tick, "");
-            let evicted = self.book.coverage.fallen_evictions - before;
-            self.book.coverage.fallen_evictions -= evicted;
-            self.book.coverage.write_wait_evictions += evicted;
         }
     }
 
@@ -142,6 +138,8 @@ impl World {
         let from = self.fx.records.len();
         self.book.called(self.now);
         self.book.coverage.inputs += 1;
+        let is_tick = matches!(input, Input::Tick);
+        let too_slow = self.too_slow;
         self.shard.input(self.now, input, &mut self.fx);
         let mut made = None;
         for record in record::records(&self.fx.records[from..]) {
@@ -150,6 +148,13 @@ impl World {
             made = Some(record.id);
         }
         self.note_leaves();
+        let coverage = &mut self.book.coverage;
+        let evicted = self.too_slow - too_slow;
+        *(if is_tick {
+            &mut coverage.write_wait_evictions
+        } else {
+            &mut coverage.private_overflows
+        }) += evicted;
         // At once, since the slot may have a new tenant within the turn.
         self.take_ended();
         made
@@ -176,7 +181,6 @@ impl World {
         }
         self.too_slow = too_slow;
         self.book.coverage.too_slow_evictions += evicted;
-        self.book.coverage.fallen_evictions += evicted;
         let leaves = self.count(Metric::Leaves);
         if leaves == self.leaves {
             return;
@@ -286,7 +290,9 @@ impl World {
                 client.read(&mut self.book);
             }
         }
+        let too_slow = self.too_slow;
         self.note_leaves();
+        self.book.coverage.fallen_evictions += self.too_slow - too_slow;
         self.take_effects();
         self.note_trims();
         more
