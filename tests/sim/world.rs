@@ -253,8 +253,11 @@ impl World {
             self.answered(ticket, reply);
         }
         for key in std::mem::take(&mut self.fx.readable) {
-            self.net.get(key).waits_read = false;
-            self.book.coverage.reads_resumed += 1;
+            // It may have ended within the turn.
+            if let Some(client) = self.net.find(key) {
+                client.waits_read = false;
+                self.book.coverage.reads_resumed += 1;
+            }
         }
         self.take_ended();
     }
