@@ -43,7 +43,7 @@ impl World {
             for key in self.net.keys() {
                 let socket = &mut self.net.get(key).socket;
                 if matches!(socket.manner, Manner::Slow | Manner::Prompt | Manner::Eager) {
-                    socket.window = u64::MAX;
+                    (socket.window, socket.send_max) = (u64::MAX, usize::MAX);
                     if std::mem::take(&mut socket.full) {
                         self.input(Input::Writable(key), "");
                     }

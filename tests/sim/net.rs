@@ -49,7 +49,6 @@ impl Socket {
             _ => rng.range(0, 4_000),
         };
         let send_max = *rng.pick(&[usize::MAX, usize::MAX, usize::MAX, 700, 100]);
-        // Byte by byte only where few bytes come: it is slow to run.
         let send_max = if window < 2_000 && rng.permille(200) { 1 } else { send_max };
         Socket { manner, window, send_max, full: false, armed: false, taken: Vec::new() }
     }
@@ -61,6 +60,10 @@ impl Socket {
             Manner::Prompt => self.window += rng.range(1_000, 60_000),
             Manner::Slow => self.window += rng.range(1, 1_500),
             Manner::Stalled | Manner::Broken => {}
+        }
+        // Byte by byte only where few bytes come: it is slow to run.
+        if self.window > 2_000 {
+            self.send_max = self.send_max.max(300);
         }
     }
 
