@@ -1,6 +1,8 @@
 //! What members and posts say: from a JSON text to a frame in the log, a record for the journal,
 //! and acks for those who asked.
 
+use std::collections::BTreeSet;
+
 use super::Shard;
 use super::event::{Effects, MemberKey, Post, Reply, Ticket};
 use super::member::Private;
@@ -310,11 +312,13 @@ impl Shard {
     pub(super) fn append_failed(&mut self, now: Now, fx: &mut Effects) {
         fx.records.clear();
         self.journal_failed = true;
-        self.take_back_posts(fx);
+        let refused = self.take_back_posts(fx);
         // What earlier turns made is in the journal and may still be committed.
         let appended = self.appended.back().map_or(self.records_committed, |(_, made)| *made);
         self.records_made = appended;
         drop(self.acks.split_off(&(appended + 1, 0)));
+        // A post of the turn may have repeated an earlier one.
+        self.acks.retain(|_, to| !matches!(to, AckTo::Ticket(of) if refused.contains(of)));
         self.nonces.clear();
         for slot in 0..self.members.slots() {
             let Some(key) = self.members.key_at(slot) else { continue };
@@ -329,19 +333,20 @@ impl Shard {
         self.drop_logs();
     }
 
-    /// Posts of a turn that failed are refused instead; no commit follows.
-    fn take_back_posts(&mut self, fx: &mut Effects) {
-        let mut refused = Vec::new();
+    /// Posts of a turn that failed are refused instead, and hear of no commit. Returns which.
+    fn take_back_posts(&mut self, fx: &mut Effects) -> BTreeSet<Ticket> {
+        let mut refused = BTreeSet::new();
         for (ticket, reply) in &mut fx.replies {
             if matches!(reply, Reply::Posted { .. }) {
                 self.counts.reject(Reject::StoreUnavailable);
                 *reply = Reply::Rejected(Reject::StoreUnavailable);
-                refused.push(*ticket);
+                refused.insert(*ticket);
             }
         }
         fx.replies.retain(|(ticket, reply)| {
             !(matches!(reply, Reply::Durable(_)) && refused.contains(ticket))
         });
+        refused
     }
 
     fn drop_logs(&mut self) {

@@ -168,6 +168,14 @@ impl SpaceLog {
         (self.segments.len() > 1 && self.end - first.end() >= keep).then(|| first.end())
     }
 
+    /// Where the log would begin if no member needed it: what stays beyond is `keep`'s.
+    pub fn kept_from(&self, keep: u64) -> u64 {
+        let newest = self.segments.len().saturating_sub(1);
+        let older = self.segments.iter().take(newest);
+        let spare = older.take_while(|segment| self.end - segment.end() >= keep).last();
+        spare.map_or(self.start(), Segment::end)
+    }
+
     /// Frees whole segments below `offset`, as long as `keep` bytes stay. Says whether any went.
     pub fn trim(&mut self, offset: u64, keep: u64) -> bool {
         let mut trimmed = false;
@@ -318,7 +326,10 @@ mod tests {
                 let offset = append(&mut log, at as u128 + 1, *bytes);
                 prop_assert_eq!(offset, model.len() as u64);
                 model.extend(read(&log, offset));
+                let kept_from = log.kept_from(keep);
                 log.trim(cut.min(log.end()), keep);
+                prop_assert!(log.start() <= kept_from);
+                prop_assert!(cut < log.end() || log.start() == kept_from);
                 prop_assert!(log.end() - log.start() >= keep.min(log.end()));
             }
             prop_assert!(log.start() <= cut);

@@ -49,7 +49,7 @@ pub(super) struct Member {
     pub dialect: Dialect,
     /// Its socket is full: the sweep passes it by until it is writable.
     pub blocked: bool,
-    /// It was blocked and has not yet come up with the log's end.
+    /// It was blocked, or resumes, and has not yet come up with the log's end.
     pub lagging: bool,
     /// It stands in the sweep's queue of single members.
     pub queued: bool,

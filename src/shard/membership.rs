@@ -11,9 +11,11 @@ use super::{Shard, SpaceKey};
 use crate::metrics::Metric;
 use crate::wire::close::Close;
 use crate::wire::outgoing::{self, Missing, Resumed, Welcome};
-use crate::wire::time::Now;
+use crate::wire::time::{MonoMs, Now};
 use crate::wire::{Dialect, SpaceId, UserId, frame};
 
+/// A resuming member has not been blocked yet: an instant that no deadline counts from.
+const NOT_YET: MonoMs = MonoMs(u64::MAX);
 /// More than any join, leave or status frame takes, beside the name (6 bytes an escape).
 const CHANGE_BYTES_MAX: usize = 300;
 
@@ -86,6 +88,9 @@ impl Shard {
             self.counts.add(Metric::ResumesIncomplete, incomplete.into());
             resumes = true;
             (member.cursor, member.boundary) = (cursor, cursor);
+            // Its part of the log is needed from now on, also where no join makes a round due.
+            (member.lagging, member.since) = (true, NOT_YET);
+            self.spaces.at_mut(slot).expect("seated in it").lagging += 1;
             member.rare().resume = Some(Resume { own_join: !announced, ..resume });
         }
         let at = *self.time.text(now.unix);

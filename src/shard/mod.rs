@@ -239,8 +239,10 @@ impl Shard {
             space.queued = true;
             self.dirty.push_back(slot);
         }
-        // Most appends can neither trim nor pause: those wait for the round's end.
-        if space.log.retained() > self.limits.log_bytes_max as u64 / 2 {
+        // Most appends can neither trim nor pause: those wait for the round's end. Where nobody
+        // is to be visited there is no round.
+        let long = space.log.retained() > self.limits.log_bytes_max as u64 / 2;
+        if long || space.sweep_left == 0 {
             self.unsettled.push(slot);
         }
         offset

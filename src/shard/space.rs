@@ -20,7 +20,7 @@ pub(super) struct Space {
     pub roster: Vec<u32>,
     /// (user, slot) of its members: presence lists, kicks, who is online.
     pub users: BTreeSet<(UserId, u32)>,
-    /// Members that were blocked and have not come up with the log.
+    /// Members that were blocked, or resume, and have not come up with the log.
     pub lagging: usize,
     /// The seat that the sweep visits next.
     pub sweep_next: usize,

@@ -185,9 +185,8 @@ impl<S: Sockets> Visit<'_, S> {
         }
         member.blocked = true;
         self.counts.add(Metric::MembersBlocked, 1);
-        if !member.lagging {
-            member.since = self.now;
-        }
+        let since = if member.lagging { member.since } else { self.now };
+        member.since = since.min(self.now);
         None
     }
 

@@ -163,8 +163,9 @@ impl Shard {
         let Some(space) = self.spaces.at(slot) else { return };
         let max = self.limits.log_bytes_max as u64;
         if space.log.retained() > max {
-            // Only who is blocked falls out, never who is merely not yet visited.
-            let lowest = space.log.end() - max;
+            // Only who is blocked falls out, never who is merely not yet visited; nor who needs
+            // what is kept in any case for those who come back.
+            let lowest = (space.log.end() - max).min(space.log.kept_from(keep));
             let fallen: Vec<MemberKey> = space
                 .roster
                 .iter()
@@ -181,7 +182,7 @@ impl Shard {
                 self.trim(slot, keep);
             }
         }
-        self.settle_pause(now, slot, fx);
+        self.settle_pause(now, slot, keep, fx);
     }
 
     /// Frees what nobody needs of a log, beyond `keep` bytes.
@@ -203,26 +204,28 @@ impl Shard {
     }
 
     /// A log that outruns its readers makes its publishers wait (DESIGN 12.7), for a bounded time.
-    fn settle_pause(&mut self, now: Now, slot: u32, fx: &mut Effects) {
+    fn settle_pause(&mut self, now: Now, slot: u32, keep: u64, fx: &mut Effects) {
         let max = self.limits.log_bytes_max as u64;
         let Some(space) = self.spaces.at_mut(slot) else { return };
         let retained = space.log.retained();
-        if retained < max / 4 {
+        // What is kept for those who come back is no sign of slow readers.
+        let caught_up = retained < max / 4 || space.log.kept_from(keep) == space.log.start();
+        if caught_up {
             space.pause_spent = false;
         }
         match space.paused {
             None => {
                 let behind = space.sweep_left > 0 || space.lagging * 10 > space.roster.len();
-                if retained > max / 2 && behind && !space.pause_spent {
+                if retained > max / 2 && !caught_up && behind && !space.pause_spent {
                     space.paused = Some(now.mono);
                     self.counts.add(Metric::SpacePauses, 1);
                 }
             }
             Some(since) => {
                 let spent = now.mono.since(since) >= self.limits.write_wait;
-                if spent || retained < max / 4 {
+                if spent || caught_up {
                     space.paused = None;
-                    space.pause_spent = spent && retained >= max / 4;
+                    space.pause_spent = !caught_up;
                     resume_reads(space, &self.members, fx);
                 }
             }

@@ -48,9 +48,8 @@ impl Socket {
             Manner::Eager => u64::MAX,
             _ => rng.range(0, 4_000),
         };
-        let send_max = *rng.pick(&[usize::MAX, usize::MAX, usize::MAX, 700, 64, 1]);
-        // Byte by byte only where few bytes come: it is slow to run.
-        let send_max = if window > 2_000 { send_max.max(64) } else { send_max };
+        let send_max = *rng.pick(&[usize::MAX, usize::MAX, usize::MAX, 700, 100]);
+        let send_max = if window < 2_000 && rng.permille(200) { 1 } else { send_max };
         Socket { manner, window, send_max, full: false, armed: false, taken: Vec::new() }
     }
 
@@ -61,6 +60,10 @@ impl Socket {
             Manner::Prompt => self.window += rng.range(1_000, 60_000),
             Manner::Slow => self.window += rng.range(1, 1_500),
             Manner::Stalled | Manner::Broken => {}
+        }
+        // Byte by byte only where few bytes come: it is slow to run.
+        if self.window > 2_000 {
+            self.send_max = self.send_max.max(300);
         }
     }
 
@@ -117,6 +120,11 @@ impl Net {
         let client = client.unwrap_or_else(|| panic!("{key:?} ended before"));
         assert_eq!(client.key, key, "a late word to an earlier tenant");
         client
+    }
+
+    pub fn find(&mut self, key: MemberKey) -> Option<&mut Client> {
+        let client = self.slots.get_mut(key.slot as usize).and_then(Option::as_mut);
+        client.filter(|client| client.key == key)
     }
 
     pub fn keys(&self) -> Vec<MemberKey> {

@@ -1,6 +1,8 @@
 //! The things that happen to a shard beside talk: people come, go, stall, are kicked; sinks
 //! commit, journals fill and fail, clocks jump, processes end.
 
+use std::collections::BTreeSet;
+
 use cpi_hub::metrics::Metric;
 use cpi_hub::shard::event::{Input, Join, MemberKey, Reply, Ticket};
 use cpi_hub::wire::close::Close;
@@ -122,6 +124,7 @@ impl World {
             self.seat(&mut client, resuming);
         } else {
             self.book.coverage.refused_joins += 1;
+            self.book.coverage.overloads += u64::from(pressed);
         }
         self.net.add(client);
     }
@@ -130,7 +133,10 @@ impl World {
         self.book.coverage.joins += 1;
         client.stage = match client.place {
             SpaceKey::Lobby => {
+                let lobby = self.net.all().filter(|client| client.place == SpaceKey::Lobby);
+                let online: BTreeSet<i32> = lobby.map(|client| client.user).collect();
                 self.book.coverage.lobby_readers += 1;
+                self.book.coverage.lists_of_two_steps += u64::from(online.len() > 32);
                 Stage::Lobby(Reader::default())
             }
             SpaceKey::Inbox(_) => Stage::Live(self.book.sequence(client.place).len()),
@@ -143,6 +149,9 @@ impl World {
                 match resuming {
                     None => Stage::Joining { at, announced },
                     Some(mut resuming) => {
+                        let far = self.plan.limits.log_bytes_max as u64 / 2;
+                        client.came_from_far =
+                            self.book.space(space.0).bytes_behind(resuming.after) > far;
                         resuming.announced = announced;
                         self.book.coverage.resumes_of_big_spaces += u64::from(!announced);
                         Stage::Resuming(Box::new(resuming))

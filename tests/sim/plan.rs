@@ -45,10 +45,18 @@ const WEIGHTS: [(Op, u64); 19] = [
     (Op::Commit, 60),
     (Op::Query, 8),
     (Op::Stall, 3),
-    (Op::Drain, 2),
-    (Op::Restart, 5),
-    (Op::Failure, 3),
+    (Op::Drain, 1),
+    (Op::Restart, 2),
+    (Op::Failure, 1),
 ];
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Theme {
+    Crowd,
+    Hot,
+    Short,
+    Any,
+}
 
 /// The draw of one seed.
 #[derive(Debug)]
@@ -73,10 +81,13 @@ pub struct Plan {
 impl Plan {
     pub fn new(rng: &mut Rng) -> Plan {
         let mut limits = limits(rng);
-        let crowd = rng.permille(30);
-        if crowd {
-            limits.write_wait = 1_000;
-        }
+        // Some seeds are about one thing: a full lobby, a hot space, short memory.
+        let theme = match rng.below(100) {
+            0..3 => Theme::Crowd,
+            3..25 => Theme::Hot,
+            25..30 => Theme::Short,
+            _ => Theme::Any,
+        };
         // Swarm testing: each seed does without some things, so that others pile up.
         let mut weights: Vec<(Op, u64)> = WEIGHTS.to_vec();
         for (op, weight) in &mut weights {
@@ -85,17 +96,38 @@ impl Plan {
             } else if rng.permille(150) {
                 *weight *= 4;
             }
+            match (theme, *op) {
+                (Theme::Crowd, Op::Join) => *weight *= 20,
+                (Theme::Crowd | Theme::Hot, Op::Restart | Op::Drain | Op::Failure) => *weight = 0,
+                (Theme::Hot, Op::Post) => *weight = 500,
+                _ => {}
+            }
         }
         let weight = weights.iter().map(|(_, weight)| weight).sum();
+        if theme == Theme::Hot {
+            limits.log_bytes_max = 64 << 10;
+            limits.resume_bytes_max = limits.resume_bytes_max.min(4 << 10);
+            limits.message_bytes_max = limits.message_bytes_max.min(2 << 10);
+            limits.content_chars_max = 256;
+            limits.write_wait = 10_000;
+        }
+        if theme == Theme::Short {
+            limits.log_bytes_max = 64 << 10;
+            limits.message_bytes_max = limits.message_bytes_max.min(2 << 10);
+            limits.resume_bytes_max = limits.resume_bytes_max.min(limits.log_bytes_max);
+            limits.logs_bytes_max = limits.log_bytes_max;
+        }
+        let crowd = theme == Theme::Crowd;
+        let hot = theme == Theme::Hot;
         let plan = Plan {
             turns: if crowd { rng.range(15, 30) } else { rng.range(10, 90) },
             turn_ops: rng.range(1, 6),
             users: if crowd { 90 } else { rng.range(2, 12) },
-            spaces: rng.range(1, 3),
+            spaces: if hot { 1 } else { rng.range(1, 3) },
             members_max: if crowd { 80 } else { rng.range(3, 16) as usize },
-            lobby: if crowd { 800 } else { *rng.pick(&[0, 100, 300]) },
-            inbox: *rng.pick(&[0, 50, 200]),
-            long: *rng.pick(&[0, 50, 400, 900]),
+            lobby: if crowd { 900 } else { *rng.pick(&[0, 100, 300]) },
+            inbox: *rng.pick(&[0, 50, 100]),
+            long: if hot { 900 } else { *rng.pick(&[0, 50, 400, 900]) },
             swept: *rng.pick(&[0, 300, 700, 1_000]),
             limits,
             weights,
@@ -119,17 +151,18 @@ impl Plan {
 
 fn limits(rng: &mut Rng) -> Limits {
     const KIB: usize = 1 << 10;
-    let message_bytes_max = *rng.pick(&[512, 512, 4 * KIB]);
     let log_bytes_max = *rng.pick(&[64 * KIB, 64 * KIB, 128 * KIB, 1 << 20]);
+    let message_bytes_max = (*rng.pick(&[512, 512, 4 * KIB])).min(log_bytes_max / 32);
     let (ping_period, pong_wait) = *rng.pick(&[(54_000, 60_000), (2_000, 3_000)]);
     let rated = rng.permille(400);
     let rate = |per_second, burst| Rate::new(if rated { per_second } else { 0 }, burst);
     Limits {
         message_bytes_max,
-        content_chars_max: *rng.pick(&[50, 1_000, 4_000]),
+        // A turn says less than the log takes between a pause and an eviction.
+        content_chars_max: (*rng.pick(&[50, 1_000, 4_000])).min(log_bytes_max / 256),
         image_bytes_max: *rng.pick(&[0, 40, 2_048]),
         log_bytes_max,
-        logs_bytes_max: *rng.pick(&[1 << 30, 1 << 30, 1 << 30, 1 << 20]),
+        logs_bytes_max: 1 << 30,
         resume_bytes_max: (*rng.pick(&[0, 4 * KIB, 16 * KIB, 64 * KIB])).min(log_bytes_max),
         resume_window: *rng.pick(&[0, 1_000, 300_000]),
         private_bytes_max: *rng.pick(&[8 * message_bytes_max, 64 * KIB]),

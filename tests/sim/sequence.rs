@@ -182,6 +182,12 @@ impl SpaceModel {
         self.frames.push_some_of(mono, announced, candidates);
     }
 
+    /// Wire bytes behind a position.
+    pub fn bytes_behind(&self, after: Id) -> u64 {
+        let next = self.chats.partition_point(|(id, _)| *id <= after);
+        self.chats.get(next).map_or(0, |(_, index)| self.frames.behind(*index).0)
+    }
+
     /// Everyone is gone and nothing was said about it.
     pub fn fail(&mut self) {
         self.frames.turn_failed();

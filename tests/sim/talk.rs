@@ -8,6 +8,7 @@ use cpi_hub::wire::{Id, SpaceId, SpaceKey, UserId};
 
 use super::answers::Said;
 use super::book::{First, quote};
+use super::net::Manner;
 use super::world::World;
 
 /// A request of the edge's that waits.
@@ -79,17 +80,25 @@ impl World {
     /// Much in one turn, so that answers pile up.
     pub fn flood(&mut self) {
         let Some(key) = self.speaker() else { return };
-        let max = (self.plan.limits.private_bytes_max / 400).min(60) as u64;
+        let stalled = self.net.get(key).socket.manner == Manner::Stalled;
+        let each = if stalled { 100 } else { 400 };
+        let max = (self.plan.limits.private_bytes_max / each).min(300) as u64;
         for _ in 0..self.rng.range(1, max) {
-            if self.net.get(key).answers.pending() as u64 * 300
-                > self.plan.limits.private_bytes_max as u64
+            let Some(client) = self.net.find(key).filter(|client| !client.went) else { return };
+            // One that reads is not to be drowned in answers before it is visited.
+            let owed = client.answers.pending() * 300;
+            if client.socket.manner != Manner::Stalled && owed > self.plan.limits.private_bytes_max
             {
                 return;
             }
             match self.rng.below(3) {
                 0 => self.message(key, r#"{"type":"ping"}"#.into(), None),
                 1 => self.message(key, "junk".into(), None),
-                _ => self.say(key),
+                _ => {
+                    let ask = r#"{"type":"chat","data":{"content":"x"}}"#;
+                    let content = Chat { content: "x".into(), image: String::new(), nonce: None };
+                    self.message(key, ask.into(), Some((content, None)));
+                }
             }
         }
     }
@@ -184,7 +193,9 @@ impl World {
         }
         if !is_taken || wants_ack {
             let said = Said { is_ping, made, is_taken, may, ..said };
-            self.net.get(key).answers.expect(said);
+            if let Some(client) = self.net.find(key) {
+                client.answers.expect(said);
+            }
         }
     }
 

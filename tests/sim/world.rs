@@ -84,6 +84,7 @@ impl World {
         };
         world.book.restart(highest);
         world.input(Input::JournalRoom(1 << 30), "");
+        world.input(Input::Tick, "");
         world.book.coverage.seeds = 1;
         world
     }
@@ -124,11 +125,7 @@ impl World {
         self.now.unix.0 += ms as i64 * 1_000 + self.rng.below(3) as i64;
         if self.now.mono.since(self.last_tick) >= 100 {
             self.last_tick = self.now.mono;
-            let before = self.book.coverage.fallen_evictions;
             self.input(Input::Tick, "");
-            let evicted = self.book.coverage.fallen_evictions - before;
-            self.book.coverage.fallen_evictions -= evicted;
-            self.book.coverage.write_wait_evictions += evicted;
         }
     }
 
@@ -141,6 +138,8 @@ impl World {
         let from = self.fx.records.len();
         self.book.called(self.now);
         self.book.coverage.inputs += 1;
+        let is_tick = matches!(input, Input::Tick);
+        let too_slow = self.too_slow;
         self.shard.input(self.now, input, &mut self.fx);
         let mut made = None;
         for record in record::records(&self.fx.records[from..]) {
@@ -149,6 +148,13 @@ impl World {
             made = Some(record.id);
         }
         self.note_leaves();
+        let coverage = &mut self.book.coverage;
+        let evicted = self.too_slow - too_slow;
+        *(if is_tick {
+            &mut coverage.write_wait_evictions
+        } else {
+            &mut coverage.private_overflows
+        }) += evicted;
         // At once, since the slot may have a new tenant within the turn.
         self.take_ended();
         made
@@ -170,9 +176,11 @@ impl World {
     fn note_leaves(&mut self) {
         let too_slow = self.shard.counts().closes(Close::TooSlow.kind());
         let evicted = too_slow - self.too_slow;
+        if self.trace && evicted > 0 {
+            eprintln!("{:>7} -- {evicted} too slow", self.now.mono.0);
+        }
         self.too_slow = too_slow;
         self.book.coverage.too_slow_evictions += evicted;
-        self.book.coverage.fallen_evictions += evicted;
         let leaves = self.count(Metric::Leaves);
         if leaves == self.leaves {
             return;
@@ -245,14 +253,20 @@ impl World {
             self.answered(ticket, reply);
         }
         for key in std::mem::take(&mut self.fx.readable) {
-            self.net.get(key).waits_read = false;
-            self.book.coverage.reads_resumed += 1;
+            // It may have ended within the turn.
+            if let Some(client) = self.net.find(key) {
+                client.waits_read = false;
+                self.book.coverage.reads_resumed += 1;
+            }
         }
         self.take_ended();
     }
 
     fn take_ended(&mut self) {
         for (key, close) in std::mem::take(&mut self.fx.ended) {
+            if self.trace {
+                eprintln!("{:>7} -- {key:?} ended: {close:?}", self.now.mono.0);
+            }
             let client = self.net.remove(key);
             client.ended(close, self.plan.swept == 1_000 && !self.book.failed);
             self.dead.push(key);
@@ -265,6 +279,9 @@ impl World {
     /// One slice of the sweep. Says whether there is more to do.
     pub fn slice(&mut self) -> bool {
         self.book.called(self.now);
+        if self.trace {
+            eprintln!("{:>7} -- a slice", self.now.mono.0);
+        }
         let more = self.shard.sweep(self.now, &mut self.net, &mut self.fx);
         for client in self.net.all_mut() {
             let socket = &client.socket;
@@ -276,7 +293,9 @@ impl World {
                 client.read(&mut self.book);
             }
         }
+        let too_slow = self.too_slow;
         self.note_leaves();
+        self.book.coverage.fallen_evictions += self.too_slow - too_slow;
         self.take_effects();
         self.note_trims();
         more
@@ -353,9 +372,10 @@ impl World {
         self.store = Store { room: 1 << 30, ..Store::default() };
         self.draining = false;
         (self.leaves, self.too_slow, self.log_bytes) = (0, 0, 0);
-        self.now.mono = MonoMs(self.rng.below(2_000));
+        self.now.mono = MonoMs(self.rng.range(1, 2_000));
         self.last_tick = self.now.mono;
         self.input(Input::JournalRoom(1 << 30), "");
+        self.input(Input::Tick, "");
     }
 }
 
