@@ -313,13 +313,11 @@ mod tests {
 
         #[test]
         fn a_header_reads_back_and_a_flipped_bit_is_damage(
-            (index, journal, highest) in any::<(u32, u128, u128)>(),
-            (base, synced) in any::<(u64, u64)>(),
+            (index, journal, base): (u32, u128, u64), (synced, highest): (u64, u128),
             at in 0usize..CRC_AT + 4, bit in 0u8..8,
         ) {
-            let header = SegmentHeader {
-                journal: JournalId(journal), index, base, synced, highest: Id(highest),
-            };
+            let (journal, highest) = (JournalId(journal), Id(highest));
+            let header = SegmentHeader { journal, index, base, synced, highest };
             let mut bytes = header.encode();
             prop_assert_eq!(SegmentHeader::decode(&bytes), HeaderRead::Used(header));
             bytes[at] ^= 1 << bit;
