@@ -170,7 +170,9 @@ impl<S: Sockets> Visit<'_, S> {
         match sent {
             Sent::Bytes(bytes) => {
                 self.counts.add(Metric::SentBytes, bytes as u64);
-                member.since = self.now;
+                if member.closing.is_none() {
+                    member.since = self.now;
+                }
                 return Some(bytes);
             }
             Sent::Blocked => {
@@ -182,7 +184,9 @@ impl<S: Sockets> Visit<'_, S> {
         }
         member.blocked = true;
         self.counts.add(Metric::MembersBlocked, 1);
-        let since = if member.lagging { member.since } else { self.now };
+        // One that is being closed has its time whatever it takes meanwhile.
+        let since =
+            if member.lagging || member.closing.is_some() { member.since } else { self.now };
         member.since = since.min(self.now);
         None
     }
