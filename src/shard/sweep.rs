@@ -68,6 +68,8 @@ impl Shard {
                 finished.push(key);
             }
         }
+        // One visit may have taken more than its share, but not the spaces'.
+        visit.sends_left = visit.sends_left.max(half).max(1);
         let mut spaces = self.dirty.len();
         while visit.sends_left > 0 && spaces > 0 {
             spaces -= 1;
