@@ -290,3 +290,82 @@ fn a_space_that_nobody_is_in_keeps_what_a_resume_needs_and_no_more() {
     let held = stage.count(Metric::LogBytes);
     assert!(held < 150 << 10, "{held} bytes held");
 }
+
+#[test]
+fn a_member_that_is_closed_has_close_wait_whatever_it_takes() {
+    let mut stage = Stage::new(Limits { close_wait: 1_000, ..off() });
+    let ana = stage.join(SPACE, 1, None);
+    stage.sweep();
+    stage.sockets.room.insert(ana, 0);
+    stage.post(1, 500, None);
+    stage.sweep();
+    stage.input(Input::Close(ana, Close::Kicked));
+    for _ in 0..5 {
+        stage.sockets.room.insert(ana, 1);
+        stage.input(Input::Writable(ana));
+        stage.sweep();
+        stage.pass(300);
+    }
+    assert_eq!(stage.end_of(ana), Some(Close::Kicked));
+}
+
+#[test]
+fn who_asks_for_much_at_once_and_reads_it_is_not_too_slow() {
+    let mut stage = Stage::new(Limits { private_bytes_max: 4 << 10, ..off() });
+    let ana = stage.join(SPACE, 1, None);
+    for nonce in 0..150 {
+        stage.say(ana, &format!(r#""content":"x","nonce":"{nonce}","ack":"durable""#));
+    }
+    stage.sweep();
+    stage.input(Input::Committed(stage.end));
+    stage.sweep();
+    let heard = stage.heard(ana);
+    assert_eq!(heard.matches("\"level\":\"accepted\"").count(), 150);
+    assert_eq!(heard.matches("\"level\":\"durable\"").count(), 150);
+    assert_eq!(stage.shard.counts().closes(Close::TooSlow.kind()), 0);
+}
+
+#[test]
+fn who_reads_none_of_its_answers_is_too_slow() {
+    let mut stage = Stage::new(Limits { private_bytes_max: 4 << 10, ..off() });
+    let ana = stage.join(SPACE, 1, None);
+    stage.sockets.room.insert(ana, 0);
+    stage.sweep();
+    for _ in 0..30 {
+        stage.say(ana, r#""content":"x","nonce":"1""#);
+    }
+    assert_eq!(stage.shard.counts().closes(Close::TooSlow.kind()), 1);
+    assert!(stage.count(Metric::PrivateBytes) < 9 << 10);
+}
+
+#[test]
+fn repeats_that_wait_for_a_commit_are_bounded() {
+    let mut stage = Stage::new(off());
+    let ana = stage.join(SPACE, 1, None);
+    for _ in 0..1_100 {
+        stage.say(ana, r#""content":"x","nonce":"1","ack":"durable""#);
+        stage.sweep();
+    }
+    assert_eq!(stage.shard.acks.len(), 1_024);
+    assert_eq!(stage.heard(ana).matches("\"code\":\"overloaded\"").count(), 76);
+    stage.input(Input::Committed(stage.end));
+    stage.sweep();
+    assert_eq!(stage.heard(ana).matches("\"level\":\"durable\"").count(), 1_024);
+    stage.say(ana, r#""content":"x","nonce":"1","ack":"durable""#);
+    stage.sweep();
+    assert_eq!(stage.heard(ana).matches("\"level\":\"durable\"").count(), 1_025);
+}
+
+#[test]
+fn members_with_private_frames_do_not_keep_spaces_from_their_turn() {
+    let mut stage = Stage::new(Limits { sweep_sends_max: 1, ..off() });
+    let ana = stage.join(SPACE, 1, None);
+    let beto = stage.join(SpaceKey::Chat(SpaceId(2)), 2, None);
+    stage.sweep();
+    stage.post(1, 10, None);
+    for turn in 0..20u8 {
+        stage.input(Input::Ping(beto, &[turn]));
+        stage.slice();
+    }
+    assert!(stage.heard(ana).contains("\"type\":\"chat\""), "{}", stage.heard(ana));
+}
