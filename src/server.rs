@@ -78,6 +78,7 @@ pub fn run(config: Config) -> Result<(), Fault> {
 
 /// Everything that runs.
 struct Server {
+    clock: Clock,
     stop_wait: Duration,
     drain_window: u64,
     hub: Hub,
@@ -123,6 +124,7 @@ impl Server {
         let edge = tokio::spawn(edge::serve(listener, edge_state, stop_edge.clone()));
         announce(address, &config, &limits);
         Ok(Server {
+            clock,
             stop_wait: Duration::from_millis(limits.stop_wait),
             drain_window: limits.drain_window,
             hub,
@@ -138,7 +140,7 @@ impl Server {
 
     async fn run(mut self) -> Result<(), Fault> {
         let broken = self.wait().await;
-        let begun = tokio::time::Instant::now();
+        let begun = self.clock.now().mono;
         // A hub that is broken has nothing to spread: its members go at once.
         let window = if broken.is_some() { 0 } else { self.drain_window };
         tracing::info!(window_ms = window, "shutting down: members are closed");
@@ -149,7 +151,8 @@ impl Server {
             () = again(&mut self.terminate, &mut self.interrupt) => Ok(()),
             () = tokio::time::sleep(self.stop_wait) => Ok(()),
         };
-        let left = self.store.stop(self.stop_wait.saturating_sub(begun.elapsed())).await;
+        let spent = Duration::from_millis(self.clock.now().mono.since(begun));
+        let left = self.store.stop(self.stop_wait.saturating_sub(spent)).await;
         self.stop_edge.cancel();
         _ = self.edge.await;
         if left.records > 0 {

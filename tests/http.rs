@@ -46,79 +46,77 @@ fn the_posts_answer_has_its_bytes() {
     assert_eq!(text, expected + "\n");
 }
 
+/// A path's space, a body, and the code and message of its refusal.
+type BadPost = (&'static str, String, (&'static str, &'static str));
+
+fn bad_posts() -> Vec<BadPost> {
+    const FORMAT: (&str, &str) = ("invalid_message_format", "Invalid request data");
+    const GOOD: &str = r#"{"space_id":1,"user_id":1,"username":"Ana","message":"m"}"#;
+    let field = |message| ("invalid_parameter", message);
+    let user_id = field("Invalid request data: user_id no es válido");
+    let long = "ñ".repeat(1001);
+    let too_long = format!(r#"{{"user_id":1,"username":"a","message":"{long}"}}"#);
+    let of = |path, body: &str, refusal| (path, body.to_owned(), refusal);
+    vec![
+        of("1", "", FORMAT),
+        of("1", "[]", FORMAT),
+        of("1", &format!("{GOOD} x"), FORMAT),
+        of("1", r#"{"user_id":1,"user_id":1,"username":"a","message":"m"}"#, FORMAT),
+        of(
+            "1",
+            r#"{"space_id":true,"user_id":"x"}"#,
+            field("Invalid request data: space_id no es válido"),
+        ),
+        of("1", r#"{"user_id":1.5,"username":"a","message":"m"}"#, user_id),
+        of("1", r#"{"user_id":1e400,"username":"a","message":"m"}"#, user_id),
+        of("1", r#"{"user_id":18446744073709551616,"username":"a","message":"m"}"#, user_id),
+        of(
+            "1",
+            r#"{"username":"a","message":"m"}"#,
+            field("Invalid request data: user_id es requerido"),
+        ),
+        of(
+            "1",
+            r#"{"user_id":0,"username":"a","message":"m"}"#,
+            field("Invalid request data: user_id es requerido"),
+        ),
+        of(
+            "1",
+            r#"{"user_id":1,"username":"a"}"#,
+            field("Invalid request data: message es requerido"),
+        ),
+        of(
+            "1",
+            r#"{"user_id":1,"username":"a","message":7}"#,
+            field("Invalid request data: message no es válido"),
+        ),
+        of(
+            "1",
+            r#"{"user_id":1,"message":"m"}"#,
+            field("Invalid request data: username es requerido"),
+        ),
+        of("abc", GOOD, field("space_id debe ser un número")),
+        of("2", GOOD, ("space_mismatch", "space_id no coincide con la ruta")),
+        of("1", &too_long, ("content_too_long", "el mensaje es demasiado largo")),
+        of(
+            "1",
+            r#"{"user_id":1,"username":"a","message":"a\u0000b"}"#,
+            ("content_invalid", "el mensaje contiene caracteres no permitidos"),
+        ),
+        of(
+            "1",
+            r#"{"user_id":1,"username":"a\u0000","message":"m"}"#,
+            field("Invalid request data: username no es válido"),
+        ),
+    ]
+}
+
 #[test]
 fn a_bad_post_is_told_the_first_thing_that_is_wrong_and_fans_nothing_out() {
     let hub = Hub::start(&UNLIMITED);
     let mut watcher = hub.join(1, 1, "Ana");
     watcher.next();
-    let long = "ñ".repeat(1001);
-    let format = ("invalid_message_format", "Invalid request data");
-    let field = |message| ("invalid_parameter", message);
-    let good = r#"{"space_id":1,"user_id":1,"username":"Ana","message":"m"}"#;
-    let cases: Vec<(&str, String, (&str, &str))> = vec![
-        ("1", String::new(), format),
-        ("1", "[]".into(), format),
-        ("1", format!("{good} x"), format),
-        ("1", r#"{"user_id":1,"user_id":1,"username":"a","message":"m"}"#.into(), format),
-        (
-            "1",
-            r#"{"space_id":true,"user_id":"x"}"#.into(),
-            field("Invalid request data: space_id no es válido"),
-        ),
-        (
-            "1",
-            r#"{"user_id":1.5,"username":"a","message":"m"}"#.into(),
-            field("Invalid request data: user_id no es válido"),
-        ),
-        (
-            "1",
-            r#"{"user_id":1e400,"username":"a","message":"m"}"#.into(),
-            field("Invalid request data: user_id no es válido"),
-        ),
-        (
-            "1",
-            r#"{"username":"a","message":"m"}"#.into(),
-            field("Invalid request data: user_id es requerido"),
-        ),
-        (
-            "1",
-            r#"{"user_id":0,"username":"a","message":"m"}"#.into(),
-            field("Invalid request data: user_id es requerido"),
-        ),
-        (
-            "1",
-            r#"{"user_id":1,"username":"a"}"#.into(),
-            field("Invalid request data: message es requerido"),
-        ),
-        (
-            "1",
-            r#"{"user_id":1,"username":"a","message":7}"#.into(),
-            field("Invalid request data: message no es válido"),
-        ),
-        (
-            "1",
-            r#"{"user_id":1,"message":"m"}"#.into(),
-            field("Invalid request data: username es requerido"),
-        ),
-        ("abc", good.into(), field("space_id debe ser un número")),
-        ("2", good.into(), ("space_mismatch", "space_id no coincide con la ruta")),
-        (
-            "1",
-            format!(r#"{{"user_id":1,"username":"a","message":"{long}"}}"#),
-            ("content_too_long", "el mensaje es demasiado largo"),
-        ),
-        (
-            "1",
-            r#"{"user_id":1,"username":"a","message":"a\u0000b"}"#.into(),
-            ("content_invalid", "el mensaje contiene caracteres no permitidos"),
-        ),
-        (
-            "1",
-            r#"{"user_id":1,"username":"a\u0000","message":"m"}"#.into(),
-            field("Invalid request data: username no es válido"),
-        ),
-    ];
-    for (path, body, (code, message)) in cases {
+    for (path, body, (code, message)) in bad_posts() {
         let answer = hub.post(&format!("/v1/ws/spaces/{path}/chat"), &body);
         println!("{path} {body:.80}");
         refused(&answer, 400, code, message);

@@ -19,6 +19,11 @@ use crate::wire::{Id, SpaceId, SpaceKey, UserId};
 /// Senders that wait for a commit. Each is small; beyond it the oldest post is forgotten, whose
 /// request was answered 202 long ago, and members that ask for `durable` are refused.
 const ACKS_MAX: usize = 65_536;
+/// Commits that one member may wait for.
+const DURABLE_WAITS_MAX: u32 = 1_024;
+/// A member that takes bytes may be owed so many times its bound of private frames until it is
+/// visited: answers to what one read of its socket held, or a commit that ends many waits.
+const UNSENT_TIMES: usize = 8;
 /// A flood ends when nothing was over the rate for so long, in ms.
 const FLOOD_PAUSE: u64 = 1_000;
 
@@ -87,6 +92,11 @@ impl Shard {
                     });
                     Ok(())
                 }
+                Ok(ClientMessage::Chat(chat))
+                    if chat.ack == AckLevel::Durable && self.waits_for_too_many(key) =>
+                {
+                    Err(Reject::Overloaded)
+                }
                 Ok(ClientMessage::Chat(chat)) => {
                     let member = self.members.get_mut(key).expect("looked up above");
                     let (user, username) = (member.user, std::mem::take(&mut member.username));
@@ -143,11 +153,13 @@ impl Shard {
             if first.content != *content {
                 return Err(Reject::NonceReused);
             }
+            self.check_acks(durable)?;
             self.counts.add(Metric::ChatsDuplicate, 1);
             let First { id, at, record, .. } = first;
             return Ok(Accepted { id, at, record, duplicate: true });
         }
-        self.check_room(&said, durable, fx)?;
+        self.check_room(&said, fx)?;
+        self.check_acks(durable)?;
 
         let (id, at) = self.ids.next_id(now.unix);
         let Said { space, user, username, content, .. } = said;
@@ -168,13 +180,8 @@ impl Shard {
         Ok(Accepted { id, at, record, duplicate: false })
     }
 
-    /// Whether journal, logs and acks can take one more; said before anything is fanned out (P5).
-    fn check_room(
-        &mut self,
-        said: &Said<'_>,
-        durable: bool,
-        fx: &mut Effects,
-    ) -> Result<(), Reject> {
+    /// Whether journal and logs can take one more; said before anything is fanned out (P5).
+    fn check_room(&self, said: &Said<'_>, fx: &Effects) -> Result<(), Reject> {
         let record = 64 + said.username.len() + said.content.len();
         if self.journal_failed || (fx.records.len() + record) as u64 > self.journal_room {
             return Err(Reject::StoreUnavailable);
@@ -182,6 +189,11 @@ impl Shard {
         if self.logs_held > self.limits.logs_bytes_max {
             return Err(Reject::Overloaded);
         }
+        Ok(())
+    }
+
+    /// Whether one more can wait for a commit, a repeat too.
+    fn check_acks(&mut self, durable: bool) -> Result<(), Reject> {
         if durable && self.acks.len() >= ACKS_MAX {
             match self.acks.first_entry() {
                 Some(oldest) if matches!(oldest.get(), AckTo::Ticket(_)) => {
@@ -261,9 +273,21 @@ impl Shard {
         let ack = Ack { nonce, id, level: AckLevel::Accepted, duplicate };
         self.answer(now, key, fx, |private| private.push(|out| outgoing::ack(out, &ack, &at)));
         if level == AckLevel::Durable {
+            let Some(member) = self.members.get_mut(key) else { return };
+            if member.closing.is_some() {
+                return;
+            }
+            member.rare().durable_waits += 1;
             let to = AckTo::Member { key, nonce: nonce.into(), id, duplicate };
             self.when_durable(record, to, now, fx);
         }
+    }
+
+    /// Whether a member waits for as many commits as it may. All may come at once, when a store
+    /// is back, and are not to be what brings its private frames over their bound.
+    fn waits_for_too_many(&self, key: MemberKey) -> bool {
+        let rare = self.members.get(key).and_then(|member| member.rare.as_ref());
+        rare.is_some_and(|rare| rare.durable_waits >= DURABLE_WAITS_MAX)
     }
 
     /// Tells `to` now or when the record is committed.
@@ -279,6 +303,11 @@ impl Shard {
         match to {
             AckTo::Ticket(ticket) => fx.replies.push((ticket, Reply::Durable(Ok(())))),
             AckTo::Member { key, nonce, id, duplicate } => {
+                if let Some(member) = self.members.get_mut(key)
+                    && let Some(rare) = &mut member.rare
+                {
+                    rare.durable_waits -= 1;
+                }
                 let at = *self.time.text(now.unix);
                 let ack = Ack { nonce: &nonce, id, level: AckLevel::Durable, duplicate };
                 let write = |private: &mut Private| {
@@ -435,7 +464,8 @@ impl Shard {
         }
     }
 
-    /// Gives a member a private frame, or evicts it if it doesn't take them.
+    /// Gives a member a private frame. One that doesn't take them is evicted, and one that asks
+    /// for more than can be sent is sent away.
     fn answer(
         &mut self,
         now: Now,
@@ -443,10 +473,17 @@ impl Shard {
         fx: &mut Effects,
         write: impl FnOnce(&mut Private),
     ) {
-        if self.push_private(key, write).is_err()
-            && self.members.get(key).is_some_and(|member| member.closing.is_none())
-        {
+        if self.push_private(key, write).is_ok() {
+            return;
+        }
+        let Some(member) = self.members.get(key).filter(|member| member.closing.is_none()) else {
+            return;
+        };
+        // Only who is blocked is too slow, never who is merely unvisited (DESIGN 12.7).
+        if member.blocked {
             self.begin_close(now, key, Close::TooSlow, fx);
+        } else if member.private_bytes() > UNSENT_TIMES * self.limits.private_bytes_max {
+            self.begin_close(now, key, Close::TooFast, fx);
         }
     }
 }

@@ -66,6 +66,8 @@ pub(super) struct Rare {
     pub resume: Option<Resume>,
     /// It is being sent the list of who is online: the next user of it.
     pub listing: Option<i32>,
+    /// Its messages whose commit it waits for.
+    pub durable_waits: u32,
     /// Junk messages in the current window.
     pub junk: u32,
     /// When that window began.

@@ -29,6 +29,8 @@ mod nonce;
 pub mod rate;
 mod space;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use arena::Arena;

@@ -68,6 +68,8 @@ impl Shard {
                 finished.push(key);
             }
         }
+        // One visit may have taken more than its share, but not the spaces'.
+        visit.sends_left = visit.sends_left.max(half).max(1);
         let mut spaces = self.dirty.len();
         while visit.sends_left > 0 && spaces > 0 {
             spaces -= 1;
@@ -173,7 +175,9 @@ impl<S: Sockets> Visit<'_, S> {
         match sent {
             Sent::Bytes(bytes) => {
                 self.counts.add(Metric::SentBytes, bytes as u64);
-                member.since = self.now;
+                if member.closing.is_none() {
+                    member.since = self.now;
+                }
                 return Some(bytes);
             }
             Sent::Blocked => {
@@ -185,7 +189,9 @@ impl<S: Sockets> Visit<'_, S> {
         }
         member.blocked = true;
         self.counts.add(Metric::MembersBlocked, 1);
-        let since = if member.lagging { member.since } else { self.now };
+        // One that is being closed has its time whatever it takes meanwhile.
+        let since =
+            if member.lagging || member.closing.is_some() { member.since } else { self.now };
         member.since = since.min(self.now);
         None
     }

@@ -342,8 +342,8 @@ impl World {
         let kept = kept.max(limits.resume_bytes_max) as u64 + slack;
         let held = self.shard.counts().get(Metric::LogBytes);
         assert!(held <= spaces * kept, "{held} bytes of {spaces} logs, at most {kept} each");
-        // Beside what waits: the rest of the log and the last words of a close.
-        let each = (3 * limits.private_bytes_max + 1_024) as u64;
+        // What one turn asked for, the rest of the log and the last words of a close.
+        let each = (10 * limits.private_bytes_max + 1_024) as u64;
         let private = self.shard.counts().get(Metric::PrivateBytes);
         assert!(private <= members * each, "{private} private bytes of {members} members");
         assert!(blocked > 0 || private == 0, "{private} private bytes wait for nobody");

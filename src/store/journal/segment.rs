@@ -313,8 +313,8 @@ mod tests {
 
         #[test]
         fn a_header_reads_back_and_a_flipped_bit_is_damage(
-            (index, journal, base) in any::<(u32, u128, u64)>(),
-            (synced, highest) in any::<(u64, u128)>(),
+            (index, journal, highest) in any::<(u32, u128, u128)>(),
+            (base, synced) in any::<(u64, u64)>(),
             at in 0usize..CRC_AT + 4, bit in 0u8..8,
         ) {
             let (journal, highest) = (JournalId(journal), Id(highest));

@@ -1,0 +1,373 @@
+//! Cases of whole shards: each fault that review or the simulator found, as small as it gets.
+//!
+//! [`Stage`] drives a shard with sockets that take so many bytes and no more.
+
+use std::collections::BTreeMap;
+
+use super::event::{
+    Effects, Input, Join, MemberKey, Notification, Post, Reply, Sent, Sockets, Ticket,
+};
+use super::*;
+use crate::limits::Rate;
+use crate::metrics::Metric;
+use crate::wire::close::Close;
+use crate::wire::time::Micros;
+use crate::wire::{Dialect, SpaceId};
+
+const SPACE: SpaceKey = SpaceKey::Chat(SpaceId(1));
+const BEGIN: Micros = Micros(1_767_225_600_000_000);
+
+/// What each socket still takes, and what it took; no entry: everything.
+#[derive(Default)]
+struct Taken {
+    room: BTreeMap<MemberKey, usize>,
+    bytes: BTreeMap<MemberKey, Vec<u8>>,
+}
+
+impl Sockets for Taken {
+    fn send(&mut self, member: MemberKey, bytes: &[u8]) -> Sent {
+        let room = self.room.get(&member).copied().unwrap_or(usize::MAX);
+        let taken = bytes.len().min(room);
+        self.bytes.entry(member).or_default().extend_from_slice(&bytes[..taken]);
+        self.room.entry(member).and_modify(|room| *room -= taken);
+        if taken == 0 { Sent::Blocked } else { Sent::Bytes(taken) }
+    }
+
+    fn sendv(&mut self, member: MemberKey, first: &[u8], _second: &[u8]) -> Sent {
+        self.send(member, first)
+    }
+
+    fn finish(&mut self, _member: MemberKey) {}
+
+    fn arm(&mut self, _member: MemberKey) {}
+}
+
+struct Stage {
+    shard: Shard,
+    fx: Effects,
+    now: Now,
+    sockets: Taken,
+    end: u64,
+}
+
+impl Stage {
+    fn new(limits: Limits) -> Stage {
+        let now = Now { mono: MonoMs(1_000), unix: BEGIN };
+        let shard = Shard::new(ShardSetup { number: 7, limits, seed: 1, highest: Id::MIN });
+        let (fx, sockets) = (Effects::default(), Taken::default());
+        let mut stage = Stage { shard, fx, now, sockets, end: 0 };
+        stage.input(Input::JournalRoom(1 << 30));
+        stage.input(Input::Tick);
+        stage
+    }
+
+    fn input(&mut self, input: Input<'_>) {
+        self.shard.input(self.now, input, &mut self.fx);
+    }
+
+    fn join(&mut self, space: SpaceKey, user: i32, after: Option<Id>) -> MemberKey {
+        let (user, dialect) = (UserId(user), Dialect::V1);
+        let username = "Ana".into();
+        self.input(Input::Join(Join { space, user, username, dialect, after, address: None }));
+        self.fx.joined.take().expect("a join makes a member")
+    }
+
+    fn say(&mut self, key: MemberKey, data: &str) {
+        let mut json = format!("{{\"type\":\"chat\",\"data\":{{{data}}}}}").into_bytes();
+        self.input(Input::Message(key, &mut json));
+    }
+
+    fn post(&mut self, ticket: u64, bytes: usize, nonce: Option<&str>) -> Id {
+        let content = "x".repeat(bytes).into();
+        self.input(Input::Post(
+            Ticket(ticket),
+            Post {
+                space: SpaceId(1),
+                user: UserId(9),
+                username: "Beto".into(),
+                content,
+                image: "".into(),
+                nonce: nonce.map(Into::into),
+                address: None,
+            },
+        ));
+        self.shard.ids.last()
+    }
+
+    /// The records go into the journal.
+    fn append(&mut self) {
+        if !self.fx.records.is_empty() {
+            self.end += self.fx.records.len() as u64;
+            self.fx.records.clear();
+            self.input(Input::Appended(self.end));
+        }
+    }
+
+    fn slice(&mut self) -> bool {
+        self.append();
+        self.shard.sweep(self.now, &mut self.sockets, &mut self.fx)
+    }
+
+    fn sweep(&mut self) {
+        while self.slice() {}
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now.mono.0 += ms;
+        self.now.unix.0 += ms as i64 * 1_000;
+        self.input(Input::Tick);
+    }
+
+    fn heard(&self, key: MemberKey) -> String {
+        let bytes = self.sockets.bytes.get(&key).map_or(&[][..], Vec::as_slice);
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    fn count(&mut self, metric: Metric) -> u64 {
+        self.shard.counts().get(metric)
+    }
+
+    fn end_of(&self, key: MemberKey) -> Option<Close> {
+        self.fx.ended.iter().find(|(ended, _)| *ended == key).map(|(_, close)| *close)
+    }
+}
+
+fn off() -> Limits {
+    let off = Rate::new(0, 0);
+    Limits { message_rate: off, user_message_rate: off, ..Limits::default() }
+}
+
+#[test]
+fn a_join_after_the_clock_went_back_says_no_earlier_time() {
+    let mut stage = Stage::new(off());
+    let ana = stage.join(SPACE, 1, None);
+    stage.say(ana, r#""content":"hola""#);
+    stage.now.unix.0 -= 3_600_000_000;
+    stage.join(SPACE, 2, None);
+    stage.sweep();
+    let heard = stage.heard(ana);
+    let times: Vec<&str> =
+        heard.match_indices("\"timestamp\":\"").map(|(at, _)| &heard[at + 13..at + 45]).collect();
+    assert!(times.len() >= 5 && times.is_sorted(), "{times:?}");
+}
+
+#[test]
+fn nothing_of_a_failed_turn_is_sent_and_nothing_is_left() {
+    let mut stage = Stage::new(off());
+    let [ana, beto, cut] = [1, 2, 3].map(|user| stage.join(SPACE, user, None));
+    stage.sockets.room.insert(cut, 100);
+    stage.sweep();
+    stage.say(ana, r#""content":"secret","nonce":"a""#);
+    stage.input(Input::Close(beto, Close::Peer(1_000)));
+    stage.post(1, 10, None);
+    stage.input(Input::AppendFailed);
+    stage.sweep();
+    assert_eq!(stage.fx.replies, [(Ticket(1), Reply::Rejected(Reject::StoreUnavailable))]);
+    for key in [ana, beto, cut] {
+        assert!(!stage.heard(key).contains("secret"), "{}", stage.heard(key));
+        assert!(!stage.heard(key).contains("leave"), "{}", stage.heard(key));
+    }
+    assert!(stage.heard(ana).contains("\"code\":1011"));
+    assert!(stage.end_of(cut) == Some(Close::Internal), "the middle of a frame can't be left");
+    stage.pass(2_000);
+    stage.pass(300_000);
+    let gauges = [Metric::PrivateBytes, Metric::LogBytes, Metric::Spaces, Metric::Members];
+    assert_eq!(gauges.map(|gauge| stage.count(gauge)), [0; 4]);
+}
+
+#[test]
+fn earlier_posts_still_hear_of_their_commit_after_a_failed_append() {
+    let mut stage = Stage::new(off());
+    let first = stage.post(1, 10, Some("n"));
+    stage.append();
+    stage.fx.replies.clear();
+    stage.post(2, 10, Some("n"));
+    assert!(matches!(stage.fx.replies[0].1, Reply::Posted { id, .. } if id == first));
+    stage.post(3, 20, None);
+    stage.input(Input::AppendFailed);
+    stage.input(Input::Committed(stage.end));
+    let refused = Reply::Rejected(Reject::StoreUnavailable);
+    let expected =
+        [(Ticket(2), refused.clone()), (Ticket(3), refused), (Ticket(1), Reply::Durable(Ok(())))];
+    assert_eq!(stage.fx.replies, expected);
+}
+
+#[test]
+fn a_second_tab_in_the_middle_of_a_round_leaves_nobody_out() {
+    let mut stage = Stage::new(Limits { sweep_sends_max: 1, ..off() });
+    let tabs: Vec<MemberKey> = (1..5).map(|user| stage.join(SpaceKey::Lobby, user, None)).collect();
+    stage.sweep();
+    // The round begins somewhere in the middle; then one comes whose user is online already.
+    let left = stage.join(SpaceKey::Lobby, 9, None);
+    stage.slice();
+    stage.input(Input::Close(left, Close::Gone));
+    stage.join(SpaceKey::Lobby, 1, None);
+    stage.sweep();
+    for tab in tabs {
+        let heard = stage.heard(tab);
+        assert!(heard.contains("\"user_id\":9,\"status\":\"offline\""), "{heard}");
+    }
+}
+
+#[test]
+fn everyone_is_visited_however_often_a_round_is_lengthened() {
+    let mut stage = Stage::new(Limits { sweep_sends_max: 2, ..off() });
+    let inbox = SpaceKey::Inbox(UserId(5));
+    let mut sockets = vec![stage.join(inbox, 5, None), stage.join(inbox, 5, None)];
+    for push in 0..20 {
+        let data = format!("{{\"push\":{push}}}").into();
+        let push = Notification { kind: "event".into(), data, timestamp: None };
+        stage.input(Input::Notify(Ticket(0), UserId(5), Box::new(push)));
+        stage.slice();
+        sockets.push(stage.join(inbox, 5, None));
+    }
+    stage.sweep();
+    for (at, socket) in sockets.iter().enumerate() {
+        let first = at.saturating_sub(1);
+        let heard = stage.heard(*socket);
+        let pushes = (0..20).filter(|push| heard.contains(&format!("\"push\":{push}}}"))).count();
+        assert_eq!(pushes, 20 - first.min(20), "socket {at}");
+    }
+}
+
+#[test]
+fn a_resume_that_is_cut_short_is_sent_nothing_live() {
+    let mut stage = Stage::new(off());
+    let first = stage.post(1, 10, None);
+    for ticket in 2..40 {
+        stage.post(ticket, 900, None);
+    }
+    stage.sweep();
+    let ana = stage.join(SPACE, 1, Some(first));
+    stage.sockets.room.insert(ana, 20_000);
+    stage.sweep();
+    stage.input(Input::Close(ana, Close::Kicked));
+    stage.sockets.room.remove(&ana);
+    stage.input(Input::Writable(ana));
+    stage.sweep();
+    let heard = stage.heard(ana);
+    assert!(!heard.contains("\"type\":\"join\"") && heard.contains("\"code\":4009"));
+}
+
+#[test]
+fn a_resume_in_a_big_space_finds_its_log_however_late_it_is_visited() {
+    let limits = Limits { announce_members_max: 0, resume_window: 1_000, ..off() };
+    let mut stage = Stage::new(limits);
+    let first = stage.post(1, 10, None);
+    stage.post(2, 10, None);
+    let ana = stage.join(SPACE, 1, Some(first));
+    stage.pass(5_000);
+    stage.pass(5_000);
+    stage.sweep();
+    let heard = stage.heard(ana);
+    assert!(heard.contains("\"count\":1,\"complete\":true"), "{heard}");
+}
+
+#[test]
+fn what_is_kept_for_resumes_neither_pauses_a_space_nor_evicts() {
+    let limits = Limits { log_bytes_max: 64 << 10, resume_bytes_max: 64 << 10, ..off() };
+    let mut stage = Stage::new(limits);
+    let ana = stage.join(SPACE, 1, None);
+    let first = stage.post(1, 900, None);
+    for ticket in 2..70 {
+        stage.post(ticket, 900, None);
+        stage.slice();
+    }
+    let beto = stage.join(SPACE, 2, Some(first));
+    stage.sockets.room.insert(beto, 100);
+    stage.post(70, 900, None);
+    stage.sweep();
+    assert_eq!(stage.count(Metric::SpacePauses), 0);
+    assert!(stage.shard.may_read(ana));
+    assert_eq!(stage.shard.counts().closes(Close::TooSlow.kind()), 0);
+}
+
+#[test]
+fn a_space_that_nobody_is_in_keeps_what_a_resume_needs_and_no_more() {
+    let mut stage = Stage::new(Limits { resume_bytes_max: 0, ..off() });
+    for ticket in 1..400 {
+        stage.post(ticket, 900, None);
+        stage.slice();
+    }
+    let held = stage.count(Metric::LogBytes);
+    assert!(held < 150 << 10, "{held} bytes held");
+}
+
+#[test]
+fn a_member_that_is_closed_has_close_wait_whatever_it_takes() {
+    let mut stage = Stage::new(Limits { close_wait: 1_000, ..off() });
+    let ana = stage.join(SPACE, 1, None);
+    stage.sweep();
+    stage.sockets.room.insert(ana, 0);
+    stage.post(1, 500, None);
+    stage.sweep();
+    stage.input(Input::Close(ana, Close::Kicked));
+    for _ in 0..5 {
+        stage.sockets.room.insert(ana, 1);
+        stage.input(Input::Writable(ana));
+        stage.sweep();
+        stage.pass(300);
+    }
+    assert_eq!(stage.end_of(ana), Some(Close::Kicked));
+}
+
+#[test]
+fn who_asks_for_much_at_once_and_reads_it_is_not_too_slow() {
+    let mut stage = Stage::new(Limits { private_bytes_max: 4 << 10, ..off() });
+    let ana = stage.join(SPACE, 1, None);
+    for nonce in 0..150 {
+        stage.say(ana, &format!(r#""content":"x","nonce":"{nonce}","ack":"durable""#));
+    }
+    stage.sweep();
+    stage.input(Input::Committed(stage.end));
+    stage.sweep();
+    let heard = stage.heard(ana);
+    assert_eq!(heard.matches("\"level\":\"accepted\"").count(), 150);
+    assert_eq!(heard.matches("\"level\":\"durable\"").count(), 150);
+    assert_eq!(stage.shard.counts().closes(Close::TooSlow.kind()), 0);
+}
+
+#[test]
+fn who_reads_none_of_its_answers_is_too_slow() {
+    let mut stage = Stage::new(Limits { private_bytes_max: 4 << 10, ..off() });
+    let ana = stage.join(SPACE, 1, None);
+    stage.sockets.room.insert(ana, 0);
+    stage.sweep();
+    for _ in 0..30 {
+        stage.say(ana, r#""content":"x","nonce":"1""#);
+    }
+    assert_eq!(stage.shard.counts().closes(Close::TooSlow.kind()), 1);
+    assert!(stage.count(Metric::PrivateBytes) < 9 << 10);
+}
+
+#[test]
+fn repeats_that_wait_for_a_commit_are_bounded() {
+    let mut stage = Stage::new(off());
+    let ana = stage.join(SPACE, 1, None);
+    for _ in 0..1_100 {
+        stage.say(ana, r#""content":"x","nonce":"1","ack":"durable""#);
+        stage.sweep();
+    }
+    assert_eq!(stage.shard.acks.len(), 1_024);
+    assert_eq!(stage.heard(ana).matches("\"code\":\"overloaded\"").count(), 76);
+    stage.input(Input::Committed(stage.end));
+    stage.sweep();
+    assert_eq!(stage.heard(ana).matches("\"level\":\"durable\"").count(), 1_024);
+    stage.say(ana, r#""content":"x","nonce":"1","ack":"durable""#);
+    stage.sweep();
+    assert_eq!(stage.heard(ana).matches("\"level\":\"durable\"").count(), 1_025);
+}
+
+#[test]
+fn members_with_private_frames_do_not_keep_spaces_from_their_turn() {
+    let mut stage = Stage::new(Limits { sweep_sends_max: 1, ..off() });
+    let ana = stage.join(SPACE, 1, None);
+    let beto = stage.join(SpaceKey::Chat(SpaceId(2)), 2, None);
+    stage.sweep();
+    stage.post(1, 10, None);
+    for turn in 0..20u8 {
+        stage.input(Input::Ping(beto, &[turn]));
+        stage.slice();
+    }
+    assert!(stage.heard(ana).contains("\"type\":\"chat\""), "{}", stage.heard(ana));
+}
