@@ -371,3 +371,25 @@ fn members_with_private_frames_do_not_keep_spaces_from_their_turn() {
     }
     assert!(stage.heard(ana).contains("\"type\":\"chat\""), "{}", stage.heard(ana));
 }
+
+#[test]
+fn a_process_that_stood_still_asks_before_it_calls_a_member_silent() {
+    let mut stage = Stage::new(off());
+    let ana = stage.join(SPACE, 1, None);
+    stage.sweep();
+    for _ in 0..50 {
+        stage.pass(1_000);
+    }
+    stage.pass(11_000);
+    stage.sweep();
+    assert!(stage.sockets.bytes[&ana].ends_with(&[0x89, 0]), "a ping");
+    for _ in 0..19 {
+        stage.pass(100);
+    }
+    stage.input(Input::Pong(ana));
+    for _ in 0..20 {
+        stage.pass(1_000);
+        stage.sweep();
+    }
+    assert_eq!(stage.shard.counts().closes(Close::PongTimeout.kind()), 0);
+}

@@ -79,9 +79,16 @@ impl Shard {
         // Whose socket is not read can't be heard.
         let space = self.spaces.at(member.space).expect("a seated member has a space");
         if space.paused.is_some() {
-            member.heard = now.mono;
+            (member.heard, member.pinged) = (now.mono, false);
         }
         let silent = now.mono.since(member.heard);
+        if silent >= limits.ping_period && !member.pinged {
+            // Nobody is closed for a silence that it was not asked about.
+            member.pinged = true;
+            // A ping of 2 bytes is not what brings a queue over its bound.
+            _ = self.push_private(key, |private: &mut Private| private.push(frame::ping));
+            return;
+        }
         if now.mono < self.grace_until {
             return;
         }
@@ -89,10 +96,6 @@ impl Shard {
             self.begin_close(now, key, Close::TooSlow, fx);
         } else if silent >= limits.pong_wait {
             self.begin_close(now, key, Close::PongTimeout, fx);
-        } else if silent >= limits.ping_period && !member.pinged {
-            member.pinged = true;
-            // A ping of 2 bytes is not what brings a queue over its bound.
-            _ = self.push_private(key, |private: &mut Private| private.push(frame::ping));
         }
     }
 
