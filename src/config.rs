@@ -21,6 +21,7 @@ pub use suggest::nearest;
 
 use crate::edge::Origins;
 use crate::limits::{Limits, Setting, settings};
+use crate::store::postgres::DatabaseUrl;
 
 /// Descriptors that are not for connections: journals, database, listener, and the HTTP requests
 /// that are told there is no room.
@@ -45,6 +46,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where journals and the embedded store live.
     pub data_dir: PathBuf,
+    /// The PostgreSQL database to store in; `None`: the embedded one.
+    pub database_url: Option<DatabaseUrl>,
     /// Shard threads.
     pub shards: usize,
     /// Whether shard threads keep to a core each.
@@ -81,7 +84,7 @@ pub struct MainSetting {
 }
 
 /// The settings that are no bounds, in the order of the help.
-pub const MAIN: [MainSetting; 8] = [
+pub const MAIN: [MainSetting; 9] = [
     MainSetting {
         name: "listen",
         form: "ADDR:PORT",
@@ -92,6 +95,12 @@ pub const MAIN: [MainSetting; 8] = [
         name: "data_dir",
         form: "DIR",
         help: "Directory of journals and the embedded store [default: data]",
+    },
+    MainSetting {
+        name: "database_url",
+        form: "URL",
+        help: "PostgreSQL database to store in, postgresql://user:password@host:5432/name; better \
+               given as DATABASE_URL, which others can't read [default: SQLite in data_dir]",
     },
     MainSetting {
         name: "shards",
@@ -157,6 +166,7 @@ impl Config {
         let mut reading = Reading { sources, origin: BTreeMap::new() };
         let listen = reading.listen()?;
         let data_dir = reading.data_dir()?;
+        let database_url = reading.database_url()?;
         let shards = reading.shards(machine.cores)?;
         let pinned = reading.value("pinned", "true or false", "true", parse_bool)?;
         let insecure = reading.value("insecure", "true or false", "false", parse_bool)?;
@@ -168,9 +178,6 @@ impl Config {
         if !listen.ip().is_loopback() {
             warnings.push(beyond_loopback(listen, insecure, &reading)?);
         }
-        if sources.has_database {
-            warnings.push("DATABASE_URL is set, but this version stores in SQLite only".into());
-        }
         if let Some(allowed) = machine.descriptors_max {
             warnings.extend(fit_descriptors(&mut limits, allowed));
         }
@@ -178,6 +185,7 @@ impl Config {
         let config = Config {
             listen,
             data_dir,
+            database_url,
             shards,
             pinned,
             insecure,
@@ -289,6 +297,16 @@ impl Reading<'_> {
         self.value("data_dir", "a directory", "data", parse)
     }
 
+    /// Neither an error nor what is noted shows the text: it holds a password.
+    fn database_url(&mut self) -> Result<Option<DatabaseUrl>, BadConfig> {
+        let given = self.sources.get("database_url").filter(|given| !given.text.is_empty());
+        let Some(given) = given else { return Ok(None) };
+        let url = DatabaseUrl::parse(&given.text);
+        let url = url.map_err(|error| self.bad("database_url", error))?;
+        self.note("database_url", url.to_string(), given.source.clone());
+        Ok(Some(url))
+    }
+
     fn shards(&mut self, cores: usize) -> Result<usize, BadConfig> {
         let default = cores.saturating_sub(1).clamp(1, SHARDS_MAX).to_string();
         let parse = |text: &str| text.parse().ok().filter(|count| (1..=SHARDS_MAX).contains(count));
@@ -354,7 +372,9 @@ impl fmt::Display for Config {
                 _ if number && text.parse::<i64>().is_ok() => text.clone(),
                 _ => toml_text(text),
             };
-            let line = format!("{name} = {value}");
+            // Without its password it is no setting that could be read back.
+            let mark = if name == "database_url" { "# " } else { "" };
+            let line = format!("{mark}{name} = {value}");
             writeln!(out, "{line:<48} # {source}")?;
         }
         self.warnings.iter().try_for_each(|warning| writeln!(out, "# {warning}"))

@@ -73,7 +73,12 @@ pub fn run(config: Config) -> Result<(), Fault> {
         .thread_name("edge")
         .enable_all()
         .build()?;
-    runtime.block_on(async { Server::build(config)?.run().await })
+    runtime.block_on(async {
+        match Server::build(config).await? {
+            Some(server) => server.run().await,
+            None => Ok(()),
+        }
+    })
 }
 
 /// Everything that runs.
@@ -92,8 +97,9 @@ struct Server {
 }
 
 impl Server {
-    fn build(config: Config) -> Result<Server, Fault> {
-        let (terminate, interrupt) =
+    /// `None`: a signal came before the database did.
+    async fn build(config: Config) -> Result<Option<Server>, Fault> {
+        let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let listener = listen(config.listen)?;
         let address = listener.local_addr()?;
@@ -101,7 +107,10 @@ impl Server {
         let clock = Clock::start();
         let metrics = Arc::new(Metrics::new(config.shards));
         let mut random = Random::open()?;
-        let store = open_store(&config, &limits, clock, &metrics, &mut random)?;
+        let store = tokio::select! {
+            store = open_store(&config, &limits, clock, &metrics, &mut random) => store?,
+            () = again(&mut terminate, &mut interrupt) => return Ok(None),
+        };
         let Store { writers, committed, highest, reader, state, fault, handle } = store;
         let (hub, shards) = hub::start(HubSetup {
             limits: limits.clone(),
@@ -123,7 +132,7 @@ impl Server {
         let stop_edge = CancellationToken::new();
         let edge = tokio::spawn(edge::serve(listener, edge_state, stop_edge.clone()));
         announce(address, &config, &limits);
-        Ok(Server {
+        Ok(Some(Server {
             clock,
             stop_wait: Duration::from_millis(limits.stop_wait),
             drain_window: limits.drain_window,
@@ -135,7 +144,7 @@ impl Server {
             stop_edge,
             terminate,
             interrupt,
-        })
+        }))
     }
 
     async fn run(mut self) -> Result<(), Fault> {
@@ -211,7 +220,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Fault> {
     open().map_err(|error| Fault::Listen { address, error })
 }
 
-fn open_store(
+async fn open_store(
     config: &Config,
     limits: &Limits,
     clock: Clock,
@@ -238,7 +247,11 @@ fn open_store(
         clock: Arc::new(move || clock.now()),
         metrics: Arc::clone(metrics),
     };
-    Ok(store::open_sqlite(&store_config, &mut || random.next())?)
+    let mut random = || random.next();
+    Ok(match &config.database_url {
+        Some(url) => store::open_postgres(&store_config, url, &mut random).await?,
+        None => store::open_sqlite(&store_config, &mut random)?,
+    })
 }
 
 /// Says where it listens, on standard output for people and programs, and with what bounds.
@@ -249,6 +262,7 @@ fn announce(address: SocketAddr, config: &Config, limits: &Limits) {
         %address,
         shards = config.shards,
         data_dir = %config.data_dir.display(),
+        database = %config.database_url.as_ref().map_or("sqlite".into(), ToString::to_string),
         connections_max = limits.connections_max,
         logs_bytes_max = limits.logs_bytes_max,
         journal_bytes_max = limits.journal_bytes_max,

@@ -65,7 +65,6 @@ pub struct Given {
 pub struct Sources {
     given: BTreeMap<&'static str, Given>,
     pub(super) port: Option<String>,
-    pub(super) has_database: bool,
 }
 
 /// A setting's flag.
@@ -93,12 +92,12 @@ impl Sources {
         self.given.entry(name).or_insert(Given { text, source });
     }
 
-    /// Adds the environment: `HUB_…`, `PORT`, `RUST_LOG`. Gives back `HUB_CONFIG`, if it is there.
+    /// Adds the environment: `HUB_…`, `PORT`, `RUST_LOG`, `DATABASE_URL`. Gives back `HUB_CONFIG`, if it is there.
     pub fn add_environment(
         &mut self,
         variables: impl Iterator<Item = (OsString, OsString)>,
     ) -> Result<Option<String>, BadConfig> {
-        let (mut file, mut rust_log) = (None, None);
+        let (mut file, mut rust_log, mut database_url) = (None, None, None);
         for (variable, value) in variables {
             let Some(variable) = variable.to_str().filter(|name| is_ours(name)) else { continue };
             let Some(text) = value.to_str().map(str::to_owned) else {
@@ -107,7 +106,7 @@ impl Sources {
             match variable {
                 "PORT" => self.port = Some(text),
                 "RUST_LOG" => rust_log = Some(text),
-                "DATABASE_URL" => self.has_database = true,
+                "DATABASE_URL" => database_url = Some(text),
                 "HUB_CONFIG" => file = Some(text),
                 _ if is_foreign(variable, &text) => {}
                 _ => {
@@ -118,6 +117,9 @@ impl Sources {
         }
         if let Some(text) = rust_log.filter(|text| !text.is_empty()) {
             self.add("log", text, Source::Variable("RUST_LOG".into()));
+        }
+        if let Some(text) = database_url {
+            self.add("database_url", text, Source::Variable("DATABASE_URL".into()));
         }
         Ok(file)
     }

@@ -162,13 +162,35 @@ fn variables_that_only_look_like_ours_are_left_alone() {
         ("HUB_SLOW_TESTS", "1"),
         ("HUBCAP", "x"),
         ("RUST_LOG", "debug"),
-        ("DATABASE_URL", "postgres://x"),
     ])
     .expect("sound");
     assert_eq!(config.log, "debug");
-    assert_eq!(config.warnings.len(), 1, "DATABASE_URL has no effect yet");
     let log = variables(&[("RUST_LOG", "debug"), ("HUB_LOG", "warn")]).map(|config| config.log);
     assert_eq!(log, Ok("warn".into()));
+}
+
+#[test]
+fn a_database_is_taken_from_anywhere_and_its_password_shown_nowhere() {
+    const URL: &str = "postgresql://ana:s3cret@db/hub";
+    for config in [
+        flags(&[("database_url", URL)]),
+        variables(&[("DATABASE_URL", URL)]),
+        variables(&[("DATABASE_URL", "postgresql://other"), ("HUB_DATABASE_URL", URL)]),
+        file(&format!("database_url = \"{URL}\"")),
+    ] {
+        let config = config.expect("sound");
+        let shown = config.database_url.as_ref().map(ToString::to_string);
+        assert_eq!(shown.as_deref(), Some("ana@db:5432/hub"));
+        let printed = format!("{config}{config:?}");
+        assert!(printed.contains("# database_url = \"ana@db:5432/hub\""), "{printed}");
+        assert!(!printed.contains("s3cret"), "{printed}");
+        assert!(file(&config.to_string()).expect("it reads its own output").database_url.is_none());
+    }
+    assert!(variables(&[("DATABASE_URL", "")]).expect("as if unset").database_url.is_none());
+    for url in ["postgresql://ana:s3cret@db/hub?sslmode=verify-full", "mysql://ana:s3cret@db"] {
+        let error = variables(&[("DATABASE_URL", url)]).expect_err(url);
+        assert!(error.starts_with("DATABASE_URL: ") && !error.contains("s3cret"), "{error}");
+    }
 }
 
 #[test]

@@ -62,9 +62,12 @@ fn readiness(store: StoreState, draining: bool, journal: Journal) -> (StatusCode
     const NOT_NOW: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
     match store {
         _ if draining => (NOT_NOW, "draining"),
-        StoreState::Connecting => (NOT_NOW, "starting"),
         _ if journal.percent() >= 100 => (NOT_NOW, "refusing"),
-        StoreState::Behind | StoreState::Refused => (StatusCode::OK, "degraded"),
+        // Journals take what is said until the store does: a hub that has not reached it yet is
+        // no worse off than one that has lost it.
+        StoreState::Connecting | StoreState::Behind | StoreState::Refused => {
+            (StatusCode::OK, "degraded")
+        }
         StoreState::Ready if journal.percent() >= DEGRADED_PERCENT => (StatusCode::OK, "degraded"),
         StoreState::Ready => (StatusCode::OK, "ready"),
     }
@@ -85,7 +88,8 @@ mod tests {
             (Behind, false, 0, (200, "degraded")),
             (Refused, false, 0, (200, "degraded")),
             (Refused, false, 2_000, (503, "refusing")),
-            (Connecting, false, 0, (503, "starting")),
+            (Connecting, false, 0, (200, "degraded")),
+            (Connecting, false, 1_000, (503, "refusing")),
             (Ready, true, 0, (503, "draining")),
             (Connecting, true, 2_000, (503, "draining")),
         ] {

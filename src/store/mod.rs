@@ -1,10 +1,10 @@
 //! The store: what was accepted goes through a journal into a sink, and is read as history.
 //!
-//! Here live the types of history and the way in, [`open_sqlite`]; the parts have a file each.
+//! Here live the types of history and the ways in, [`open_sqlite`] and [`open_postgres`]; the parts
+//! have a file each.
 //! The store owns the data directory. It never decides what is accepted, and no part of it but
 //! [`journal::Writer`] is ever on a shard's thread.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::wire::time::{Micros, Now};
 use crate::wire::{Id, SpaceId, UserId};
 
 pub use batcher::{Left, RetryWait};
+pub use open::{open_postgres, open_sqlite};
 pub use reader::Reader;
 
 use batch::BatchLimits;
@@ -27,18 +28,19 @@ use dead::DeadLetters;
 use journal::{Faults, JournalLimits, Journals, Opened, SyncMode, Writer};
 use latest::Latest;
 use migrate::MigrateError;
-use reader::ReaderPlan;
 use sink::{Sink, SinkError};
 use sources::Sources;
-use sqlite::SqliteSink;
 
 pub mod batch;
 mod batcher;
+mod copy;
 mod dead;
 mod history;
 pub mod journal;
 pub mod latest;
 pub mod migrate;
+mod open;
+pub mod postgres;
 mod reader;
 pub mod sink;
 mod sources;
@@ -144,8 +146,6 @@ pub enum StoreState {
 /// Reads the clock, where time can't be passed in: from the store's own threads.
 pub type ReadClock = Arc<dyn Fn() -> Now + Send + Sync>;
 
-const READ_CONNECTIONS: usize = 2;
-const DAY_MS: i64 = 86_400_000;
 const QUERY_MAX_MS: u64 = 5_000;
 /// What a record is longer than its texts, rounded up; a test holds it against the record.
 const RECORD_BYTES_BESIDE_TEXT: usize = 64;
@@ -280,35 +280,6 @@ impl StoreHandle {
         self.journals.stop();
         left
     }
-}
-
-/// Opens the journals, then a SQLite database beside them. `random` gives journal ids and the
-/// seed of waits.
-pub fn open_sqlite(
-    config: &StoreConfig,
-    random: &mut impl FnMut() -> u128,
-) -> Result<Store, OpenError> {
-    let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
-    fs::create_dir_all(&config.data_dir).map_err(io)?;
-    let faults = Faults::new(config.metrics.clone());
-    let folder = config.data_dir.join("journal");
-    // First, because they hold the lock on the directory.
-    let opened = journal::open(&folder, config.shards, &config.journal, random, &faults)?;
-    let path = config.data_dir.join(sqlite::DATABASE_FILE);
-    let sink = SqliteSink::open(&path, config.utc_offset)
-        .map_err(|error| OpenError::Database { path: path.clone(), error })?;
-    // An id of the far future would make all new ones so.
-    let limit = Id::first_of_ms((config.clock)().unix.0 / 1000 + DAY_MS);
-    let highest = opened.highest.max(sink.highest(limit)?);
-    let plan = ReaderPlan {
-        database: path,
-        utc_offset: config.utc_offset,
-        clock: config.clock.clone(),
-        query_max: config.query_max,
-    };
-    let (reader, readers) = Reader::start(&plan, READ_CONNECTIONS).map_err(io)?;
-    let seed = random() as u64;
-    start(config, Parts { opened, sink, faults, reader, readers, highest, seed }).map_err(io)
 }
 
 /// What a store is put together from, whatever its sink.

@@ -13,7 +13,7 @@ use super::history::History;
 use super::{Page, PageQuery, Range, RangeQuery, ReadClock, ReadFault};
 
 /// Queries that wait for one connection; more are refused.
-const WAITING_MAX: usize = 256;
+pub(super) const WAITING_MAX: usize = 256;
 /// How many virtual machine steps a query runs between two looks at the clock.
 const STEPS: i32 = 10_000;
 const BUSY_WAIT: Duration = Duration::from_millis(250);
@@ -34,8 +34,9 @@ pub(super) struct ReaderPlan {
     pub(super) query_max: u64,
 }
 
+/// A question, and whom to answer.
 #[derive(Debug)]
-enum Job {
+pub(super) enum Job {
     Page(PageQuery, oneshot::Sender<Result<Page, ReadFault>>),
     Range(RangeQuery, oneshot::Sender<Result<Range, ReadFault>>),
     Stop,
@@ -62,6 +63,11 @@ impl Reader {
         lane.try_send(job).map_err(|_| ReadFault)
     }
 
+    /// A reader whose connections take their questions from elsewhere.
+    pub(super) fn over(lanes: Vec<mpsc::Sender<Job>>) -> Reader {
+        Reader { lanes: lanes.into() }
+    }
+
     /// Starts so many threads; they end at [`stop`](Reader::stop), or when every clone is gone.
     pub(super) fn start(
         plan: &ReaderPlan,
@@ -75,7 +81,7 @@ impl Reader {
             threads.push(thread.spawn(move || worker.run(jobs))?);
             lanes.push(lane);
         }
-        Ok((Reader { lanes: lanes.into() }, threads))
+        Ok((Reader::over(lanes), threads))
     }
 
     /// Ends the threads once they have answered what waits; later questions are refused.

@@ -18,6 +18,9 @@ use tungstenite::client::IntoClientRequest;
 use tungstenite::http::HeaderValue;
 use tungstenite::{Message, WebSocket};
 
+pub mod ledger;
+pub mod postgres;
+
 /// The longest that anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 

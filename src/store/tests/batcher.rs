@@ -286,7 +286,7 @@ fn shards_are_shown_what_is_stored_and_the_books_balance() {
     config.batch.rows_max = 4;
     let opened = reopen(&folder.path().join("journal"), 2, &LIMITS, 0).expect("it opens");
     let (reader, readers) = super::super::Reader::start(
-        &super::super::ReaderPlan {
+        &super::super::reader::ReaderPlan {
             database: folder.path().join("none"),
             utc_offset: 0,
             clock: clock(),

@@ -111,7 +111,7 @@ fn a_database_that_goes_away_is_a_fault_until_it_is_back() {
     let folder = tempfile::tempdir().expect("a folder");
     let database = folder.path().join("hub.sqlite3");
     drop(rusqlite::Connection::open(&database).map(|c| c.execute_batch("CREATE TABLE x (y)")));
-    let plan = super::super::ReaderPlan {
+    let plan = super::super::reader::ReaderPlan {
         database: folder.path().join("elsewhere"),
         utc_offset: 0,
         clock: super::clock(),
@@ -121,7 +121,7 @@ fn a_database_that_goes_away_is_a_fault_until_it_is_back() {
     let range = RangeQuery { space: SpaceId(0), after: None, before: None, limit: 5 };
     assert_eq!(block_on(reader.range(range)), Err(ReadFault));
     assert!(!plan.database.exists(), "a reader makes no database");
-    drop(super::super::SqliteSink::open(&plan.database, 0).expect("it is made"));
+    drop(super::super::sqlite::SqliteSink::open(&plan.database, 0).expect("it is made"));
     assert_eq!(block_on(reader.range(range)).expect("it reads").rows, []);
     block_on(reader.stop());
     threads.into_iter().for_each(|thread| thread.join().expect("it ends"));

@@ -1,0 +1,111 @@
+//! Opening a store: the journals first, because they hold the lock on the directory, then what
+//! their records end in.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use super::journal::{self, Faults, Opened};
+use super::postgres::{DatabaseUrl, PostgresPlan, PostgresSink, Served, start_reader};
+use super::reader::{Reader, ReaderPlan};
+use super::sink::{Sink, SinkError};
+use super::sqlite::{self, SqliteSink};
+use super::{OpenError, Parts, Store, StoreConfig, start};
+use crate::wire::Id;
+
+const READ_CONNECTIONS: usize = 2;
+const DAY_MS: i64 = 86_400_000;
+/// Between two tries to reach a database for the first time.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// Opens the journals, then a SQLite database beside them. `random` gives journal ids and the
+/// seed of waits.
+pub fn open_sqlite(
+    config: &StoreConfig,
+    random: &mut impl FnMut() -> u128,
+) -> Result<Store, OpenError> {
+    let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
+    let (opened, faults) = open_journals(config, random)?;
+    let path = config.data_dir.join(sqlite::DATABASE_FILE);
+    let sink = SqliteSink::open(&path, config.utc_offset)
+        .map_err(|error| OpenError::Database { path: path.clone(), error })?;
+    let highest = opened.highest.max(sink.highest(id_limit(config))?);
+    let plan = ReaderPlan {
+        database: path,
+        utc_offset: config.utc_offset,
+        clock: config.clock.clone(),
+        query_max: config.query_max,
+    };
+    let (reader, readers) = Reader::start(&plan, READ_CONNECTIONS).map_err(io)?;
+    let seed = random() as u64;
+    start(config, Parts { opened, sink, faults, reader, readers, highest, seed }).map_err(io)
+}
+
+/// Opens the journals, for a PostgreSQL database. A data directory that has served this database
+/// before opens at once, whether the database is there or not; a new one waits for it, and says
+/// in the log what for. May be dropped while it waits.
+pub async fn open_postgres(
+    config: &StoreConfig,
+    url: &DatabaseUrl,
+    random: &mut impl FnMut() -> u128,
+) -> Result<Store, OpenError> {
+    let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
+    let (opened, faults) = open_journals(config, random)?;
+    let mut sink = PostgresSink::new(url.clone(), config.utc_offset);
+    let database = url.identity();
+    let served = Served::read(&config.data_dir).map_err(io)?;
+    let highest = match served.filter(|served| served.database == database) {
+        Some(served) => served.highest,
+        None => {
+            let highest = wait_for(&mut sink, id_limit(config)).await;
+            Served { database, highest }.write(&config.data_dir).map_err(io)?;
+            highest
+        }
+    };
+    // The store's own thread connects for itself.
+    sink.disconnect();
+    let highest = opened.highest.max(highest);
+    let (reader, thread) = start_reader(PostgresPlan {
+        url: url.clone(),
+        utc_offset: config.utc_offset,
+        clock: config.clock.clone(),
+        query_max: config.query_max,
+    })
+    .map_err(io)?;
+    let (seed, readers) = (random() as u64, vec![thread]);
+    start(config, Parts { opened, sink, faults, reader, readers, highest, seed }).map_err(io)
+}
+
+fn open_journals(
+    config: &StoreConfig,
+    random: &mut impl FnMut() -> u128,
+) -> Result<(Opened, Faults), OpenError> {
+    let io = |error: io::Error| OpenError::Io { path: config.data_dir.clone(), error };
+    fs::create_dir_all(&config.data_dir).map_err(io)?;
+    let faults = Faults::new(config.metrics.clone());
+    let folder = config.data_dir.join("journal");
+    let opened = journal::open(&folder, config.shards, &config.journal, random, &faults)?;
+    Ok((opened, faults))
+}
+
+/// An id of the far future would make all new ones so.
+fn id_limit(config: &StoreConfig) -> Id {
+    Id::first_of_ms((config.clock)().unix.0 / 1000 + DAY_MS)
+}
+
+/// Reaches the database, however long it takes, and learns its highest id.
+async fn wait_for(sink: &mut PostgresSink, limit: Id) -> Id {
+    let mut told: Option<SinkError> = None;
+    loop {
+        match sink.highest_id(limit).await {
+            Ok(highest) => return highest,
+            Err(error) if told.as_ref() == Some(&error) => {}
+            Err(error) => {
+                let what = "this data directory is new to the database, and has to reach it first";
+                tracing::warn!(%error, "{what}; trying again");
+                told = Some(error);
+            }
+        }
+        tokio::time::sleep(FIRST_WAIT).await;
+    }
+}

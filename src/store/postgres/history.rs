@@ -1,0 +1,209 @@
+//! Queries on stored messages over one connection to PostgreSQL, in SQLite's terms: the same
+//! pages and ranges, with the senders' pictures where the database has users.
+//!
+//! Never writes. Ids are compared as bytes (`COLLATE "C"`), whatever the database's language.
+
+use std::collections::HashMap;
+
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Error, Row};
+
+use super::connect::{CallFault, Connection, DatabaseUrl, within};
+use crate::store::copy::WallMicros;
+use crate::store::{Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage};
+use crate::wire::{SpaceId, UserId};
+
+/// Rows that are counted one by one from the near end, before the far end is thought of.
+const NEAR_ROWS: u64 = 4096;
+
+const COLUMNS: &str = "m.id::text, m.content::text, m.user_id::int4, m.username::text, \
+    m.space_id::int4, (extract(epoch FROM m.timestamp) * 1000000)::int8";
+
+/// Rows of a space up to an id; those above it are counted anew.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct Counted {
+    pub(super) rows: u64,
+    /// "": none.
+    pub(super) up_to: String,
+}
+
+/// A connection that reads.
+#[derive(Debug)]
+pub(super) struct History {
+    connection: Connection,
+    wall: WallMicros,
+    /// Whether there are users with pictures.
+    images: bool,
+}
+
+impl History {
+    /// Connects; a query ends on the server too after `query_max` milliseconds.
+    pub(super) async fn open(
+        url: &DatabaseUrl,
+        wall: WallMicros,
+        query_max: u64,
+    ) -> Result<History, CallFault> {
+        let connection = Connection::open(url).await?;
+        let session = format!(
+            "SET default_transaction_read_only = on; SET statement_timeout = {query_max}; \
+             SET idle_in_transaction_session_timeout = '15s'"
+        );
+        connection.run("set up the connection", &session).await?;
+        let sql = "SELECT count(*) = 2 FROM pg_attribute a \
+            WHERE a.attrelid = to_regclass('users') AND a.attname IN ('id', 'image') \
+            AND NOT a.attisdropped AND has_column_privilege(a.attrelid, a.attnum, 'SELECT')";
+        let row = connection.client.query_one(sql, &[]);
+        let images = within(super::CALL_MAX, "look for pictures", row).await?.get(0);
+        Ok(History { connection, wall, images })
+    }
+
+    /// One numbered page (WIRE A4), and how far the space is counted now.
+    pub(super) async fn page(
+        &self,
+        query: &PageQuery,
+        counted: &Counted,
+    ) -> Result<(Page, Counted), Error> {
+        let client = &self.connection.client;
+        // Count and rows in one snapshot: a commit between them would move rows from one page to
+        // the next.
+        client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+        let counted = count(client, query.space, counted).await?;
+        let total = counted.rows;
+        let size = u64::from(query.page_size);
+        let skipped = query.page.max(1).saturating_sub(1).saturating_mul(size);
+        let length = total.saturating_sub(skipped).min(size);
+        let mut rows = Vec::new();
+        if length > 0 {
+            let behind = total - skipped - length;
+            let far = skipped > NEAR_ROWS && behind < skipped;
+            let (from, ascending) =
+                if far { (behind, !query.ascending) } else { (skipped, query.ascending) };
+            let sql = page_sql(query.order, ascending);
+            let (from, length) = (signed(from), signed(length));
+            rows = self
+                .read(
+                    &sql,
+                    &[(&query.space.0, Type::INT4), (&from, Type::INT8), (&length, Type::INT8)],
+                )
+                .await?;
+            if far {
+                rows.reverse();
+            }
+        }
+        client.batch_execute("COMMIT").await?;
+        Ok((Page { rows, total }, counted))
+    }
+
+    /// Counts a space anew: rows may have been deleted by others.
+    pub(super) async fn recount(&self, space: SpaceId) -> Result<Counted, Error> {
+        count(&self.connection.client, space, &Counted::default()).await
+    }
+
+    /// A stretch by position (WIRE E).
+    pub(super) async fn range(&self, query: &RangeQuery) -> Result<Range, Error> {
+        let backwards = query.after.is_none();
+        let direction = if backwards { "DESC" } else { "ASC" };
+        let after = query.after.map_or_else(String::new, |id| id.to_string());
+        let before = query.before.map_or_else(String::new, |id| id.to_string());
+        let below = if query.before.is_some() { "AND m.id COLLATE \"C\" < $3" } else { "" };
+        let sql = format!(
+            "SELECT {COLUMNS} FROM chat_messages m WHERE m.space_id = $1 \
+             AND m.id COLLATE \"C\" > $2 {below} \
+             ORDER BY m.id COLLATE \"C\" {direction} LIMIT $4"
+        );
+        let limit = i64::from(query.limit) + 1;
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&query.space.0, Type::INT4),
+            (&after, Type::TEXT),
+            (&before, Type::TEXT),
+            (&limit, Type::INT8),
+        ];
+        let mut rows = self.read(&sql, &parameters).await?;
+        let has_more = rows.len() as u64 > query.limit.into();
+        rows.truncate(query.limit as usize);
+        if backwards {
+            rows.reverse();
+        }
+        Ok(Range { rows, has_more })
+    }
+
+    async fn read(
+        &self,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<StoredMessage>, Error> {
+        let rows = self.connection.client.query_typed(sql, parameters).await?;
+        let rows: Result<Vec<_>, _> = rows.iter().map(|row| message(row, self.wall)).collect();
+        let mut rows = rows?;
+        if self.images && !rows.is_empty() {
+            self.add_images(&mut rows).await?;
+        }
+        Ok(rows)
+    }
+
+    /// Each picture is fetched once: it may have megabytes, and a page many rows of one sender.
+    async fn add_images(&self, rows: &mut [StoredMessage]) -> Result<(), Error> {
+        let mut users: Vec<i32> = rows.iter().map(|row| row.user.0).collect();
+        users.sort_unstable();
+        users.dedup();
+        let sql = "SELECT id::int4, image::text FROM users WHERE id = ANY ($1) \
+                   AND image IS NOT NULL";
+        let users = self.connection.client.query_typed(sql, &[(&users, Type::INT4_ARRAY)]).await?;
+        let images: HashMap<i32, &str> = users
+            .iter()
+            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .collect::<Result<_, Error>>()?;
+        for row in rows {
+            row.image = images.get(&row.user.0).copied().unwrap_or_default().to_owned();
+        }
+        Ok(())
+    }
+}
+
+/// Finds the page's keys in an index alone, then their rows.
+fn page_sql(order: PageOrder, ascending: bool) -> String {
+    let direction = if ascending { "ASC" } else { "DESC" };
+    let by = |table: &str| match order {
+        PageOrder::Timestamp => {
+            format!("{table}timestamp {direction}, {table}id COLLATE \"C\" {direction}")
+        }
+        PageOrder::Id => format!("{table}id COLLATE \"C\" {direction}"),
+    };
+    format!(
+        "WITH keys AS MATERIALIZED (SELECT id FROM chat_messages WHERE space_id = $1 \
+         ORDER BY {} OFFSET $2 LIMIT $3) \
+         SELECT {COLUMNS} FROM keys JOIN chat_messages m ON m.id = keys.id ORDER BY {}",
+        by(""),
+        by("m."),
+    )
+}
+
+async fn count(client: &Client, space: SpaceId, known: &Counted) -> Result<Counted, Error> {
+    let sql = "SELECT count(*), max(id COLLATE \"C\") FROM chat_messages \
+               WHERE space_id = $1 AND id COLLATE \"C\" > $2";
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&space.0, Type::INT4), (&known.up_to, Type::TEXT)];
+    let rows = client.query_typed(sql, &parameters).await?;
+    let Some(row) = rows.first() else { return Ok(known.clone()) };
+    let more = u64::try_from(row.try_get::<_, i64>(0)?).unwrap_or(0);
+    let newest: Option<String> = row.try_get(1)?;
+    let up_to = newest.unwrap_or_else(|| known.up_to.clone());
+    Ok(Counted { rows: known.rows + more, up_to })
+}
+
+/// Reads a row whatever others have put there: history must open (WIRE B15).
+fn message(row: &Row, wall: WallMicros) -> Result<StoredMessage, Error> {
+    Ok(StoredMessage {
+        id: row.try_get(0)?,
+        content: row.try_get(1)?,
+        user: UserId(row.try_get(2)?),
+        username: row.try_get(3)?,
+        space: SpaceId(row.try_get(4)?),
+        at: wall.instant(row.try_get(5)?),
+        image: String::new(),
+    })
+}
+
+fn signed(rows: u64) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}

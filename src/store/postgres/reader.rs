@@ -1,0 +1,202 @@
+//! History for the edge out of PostgreSQL: two connections of their own, on one thread, each
+//! with a bounded queue and a time limit a query.
+//!
+//! Owns the counted totals of spaces. A total is what was counted once plus what has come since;
+//! now and then, behind an answer, a space is counted anew.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_postgres::Error;
+
+use super::connect::{CallFault, DatabaseUrl, within};
+use super::history::{Counted, History};
+use crate::store::copy::WallMicros;
+use crate::store::reader::{Job, Reader, WAITING_MAX};
+use crate::store::{Page, PageQuery, Range, RangeQuery, ReadClock, ReadFault};
+use crate::wire::SpaceId;
+use crate::wire::time::MonoMs;
+
+/// Spaces whose totals are kept; beyond it, all are counted anew.
+const TOTALS_MAX: usize = 10_000;
+/// How old a count may be before it is made anew, in milliseconds.
+const RECOUNT: u64 = 600_000;
+
+/// What a reader is made with.
+#[derive(Clone)]
+pub(in crate::store) struct PostgresPlan {
+    pub(in crate::store) url: DatabaseUrl,
+    pub(in crate::store) utc_offset: i32,
+    pub(in crate::store) clock: ReadClock,
+    /// The longest that a query may run, in milliseconds.
+    pub(in crate::store) query_max: u64,
+}
+
+/// Starts the thread; it connects at the first question, and ends when the reader is stopped.
+pub(in crate::store) fn start_reader(plan: PostgresPlan) -> io::Result<(Reader, JoinHandle<()>)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (one, ones) = mpsc::channel(WAITING_MAX);
+    let (two, twos) = mpsc::channel(WAITING_MAX);
+    let thread = Builder::new().name("hub-reader".into()).spawn(move || {
+        let totals = Totals::default();
+        let lane =
+            |jobs| Lane { plan: &plan, totals: &totals, history: None, failing: false }.run(jobs);
+        runtime.block_on(async { tokio::join!(lane(ones), lane(twos)) });
+    })?;
+    Ok((Reader::over(vec![one, two]), thread))
+}
+
+#[derive(Default, Debug)]
+struct Totals(RefCell<HashMap<SpaceId, (Counted, MonoMs)>>);
+
+impl Totals {
+    fn of(&self, space: SpaceId) -> Counted {
+        self.0.borrow().get(&space).map(|(counted, _)| counted.clone()).unwrap_or_default()
+    }
+
+    /// After a page: keeps the farther of two counts, and when the space was counted whole.
+    fn advance(&self, space: SpaceId, counted: Counted, now: MonoMs) {
+        let mut totals = self.0.borrow_mut();
+        if totals.len() >= TOTALS_MAX && !totals.contains_key(&space) {
+            totals.clear();
+        }
+        let known = totals.entry(space).or_insert((Counted::default(), now));
+        if counted.up_to > known.0.up_to {
+            known.0 = counted;
+        }
+    }
+
+    fn replace(&self, space: SpaceId, counted: Counted, now: MonoMs) {
+        self.0.borrow_mut().insert(space, (counted, now));
+    }
+
+    fn is_old(&self, space: SpaceId, now: MonoMs) -> bool {
+        self.0.borrow().get(&space).is_some_and(|(_, at)| now.since(*at) > RECOUNT)
+    }
+}
+
+/// One connection and those who wait for it.
+struct Lane<'a> {
+    plan: &'a PostgresPlan,
+    totals: &'a Totals,
+    /// Opened at the first question, and again after a fault.
+    history: Option<History>,
+    failing: bool,
+}
+
+impl Lane<'_> {
+    async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        while let Some(job) = jobs.recv().await {
+            // Whoever asked may be gone; so may be an answer's taker.
+            match job {
+                Job::Page(query, answer) if !answer.is_closed() => {
+                    let _ = answer.send(self.page(query).await);
+                    self.recount(query.space).await;
+                }
+                Job::Range(query, answer) if !answer.is_closed() => {
+                    let _ = answer.send(self.range(query).await);
+                }
+                Job::Page(..) | Job::Range(..) => {}
+                Job::Stop => return,
+            }
+        }
+    }
+
+    async fn page(&mut self, query: PageQuery) -> Result<Page, ReadFault> {
+        let known = self.totals.of(query.space);
+        let history = self.open().await?;
+        let answer = limited(self.plan, history.page(&query, &known)).await;
+        let (page, counted) = self.told(history, answer)?;
+        self.totals.advance(query.space, counted, (self.plan.clock)().mono);
+        Ok(page)
+    }
+
+    async fn range(&mut self, query: RangeQuery) -> Result<Range, ReadFault> {
+        let history = self.open().await?;
+        let answer = limited(self.plan, history.range(&query)).await;
+        self.told(history, answer)
+    }
+
+    async fn recount(&mut self, space: SpaceId) {
+        if !self.totals.is_old(space, (self.plan.clock)().mono) {
+            return;
+        }
+        let Ok(history) = self.open().await else { return };
+        let counted = limited(self.plan, history.recount(space)).await;
+        let now = (self.plan.clock)().mono;
+        match self.told(history, counted) {
+            Ok(counted) => self.totals.replace(space, counted, now),
+            // What has come since is still counted; the next try is due later.
+            Err(ReadFault) => self.totals.replace(space, self.totals.of(space), now),
+        }
+    }
+
+    /// Takes the connection out: it is put back by an answer, not by a fault.
+    async fn open(&mut self) -> Result<History, ReadFault> {
+        if let Some(history) = self.history.take() {
+            return Ok(history);
+        }
+        let PostgresPlan { url, utc_offset, query_max, .. } = self.plan;
+        let opened = History::open(url, WallMicros::new(*utc_offset), *query_max).await;
+        opened.map_err(|fault| self.failed(&fault))
+    }
+
+    fn told<T>(&mut self, history: History, answer: Result<T, CallFault>) -> Result<T, ReadFault> {
+        let answer = answer.map_err(|fault| self.failed(&fault))?;
+        if std::mem::replace(&mut self.failing, false) {
+            tracing::info!("the store can be read again");
+        }
+        self.history = Some(history);
+        Ok(answer)
+    }
+
+    fn failed(&mut self, fault: &CallFault) -> ReadFault {
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::warn!(%fault, "the store can't be read");
+        }
+        ReadFault
+    }
+}
+
+async fn limited<T>(
+    plan: &PostgresPlan,
+    query: impl Future<Output = Result<T, Error>>,
+) -> Result<T, CallFault> {
+    within(Duration::from_millis(plan.query_max), "read history", query).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(rows: u64, up_to: &str) -> Counted {
+        Counted { rows, up_to: up_to.into() }
+    }
+
+    #[test]
+    fn a_total_goes_forward_and_is_made_anew_when_it_is_old() {
+        let (totals, space) = (Totals::default(), SpaceId(1));
+        assert_eq!(totals.of(space), Counted::default());
+        totals.advance(space, counted(5, "E"), MonoMs(10));
+        totals.advance(space, counted(3, "C"), MonoMs(20));
+        assert_eq!(totals.of(space), counted(5, "E"), "of two lanes, the farther one");
+        assert!(!totals.is_old(space, MonoMs(RECOUNT + 10)));
+        assert!(totals.is_old(space, MonoMs(RECOUNT + 11)));
+        totals.replace(space, counted(2, "E"), MonoMs(RECOUNT));
+        assert_eq!(totals.of(space), counted(2, "E"));
+        assert!(!totals.is_old(space, MonoMs(RECOUNT + 11)));
+    }
+
+    #[test]
+    fn totals_are_bounded() {
+        let totals = Totals::default();
+        (0..=TOTALS_MAX as i32)
+            .for_each(|n| totals.advance(SpaceId(n), counted(1, "A"), MonoMs(0)));
+        assert_eq!(totals.0.borrow().len(), 1);
+    }
+}

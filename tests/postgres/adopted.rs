@@ -1,0 +1,123 @@
+//! The existing server's database (WIRE F), taken over with its rows, keys and users.
+
+use serde_json::json;
+
+use super::stored::{hub_on, post};
+use crate::support::eventually;
+use crate::support::postgres::Cluster;
+
+const SCHEMA: &str = "
+CREATE TABLE users (id SERIAL PRIMARY KEY, name TEXT NOT NULL, last_name TEXT NOT NULL,
+    email TEXT UNIQUE NOT NULL, password TEXT NOT NULL, created_at TIMESTAMP NOT NULL DEFAULT now(),
+    updated_at TIMESTAMP NOT NULL DEFAULT now(), image TEXT);
+CREATE TABLE spaces (id SERIAL PRIMARY KEY, name TEXT NOT NULL, description TEXT NOT NULL,
+    created_by INT NOT NULL REFERENCES users ON DELETE CASCADE,
+    created_at TIMESTAMP NOT NULL DEFAULT now(),
+    updated_by INT NOT NULL REFERENCES users ON DELETE CASCADE,
+    updated_at TIMESTAMP NOT NULL DEFAULT now());
+CREATE TABLE user_spaces (user_id INT NOT NULL REFERENCES users ON DELETE CASCADE,
+    space_id INT NOT NULL REFERENCES spaces ON DELETE CASCADE, PRIMARY KEY (user_id, space_id));
+CREATE TABLE chat_messages (id TEXT PRIMARY KEY, content TEXT NOT NULL,
+    user_id INT NOT NULL REFERENCES users ON DELETE CASCADE, username TEXT NOT NULL,
+    space_id INT NOT NULL REFERENCES spaces ON DELETE CASCADE,
+    timestamp TIMESTAMP NOT NULL DEFAULT now());
+INSERT INTO users (name, last_name, email, password, image) VALUES
+    ('Ana', 'Paz', 'a@x', 'x', 'https://x/ana.png'), ('Beto', 'Rey', 'b@x', 'x', NULL);
+INSERT INTO spaces (name, description, created_by, updated_by) VALUES ('a', 'b', 1, 1), ('c', 'd', 1, 1);
+INSERT INTO chat_messages VALUES
+    ('01JGB4N5ZW0000000000000002', 'dos', 2, 'Beto Rey', 1, '2026-01-02 03:04:05.678901'),
+    ('01JGB4N5ZW0000000000000001', 'uno', 1, 'Ana Paz', 1, '2026-01-02 03:04:05.678901'),
+    ('legacy-ñ-1', 'tres', 1, 'Ana', 1, '2026-01-02 03:04:06'),
+    ('01JGB4N5ZW0000000000000009', 'otro', 1, 'Ana Paz', 2, '2026-01-02 03:04:05.1'),
+    ('7ZZZZZZZZZZZZZZZZZZZZZZZZZ', 'futuro', 1, 'Ana Paz', 2, '2026-01-02 03:04:05.2');";
+
+fn adopted() -> Cluster {
+    let cluster = Cluster::start(&[]);
+    cluster.sql("hub", SCHEMA);
+    cluster
+}
+
+pub fn the_existing_servers_rows_are_read_and_not_rewritten() {
+    let cluster = adopted();
+    let rows = "SELECT xmin, ctid, c.* FROM chat_messages c WHERE user_id < 9 ORDER BY ctid";
+    let file = "SELECT pg_relation_filenode('chat_messages')";
+    let before = (cluster.sql("hub", rows), cluster.sql("hub", file));
+    let hub = hub_on(&cluster);
+    let page = "/v1/messages?space_id=1&page=1&page_size=25&order_by=timestamp&sort_direction=desc";
+    let row = |id: &str, content: &str, user: i32, name: &str, at: &str| {
+        let image = if user == 1 { "https://x/ana.png" } else { "" };
+        json!({"id": id, "content": content, "user_id": user, "username": name, "space_id": 1,
+               "created_at": at, "image": image})
+    };
+    let at = "2026-01-02T03:04:05.678901-03:00";
+    assert_eq!(
+        hub.get(page).json(),
+        json!({"data": [
+            row("legacy-ñ-1", "tres", 1, "Ana", "2026-01-02T03:04:06.000000-03:00"),
+            row("01JGB4N5ZW0000000000000002", "dos", 2, "Beto Rey", at),
+            row("01JGB4N5ZW0000000000000001", "uno", 1, "Ana Paz", at),
+        ], "page": 1, "page_size": 25, "total": 3})
+    );
+    assert_eq!((cluster.sql("hub", rows), cluster.sql("hub", file)), before);
+    let (status, message) = post(&hub, (1, 2), "nuevo");
+    assert_eq!(status, 200);
+    let id = message["id"].as_str().expect("an id");
+    assert!("01JGB4N5ZW0000000000000009" < id && id < "7ZZ", "the future is left out: {id}");
+    let answer = hub.get(page).json();
+    assert_eq!((&answer["total"], &answer["data"][0]["content"]), (&json!(4), &json!("nuevo")));
+    assert_eq!(answer["data"][0]["created_at"], message["timestamp"]);
+    let keys = "SELECT conname FROM pg_constraint WHERE contype = 'f' AND conrelid = \
+                'chat_messages'::regclass ORDER BY 1";
+    let expected = ["chat_messages_space_id_fkey", "chat_messages_user_id_fkey"];
+    assert_eq!(cluster.sql("hub", keys), expected);
+    // Whoever the existing server deletes goes, with all that they said.
+    cluster.sql("hub", "DELETE FROM users WHERE id = 2");
+    let answer = hub.get(page).json();
+    assert_eq!(answer["data"].as_array().expect("rows").len(), 2);
+}
+
+pub fn a_user_that_does_not_exist_costs_its_own_rows_only() {
+    let cluster = adopted();
+    let hub = hub_on(&cluster);
+    let (mut ana, mut nobody) = (hub.join(1, 1, "Ana Paz"), hub.join(1, 99, "Nadie"));
+    let mut lost = hub.join(77, 1, "Ana Paz");
+    for number in 0..50 {
+        ana.chat(&format!("a{number}"));
+        if number % 10 == 0 {
+            nobody.chat(&format!("n{number}"));
+            lost.chat(&format!("l{number}"));
+        }
+    }
+    let said = "SELECT content FROM chat_messages WHERE content LIKE 'a%' AND space_id = 1 \
+                ORDER BY id";
+    let expected: Vec<String> = (0..50).map(|number| format!("a{number}")).collect();
+    eventually("the others' are stored", || (cluster.sql("hub", said) == expected).then_some(()));
+    eventually("ten are refused", || {
+        (hub.metric("hub_rows_dead_lettered_total") == 10.0).then_some(())
+    });
+    let letters = std::fs::read_to_string(hub.data_dir().join("dead-letters.jsonl"));
+    let letters = letters.expect("dead letters");
+    let mut found: Vec<(String, bool)> = letters
+        .lines()
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            let reason = line["reason"].as_str().expect("a reason");
+            let key = if line["user_id"] == 99 { "user_id" } else { "space_id" };
+            let named =
+                reason.contains("23503") && reason.contains(&format!("chat_messages_{key}_fkey"));
+            (line["content"].as_str().expect("a text").to_owned(), named)
+        })
+        .collect();
+    found.sort();
+    let expected = ["l0", "l10", "l20", "l30", "l40", "n0", "n10", "n20", "n30", "n40"];
+    assert_eq!(found, expected.map(|text| (text.to_owned(), true)));
+    assert_eq!(hub.get("/readyz").json()["store"], "ready");
+}
+
+pub fn users_without_pictures_are_no_fault() {
+    let cluster = adopted();
+    cluster.sql("hub", "ALTER TABLE users DROP COLUMN image");
+    let hub = hub_on(&cluster);
+    let answer = hub.get("/v1/messages?space_id=1").json();
+    assert_eq!((&answer["total"], &answer["data"][0]["image"]), (&json!(3), &json!("")));
+}

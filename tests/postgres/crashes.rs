@@ -1,0 +1,77 @@
+//! Kills under load: a ledger holds what clients received and were told against what is stored.
+
+use super::stored::hub_on;
+use crate::support::ledger::{Ledger, Load, random};
+use crate::support::postgres::Cluster;
+use crate::support::{Hub, eventually};
+
+fn rounds() -> u64 {
+    let slow = std::env::var_os("HUB_SLOW_TESTS").is_some_and(|value| value == "1");
+    if slow { 10 } else { 3 }
+}
+
+/// Ends the load by a kill of its hub, and holds the history of the next run against it.
+fn settle(hub: &mut Hub, load: Load, ledger: &mut Ledger) {
+    hub.kill();
+    ledger.add(load);
+    hub.restart();
+    ledger.check(hub);
+}
+
+pub fn nothing_is_lost_or_doubled_by_kills_of_the_hub() {
+    let cluster = Cluster::start(&[]);
+    let mut hub = hub_on(&cluster);
+    let (mut state, mut ledger) = (20_261_125, Ledger::default());
+    eprintln!("seed {state}");
+    for round in 0..rounds() {
+        let load = Load::start(&hub, round);
+        load.reach(50 + (random(&mut state) % 2_000) as usize);
+        settle(&mut hub, load, &mut ledger);
+    }
+    eprintln!("{} kills of the hub, {}", rounds(), ledger.summary());
+}
+
+pub fn nothing_is_lost_or_doubled_by_kills_of_the_server() {
+    // What it says is committed has to survive it.
+    let mut cluster = Cluster::start(&["fsync=on"]);
+    let mut hub = hub_on(&cluster);
+    let (mut state, mut ledger) = (20_261_126, Ledger::default());
+    eprintln!("seed {state}");
+    for round in 0..rounds() {
+        let load = Load::start(&hub, round);
+        load.reach(50 + (random(&mut state) % 2_000) as usize);
+        cluster.end(["KILL", "QUIT", "INT"][round as usize % 3]);
+        let received = load.received();
+        load.reach(received + 100);
+        cluster.restart();
+        load.reach(received + 1_000);
+        settle(&mut hub, load, &mut ledger);
+    }
+    eprintln!("{} kills of the server, {}", rounds(), ledger.summary());
+}
+
+pub fn a_session_that_is_ended_while_it_copies_loses_nothing() {
+    let cluster = Cluster::start(&[]);
+    // Each row takes its time, so that sessions are met in the middle of a COPY.
+    let mut hub = hub_on(&cluster);
+    cluster.sql(
+        "hub",
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN PERFORM pg_sleep(0.001); RETURN NEW; END $$; \
+         CREATE TRIGGER slow BEFORE INSERT ON chat_messages FOR EACH ROW EXECUTE FUNCTION slow()",
+    );
+    let mut ledger = Ledger::default();
+    let load = Load::start(&hub, 0);
+    for _ in 0..5 {
+        eventually("a session is met", || {
+            let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                       WHERE query LIKE 'COPY%' AND state = 'active'";
+            (!cluster.sql("hub", end).is_empty()).then_some(())
+        });
+        let received = load.received();
+        load.reach(received + 20);
+    }
+    cluster.sql("hub", "DROP TRIGGER slow ON chat_messages");
+    settle(&mut hub, load, &mut ledger);
+    eprintln!("5 sessions ended, {}", ledger.summary());
+}
