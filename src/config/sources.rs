@@ -92,7 +92,8 @@ impl Sources {
         self.given.entry(name).or_insert(Given { text, source });
     }
 
-    /// Adds the environment: `HUB_…`, `PORT`, `RUST_LOG`, `DATABASE_URL`. Gives back `HUB_CONFIG`, if it is there.
+    /// Adds the environment: `HUB_…`, `PORT`, `RUST_LOG`, `DATABASE_URL`. Gives back `HUB_CONFIG`,
+    /// if it is there.
     pub fn add_environment(
         &mut self,
         variables: impl Iterator<Item = (OsString, OsString)>,

@@ -220,7 +220,9 @@ impl<S: Sink> Batcher<S> {
         let backlog = self.count_backlog();
         let late = batch.oldest().is_some_and(|at| now.unix.0 - at.0 > BEHIND_US);
         let full = backlog > self.journal_bytes_max / 10 * 8;
-        self.show(if late || full { StoreState::Behind } else { StoreState::Ready });
+        // Late, but the last: it has caught up.
+        let behind = (late && backlog > 0) || full;
+        self.show(if behind { StoreState::Behind } else { StoreState::Ready });
     }
 
     /// Halves a refused batch, down to the row that is refused: that goes to the dead letters.

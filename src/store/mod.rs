@@ -146,6 +146,8 @@ pub enum StoreState {
 /// Reads the clock, where time can't be passed in: from the store's own threads.
 pub type ReadClock = Arc<dyn Fn() -> Now + Send + Sync>;
 
+/// How far ahead of the clock an id may be that is believed.
+const DAY_MS: i64 = 86_400_000;
 const QUERY_MAX_MS: u64 = 5_000;
 /// What a record is longer than its texts, rounded up; a test holds it against the record.
 const RECORD_BYTES_BESIDE_TEXT: usize = 64;

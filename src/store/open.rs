@@ -10,11 +10,10 @@ use super::postgres::{DatabaseUrl, PostgresPlan, PostgresSink, Served, start_rea
 use super::reader::{Reader, ReaderPlan};
 use super::sink::{Sink, SinkError};
 use super::sqlite::{self, SqliteSink};
-use super::{OpenError, Parts, Store, StoreConfig, start};
+use super::{DAY_MS, OpenError, Parts, Store, StoreConfig, start};
 use crate::wire::Id;
 
 const READ_CONNECTIONS: usize = 2;
-const DAY_MS: i64 = 86_400_000;
 /// Between two tries to reach a database for the first time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 

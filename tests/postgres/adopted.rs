@@ -23,7 +23,8 @@ CREATE TABLE chat_messages (id TEXT PRIMARY KEY, content TEXT NOT NULL,
     timestamp TIMESTAMP NOT NULL DEFAULT now());
 INSERT INTO users (name, last_name, email, password, image) VALUES
     ('Ana', 'Paz', 'a@x', 'x', 'https://x/ana.png'), ('Beto', 'Rey', 'b@x', 'x', NULL);
-INSERT INTO spaces (name, description, created_by, updated_by) VALUES ('a', 'b', 1, 1), ('c', 'd', 1, 1);
+INSERT INTO spaces (name, description, created_by, updated_by) VALUES ('a', 'b', 1, 1),
+    ('c', 'd', 1, 1);
 INSERT INTO chat_messages VALUES
     ('01JGB4N5ZW0000000000000002', 'dos', 2, 'Beto Rey', 1, '2026-01-02 03:04:05.678901'),
     ('01JGB4N5ZW0000000000000001', 'uno', 1, 'Ana Paz', 1, '2026-01-02 03:04:05.678901'),

@@ -38,6 +38,7 @@ pub fn chat_is_stored_and_read_back() {
         let (status, message) = post(&hub, (7, 2), text);
         assert_eq!(status, 200, "the answer waits for the commit");
         said.push(message);
+        assert_eq!(Some(&ana.next_of("chat")["data"]), said.last());
     }
     let rows = hub.history_of(7, said.len());
     assert_eq!(rows, said, "ids, texts, names and times are those of the frames");

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Error, Row};
 use super::connect::{CallFault, Connection, DatabaseUrl, within};
 use crate::store::copy::WallMicros;
 use crate::store::{Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage};
-use crate::wire::{SpaceId, UserId};
+use crate::wire::{Id, SpaceId, UserId};
 
 /// Rows that are counted one by one from the near end, before the far end is thought of.
 const NEAR_ROWS: u64 = 4096;
@@ -19,7 +19,8 @@ const NEAR_ROWS: u64 = 4096;
 const COLUMNS: &str = "m.id::text, m.content::text, m.user_id::int4, m.username::text, \
     m.space_id::int4, (extract(epoch FROM m.timestamp) * 1000000)::int8";
 
-/// Rows of a space up to an id; those above it are counted anew.
+/// Rows of a space up to an id; those above it are counted anew each time, among them ids of
+/// other makers that sort above all of ours.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Counted {
     pub(super) rows: u64,
@@ -57,18 +58,19 @@ impl History {
         Ok(History { connection, wall, images })
     }
 
-    /// One numbered page (WIRE A4), and how far the space is counted now.
+    /// One numbered page (WIRE A4), and how far the space is counted now; `limit`: ids above it
+    /// are none of ours.
     pub(super) async fn page(
         &self,
         query: &PageQuery,
-        counted: &Counted,
+        known: &Counted,
+        limit: Id,
     ) -> Result<(Page, Counted), Error> {
         let client = &self.connection.client;
         // Count and rows in one snapshot: a commit between them would move rows from one page to
         // the next.
         client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
-        let counted = count(client, query.space, counted).await?;
-        let total = counted.rows;
+        let (total, counted) = count(client, query.space, known, limit).await?;
         let size = u64::from(query.page_size);
         let skipped = query.page.max(1).saturating_sub(1).saturating_mul(size);
         let length = total.saturating_sub(skipped).min(size);
@@ -95,8 +97,9 @@ impl History {
     }
 
     /// Counts a space anew: rows may have been deleted by others.
-    pub(super) async fn recount(&self, space: SpaceId) -> Result<Counted, Error> {
-        count(&self.connection.client, space, &Counted::default()).await
+    pub(super) async fn recount(&self, space: SpaceId, limit: Id) -> Result<Counted, Error> {
+        let all = Counted::default();
+        Ok(count(&self.connection.client, space, &all, limit).await?.1)
     }
 
     /// A stretch by position (WIRE E).
@@ -178,17 +181,25 @@ fn page_sql(order: PageOrder, ascending: bool) -> String {
     )
 }
 
-async fn count(client: &Client, space: SpaceId, known: &Counted) -> Result<Counted, Error> {
-    let sql = "SELECT count(*), max(id COLLATE \"C\") FROM chat_messages \
-               WHERE space_id = $1 AND id COLLATE \"C\" > $2";
-    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
-        [(&space.0, Type::INT4), (&known.up_to, Type::TEXT)];
+/// All rows of a space, and how far they are counted: up to `limit` at most.
+async fn count(
+    client: &Client,
+    space: SpaceId,
+    known: &Counted,
+    limit: Id,
+) -> Result<(u64, Counted), Error> {
+    let sql = "SELECT count(*), count(*) FILTER (WHERE id COLLATE \"C\" <= $3), \
+               max(id COLLATE \"C\") FILTER (WHERE id COLLATE \"C\" <= $3) \
+               FROM chat_messages WHERE space_id = $1 AND id COLLATE \"C\" > $2";
+    let limit = limit.to_string();
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&space.0, Type::INT4), (&known.up_to, Type::TEXT), (&limit, Type::TEXT)];
     let rows = client.query_typed(sql, &parameters).await?;
-    let Some(row) = rows.first() else { return Ok(known.clone()) };
-    let more = u64::try_from(row.try_get::<_, i64>(0)?).unwrap_or(0);
-    let newest: Option<String> = row.try_get(1)?;
+    let Some(row) = rows.first() else { return Ok((known.rows, known.clone())) };
+    let number = |column| Ok(u64::try_from(row.try_get::<_, i64>(column)?).unwrap_or(0));
+    let newest: Option<String> = row.try_get(2)?;
     let up_to = newest.unwrap_or_else(|| known.up_to.clone());
-    Ok(Counted { rows: known.rows + more, up_to })
+    Ok((known.rows + number(0)?, Counted { rows: known.rows + number(1)?, up_to }))
 }
 
 /// Reads a row whatever others have put there: history must open (WIRE B15).

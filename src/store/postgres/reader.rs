@@ -18,9 +18,9 @@ use super::connect::{CallFault, DatabaseUrl, within};
 use super::history::{Counted, History};
 use crate::store::copy::WallMicros;
 use crate::store::reader::{Job, Reader, WAITING_MAX};
-use crate::store::{Page, PageQuery, Range, RangeQuery, ReadClock, ReadFault};
-use crate::wire::SpaceId;
+use crate::store::{DAY_MS, Page, PageQuery, Range, RangeQuery, ReadClock, ReadFault};
 use crate::wire::time::MonoMs;
+use crate::wire::{Id, SpaceId};
 
 /// Spaces whose totals are kept; beyond it, all are counted anew.
 const TOTALS_MAX: usize = 10_000;
@@ -110,7 +110,7 @@ impl Lane<'_> {
     async fn page(&mut self, query: PageQuery) -> Result<Page, ReadFault> {
         let known = self.totals.of(query.space);
         let history = self.open().await?;
-        let answer = limited(self.plan, history.page(&query, &known)).await;
+        let answer = limited(self.plan, history.page(&query, &known, self.id_limit())).await;
         let (page, counted) = self.told(history, answer)?;
         self.totals.advance(query.space, counted, (self.plan.clock)().mono);
         Ok(page)
@@ -127,13 +127,18 @@ impl Lane<'_> {
             return;
         }
         let Ok(history) = self.open().await else { return };
-        let counted = limited(self.plan, history.recount(space)).await;
+        let counted = limited(self.plan, history.recount(space, self.id_limit())).await;
         let now = (self.plan.clock)().mono;
         match self.told(history, counted) {
             Ok(counted) => self.totals.replace(space, counted, now),
             // What has come since is still counted; the next try is due later.
             Err(ReadFault) => self.totals.replace(space, self.totals.of(space), now),
         }
+    }
+
+    /// Our ids are of now; a clock may be set back by hand.
+    fn id_limit(&self) -> Id {
+        Id::first_of_ms((self.plan.clock)().unix.0 / 1000 + DAY_MS)
     }
 
     /// Takes the connection out: it is put back by an answer, not by a fault.
