@@ -3,7 +3,8 @@
 use super::stored::hub_on;
 use crate::support::ledger::{Ledger, Load, random};
 use crate::support::postgres::Cluster;
-use crate::support::{Hub, eventually};
+use crate::support::proxy::Proxy;
+use crate::support::{Hub, UNLIMITED, eventually};
 
 fn rounds() -> u64 {
     let slow = std::env::var_os("HUB_SLOW_TESTS").is_some_and(|value| value == "1");
@@ -74,4 +75,18 @@ pub fn a_session_that_is_ended_while_it_copies_loses_nothing() {
     cluster.sql("hub", "DROP TRIGGER slow ON chat_messages");
     settle(&mut hub, load, &mut ledger);
     eprintln!("5 sessions ended, {}", ledger.summary());
+}
+
+pub fn a_commit_whose_answer_is_lost_is_not_stored_again() {
+    let cluster = Cluster::start(&[]);
+    let proxy = Proxy::start(&cluster.socket());
+    let url = format!("postgresql://postgres@{}/hub", proxy.address);
+    let args: Vec<&str> = ["--database-url", &url].into_iter().chain(UNLIMITED).collect();
+    let mut hub = Hub::start(&args);
+    let mut ledger = Ledger::default();
+    let load = Load::start(&hub, 0);
+    eventually("commits are cut", || (proxy.cuts() >= 4 * rounds() as usize).then_some(()));
+    settle(&mut hub, load, &mut ledger);
+    assert!(!hub.data_dir().join("dead-letters.jsonl").exists(), "no row met itself");
+    eprintln!("{} commits cut, {}", proxy.cuts(), ledger.summary());
 }

@@ -5,7 +5,7 @@
 //! instead of hanging it; no test depends on how fast anything is.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,10 +16,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::http::HeaderValue;
-use tungstenite::{Message, WebSocket};
+use tungstenite::{Error, Message, WebSocket};
 
 pub mod ledger;
 pub mod postgres;
+pub mod proxy;
 
 /// The longest that anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -299,7 +300,10 @@ impl Answer {
             if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
                 break at;
             }
-            let read = stream.read(&mut chunk).expect("an answer");
+            let read = match stream.read(&mut chunk) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                read => read.expect("an answer"),
+            };
             assert!(read > 0, "closed without an answer: {:?}", String::from_utf8_lossy(&bytes));
             bytes.extend_from_slice(&chunk[..read]);
         };
@@ -321,6 +325,7 @@ impl Answer {
         while answer.body.len() < length {
             match stream.read(&mut chunk) {
                 Ok(read) if read > 0 => answer.body.extend_from_slice(&chunk[..read]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 _ => break,
             }
         }
@@ -424,6 +429,7 @@ impl Client {
                     return Err(Closed { code: Some(frame.code.into()), reason });
                 }
                 Ok(_) => {}
+                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return Err(Closed { code: None, reason: String::new() }),
             }
         }

@@ -68,6 +68,11 @@ impl Cluster {
         format!("postgresql://{user}@{host}/{database}")
     }
 
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join(".s.PGSQL.5432")
+    }
+
     /// Its directory.
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")

@@ -126,12 +126,19 @@ impl Writer {
         Ok(Writer { connection, copy })
     }
 
+    /// Waits for whoever is still changing them: a transaction of a run that was killed, or of a
+    /// connection that was lost, may commit later than its hub believes. Behind the lock of a
+    /// journal's row none is left; so each journal asked for gets a row.
     async fn positions(&self, journals: &[JournalId]) -> Result<Vec<u64>, CallFault> {
+        let client = &self.connection.client;
         let names: Vec<String> = journals.iter().map(ToString::to_string).collect();
-        let sql = "SELECT journal, position FROM hub_positions WHERE journal = ANY ($1)";
         let parameters: [&(dyn ToSql + Sync); 1] = [&names];
-        let rows = self.connection.client.query(sql, &parameters);
-        let rows = within(CALL_MAX, "read positions", rows).await?;
+        let first = "INSERT INTO hub_positions (journal, position) \
+                     SELECT unnest($1::text[]), 0 ON CONFLICT DO NOTHING";
+        within(CALL_MAX, "make positions", client.execute(first, &parameters)).await?;
+        let sql = "SELECT journal, position FROM hub_positions WHERE journal = ANY ($1) \
+                   FOR UPDATE";
+        let rows = within(CALL_MAX, "read positions", client.query(sql, &parameters)).await?;
         let position = |name: &String| {
             let row = rows.iter().find(|row| row.get::<_, &str>(0) == name);
             row.and_then(|row| u64::try_from(row.get::<_, i64>(1)).ok()).unwrap_or(0)
@@ -206,17 +213,11 @@ fn begin_and_step(batch: &Batch) -> String {
     let highest = highest.map_or("NULL".into(), |id| format!("'{id}'"));
     let mut sql = String::from("BEGIN");
     for Advance { journal, last, next } in batch.advances() {
-        let step = match last {
-            0 => format!(
-                "; INSERT INTO hub_positions (journal, position, highest) \
-                 VALUES ('{journal}', {next}, {highest}) ON CONFLICT DO NOTHING"
-            ),
-            last => format!(
-                "; UPDATE hub_positions SET position = {next}, \
-                 highest = greatest(highest COLLATE \"C\", {highest}) \
-                 WHERE journal = '{journal}' AND position = {last}"
-            ),
-        };
+        let step = format!(
+            "; UPDATE hub_positions SET position = {next}, \
+             highest = greatest(highest COLLATE \"C\", {highest}) \
+             WHERE journal = '{journal}' AND position = {last}"
+        );
         // A string takes whatever is written to it.
         let _ = sql.write_str(&step);
     }
