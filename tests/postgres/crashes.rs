@@ -85,7 +85,7 @@ pub fn a_commit_whose_answer_is_lost_is_not_stored_again() {
     let mut hub = Hub::start(&args);
     let mut ledger = Ledger::default();
     let load = Load::start(&hub, 0);
-    eventually("commits are cut", || (proxy.cuts() >= 4 * rounds() as usize).then_some(()));
+    eventually("commits are cut", || (proxy.cuts() >= 2 * rounds() as usize).then_some(()));
     settle(&mut hub, load, &mut ledger);
     assert!(!hub.data_dir().join("dead-letters.jsonl").exists(), "no row met itself");
     eprintln!("{} commits cut, {}", proxy.cuts(), ledger.summary());

@@ -1,0 +1,132 @@
+//! What PostgreSQL costs: the sink's transactions by COPY beside single INSERTs of the same rows.
+//!
+//! `HUB_BENCH_DATABASE_URL=postgresql://… cargo bench --bench postgres`, on a database made for it:
+//! its `chat_messages` is emptied before each figure. `HUB_BENCH_FOREIGN_KEYS=1` measures with the
+//! existing server's foreign keys. Results are checked, not only timed. Without the variable
+//! nothing is measured.
+
+// A bench talks to its terminal.
+#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
+
+use std::time::{Duration, Instant};
+
+use cpi_hub::store::batch::{Batch, BatchLimits, Origin};
+use cpi_hub::store::journal::JournalId;
+use cpi_hub::store::postgres::{DatabaseUrl, PostgresSink};
+use cpi_hub::store::sink::Sink;
+use cpi_hub::wire::record::Record;
+use cpi_hub::wire::time::{Micros, MonoMs};
+use cpi_hub::wire::{Id, SpaceId, UserId};
+use tokio_postgres::{Client, NoTls};
+
+const BEGIN_US: i64 = 1_767_333_845_678_901;
+const CONTENT: &str = "A message of 128 bytes, as the figures of the design have it: long enough \
+to say something, short enough to be said a lot of times over.";
+const ALL: BatchLimits = BatchLimits { rows_max: usize::MAX, bytes_max: usize::MAX, wait: 0 };
+const USERS: u64 = 1_000;
+const SPACES: u64 = 100;
+
+fn main() {
+    let Ok(url) = std::env::var("HUB_BENCH_DATABASE_URL") else {
+        println!("HUB_BENCH_DATABASE_URL names no database: nothing is measured");
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(measure(&url));
+}
+
+async fn measure(url: &str) {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let mut sink = PostgresSink::new(DatabaseUrl::parse(url).unwrap(), -10_800);
+    sink.positions(&[JournalId(7)]).await.unwrap();
+    if std::env::var_os("HUB_BENCH_FOREIGN_KEYS").is_some_and(|value| value == "1") {
+        foreign_keys(&client).await;
+    }
+    empty(&client).await;
+    singles(&client, 3_000).await;
+    for batch_rows in [100, 1_000, 10_000] {
+        empty(&client).await;
+        copies(&client, &mut sink, batch_rows).await;
+    }
+    drop(client);
+    driver.await.unwrap().unwrap();
+}
+
+async fn foreign_keys(client: &Client) {
+    let sql = format!(
+        "CREATE TABLE IF NOT EXISTS users (id INT PRIMARY KEY, image TEXT); \
+         CREATE TABLE IF NOT EXISTS spaces (id INT PRIMARY KEY); \
+         INSERT INTO users SELECT n FROM generate_series(0, {USERS}) n ON CONFLICT DO NOTHING; \
+         INSERT INTO spaces SELECT n FROM generate_series(0, {SPACES}) n ON CONFLICT DO NOTHING; \
+         ALTER TABLE chat_messages \
+         ADD FOREIGN KEY (user_id) REFERENCES users, ADD FOREIGN KEY (space_id) REFERENCES spaces"
+    );
+    client.batch_execute(&sql).await.unwrap();
+    println!("with foreign keys");
+}
+
+async fn empty(client: &Client) {
+    let sql = "TRUNCATE chat_messages; UPDATE hub_positions SET position = 0; CHECKPOINT";
+    client.batch_execute(sql).await.unwrap();
+}
+
+async fn stored(client: &Client) -> u64 {
+    let row = client.query_one("SELECT count(*) FROM chat_messages", &[]).await.unwrap();
+    row.get::<_, i64>(0) as u64
+}
+
+fn record(n: u64) -> Record<'static> {
+    let at = BEGIN_US + n as i64 * 1_000;
+    Record {
+        id: Id(Id::first_of_ms(at / 1000).0 | u128::from(n)),
+        at: Micros(at),
+        space: SpaceId((n % SPACES) as i32 + 1),
+        user: UserId((n % USERS) as i32),
+        username: "Ana Paz",
+        content: CONTENT,
+    }
+}
+
+/// As the server that this one replaces stores.
+async fn singles(client: &Client, rows: u64) {
+    let sql = "INSERT INTO chat_messages (id, content, user_id, username, space_id, timestamp) \
+               VALUES ($1, $2, $3, $4, $5, now())";
+    let insert = client.prepare(sql).await.unwrap();
+    let (mut times, begun) = (Vec::new(), Instant::now());
+    for n in 0..rows {
+        let Record { id, content, user, username, space, .. } = record(n);
+        let begun = Instant::now();
+        let id = id.to_string();
+        client.execute(&insert, &[&id, &content, &user.0, &username, &space.0]).await.unwrap();
+        times.push(begun.elapsed());
+    }
+    report("single INSERTs", rows, begun.elapsed(), &mut times);
+    assert_eq!(stored(client).await, rows);
+}
+
+async fn copies(client: &Client, sink: &mut PostgresSink, batch_rows: u64) {
+    let batches = (300_000 / batch_rows).clamp(20, 300);
+    let (mut position, mut times) = (0, Vec::new());
+    let begun = Instant::now();
+    for n in 0..batches {
+        let (mut bytes, mut batch) = (Vec::new(), Batch::new());
+        (n * batch_rows..(n + 1) * batch_rows).for_each(|n| record(n).append_to(&mut bytes));
+        let origin = Origin { journal: JournalId(7), last: position, offset: position + 24 };
+        batch.push(origin, &bytes, &ALL, MonoMs(0));
+        position = origin.offset + bytes.len() as u64;
+        let begun = Instant::now();
+        sink.append(&batch).await.unwrap();
+        times.push(begun.elapsed());
+    }
+    let rows = batches * batch_rows;
+    report(&format!("COPY of {batch_rows}"), rows, begun.elapsed(), &mut times);
+    assert_eq!(stored(client).await, rows);
+}
+
+fn report(what: &str, rows: u64, took: Duration, times: &mut [Duration]) {
+    times.sort_unstable();
+    let rate = rows as f64 / took.as_secs_f64();
+    let (p50, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
+    println!("  {what:>15}: {rate:>7.0} rows/s, a transaction p50 {p50:?}, p99 {p99:?}");
+}
