@@ -1,8 +1,13 @@
 //! cpi-hub: the real-time event server of CPI Hub.
 
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod edge;
 pub mod hub;
 pub mod limits;
 pub mod metrics;
+pub mod server;
 pub mod shard;
 pub mod store;
 pub mod wire;

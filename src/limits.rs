@@ -104,7 +104,9 @@ impl Field for Rate {
 }
 
 macro_rules! limits {
-    ($($name:ident: $type:ty = $default:expr, $unit:ident, $min:expr, $max:expr, $help:literal;)*) => {
+    ($(
+        $name:ident: $type:ty = $default:expr, $unit:ident, $min:expr, $max:expr, $help:literal;
+    )*) => {
         /// Every bound, checked together. Times are milliseconds, sizes bytes.
         #[derive(Clone, PartialEq, Eq, Debug)]
         pub struct Limits {

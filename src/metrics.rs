@@ -49,15 +49,15 @@ metrics! {
     Joins "joins" Counter "Connections that joined a space";
     Leaves "leaves" Counter "Connections that left their space";
     MessagesReceived "messages_received" Counter "Messages that clients sent over sockets";
-    ReceivedBytes "received_bytes" Counter "Bytes read from members' sockets";
+    ReceivedBytes "received_bytes" Counter "Bytes of those messages";
     ChatsAccepted "chats_accepted" Counter "Chat messages accepted, over sockets and posts";
-    ChatsDuplicate "chats_duplicate" Counter "Chat messages answered with the id of their first copy";
+    ChatsDuplicate "chats_duplicate" Counter "Chat messages answered with their first copy's id";
     FramesAppended "frames_appended" Counter "Frames appended to space logs";
     Sends "sends" Counter "Send calls to members' sockets";
     SentBytes "sent_bytes" Counter "Bytes sent to members";
     SendsBlocked "sends_blocked" Counter "Send calls that found the socket full";
     MembersBlocked "members_blocked" Gauge "Members whose socket is full now";
-    SpacePauses "space_pauses" Counter "Times that a space's publishers were paused for its readers";
+    SpacePauses "space_pauses" Counter "Times a space's publishers were paused for its readers";
     LogBytes "log_bytes" Gauge "Bytes that space logs hold";
     PrivateBytes "private_bytes" Gauge "Bytes of private frames that wait";
     Resumes "resumes" Counter "Joins that asked for what they missed";

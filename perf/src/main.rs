@@ -1,1 +1,214 @@
-fn main() {}
+//! The command line of the load generator: reads the flags, runs one scenario, prints its figures.
+//!
+//! Exit code 1: the hub lost, doubled or reordered something, or closed a member; 2: the run
+//! could not be made.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use cpi_hub_perf::fanout::{self, Load};
+use cpi_hub_perf::figures::Figures;
+use cpi_hub_perf::{client, idle, process};
+
+/// Loads a cpi-hub from one core and tells what a delivery costs it, and whether anything was
+/// lost, doubled or reordered. Start the hub with `--message-rate off --user-message-rate off`.
+#[derive(Parser)]
+#[command(name = "cpi-hub-perf", version)]
+struct Cli {
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Subcommand)]
+enum Scenario {
+    /// Closed loop: each publisher keeps so many messages in flight.
+    Fanout {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        shape: Shape,
+        /// Messages of one publisher on their way.
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+        in_flight: u32,
+    },
+    /// Open loop: so many messages a second in all; latency counts from when each was due.
+    Open {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        shape: Shape,
+        /// Messages a second, all publishers together.
+        #[arg(long, value_parser = positive)]
+        rate: f64,
+    },
+    /// Connections that say nothing: resident memory of each.
+    Idle {
+        #[command(flatten)]
+        target: Target,
+        /// How many.
+        #[arg(long, default_value_t = 10_000)]
+        connections: usize,
+        /// Members of each space.
+        #[arg(long, default_value_t = 10, value_parser = at_least_1)]
+        members: usize,
+        /// Connections a second at most; the hub's own limit is 2,000.
+        #[arg(long, default_value_t = 1_500.0, value_parser = positive)]
+        connect_rate: f64,
+        /// Seconds they stay before memory is read.
+        #[arg(long, default_value_t = 3.0, value_parser = positive)]
+        hold: f64,
+    },
+}
+
+#[derive(Args)]
+struct Target {
+    /// Where the hub listens: HOST:PORT or ws://HOST:PORT.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    url: String,
+    /// The hub's process on this machine, for its CPU time and memory.
+    #[arg(long)]
+    pid: Option<u32>,
+    /// Pin this generator to a core; pin the hub to another.
+    #[arg(long)]
+    core: Option<usize>,
+    /// Write the figures to a file as JSON too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// The number of the first space.
+    #[arg(long, default_value_t = 1)]
+    first_space: i32,
+}
+
+#[derive(Args)]
+struct Shape {
+    /// Spaces.
+    #[arg(long, default_value_t = 1, value_parser = at_least_1)]
+    spaces: usize,
+    /// Members of each space.
+    #[arg(long, default_value_t = 1_000, value_parser = at_least_1)]
+    members: usize,
+    /// How many of each space's members publish.
+    #[arg(long, default_value_t = 8, value_parser = at_least_1)]
+    publishers: usize,
+    /// Bytes of a content, at least 24.
+    #[arg(long, default_value_t = 128)]
+    content_bytes: usize,
+    /// Seconds before anything is measured.
+    #[arg(long, default_value_t = 3.0)]
+    warmup: f64,
+    /// Seconds that are measured; all seconds of a run together are at most an hour.
+    #[arg(long, default_value_t = 10.0, value_parser = positive)]
+    seconds: f64,
+    /// Seconds that the last messages may take to arrive.
+    #[arg(long, default_value_t = 5.0)]
+    settle: f64,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if number > 0.0 && number < 1e9 => Ok(number),
+        _ => Err("expected a number above 0".into()),
+    }
+}
+
+fn at_least_1(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=10_000_000) => Ok(number),
+        _ => Err("expected a whole number from 1".into()),
+    }
+}
+
+/// Stamps count microseconds in 32 bits, which is 71 minutes.
+const RUN_SECONDS_MAX: f64 = 3600.0;
+/// Beside the connections: the epoll, files of `/proc`, standard streams.
+const OTHER_FILES: u64 = 64;
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("cpi-hub-perf: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs a scenario; whether the hub kept its promises.
+fn run(cli: Cli) -> io::Result<bool> {
+    match cli.scenario {
+        Scenario::Fanout { target, shape, in_flight } => {
+            run_fanout(&target, &shape, Load::Closed { in_flight })
+        }
+        Scenario::Open { target, shape, rate } => run_fanout(&target, &shape, Load::Open { rate }),
+        Scenario::Idle { target, connections, members, connect_rate, hold } => {
+            let missing = || io::Error::other("`idle` reads the hub's memory: name it by --pid");
+            let plan = idle::Plan {
+                hub: client::address(&target.url)?,
+                pid: target.pid.ok_or_else(missing)?,
+                connections,
+                first_space: target.first_space,
+                members,
+                rate: connect_rate,
+                hold: Duration::from_secs_f64(hold),
+            };
+            target.prepare(connections)?;
+            target.show("idle", plan.run()?)
+        }
+    }
+}
+
+fn run_fanout(target: &Target, shape: &Shape, load: Load) -> io::Result<bool> {
+    if shape.publishers > shape.members {
+        return Err(io::Error::other("--publishers are members: at most --members"));
+    }
+    let seconds = shape.warmup + shape.seconds + shape.settle;
+    if !(0.0..=RUN_SECONDS_MAX).contains(&seconds) || shape.warmup < 0.0 || shape.settle < 0.0 {
+        return Err(io::Error::other("--warmup, --seconds and --settle: an hour together at most"));
+    }
+    let plan = fanout::Plan {
+        hub: client::address(&target.url)?,
+        pid: target.pid,
+        spaces: shape.spaces,
+        first_space: target.first_space,
+        members: shape.members,
+        publishers: shape.publishers,
+        load,
+        content_bytes: shape.content_bytes,
+        warm_up: Duration::from_secs_f64(shape.warmup),
+        measure: Duration::from_secs_f64(shape.seconds),
+        settle: Duration::from_secs_f64(shape.settle),
+    };
+    target.prepare(shape.spaces * shape.members)?;
+    let name = if matches!(load, Load::Open { .. }) { "open" } else { "fanout" };
+    target.show(name, plan.run()?)
+}
+
+impl Target {
+    fn prepare(&self, connections: usize) -> io::Result<()> {
+        process::allow_files(connections as u64 + OTHER_FILES)?;
+        self.core.map_or(Ok(()), process::pin)
+    }
+
+    /// Prints and writes the figures; whether all that must be zero is.
+    fn show(&self, scenario: &'static str, figures: Figures) -> io::Result<bool> {
+        println!("scenario {scenario} at {}\n{}", self.url, figures.to_text());
+        if let Some(file) = &self.json {
+            fs::write(file, figures.to_json())?;
+        }
+        let zero = [
+            "lost",
+            "doubled",
+            "reordered",
+            "ids_not_ascending",
+            "foreign",
+            "errors",
+            "members_ended",
+        ];
+        Ok(zero.iter().all(|name| figures.get_count(name) == 0))
+    }
+}

@@ -1,18 +1,53 @@
-//! The hub's handle, as the edge sees it: hand a connection over, post, kick, push, ask.
+//! The hub: N pinned shard threads, and the handle by which the edge reaches them: hand a
+//! connection over, post, kick, push, ask.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::clock::Clock;
+use crate::limits::Limits;
+use crate::metrics::{Metric, Metrics};
+use crate::shard::ShardSetup;
 use crate::shard::event::{Join, Notification, Post, Present};
+use crate::store::journal::Writer;
+use crate::store::latest::Latest;
 use crate::wire::reject::Reject;
 use crate::wire::time::Micros;
-use crate::wire::{Id, SpaceId, UserId};
+use crate::wire::{Id, SpaceId, SpaceKey, UserId};
 
-/// A place among the connections, held as long as the socket lives. Dropping it frees the place.
+mod command;
+mod directory;
+mod inbox;
+mod shard_thread;
+mod socket;
+
+use command::{Command, Waiting};
+use directory::Directory;
+pub use directory::{Permit, address_key};
+use inbox::Inbox;
+use shard_thread::ShardThread;
+
+/// What the hub is started with.
 #[derive(Debug)]
-pub struct Permit(());
+pub struct HubSetup {
+    /// Every bound. `logs_bytes_max` is that of all shards together.
+    pub limits: Limits,
+    /// Where time is read.
+    pub clock: Clock,
+    /// One shard each; its numbers.
+    pub metrics: Arc<Metrics>,
+    /// One a shard: where its records go, and what of them the store has committed.
+    pub journals: Vec<(Writer, Arc<Latest>)>,
+    /// The highest id that any journal or the store holds.
+    pub highest: Id,
+    /// Makes ids and jitter.
+    pub seed: u64,
+    /// Whether shards get cores of their own.
+    pub pinned: bool,
+}
 
 /// A connection whose upgrade was answered with 101, on its way to its shard.
 #[derive(Debug)]
@@ -42,48 +77,199 @@ pub struct Posted {
 
 /// The way to the shards; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Hub {}
+pub struct Hub {
+    inboxes: Arc<[Arc<Inbox<Command>>]>,
+    directory: Arc<Directory>,
+    metrics: Arc<Metrics>,
+    drain: Arc<Latest>,
+}
 
-impl Hub {
-    /// Takes a place among the connections: limits in all, of the user, of the address; rates of
-    /// new connections; draining.
-    pub fn reserve(&self, _user: UserId, _address: IpAddr) -> Result<Permit, Reject> {
-        unimplemented!()
+/// The shards' threads.
+#[derive(Debug)]
+pub struct HubThreads(Vec<std::thread::JoinHandle<std::io::Result<()>>>);
+
+impl HubThreads {
+    /// Whether a thread ended, though no drain is done: a bug, after which the hub must not go on.
+    pub fn any_ended(&self) -> bool {
+        self.0.iter().any(|thread| thread.is_finished())
     }
 
-    /// Hands a connection to the shard of its space. On refusal (its inbox is full) the socket
-    /// comes back, to be closed with 1013.
-    pub fn admit(&self, _admission: Admission) -> Result<(), Box<Admission>> {
-        unimplemented!()
+    /// Waits until every shard has closed its members. `Err`: one died before.
+    pub fn join(self) -> std::io::Result<()> {
+        let mut result = Ok(());
+        for thread in self.0 {
+            let ended = thread
+                .join()
+                .unwrap_or_else(|_| Err(std::io::Error::other("a shard's thread panicked")));
+            result = result.and(ended);
+        }
+        result
+    }
+}
+
+/// Starts the shards, one a journal.
+pub fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
+    let shards = setup.journals.len();
+    let directory = Directory::new(setup.limits.clone(), setup.clock);
+    let inboxes: Arc<[_]> =
+        (0..shards).map(|_| Arc::new(Inbox::new(setup.limits.inbox_commands_max))).collect();
+    let drain = Arc::new(Latest::default());
+    let cores = if setup.pinned { core_affinity::get_core_ids() } else { None };
+    let mut threads = Vec::with_capacity(shards);
+    for (number, (journal, committed)) in setup.journals.into_iter().enumerate() {
+        let mut limits = setup.limits.clone();
+        limits.logs_bytes_max /= shards;
+        let thread = ShardThread {
+            setup: ShardSetup {
+                number: u16::try_from(number).expect("shards are bounded below 2^16"),
+                limits,
+                seed: setup.seed.wrapping_add((number as u64) << 32 | number as u64),
+                highest: setup.highest,
+            },
+            core: cores.as_ref().and_then(|cores| cores.get(number % cores.len()).copied()),
+            inbox: Arc::clone(&inboxes[number]),
+            directory: Arc::clone(&directory),
+            metrics: Arc::clone(&setup.metrics),
+            journal,
+            committed,
+            drain: Arc::clone(&drain),
+            clock: setup.clock,
+        };
+        let name = format!("shard-{number}");
+        threads.push(std::thread::Builder::new().name(name).spawn(move || thread.run())?);
+    }
+    let hub = Hub { inboxes, directory, metrics: setup.metrics, drain };
+    Ok((hub, HubThreads(threads)))
+}
+
+/// Which of `shards` a space lives on: fixed for ever, so that tests and tools can tell.
+pub fn shard_of(key: SpaceKey, shards: usize) -> usize {
+    let (kind, number) = match key {
+        SpaceKey::Chat(space) => (0, space.0),
+        SpaceKey::Lobby => (1, 0),
+        SpaceKey::Inbox(user) => (2, user.0),
+    };
+    // The finalizer of MurmurHash3, whose every output bit depends on every input bit.
+    let mut word = kind << 32 | u64::from(number.cast_unsigned());
+    word = (word ^ (word >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
+    word = (word ^ (word >> 33)).wrapping_mul(0xC4CE_B9FE_1A85_EC53);
+    word ^= word >> 33;
+    (word % shards as u64) as usize
+}
+
+impl Hub {
+    fn inbox(&self, key: SpaceKey) -> &Inbox<Command> {
+        &self.inboxes[shard_of(key, self.inboxes.len())]
+    }
+
+    /// Takes a place among the connections: limits in all, of the user, of the address; rates of
+    /// new connections; draining.
+    pub fn reserve(&self, user: UserId, address: IpAddr) -> Result<Permit, Reject> {
+        self.directory.reserve(user, address)
+    }
+
+    /// Hands a connection to the shard of its space. On refusal (its inbox is full) it comes
+    /// back, to be closed with 1013.
+    pub fn admit(&self, admission: Admission) -> Result<(), Box<Admission>> {
+        let key = admission.join.space;
+        match self.inbox(key).offer(Command::Admit(Box::new(admission))) {
+            Ok(()) => Ok(()),
+            Err(Command::Admit(admission)) => {
+                self.metrics.edge.add(Metric::InboxRefused, 1);
+                Err(admission)
+            }
+            Err(_) => unreachable!("the inbox gives back what it was given"),
+        }
     }
 
     /// Accepts a chat: it is in the space's log and in the journal when this returns.
-    pub async fn post(&self, _post: Post) -> Result<Posted, Reject> {
-        unimplemented!()
+    pub async fn post(&self, post: Post) -> Result<Posted, Reject> {
+        if self.is_draining() {
+            return Err(Reject::Draining);
+        }
+        let key = SpaceKey::Chat(post.space);
+        let (accepted, is_accepted) = oneshot::channel();
+        let (durable, is_durable) = oneshot::channel();
+        let waiting = Waiting::Post { accepted: Some(accepted), durable };
+        if self.inbox(key).offer(Command::Post(Box::new(post), waiting)).is_err() {
+            self.metrics.edge.add(Metric::InboxRefused, 1);
+            return Err(Reject::Overloaded);
+        }
+        let (id, at, duplicate) = is_accepted.await.unwrap_or(Err(Reject::Draining))?;
+        Ok(Posted { id, at, duplicate, durable: is_durable })
     }
 
     /// Closes a user's members of a space (4009); how many.
-    pub async fn kick(&self, _space: SpaceId, _user: UserId) -> Result<u32, Reject> {
-        unimplemented!()
+    pub async fn kick(&self, space: SpaceId, user: UserId) -> Result<u32, Reject> {
+        let (count, counted) = oneshot::channel();
+        let command = Command::Kick(space, user, Waiting::Count(count));
+        self.ask(SpaceKey::Chat(space), command, counted).await
     }
 
     /// Pushes to each notification socket of a user; how many.
-    pub async fn notify(&self, _user: UserId, _push: Notification) -> Result<u32, Reject> {
-        unimplemented!()
+    pub async fn notify(&self, user: UserId, push: Notification) -> Result<u32, Reject> {
+        let (count, counted) = oneshot::channel();
+        let command = Command::Notify(user, Box::new(push), Waiting::Count(count));
+        self.ask(SpaceKey::Inbox(user), command, counted).await
     }
 
     /// Who is in a space, at most so many users.
-    pub async fn presence(&self, _space: SpaceId, _users_max: usize) -> Result<Present, Reject> {
-        unimplemented!()
+    pub async fn presence(&self, space: SpaceId, users_max: usize) -> Result<Present, Reject> {
+        let (present, who) = oneshot::channel();
+        let command = Command::Presence(space, users_max, Waiting::Presence(present));
+        self.ask(SpaceKey::Chat(space), command, who).await
+    }
+
+    async fn ask<T>(
+        &self,
+        key: SpaceKey,
+        command: Command,
+        answer: oneshot::Receiver<T>,
+    ) -> Result<T, Reject> {
+        if self.inbox(key).push(command).is_err() {
+            self.metrics.edge.add(Metric::InboxRefused, 1);
+            return Err(Reject::Overloaded);
+        }
+        answer.await.map_err(|_| Reject::Draining)
     }
 
     /// The chat spaces with members, largest first, at most so many; and how many there are.
-    pub fn spaces(&self, _limit: usize) -> (Vec<(SpaceId, usize)>, usize) {
-        unimplemented!()
+    pub fn spaces(&self, limit: usize) -> (Vec<(SpaceId, usize)>, usize) {
+        self.directory.spaces(limit)
     }
 
     /// Whether shutdown has begun: handshakes and posts are answered `draining`.
     pub fn is_draining(&self) -> bool {
-        unimplemented!()
+        self.directory.is_draining()
+    }
+
+    /// Begins shutdown: members are closed with 1012 over so many milliseconds.
+    pub fn drain(&self, window_ms: u64) {
+        self.directory.begin_drain();
+        self.drain.publish(window_ms + 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_space_lives_on_the_same_shard_for_ever() {
+        let of = |key| shard_of(key, 7);
+        let chats: Vec<usize> = (-1..6).map(|space| of(SpaceKey::Chat(SpaceId(space)))).collect();
+        assert_eq!(chats, [3, 0, 0, 5, 2, 5, 5]);
+        assert_eq!(of(SpaceKey::Lobby), 6);
+        let inboxes: Vec<usize> = (1..4).map(|user| of(SpaceKey::Inbox(UserId(user)))).collect();
+        assert_eq!(inboxes, [5, 3, 0]);
+    }
+
+    #[test]
+    fn numbered_spaces_spread_evenly_over_the_shards() {
+        let mut spaces = [0; 4];
+        for space in 1..=10_000 {
+            spaces[shard_of(SpaceKey::Chat(SpaceId(space)), 4)] += 1;
+        }
+        assert!(spaces.iter().all(|count| (2_300..2_700).contains(count)), "{spaces:?}");
     }
 }

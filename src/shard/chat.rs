@@ -10,7 +10,7 @@ use super::nonce::{First, NonceKey, content_hash};
 use crate::metrics::Metric;
 use crate::wire::close::Close;
 use crate::wire::message::{AckLevel, ClientMessage, DecodeRules, check_content};
-use crate::wire::outgoing::{self, Ack, Chat, ErrorRef};
+use crate::wire::outgoing::{self, Ack, Chat, Refusal};
 use crate::wire::record::Record;
 use crate::wire::reject::Reject;
 use crate::wire::time::{Micros, MonoMs, Now};
@@ -66,6 +66,7 @@ impl Shard {
         }
         (member.heard, member.pinged) = (now.mono, false);
         self.counts.add(Metric::MessagesReceived, 1);
+        self.counts.add(Metric::ReceivedBytes, json.len() as u64);
         let slot = member.space;
         let SpaceKey::Chat(space) = self.spaces.at(slot).expect("a seated member has one").key
         else {
@@ -405,10 +406,10 @@ impl Shard {
         };
         let space = self.spaces.at(member.space).expect("a seated member has one").key;
         let (dialect, whose) = (member.dialect, member.whose(space));
-        let about = ErrorRef { nonce, id: None };
+        let refusal = Refusal { reject, nonce, id: None };
         let at = *self.time.text(now.unix);
         self.answer(now, key, fx, |private| {
-            private.push(|out| outgoing::error(out, dialect, reject, about, whose, &at));
+            private.push(|out| outgoing::error(out, dialect, &refusal, whose, &at));
         });
     }
 
@@ -478,7 +479,7 @@ impl Shard {
         let Some(member) = self.members.get(key).filter(|member| member.closing.is_none()) else {
             return;
         };
-        // Only who is blocked is too slow, never who is merely unvisited (DESIGN 12.7).
+        // Only who is blocked is too slow, never who is merely unvisited.
         if member.blocked {
             self.begin_close(now, key, Close::TooSlow, fx);
         } else if member.private_bytes() > UNSENT_TIMES * self.limits.private_bytes_max {

@@ -80,7 +80,7 @@ pub enum Input<'a> {
     Presence(Ticket, SpaceId, usize),
     /// The turn's records are in the journal, which now ends at this offset.
     Appended(u64),
-    /// The turn's records could not be written: nothing of the turn may be sent (DESIGN 12.4).
+    /// The turn's records could not be written: nothing of the turn may be sent.
     AppendFailed,
     /// So many bytes of records can surely be appended now; 0: chat is refused at the door.
     JournalRoom(u64),
@@ -182,6 +182,8 @@ pub trait Sockets {
     fn send(&mut self, member: MemberKey, bytes: &[u8]) -> Sent;
     /// The same of two pieces that follow each other.
     fn sendv(&mut self, member: MemberKey, first: &[u8], second: &[u8]) -> Sent;
+    /// Nothing more will be sent: the peer is to see the end once it has read what was.
+    fn finish(&mut self, member: MemberKey);
     /// Asks for an [`Input::Writable`] when a full socket takes bytes again.
     fn arm(&mut self, member: MemberKey);
 }

@@ -26,7 +26,7 @@ mod log;
 mod member;
 mod membership;
 mod nonce;
-mod rate;
+pub mod rate;
 mod space;
 mod sweep;
 #[cfg(test)]
@@ -158,7 +158,10 @@ impl Shard {
                 let present = self.present(SpaceKey::Chat(space), users_max);
                 fx.replies.push((ticket, Reply::Presence(present)));
             }
-            Input::Appended(offset) => self.appended.push_back((offset, self.records_made)),
+            Input::Appended(offset) => {
+                self.counts.add(Metric::JournalAppends, 1);
+                self.appended.push_back((offset, self.records_made));
+            }
             Input::AppendFailed => self.append_failed(now, fx),
             Input::JournalRoom(bytes) => self.journal_room = bytes,
             Input::Committed(offset) => self.committed(now, offset, fx),
@@ -196,6 +199,11 @@ impl Shard {
     /// Whether the sweep has something to do.
     pub fn is_dirty(&self) -> bool {
         !self.ready.is_empty() || !self.dirty.is_empty()
+    }
+
+    /// The highest id made or known so far.
+    pub fn highest(&self) -> Id {
+        self.ids.last()
     }
 
     /// Members, those that are being closed too.

@@ -144,7 +144,10 @@ impl<S: Sockets> Visit<'_, S> {
             return Visited::Stuck;
         }
         match self.send_private(key, member) {
-            Visited::Done => Visited::Done,
+            Visited::Done => {
+                self.sockets.finish(key);
+                Visited::Done
+            }
             Visited::Stuck => stuck(member, None),
         }
     }

@@ -37,6 +37,8 @@ impl Sockets for Taken {
         self.send(member, first)
     }
 
+    fn finish(&mut self, _member: MemberKey) {}
+
     fn arm(&mut self, _member: MemberKey) {}
 }
 

@@ -197,7 +197,7 @@ impl Shard {
         let needed = if space.lagging == 0 && space.sweep_left == 0 {
             space.log.end()
         } else {
-            // Those that were unblocked but not yet visited count too (NUMBERS, pitfall 2).
+            // Those that were unblocked but not yet visited count too.
             let cursor = |slot: &u32| self.members.at(*slot).expect("a seat is taken").cursor;
             space.roster.iter().map(cursor).min().unwrap_or(space.log.end())
         };
@@ -206,7 +206,7 @@ impl Shard {
         self.logs_held -= held - space.log.held();
     }
 
-    /// A log that outruns its readers makes its publishers wait (DESIGN 12.7), for a bounded time.
+    /// A log that outruns its readers makes its publishers wait, for a bounded time.
     fn settle_pause(&mut self, now: Now, slot: u32, keep: u64, fx: &mut Effects) {
         let max = self.limits.log_bytes_max as u64;
         let Some(space) = self.spaces.at_mut(slot) else { return };

@@ -1,7 +1,53 @@
-//! The store: journal, batcher, sinks and reader (types here; one file each).
+//! The store: what was accepted goes through a journal into a sink, and is read as history.
+//!
+//! Here live the types of history and the way in, [`open_sqlite`]; the parts have a file each.
+//! The store owns the data directory. It never decides what is accepted, and no part of it but
+//! [`journal::Writer`] is ever on a shard's thread.
 
-use crate::wire::time::Micros;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::wire::time::{Micros, Now};
 use crate::wire::{Id, SpaceId, UserId};
+
+pub use batcher::{Left, RetryWait};
+pub use reader::Reader;
+
+use batch::BatchLimits;
+use batcher::{Batcher, Flight, Stop};
+use dead::DeadLetters;
+use journal::{Faults, JournalLimits, Journals, Opened, SyncMode, Writer};
+use latest::Latest;
+use migrate::MigrateError;
+use reader::ReaderPlan;
+use sink::{Sink, SinkError};
+use sources::Sources;
+use sqlite::SqliteSink;
+
+pub mod batch;
+mod batcher;
+mod dead;
+mod history;
+pub mod journal;
+pub mod latest;
+pub mod migrate;
+mod reader;
+pub mod sink;
+mod sources;
+pub mod sqlite;
+mod tally;
+pub mod wall;
+
+#[cfg(test)]
+mod tests;
 
 /// One stored chat message, as history shows it (WIRE A4, E).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -82,22 +128,6 @@ pub struct Range {
 #[error("the store can't be read")]
 pub struct ReadFault;
 
-/// Reads history over connections of its own, never on a shard's thread. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Reader {}
-
-impl Reader {
-    /// One numbered page.
-    pub async fn page(&self, _query: PageQuery) -> Result<Page, ReadFault> {
-        unimplemented!()
-    }
-
-    /// A stretch by position.
-    pub async fn range(&self, _query: RangeQuery) -> Result<Range, ReadFault> {
-        unimplemented!()
-    }
-}
-
 /// What the sink is doing, for `/readyz`, logs and people.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StoreState {
@@ -109,4 +139,213 @@ pub enum StoreState {
     Behind,
     /// Refused for a reason that waiting does not mend.
     Refused,
+}
+
+/// Reads the clock, where time can't be passed in: from the store's own threads.
+pub type ReadClock = Arc<dyn Fn() -> Now + Send + Sync>;
+
+const READ_CONNECTIONS: usize = 2;
+const DAY_MS: i64 = 86_400_000;
+const QUERY_MAX_MS: u64 = 5_000;
+/// What a record is longer than its texts, rounded up; a test holds it against the record.
+const RECORD_BYTES_BESIDE_TEXT: usize = 64;
+
+/// What a store is opened with.
+#[derive(Clone)]
+pub struct StoreConfig {
+    /// Where journals, database and dead letters are; made if it is not there.
+    pub data_dir: PathBuf,
+    /// One journal for each.
+    pub shards: usize,
+    /// The journals' bounds.
+    pub journal: JournalLimits,
+    /// The batches' bounds.
+    pub batch: BatchLimits,
+    /// How long to wait after failures.
+    pub retry: RetryWait,
+    /// The longest that a history query may run, in milliseconds.
+    pub query_max: u64,
+    /// The fixed offset of stored times, in seconds east of UTC.
+    pub utc_offset: i32,
+    /// Reads the clock.
+    pub clock: ReadClock,
+    /// Where the store counts.
+    pub metrics: Arc<Metrics>,
+}
+
+impl StoreConfig {
+    /// From the hub's bounds; the longest record is what they let in.
+    pub fn new(
+        data_dir: PathBuf,
+        shards: usize,
+        limits: &Limits,
+        clock: ReadClock,
+        metrics: Arc<Metrics>,
+    ) -> StoreConfig {
+        // A character takes four bytes at most.
+        let text_bytes_max = 4 * (limits.content_chars_max + limits.username_chars_max);
+        StoreConfig {
+            data_dir,
+            shards,
+            journal: JournalLimits {
+                bytes_max: limits.journal_bytes_max,
+                record_bytes_max: RECORD_BYTES_BESIDE_TEXT + text_bytes_max,
+                sync: SyncMode::Every(limits.sync_period),
+            },
+            batch: BatchLimits {
+                rows_max: limits.batch_rows_max,
+                bytes_max: limits.batch_bytes_max,
+                wait: limits.batch_wait,
+            },
+            retry: RetryWait::default(),
+            query_max: QUERY_MAX_MS,
+            utc_offset: limits.utc_offset,
+            clock,
+            metrics,
+        }
+    }
+}
+
+/// Why a store can't be opened; each is one line for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The journals can't be.
+    #[error(transparent)]
+    Journal(#[from] journal::OpenError),
+    /// The database can't be, or its schema does not fit.
+    #[error("{}: {error}", path.display())]
+    Database {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: MigrateError,
+    },
+    /// Its ids can't be read.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// A directory or a thread can't be made.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// The data directory.
+        path: PathBuf,
+        /// The system's error.
+        error: io::Error,
+    },
+}
+
+/// A store that is open.
+#[derive(Debug)]
+pub struct Store {
+    /// One a shard, in order; each goes to its shard's thread.
+    pub writers: Vec<Writer>,
+    /// How far each shard's journal is stored: its offsets are what `Writer::append` returns.
+    pub committed: Vec<Arc<Latest>>,
+    /// All new ids must be above this one.
+    pub highest: Id,
+    /// For the edge.
+    pub reader: Reader,
+    /// What the sink is doing.
+    pub state: watch::Receiver<StoreState>,
+    /// `Some` once something broke that nothing mends: not ready, exit non-zero, no retry.
+    pub fault: watch::Receiver<Option<String>>,
+    /// Ends it all.
+    pub handle: StoreHandle,
+}
+
+/// The store's threads; they end at [`stop`](StoreHandle::stop).
+#[derive(Debug)]
+pub struct StoreHandle {
+    stop: oneshot::Sender<Stop>,
+    batcher: JoinHandle<()>,
+    reader: Reader,
+    readers: Vec<JoinHandle<()>>,
+    journals: Journals,
+}
+
+impl StoreHandle {
+    /// Stores what the journals hold, within `wait`; then ends the store's threads and gives the
+    /// data directory free. Shards should have ended: what they append now is not stored before
+    /// the next start.
+    pub async fn stop(self, wait: Duration) -> Left {
+        let (answer, answered) = oneshot::channel();
+        // A batcher that has panicked takes no word and gives none; journals keep their records.
+        let _ = self.stop.send(Stop { wait, answer });
+        let left = answered.await.unwrap_or_default();
+        self.reader.stop().await;
+        for thread in self.readers.into_iter().chain([self.batcher]) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store has panicked");
+            }
+        }
+        self.journals.stop();
+        left
+    }
+}
+
+/// Opens the journals, then a SQLite database beside them. `random` gives journal ids and the
+/// seed of waits.
+pub fn open_sqlite(
+    config: &StoreConfig,
+    random: &mut impl FnMut() -> u128,
+) -> Result<Store, OpenError> {
+    let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
+    fs::create_dir_all(&config.data_dir).map_err(io)?;
+    let faults = Faults::new(config.metrics.clone());
+    let folder = config.data_dir.join("journal");
+    // First, because they hold the lock on the directory.
+    let opened = journal::open(&folder, config.shards, &config.journal, random, &faults)?;
+    let path = config.data_dir.join(sqlite::DATABASE_FILE);
+    let sink = SqliteSink::open(&path, config.utc_offset)
+        .map_err(|error| OpenError::Database { path: path.clone(), error })?;
+    // An id of the far future would make all new ones so.
+    let limit = Id::first_of_ms((config.clock)().unix.0 / 1000 + DAY_MS);
+    let highest = opened.highest.max(sink.highest(limit)?);
+    let plan = ReaderPlan {
+        database: path,
+        utc_offset: config.utc_offset,
+        clock: config.clock.clone(),
+        query_max: config.query_max,
+    };
+    let (reader, readers) = Reader::start(&plan, READ_CONNECTIONS).map_err(io)?;
+    let seed = random() as u64;
+    start(config, Parts { opened, sink, faults, reader, readers, highest, seed }).map_err(io)
+}
+
+/// What a store is put together from, whatever its sink.
+struct Parts<S> {
+    opened: Opened,
+    sink: S,
+    faults: Faults,
+    reader: Reader,
+    readers: Vec<JoinHandle<()>>,
+    highest: Id,
+    seed: u64,
+}
+
+fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io::Result<Store> {
+    let Opened { writers, own, found, journals, .. } = parts.opened;
+    let sources = Sources::new(found, own);
+    let committed = sources.shown();
+    let (shown, state) = watch::channel(StoreState::Connecting);
+    let fault = parts.faults.subscribe();
+    let batcher = Batcher {
+        sink: parts.sink,
+        sources,
+        limits: config.batch,
+        retry: config.retry,
+        dead: DeadLetters::new(&config.data_dir),
+        journal_bytes_max: config.journal.bytes_max,
+        clock: config.clock.clone(),
+        metrics: config.metrics.clone(),
+        faults: parts.faults,
+        state: shown,
+        flight: Flight::new(parts.seed),
+    };
+    let (stop, stopped) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = Builder::new().name("hub-store".into());
+    let thread = thread.spawn(move || runtime.block_on(batcher.run(stopped)))?;
+    let (reader, readers) = (parts.reader, parts.readers);
+    let handle = StoreHandle { stop, batcher: thread, reader: reader.clone(), readers, journals };
+    Ok(Store { writers, committed, highest: parts.highest, reader, state, fault, handle })
 }

@@ -67,12 +67,24 @@ impl<'a> FrameWriter<'a> {
         self.out.extend_from_slice(b"\"");
         let bytes = text.as_bytes();
         let mut clean_from = 0;
-        for (at, &byte) in bytes.iter().enumerate() {
-            if ESCAPES[usize::from(byte)] {
-                self.out.extend_from_slice(&bytes[clean_from..at]);
-                self.escape(byte);
-                clean_from = at + 1;
+        let mut at = 0;
+        while at < bytes.len() {
+            // Eight at a time: most text has nothing to escape.
+            if let Some(eight) = bytes[at..].first_chunk()
+                && !any_escape(u64::from_le_bytes(*eight))
+            {
+                at += 8;
+                continue;
             }
+            let end = (at + 8).min(bytes.len());
+            for (at, &byte) in bytes[..end].iter().enumerate().skip(at) {
+                if ESCAPES[usize::from(byte)] {
+                    self.out.extend_from_slice(&bytes[clean_from..at]);
+                    self.escape(byte);
+                    clean_from = at + 1;
+                }
+            }
+            at = end;
         }
         self.out.extend_from_slice(&bytes[clean_from..]);
         self.out.extend_from_slice(b"\"");
@@ -125,6 +137,17 @@ impl<'a> FrameWriter<'a> {
         }
         self.out.len() - self.start
     }
+}
+
+/// Whether any of eight bytes is escaped (Bit Twiddling Hacks, "Determine if a word has a byte
+/// less than n" and "... equal to n").
+fn any_escape(word: u64) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES * 128;
+    let below = |word: u64, bound: u64| word.wrapping_sub(ONES * bound) & !word & HIGHS;
+    let quote = below(word ^ (ONES * u64::from(b'"')), 1);
+    let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
+    (below(word, 0x20) | quote | backslash) != 0
 }
 
 /// Which bytes a JSON string escapes; bytes of multi-byte characters never are.

@@ -122,9 +122,11 @@ pub fn pong(out: &mut BytesMut, whose: Whose, at: &TimeText) {
     frame.end();
 }
 
-/// What an error answers, in `cpi-hub.v1`.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct ErrorRef<'a> {
+/// A refusal and what it answers; the last two are told in `cpi-hub.v1` only.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal<'a> {
+    /// Why.
+    pub reject: Reject,
     /// The nonce of the refused message.
     pub nonce: Option<&'a str>,
     /// The id of a message that was accepted and refused by the store later.
@@ -135,11 +137,11 @@ pub struct ErrorRef<'a> {
 pub fn error(
     out: &mut BytesMut,
     dialect: Dialect,
-    reject: Reject,
-    about: ErrorRef<'_>,
+    refusal: &Refusal<'_>,
     whose: Whose,
     at: &TimeText,
 ) {
+    let Refusal { reject, nonce, id } = *refusal;
     let mut frame = FrameWriter::begin(out);
     frame.raw("{\"type\":\"error\",\"data\":{\"code\":\"").raw(reject.code_in(dialect));
     frame.raw("\",\"message\":").string(reject.message());
@@ -147,10 +149,10 @@ pub fn error(
         if let Some(field) = reject.field() {
             frame.raw(",\"field\":").string(field);
         }
-        if let Some(nonce) = about.nonce {
+        if let Some(nonce) = nonce {
             frame.raw(",\"ref\":").string(nonce);
         }
-        if let Some(id) = about.id {
+        if let Some(id) = id {
             frame.raw(",\"id\":\"").ascii(&id.text()).raw("\"");
         }
         if let Some(wait) = reject.retry_after_ms() {
@@ -359,9 +361,9 @@ mod tests {
             text(|out| pong(out, WHOSE, AT)),
             r#"{"type":"pong","data":{"message":"pong"},"timestamp":"2026-01-02T03:04:05.678901-03:00","user_id":1,"space_id":1}"#
         );
-        let about = ErrorRef { nonce: Some("a1"), id: None };
+        let refusal = Refusal { reject: Reject::ContentEmpty, nonce: Some("a1"), id: None };
         assert_eq!(
-            text(|out| error(out, Dialect::Seed, Reject::ContentEmpty, about, WHOSE, AT)),
+            text(|out| error(out, Dialect::Seed, &refusal, WHOSE, AT)),
             r#"{"type":"error","data":{"code":"validation_error","message":"el mensaje no puede estar vacío"},"timestamp":"2026-01-02T03:04:05.678901-03:00","user_id":1,"space_id":1}"#
         );
         assert_eq!(
@@ -373,9 +375,9 @@ mod tests {
     #[test]
     fn the_second_dialects_messages_have_the_bytes_of_the_wire_contract() {
         let reject = Reject::RateLimited { retry_after_ms: 120 };
-        let about = ErrorRef { nonce: Some("a1"), id: None };
+        let refusal = Refusal { reject, nonce: Some("a1"), id: None };
         assert_eq!(
-            text(|out| error(out, Dialect::V1, reject, about, WHOSE, AT)),
+            text(|out| error(out, Dialect::V1, &refusal, WHOSE, AT)),
             r#"{"type":"error","data":{"code":"rate_limited","message":"demasiados mensajes, espera un momento","ref":"a1","retry_after_ms":120},"timestamp":"2026-01-02T03:04:05.678901-03:00","user_id":1,"space_id":1}"#
         );
         let hello = Welcome {

@@ -88,7 +88,10 @@ mod tests {
     proptest! {
         #[test]
         fn records_survive_their_bytes(
-            rows in proptest::collection::vec((any::<u128>(), any::<i64>(), any::<i32>(), "\\PC{0,20}", "\\PC{0,40}"), 0..8)
+            rows in proptest::collection::vec(
+                (any::<u128>(), any::<i64>(), any::<i32>(), "\\PC{0,20}", "\\PC{0,40}"),
+                0..8,
+            )
         ) {
             let rows: Vec<Record<'_>> = rows.iter().map(|(id, at, n, name, content)| Record {
                 id: Id(*id), at: Micros(*at), space: SpaceId(*n), user: UserId(n.wrapping_neg()),

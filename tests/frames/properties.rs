@@ -196,7 +196,7 @@ fn refusal(events: &[Event]) -> Option<Close> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
     fn a_valid_stream_gives_what_was_sent_however_it_is_cut(

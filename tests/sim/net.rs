@@ -171,6 +171,8 @@ impl Sockets for Net {
         self.deliver(member, [first, second])
     }
 
+    fn finish(&mut self, _member: MemberKey) {}
+
     fn arm(&mut self, member: MemberKey) {
         let socket = &mut self.get(member).socket;
         assert!(socket.full, "only a full socket is armed");

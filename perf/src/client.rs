@@ -1,0 +1,126 @@
+//! One connection: the handshake, made in one blocking round trip, and then a non-blocking
+//! socket with what was cut off its input and what it still has to send.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+/// Longer than any handshake that is going to succeed.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// RFC 6455's own example; a fixed key is enough where no cache stands between.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// Which member of which space a connection is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seat {
+    /// The space's number.
+    pub space: i32,
+    /// The user's number.
+    pub user: i32,
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Non-blocking.
+    pub stream: mio::net::TcpStream,
+    /// The start of a frame whose end has not come.
+    pub cut: Vec<u8>,
+    /// What the socket has not taken yet.
+    pub out: Vec<u8>,
+}
+
+/// Reads an address such as `127.0.0.1:8080`, `localhost:8080` or `ws://127.0.0.1:8080/`.
+pub fn address(url: &str) -> io::Result<SocketAddr> {
+    let rest = ["ws://", "http://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+    let host = rest.unwrap_or(url).trim_end_matches('/');
+    let told = |error| io::Error::other(format!("{url}: {error}"));
+    let mut found = host.to_socket_addrs().map_err(told)?;
+    found.next().ok_or_else(|| io::Error::other(format!("{url}: no address")))
+}
+
+/// Opens a chat socket and waits for the 101.
+pub fn connect(hub: SocketAddr, seat: Seat) -> io::Result<Connection> {
+    let mut stream = TcpStream::connect(hub)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(HANDSHAKE_WAIT))?;
+    let Seat { space, user } = seat;
+    let request = format!(
+        "GET /v1/ws/spaces/{space}?user_id={user}&username=m{user} HTTP/1.1\r\nHost: {hub}\r\n\
+         Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\n\
+         Sec-WebSocket-Version: 13\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes())?;
+    let cut = read_head(&mut stream)?;
+    stream.set_read_timeout(None)?;
+    stream.set_nonblocking(true)?;
+    Ok(Connection { stream: mio::net::TcpStream::from_std(stream), cut, out: Vec::new() })
+}
+
+/// Reads the answer's head; what came behind it belongs to the first frames.
+fn read_head(stream: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(1024);
+    let mut chunk = [0; 1024];
+    loop {
+        let count = stream.read(&mut chunk)?;
+        head.extend_from_slice(&chunk[..count]);
+        if let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") {
+            let behind = head.split_off(end + 4);
+            return check_head(&head, &behind).map(|()| behind);
+        }
+        if count == 0 || head.len() > HEAD_BYTES_MAX {
+            return Err(io::Error::other("the hub ended the handshake without an answer"));
+        }
+    }
+}
+
+fn check_head(head: &[u8], behind: &[u8]) -> io::Result<()> {
+    let head = String::from_utf8_lossy(head);
+    let status = head.lines().next().unwrap_or_default();
+    if !status.starts_with("HTTP/1.1 101") {
+        let body = String::from_utf8_lossy(behind);
+        return Err(io::Error::other(format!("handshake refused: {status} {body}")));
+    }
+    let accepted = head.lines().filter_map(|line| line.split_once(':')).any(|(name, value)| {
+        name.eq_ignore_ascii_case("sec-websocket-accept") && value.trim() == ACCEPT
+    });
+    match accepted {
+        true => Ok(()),
+        false => Err(io::Error::other("the 101 has no Sec-WebSocket-Accept for our key")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_with_and_without_a_scheme() {
+        let expected: SocketAddr = "127.0.0.1:8080".parse().expect("an address");
+        for url in ["127.0.0.1:8080", "ws://127.0.0.1:8080", "http://127.0.0.1:8080/"] {
+            assert_eq!(address(url).expect("an address"), expected, "{url}");
+        }
+        assert!(address("127.0.0.1").is_err());
+    }
+
+    #[test]
+    fn frames_behind_the_head_are_kept() {
+        let answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+             sec-websocket-accept: {ACCEPT}\r\n\r\n\u{1}frame"
+        );
+        assert_eq!(read_head(&mut answer.as_bytes()).expect("accepted"), b"\x01frame");
+    }
+
+    #[test]
+    fn a_refusal_is_told_with_its_status_and_body() {
+        let answer = "HTTP/1.1 503 Service Unavailable\r\n\r\n{\"code\":\"draining\"}";
+        let error = read_head(&mut answer.as_bytes()).expect_err("refused").to_string();
+        assert!(error.contains("503") && error.contains("draining"), "{error}");
+        for answer in ["", "HTTP/1.1 101 Switching Protocols\r\n\r\n", "HTTP/1.1 101 x\r\nA: b"] {
+            assert!(read_head(&mut answer.as_bytes()).is_err(), "{answer}");
+        }
+    }
+}

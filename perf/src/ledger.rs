@@ -1,0 +1,166 @@
+//! The ledger: per member and publisher the next sequence that must come, so that a message lost,
+//! doubled or out of order is counted, and ids that don't ascend with it.
+//!
+//! Memory per member: four bytes a publisher of its space and one id; more only after a gap.
+
+use std::collections::HashSet;
+
+use crate::stamp::{ID_BYTES, Stamp};
+
+/// What went wrong; all zero on a good run.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Faults {
+    /// Messages that a member never got.
+    pub lost: u64,
+    /// Messages that a member got again.
+    pub doubled: u64,
+    /// Messages that a member got after a later one of the same publisher.
+    pub reordered: u64,
+    /// Messages whose id is not above the one before.
+    pub ids_not_ascending: u64,
+    /// Messages of another space, or that this run didn't send.
+    pub foreign: u64,
+}
+
+impl Faults {
+    /// Whether nothing went wrong.
+    pub fn is_none(&self) -> bool {
+        *self == Faults::default()
+    }
+}
+
+/// What each member got.
+#[derive(Debug)]
+pub struct Ledger {
+    publishers: usize,
+    next: Vec<u32>,
+    last_ids: Vec<[u8; ID_BYTES]>,
+    gaps: HashSet<(usize, u32)>,
+    faults: Faults,
+}
+
+impl Ledger {
+    /// A ledger for so many members, each in a space of so many publishers.
+    pub fn new(members: usize, publishers: usize) -> Ledger {
+        Ledger {
+            publishers,
+            next: vec![0; members * publishers],
+            last_ids: vec![[0; ID_BYTES]; members],
+            gaps: HashSet::new(),
+            faults: Faults::default(),
+        }
+    }
+
+    /// Enters one delivery. `publisher` counts within the member's space.
+    pub fn enter(&mut self, member: usize, publisher: usize, stamp: Stamp, id: &[u8; ID_BYTES]) {
+        let last = &mut self.last_ids[member];
+        self.faults.ids_not_ascending += u64::from(*id <= *last);
+        *last = *id;
+        let place = member * self.publishers + publisher;
+        let next = &mut self.next[place];
+        if stamp.sequence == *next {
+            *next += 1;
+            return;
+        }
+        self.enter_unexpected(place, stamp.sequence);
+    }
+
+    /// Enters a chat that doesn't belong to the member's space or to this run.
+    pub fn enter_foreign(&mut self) {
+        self.faults.foreign += 1;
+    }
+
+    fn enter_unexpected(&mut self, place: usize, sequence: u32) {
+        let next = &mut self.next[place];
+        if sequence > *next {
+            self.gaps.extend((*next..sequence).map(|missing| (place, missing)));
+            *next = sequence + 1;
+        } else if self.gaps.remove(&(place, sequence)) {
+            self.faults.reordered += 1;
+        } else {
+            self.faults.doubled += 1;
+        }
+    }
+
+    /// Whether a member has got everything that its space's publishers sent.
+    pub fn is_complete(&self, member: usize, published: &[u32]) -> bool {
+        self.row(member) == published
+    }
+
+    /// The faults, when nothing more will come. `members` are those still connected, each with
+    /// what its space's publishers sent.
+    pub fn close<'a>(mut self, members: impl Iterator<Item = (usize, &'a [u32])>) -> Faults {
+        let mut connected = HashSet::new();
+        let mut lost = 0;
+        for (member, published) in members {
+            connected.insert(member);
+            let row = self.row(member).iter().zip(published);
+            lost += row.map(|(next, sent)| u64::from(sent.saturating_sub(*next))).sum::<u64>();
+        }
+        let is_connected = |place: &usize| connected.contains(&(place / self.publishers));
+        lost += self.gaps.iter().filter(|(place, _)| is_connected(place)).count() as u64;
+        self.faults.lost += lost;
+        self.faults
+    }
+
+    fn row(&self, member: usize) -> &[u32] {
+        &self.next[member * self.publishers..][..self.publishers]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Enters sequences of one publisher to one member; the faults when 5 were sent.
+    fn check(sequences: &[u32]) -> Faults {
+        let mut ledger = Ledger::new(1, 1);
+        for (index, sequence) in sequences.iter().enumerate() {
+            let mut id = [b'0'; ID_BYTES];
+            id[0] = b'A' + index as u8;
+            ledger.enter(0, 0, Stamp { publisher: 0, sequence: *sequence, at: 0 }, &id);
+        }
+        ledger.close([(0, &[5][..])].into_iter())
+    }
+
+    #[test]
+    fn a_good_run_has_no_faults() {
+        assert!(check(&[0, 1, 2, 3, 4]).is_none());
+    }
+
+    #[test]
+    fn every_kind_of_fault_is_counted_as_what_it_is() {
+        let faults =
+            |lost, doubled, reordered| Faults { lost, doubled, reordered, ..Faults::default() };
+        assert_eq!(check(&[0, 1, 3, 4]), faults(1, 0, 0));
+        assert_eq!(check(&[0, 1, 2]), faults(2, 0, 0));
+        assert_eq!(check(&[]), faults(5, 0, 0));
+        assert_eq!(check(&[0, 1, 1, 2, 3, 4]), faults(0, 1, 0));
+        assert_eq!(check(&[0, 2, 1, 3, 4]), faults(0, 0, 1));
+        assert_eq!(check(&[0, 2, 1, 1, 4]), faults(1, 1, 1));
+    }
+
+    #[test]
+    fn an_id_that_does_not_ascend_is_counted() {
+        let mut ledger = Ledger::new(1, 1);
+        for sequence in 0..2 {
+            ledger.enter(0, 0, Stamp { publisher: 0, sequence, at: 0 }, &[b'1'; ID_BYTES]);
+        }
+        let faults = ledger.close([(0, &[2][..])].into_iter());
+        assert_eq!(faults, Faults { ids_not_ascending: 1, ..Faults::default() });
+    }
+
+    #[test]
+    fn members_and_publishers_have_books_of_their_own() {
+        let mut ledger = Ledger::new(2, 2);
+        let stamp = |sequence| Stamp { publisher: 0, sequence, at: 0 };
+        ledger.enter(0, 1, stamp(0), &[b'1'; ID_BYTES]);
+        ledger.enter(1, 0, stamp(0), &[b'1'; ID_BYTES]);
+        let published = [1, 1];
+        assert!(!ledger.is_complete(0, &published));
+        ledger.enter(0, 0, stamp(0), &[b'2'; ID_BYTES]);
+        assert!(ledger.is_complete(0, &published));
+        // Member 1 went: what it didn't get is no loss.
+        assert!(ledger.close([(0, &published[..])].into_iter()).is_none());
+    }
+}

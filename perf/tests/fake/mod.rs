@@ -1,0 +1,171 @@
+//! A hub of a few lines for the generator's own tests: a thread a connection, one lock, and a
+//! fault that is planted on purpose.
+//!
+//! It speaks just the part of the protocol that the generator uses, and is no model for anything.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// What the fake does wrong, once, at its tenth chat.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fault {
+    /// Nothing.
+    None,
+    /// Keeps the chat to itself.
+    Lose,
+    /// Sends it twice.
+    Double,
+    /// Sends it after the next one.
+    Swap,
+    /// Sends it to the other spaces too.
+    Leak,
+    /// Closes a member with 4008.
+    Close,
+    /// Sends a ping first, and takes no more chats until the pong is there.
+    Ping,
+}
+
+struct State {
+    fault: Fault,
+    chats: u32,
+    ids: u64,
+    held: Option<Vec<u8>>,
+    awaits_pong: bool,
+    members: Vec<(i32, TcpStream)>,
+}
+
+/// Starts a fake hub; it ends with the test's process.
+pub(crate) fn start(fault: Fault) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let state = State { fault, chats: 0, ids: 0, held: None, awaits_pong: false, members: vec![] };
+    let state = Arc::new(Mutex::new(state));
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let state = Arc::clone(&state);
+            thread::spawn(move || serve(stream, &state));
+        }
+    });
+    address
+}
+
+fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).ok()?;
+        head.extend(byte);
+    }
+    let head = String::from_utf8(head).ok()?;
+    let space: i32 = head.strip_prefix("GET /v1/ws/spaces/")?.split('?').next()?.parse().ok()?;
+    let mut answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: \
+        Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+        .to_vec();
+    // In one write: the generator must find the frame behind the head.
+    answer.extend(frame(0x81, "{\"type\":\"join\",\"data\":{}}"));
+    {
+        let mut state = state.lock().expect("no test thread panics");
+        stream.write_all(&answer).ok()?;
+        state.members.push((space, stream.try_clone().ok()?));
+    }
+    loop {
+        let (opcode, payload) = read_frame(&mut stream)?;
+        let mut state = state.lock().expect("no test thread panics");
+        match opcode {
+            0x1 => state.chat(space, &String::from_utf8(payload).ok()?),
+            0xA if payload == b"are you there" => state.awaits_pong = false,
+            0x8 => return None,
+            _ => {}
+        }
+    }
+}
+
+impl State {
+    fn chat(&mut self, space: i32, text: &str) {
+        if self.awaits_pong {
+            return;
+        }
+        let content = text.split("\"content\":\"").nth(1).and_then(|rest| rest.split('"').next());
+        let content = content.expect("the generator sends contents");
+        self.chats += 1;
+        self.ids += 1;
+        let id = self.ids;
+        let chat = |id: u64| {
+            let text = format!(
+                "{{\"type\":\"chat\",\"data\":{{\"id\":\"{id:026}\",\"content\":\"{content}\",\
+                 \"user_id\":1}}}}"
+            );
+            frame(0x81, &text)
+        };
+        match (self.fault, self.chats) {
+            (Fault::Lose, 10) => return,
+            (Fault::Double, 10) => {
+                self.send(Some(space), &chat(id));
+                self.ids += 1;
+                self.send(Some(space), &chat(id + 1));
+                return;
+            }
+            (Fault::Swap, 10) => {
+                self.held = Some(chat(id));
+                return;
+            }
+            (Fault::Leak, 10) => return self.send(None, &chat(id)),
+            (Fault::Close, 10) => {
+                let (_, member) = self.members.last_mut().expect("somebody sent this");
+                let _ = member.write_all(&[0x88, 2, 0x0F, 0xA8]);
+            }
+            (Fault::Ping, 10) => {
+                self.awaits_pong = true;
+                self.send(Some(space), &frame(0x89, "are you there"));
+            }
+            _ => {}
+        }
+        self.send(Some(space), &chat(id));
+        if let Some(held) = self.held.take() {
+            self.send(Some(space), &held);
+        }
+    }
+
+    fn send(&mut self, to: Option<i32>, bytes: &[u8]) {
+        let concerned = |space: &i32| to.is_none_or(|to| to == *space);
+        for (_, member) in self.members.iter_mut().filter(|(space, _)| concerned(space)) {
+            // A member that is gone is not the fake's business.
+            let _ = member.write_all(bytes);
+        }
+    }
+}
+
+fn frame(head: u8, text: &str) -> Vec<u8> {
+    let mut frame = vec![head];
+    match text.len() {
+        short @ 0..=125 => frame.push(short as u8),
+        long => {
+            frame.push(126);
+            frame.extend((long as u16).to_be_bytes());
+        }
+    }
+    frame.extend(text.as_bytes());
+    frame
+}
+
+fn read_frame(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).ok()?;
+    assert_ne!(head[1] & 0x80, 0, "clients mask");
+    let mut length = usize::from(head[1] & 0x7F);
+    if length == 126 {
+        let mut long = [0; 2];
+        stream.read_exact(&mut long).ok()?;
+        length = u16::from_be_bytes(long).into();
+    }
+    let mut mask = [0; 4];
+    stream.read_exact(&mut mask).ok()?;
+    let mut payload = vec![0; length];
+    stream.read_exact(&mut payload).ok()?;
+    for (byte, key) in payload.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= key;
+    }
+    Some((head[0] & 0x0F, payload))
+}

@@ -1,0 +1,104 @@
+# What the scripts share: installing what is missing, and a private hub that always ends.
+# To be sourced, from bash, in strict mode.
+# shellcheck shell=bash disable=SC2034
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+tools=$root/.cache/tools
+PATH=$tools/bin:$PATH
+
+say() { printf '%s\n' "== $*" >&2; }
+die() { printf '%s\n' "$*" >&2; exit 1; }
+has() { command -v "$1" >/dev/null 2>&1; }
+is_root() { [ "$(id -u)" = 0 ]; }
+
+# Installs Debian packages, where that is possible; says how otherwise.
+apt_updated=
+install_packages() {
+    if ! is_root || ! has apt-get; then
+        say "missing: $*; as root on Debian: apt-get install $*"
+        return 1
+    fi
+    if [ -z "$apt_updated" ]; then
+        apt-get update -qq >&2 || return 1
+        apt_updated=1
+    fi
+    say "installing $*"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+}
+
+# What any build needs: cargo and a C compiler (SQLite, mimalloc).
+need_build_tools() {
+    if ! has cargo && [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]; then
+        PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
+    fi
+    has cargo || die "cargo is missing: install Rust $(toolchain) with rustup"
+    has cc || install_packages gcc libc6-dev || die "a C compiler (cc) is missing"
+}
+
+toolchain() { sed -n 's/^channel = "\(.*\)"/\1/p' "$root/rust-toolchain.toml"; }
+
+# Installs a cargo tool unless it is there: need_tool BINARY CRATE VERSION WHERE.
+need_tool() {
+    has "$1" && return
+    say "installing $2 $3 (once, some minutes)"
+    cargo install --quiet --locked --root "$4" "$2@$3" >&2
+}
+
+# A port that nobody listens on.
+free_port() {
+    local port
+    for _ in $(seq 50); do
+        port=$((20000 + RANDOM % 12000))
+        if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+            echo "$port"
+            return
+        fi
+    done
+    die "no free port between 20000 and 32000"
+}
+
+# The status line of a GET.
+get_status() {
+    (
+        exec 3<>"/dev/tcp/127.0.0.1/$1" || exit 1
+        printf 'GET %s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nConnection: close\r\n\r\n' "$2" "$1" >&3
+        head -n 1 <&3
+    ) 2>/dev/null
+}
+
+# Starts a hub on a free port with a data directory of its own, and waits until it is ready.
+# start_hub FOLDER BINARY ARGUMENTS...; sets hub_pid, hub_port, hub_url. Its log: FOLDER/hub.log.
+hub_pid=
+start_hub() {
+    local folder=$1
+    shift
+    hub_port=$(free_port)
+    hub_url=http://127.0.0.1:$hub_port
+    # The hub refuses settings it doesn't know; this one is the tests'.
+    env -u HUB_SLOW_TESTS "$@" --listen "127.0.0.1:$hub_port" --data-dir "$folder/data" >"$folder/hub.log" 2>&1 &
+    hub_pid=$!
+    for _ in $(seq 300); do
+        if ! kill -0 "$hub_pid" 2>/dev/null; then
+            break
+        fi
+        case $(get_status "$hub_port" /readyz || true) in *" 200 "*) return ;; esac
+        sleep 0.1
+    done
+    say "the hub did not become ready:"
+    cat "$folder/hub.log" >&2
+    return 1
+}
+
+# Ends the hub that start_hub started, by SIGTERM, after 15 s by SIGKILL.
+stop_hub() {
+    [ -n "$hub_pid" ] || return 0
+    kill -TERM "$hub_pid" 2>/dev/null || true
+    for _ in $(seq 150); do
+        kill -0 "$hub_pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    kill -KILL "$hub_pid" 2>/dev/null || true
+    wait "$hub_pid" 2>/dev/null || true
+    hub_pid=
+}

@@ -1,0 +1,26 @@
+//! Where log lines go: standard error, as text for people or as JSON for machines.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{BadConfig, Config, LogFormat};
+
+/// Starts logging for the whole process; once.
+pub fn start(config: &Config) -> Result<(), BadConfig> {
+    let filter = EnvFilter::try_new(&config.log)
+        .map_err(|error| BadConfig(format!("log: `{}`: {error}", config.log)))?;
+    let terminal = std::io::stderr().is_terminal();
+    let text = match config.log_format {
+        LogFormat::Auto => terminal,
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+    };
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = if text {
+        lines.with_ansi(terminal).with_target(false).try_init()
+    } else {
+        lines.json().flatten_event(true).try_init()
+    };
+    started.map_err(|error| BadConfig(format!("log: {error}")))
+}

@@ -1,0 +1,327 @@
+//! The command line: `cpi-hub` serves, `config` shows what it would serve with, `chat` talks.
+//!
+//! Every setting's flag is made from the tables in `config.rs` and `limits.rs`. What ends before
+//! anything runs (help, version, a bad configuration) is a [`CliExit`].
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::builder::ValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches};
+
+pub mod chat;
+pub mod logging;
+
+use crate::config::{BadConfig, Config, MAIN, Machine, Sources, flag, nearest};
+use crate::edge::{COMMIT, VERSION};
+use crate::limits::{Setting, Unit, settings};
+
+/// The exit code of a bad configuration (`EX_CONFIG` of sysexits.h).
+const EXIT_CONFIG: u8 = 78;
+
+/// What to run.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve.
+    Serve(Box<Config>),
+    /// Chat from the terminal.
+    Chat(chat::Options),
+}
+
+/// An end before anything ran.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CliExit {
+    /// 0 for what was asked for, 78 for a bad configuration.
+    pub code: u8,
+    /// What to print: to standard output if the code is 0, else to standard error.
+    pub text: String,
+}
+
+impl CliExit {
+    /// Prints the text and gives back the code.
+    pub fn report(&self) -> ExitCode {
+        let text = self.text.trim_end();
+        // If nobody reads it, the code still tells.
+        let _ = if self.code == 0 {
+            writeln!(std::io::stdout(), "{text}")
+        } else {
+            writeln!(std::io::stderr(), "cpi-hub: {text}")
+        };
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<BadConfig> for CliExit {
+    fn from(bad: BadConfig) -> CliExit {
+        CliExit { code: EXIT_CONFIG, text: bad.0 }
+    }
+}
+
+/// Reads the command line and the environment; `machine` is [`Machine::here`] but for tests.
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    machine: Machine,
+) -> Result<Command, CliExit> {
+    let matches = command().try_get_matches_from(arguments).map_err(explain)?;
+    let load = |matches: &ArgMatches| load(matches, environment, machine);
+    match matches.subcommand() {
+        Some(("chat", matches)) => Ok(Command::Chat(chat::Options::read(matches)?)),
+        Some(("config", matches)) => Err(CliExit { code: 0, text: load(matches)?.to_string() }),
+        Some((_serve, matches)) => Ok(Command::Serve(Box::new(load(matches)?))),
+        None => Ok(Command::Serve(Box::new(load(&matches)?))),
+    }
+}
+
+fn load(
+    matches: &ArgMatches,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    machine: Machine,
+) -> Result<Config, CliExit> {
+    let mut sources = Sources::default();
+    for name in MAIN.iter().map(|main| main.name).chain(settings().iter().map(|it| it.name)) {
+        if name == "insecure" {
+            if matches.get_flag(name) {
+                sources.add_flag(name, "true".into());
+            }
+        } else if let Some(text) = matches.get_one::<String>(name) {
+            sources.add_flag(name, text.clone());
+        }
+    }
+    let from_environment = sources.add_environment(environment.into_iter())?;
+    let from_flag = matches.get_one::<PathBuf>("config_file").cloned();
+    if let Some(path) = from_flag.or(from_environment.map(PathBuf::from)) {
+        sources.add_file(&path)?;
+    }
+    Ok(Config::load(&sources, machine)?)
+}
+
+fn command() -> clap::Command {
+    const ABOUT: &str = "The real-time event server of CPI Hub.\n\n\
+        People connect by WebSocket to a numbered space, see who joins and leaves, and chat; \
+        chat is stored.\nWithout arguments it serves on http://127.0.0.1:8080, with its data in \
+        ./data.";
+    const AFTER: &str = "Every option is also a variable (--write-wait: HUB_WRITE_WAIT) and a key \
+        of the file (write_wait).\nOptions win over variables, variables over the file. \
+        `cpi-hub config` shows what comes of it.\n\
+        Sizes are written 512 or 64KiB, times 250ms, 10s or 5m, rates 50/100 (a second/at once) \
+        or off.";
+    let version: &'static str = format!("{VERSION} (commit {COMMIT})").leak();
+    let serve = clap::Command::new("serve").about("Serves; the same as without a command");
+    let config = clap::Command::new("config")
+        .about("Prints the configuration as TOML, with where each value came from");
+    clap::Command::new("cpi-hub")
+        .version(version)
+        .about(ABOUT)
+        .after_help(AFTER)
+        .max_term_width(100)
+        .disable_help_subcommand(true)
+        .args_conflicts_with_subcommands(true)
+        .args(serve_arguments())
+        .subcommand(serve.args(serve_arguments()).after_help(AFTER))
+        .subcommand(config.args(serve_arguments()).after_help(AFTER))
+        .subcommand(chat::command())
+}
+
+fn serve_arguments() -> Vec<Arg> {
+    let file = Arg::new("config_file")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(ValueParser::path_buf())
+        .help("TOML file to read settings from [env: HUB_CONFIG]");
+    let main = MAIN.iter().map(|main| match main.name {
+        "insecure" => {
+            let arg = Arg::new(main.name).long("insecure");
+            arg.action(ArgAction::SetTrue).help(main.help)
+        }
+        name => argument(name, main.form).help(main.help),
+    });
+    let limits = settings().into_iter().map(|setting| {
+        let help = format!("{} [default: {}]", setting.help, setting.show(setting.default));
+        argument(setting.name, form(&setting)).help(help).help_heading("Limits")
+    });
+    std::iter::once(file).chain(main).chain(limits).collect()
+}
+
+fn argument(name: &'static str, form: &'static str) -> Arg {
+    // clap wants names that live as long as the process; they do, once each.
+    let long: &'static str = name.replace('_', "-").leak();
+    // Values may begin with a hyphen: `--utc-offset -03:00`.
+    Arg::new(name).long(long).value_name(form).allow_hyphen_values(true)
+}
+
+fn form(setting: &Setting) -> &'static str {
+    match setting.unit {
+        Unit::Bytes => "SIZE",
+        Unit::Millis => "TIME",
+        Unit::Count => "N",
+        Unit::Rate => "RATE[/BURST]|off",
+        Unit::Offset => "+HH:MM",
+    }
+}
+
+/// Help and version as they are; everything else in one line.
+fn explain(error: clap::Error) -> CliExit {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return CliExit { code: 0, text: error.to_string() };
+    }
+    let given = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(given)) => given.as_str(),
+        Some(ContextValue::Strings(given)) => given.first().map_or("", String::as_str),
+        _ => "",
+    };
+    let option = given.split([' ', '=']).next().unwrap_or_default();
+    let text = match error.kind() {
+        ErrorKind::UnknownArgument if option.starts_with('-') => {
+            format!("{option}: there is no such option{}", meant(option))
+        }
+        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => {
+            let given = match error.get(ContextKind::InvalidSubcommand) {
+                Some(ContextValue::String(given)) => given,
+                _ => given,
+            };
+            format!("`{given}` is no command; there are serve, config and chat")
+        }
+        ErrorKind::ArgumentConflict if option.starts_with('-') => {
+            format!("{option}: given twice, or before the command it belongs to")
+        }
+        ErrorKind::MissingRequiredArgument => format!("{option}: required, and not given"),
+        ErrorKind::InvalidValue if value_is_missing(&error) => {
+            format!("{option}: a value was expected behind it")
+        }
+        _ => first_line(&error),
+    };
+    CliExit { code: EXIT_CONFIG, text }
+}
+
+fn value_is_missing(error: &clap::Error) -> bool {
+    match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(value)) => value.is_empty(),
+        _ => true,
+    }
+}
+
+fn meant(option: &str) -> String {
+    let names = MAIN.iter().map(|main| main.name).chain(settings().into_iter().map(|it| it.name));
+    let flags: Vec<String> = names.map(flag).chain(["--config".into()]).collect();
+    match nearest(option, flags.iter().map(String::as_str)) {
+        Some(near) => format!("; did you mean {near}?"),
+        None => "; `cpi-hub --help` lists all".into(),
+    }
+}
+
+fn first_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MACHINE: Machine = Machine { cores: 4, descriptors_max: None };
+
+    fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Command, CliExit> {
+        let arguments = std::iter::once("cpi-hub").chain(arguments.iter().copied());
+        let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
+        parse(arguments.map(OsString::from), environment, MACHINE)
+    }
+
+    fn served(arguments: &[&str]) -> Config {
+        match run(arguments, &[]) {
+            Ok(Command::Serve(config)) => *config,
+            other => panic!("{arguments:?}: {other:?}"),
+        }
+    }
+
+    fn refused(arguments: &[&str]) -> String {
+        let exit = run(arguments, &[]).expect_err("refused");
+        assert_eq!(exit.code, EXIT_CONFIG);
+        assert!(!exit.text.contains('\n'), "{}", exit.text);
+        exit.text
+    }
+
+    #[test]
+    fn clap_agrees_with_the_command() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn options_are_taken_with_and_without_the_command() {
+        assert_eq!(served(&[]).listen.to_string(), "127.0.0.1:8080");
+        for before in [&[][..], &["serve"]] {
+            let options = ["--write-wait", "3s", "--message-rate=off", "--utc-offset", "-05:00"];
+            let config = served(&[before, &options].concat());
+            assert_eq!((config.limits.write_wait, config.limits.utc_offset), (3_000, -18_000));
+            assert_eq!(config.limits.message_rate.per_second, 0);
+        }
+        let open = served(&["--listen", "0.0.0.0:1", "--insecure", "--shards", "2"]);
+        assert_eq!((open.shards, open.insecure), (2, true));
+        assert_eq!(served(&["--announce-members-max", "0"]).limits.announce_members_max, 0);
+    }
+
+    #[test]
+    fn a_mistake_is_one_line_that_names_it() {
+        for (arguments, expected) in [
+            (
+                &["--write-wiat", "1s"][..],
+                "--write-wiat: there is no such option; did you mean \
+              --write-wait?",
+            ),
+            (&["--colour"], "--colour: there is no such option; `cpi-hub --help` lists all"),
+            (&["serv"], "`serv` is no command; there are serve, config and chat"),
+            (&["--write-wait"], "--write-wait: a value was expected behind it"),
+            (&["--write-wait", "x"], "--write-wait: `x` is not a time such as 250ms, 10s or 5m"),
+            (
+                &["--shards=1", "--shards=2"],
+                "--shards: given twice, or before the command it \
+              belongs to",
+            ),
+            (
+                &["--config", "/no/such/file"],
+                "/no/such/file: can't be read: No such file or \
+              directory (os error 2)",
+            ),
+            (&["chat", "--user-id", "7"], "--space: required, and not given"),
+        ] {
+            assert_eq!(refused(arguments), expected);
+        }
+    }
+
+    #[test]
+    fn help_names_every_setting_and_version_the_build() {
+        let help = run(&["--help"], &[]).expect_err("help");
+        assert_eq!(help.code, 0);
+        for setting in settings() {
+            assert!(help.text.contains(&format!("{} <", flag(setting.name))), "{setting}");
+        }
+        let limits = help.text.find("Limits:").expect("a heading");
+        let listen = help.text.find("--listen").expect("an option");
+        assert!(listen < limits, "main options come first");
+        let version = run(&["--version"], &[]).expect_err("version");
+        assert_eq!(version.text.trim(), format!("cpi-hub {VERSION} (commit {COMMIT})"));
+    }
+
+    #[test]
+    fn the_configuration_can_be_printed() {
+        let variables = [("HUB_WRITE_WAIT", "7s")];
+        let printed = run(&["config", "--pong-wait", "2m"], &variables).expect_err("printed");
+        assert_eq!(printed.code, 0);
+        assert!(printed.text.contains("pong_wait = \"2m\""), "{}", printed.text);
+        assert!(printed.text.contains("# HUB_WRITE_WAIT"), "{}", printed.text);
+    }
+
+    #[test]
+    fn chat_needs_a_space_and_a_user() {
+        let arguments = ["chat", "--space", "1", "--user-id", "7", "--username", "Ana"];
+        let Ok(Command::Chat(options)) = run(&arguments, &[("HUB_BAD", "x")]) else {
+            panic!("chat reads no configuration")
+        };
+        assert_eq!(options.url, "ws://127.0.0.1:8080");
+        assert!(refused(&["chat", "--space", "x", "--user-id", "7"]).starts_with("--space: `x`"));
+    }
+}

@@ -1,0 +1,382 @@
+//! The configuration: read once, from flags, environment and file, and checked as a whole before
+//! anything else happens.
+//!
+//! Every setting has one name; the flag `--write-wait`, the variable `HUB_WRITE_WAIT` and the
+//! file's key `write_wait` are made from it. Flags win over variables, variables over the file,
+//! the file over defaults. What is not known is an error, never skipped.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use tracing_subscriber::EnvFilter;
+
+mod sources;
+mod suggest;
+
+pub use sources::{Given, Source, Sources, flag};
+pub use suggest::nearest;
+
+use crate::edge::Origins;
+use crate::limits::{Limits, Setting, settings};
+
+/// Descriptors that are not for connections: journals, database, listener, and the HTTP requests
+/// that are told there is no room.
+const DESCRIPTORS_KEPT: usize = 256;
+const SHARDS_MAX: usize = 1_024;
+
+/// How log lines are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// One readable line an event.
+    Text,
+    /// One JSON object an event.
+    Json,
+}
+
+/// Everything the hub is told, sound and complete.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where journals and the embedded store live.
+    pub data_dir: PathBuf,
+    /// Shard threads.
+    pub shards: usize,
+    /// Whether shard threads keep to a core each.
+    pub pinned: bool,
+    /// Whether it may listen beyond loopback without any authentication.
+    pub insecure: bool,
+    /// Pages of these origins may use it.
+    pub origins: Origins,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// Which log lines are written, as `RUST_LOG` has it.
+    pub log: String,
+    /// Every bound; `connections_max` already fits the descriptors allowed.
+    pub limits: Limits,
+    /// What the operator should know, one line each; to be logged at start.
+    pub warnings: Vec<String>,
+    origin: BTreeMap<&'static str, (String, Source)>,
+}
+
+/// A configuration that can't be run with, in one line: exit 78.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadConfig(pub String);
+
+/// A setting that is no bound: those of `limits.rs` come from its table.
+#[derive(Clone, Copy, Debug)]
+pub struct MainSetting {
+    /// The name, as the file has it.
+    pub name: &'static str,
+    /// What a value looks like, for the help.
+    pub form: &'static str,
+    /// What it does.
+    pub help: &'static str,
+}
+
+/// The settings that are no bounds, in the order of the help.
+pub const MAIN: [MainSetting; 8] = [
+    MainSetting {
+        name: "listen",
+        form: "ADDR:PORT",
+        help: "Address and port of HTTP and WebSocket; PORT sets the port \
+               [default: 127.0.0.1:8080]",
+    },
+    MainSetting {
+        name: "data_dir",
+        form: "DIR",
+        help: "Directory of journals and the embedded store [default: data]",
+    },
+    MainSetting {
+        name: "shards",
+        form: "N",
+        help: "Threads that own spaces and sockets [default: cores - 1, at least 1]",
+    },
+    MainSetting {
+        name: "pinned",
+        form: "true|false",
+        help: "Keep each shard's thread on a core of its own; false where others share the cores \
+               [default: true]",
+    },
+    MainSetting {
+        name: "insecure",
+        form: "BOOL",
+        help: "Listen beyond loopback although nobody is authenticated",
+    },
+    MainSetting {
+        name: "origins",
+        form: "LIST",
+        help: "Origins whose pages may use the hub, with commas, or none; a proxy's own name \
+               belongs here too [default: http://localhost:3000]",
+    },
+    MainSetting {
+        name: "log",
+        form: "FILTER",
+        help: "Which log lines are written, as RUST_LOG has it [default: info]",
+    },
+    MainSetting {
+        name: "log_format",
+        form: "FORMAT",
+        help: "text, json, or auto: text on a terminal, json otherwise [default: auto]",
+    },
+];
+
+/// What the machine allows; read by [`Machine::here`], given by hand in tests.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// Processors that this process may use.
+    pub cores: usize,
+    /// Descriptors that this process may open.
+    pub descriptors_max: Option<usize>,
+}
+
+impl Machine {
+    /// This machine, for this process.
+    pub fn here() -> Machine {
+        let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Machine { cores, descriptors_max: descriptors_max(&limits) }
+    }
+}
+
+/// The soft limit of open files; `None`: not known, or unlimited.
+fn descriptors_max(proc_limits: &str) -> Option<usize> {
+    let line = proc_limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+impl Config {
+    /// Merges what was given, and checks all of it.
+    pub fn load(sources: &Sources, machine: Machine) -> Result<Config, BadConfig> {
+        let mut reading = Reading { sources, origin: BTreeMap::new() };
+        let listen = reading.listen()?;
+        let data_dir = reading.data_dir()?;
+        let shards = reading.shards(machine.cores)?;
+        let pinned = reading.value("pinned", "true or false", "true", parse_bool)?;
+        let insecure = reading.value("insecure", "true or false", "false", parse_bool)?;
+        let origins = reading.origins()?;
+        let log = reading.log()?;
+        let log_format = reading.log_format()?;
+        let mut limits = reading.limits()?;
+        let mut warnings = Vec::new();
+        if !listen.ip().is_loopback() {
+            warnings.push(beyond_loopback(listen, insecure, &reading)?);
+        }
+        if sources.has_database {
+            warnings.push("DATABASE_URL is set, but this version stores in SQLite only".into());
+        }
+        if let Some(allowed) = machine.descriptors_max {
+            warnings.extend(fit_descriptors(&mut limits, allowed));
+        }
+        let origin = reading.origin;
+        let config = Config {
+            listen,
+            data_dir,
+            shards,
+            pinned,
+            insecure,
+            origins,
+            log_format,
+            log,
+            limits,
+            warnings,
+            origin,
+        };
+        Ok(config)
+    }
+}
+
+/// Nobody is authenticated yet, so whoever reaches the port is whoever they say.
+fn beyond_loopback(
+    listen: SocketAddr,
+    insecure: bool,
+    reading: &Reading<'_>,
+) -> Result<String, BadConfig> {
+    if insecure {
+        return Ok(format!(
+            "listening on {listen} without authentication: anyone who reaches it can chat as anyone"
+        ));
+    }
+    Err(BadConfig(format!(
+        "{}: {listen} is reached from other machines, and nobody is authenticated; \
+         listen on 127.0.0.1, or say --insecure if you mean it",
+        reading.name_of("listen")
+    )))
+}
+
+/// Bounds connections by the descriptors allowed; says so if that is less than was asked for.
+fn fit_descriptors(limits: &mut Limits, allowed: usize) -> Option<String> {
+    // Where there are very few, a quarter of them still serves people.
+    let room = allowed.saturating_sub(DESCRIPTORS_KEPT).max(allowed / 4).max(1);
+    let asked = limits.connections_max;
+    limits.connections_max = asked.min(room);
+    (room < asked).then(|| {
+        format!(
+            "connections_max is {room}, not {asked}: {allowed} open files are allowed (ulimit -n)"
+        )
+    })
+}
+
+fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// Reads settings one by one, and remembers where each came from.
+struct Reading<'a> {
+    sources: &'a Sources,
+    origin: BTreeMap<&'static str, (String, Source)>,
+}
+
+impl Reading<'_> {
+    fn note(&mut self, name: &'static str, text: impl Into<String>, source: Source) {
+        self.origin.insert(name, (text.into(), source));
+    }
+
+    /// What to call a setting in an error: the way it was given.
+    fn name_of(&self, name: &'static str) -> String {
+        self.sources.get(name).map_or_else(|| name.into(), |given| given.source.name_of(name))
+    }
+
+    fn bad(&self, name: &'static str, problem: impl fmt::Display) -> BadConfig {
+        BadConfig(format!("{}: {problem}", self.name_of(name)))
+    }
+
+    /// A setting's value; `expected` says what it should look like.
+    fn value<T>(
+        &mut self,
+        name: &'static str,
+        expected: &str,
+        default: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, BadConfig> {
+        let given = self.sources.get(name);
+        let text = given.map_or(default, |given| &given.text);
+        let value = parse(text)
+            .ok_or_else(|| self.bad(name, format_args!("`{text}` is not {expected}")))?;
+        self.note(name, text, given.map_or(Source::Default, |given| given.source.clone()));
+        Ok(value)
+    }
+
+    fn listen(&mut self) -> Result<SocketAddr, BadConfig> {
+        let expected = "an address and port such as 127.0.0.1:8080";
+        let parse = |text: &str| {
+            // `localhost` by hand: a name that resolves elsewhere must not open the hub.
+            let text = text.replace("localhost:", "127.0.0.1:");
+            text.parse::<SocketAddr>().ok()
+        };
+        let mut listen = self.value("listen", expected, "127.0.0.1:8080", parse)?;
+        let decided = self.sources.get("listen").is_some_and(|given| given.source.beats_port());
+        if let Some(port) = self.sources.port.as_deref().filter(|_| !decided) {
+            let bad = || BadConfig(format!("PORT: `{port}` is not a port such as 8080"));
+            listen.set_port(port.parse().map_err(|_| bad())?);
+            self.note("listen", listen.to_string(), Source::Variable("PORT".into()));
+        }
+        Ok(listen)
+    }
+
+    fn data_dir(&mut self) -> Result<PathBuf, BadConfig> {
+        let parse = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
+        self.value("data_dir", "a directory", "data", parse)
+    }
+
+    fn shards(&mut self, cores: usize) -> Result<usize, BadConfig> {
+        let default = cores.saturating_sub(1).clamp(1, SHARDS_MAX).to_string();
+        let parse = |text: &str| text.parse().ok().filter(|count| (1..=SHARDS_MAX).contains(count));
+        let expected = format!("a number of threads from 1 to {SHARDS_MAX}");
+        self.value("shards", &expected, &default, parse)
+    }
+
+    fn origins(&mut self) -> Result<Origins, BadConfig> {
+        let given = self.sources.get("origins");
+        let text = given.map_or("http://localhost:3000", |given| &given.text);
+        let origins = Origins::parse(text).map_err(|error| self.bad("origins", error))?;
+        let source = given.map_or(Source::Default, |given| given.source.clone());
+        self.note("origins", origins.text(), source);
+        Ok(origins)
+    }
+
+    fn log(&mut self) -> Result<String, BadConfig> {
+        let parse = |text: &str| EnvFilter::try_new(text).is_ok().then(|| text.to_owned());
+        self.value("log", "a filter such as info or cpi_hub=debug", "info", parse)
+    }
+
+    fn log_format(&mut self) -> Result<LogFormat, BadConfig> {
+        self.value("log_format", "auto, text or json", "auto", |text| match text {
+            "auto" => Some(LogFormat::Auto),
+            "text" => Some(LogFormat::Text),
+            "json" => Some(LogFormat::Json),
+            _ => None,
+        })
+    }
+
+    fn limits(&mut self) -> Result<Limits, BadConfig> {
+        let mut limits = Limits::default();
+        for setting in settings() {
+            let given = self.sources.get(setting.name);
+            if let Some(given) = given {
+                let value = setting.parse(&given.text);
+                let set = value.and_then(|value| limits.set(&setting, value));
+                set.map_err(|error| self.bad(setting.name, error.problem))?;
+            }
+            let source = given.map_or(Source::Default, |given| given.source.clone());
+            self.note(setting.name, shown(&limits, &setting), source);
+        }
+        limits.check().map_err(|error| self.bad(error.name, error.problem))?;
+        Ok(limits)
+    }
+}
+
+fn shown(limits: &Limits, setting: &Setting) -> String {
+    setting.show(limits.get(setting.name).unwrap_or(setting.default))
+}
+
+impl fmt::Display for Config {
+    /// As a file that `--config` reads, with where each value came from behind it.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bounds = settings();
+        let names = MAIN.iter().map(|main| main.name).chain(bounds.iter().map(|it| it.name));
+        for name in names {
+            let Some((text, source)) = self.origin.get(name) else { continue };
+            let number = name == "shards" || self.limits.get(name).is_some();
+            let value = match name {
+                "insecure" => self.insecure.to_string(),
+                "pinned" => self.pinned.to_string(),
+                _ if number && text.parse::<i64>().is_ok() => text.clone(),
+                _ => toml_text(text),
+            };
+            let line = format!("{name} = {value}");
+            writeln!(out, "{line:<48} # {source}")?;
+        }
+        self.warnings.iter().try_for_each(|warning| writeln!(out, "# {warning}"))
+    }
+}
+
+/// A TOML string; backslashes and quotes escaped, controls as `\uXXXX`.
+fn toml_text(text: &str) -> String {
+    let mut out = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => out.extend(['\\', letter]),
+            letter if letter.is_control() => {
+                // A string takes whatever is written to it.
+                let _ = write!(out, "\\u{:04X}", u32::from(letter));
+            }
+            letter => out.push(letter),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests;

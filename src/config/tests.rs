@@ -1,0 +1,213 @@
+//! The configuration as operators meet it: what wins, what is refused and in which words.
+
+use super::*;
+use crate::limits::Rate;
+
+const MACHINE: Machine = Machine { cores: 4, descriptors_max: None };
+
+/// What was given, in the order of its weight.
+#[derive(Default)]
+struct Input<'a> {
+    flags: &'a [(&'static str, &'a str)],
+    variables: &'a [(&'a str, &'a str)],
+    file: &'a str,
+}
+
+fn load_on(machine: Machine, input: Input<'_>) -> Result<Config, String> {
+    let mut sources = Sources::default();
+    for (name, text) in input.flags {
+        sources.add_flag(name, (*text).into());
+    }
+    let variables = input.variables.iter().map(|(name, value)| (name.into(), value.into()));
+    let loaded = sources
+        .add_environment(variables)
+        .and_then(|_| sources.add_toml(input.file, "hub.toml"))
+        .and_then(|()| Config::load(&sources, machine));
+    loaded.map_err(|error| error.to_string())
+}
+
+fn load(input: Input<'_>) -> Result<Config, String> {
+    load_on(MACHINE, input)
+}
+
+fn flags(flags: &[(&'static str, &str)]) -> Result<Config, String> {
+    load(Input { flags, ..Input::default() })
+}
+
+fn variables(variables: &[(&str, &str)]) -> Result<Config, String> {
+    load(Input { variables, ..Input::default() })
+}
+
+fn file(file: &str) -> Result<Config, String> {
+    load(Input { file, ..Input::default() })
+}
+
+#[test]
+fn nothing_given_is_a_sound_configuration() {
+    let config = load(Input::default()).expect("the defaults are sound");
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!((config.shards, config.pinned, config.insecure), (3, true, false));
+    assert_eq!(config.data_dir, PathBuf::from("data"));
+    assert_eq!(config.origins.text(), "http://localhost:3000");
+    assert_eq!((config.log.as_str(), config.log_format), ("info", LogFormat::Auto));
+    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.warnings, [""; 0]);
+    let small = load_on(Machine { cores: 1, ..MACHINE }, Input::default());
+    assert_eq!(small.map(|config| config.shards), Ok(1));
+}
+
+#[test]
+fn flags_win_over_variables_and_variables_over_the_file() {
+    let config = load(Input {
+        flags: &[("write_wait", "1s")],
+        variables: &[("HUB_WRITE_WAIT", "2s"), ("HUB_PONG_WAIT", "2m")],
+        file: "write_wait = \"3s\"\npong_wait = \"3m\"\nping_period = 50\nshards = 2",
+    });
+    let config = config.expect("sound");
+    let limits = &config.limits;
+    assert_eq!((limits.write_wait, limits.pong_wait), (1_000, 120_000));
+    assert_eq!((limits.ping_period, config.shards), (50_000, 2));
+}
+
+#[test]
+fn port_sets_the_port_unless_an_address_was_given_as_strongly() {
+    let listen = |input| load(input).map(|config| config.listen.to_string());
+    let variables = &[("PORT", "9000")][..];
+    let port = Input { variables, ..Input::default() };
+    assert_eq!(listen(port), Ok("127.0.0.1:9000".into()));
+    let port = Input { variables, file: "listen = \"127.0.0.2:1\"", ..Input::default() };
+    assert_eq!(listen(port), Ok("127.0.0.2:9000".into()));
+    let port = Input { variables, flags: &[("listen", "[::1]:1")], ..Input::default() };
+    assert_eq!(listen(port), Ok("[::1]:1".into()));
+    let both = [("PORT", "9000"), ("HUB_LISTEN", "localhost:2")];
+    let port = Input { variables: &both, ..Input::default() };
+    assert_eq!(listen(port), Ok("127.0.0.1:2".into()));
+}
+
+#[test]
+fn an_error_names_what_was_given_where_and_what_was_expected() {
+    for (result, expected) in [
+        (
+            flags(&[("write_wait", "ten")]),
+            "--write-wait: `ten` is not a time such as 250ms, 10s or 5m",
+        ),
+        (
+            variables(&[("HUB_WRITE_WAIT", "1ms")]),
+            "HUB_WRITE_WAIT: 1ms is out of range: 100ms to 1h",
+        ),
+        (
+            file("message_rate = \"fast\""),
+            "hub.toml: message_rate: `fast` is not a rate such as 50/100 (per second/burst) or off",
+        ),
+        (flags(&[("ping_period", "60s")]), "--ping-period: must be below pong_wait"),
+        (flags(&[("pong_wait", "54s")]), "ping_period: must be below pong_wait"),
+        (
+            flags(&[("listen", "8080")]),
+            "--listen: `8080` is not an address and port such as 127.0.0.1:8080",
+        ),
+        (variables(&[("PORT", "x")]), "PORT: `x` is not a port such as 8080"),
+        (flags(&[("shards", "0")]), "--shards: `0` is not a number of threads from 1 to 1024"),
+        (variables(&[("HUB_INSECURE", "si")]), "HUB_INSECURE: `si` is not true or false"),
+        (
+            variables(&[("HUB_ORIGINS", "*")]),
+            "HUB_ORIGINS: `*` is not an origin such as https://hub.example or http://localhost:3000",
+        ),
+        (flags(&[("log", "=")]), "--log: `=` is not a filter such as info or cpi_hub=debug"),
+        (flags(&[("log_format", "xml")]), "--log-format: `xml` is not auto, text or json"),
+        (
+            variables(&[("HUB_LISTEM", "x")]),
+            "HUB_LISTEM: there is no such setting; did you mean HUB_LISTEN?",
+        ),
+        (
+            variables(&[("HUB_PORT", "80")]),
+            "HUB_PORT: there is no such setting; did you mean PORT?",
+        ),
+        (
+            variables(&[("HUB_JWT_SECRET", "x")]),
+            "HUB_JWT_SECRET: there is no such setting; `cpi-hub --help` lists all",
+        ),
+        (
+            file("pong_wiat = 1"),
+            "hub.toml: pong_wiat: there is no such key; did you mean pong_wait?",
+        ),
+        (file("[listen]\nport = 1"), "hub.toml: listen: a plain value was expected, not table"),
+    ] {
+        let error = result.map(|_| ()).expect_err(expected);
+        assert_eq!(error, expected);
+        assert!(!error.contains('\n'));
+    }
+    let broken = file("shards = 1\nwrite_wait = = 2").expect_err("no TOML");
+    assert!(broken.starts_with("hub.toml: line 2: "), "{broken}");
+    assert!(!broken.contains('\n'), "{broken}");
+}
+
+#[test]
+fn an_open_address_needs_a_word_and_leaves_a_warning() {
+    for open in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:80"] {
+        let error = flags(&[("listen", open)]).map(|_| ()).expect_err(open);
+        assert!(error.starts_with("--listen: ") && error.contains("--insecure"), "{error}");
+        let config = flags(&[("listen", open), ("insecure", "true")]).expect(open);
+        assert_eq!(config.warnings.len(), 1);
+    }
+    assert!(flags(&[("listen", "127.1.2.3:0")]).is_ok());
+}
+
+#[test]
+fn variables_that_only_look_like_ours_are_left_alone() {
+    let config = variables(&[
+        ("HUB_SERVICE_HOST", "10.0.0.1"),
+        ("HUB_PORT", "tcp://10.0.0.1:80"),
+        ("HUB_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("HUB_TEST_DATABASE_URL", "x"),
+        ("HUB_SLOW_TESTS", "1"),
+        ("HUBCAP", "x"),
+        ("RUST_LOG", "debug"),
+        ("DATABASE_URL", "postgres://x"),
+    ])
+    .expect("sound");
+    assert_eq!(config.log, "debug");
+    assert_eq!(config.warnings.len(), 1, "DATABASE_URL has no effect yet");
+    let log = variables(&[("RUST_LOG", "debug"), ("HUB_LOG", "warn")]).map(|config| config.log);
+    assert_eq!(log, Ok("warn".into()));
+}
+
+#[test]
+fn connections_fit_the_descriptors_allowed() {
+    for (allowed, expected) in [(1_024, 768), (64, 16), (2, 1), (1_048_576, 1_000_000)] {
+        let machine = Machine { descriptors_max: Some(allowed), ..MACHINE };
+        let config = load_on(machine, Input::default()).expect("sound");
+        assert_eq!(config.limits.connections_max, expected, "{allowed}");
+        assert_eq!(config.warnings.len(), usize::from(expected < 1_000_000));
+    }
+    let proc_limits = "Limit     Soft Limit   Hard Limit   Units\n\
+                       Max open files            1024                 524288               files\n";
+    assert_eq!(descriptors_max(proc_limits), Some(1_024));
+    assert_eq!(descriptors_max("Max open files            unlimited  unlimited  files"), None);
+    assert_eq!(descriptors_max(""), None);
+}
+
+#[test]
+fn the_printed_configuration_is_a_file_that_says_the_same() {
+    let config = load(Input {
+        flags: &[("message_rate", "10/20"), ("data_dir", "a \"b\" \\c")],
+        variables: &[("HUB_UTC_OFFSET", "+05:30"), ("PORT", "9000")],
+        file: "insecure = true\npinned = false\norigins = [\"https://a.b\", \"https://c\"]\nwrite_wait = 11",
+    });
+    let config = config.expect("sound");
+    let printed = config.to_string();
+    for line in [
+        "message_rate = \"10/20\"                           # command line",
+        "utc_offset = \"+05:30\"                            # HUB_UTC_OFFSET",
+        "listen = \"127.0.0.1:9000\"                        # PORT",
+        "write_wait = \"11s\"                               # hub.toml",
+        "insecure = true                                  # hub.toml",
+        "pong_wait = \"1m\"                                 # default",
+    ] {
+        assert!(printed.lines().any(|it| it == line), "{line} is not in:\n{printed}");
+    }
+    let again = file(&printed).expect("it reads its own output");
+    assert_eq!(again.limits, config.limits);
+    assert_eq!(again.limits.message_rate, Rate::new(10, 20));
+    assert_eq!((again.listen, again.data_dir), (config.listen, config.data_dir));
+    assert_eq!((again.insecure, again.pinned, again.origins), (true, false, config.origins));
+}

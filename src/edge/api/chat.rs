@@ -1,0 +1,247 @@
+//! `POST /v1/ws/spaces/{space_id}/chat` and `/broadcast`: a chat from outside a socket (WIRE A3).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Extension, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use serde::Serialize;
+
+use super::super::peer::Peer;
+use super::super::problem::Refusal;
+use super::super::{Edge, auth, door};
+use super::post::PostBody;
+use super::{ChatJson, PathText, path_text};
+use crate::hub::Posted;
+use crate::shard::event::Post;
+use crate::wire::reject::Reject;
+use crate::wire::time::TimeFormat;
+use crate::wire::{SpaceId, UserId};
+
+const NONCE_BYTES_MAX: usize = 64;
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+const RESPOND_ASYNC: &str = "respond-async";
+
+/// Accepts a chat, and answers when it is stored, or after `durable_wait_max` when it is only
+/// accepted.
+pub(in super::super) async fn post(
+    State(edge): State<Arc<Edge>>,
+    Extension(peer): Extension<Peer>,
+    path: PathText,
+    request: Request,
+) -> Result<Response, Refusal> {
+    if edge.hub.is_draining() {
+        return Err(Refusal::from(Reject::Draining).closing());
+    }
+    let (head, body) = request.into_parts();
+    let asynchronous = prefers_async(&head.headers);
+    let body = edge.bodies.read(body, edge.limits.chat_body_bytes_max).await?;
+    let post = sound_post(&edge, &body.bytes, &path_text(path), &head.headers, peer)?;
+    let said = Said::of(&post);
+    // What is kept of it is small now.
+    drop(body);
+    let mut posted = edge.hub.post(post).await.map_err(Refusal::passed_on)?;
+    let stored = !asynchronous && is_stored(&mut posted, edge.limits.durable_wait_max).await?;
+    let status = if stored { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let mut response = said.answer(status, &posted, edge.limits.utc_offset);
+    let headers = response.headers_mut();
+    if posted.duplicate {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    if asynchronous {
+        headers.insert(PREFERENCE_APPLIED, HeaderValue::from_static(RESPOND_ASYNC));
+    }
+    Ok(response)
+}
+
+fn sound_post(
+    edge: &Edge,
+    body: &[u8],
+    path: &str,
+    headers: &HeaderMap,
+    peer: Peer,
+) -> Result<Post, Refusal> {
+    let body = PostBody::parse(body, path, &edge.limits)?;
+    let nonce = nonce(headers)?;
+    Ok(Post {
+        space: body.space,
+        user: auth::identify(body.user)?,
+        username: body.username.into(),
+        content: body.content.into(),
+        image: body.image.into(),
+        nonce: nonce.map(Box::from),
+        address: peer.key(),
+    })
+}
+
+/// Whether the store has committed the message in time; an error if it has refused it.
+async fn is_stored(posted: &mut Posted, wait_ms: u64) -> Result<bool, Refusal> {
+    match tokio::time::timeout(Duration::from_millis(wait_ms), &mut posted.durable).await {
+        Ok(Ok(Ok(()))) => Ok(true),
+        Ok(Ok(Err(reject))) => Err(Refusal::passed_on(reject)),
+        // Its shard is gone, or the store slow: the message is in the journal, no less, no more.
+        Ok(Err(_)) | Err(_) => Ok(false),
+    }
+}
+
+/// What the answer repeats of a post.
+struct Said {
+    space: SpaceId,
+    user: UserId,
+    username: Box<str>,
+    content: Box<str>,
+    image: Box<str>,
+}
+
+impl Said {
+    fn of(post: &Post) -> Said {
+        Said {
+            space: post.space,
+            user: post.user,
+            username: post.username.clone(),
+            content: post.content.clone(),
+            image: post.image.clone(),
+        }
+    }
+
+    fn answer(&self, status: StatusCode, posted: &Posted, utc_offset: i32) -> Response {
+        #[derive(Serialize)]
+        struct Answer<'a> {
+            chat_message: ChatJson<'a>,
+            message: &'static str,
+        }
+        let chat_message = ChatJson {
+            id: &posted.id.to_string(),
+            content: &self.content,
+            user_id: self.user.0,
+            username: &self.username,
+            space_id: self.space.0,
+            timestamp: &TimeFormat::new(utc_offset).string(posted.at),
+            image: &self.image,
+        };
+        door::json(status, &Answer { chat_message, message: "Mensaje enviado exitosamente" })
+    }
+}
+
+/// `Idempotency-Key`, bare or quoted: 1 to 64 visible ASCII characters.
+fn nonce(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let bad = || Refusal::field("Idempotency-Key", "Idempotency-Key no es válida");
+    let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = given.next() else { return Ok(None) };
+    let text = value.to_str().map_err(|_| bad())?;
+    let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    let sound = (1..=NONCE_BYTES_MAX).contains(&bare.len())
+        && bare.bytes().all(|byte| byte.is_ascii_graphic());
+    if sound && given.next().is_none() { Ok(Some(bare)) } else { Err(bad()) }
+}
+
+/// Whether `Prefer` (RFC 7240) asks not to wait for the store.
+fn prefers_async(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all("prefer").iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|preference| {
+        let name = preference.split([';', '=']).next().unwrap_or_default();
+        name.trim().eq_ignore_ascii_case(RESPOND_ASYNC)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Id;
+    use crate::wire::time::Micros;
+    use tokio::sync::oneshot;
+
+    fn headers(name: &'static str, values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, value.parse().expect("a header value"));
+        }
+        headers
+    }
+
+    #[test]
+    fn a_key_is_taken_bare_or_quoted() {
+        let longest = "k".repeat(64);
+        for (given, expected) in [
+            ("a1", Ok(Some("a1"))),
+            ("\"a1\"", Ok(Some("a1"))),
+            (longest.as_str(), Ok(Some(longest.as_str()))),
+            ("\"", Ok(Some("\""))),
+            ("", Err(())),
+            ("\"\"", Err(())),
+            ("a b", Err(())),
+            (&"k".repeat(65), Err(())),
+        ] {
+            let headers = headers(IDEMPOTENCY_KEY, &[given]);
+            assert_eq!(nonce(&headers).map_err(|_| ()), expected, "{given}");
+        }
+        assert_eq!(nonce(&HeaderMap::new()), Ok(None));
+        let twice = nonce(&headers(IDEMPOTENCY_KEY, &["a", "a"])).expect_err("two keys");
+        assert_eq!((twice.status.as_u16(), twice.code), (400, "invalid_parameter"));
+    }
+
+    #[test]
+    fn a_preference_is_found_among_others() {
+        for (given, expected) in [
+            ("respond-async", true),
+            ("wait=10, Respond-Async; x=y", true),
+            ("return=minimal", false),
+            ("respond-asynchronously", false),
+        ] {
+            assert_eq!(prefers_async(&headers("prefer", &[given])), expected, "{given}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_answer_has_the_bytes_of_the_wire_contract() {
+        let posted = Posted {
+            id: Id(7),
+            at: Micros(1_767_333_845_678_901),
+            duplicate: false,
+            durable: oneshot::channel().1,
+        };
+        let said = Said {
+            space: SpaceId(1),
+            user: UserId(1),
+            username: "Ana Paz".into(),
+            content: "ho\"la <ñ>".into(),
+            image: "".into(),
+        };
+        let response = said.answer(StatusCode::OK, &posted, -10_800);
+        assert_eq!(response.headers()["content-type"], "application/json");
+        let body = axum::body::to_bytes(response.into_body(), 4096).await.expect("a body");
+        assert_eq!(
+            std::str::from_utf8(&body).expect("JSON is UTF-8"),
+            "{\"chat_message\":{\"id\":\"00000000000000000000000007\",\"content\":\"ho\\\"la <ñ>\",\
+             \"user_id\":1,\"username\":\"Ana Paz\",\"space_id\":1,\
+             \"timestamp\":\"2026-01-02T03:04:05.678901-03:00\",\"image\":\"\"},\
+             \"message\":\"Mensaje enviado exitosamente\"}\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_store_decides_the_status_within_its_time() {
+        type Verdict = Option<Result<(), Reject>>;
+        let outcome = async |verdict: Option<Verdict>| {
+            let (tell, durable) = oneshot::channel();
+            let mut posted = Posted { id: Id(7), at: Micros(0), duplicate: false, durable };
+            // Outer none: silence; inner none: the shard is gone.
+            let silent = match verdict {
+                None => Some(tell),
+                Some(None) => None,
+                Some(Some(verdict)) => tell.send(verdict).map_or(None, |()| None),
+            };
+            let stored = is_stored(&mut posted, 0).await;
+            drop(silent);
+            stored
+        };
+        assert_eq!(outcome(Some(Some(Ok(())))).await, Ok(true));
+        assert_eq!(outcome(None).await, Ok(false));
+        assert_eq!(outcome(Some(None)).await, Ok(false));
+        let refused = outcome(Some(Some(Err(Reject::UnknownUser)))).await.expect_err("refused");
+        assert_eq!((refused.status.as_u16(), refused.counts), (422, None));
+    }
+}

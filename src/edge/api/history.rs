@@ -1,0 +1,284 @@
+//! History: numbered pages as the existing front end asks (WIRE A4), and stretches by position
+//! (WIRE E).
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+
+use super::super::problem::Refusal;
+use super::super::query::{Given, Query};
+use super::super::{Edge, door};
+use super::{ChatJson, PathText, limit, path_space, path_text};
+use crate::limits::Limits;
+use crate::store::{PageOrder, PageQuery, Range, RangeQuery, ReadFault, StoredMessage};
+use crate::wire::reject::Reject;
+use crate::wire::time::TimeFormat;
+use crate::wire::{Id, SpaceId, parse_int};
+
+const PAGE_SIZE: u32 = 25;
+const RANGE_LIMIT: u32 = 50;
+/// No space has so many pages; a greater number would only overflow the store's arithmetic.
+const PAGE_MAX: u64 = 1 << 40;
+
+/// `GET /v1/messages?space_id=&page=&page_size=&order_by=&sort_direction=`.
+pub(in super::super) async fn pages(
+    State(edge): State<Arc<Edge>>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refusal> {
+    let query = page_query(&Query::parse(query.as_deref()), &edge.limits)?;
+    let asked = PageQuery { page: query.page.min(PAGE_MAX), ..query };
+    let page = edge.reader.page(asked).await.map_err(store_away)?;
+    Ok(door::json(StatusCode::OK, &PageJson::of(&page.rows, query, page.total, &edge.limits)))
+}
+
+/// `GET /v1/spaces/{id}/messages?after=&before=&limit=`.
+pub(in super::super) async fn range(
+    State(edge): State<Arc<Edge>>,
+    path: PathText,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refusal> {
+    let query = range_query(&path_text(path), &Query::parse(query.as_deref()), &edge.limits)?;
+    let range = edge.reader.range(query).await.map_err(store_away)?;
+    Ok(range_answer(&range, &edge.limits))
+}
+
+fn store_away(_: ReadFault) -> Refusal {
+    Reject::StoreUnavailable.into()
+}
+
+fn page_query(query: &Query, limits: &Limits) -> Result<PageQuery, Refusal> {
+    let given = query.get("space_id");
+    if given.is_empty() {
+        return Err(Refusal::field("space_id", "space_id parameter is required"));
+    }
+    let positive = given.text().and_then(parse_int).filter(|number| *number > 0);
+    let bad = "Invalid space_id parameter (must be positive integer)";
+    let space = SpaceId(positive.ok_or_else(|| Refusal::field("space_id", bad))?);
+    let page = positive_or(query.get("page"), 1);
+    let size = positive_or(query.get("page_size"), PAGE_SIZE.into());
+    let page_size = u32::try_from(size).unwrap_or(u32::MAX).min(limits.page_size_max);
+    let (order, sorted) = match query.get("order_by") {
+        Given::Text("timestamp") => (PageOrder::Timestamp, true),
+        Given::Text("id") => (PageOrder::Id, true),
+        _ => (PageOrder::Timestamp, false),
+    };
+    // Without a known order the existing server ignores the direction too.
+    let ascending = !sorted || query.get("sort_direction") == Given::Text("asc");
+    Ok(PageQuery { space, page, page_size, order, ascending })
+}
+
+/// Junk is the default, as in the existing server.
+fn positive_or(given: Given<'_>, default: u64) -> u64 {
+    let number = given.text().and_then(|text| text.parse::<i64>().ok());
+    number.and_then(|number| u64::try_from(number).ok()).filter(|it| *it > 0).unwrap_or(default)
+}
+
+#[derive(Serialize)]
+struct PageJson<'a> {
+    data: Vec<RowJson<'a>>,
+    page: u64,
+    page_size: u32,
+    total: u64,
+}
+
+#[derive(Serialize)]
+struct RowJson<'a> {
+    id: &'a str,
+    content: &'a str,
+    user_id: i32,
+    username: &'a str,
+    space_id: i32,
+    created_at: String,
+    image: &'a str,
+}
+
+impl<'a> PageJson<'a> {
+    fn of(
+        rows: &'a [StoredMessage],
+        query: PageQuery,
+        total: u64,
+        limits: &Limits,
+    ) -> PageJson<'a> {
+        let mut times = TimeFormat::new(limits.utc_offset);
+        let row = |row: &'a StoredMessage| RowJson {
+            id: &row.id,
+            content: &row.content,
+            user_id: row.user.0,
+            username: &row.username,
+            space_id: row.space.0,
+            created_at: times.string(row.at),
+            image: &row.image,
+        };
+        let data = rows.iter().map(row).collect();
+        PageJson { data, page: query.page, page_size: query.page_size, total }
+    }
+}
+
+fn range_query(path: &str, query: &Query, limits: &Limits) -> Result<RangeQuery, Refusal> {
+    let space = path_space(path)?;
+    let after = position(query.get("after"), "after", "after no es una posición válida")?;
+    let before = position(query.get("before"), "before", "before no es una posición válida")?;
+    let limit = limit(query, RANGE_LIMIT, limits.page_size_max)?;
+    Ok(RangeQuery { space, after, before, limit })
+}
+
+fn position(
+    given: Given<'_>,
+    field: &'static str,
+    message: &'static str,
+) -> Result<Option<Id>, Refusal> {
+    match given {
+        Given::Missing => Ok(None),
+        given => match given.text().and_then(Id::parse) {
+            Some(id) => Ok(Some(id)),
+            None => Err(Refusal::field(field, message)),
+        },
+    }
+}
+
+fn range_answer(range: &Range, limits: &Limits) -> Response {
+    #[derive(Serialize)]
+    struct RangeJson<'a> {
+        data: Vec<ChatJson<'a>>,
+        has_more: bool,
+    }
+    let mut times = TimeFormat::new(limits.utc_offset);
+    let texts: Vec<String> = range.rows.iter().map(|row| times.string(row.at)).collect();
+    let data = range.rows.iter().zip(&texts).map(|(row, timestamp)| ChatJson {
+        id: &row.id,
+        content: &row.content,
+        user_id: row.user.0,
+        username: &row.username,
+        space_id: row.space.0,
+        timestamp,
+        // As it was fanned out (WIRE B21).
+        image: if row.image.len() > limits.image_bytes_max { "" } else { &row.image },
+    });
+    door::json(StatusCode::OK, &RangeJson { data: data.collect(), has_more: range.has_more })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::UserId;
+    use crate::wire::time::Micros;
+
+    fn page(raw: &str) -> Result<PageQuery, &'static str> {
+        let query = Query::parse(Some(raw));
+        page_query(&query, &Limits::default()).map_err(|refusal| refusal.message)
+    }
+
+    fn row() -> StoredMessage {
+        StoredMessage {
+            id: "01".into(),
+            content: "hola".into(),
+            user: UserId(1),
+            username: "Ana Paz".into(),
+            space: SpaceId(1),
+            at: Micros(1_767_333_845_678_901),
+            image: "i".repeat(2_049),
+        }
+    }
+
+    async fn text(response: Response) -> String {
+        let body = axum::body::to_bytes(response.into_body(), 8192).await.expect("a body");
+        String::from_utf8(body.to_vec()).expect("JSON is UTF-8")
+    }
+
+    #[test]
+    fn a_page_needs_a_positive_space() {
+        let required = Err("space_id parameter is required");
+        let bad = Err("Invalid space_id parameter (must be positive integer)");
+        for raw in ["", "space_id=", "space=1"] {
+            assert_eq!(page(raw), required, "{raw}");
+        }
+        for value in ["0", "-1", "abc", "1.5", "2147483648", "%00", "%zz", "1%00"] {
+            assert_eq!(page(&format!("space_id={value}")), bad, "{value}");
+        }
+        assert_eq!(page("space_id=%2B07&space_id=x").map(|query| query.space), Ok(SpaceId(7)));
+    }
+
+    #[test]
+    fn page_and_size_have_defaults_and_a_bound() {
+        for (raw, expected) in [
+            ("", (1, 25)),
+            ("&page=3&page_size=50", (3, 50)),
+            ("&page=0&page_size=0", (1, 25)),
+            ("&page=-1&page_size=-5", (1, 25)),
+            ("&page=x&page_size=1e3", (1, 25)),
+            ("&page_size=1000000000", (1, 100)),
+            ("&page_size=99999999999", (1, 100)),
+            ("&page=9223372036854775807", (i64::MAX as u64, 25)),
+            ("&page=9223372036854775808", (1, 25)),
+        ] {
+            let query = page(&format!("space_id=1{raw}")).expect("a sound query");
+            assert_eq!((query.page, query.page_size), expected, "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_known_order_descends_and_no_order_ascends() {
+        use PageOrder::{Id, Timestamp};
+        for (raw, expected) in [
+            ("", (Timestamp, true)),
+            ("&sort_direction=desc", (Timestamp, true)),
+            ("&order_by=content&sort_direction=desc", (Timestamp, true)),
+            ("&order_by=timestamp", (Timestamp, false)),
+            ("&order_by=timestamp&sort_direction=desc", (Timestamp, false)),
+            ("&order_by=timestamp&sort_direction=ASC", (Timestamp, false)),
+            ("&order_by=timestamp&sort_direction=asc", (Timestamp, true)),
+            ("&order_by=id", (Id, false)),
+            ("&order_by=id&sort_direction=asc", (Id, true)),
+        ] {
+            let query = page(&format!("space_id=1{raw}")).expect("a sound query");
+            assert_eq!((query.order, query.ascending), expected, "{raw}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_has_the_bytes_of_the_wire_contract() {
+        let limits = Limits::default();
+        let rows = [StoredMessage { image: "https://x".into(), ..row() }];
+        let query = page("space_id=1&page=1").expect("a sound query");
+        let answer = |rows| door::json(StatusCode::OK, &PageJson::of(rows, query, 10, &limits));
+        assert_eq!(
+            text(answer(&rows)).await,
+            "{\"data\":[{\"id\":\"01\",\"content\":\"hola\",\"user_id\":1,\"username\":\"Ana Paz\",\
+             \"space_id\":1,\"created_at\":\"2026-01-02T03:04:05.678901-03:00\",\
+             \"image\":\"https://x\"}],\"page\":1,\"page_size\":25,\"total\":10}\n"
+        );
+        let empty = "{\"data\":[],\"page\":1,\"page_size\":25,\"total\":10}\n";
+        assert_eq!(text(answer(&[])).await, empty);
+    }
+
+    #[tokio::test]
+    async fn a_range_shows_messages_as_they_were_fanned_out() {
+        let range = Range { rows: vec![row()], has_more: true };
+        assert_eq!(
+            text(range_answer(&range, &Limits::default())).await,
+            "{\"data\":[{\"id\":\"01\",\"content\":\"hola\",\"user_id\":1,\"username\":\"Ana Paz\",\
+             \"space_id\":1,\"timestamp\":\"2026-01-02T03:04:05.678901-03:00\",\"image\":\"\"}],\
+             \"has_more\":true}\n"
+        );
+    }
+
+    #[test]
+    fn a_range_is_bounded_by_positions() {
+        let read = |path: &str, raw: &str| {
+            let query = Query::parse(Some(raw));
+            range_query(path, &query, &Limits::default()).map_err(|refusal| refusal.message)
+        };
+        let id = Id(77);
+        let all = RangeQuery { space: SpaceId(7), after: None, before: None, limit: 50 };
+        assert_eq!(read("007", ""), Ok(all));
+        let raw = format!("after={id}&before={}&limit=1000", Id::MAX);
+        let both = RangeQuery { after: Some(id), before: Some(Id::MAX), limit: 100, ..all };
+        assert_eq!(read("7", &raw), Ok(both));
+        assert_eq!(read("x", ""), Err("space_id debe ser un número"));
+        assert_eq!(read("7", "after=77"), Err("after no es una posición válida"));
+        assert_eq!(read("7", "before="), Err("before no es una posición válida"));
+    }
+}

@@ -1,0 +1,147 @@
+//! `POST /v1/users/{id}/notifications`: a push to each notification socket of a user (WIRE E).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::super::problem::Refusal;
+use super::super::{Edge, door};
+use super::post::parse_object;
+use super::{PathText, path_text, path_user};
+use crate::limits::Limits;
+use crate::shard::event::Notification;
+use crate::wire::reject::Reject;
+
+/// More than any date in any format takes.
+const TIME_CHARS_MAX: usize = 64;
+
+/// Pushes, and says to how many sockets.
+pub(in super::super) async fn push(
+    State(edge): State<Arc<Edge>>,
+    path: PathText,
+    request: Request,
+) -> Result<Response, Refusal> {
+    #[derive(Serialize)]
+    struct Pushed {
+        delivered: u32,
+    }
+    if edge.hub.is_draining() {
+        return Err(Refusal::from(Reject::Draining).closing());
+    }
+    let user = path_user(&path_text(path))?;
+    let body = edge.bodies.read(request.into_body(), edge.limits.body_bytes_max).await?;
+    let push = parse(&body.bytes, &edge.limits)?;
+    let delivered = edge.hub.notify(user, push).await.map_err(Refusal::passed_on)?;
+    Ok(door::json(StatusCode::OK, &Pushed { delivered }))
+}
+
+fn parse(body: &[u8], limits: &Limits) -> Result<Notification, Refusal> {
+    #[derive(Deserialize)]
+    struct Given<'a> {
+        #[serde(borrow)]
+        data: Option<&'a RawValue>,
+        #[serde(borrow, rename = "type")]
+        kind: Option<&'a RawValue>,
+        #[serde(borrow)]
+        timestamp: Option<&'a RawValue>,
+    }
+    // By hand, since serde reads a struct from an array too.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Refusal::bad_json());
+    }
+    let given: Given<'_> = parse_object(body, limits)?;
+    let data = given.data.map(RawValue::get).unwrap_or_default();
+    if !data.starts_with('{') {
+        return Err(Refusal::field("data", "Invalid request data: data no es válido"));
+    }
+    let bad_kind = || Refusal::field("type", "Invalid request data: type no es válido");
+    let kind = match text(given.kind) {
+        Ok(None) => "notification",
+        Ok(Some(kind)) if kind == "notification" => "notification",
+        Ok(Some(kind)) if kind == "event" => "event",
+        _ => return Err(bad_kind()),
+    };
+    let bad_time = || Refusal::field("timestamp", "Invalid request data: timestamp no es válido");
+    let timestamp = text(given.timestamp).map_err(|()| bad_time())?;
+    if timestamp.as_ref().is_some_and(|text| !is_time(text)) {
+        return Err(bad_time());
+    }
+    let timestamp = timestamp.map(|text| Box::from(text.as_ref()));
+    Ok(Notification { kind: kind.into(), data: compact(data).into(), timestamp })
+}
+
+fn text(raw: Option<&RawValue>) -> Result<Option<Cow<'_, str>>, ()> {
+    raw.map(|raw| serde_json::from_str::<String>(raw.get()).map(Cow::Owned))
+        .transpose()
+        .map_err(|_| ())
+}
+
+/// JSON without the white space between its parts; its numbers and strings as they stand.
+fn compact(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let (mut in_string, mut escaped) = (false, false);
+    for letter in json.chars() {
+        if in_string || !matches!(letter, ' ' | '\t' | '\n' | '\r') {
+            out.push(letter);
+        }
+        if letter == '"' && !escaped {
+            in_string = !in_string;
+        }
+        escaped = letter == '\\' && !escaped;
+    }
+    out
+}
+
+/// The pusher's own time, which the hub only passes on: short, and one line.
+fn is_time(text: &str) -> bool {
+    (1..=TIME_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> Result<Notification, &'static str> {
+        let parsed = parse(body.as_bytes(), &Limits::default());
+        parsed.map_err(|refusal| refusal.field.unwrap_or("json"))
+    }
+
+    #[test]
+    fn a_push_is_compact_and_has_a_kind() {
+        let push = read(r#"{"data": { "a" : "x \" y" , "b" : [ 1e2, 12345678901234567890 ] }}"#);
+        let push = push.expect("a sound push");
+        assert_eq!(&*push.data, r#"{"a":"x \" y","b":[1e2,12345678901234567890]}"#);
+        assert_eq!((&*push.kind, push.timestamp), ("notification", None));
+        let given = r#"{"type":"event","data":{},"timestamp":"2026-01-02T03:04:05.678901-03:00"}"#;
+        let push = read(given).expect("a sound push");
+        assert_eq!(&*push.kind, "event");
+        assert_eq!(push.timestamp.as_deref(), Some("2026-01-02T03:04:05.678901-03:00"));
+    }
+
+    #[test]
+    fn a_push_that_is_none_names_its_field() {
+        for (body, field) in [
+            ("", "json"),
+            ("[]", "json"),
+            ("[{},null,null]", "json"),
+            (r#"{"data":{}"#, "json"),
+            (r#"{"data":{},"data":{}}"#, "json"),
+            ("{}", "data"),
+            (r#"{"data":null}"#, "data"),
+            (r#"{"data":[]}"#, "data"),
+            (r#"{"data":"x"}"#, "data"),
+            (r#"{"data":{},"type":"chat"}"#, "type"),
+            (r#"{"data":{},"type":7}"#, "type"),
+            (r#"{"data":{},"timestamp":7}"#, "timestamp"),
+            (r#"{"data":{},"timestamp":""}"#, "timestamp"),
+            (r#"{"data":{},"timestamp":"a\nb"}"#, "timestamp"),
+        ] {
+            assert_eq!(read(body).map(|_| ()), Err(field), "{body}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Who is where: spaces by size, the people of one, and closing someone's sockets (WIRE E).
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+
+use super::super::problem::Refusal;
+use super::super::query::Query;
+use super::super::{Edge, door};
+use super::{PathText, limit, path_space, path_text, path_user};
+use crate::shard::event::Present;
+use crate::wire::SpaceId;
+
+const SPACES: u32 = 100;
+const SPACES_MAX: u32 = 1_000;
+const PRESENCE_USERS_MAX: usize = 500;
+
+/// `GET /v1/spaces?limit=`: the chat spaces that have members, largest first.
+pub(in super::super) async fn list(
+    State(edge): State<Arc<Edge>>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refusal> {
+    let limit = limit(&Query::parse(query.as_deref()), SPACES, SPACES_MAX)?;
+    let (spaces, total) = edge.hub.spaces(limit as usize);
+    Ok(list_answer(&spaces, total))
+}
+
+fn list_answer(spaces: &[(SpaceId, usize)], total: usize) -> Response {
+    #[derive(Serialize)]
+    struct Space {
+        space_id: i32,
+        members: usize,
+    }
+    #[derive(Serialize)]
+    struct Spaces {
+        data: Vec<Space>,
+        total: usize,
+    }
+    let space = |&(space, members): &(SpaceId, usize)| Space { space_id: space.0, members };
+    door::json(StatusCode::OK, &Spaces { data: spaces.iter().map(space).collect(), total })
+}
+
+/// `GET /v1/spaces/{id}/presence`: who is there, by user.
+pub(in super::super) async fn presence(
+    State(edge): State<Arc<Edge>>,
+    path: PathText,
+) -> Result<Response, Refusal> {
+    let space = path_space(&path_text(path))?;
+    let present = edge.hub.presence(space, PRESENCE_USERS_MAX).await;
+    Ok(presence_answer(space, &present.map_err(Refusal::passed_on)?))
+}
+
+fn presence_answer(space: SpaceId, present: &Present) -> Response {
+    #[derive(Serialize)]
+    struct User<'a> {
+        user_id: i32,
+        username: &'a str,
+        connections: u32,
+    }
+    #[derive(Serialize)]
+    struct Presence<'a> {
+        space_id: i32,
+        members: usize,
+        users: Vec<User<'a>>,
+        truncated: bool,
+    }
+    let users = present.users.iter().map(|user| User {
+        user_id: user.user.0,
+        username: &user.username,
+        connections: user.connections,
+    });
+    let (members, truncated) = (present.members, present.truncated);
+    let answer = Presence { space_id: space.0, members, users: users.collect(), truncated };
+    door::json(StatusCode::OK, &answer)
+}
+
+/// `DELETE /v1/spaces/{id}/members/{user_id}`: closes a user's sockets there.
+pub(in super::super) async fn kick(
+    State(edge): State<Arc<Edge>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Response, Refusal> {
+    #[derive(Serialize)]
+    struct Kicked {
+        closed: u32,
+    }
+    let (space, user) = path.map_or_else(|_| Default::default(), |Path(segments)| segments);
+    let (space, user) = (path_space(&space)?, path_user(&user)?);
+    let closed = edge.hub.kick(space, user).await.map_err(Refusal::passed_on)?;
+    tracing::info!(%space, %user, closed, "a user's sockets were closed by request");
+    Ok(door::json(StatusCode::OK, &Kicked { closed }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::event::PresentUser;
+    use crate::wire::UserId;
+
+    async fn text(response: Response) -> String {
+        let body = axum::body::to_bytes(response.into_body(), 4096).await.expect("a body");
+        String::from_utf8(body.to_vec()).expect("JSON is UTF-8")
+    }
+
+    #[tokio::test]
+    async fn answers_have_the_bytes_of_the_wire_contract() {
+        let listed = text(list_answer(&[(SpaceId(1), 12)], 1)).await;
+        assert_eq!(listed, "{\"data\":[{\"space_id\":1,\"members\":12}],\"total\":1}\n");
+        let user = PresentUser { user: UserId(1), username: "Ana Paz".into(), connections: 2 };
+        let present = Present { members: 3, users: vec![user], truncated: false };
+        assert_eq!(
+            text(presence_answer(SpaceId(1), &present)).await,
+            "{\"space_id\":1,\"members\":3,\"users\":[{\"user_id\":1,\"username\":\"Ana Paz\",\
+             \"connections\":2}],\"truncated\":false}\n"
+        );
+    }
+}

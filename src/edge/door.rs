@@ -1,0 +1,112 @@
+//! The door: what holds for every request, whatever its route. Foreign origins are turned away,
+//! preflights answered, refusals written in the shape asked for, answers marked and counted.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::{Router, body::Body};
+
+use super::cors::{self, Origins, Verdict};
+use super::problem::{Refusal, wants_problem};
+use crate::metrics::{Metric, Metrics};
+
+/// What the door goes by.
+#[derive(Debug)]
+pub(super) struct Door {
+    /// The origins that are let in.
+    pub origins: Origins,
+    /// The listener is on a loopback address: only loopback names are answered to.
+    pub loopback: bool,
+    /// Where requests are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Door {
+    /// Puts the door in front of `routes`; what they don't know is 404, methods too.
+    pub(super) fn before(self, routes: Router) -> Router {
+        let routes =
+            routes.fallback(async || not_found()).method_not_allowed_fallback(async || not_found());
+        // Around the whole router, not each route: it adds headers of its own at its edge.
+        let door = middleware::from_fn_with_state(Arc::new(self), pass);
+        Router::new().fallback_service(routes).layer(door)
+    }
+
+    fn judge(&self, request: &Request) -> Verdict {
+        let authority = request.uri().authority().map(|authority| authority.as_str());
+        cors::judge(&self.origins, self.loopback, request.headers(), authority)
+    }
+
+    fn count(&self, response: &Response) {
+        let edge = &self.metrics.edge;
+        if response.status().is_server_error() {
+            edge.add(Metric::HttpFaults, 1);
+        }
+        if let Some(reject) = response.extensions().get::<Refusal>().and_then(|it| it.counts) {
+            edge.reject(reject);
+        }
+    }
+}
+
+/// The answer of a route that is not there, byte for byte as the existing server has it.
+pub(super) fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/plain")], "404 page not found")
+        .into_response()
+}
+
+async fn pass(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    door.metrics.edge.add(Metric::HttpRequests, 1);
+    let problem = wants_problem(request.headers());
+    let upgrade = request.headers().contains_key(header::UPGRADE);
+    let mut response = match door.judge(&request) {
+        Verdict::Foreign => {
+            door.metrics.edge.add(Metric::OriginsRefused, 1);
+            StatusCode::FORBIDDEN.into_response()
+        }
+        Verdict::Listed(origin) if request.method() == Method::OPTIONS => {
+            (StatusCode::NO_CONTENT, cors::preflight_headers(origin)).into_response()
+        }
+        Verdict::Listed(origin) => {
+            let mut response = next.run(request).await;
+            response.headers_mut().extend(cors::answer_headers(origin));
+            response
+        }
+        Verdict::Plain => next.run(request).await,
+    };
+    // Its head is written by the connection, and takes no more headers.
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return response;
+    }
+    door.count(&response);
+    finish(&mut response, problem, upgrade);
+    response
+}
+
+fn finish(response: &mut Response, problem: bool, upgrade: bool) {
+    let mut closes = upgrade;
+    if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+        refusal.render(response, problem);
+        closes |= refusal.closes;
+    }
+    let headers = response.headers_mut();
+    // The router names a path's methods by itself; the existing server says 404 and no more.
+    headers.remove(header::ALLOW);
+    if headers.contains_key(header::CONTENT_TYPE) {
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    }
+    if closes {
+        // What follows a refused upgrade is frames or a body, never a request (RFC 9931).
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+/// An answer of JSON.
+pub(super) fn json(status: StatusCode, value: &impl serde::Serialize) -> Response {
+    let mut response = Response::new(Body::from(super::problem::line(value)));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}

@@ -1,0 +1,386 @@
+//! The three socket endpoints: a request is checked in WIRE A1's order, answered 101, and its
+//! socket sent to the shard of its space.
+//!
+//! Everything up to the 101 is pure but for the place among the connections, which is taken last
+//! but one and given back by dropping it.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, RawQuery, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use axum::response::{IntoResponse, Response};
+use tungstenite::handshake::derive_accept_key;
+
+use super::api::{PathText, path_text};
+use super::connection::{Take, Upgrade};
+use super::door::not_found;
+use super::peer::Peer;
+use super::problem::Refusal;
+use super::query::{Given, Query};
+use super::{Edge, auth};
+use crate::hub::{Admission, Permit};
+use crate::limits::Limits;
+use crate::metrics::Metric;
+use crate::shard::event::Join;
+use crate::wire::{Dialect, Id, SUBPROTOCOL, SpaceId, SpaceKey, UserId, parse_int};
+
+/// Who wants to be a member of what, as the request says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Claim {
+    space: SpaceKey,
+    user: UserId,
+    username: Box<str>,
+    after: Option<Id>,
+}
+
+/// What a sound handshake asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Offer {
+    accept_key: String,
+    dialect: Dialect,
+}
+
+/// `GET /v1/ws/spaces/{space_id}`.
+pub(super) async fn chat(
+    State(edge): State<Arc<Edge>>,
+    Extension(peer): Extension<Peer>,
+    space: PathText,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Response {
+    let claim = chat_claim(&path_text(space), &Query::parse(query.as_deref()), &edge.limits);
+    answer(&edge, peer, claim, &request, "Error upgrading WebSocket connection")
+}
+
+/// `GET /v1/ws/user-connection`.
+pub(super) async fn lobby(
+    State(edge): State<Arc<Edge>>,
+    Extension(peer): Extension<Peer>,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Response {
+    let claim = other_claim(&Query::parse(query.as_deref()), |_| SpaceKey::Lobby);
+    answer(&edge, peer, claim, &request, "error upgrading connection")
+}
+
+/// `GET /v1/ws/notifications`.
+pub(super) async fn inbox(
+    State(edge): State<Arc<Edge>>,
+    Extension(peer): Extension<Peer>,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Response {
+    let claim = other_claim(&Query::parse(query.as_deref()), SpaceKey::Inbox);
+    answer(&edge, peer, claim, &request, "error upgrading connection")
+}
+
+fn answer(
+    edge: &Arc<Edge>,
+    peer: Peer,
+    claim: Result<Claim, Refusal>,
+    request: &Request,
+    broken: &'static str,
+) -> Response {
+    // The router lets HEAD through where GET is.
+    if request.method() != Method::GET {
+        return not_found();
+    }
+    let reserved = claim.and_then(|claim| {
+        let user = auth::identify(claim.user)?;
+        let permit = edge.hub.reserve(user, peer.0)?;
+        Ok((Claim { user, ..claim }, permit))
+    });
+    let (claim, permit) = match reserved {
+        Ok(reserved) => reserved,
+        Err(refusal) => return refusal.into_response(),
+    };
+    match offer(request.version(), request.headers()) {
+        Some(offer) => switch(edge, peer, claim, permit, offer),
+        None => unsound(broken),
+    }
+}
+
+/// Row 10 of WIRE A1, and what RFC 6455 4.4 wants with it.
+pub(super) fn unsound(message: &'static str) -> Response {
+    let version = [(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))];
+    let refusal = Refusal { code: "invalid_upgrade", ..Refusal::field("upgrade", message) };
+    (version, refusal).into_response()
+}
+
+fn switch(edge: &Arc<Edge>, peer: Peer, claim: Claim, permit: Permit, offer: Offer) -> Response {
+    let join = Join {
+        space: claim.space,
+        user: claim.user,
+        username: claim.username,
+        dialect: offer.dialect,
+        after: claim.after,
+        address: peer.key(),
+    };
+    let edge = Arc::clone(edge);
+    let take: Take = Box::new(move |stream, first_bytes| {
+        edge.metrics.edge.add(Metric::HandshakesAccepted, 1);
+        let admission = Admission { join, stream, first_bytes, permit };
+        edge.hub.admit(admission).map_err(|refused| refused.stream)
+    });
+    switching(Upgrade { head: accepted_head(&offer), take })
+}
+
+/// A response that the connection takes for the sign to leave HTTP.
+pub(super) fn switching(upgrade: Upgrade) -> Response {
+    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    response.extensions_mut().insert(Arc::new(upgrade));
+    response
+}
+
+/// The answer to a sound handshake: three headers, in this order (WIRE A1).
+fn accepted_head(offer: &Offer) -> Vec<u8> {
+    let protocol = match offer.dialect {
+        Dialect::Seed => String::new(),
+        Dialect::V1 => format!("Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n"),
+    };
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\n\
+         Upgrade: websocket\r\n\
+         Connection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {}\r\n{protocol}\r\n",
+        offer.accept_key
+    )
+    .into_bytes()
+}
+
+/// Rows 3 to 7 of WIRE A1, on the chat endpoint.
+fn chat_claim(space: &str, query: &Query, limits: &Limits) -> Result<Claim, Refusal> {
+    let user = query.get("user_id");
+    if user.is_empty() {
+        return Err(Refusal::field("user_id", "user_id es requerido"));
+    }
+    let name = match query.get("username") {
+        Given::Missing => "",
+        Given::Text(name) if is_name(name, limits) => name,
+        _ => return Err(Refusal::field("username", "username no es válido")),
+    };
+    let space = parse_int(space)
+        .ok_or_else(|| Refusal::field("space_id", "space_id debe ser un número"))?;
+    let user = user
+        .text()
+        .and_then(parse_int)
+        .ok_or_else(|| Refusal::field("user_id", "user_id debe ser un número"))?;
+    let after = match query.get("after") {
+        Given::Missing => None,
+        given => Some(
+            given
+                .text()
+                .and_then(Id::parse)
+                .ok_or_else(|| Refusal::field("after", "after no es una posición válida"))?,
+        ),
+    };
+    let username = if name.is_empty() { default_name(user) } else { name.into() };
+    let (space, user) = (SpaceKey::Chat(SpaceId(space)), UserId(user));
+    Ok(Claim { space, user, username, after })
+}
+
+/// Rows 3 and 6, on the other two endpoints.
+fn other_claim(query: &Query, space: impl Fn(UserId) -> SpaceKey) -> Result<Claim, Refusal> {
+    let given = query.get("user_id");
+    if given.is_empty() {
+        return Err(Refusal::field("user_id", "user_id is required"));
+    }
+    let user = given
+        .text()
+        .and_then(parse_int)
+        .ok_or_else(|| Refusal::field("user_id", "user_id must be a number"))?;
+    let username = default_name(user);
+    Ok(Claim { space: space(UserId(user)), user: UserId(user), username, after: None })
+}
+
+fn default_name(user: i32) -> Box<str> {
+    format!("User{user}").into()
+}
+
+fn is_name(name: &str, limits: &Limits) -> bool {
+    name.chars().count() <= limits.username_chars_max && !name.chars().any(char::is_control)
+}
+
+/// What a handshake offers, if it is one (RFC 6455 4.2.1).
+fn offer(version: Version, headers: &HeaderMap) -> Option<Offer> {
+    let sound = version == Version::HTTP_11
+        && lists(headers, header::UPGRADE.as_str(), |it| it.eq_ignore_ascii_case("websocket"))
+        && lists(headers, header::CONNECTION.as_str(), |it| it.eq_ignore_ascii_case("upgrade"))
+        && one(headers, header::SEC_WEBSOCKET_VERSION.as_str()) == Some("13")
+        && has_no_body(headers);
+    let key = one(headers, header::SEC_WEBSOCKET_KEY.as_str()).filter(|key| is_key(key))?;
+    let v1 = lists(headers, header::SEC_WEBSOCKET_PROTOCOL.as_str(), |it| it == SUBPROTOCOL);
+    let dialect = if v1 { Dialect::V1 } else { Dialect::Seed };
+    sound.then(|| Offer { accept_key: derive_accept_key(key.as_bytes()), dialect })
+}
+
+/// Whether a list header has an element, in whichever of its lines.
+fn lists(headers: &HeaderMap, name: &str, wanted: impl Fn(&str) -> bool) -> bool {
+    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|element| wanted(element.trim()))
+}
+
+/// A header's value, if it is there exactly once.
+fn one<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
+    }
+}
+
+/// Bytes of a body would be taken for frames.
+fn has_no_body(headers: &HeaderMap) -> bool {
+    let length = headers.get(header::CONTENT_LENGTH);
+    length.is_none_or(|length| length == "0") && !headers.contains_key(header::TRANSFER_ENCODING)
+}
+
+/// 16 bytes in base64; the 4 bits that are left over are not looked at.
+fn is_key(key: &str) -> bool {
+    let Some(digits) = key.strip_suffix("==") else { return false };
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
+    digits.len() == 22 && digits.bytes().all(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderName;
+
+    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+    fn claim(space: &str, raw: &str) -> Result<Claim, &'static str> {
+        let query = Query::parse(Some(raw));
+        chat_claim(space, &query, &Limits::default()).map_err(|refusal| {
+            assert_eq!((refusal.status.as_u16(), refusal.code), (400, "invalid_parameter"));
+            refusal.message
+        })
+    }
+
+    /// A sound handshake, with some of its headers replaced (several: in lines of their own).
+    fn offered(replaced: &[(&'static str, &[&str])]) -> Option<Offer> {
+        let mut headers = HeaderMap::new();
+        let sound: [(&'static str, &[&str]); 4] = [
+            ("upgrade", &["websocket"]),
+            ("connection", &["keep-alive, Upgrade"]),
+            ("sec-websocket-version", &["13"]),
+            ("sec-websocket-key", &[KEY]),
+        ];
+        for (name, _) in replaced {
+            headers.remove(*name);
+        }
+        let kept = sound.iter().filter(|(name, _)| replaced.iter().all(|(it, _)| it != name));
+        for (name, values) in kept.chain(replaced) {
+            for value in *values {
+                let value = HeaderValue::from_str(value).expect("a header value");
+                headers.append(HeaderName::from_static(name), value);
+            }
+        }
+        offer(Version::HTTP_11, &headers)
+    }
+
+    #[test]
+    fn a_request_is_checked_in_the_order_of_the_wire_contract() {
+        let long = format!("user_id=7&username={}", "n".repeat(257));
+        for (space, raw, expected) in [
+            ("1", "", "user_id es requerido"),
+            ("1", "user_id=&username=%07", "user_id es requerido"),
+            ("abc", "username=%07", "user_id es requerido"),
+            ("abc", "user_id=x&username=%07&after=x", "username no es válido"),
+            ("1", "user_id=7&username=%00", "username no es válido"),
+            ("1", "user_id=7&username=%0A", "username no es válido"),
+            ("1", "user_id=7&username=%C2%85", "username no es válido"),
+            ("1", "user_id=7&username=%FF", "username no es válido"),
+            ("1", long.as_str(), "username no es válido"),
+            ("abc", "user_id=x&after=x", "space_id debe ser un número"),
+            ("2147483648", "user_id=7", "space_id debe ser un número"),
+            ("1/2", "user_id=7", "space_id debe ser un número"),
+            ("1\0", "user_id=7", "space_id debe ser un número"),
+            ("", "user_id=7", "space_id debe ser un número"),
+            ("1", "user_id=x&after=x", "user_id debe ser un número"),
+            ("1", "user_id=1e3", "user_id debe ser un número"),
+            ("1", "user_id=%00", "user_id debe ser un número"),
+            ("1", "user_id=%zz", "user_id debe ser un número"),
+            ("1", "user_id=%D9%A1", "user_id debe ser un número"),
+            ("1", "user_id=2147483648", "user_id debe ser un número"),
+            ("1", "user_id=7&after=x", "after no es una posición válida"),
+            ("1", "user_id=7&after=", "after no es una posición válida"),
+        ] {
+            assert_eq!(claim(space, raw).expect_err(raw), expected, "{space} {raw}");
+        }
+    }
+
+    #[test]
+    fn a_person_is_who_the_query_says() {
+        let (space, user) = (SpaceKey::Chat(SpaceId(1)), UserId(7));
+        let nameless = Claim { space, user, username: "User7".into(), after: None };
+        for raw in ["user_id=7", "user_id=%2B007&username=", "user_id=7&user_id=8&x=y"] {
+            assert_eq!(claim("1", raw), Ok(nameless.clone()), "{raw}");
+        }
+        let named = claim("+1", "user_id=7&username=Ana%20Paz+%F0%9F%98%80");
+        assert_eq!(named.map(|claim| claim.username), Ok("Ana Paz 😀".into()));
+        let after = claim("-5", &format!("user_id=0&after={}", Id(77))).expect("a sound query");
+        assert_eq!((after.space, after.user), (SpaceKey::Chat(SpaceId(-5)), UserId(0)));
+        assert_eq!(after.after, Some(Id(77)));
+    }
+
+    #[test]
+    fn the_other_endpoints_read_the_user_only() {
+        let read = |raw: &str| other_claim(&Query::parse(Some(raw)), SpaceKey::Inbox);
+        let message = |raw: &str| read(raw).expect_err(raw).message;
+        assert_eq!(message("username=%07"), "user_id is required");
+        assert_eq!(message("user_id="), "user_id is required");
+        assert_eq!(message("user_id=x&after=x"), "user_id must be a number");
+        let inbox = read("user_id=7&username=%07&after=x").expect("a sound query");
+        assert_eq!((inbox.space, &*inbox.username), (SpaceKey::Inbox(UserId(7)), "User7"));
+        assert_eq!(inbox.after, None);
+    }
+
+    #[test]
+    fn a_sound_handshake_gets_three_headers_and_a_fourth_if_offered() {
+        let seed = offered(&[]).expect("a sound handshake");
+        assert_eq!(
+            String::from_utf8(accepted_head(&seed)).expect("ASCII"),
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+        );
+        for protocols in [&["cpi-hub.v1"][..], &["chat, cpi-hub.v1"], &["chat", "cpi-hub.v1"]] {
+            let v1 = offered(&[("sec-websocket-protocol", protocols)]).expect("sound");
+            let head = String::from_utf8(accepted_head(&v1)).expect("ASCII");
+            let last = "\r\nSec-WebSocket-Protocol: cpi-hub.v1\r\n\r\n";
+            assert!(head.ends_with(last), "{head}");
+        }
+        let other = offered(&[("sec-websocket-protocol", &["chat, CPI-HUB.v1"])]);
+        assert_eq!(other.map(|offer| offer.dialect), Some(Dialect::Seed));
+    }
+
+    #[test]
+    fn an_unsound_handshake_is_none() {
+        let unsound: [(&'static str, &[&str]); 13] = [
+            ("upgrade", &[]),
+            ("upgrade", &["h2c"]),
+            ("connection", &[]),
+            ("connection", &["close"]),
+            ("sec-websocket-version", &[]),
+            ("sec-websocket-version", &["8"]),
+            ("sec-websocket-version", &["13", "13"]),
+            ("sec-websocket-key", &[]),
+            ("sec-websocket-key", &["c2hvcnQ="]),
+            ("sec-websocket-key", &["dGhlIHNhbXBsZSBub25j\u{5c}Q=="]),
+            ("sec-websocket-key", &[KEY, KEY]),
+            ("content-length", &["5"]),
+            ("transfer-encoding", &["chunked"]),
+        ];
+        for (name, values) in unsound {
+            assert_eq!(offered(&[(name, values)]), None, "{name} {values:?}");
+        }
+        for (name, values) in [
+            ("upgrade", &["h2c, WebSocket"][..]),
+            ("connection", &["keep-alive", "upgrade"]),
+            ("content-length", &["0"]),
+        ] {
+            assert!(offered(&[(name, values)]).is_some(), "{name} {values:?}");
+        }
+        assert_eq!(offer(Version::HTTP_10, &HeaderMap::new()), None);
+    }
+}

@@ -1,0 +1,97 @@
+//! `/livez` and `/readyz`: whether to restart the hub, and whether to send it people (WIRE E).
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::{Edge, door};
+use crate::metrics::Metric;
+use crate::store::StoreState;
+
+/// How full the journals are, in percent, when the hub calls itself degraded.
+const DEGRADED_PERCENT: u64 = 80;
+
+/// The process answers.
+pub(super) async fn livez() -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "ok").into_response()
+}
+
+/// Whether people can connect and chat now.
+pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Response {
+    #[derive(Serialize)]
+    struct Answer {
+        status: &'static str,
+        store: &'static str,
+    }
+    let store = *edge.store_state.borrow();
+    let journal = Journal {
+        bytes: edge.metrics.total().get(Metric::JournalBytes),
+        bytes_max: edge.limits.journal_bytes_max,
+    };
+    let (code, status) = readiness(store, edge.hub.is_draining(), journal);
+    door::json(code, &Answer { status, store: store_name(store) })
+}
+
+/// A store's state, as answers and metrics name it.
+pub(super) fn store_name(state: StoreState) -> &'static str {
+    match state {
+        StoreState::Connecting => "connecting",
+        StoreState::Ready => "ready",
+        StoreState::Behind => "behind",
+        StoreState::Refused => "refused",
+    }
+}
+
+/// What waits for the store, and what may.
+#[derive(Clone, Copy)]
+struct Journal {
+    bytes: u64,
+    bytes_max: u64,
+}
+
+impl Journal {
+    fn percent(self) -> u64 {
+        self.bytes.saturating_mul(100) / self.bytes_max.max(1)
+    }
+}
+
+fn readiness(store: StoreState, draining: bool, journal: Journal) -> (StatusCode, &'static str) {
+    const NOT_NOW: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+    match store {
+        _ if draining => (NOT_NOW, "draining"),
+        StoreState::Connecting => (NOT_NOW, "starting"),
+        _ if journal.percent() >= 100 => (NOT_NOW, "refusing"),
+        StoreState::Behind | StoreState::Refused => (StatusCode::OK, "degraded"),
+        StoreState::Ready if journal.percent() >= DEGRADED_PERCENT => (StatusCode::OK, "degraded"),
+        StoreState::Ready => (StatusCode::OK, "ready"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_tells_what_people_would_meet() {
+        use StoreState::{Behind, Connecting, Ready, Refused};
+        for (store, draining, bytes, expected) in [
+            (Ready, false, 0, (200, "ready")),
+            (Ready, false, 799, (200, "ready")),
+            (Ready, false, 800, (200, "degraded")),
+            (Ready, false, 1_000, (503, "refusing")),
+            (Behind, false, 0, (200, "degraded")),
+            (Refused, false, 0, (200, "degraded")),
+            (Refused, false, 2_000, (503, "refusing")),
+            (Connecting, false, 0, (503, "starting")),
+            (Ready, true, 0, (503, "draining")),
+            (Connecting, true, 2_000, (503, "draining")),
+        ] {
+            let journal = Journal { bytes, bytes_max: 1_000 };
+            let (code, status) = readiness(store, draining, journal);
+            assert_eq!((code.as_u16(), status), expected, "{store:?} {draining} {bytes}");
+        }
+    }
+}

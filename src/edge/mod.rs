@@ -1,0 +1,116 @@
+//! The edge: HTTP on one port. Handshakes, whose sockets go to their shards; the API; health and
+//! metrics; the console's pages.
+//!
+//! Owns the listener, the connections that are no members yet, and the bytes of request bodies in
+//! flight. Never waits for a shard's lock (there is none) and never touches a member's socket
+//! once it has been handed over.
+//!
+//! Reading order: [`serve`] here, `accept`, `connection`, `door`, `handshake`, `api`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{delete, get, post};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+mod accept;
+mod api;
+mod auth;
+mod body;
+mod connection;
+mod cors;
+mod door;
+mod handshake;
+mod health;
+mod pages;
+mod peer;
+mod problem;
+mod query;
+mod scrape;
+#[cfg(test)]
+mod served;
+
+pub use cors::{BadOrigin, Origins};
+
+use crate::hub::Hub;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::store::{Reader, StoreState};
+
+/// The version, and the commit where the build was told it (`CPI_HUB_COMMIT`).
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit that was built, or "unknown".
+pub const COMMIT: &str = match option_env!("CPI_HUB_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
+/// What the edge works with. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct EdgeState {
+    /// The way to the shards.
+    pub hub: Hub,
+    /// History.
+    pub reader: Reader,
+    /// Counted into, and shown at `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// Every bound.
+    pub limits: Arc<Limits>,
+    /// Pages of these origins may use the hub.
+    pub origins: Origins,
+    /// What the sink is doing, for `/readyz` and `/metrics`.
+    pub store_state: watch::Receiver<StoreState>,
+}
+
+/// What handlers work with.
+#[derive(Debug)]
+struct Edge {
+    hub: Hub,
+    reader: Reader,
+    metrics: Arc<Metrics>,
+    limits: Arc<Limits>,
+    store_state: watch::Receiver<StoreState>,
+    bodies: body::Bodies,
+}
+
+/// Serves until `stop`; then nothing more is accepted, and requests under way have `close_wait`
+/// to end. Returns when the last connection that is no member's is closed.
+///
+/// Cancel `stop` last of all: until then, handshakes and posts are answered `draining` once the
+/// hub drains, so that nobody hangs in the listener's backlog.
+pub async fn serve(listener: TcpListener, state: EdgeState, stop: CancellationToken) {
+    let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let limits = Arc::clone(&state.limits);
+    let door = door::Door {
+        origins: state.origins.clone(),
+        loopback,
+        metrics: Arc::clone(&state.metrics),
+    };
+    accept::run(listener, door.before(routes(state)), limits, stop).await;
+}
+
+fn routes(state: EdgeState) -> Router {
+    let EdgeState { hub, reader, metrics, limits, origins: _, store_state } = state;
+    let bodies = body::Bodies::new(&limits);
+    let scrape = scrape::Scrape::new(Arc::clone(&metrics), store_state.clone());
+    let edge = Edge { hub, reader, metrics, limits, store_state, bodies };
+    Router::new()
+        .route("/v1/ws/spaces/{space_id}", get(handshake::chat))
+        .route("/v1/ws/user-connection", get(handshake::lobby))
+        .route("/v1/ws/notifications", get(handshake::inbox))
+        .route("/v1/ws/spaces/{space_id}/chat", post(api::chat::post))
+        .route("/v1/ws/spaces/{space_id}/broadcast", post(api::chat::post))
+        .route("/v1/messages", get(api::history::pages))
+        .route("/v1/spaces", get(api::spaces::list))
+        .route("/v1/spaces/{space_id}/messages", get(api::history::range))
+        .route("/v1/spaces/{space_id}/presence", get(api::spaces::presence))
+        .route("/v1/spaces/{space_id}/members/{user_id}", delete(api::spaces::kick))
+        .route("/v1/users/{user_id}/notifications", post(api::notifications::push))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .with_state(Arc::new(edge))
+        .merge(scrape.route())
+        .merge(pages::routes())
+}

@@ -1,0 +1,166 @@
+//! `/metrics`: every number of the hub as OpenMetrics text, which Prometheus reads.
+//!
+//! Adds the sources up when asked; nothing here is on a message's way.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+use super::health::store_name;
+use super::problem::Refusal;
+use super::{COMMIT, VERSION};
+use crate::metrics::{Counts, Kind, Metric, Metrics};
+use crate::store::StoreState;
+use crate::wire::close::Close;
+use crate::wire::reject::Reject;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const STORE_STATES: [StoreState; 4] =
+    [StoreState::Connecting, StoreState::Ready, StoreState::Behind, StoreState::Refused];
+
+/// What a scrape reads.
+#[derive(Debug)]
+struct Source {
+    metrics: Arc<Metrics>,
+    store_state: watch::Receiver<StoreState>,
+}
+
+/// The endpoint.
+#[derive(Clone, Debug)]
+pub(super) struct Scrape(Arc<Registry>);
+
+impl Scrape {
+    /// An endpoint that shows these.
+    pub(super) fn new(metrics: Arc<Metrics>, store_state: watch::Receiver<StoreState>) -> Scrape {
+        let mut registry = Registry::with_prefix("hub");
+        let build = Info::new(vec![("version", VERSION), ("commit", COMMIT)]);
+        registry.register("build", "What is running", build);
+        registry.register_collector(Box::new(Source { metrics, store_state }));
+        Scrape(Arc::new(registry))
+    }
+
+    /// `GET /metrics`.
+    pub(super) fn route(self) -> Router {
+        Router::new().route("/metrics", get(scrape)).with_state(self)
+    }
+
+    fn text(&self) -> Result<String, fmt::Error> {
+        let mut out = String::with_capacity(16 << 10);
+        text::encode(&mut out, &self.0)?;
+        Ok(out)
+    }
+}
+
+async fn scrape(State(scrape): State<Scrape>) -> Result<Response, Refusal> {
+    let text = scrape.text().map_err(|error| {
+        tracing::error!(%error, "metrics can't be written");
+        Refusal::from(Reject::Internal)
+    })?;
+    Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response())
+}
+
+impl Collector for Source {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
+        let total = self.metrics.total();
+        for &metric in Metric::ALL {
+            let (name, kind, help) = metric.describe();
+            number(&mut out, (name, help), kind, total.get(metric))?;
+        }
+        let rejects = (0..Reject::KINDS).map(|kind| (Reject::CODES[kind], total.rejects(kind)));
+        let about = ("rejects", "Refusals, by code");
+        family(&mut out, about, "code", Kind::Counter, rejects)?;
+        let about = ("closes", "Ends of members' connections, by reason");
+        family(&mut out, about, "reason", Kind::Counter, closes(&total))?;
+        let state = *self.store_state.borrow();
+        let states = STORE_STATES.map(|it| (store_name(it), u64::from(it == state)));
+        let about = ("store_state", "What the store is doing: 1 at its state");
+        family(&mut out, about, "state", Kind::Gauge, states.into_iter())
+    }
+}
+
+fn closes(total: &Counts) -> impl Iterator<Item = (&'static str, u64)> {
+    (0..Close::KINDS).map(|kind| (Close::REASONS[kind], total.closes(kind)))
+}
+
+/// A metric's name and help.
+type About = (&'static str, &'static str);
+
+fn number(out: &mut DescriptorEncoder<'_>, about: About, kind: Kind, value: u64) -> fmt::Result {
+    let metric = out.encode_descriptor(about.0, about.1, None, metric_type(kind))?;
+    match kind {
+        Kind::Counter => ConstCounter::new(value).encode(metric),
+        Kind::Gauge => ConstGauge::new(value).encode(metric),
+    }
+}
+
+fn family(
+    out: &mut DescriptorEncoder<'_>,
+    about: About,
+    label: &'static str,
+    kind: Kind,
+    values: impl Iterator<Item = (&'static str, u64)>,
+) -> fmt::Result {
+    let mut family = out.encode_descriptor(about.0, about.1, None, metric_type(kind))?;
+    for (name, value) in values {
+        let labels = [(label, name)];
+        let metric = family.encode_family(&labels)?;
+        match kind {
+            Kind::Counter => ConstCounter::new(value).encode(metric)?,
+            Kind::Gauge => ConstGauge::new(value).encode(metric)?,
+        }
+    }
+    Ok(())
+}
+
+fn metric_type(kind: Kind) -> MetricType {
+    match kind {
+        Kind::Counter => MetricType::Counter,
+        Kind::Gauge => MetricType::Gauge,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_is_shown_under_its_name() {
+        let metrics = Arc::new(Metrics::new(1));
+        metrics.edge.add(Metric::HttpRequests, 7);
+        metrics.edge.reject(Reject::Draining);
+        metrics.edge.close(Close::Kicked);
+        metrics.store.add(Metric::JournalBytes, 9);
+        let (_keep, store_state) = watch::channel(StoreState::Behind);
+        let text = Scrape::new(metrics, store_state).text().expect("text");
+        for line in [
+            "# TYPE hub_http_requests counter",
+            "hub_http_requests_total 7",
+            "# TYPE hub_journal_bytes gauge",
+            "hub_journal_bytes 9",
+            "hub_rejects_total{code=\"draining\"} 1",
+            "hub_rejects_total{code=\"overloaded\"} 0",
+            "hub_closes_total{reason=\"kicked\"} 1",
+            "hub_store_state{state=\"behind\"} 1",
+            "hub_store_state{state=\"ready\"} 0",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line} is not in:\n{text}");
+        }
+        assert!(text.contains("hub_build_info{version=\""), "{text}");
+        let described = Metric::ALL.len() + 4;
+        assert_eq!(text.matches("# TYPE ").count(), described);
+    }
+}

@@ -1,0 +1,233 @@
+//! What the edge may know of the shards without asking them: which spaces have how many members,
+//! and how many connections there are in all, of a user, and of an address.
+//!
+//! Shards write when membership changed in a turn, the edge reads. Nothing here is on a message's
+//! path. No guard leaves this file.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+
+use crate::clock::Clock;
+use crate::limits::{Limits, Rate};
+use crate::shard::rate::Gcra;
+use crate::wire::reject::Reject;
+use crate::wire::time::MonoMs;
+use crate::wire::{SpaceId, SpaceKey, UserId};
+
+/// Counts of connections and members, shared by all threads.
+#[derive(Debug)]
+pub(super) struct Directory {
+    spaces: DashMap<SpaceId, usize>,
+    connections: AtomicUsize,
+    of_user: DashMap<UserId, u32>,
+    of_address: DashMap<u64, u32>,
+    /// New connections, by address; those of the whole hub under [`WHOLE_HUB`].
+    rates: DashMap<u64, Gcra>,
+    draining: AtomicBool,
+    limits: Limits,
+    clock: Clock,
+}
+
+/// No address hashes to it: see [`address_key`].
+const WHOLE_HUB: u64 = 0;
+
+/// What an address counts as: IPv4 whole, IPv6 by /64; `None` for loopback, which is exempt.
+pub fn address_key(address: IpAddr) -> Option<u64> {
+    let address = address.to_canonical();
+    if address.is_loopback() {
+        return None;
+    }
+    Some(match address {
+        // A prefix that no IPv6 source address has.
+        IpAddr::V4(address) => 0xFFFF_FFFF << 32 | u64::from(u32::from(address)),
+        IpAddr::V6(address) => ((u128::from(address) >> 64) as u64).max(1),
+    })
+}
+
+impl Directory {
+    pub(super) fn new(limits: Limits, clock: Clock) -> Arc<Directory> {
+        Arc::new(Directory {
+            spaces: DashMap::new(),
+            connections: AtomicUsize::new(0),
+            of_user: DashMap::new(),
+            of_address: DashMap::new(),
+            rates: DashMap::new(),
+            draining: AtomicBool::new(false),
+            limits,
+            clock,
+        })
+    }
+
+    pub(super) fn set_members(&self, key: SpaceKey, members: usize) {
+        let SpaceKey::Chat(space) = key else { return };
+        if members == 0 {
+            self.spaces.remove(&space);
+        } else {
+            self.spaces.insert(space, members);
+        }
+    }
+
+    /// The spaces with members, largest first, and how many there are.
+    pub(super) fn spaces(&self, limit: usize) -> (Vec<(SpaceId, usize)>, usize) {
+        let mut spaces: Vec<(SpaceId, usize)> =
+            self.spaces.iter().map(|entry| (*entry.key(), *entry.value())).collect();
+        let total = spaces.len();
+        spaces.sort_unstable_by_key(|(space, members)| (std::cmp::Reverse(*members), *space));
+        spaces.truncate(limit);
+        (spaces, total)
+    }
+
+    pub(super) fn begin_drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Takes a place among the connections.
+    pub(super) fn reserve(
+        self: &Arc<Directory>,
+        user: UserId,
+        address: IpAddr,
+    ) -> Result<Permit, Reject> {
+        if self.is_draining() {
+            return Err(Reject::Draining);
+        }
+        let address = address_key(address);
+        self.take_rate(WHOLE_HUB, self.limits.connection_rate)?;
+        if let Some(address) = address {
+            self.take_rate(address, self.limits.address_connection_rate)?;
+        }
+        // From here on the permit gives back what was taken, also on the way out.
+        let taken = self.connections.fetch_add(1, Ordering::Relaxed);
+        let mut permit = Permit { directory: Arc::clone(self), user: None, address: None };
+        if taken >= self.limits.connections_max {
+            return Err(Reject::TooManyConnections);
+        }
+        take_one(&self.of_user, user, self.limits.user_connections_max)?;
+        permit.user = Some(user);
+        if let Some(address) = address {
+            take_one(&self.of_address, address, self.limits.address_connections_max)?;
+            permit.address = Some(address);
+        }
+        Ok(permit)
+    }
+
+    fn take_rate(&self, key: u64, rate: Rate) -> Result<(), Reject> {
+        if rate.per_second == 0 {
+            return Ok(());
+        }
+        let now = self.clock.now().mono;
+        if self.rates.len() > self.limits.rate_buckets_max {
+            self.rates.retain(|_, bucket: &mut Gcra| !bucket.is_full(now));
+        }
+        let taken = self.rates.entry(key).or_default().take(MonoMs(now.0), rate);
+        taken.map_err(|retry_after_ms| Reject::RateLimited { retry_after_ms })
+    }
+}
+
+fn take_one<K: std::hash::Hash + Eq>(
+    counts: &DashMap<K, u32>,
+    key: K,
+    max: u32,
+) -> Result<(), Reject> {
+    let mut count = counts.entry(key).or_insert(0);
+    if max > 0 && *count >= max {
+        return Err(Reject::TooManyConnections);
+    }
+    *count += 1;
+    Ok(())
+}
+
+fn give_back<K: std::hash::Hash + Eq>(counts: &DashMap<K, u32>, key: K) {
+    if let Entry::Occupied(mut entry) = counts.entry(key) {
+        if *entry.get() <= 1 {
+            entry.remove();
+        } else {
+            *entry.get_mut() -= 1;
+        }
+    }
+}
+
+/// A place among the connections, held as long as the socket lives. Dropping it frees the place.
+#[derive(Debug)]
+pub struct Permit {
+    directory: Arc<Directory>,
+    user: Option<UserId>,
+    address: Option<u64>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.directory.connections.fetch_sub(1, Ordering::Relaxed);
+        if let Some(user) = self.user {
+            give_back(&self.directory.of_user, user);
+        }
+        if let Some(address) = self.address {
+            give_back(&self.directory.of_address, address);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(limits: Limits) -> Arc<Directory> {
+        Directory::new(limits, Clock::start())
+    }
+
+    #[test]
+    fn places_are_bounded_per_user_address_and_in_all_and_come_back() {
+        let limits = Limits {
+            connections_max: 3,
+            user_connections_max: 2,
+            address_connections_max: 2,
+            ..Limits::default()
+        };
+        let directory = directory(limits);
+        let far = "203.0.113.9".parse().expect("an address");
+        let near = "::1".parse().expect("an address");
+        let reserve = |user, address| directory.reserve(UserId(user), address);
+        let first = reserve(1, far).expect("free");
+        let _second = reserve(1, far).expect("free");
+        assert_eq!(reserve(1, near).err(), Some(Reject::TooManyConnections));
+        assert_eq!(reserve(2, far).err(), Some(Reject::TooManyConnections));
+        let _third = reserve(2, near).expect("loopback counts in all only");
+        assert_eq!(reserve(3, near).err(), Some(Reject::TooManyConnections));
+        drop(first);
+        assert!(reserve(1, far).is_ok());
+        assert_eq!(directory.of_address.len(), 1);
+    }
+
+    #[test]
+    fn one_address_can_not_use_up_the_rate_of_the_others() {
+        let limits = Limits { address_connection_rate: Rate::new(1, 1), ..Limits::default() };
+        let directory = directory(limits);
+        let one = "2001:db8::1".parse().expect("an address");
+        let same_64 = "2001:db8::2".parse().expect("an address");
+        let other = "2001:db8:0:1::1".parse().expect("an address");
+        let _held = directory.reserve(UserId(1), one).expect("free");
+        let refused = directory.reserve(UserId(1), same_64);
+        assert!(matches!(refused, Err(Reject::RateLimited { .. })));
+        assert!(directory.reserve(UserId(1), other).is_ok());
+    }
+
+    #[test]
+    fn the_largest_spaces_are_listed_first() {
+        let directory = directory(Limits::default());
+        for (space, members) in [(1, 2), (2, 9), (3, 2), (4, 1)] {
+            directory.set_members(SpaceKey::Chat(SpaceId(space)), members);
+        }
+        directory.set_members(SpaceKey::Chat(SpaceId(4)), 0);
+        directory.set_members(SpaceKey::Lobby, 50);
+        let (spaces, total) = directory.spaces(2);
+        assert_eq!(spaces, [(SpaceId(2), 9), (SpaceId(1), 2)]);
+        assert_eq!(total, 3);
+    }
+}

@@ -1,0 +1,405 @@
+//! A shard's thread: pinned, with a runtime of its own, it drives one [`Shard`] with sockets,
+//! journal and time. Four kinds of task share the state between their polls, never across an
+//! await: a read task a member, the sweep, the inbox, and the tick.
+//!
+//! A turn is: reads that are ready, then one append to the journal, then one slice of the sweep.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::task::yield_now;
+use tokio_util::task::TaskTracker;
+
+use super::Admission;
+use super::command::{Command, Waiting};
+use super::directory::Directory;
+use super::inbox::Inbox;
+use super::socket::{Read, SocketTable};
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::shard::event::{Effects, Input, MemberKey, Reply, Ticket};
+use crate::shard::{Shard, ShardSetup};
+use crate::store::journal::Writer;
+use crate::store::latest::Latest;
+use crate::wire::SpaceKey;
+use crate::wire::close::Close;
+use crate::wire::header::{Incoming, ReadLimits};
+
+/// What one read takes at most; one buffer for all members of a shard.
+const READ_BYTES: usize = 64 << 10;
+/// Reads of one member before the others have their turn.
+const READS_A_POLL: usize = 4;
+/// Commands taken from the inbox before the others have their turn.
+const COMMANDS_A_TURN: usize = 256;
+/// How often the heart is told that time has passed.
+const TICK: Duration = Duration::from_millis(100);
+/// What a client may send on the sockets that only listen (WIRE A6), if not more is configured.
+const LISTENER_MESSAGE_BYTES: usize = 64 << 10;
+
+/// What a shard's thread is started with.
+pub(super) struct ShardThread {
+    pub setup: ShardSetup,
+    pub core: Option<core_affinity::CoreId>,
+    pub inbox: Arc<Inbox<Command>>,
+    pub directory: Arc<Directory>,
+    pub metrics: Arc<Metrics>,
+    pub journal: Writer,
+    pub committed: Arc<Latest>,
+    /// 0, or 1 + the window in ms once shutdown has begun.
+    pub drain: Arc<Latest>,
+    pub clock: Clock,
+}
+
+/// All that a shard's tasks share. Borrowed within a poll, never across an await.
+struct State {
+    number: usize,
+    shard: Shard,
+    fx: Effects,
+    sockets: SocketTable,
+    journal: Writer,
+    buffer: Box<[u8]>,
+    clock: Clock,
+    waiting: HashMap<Ticket, Waiting>,
+    tickets: u64,
+    directory: Arc<Directory>,
+    metrics: Arc<Metrics>,
+    read_limits: ReadLimits,
+    /// There is something for a turn to do.
+    due: bool,
+    /// Wakes the sweep task.
+    sweeper: Waker,
+}
+
+impl ShardThread {
+    /// Runs until a drain is done. Takes the thread over.
+    pub(super) fn run(self) -> std::io::Result<()> {
+        if let Some(core) = self.core {
+            core_affinity::set_for_current(core);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            // Reads that are ready come in batches: fewer looks at the driver between them.
+            .event_interval(61)
+            .build_local(tokio::runtime::LocalOptions::default())?;
+        runtime.block_on(self.serve());
+        Ok(())
+    }
+
+    async fn serve(self) {
+        let shared = (&self.directory, &self.metrics);
+        let state = State::new(self.setup, self.journal, self.clock, shared);
+        let state = Rc::new(RefCell::new(state));
+        let readers = TaskTracker::new();
+        let sweep = tokio::task::spawn_local(sweep(Rc::clone(&state)));
+        let mut committed = 0;
+        let mut drain = 0;
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.inbox.wait() => {
+                    for _ in 0..COMMANDS_A_TURN {
+                        let Some(command) = self.inbox.pop() else { break };
+                        take_command(&state, &readers, command);
+                    }
+                    yield_now().await;
+                }
+                offset = self.committed.changed(committed) => {
+                    committed = offset;
+                    state.borrow_mut().input(Input::Committed(offset));
+                }
+                window = self.drain.changed(drain) => {
+                    drain = window;
+                    state.borrow_mut().input(Input::Drain(window - 1));
+                }
+                _ = tick.tick() => {
+                    let mut state = state.borrow_mut();
+                    let room = state.journal.room();
+                    state.input(Input::JournalRoom(room));
+                    state.input(Input::Tick);
+                    state.forget_given_up();
+                    if drain > 0 && state.shard.members() == 0 {
+                        break;
+                    }
+                }
+            }
+        }
+        readers.close();
+        readers.wait().await;
+        sweep.abort();
+        // Aborted on purpose: that it was is all there is to know.
+        _ = sweep.await;
+        state.borrow_mut().turn();
+        while let Some(command) = self.inbox.pop() {
+            command.refuse(crate::wire::reject::Reject::Draining);
+        }
+    }
+}
+
+fn take_command(state: &Rc<RefCell<State>>, readers: &TaskTracker, command: Command) {
+    match command {
+        Command::Admit(admission) => {
+            if let Some(member) = state.borrow_mut().admit(*admission) {
+                readers.spawn_local(read(Rc::clone(state), member));
+            }
+        }
+        Command::Post(post, waiting) => {
+            state.borrow_mut().ask(waiting, |ticket| Input::Post(ticket, *post));
+        }
+        Command::Kick(space, user, waiting) => {
+            state.borrow_mut().ask(waiting, |ticket| Input::Kick(ticket, space, user));
+        }
+        Command::Notify(user, push, waiting) => {
+            state.borrow_mut().ask(waiting, |ticket| Input::Notify(ticket, user, push));
+        }
+        Command::Presence(space, users_max, waiting) => {
+            state.borrow_mut().ask(waiting, |ticket| Input::Presence(ticket, space, users_max));
+        }
+    }
+}
+
+/// A member's read task: it ends when its socket does.
+fn read(state: Rc<RefCell<State>>, member: MemberKey) -> impl Future<Output = ()> {
+    poll_fn(move |context| state.borrow_mut().poll_member(member, context))
+}
+
+/// The sweep task: waits until a turn is due, lets the reads that are ready run, then works in
+/// slices with reads in between.
+async fn sweep(state: Rc<RefCell<State>>) {
+    loop {
+        poll_fn(|context| state.borrow_mut().poll_due(context)).await;
+        // Runs after the driver's next poll: a burst of reads becomes one send a member.
+        yield_now().await;
+        while state.borrow_mut().turn() {
+            yield_now().await;
+        }
+    }
+}
+
+impl State {
+    fn new(
+        setup: ShardSetup,
+        journal: Writer,
+        clock: Clock,
+        (directory, metrics): (&Arc<Directory>, &Arc<Metrics>),
+    ) -> State {
+        let read_limits = ReadLimits {
+            message_bytes_max: setup.limits.message_bytes_max,
+            fragments_max: setup.limits.fragments_max,
+        };
+        let number = usize::from(setup.number);
+        let mut shard = Shard::new(setup);
+        let mut fx = Effects::default();
+        shard.input(clock.now(), Input::JournalRoom(journal.room()), &mut fx);
+        State {
+            number,
+            shard,
+            fx,
+            sockets: SocketTable::default(),
+            journal,
+            buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            clock,
+            waiting: HashMap::new(),
+            tickets: 0,
+            directory: Arc::clone(directory),
+            metrics: Arc::clone(metrics),
+            read_limits,
+            due: false,
+            sweeper: Waker::noop().clone(),
+        }
+    }
+
+    /// Gives the heart something that needs no socket.
+    fn input(&mut self, input: Input<'_>) {
+        self.shard.input(self.clock.now(), input, &mut self.fx);
+        self.make_due();
+    }
+
+    /// Has a turn run, if there is anything for it to do.
+    fn make_due(&mut self) {
+        let fx = &self.fx;
+        let effects = !fx.records.is_empty()
+            || !fx.replies.is_empty()
+            || !fx.ended.is_empty()
+            || !fx.occupancy.is_empty()
+            || !fx.readable.is_empty();
+        if !self.due && (effects || self.shard.is_dirty()) {
+            self.due = true;
+            self.sweeper.wake_by_ref();
+        }
+    }
+
+    fn poll_due(&mut self, context: &Context<'_>) -> Poll<()> {
+        if self.due {
+            return Poll::Ready(());
+        }
+        if !self.sweeper.will_wake(context.waker()) {
+            self.sweeper = context.waker().clone();
+        }
+        Poll::Pending
+    }
+
+    /// A request of the edge's: its answer goes to whoever waits under its ticket.
+    fn ask(&mut self, waiting: Waiting, input: impl FnOnce(Ticket) -> Input<'static>) {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.waiting.insert(ticket, waiting);
+        self.input(input(ticket));
+    }
+
+    /// Drops the tickets of requests that wait no longer.
+    fn forget_given_up(&mut self) {
+        if self.waiting.len() > COMMANDS_A_TURN {
+            self.waiting.retain(|_, waiting| !waiting.is_given_up());
+        }
+    }
+
+    /// Makes a connection a member. What came behind its request is read at once.
+    fn admit(&mut self, admission: Admission) -> Option<MemberKey> {
+        let Admission { join, stream, first_bytes, permit } = admission;
+        let stream = match tokio::net::TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be registered");
+                return None;
+            }
+        };
+        let now = self.clock.now();
+        self.shard.input(now, Input::Join(join), &mut self.fx);
+        let member = self.fx.joined.take().expect("every join makes a member");
+        self.sockets.insert(member, stream, permit);
+        for chunk in first_bytes.chunks(READ_BYTES) {
+            self.buffer[..chunk.len()].copy_from_slice(chunk);
+            self.feed(member, chunk.len());
+        }
+        self.make_due();
+        Some(member)
+    }
+
+    /// A member's socket has something, or may take something again.
+    fn poll_member(&mut self, member: MemberKey, context: &mut Context<'_>) -> Poll<()> {
+        let Some(socket) = self.sockets.get_mut(member) else { return Poll::Ready(()) };
+        socket.watch(context);
+        if socket.poll_writable(context) {
+            self.shard.input(self.clock.now(), Input::Writable(member), &mut self.fx);
+        }
+        for _ in 0..READS_A_POLL {
+            // A member that may not be read is woken when its space's pause ends.
+            if !self.shard.may_read(member) {
+                self.make_due();
+                return Poll::Pending;
+            }
+            let Some(socket) = self.sockets.get_mut(member) else { return Poll::Ready(()) };
+            match socket.poll_read(context, &mut self.buffer) {
+                Read::Pending => {
+                    self.make_due();
+                    return Poll::Pending;
+                }
+                Read::Bytes(bytes) => self.feed(member, bytes),
+                Read::Ended => {
+                    let gone = Input::Close(member, Close::Gone);
+                    self.shard.input(self.clock.now(), gone, &mut self.fx);
+                    self.make_due();
+                    // The turn drops the socket.
+                    return Poll::Ready(());
+                }
+            }
+        }
+        self.make_due();
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Reads the frames of so many bytes of the buffer.
+    fn feed(&mut self, member: MemberKey, bytes: usize) {
+        let now = self.clock.now();
+        let Some(socket) = self.sockets.get_mut(member) else { return };
+        if socket.deaf {
+            return;
+        }
+        let mut limits = self.read_limits;
+        if !self.shard.is_chat(member) {
+            limits.message_bytes_max = limits.message_bytes_max.max(LISTENER_MESSAGE_BYTES);
+        }
+        let mut input = &mut self.buffer[..bytes];
+        while let Some(incoming) = socket.reader.next(&mut input, limits) {
+            let input = match incoming {
+                Ok(Incoming::Message(json)) => Input::Message(member, json),
+                Ok(Incoming::Ping(payload)) => Input::Ping(member, payload),
+                Ok(Incoming::Pong) => Input::Pong(member),
+                Ok(Incoming::Close(code)) => Input::Close(member, Close::Peer(code)),
+                Err(close) => Input::Close(member, close),
+            };
+            socket.deaf = matches!(input, Input::Close(..));
+            self.shard.input(now, input, &mut self.fx);
+            if socket.deaf {
+                break;
+            }
+        }
+    }
+
+    /// One turn: journal, then answers, then a slice of the sweep. Says whether there is more.
+    fn turn(&mut self) -> bool {
+        let now = self.clock.now();
+        self.due = false;
+        if !self.fx.records.is_empty() {
+            match self.journal.append(&self.fx.records, self.shard.highest()) {
+                Ok(end) => {
+                    self.fx.records.clear();
+                    self.shard.input(now, Input::Appended(end), &mut self.fx);
+                }
+                Err(error) => {
+                    let shard = self.number;
+                    tracing::error!(shard, %error, "journal broken: no chat until a restart");
+                    self.shard.input(now, Input::AppendFailed, &mut self.fx);
+                }
+            }
+            let room = self.journal.room();
+            self.shard.input(now, Input::JournalRoom(room), &mut self.fx);
+        }
+        self.give_replies();
+        let more = self.shard.sweep(now, &mut self.sockets, &mut self.fx);
+        self.carry_out();
+        if !more {
+            self.metrics.shards[self.number].publish(self.shard.counts());
+        }
+        more
+    }
+
+    fn give_replies(&mut self) {
+        for (ticket, reply) in self.fx.replies.drain(..) {
+            let lasts = matches!(reply, Reply::Posted { .. });
+            let Some(waiting) = self.waiting.get_mut(&ticket) else { continue };
+            waiting.give(reply);
+            if !lasts {
+                self.waiting.remove(&ticket);
+            }
+        }
+    }
+
+    fn carry_out(&mut self) {
+        for (member, close) in self.fx.ended.drain(..) {
+            tracing::debug!(
+                shard = self.number,
+                slot = member.slot,
+                reason = close.name(),
+                "connection ended"
+            );
+            self.sockets.remove(member);
+        }
+        for member in self.fx.readable.drain(..) {
+            self.sockets.wake(member);
+        }
+        // The last of several changes of one space counts.
+        for (key, members) in self.fx.occupancy.drain(..) {
+            if let SpaceKey::Chat(_) = key {
+                self.directory.set_members(key, members);
+            }
+        }
+    }
+}

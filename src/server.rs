@@ -1,0 +1,295 @@
+//! The server: builds everything in order, runs until a signal or a fault, and shuts down without
+//! losing anything.
+//!
+//! Order of the start: listener, store, shards, edge. Order of the end: nothing new
+//! is admitted, members are closed over the window, the journals' rest is stored, and the
+//! listener is closed last, so that nobody hangs in its backlog.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::edge::{self, EdgeState};
+use crate::hub::{self, Hub, HubSetup, HubThreads};
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::store::{self, Store, StoreHandle};
+
+/// How often the shards' threads are looked at.
+const WATCH_PERIOD: Duration = Duration::from_secs(1);
+/// The longest that a history query may run, in ms.
+const QUERY_MAX: u64 = 5_000;
+/// Waits between attempts at a failing sink, in ms.
+const RETRY: store::RetryWait = store::RetryWait { min: 100, max: 5_000 };
+/// Threads of the edge: HTTP must not take the cores that shards need.
+const EDGE_THREADS_MAX: usize = 2;
+/// Connections that may wait to be accepted: a herd's, as far as the kernel allows.
+const BACKLOG: i32 = 4_096;
+
+/// Why the server can't start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The listener can't be opened.
+    #[error("listen {address}: {error}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// The system's error.
+        error: io::Error,
+    },
+    /// The data directory can't be used.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
+    /// A thread, a runtime or a signal can't be had.
+    #[error("start: {0}")]
+    System(#[from] io::Error),
+    /// Something broke that only a restart mends.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl Fault {
+    /// Whether the operator has to change something first.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Fault::Listen { .. } | Fault::Store(_))
+    }
+}
+
+/// Serves until SIGTERM or Ctrl-C.
+pub fn run(config: Config) -> Result<(), Fault> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.min(EDGE_THREADS_MAX))
+        .thread_name("edge")
+        .enable_all()
+        .build()?;
+    runtime.block_on(async { Server::build(config)?.run().await })
+}
+
+/// Everything that runs.
+struct Server {
+    clock: Clock,
+    stop_wait: Duration,
+    drain_window: u64,
+    hub: Hub,
+    shards: HubThreads,
+    store: StoreHandle,
+    fault: tokio::sync::watch::Receiver<Option<String>>,
+    edge: JoinHandle<()>,
+    stop_edge: CancellationToken,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Server {
+    fn build(config: Config) -> Result<Server, Fault> {
+        let (terminate, interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let listener = listen(config.listen)?;
+        let address = listener.local_addr()?;
+        let limits = with_memory_bound(config.limits.clone());
+        let clock = Clock::start();
+        let metrics = Arc::new(Metrics::new(config.shards));
+        let mut random = Random::open()?;
+        let store = open_store(&config, &limits, clock, &metrics, &mut random)?;
+        let Store { writers, committed, highest, reader, state, fault, handle } = store;
+        let (hub, shards) = hub::start(HubSetup {
+            limits: limits.clone(),
+            clock,
+            metrics: Arc::clone(&metrics),
+            journals: writers.into_iter().zip(committed).collect(),
+            highest,
+            seed: random.next() as u64,
+            pinned: config.pinned,
+        })?;
+        let edge_state = EdgeState {
+            hub: hub.clone(),
+            reader,
+            metrics,
+            limits: Arc::new(limits.clone()),
+            origins: config.origins.clone(),
+            store_state: state,
+        };
+        let stop_edge = CancellationToken::new();
+        let edge = tokio::spawn(edge::serve(listener, edge_state, stop_edge.clone()));
+        announce(address, &config, &limits);
+        Ok(Server {
+            clock,
+            stop_wait: Duration::from_millis(limits.stop_wait),
+            drain_window: limits.drain_window,
+            hub,
+            shards,
+            store: handle,
+            fault,
+            edge,
+            stop_edge,
+            terminate,
+            interrupt,
+        })
+    }
+
+    async fn run(mut self) -> Result<(), Fault> {
+        let broken = self.wait().await;
+        let begun = self.clock.now().mono;
+        // A hub that is broken has nothing to spread: its members go at once.
+        let window = if broken.is_some() { 0 } else { self.drain_window };
+        tracing::info!(window_ms = window, "shutting down: members are closed");
+        self.hub.drain(window);
+        let shards = tokio::task::spawn_blocking(move || self.shards.join());
+        let closed = tokio::select! {
+            joined = shards => joined.map_err(io::Error::other)?,
+            () = again(&mut self.terminate, &mut self.interrupt) => Ok(()),
+            () = tokio::time::sleep(self.stop_wait) => Ok(()),
+        };
+        let spent = Duration::from_millis(self.clock.now().mono.since(begun));
+        let left = self.store.stop(self.stop_wait.saturating_sub(spent)).await;
+        self.stop_edge.cancel();
+        _ = self.edge.await;
+        if left.records > 0 {
+            tracing::warn!(
+                records = left.records,
+                "records stay in the journal for the next start"
+            );
+        }
+        tracing::info!("stopped");
+        match broken {
+            Some(fault) => Err(fault),
+            None => closed.map_err(Fault::System),
+        }
+    }
+
+    /// Until it is to stop; why, if something broke.
+    async fn wait(&mut self) -> Option<Fault> {
+        let mut watch = tokio::time::interval(WATCH_PERIOD);
+        loop {
+            tokio::select! {
+                () = again(&mut self.terminate, &mut self.interrupt) => return None,
+                Ok(()) = self.fault.changed() => {
+                    let fault = self.fault.borrow_and_update().clone();
+                    if let Some(fault) = fault {
+                        tracing::error!(%fault, "the journal is broken");
+                        return Some(Fault::Broken(fault));
+                    }
+                }
+                _ = watch.tick() => if self.shards.any_ended() {
+                    tracing::error!("a shard's thread has ended");
+                    return Some(Fault::Broken("a shard's thread has ended".into()));
+                }
+            }
+        }
+    }
+}
+
+/// The next signal to stop.
+async fn again(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, Fault> {
+    let open = || {
+        let domain = socket2::Domain::for_address(address);
+        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    };
+    open().map_err(|error| Fault::Listen { address, error })
+}
+
+fn open_store(
+    config: &Config,
+    limits: &Limits,
+    clock: Clock,
+    metrics: &Arc<Metrics>,
+    random: &mut Random,
+) -> Result<Store, Fault> {
+    let text_bytes = 4 * (limits.username_chars_max + limits.content_chars_max);
+    let store_config = store::StoreConfig {
+        data_dir: config.data_dir.clone(),
+        shards: config.shards,
+        journal: store::journal::JournalLimits {
+            bytes_max: limits.journal_bytes_max,
+            record_bytes_max: 64 + text_bytes,
+            sync: store::journal::SyncMode::Every(limits.sync_period),
+        },
+        batch: store::batch::BatchLimits {
+            rows_max: limits.batch_rows_max,
+            bytes_max: limits.batch_bytes_max,
+            wait: limits.batch_wait,
+        },
+        retry: RETRY,
+        query_max: QUERY_MAX,
+        utc_offset: limits.utc_offset,
+        clock: Arc::new(move || clock.now()),
+        metrics: Arc::clone(metrics),
+    };
+    Ok(store::open_sqlite(&store_config, &mut || random.next())?)
+}
+
+/// Says where it listens, on standard output for people and programs, and with what bounds.
+fn announce(address: SocketAddr, config: &Config, limits: &Limits) {
+    // Whoever closed our output does not want to know.
+    _ = writeln!(io::stdout(), "cpi-hub listens on http://{address}");
+    tracing::info!(
+        %address,
+        shards = config.shards,
+        data_dir = %config.data_dir.display(),
+        connections_max = limits.connections_max,
+        logs_bytes_max = limits.logs_bytes_max,
+        journal_bytes_max = limits.journal_bytes_max,
+        "ready"
+    );
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// Holds all logs together to a quarter of the memory that this process may use (P8).
+fn with_memory_bound(mut limits: Limits) -> Limits {
+    if let Some(memory) = memory_limit() {
+        let quarter = usize::try_from(memory / 4).unwrap_or(usize::MAX);
+        limits.logs_bytes_max = limits.logs_bytes_max.min(quarter);
+    }
+    limits
+}
+
+/// The control group's memory limit, or the machine's memory.
+fn memory_limit() -> Option<u64> {
+    let group = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let group = group.and_then(|text| text.trim().parse::<u64>().ok());
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
+    });
+    group.into_iter().chain(machine).min()
+}
+
+/// The system's randomness: for ids of journals and seeds.
+struct Random(fs::File);
+
+impl Random {
+    fn open() -> io::Result<Random> {
+        Ok(Random(fs::File::open(Path::new("/dev/urandom"))?))
+    }
+
+    fn next(&mut self) -> u128 {
+        let mut bytes = [0; 16];
+        self.0.read_exact(&mut bytes).expect("urandom never ends");
+        u128::from_le_bytes(bytes)
+    }
+}

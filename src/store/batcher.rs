@@ -1,0 +1,351 @@
+//! The batcher: moves records from journals to the sink, in batches, each exactly once.
+//!
+//! Owns the sink, the journals' tails, the batch in hand and the dead-letter file. One batch is
+//! in flight at a time, and it is kept until the sink's positions say that it is stored. Never
+//! touches a shard but through the cells that show committed positions.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use super::batch::{Batch, BatchLimits};
+use super::dead::DeadLetters;
+use super::journal::{Faults, TailFault};
+use super::sink::{Sink, SinkError};
+use super::sources::Sources;
+use super::{ReadClock, StoreState};
+use crate::metrics::{Metric, Metrics};
+use crate::wire::time::Now;
+
+/// A store whose oldest waiting message is older than this is behind, in microseconds.
+const BEHIND_US: i64 = 5_000_000;
+
+/// How long the batcher waits after a failure: full jitter below a bound that doubles.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RetryWait {
+    /// The first bound, in milliseconds.
+    pub min: u64,
+    /// The last bound, in milliseconds.
+    pub max: u64,
+}
+
+impl Default for RetryWait {
+    fn default() -> RetryWait {
+        RetryWait { min: 100, max: 5_000 }
+    }
+}
+
+/// What shutdown leaves in the journals, for the next start.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Left {
+    /// Messages that are not stored yet.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Asks the batcher to end.
+#[derive(Debug)]
+pub(super) struct Stop {
+    /// Time for storing what the journals hold.
+    pub(super) wait: Duration,
+    pub(super) answer: oneshot::Sender<Left>,
+}
+
+/// Moves records; see the module.
+pub(super) struct Batcher<S> {
+    pub(super) sink: S,
+    pub(super) sources: Sources,
+    pub(super) limits: BatchLimits,
+    pub(super) retry: RetryWait,
+    pub(super) dead: DeadLetters,
+    pub(super) journal_bytes_max: u64,
+    pub(super) clock: ReadClock,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) faults: Faults,
+    pub(super) state: watch::Sender<StoreState>,
+    pub(super) flight: Flight,
+}
+
+/// What is on its way to the sink.
+#[derive(Debug, Default)]
+pub(super) struct Flight {
+    /// Being filled; empty while `work` is not.
+    batch: Batch,
+    /// To be stored, the next one last. More than one only while a refused row is looked for.
+    work: Vec<Batch>,
+    /// Whether the sink may have committed the next one already.
+    in_doubt: bool,
+    /// Whether the sink has ever told its positions.
+    connected: bool,
+    /// Failures in a row.
+    failures: u32,
+    jitter: u64,
+}
+
+impl Flight {
+    /// Nothing on its way; waits are drawn from `seed`.
+    pub(super) fn new(seed: u64) -> Flight {
+        Flight { jitter: seed, ..Flight::default() }
+    }
+}
+
+impl<S: Sink> Batcher<S> {
+    /// The task: until it is told to stop. A dropped sender is the same with no time to wait.
+    pub(super) async fn run(mut self, stop: oneshot::Receiver<Stop>) {
+        let stop = tokio::select! {
+            stop = stop => stop,
+            never = self.serve() => match never {},
+        };
+        let Ok(stop) = stop else { return };
+        if !self.faults.is_told() {
+            // What is not stored in time stays in the journals.
+            if let Ok(Err(fault)) = tokio::time::timeout(stop.wait, self.drain()).await {
+                self.give_up(&fault);
+            }
+        }
+        // Whoever asked may have given up waiting.
+        let _ = stop.answer.send(self.left());
+    }
+
+    async fn serve(&mut self) -> Infallible {
+        self.connect().await;
+        loop {
+            self.sources.wait().await;
+            if let Err(fault) = self.cycle().await {
+                self.give_up(&fault);
+                // Only a person can mend it; the process is about to end.
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Reads the sink's positions, until it gives them.
+    async fn connect(&mut self) {
+        let journals = self.sources.journals();
+        let positions = loop {
+            match self.sink.positions(&journals).await {
+                Ok(positions) => break positions,
+                Err(error) => self.failed(&error).await,
+            }
+        };
+        self.sources.start_at(&positions);
+        self.flight.connected();
+        self.count_backlog();
+        self.forget_done().await;
+        self.show(StoreState::Ready);
+    }
+
+    /// One batch, from the first record in it to its commit.
+    async fn cycle(&mut self) -> Result<(), TailFault> {
+        self.store().await;
+        self.fill()?;
+        while let Some(wait @ 1..) = self.flight.batch.due_in(&self.limits, (self.clock)().mono) {
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+            self.fill()?;
+        }
+        self.store().await;
+        Ok(())
+    }
+
+    async fn drain(&mut self) -> Result<(), TailFault> {
+        if !self.flight.connected {
+            self.connect().await;
+        }
+        self.store().await;
+        while !self.sources.is_drained() || !self.flight.batch.is_empty() {
+            self.fill()?;
+            self.store().await;
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self) -> Result<(), TailFault> {
+        let now = (self.clock)().mono;
+        self.sources.fill(&mut self.flight.batch, &self.limits, now)?;
+        self.count_backlog();
+        Ok(())
+    }
+
+    /// Stores what was filled, however long it takes. May be dropped and called again.
+    async fn store(&mut self) {
+        if !self.flight.batch.is_empty() {
+            debug_assert!(self.flight.work.is_empty(), "one batch at a time");
+            self.flight.work.push(std::mem::take(&mut self.flight.batch));
+        }
+        while !self.flight.work.is_empty() {
+            match self.try_store().await {
+                Ok(begun) => self.stored(begun).await,
+                Err(SinkError::Data(reason)) => self.look_for_row(reason).await,
+                Err(error) => self.failed(&error).await,
+            }
+        }
+        self.forget_done().await;
+    }
+
+    /// Tries the next batch once; when it began, if it is stored.
+    async fn try_store(&mut self) -> Result<Now, SinkError> {
+        let begun = (self.clock)();
+        let Some(batch) = self.flight.work.last() else { return Ok(begun) };
+        if self.flight.in_doubt {
+            if is_stored(&mut self.sink, batch).await? {
+                return Ok(begun);
+            }
+            self.flight.in_doubt = false;
+        }
+        // Until the sink says what became of it; it may not come to that.
+        self.flight.in_doubt = true;
+        let outcome = self.sink.append(batch).await;
+        self.flight.in_doubt = matches!(outcome, Err(SinkError::Unclear(_)));
+        outcome.map(|()| begun)
+    }
+
+    async fn stored(&mut self, begun: Now) {
+        let Some(batch) = self.flight.work.pop() else { return };
+        self.flight.in_doubt = false;
+        if std::mem::take(&mut self.flight.failures) > 0 {
+            tracing::info!("the store takes messages again");
+        }
+        if let Err(error) = self.sources.committed(&batch) {
+            // The bytes stay until the next start; the bound still counts them.
+            tracing::warn!(%error, "a stored journal segment can't be removed");
+        }
+        let now = (self.clock)();
+        let store = &self.metrics.store;
+        store.add(Metric::RowsStored, batch.rows() as u64);
+        store.add(Metric::Batches, 1);
+        store.add(Metric::BatchMicros, micros_between(begun, now));
+        let backlog = self.count_backlog();
+        let late = batch.oldest().is_some_and(|at| now.unix.0 - at.0 > BEHIND_US);
+        let full = backlog > self.journal_bytes_max / 10 * 8;
+        self.show(if late || full { StoreState::Behind } else { StoreState::Ready });
+    }
+
+    /// Halves a refused batch, down to the row that is refused: that goes to the dead letters.
+    async fn look_for_row(&mut self, reason: String) {
+        let Some(batch) = self.flight.work.last() else { return };
+        match batch.rows() {
+            0 => return self.failed(&SinkError::Refused(reason)).await,
+            1 => {}
+            rows => {
+                let (first, second) = batch.split(rows / 2);
+                self.flight.work.pop();
+                self.flight.work.extend([second, first]);
+                return;
+            }
+        }
+        let record = batch.records().next();
+        match record.map_or(Ok(()), |record| self.dead.write(&record, &reason)) {
+            Ok(()) => {
+                tracing::warn!(reason, "a message was refused by the store, see dead letters");
+                self.metrics.store.add(Metric::RowsDead, 1);
+                let steps = batch.without_rows();
+                self.flight.work.pop();
+                self.flight.work.push(steps);
+            }
+            Err(error) => {
+                let error = SinkError::Retry(format!("write dead letters: {error}"));
+                self.failed(&error).await;
+            }
+        }
+    }
+
+    /// Tells a failure, once until it is over or changes its kind, and waits.
+    async fn failed(&mut self, error: &SinkError) {
+        self.metrics.store.add(Metric::BatchFaults, 1);
+        let refused = matches!(error, SinkError::Refused(_));
+        let state = match refused {
+            true => StoreState::Refused,
+            false if self.flight.connected => StoreState::Behind,
+            false => StoreState::Connecting,
+        };
+        if self.flight.failures == 0 || (refused && *self.state.borrow() != state) {
+            tracing::warn!(%error, ?state, "the store takes no messages; trying again");
+        }
+        self.show(state);
+        let wait = self.flight.next_wait(self.retry);
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+    }
+
+    /// Removes found journals that are stored to their ends: first the files, then, when no
+    /// crash can bring them back, their positions.
+    async fn forget_done(&mut self) {
+        while let Some(tail) = self.sources.take_done() {
+            let journal = tail.journal();
+            if let Err(error) = tail.remove() {
+                tracing::warn!(%journal, %error, "a stored journal can't be removed");
+            } else if let Err(error) = self.sink.forget(journal).await {
+                // A row too many, which nobody will ask for again.
+                tracing::debug!(%journal, %error, "a journal's position stays");
+            } else {
+                tracing::info!(%journal, "a journal of an earlier run is stored");
+            }
+        }
+    }
+
+    fn count_backlog(&self) -> u64 {
+        let backlog = self.sources.backlog();
+        self.metrics.store.set(Metric::JournalBytes, backlog);
+        backlog
+    }
+
+    fn show(&self, state: StoreState) {
+        self.state.send_if_modified(|shown| std::mem::replace(shown, state) != state);
+    }
+
+    fn give_up(&self, fault: &TailFault) {
+        self.show(StoreState::Refused);
+        self.faults.report("read the journal", fault);
+    }
+
+    fn left(&mut self) -> Left {
+        let in_hand: usize = self.flight.work.iter().map(Batch::rows).sum();
+        let in_hand = (in_hand + self.flight.batch.rows()) as u64;
+        // What can't be read was told before; it stays uncounted.
+        let records = in_hand + self.sources.count_rest().unwrap_or(0);
+        Left { records, bytes: self.sources.backlog() }
+    }
+}
+
+/// Reads the positions back: whether a batch whose commit was in doubt is stored.
+async fn is_stored(sink: &mut impl Sink, batch: &Batch) -> Result<bool, SinkError> {
+    let journals: Vec<_> = batch.advances().iter().map(|advance| advance.journal).collect();
+    let positions = sink.positions(&journals).await?;
+    let all = |at: fn(&super::batch::Advance) -> u64| {
+        batch.advances().iter().map(at).eq(positions.iter().copied())
+    };
+    if all(|advance| advance.next) {
+        return Ok(true);
+    }
+    if all(|advance| advance.last) {
+        return Ok(false);
+    }
+    Err(SinkError::Refused("the journals' positions were changed by someone else".into()))
+}
+
+impl Flight {
+    fn connected(&mut self) {
+        self.failures = 0;
+        self.connected = true;
+    }
+
+    fn next_wait(&mut self, retry: RetryWait) -> u64 {
+        let bound = retry.min.saturating_mul(1 << self.failures.min(32)).min(retry.max);
+        self.failures = self.failures.saturating_add(1);
+        // SplitMix64, as the id generator has it.
+        self.jitter = self.jitter.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut word = self.jitter;
+        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (word ^ (word >> 31)) % (bound + 1)
+    }
+}
+
+/// By the wall clock, which counts microseconds, unless it has jumped.
+fn micros_between(begun: Now, now: Now) -> u64 {
+    let mono = now.mono.since(begun.mono) * 1000;
+    let wall = u64::try_from(now.unix.0 - begun.unix.0).unwrap_or(0);
+    if wall.abs_diff(mono) <= 2_000 { wall } else { mono }
+}

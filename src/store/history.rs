@@ -1,0 +1,215 @@
+//! Queries on stored messages, over one connection. Blocking; `reader.rs` gives them threads.
+
+use rusqlite::{Connection, OptionalExtension, Result, Row, ToSql, Transaction};
+
+use super::wall::WallFormat;
+use super::{Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage};
+use crate::wire::time::Micros;
+use crate::wire::{SpaceId, UserId};
+
+/// Rows that are counted one by one to reach a page; farther ones are reached by blocks.
+const NEAR_ROWS: u64 = 4096;
+
+/// A read-only connection.
+#[derive(Debug)]
+pub(crate) struct History {
+    connection: Connection,
+    wall: WallFormat,
+}
+
+impl History {
+    /// Queries over `connection`; times in this fixed offset.
+    pub(crate) fn new(connection: Connection, utc_offset: i32) -> History {
+        History { connection, wall: WallFormat::new(utc_offset) }
+    }
+
+    /// The connection, for bounding what runs on it.
+    pub(crate) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    /// One numbered page (WIRE A4).
+    pub(crate) fn page(&mut self, query: &PageQuery) -> Result<Page> {
+        // Count, block and rows are read in one transaction: a commit between them would move
+        // rows from one page to the next.
+        let transaction = self.connection.transaction()?;
+        let total = total(&transaction, query.space)?;
+        let skipped = query.page.max(1).saturating_sub(1).saturating_mul(query.page_size.into());
+        let length = total.saturating_sub(skipped).min(query.page_size.into());
+        let mut rows = Vec::new();
+        if length > 0 {
+            let first = if query.ascending { skipped } else { total - skipped - length };
+            let window = Window { space: query.space, order: query.order, first, length, total };
+            rows = window.read(&transaction, &self.wall)?;
+        }
+        transaction.finish()?;
+        if !query.ascending {
+            rows.reverse();
+        }
+        Ok(Page { rows, total })
+    }
+
+    /// A stretch by position (WIRE E).
+    pub(crate) fn range(&mut self, query: &RangeQuery) -> Result<Range> {
+        let after = query.after.map(|id| id.to_string());
+        let before = query.before.map(|id| id.to_string());
+        let backwards = after.is_none();
+        let sql = format!(
+            "SELECT {COLUMNS} FROM chat_messages WHERE space_id = ?1 {} {} ORDER BY id {} LIMIT ?2",
+            if after.is_some() { "AND id > ?3" } else { "AND ?3 IS NULL" },
+            if before.is_some() { "AND id < ?4" } else { "AND ?4 IS NULL" },
+            if backwards { "DESC" } else { "ASC" },
+        );
+        let limit = i64::from(query.limit) + 1;
+        let parameters: [&dyn ToSql; 4] = [&query.space.0, &limit, &after, &before];
+        let mut rows = read(&self.connection, &self.wall, &sql, &parameters)?;
+        let has_more = rows.len() as u64 > query.limit.into();
+        rows.truncate(query.limit as usize);
+        if backwards {
+            rows.reverse();
+        }
+        Ok(Range { rows, has_more })
+    }
+}
+
+const COLUMNS: &str = "id, content, user_id, username, space_id, timestamp";
+
+/// Rows of a space by their number, from 0, ascending.
+#[derive(Debug)]
+struct Window {
+    space: SpaceId,
+    order: PageOrder,
+    first: u64,
+    length: u64,
+    total: u64,
+}
+
+impl Window {
+    fn read(&self, transaction: &Transaction<'_>, wall: &WallFormat) -> Result<Vec<StoredMessage>> {
+        let behind = self.total - self.first - self.length;
+        if behind < self.first && behind <= NEAR_ROWS {
+            let mut rows = self.read_from_end(transaction, wall, behind)?;
+            rows.reverse();
+            return Ok(rows);
+        }
+        match self.first <= NEAR_ROWS {
+            true => self.read_from(transaction, wall, Place::default()),
+            false => self.read_from(transaction, wall, self.block(transaction)?),
+        }
+    }
+
+    fn read_from_end(
+        &self,
+        transaction: &Transaction<'_>,
+        wall: &WallFormat,
+        skipped: u64,
+    ) -> Result<Vec<StoredMessage>> {
+        let order = match self.order {
+            PageOrder::Timestamp => "timestamp DESC, id DESC",
+            PageOrder::Id => "id DESC",
+        };
+        let sql = format!(
+            "SELECT {COLUMNS} FROM chat_messages WHERE space_id = ?1 \
+             ORDER BY {order} LIMIT ?2 OFFSET ?3"
+        );
+        let (length, skipped) = (signed(self.length), signed(skipped));
+        read(transaction, wall, &sql, &[&self.space.0, &length, &skipped])
+    }
+
+    fn read_from(
+        &self,
+        transaction: &Transaction<'_>,
+        wall: &WallFormat,
+        place: Place,
+    ) -> Result<Vec<StoredMessage>> {
+        // The unused key is compared too, so that both orders take the same parameters.
+        let (from, order) = match self.order {
+            PageOrder::Timestamp => ("(timestamp, id) >= (?4, ?5)", "timestamp, id"),
+            PageOrder::Id => ("?4 = '' AND id >= ?5", "id"),
+        };
+        let sql = format!(
+            "SELECT {COLUMNS} FROM chat_messages WHERE space_id = ?1 AND {from} \
+             ORDER BY {order} LIMIT ?2 OFFSET ?3"
+        );
+        let (length, skipped) = (signed(self.length), signed(self.first - place.rows_before));
+        let Place { timestamp, id, .. } = place;
+        read(transaction, wall, &sql, &[&self.space.0, &length, &skipped, &timestamp, &id])
+    }
+
+    /// The last block that begins at or before the first row.
+    fn block(&self, transaction: &Transaction<'_>) -> Result<Place> {
+        let mut statement = transaction.prepare(
+            "SELECT timestamp, id, total FROM hub_space_blocks \
+             WHERE space_id = ?1 AND ordering = ?2 ORDER BY timestamp, id",
+        )?;
+        let ordering = match self.order {
+            PageOrder::Timestamp => 0,
+            PageOrder::Id => 1,
+        };
+        let mut rows = statement.query((self.space.0, ordering))?;
+        let mut before = 0;
+        while let Some(row) = rows.next()? {
+            let total = unsigned(row.get(2)?);
+            if before + total > self.first {
+                return Ok(Place { timestamp: row.get(0)?, id: row.get(1)?, rows_before: before });
+            }
+            before += total;
+        }
+        Ok(Place::default())
+    }
+}
+
+/// A key, and how many rows of its space lie before it.
+#[derive(Default, Debug)]
+struct Place {
+    timestamp: String,
+    id: String,
+    rows_before: u64,
+}
+
+fn total(transaction: &Transaction<'_>, space: SpaceId) -> Result<u64> {
+    let sql = "SELECT total FROM hub_space_totals WHERE space_id = ?1";
+    let total = transaction.query_row(sql, [space.0], |row| row.get(0)).optional()?;
+    Ok(total.map_or(0, unsigned))
+}
+
+fn read(
+    connection: &Connection,
+    wall: &WallFormat,
+    sql: &str,
+    parameters: &[&dyn ToSql],
+) -> Result<Vec<StoredMessage>> {
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map(parameters, |row| message(row, wall))?;
+    rows.collect()
+}
+
+/// Reads a row whatever an import has put there: history must open (WIRE B15).
+fn message(row: &Row<'_>, wall: &WallFormat) -> Result<StoredMessage> {
+    let text = |column| -> Result<String> {
+        let value = row.get_ref(column)?;
+        Ok(String::from_utf8_lossy(value.as_bytes().unwrap_or_default()).into_owned())
+    };
+    let int = |column| -> Result<i32> {
+        let value: i64 = row.get(column)?;
+        Ok(i32::try_from(value).unwrap_or(0))
+    };
+    Ok(StoredMessage {
+        id: text(0)?,
+        content: text(1)?,
+        user: UserId(int(2)?),
+        username: text(3)?,
+        space: SpaceId(int(4)?),
+        at: wall.parse(&text(5)?).unwrap_or(Micros(0)),
+        // SQLite has no users (WIRE F).
+        image: String::new(),
+    })
+}
+
+fn signed(rows: u64) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}
+
+fn unsigned(rows: i64) -> u64 {
+    u64::try_from(rows).unwrap_or(0)
+}

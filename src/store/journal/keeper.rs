@@ -1,0 +1,298 @@
+//! The journals' two helper threads: one makes spare segments, one flushes what was written.
+//!
+//! The keeper owns the account of bytes on the disk, which all journals together may not exceed;
+//! the flusher owns the files that were written since its last round. Neither touches records.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::segment::{JournalId, create_segment, segment_path};
+use crate::metrics::{Metric, Metrics};
+use crate::store::latest::Latest;
+
+/// How long the keeper waits after a segment could not be made.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A segment of zeros, on the disk.
+#[derive(Debug)]
+pub(super) struct Spare {
+    pub(super) file: Arc<File>,
+    pub(super) index: u32,
+}
+
+/// How long segments are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SegmentSizes {
+    /// A journal's first, which a start waits for.
+    pub(super) first: u64,
+    /// All others.
+    pub(super) next: u64,
+}
+
+impl SegmentSizes {
+    /// Of the segment with this index.
+    pub(super) fn of(self, index: u64) -> u64 {
+        if index == 0 { self.first } else { self.next }
+    }
+}
+
+/// The way to the keeper. What it is to know stands in latest-value cells, and a nudge makes it
+/// look; so nobody ever waits for it, the shards least of all.
+#[derive(Clone, Debug)]
+pub(super) struct Nudge {
+    // Holds one: whoever finds it full is served by the look that is due already.
+    look: SyncSender<()>,
+    freed: Arc<Latest>,
+    stopped: Arc<Latest>,
+}
+
+impl Nudge {
+    /// Over a queue of one.
+    pub(super) fn new(look: SyncSender<()>) -> Nudge {
+        Nudge { look, freed: Arc::new(Latest::new()), stopped: Arc::new(Latest::new()) }
+    }
+
+    /// Something has changed.
+    pub(super) fn look(&self) {
+        let _ = self.look.try_send(());
+    }
+
+    /// So many bytes of segments have been unlinked; told by one thread only.
+    pub(super) fn freed(&self, bytes: u64) {
+        self.freed.publish(self.freed.get() + bytes);
+        self.look();
+    }
+
+    /// Shutdown.
+    pub(super) fn stop(&self) {
+        self.stopped.publish(1);
+        self.look();
+    }
+}
+
+/// A new segment, on its way to the flusher.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) shard: usize,
+    pub(super) index: u32,
+    pub(super) file: Arc<File>,
+}
+
+/// Where a fault that nothing mends is told: the process is to end with an error.
+#[derive(Clone, Debug)]
+pub(crate) struct Faults {
+    told: Arc<watch::Sender<Option<String>>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Faults {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Faults {
+        Faults { told: Arc::new(watch::Sender::new(None)), metrics }
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<String>> {
+        self.told.subscribe()
+    }
+
+    /// Whether a fault was told.
+    pub(crate) fn is_told(&self) -> bool {
+        self.told.borrow().is_some()
+    }
+
+    /// Counts and tells a fault; the first one told stays.
+    pub(crate) fn report(&self, what: &str, error: &dyn std::error::Error) {
+        self.metrics.store.add(Metric::JournalFaults, 1);
+        self.told.send_if_modified(|told| {
+            let first = told.is_none();
+            told.get_or_insert_with(|| format!("{what}: {error}"));
+            first
+        });
+    }
+}
+
+/// One shard, as the keeper sees it.
+#[derive(Debug)]
+pub(super) struct Supplied {
+    pub(super) journal: JournalId,
+    /// Counts the segments that the writer has begun; it is to have one more.
+    pub(super) begun: Arc<Latest>,
+    /// Counts the segments made.
+    pub(super) made: Arc<Latest>,
+    pub(super) spares: SyncSender<Spare>,
+}
+
+impl Supplied {
+    /// First the spare, then the count: whoever reads the count finds the spare.
+    fn hand_over(&self, spare: Spare) {
+        let made = u64::from(spare.index) + 1;
+        // A writer that is gone needs none; one that is there has taken the last.
+        let _ = self.spares.try_send(spare);
+        self.made.publish(made);
+    }
+}
+
+/// Makes segments while the bound allows.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    pub(super) folder: PathBuf,
+    pub(super) sizes: SegmentSizes,
+    pub(super) bytes_max: u64,
+    /// All bytes of segments there were; what was freed of them is in the nudge.
+    pub(super) bytes: u64,
+    pub(super) shards: Vec<Supplied>,
+    pub(super) nudge: Nudge,
+    /// To the flusher. It holds few, so that a disk which does not flush gets no more segments.
+    pub(super) files: SyncSender<Made>,
+}
+
+impl Keeper {
+    /// Makes a shard's next segment, unless the bound forbids it.
+    pub(super) fn make(&mut self, shard: usize) -> io::Result<Option<Spare>> {
+        let supplied = &self.shards[shard];
+        let there = self.bytes.saturating_sub(self.nudge.freed.get());
+        let bytes = self.sizes.of(supplied.made.get());
+        if there + bytes > self.bytes_max {
+            return Ok(None);
+        }
+        let index = u32::try_from(supplied.made.get()).map_err(io::Error::other)?;
+        let path = segment_path(&self.folder, supplied.journal, index);
+        let file = Arc::new(create_segment(&path, bytes)?);
+        self.bytes += bytes;
+        // Known to the flusher before anyone can write it. Without one it needs no flush.
+        let _ = self.files.send(Made { shard, index, file: file.clone() });
+        Ok(Some(Spare { file, index }))
+    }
+
+    /// The thread: until it is told to stop.
+    pub(super) fn run(mut self, looks: &Receiver<()>) {
+        let mut failing = false;
+        while self.nudge.stopped.get() == 0 {
+            let failed = self.supply(&mut failing);
+            let look = match failed {
+                true => looks.recv_timeout(RETRY),
+                false => looks.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            if look == Err(RecvTimeoutError::Disconnected) {
+                return;
+            }
+        }
+    }
+
+    /// Gives each shard what it wants; whether a segment could not be made.
+    fn supply(&mut self, failing: &mut bool) -> bool {
+        for shard in 0..self.shards.len() {
+            while self.shards[shard].made.get() <= self.shards[shard].begun.get() {
+                match self.make(shard) {
+                    Ok(Some(spare)) => self.shards[shard].hand_over(spare),
+                    Ok(None) => return false,
+                    Err(error) => {
+                        if !std::mem::replace(failing, true) {
+                            tracing::warn!(%error, "no new journal segment can be made");
+                        }
+                        return true;
+                    }
+                }
+            }
+        }
+        if std::mem::replace(failing, false) {
+            tracing::info!("journal segments can be made again");
+        }
+        false
+    }
+}
+
+/// One shard, as the flusher sees it.
+#[derive(Debug)]
+pub(super) struct Flushed {
+    pub(super) end: Arc<Latest>,
+    pub(super) begun: Arc<Latest>,
+    pub(super) synced: Arc<Latest>,
+    /// Segments with bytes that may not be synced, and spares; ascending by index.
+    pub(super) files: Vec<(u32, Arc<File>)>,
+}
+
+/// Flushes what was written, every so often.
+#[derive(Debug)]
+pub(super) struct Flusher {
+    pub(super) shards: Vec<Flushed>,
+    pub(super) made: Receiver<Made>,
+    pub(super) faults: Faults,
+}
+
+impl Flusher {
+    /// The thread: until `stop` is dropped, and once more then.
+    pub(super) fn run(mut self, period: Duration, stop: &Receiver<()>) {
+        loop {
+            let stopping = stop.recv_timeout(period) != Err(RecvTimeoutError::Timeout);
+            if let Err(error) = self.flush() {
+                self.faults.report("flush the journal", &error);
+                // After a failed fdatasync the kernel may have dropped the pages: trying again
+                // could succeed without the bytes.
+                return;
+            }
+            if stopping {
+                return;
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // Ends first, then segments begun, then files: what an end covers lies in segments that
+        // were begun before it, and those in files that were told of before that.
+        let ends: Vec<(u64, u64)> =
+            self.shards.iter().map(|shard| (shard.end.get(), shard.begun.get())).collect();
+        for made in self.made.try_iter() {
+            self.shards[made.shard].files.push((made.index, made.file));
+        }
+        for (shard, (end, begun)) in self.shards.iter_mut().zip(ends) {
+            if end > shard.synced.get() {
+                shard.flush(end, begun)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Flushed {
+    fn flush(&mut self, end: u64, begun: u64) -> io::Result<()> {
+        for (_, file) in self.files.iter().filter(|(index, _)| u64::from(*index) < begun) {
+            file.sync_data()?;
+        }
+        // All but the last one begun were full before this flush.
+        self.files.retain(|(index, _)| u64::from(*index) + 1 >= begun);
+        self.synced.publish(end);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_flush_is_told_and_not_tried_again() {
+        // A device that can't be synced.
+        let file = File::options().write(true).open("/dev/full").expect("it is always there");
+        let (end, synced) = (Arc::new(Latest::new()), Arc::new(Latest::new()));
+        end.publish(5);
+        let begun = Arc::new(Latest::new());
+        begun.publish(1);
+        let files = vec![(0, Arc::new(file))];
+        let flushed = Flushed { end, begun, synced: synced.clone(), files };
+        let metrics = Arc::new(Metrics::new(1));
+        let faults = Faults::new(metrics.clone());
+        let (_makes, made) = std::sync::mpsc::sync_channel(1);
+        let flusher = Flusher { shards: vec![flushed], made, faults: faults.clone() };
+        let (_stop, stopped) = std::sync::mpsc::sync_channel(1);
+        flusher.run(Duration::ZERO, &stopped);
+        let told = faults.subscribe().borrow().clone().expect("it was told");
+        assert!(told.starts_with("flush the journal: "), "{told}");
+        assert_eq!((synced.get(), metrics.store.read().get(Metric::JournalFaults)), (0, 1));
+    }
+}

@@ -1,0 +1,290 @@
+//! The journal: each shard's append-only file of records on their way to the store.
+//!
+//! Opening locks the directory, settles what earlier runs left behind, and begins a *new*
+//! journal for each shard, under an id that is never used twice; a found journal is only read.
+//! A journal is a row of preallocated segments; all journals together obey one bound. Here lives
+//! the way in; the parts are `segment` (bytes), `recover`, `writer` (a shard's end), `tail` (the
+//! batcher's end) and `keeper` (the helper threads). Never knows what a sink is.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+pub(crate) use keeper::Faults;
+pub use segment::JournalId;
+pub(crate) use segment::sync_folder;
+pub use tail::{Stretch, Tail, TailFault};
+pub use writer::{JournalError, Writer};
+
+use crate::wire::Id;
+use keeper::{Flushed, Flusher, Keeper, Nudge, SegmentSizes, Supplied};
+use recover::Found;
+use segment::{BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, HEADER_BYTES};
+use writer::Wires;
+
+use super::latest::Latest;
+
+mod keeper;
+mod recover;
+mod segment;
+mod tail;
+mod writer;
+
+#[cfg(test)]
+pub(crate) mod model;
+#[cfg(test)]
+mod tests;
+
+const SEGMENT_BYTES_MAX: u64 = 16 << 20;
+/// The first segment is made while the start waits, the others behind its back.
+const FIRST_SEGMENT_BYTES_MAX: u64 = 1 << 20;
+const SEGMENT_ALIGN: u64 = 4096;
+/// So many segments a shard would share the bound, were it small: one written, one spare, and
+/// enough behind them that freeing one matters.
+const SEGMENTS_A_SHARD: u64 = 8;
+
+/// When written records are flushed to the disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SyncMode {
+    /// Every so many milliseconds: a power cut takes what was accepted since.
+    Every(u64),
+    /// Before each append returns.
+    Always,
+    /// Left to the kernel.
+    Never,
+}
+
+/// The bounds of all journals together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct JournalLimits {
+    /// Bytes on the disk, found journals and spares included.
+    pub bytes_max: u64,
+    /// The longest encoded record.
+    pub record_bytes_max: usize,
+    /// When records are flushed.
+    pub sync: SyncMode,
+}
+
+impl JournalLimits {
+    /// The sizes of segments for so many shards; `None`: the bound is too small for them.
+    fn segment_sizes(&self, shards: usize) -> Option<SegmentSizes> {
+        let shards = shards.max(1) as u64;
+        let least = (self.record_bytes_max + HEADER_BYTES + 2 * BLOCK_HEADER_BYTES) as u64;
+        let least = least.next_multiple_of(SEGMENT_ALIGN).max(4 * SEGMENT_ALIGN);
+        let share = self.bytes_max / (shards * SEGMENTS_A_SHARD);
+        let next = (share - share % SEGMENT_ALIGN).clamp(least, SEGMENT_BYTES_MAX.max(least));
+        let first = next.min(FIRST_SEGMENT_BYTES_MAX.max(least));
+        (next * 2 * shards <= self.bytes_max).then_some(SegmentSizes { first, next })
+    }
+}
+
+/// Why journals can't be opened; each is one line for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has the directory.
+    #[error("{} is in use by another hub", folder.display())]
+    Locked {
+        /// The journals' directory.
+        folder: PathBuf,
+    },
+    /// The file system said no.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// What was opened, read or written.
+        path: PathBuf,
+        /// Its error.
+        error: io::Error,
+    },
+    /// The disk has lost records that were synced.
+    #[error("{} is damaged at byte {offset}: accepted messages would be lost", file.display())]
+    Damaged {
+        /// The segment.
+        file: PathBuf,
+        /// Where in it.
+        offset: u64,
+    },
+    /// A later version's journal.
+    #[error("{} was written by a newer version", file.display())]
+    Newer {
+        /// The segment.
+        file: PathBuf,
+    },
+    /// The bound does not hold two segments a shard.
+    #[error("journal_bytes_max is too small for {shards} shards")]
+    TooSmall {
+        /// How many shards there are.
+        shards: usize,
+    },
+}
+
+impl OpenError {
+    fn io(path: &Path, error: io::Error) -> OpenError {
+        OpenError::Io { path: path.into(), error }
+    }
+}
+
+/// All journals, opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// This run's, one a shard, in order: for the shards.
+    pub writers: Vec<Writer>,
+    /// This run's, one a shard, in order: for the batcher. Their ends wake one waiter.
+    pub own: Vec<Tail>,
+    /// Earlier runs', oldest first. They are to be committed to their ends before any record of
+    /// this run is: only then do each space's records reach the store in ascending order.
+    pub found: Vec<Tail>,
+    /// The highest id of any of them.
+    pub highest: Id,
+    /// The directory's lock and the helper threads.
+    pub journals: Journals,
+}
+
+/// Holds the directory's lock and the helper threads; [`stop`](Journals::stop) ends both.
+#[derive(Debug)]
+pub struct Journals {
+    nudge: Nudge,
+    keeper: Option<JoinHandle<()>>,
+    flusher: Option<(SyncSender<()>, JoinHandle<()>)>,
+    // Unlocked when it is closed.
+    _lock: File,
+}
+
+impl Journals {
+    /// Flushes what was written, ends the helper threads and gives the directory free. No spare
+    /// is made any more, so the writers should be gone.
+    pub fn stop(self) {}
+}
+
+impl Drop for Journals {
+    fn drop(&mut self) {
+        self.nudge.stop();
+        // The flusher first: it may be what the keeper waits for. A thread that panicked has
+        // nothing left to flush or tell.
+        if let Some((stop, flusher)) = self.flusher.take() {
+            drop(stop);
+            let _ = flusher.join();
+        }
+        if let Some(keeper) = self.keeper.take() {
+            let _ = keeper.join();
+        }
+    }
+}
+
+/// Opens the journals in `folder`: see [`Opened`]. `random` gives the new ones' ids.
+pub(crate) fn open(
+    folder: &Path,
+    shards: usize,
+    limits: &JournalLimits,
+    random: &mut impl FnMut() -> u128,
+    faults: &Faults,
+) -> Result<Opened, OpenError> {
+    let too_small = OpenError::TooSmall { shards };
+    let record_fits = limits.record_bytes_max <= BLOCK_BYTES_MAX / 2;
+    let sizes = limits.segment_sizes(shards).filter(|_| record_fits).ok_or(too_small)?;
+    fs::create_dir_all(folder).map_err(|error| OpenError::io(folder, error))?;
+    let lock = lock(folder)?;
+    let found = recover::find(folder)?;
+    tell(&found);
+    let highest = found.iter().map(|journal| journal.highest).max().unwrap_or(Id::MIN);
+    let (look, looks) = mpsc::sync_channel(1);
+    // Each shard's first segment and its spare, before the flusher takes any.
+    let (files, made) = mpsc::sync_channel(2 * shards.max(1));
+    let nudge = Nudge::new(look);
+    let mut keeper = Keeper {
+        folder: folder.into(),
+        sizes,
+        bytes_max: limits.bytes_max,
+        bytes: found.iter().map(|journal| journal.bytes).sum(),
+        shards: Vec::new(),
+        nudge: nudge.clone(),
+        files,
+    };
+    let mut flusher = Flusher { shards: Vec::new(), made, faults: faults.clone() };
+    let (mut writers, mut own) = (Vec::new(), Vec::new());
+    for end in Latest::group(shards) {
+        let (give, spares) = mpsc::sync_channel(1);
+        let wires = Wires {
+            journal: JournalId(random()),
+            end: end.clone(),
+            synced: Arc::new(Latest::new()),
+            made: Arc::new(Latest::new()),
+            begun: Arc::new(Latest::new()),
+            spares,
+            nudge: nudge.clone(),
+            faults: faults.clone(),
+            sizes,
+            record_bytes_max: limits.record_bytes_max as u64,
+            always: limits.sync == SyncMode::Always,
+        };
+        let (journal, begun) = (wires.journal, wires.begun.clone());
+        let (made, synced) = (wires.made.clone(), wires.synced.clone());
+        keeper.shards.push(Supplied { journal, begun: begun.clone(), made, spares: give });
+        flusher.shards.push(Flushed { end: end.clone(), begun, synced, files: Vec::new() });
+        own.push(Tail::own(folder, journal, end, nudge.clone()));
+        writers.push(Writer::new(wires, highest));
+    }
+    for (shard, writer) in writers.iter_mut().enumerate() {
+        begin(&mut keeper, shard, writer).map_err(|error| OpenError::io(folder, error))?;
+    }
+    let found = found.iter().map(|found| Tail::found(folder, found, nudge.clone())).collect();
+    let journals = start((keeper, looks), flusher, limits.sync, lock)
+        .map_err(|error| OpenError::io(folder, error))?;
+    Ok(Opened { writers, own, found, highest, journals })
+}
+
+/// Gives a writer its first segment; while found journals fill the bound, it comes later.
+fn begin(keeper: &mut Keeper, shard: usize, writer: &mut Writer) -> io::Result<()> {
+    match keeper.make(shard)? {
+        Some(spare) => {
+            keeper.shards[shard].made.publish(1);
+            writer.begin_first(spare)
+        }
+        None => Ok(()),
+    }
+}
+
+fn start(
+    (keeper, looks): (Keeper, mpsc::Receiver<()>),
+    flusher: Flusher,
+    sync: SyncMode,
+    lock: File,
+) -> io::Result<Journals> {
+    let nudge = keeper.nudge.clone();
+    let mut journals = Journals { nudge, keeper: None, flusher: None, _lock: lock };
+    // Where nobody flushes, dropping the flusher tells the keeper so.
+    if let SyncMode::Every(millis) = sync {
+        let (stop, stopped) = mpsc::sync_channel(1);
+        let period = Duration::from_millis(millis.max(1));
+        let thread = Builder::new().name("hub-flush".into());
+        journals.flusher = Some((stop, thread.spawn(move || flusher.run(period, &stopped))?));
+    }
+    let thread = Builder::new().name("hub-journal".into());
+    journals.keeper = Some(thread.spawn(move || keeper.run(&looks))?);
+    Ok(journals)
+}
+
+fn lock(folder: &Path) -> Result<File, OpenError> {
+    let path = folder.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|error| OpenError::io(&path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { folder: folder.into() }),
+        Err(TryLockError::Error(error)) => Err(OpenError::io(&path, error)),
+    }
+}
+
+fn tell(found: &[Found]) {
+    for journal in found {
+        let (id, end) = (journal.journal, journal.end);
+        if journal.cut {
+            tracing::warn!(journal = %id, end, "the torn tail of a journal was cut");
+        } else {
+            tracing::info!(journal = %id, end, "found a journal of an earlier run");
+        }
+    }
+}

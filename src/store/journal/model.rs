@@ -1,0 +1,59 @@
+//! Test helpers: records by number, journals in a temporary directory.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Faults, JournalLimits, OpenError, Opened, SyncMode, Tail, open};
+use crate::metrics::Metrics;
+use crate::wire::record::{Record, records};
+use crate::wire::time::Micros;
+use crate::wire::{Id, SpaceId, UserId};
+
+/// Adds a record with this id and a content of so many bytes.
+pub(crate) fn record(id: u128, length: usize, out: &mut Vec<u8>) {
+    let content = "x".repeat(length);
+    let record = Record {
+        id: Id(id),
+        at: Micros(id as i64),
+        space: SpaceId((id % 3) as i32),
+        user: UserId(2),
+        username: "Ana",
+        content: &content,
+    };
+    record.append_to(out);
+}
+
+/// One record.
+pub(crate) fn one(id: u128, length: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    record(id, length, &mut out);
+    out
+}
+
+/// Small journals, flushed by nobody.
+pub(crate) const LIMITS: JournalLimits =
+    JournalLimits { bytes_max: 256 << 10, record_bytes_max: 4 << 10, sync: SyncMode::Never };
+
+/// Opens journals, with ids from a counter above `id`.
+pub(crate) fn reopen(
+    folder: &Path,
+    shards: usize,
+    limits: &JournalLimits,
+    id: u128,
+) -> Result<Opened, OpenError> {
+    let mut next = id;
+    let mut random = || {
+        next += 1;
+        next
+    };
+    open(folder, shards, limits, &mut random, &Faults::new(Arc::new(Metrics::new(shards))))
+}
+
+/// The ids that a tail gives, to its end.
+pub(crate) fn ids(tail: &mut Tail) -> Vec<u128> {
+    let mut ids = Vec::new();
+    while let Some(stretch) = tail.read().expect("the journal reads") {
+        ids.extend(records(stretch.records).map(|record| record.id.0));
+    }
+    ids
+}

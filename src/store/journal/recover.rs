@@ -1,0 +1,214 @@
+//! Finds the journals of earlier runs and settles how far each can be read.
+//!
+//! A found journal is never written: its torn tail is cut in memory, the same way at each start.
+//! Damage is judged by the *synced mark*, the highest offset that any readable part of the
+//! journal says was on the disk: at or beyond it, damage is what a power cut leaves (holes
+//! included); before it, the disk has lost what was promised, and the start is refused.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::OpenError;
+use super::segment::{
+    BLOCK_HEADER_BYTES, Block, HEADER_BYTES, HeaderRead, JournalId, SegmentHeader,
+    parse_segment_name,
+};
+use crate::wire::Id;
+use crate::wire::record::records;
+
+/// A journal of an earlier run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Found {
+    /// Whose.
+    pub(crate) journal: JournalId,
+    /// Each readable segment's index and logical base, ascending.
+    pub(crate) segments: Vec<(u32, u64)>,
+    /// All of its segments' indices, spares and cut ones included.
+    pub(crate) files: Vec<u32>,
+    /// The logical offset behind the last record that counts.
+    pub(crate) end: u64,
+    /// The first record's id: journals of an earlier run have lower ones.
+    pub(crate) first: Id,
+    /// The highest id that it knows of, in records and headers, cut ones included.
+    pub(crate) highest: Id,
+    /// Bytes of its files.
+    pub(crate) bytes: u64,
+    /// Whether something behind `end` was cut.
+    pub(crate) cut: bool,
+}
+
+/// All journals in `folder`, oldest run first.
+pub(crate) fn find(folder: &Path) -> Result<Vec<Found>, OpenError> {
+    let mut journals: BTreeMap<JournalId, Vec<(u32, PathBuf)>> = BTreeMap::new();
+    for entry in fs::read_dir(folder).map_err(|error| OpenError::io(folder, error))? {
+        let entry = entry.map_err(|error| OpenError::io(folder, error))?;
+        if let Some((journal, index)) = entry.file_name().to_str().and_then(parse_segment_name) {
+            journals.entry(journal).or_default().push((index, entry.path()));
+        }
+    }
+    let mut found = Vec::new();
+    for (journal, mut files) in journals {
+        files.sort();
+        found.push(recover(journal, &files)?);
+    }
+    // Each run's ids are above all of the runs before it, and a space's records of one run are
+    // all in one journal: so by first id, each space's ids ascend over the whole sequence.
+    found.sort_by_key(|journal| journal.first);
+    Ok(found)
+}
+
+/// Where a journal's readable part stops, for naming damage.
+struct Stop {
+    file: PathBuf,
+    at: u64,
+}
+
+struct Recovery {
+    found: Found,
+    seed: u32,
+    synced: u64,
+    /// `None` while segments and blocks follow each other without a hole.
+    stop: Option<Stop>,
+}
+
+fn recover(journal: JournalId, files: &[(u32, PathBuf)]) -> Result<Found, OpenError> {
+    let found = Found {
+        journal,
+        segments: Vec::new(),
+        files: files.iter().map(|(index, _)| *index).collect(),
+        end: 0,
+        first: Id::MAX,
+        highest: Id::MIN,
+        bytes: 0,
+        cut: false,
+    };
+    let mut recovery = Recovery { found, seed: journal.crc_seed(), synced: 0, stop: None };
+    for (index, path) in files {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(OpenError::io(path, error)),
+        };
+        recovery.found.bytes += bytes.len() as u64;
+        recovery.segment(*index, path, &bytes)?;
+    }
+    match recovery.stop {
+        Some(stop) if recovery.found.end < recovery.synced => {
+            Err(OpenError::Damaged { file: stop.file, offset: stop.at })
+        }
+        _ => Ok(recovery.found),
+    }
+}
+
+impl Recovery {
+    fn segment(&mut self, index: u32, path: &Path, bytes: &[u8]) -> Result<(), OpenError> {
+        let header = match SegmentHeader::decode(bytes) {
+            HeaderRead::Newer => return Err(OpenError::Newer { file: path.into() }),
+            HeaderRead::Used(header) => {
+                self.synced = self.synced.max(header.synced);
+                self.found.highest = self.found.highest.max(header.highest);
+                Some(header)
+            }
+            HeaderRead::Unused | HeaderRead::Damaged => None,
+        };
+        if let Some(header) = header.filter(|header| self.follows(index, header)) {
+            self.found.end = header.base;
+            self.found.segments.push((index, header.base));
+            self.blocks(path, bytes);
+            return Ok(());
+        }
+        if header.is_some() || !is_zero(bytes) {
+            self.stop_at(path, 0);
+            self.found.cut = true;
+            self.marks(bytes, HEADER_BYTES, header.map(|header| header.base));
+        }
+        Ok(())
+    }
+
+    /// Whether a segment goes on where the ones before it end.
+    fn follows(&self, index: u32, header: &SegmentHeader) -> bool {
+        let own = header.journal == self.found.journal && header.index == index;
+        let next = match self.found.segments.last() {
+            Some((last, _)) => last.checked_add(1) == Some(index) && header.base == self.found.end,
+            // The ones before it have been trimmed.
+            None => self.stop.is_none(),
+        };
+        own && next
+    }
+
+    fn blocks(&mut self, path: &Path, bytes: &[u8]) {
+        // A damaged block earlier on is forgiven only if the next segment begins right there,
+        // which `follows` has checked: then it was no block but the zeros behind the last one.
+        self.stop = None;
+        self.found.cut = false;
+        let base = self.found.end;
+        let mut at = HEADER_BYTES;
+        while let Some(block) = Block::read(self.seed, self.found.end, &bytes[at..]) {
+            self.synced = self.synced.max(block.synced);
+            if let Some(first) = records(block.records).next() {
+                self.found.first = self.found.first.min(first.id);
+            }
+            self.ids(block.records);
+            self.found.end = block.end();
+            at += BLOCK_HEADER_BYTES + block.records.len();
+        }
+        self.stop_at(path, at as u64);
+        if !is_zero(&bytes[at..]) {
+            self.found.cut = true;
+            self.marks(bytes, at, Some(base));
+        }
+    }
+
+    /// Looks for whole blocks in bytes that don't count, for their marks and ids: members have
+    /// seen those ids, and a mark beyond a hole tells that the hole is no torn tail.
+    fn marks(&mut self, bytes: &[u8], from: usize, mut base: Option<u64>) {
+        let mut at = from;
+        while let Some(header) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+            // Most of a segment is zeros, and no header is.
+            if bytes.get(at..at + ZEROS.len()).is_some_and(is_zero) {
+                at += ZEROS.len() - BLOCK_HEADER_BYTES;
+                continue;
+            }
+            let inside = (at - HEADER_BYTES) as u64;
+            // The right offset stands in one place only, so a checksum is rarely tried in vain.
+            let offset = base.map_or_else(|| likely_offset(header), |base| Some(base + inside));
+            let block = offset.and_then(|offset| Block::read(self.seed, offset, &bytes[at..]));
+            let Some(block) = block else {
+                at += 1;
+                continue;
+            };
+            base = base.or(block.offset.checked_sub(inside));
+            self.synced = self.synced.max(block.synced);
+            self.ids(block.records);
+            at += BLOCK_HEADER_BYTES + block.records.len();
+        }
+    }
+
+    fn ids(&mut self, bytes: &[u8]) {
+        for record in records(bytes) {
+            self.found.highest = self.found.highest.max(record.id);
+        }
+    }
+
+    fn stop_at(&mut self, path: &Path, at: u64) {
+        if self.stop.is_none() {
+            self.stop = Some(Stop { file: path.into(), at });
+        }
+    }
+}
+
+const ZEROS: &[u8] = &[0; 4096];
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(ZEROS.len()).all(|chunk| *chunk == ZEROS[..chunk.len()])
+}
+
+/// The offset that a block's header claims, where no segment header says what it must be.
+fn likely_offset(header: &[u8; BLOCK_HEADER_BYTES]) -> Option<u64> {
+    let (_, rest) = header.split_first_chunk::<8>()?;
+    let (offset, rest) = rest.split_first_chunk()?;
+    let (offset, synced) = (u64::from_le_bytes(*offset), rest.first_chunk().copied()?);
+    (offset < 1 << 48 && u64::from_le_bytes(synced) <= offset).then_some(offset)
+}

@@ -1,0 +1,302 @@
+//! The batcher's end of a journal: reads blocks from the committed position to the published
+//! end, and unlinks what lies behind the committed position.
+//!
+//! Owns a read window and the list of the journal's segments. Never reads beyond the published
+//! end, so it never sees a block that is being written.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::keeper::Nudge;
+use super::recover::Found;
+use super::segment::{
+    BLOCK_HEADER_BYTES, Block, HEADER_BYTES, HeaderRead, JournalId, SegmentHeader, block_length,
+    segment_path, sync_folder,
+};
+use crate::store::latest::Latest;
+
+const WINDOW_BYTES: u64 = 256 << 10;
+
+/// A journal that can't be read though its end was published or recovered: a broken disk or a
+/// bug, nothing that waiting mends.
+#[derive(Debug, thiserror::Error)]
+#[error("read the journal {} at byte {offset}", file.display())]
+pub struct TailFault {
+    /// The segment.
+    pub file: PathBuf,
+    /// Where in it.
+    pub offset: u64,
+    /// The read's own error; `None`: what was read is no block.
+    #[source]
+    pub source: Option<io::Error>,
+}
+
+/// A stretch of records; each of its bytes has its own logical offset, one by one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stretch<'a> {
+    /// The logical offset of the first byte.
+    pub offset: u64,
+    /// Encoded records, whole ones.
+    pub records: &'a [u8],
+}
+
+/// One journal, for reading.
+#[derive(Debug)]
+pub struct Tail {
+    folder: PathBuf,
+    journal: JournalId,
+    seed: u32,
+    end: Arc<Latest>,
+    nudge: Nudge,
+    /// Of an earlier run: its last segments may go too, and these are all of its files.
+    found: Option<Vec<u32>>,
+    /// Segments not yet unlinked, ascending: index and logical base.
+    segments: VecDeque<(u32, u64)>,
+    /// The segment that is read, a place in `segments`.
+    reading: usize,
+    file: Option<File>,
+    /// The logical offset that is read next.
+    at: u64,
+    /// Where the sink's committed position was at the start: what lies before is skipped.
+    skip_to: u64,
+    window: Vec<u8>,
+    window_at: u64,
+}
+
+impl Tail {
+    /// The tail of a journal of this run.
+    pub(super) fn own(folder: &Path, journal: JournalId, end: Arc<Latest>, nudge: Nudge) -> Tail {
+        Tail {
+            folder: folder.into(),
+            journal,
+            seed: journal.crc_seed(),
+            end,
+            nudge,
+            found: None,
+            segments: VecDeque::from([(0, 0)]),
+            reading: 0,
+            file: None,
+            at: 0,
+            skip_to: 0,
+            window: Vec::new(),
+            window_at: 0,
+        }
+    }
+
+    /// The tail of a found journal, which does not grow.
+    pub(super) fn found(folder: &Path, found: &Found, nudge: Nudge) -> Tail {
+        let end = Arc::new(Latest::new());
+        end.publish(found.end);
+        let mut tail = Tail::own(folder, found.journal, end, nudge);
+        tail.segments = found.segments.iter().copied().collect();
+        tail.at = tail.segments.front().map_or(found.end, |(_, base)| *base);
+        tail.found = Some(found.files.clone());
+        tail
+    }
+
+    /// The same journal from the beginning.
+    #[cfg(test)]
+    pub(super) fn again(&self) -> Tail {
+        let mut tail = Tail::own(&self.folder, self.journal, self.end.clone(), self.nudge.clone());
+        tail.segments = self.segments.clone();
+        tail.at = tail.segments[0].1;
+        tail.found = self.found.clone();
+        tail
+    }
+
+    /// Whose journal this is.
+    pub fn journal(&self) -> JournalId {
+        self.journal
+    }
+
+    /// The logical end now; the cell wakes whoever waits for more.
+    pub fn end(&self) -> &Arc<Latest> {
+        &self.end
+    }
+
+    /// Whether it is of an earlier run, so that it ends.
+    pub fn is_found(&self) -> bool {
+        self.found.is_some()
+    }
+
+    /// The logical offset up to which it has been read.
+    pub fn position(&self) -> u64 {
+        self.at.max(self.skip_to)
+    }
+
+    /// Whether there is something to read.
+    pub fn has_more(&self) -> bool {
+        self.end.get() > self.position()
+    }
+
+    /// Goes on at the position that the sink has committed, before anything is read. A journal
+    /// that is shorter (cut by a power cut) counts as stored up to it.
+    pub fn start_at(&mut self, committed: u64) {
+        self.skip_to = self.skip_to.max(committed);
+        let next = self.segments.iter().rposition(|(_, base)| *base <= committed);
+        if let Some(next) = next.filter(|next| *next > self.reading) {
+            self.reading = next;
+            self.at = self.segments[next].1;
+        }
+    }
+
+    /// The next block's records, or what follows the start position in it; `None`: nothing yet.
+    pub fn read(&mut self) -> Result<Option<Stretch<'_>>, TailFault> {
+        while self.has_more() {
+            let (from, length) = self.fill()?;
+            let block_end = self.at + (BLOCK_HEADER_BYTES + length) as u64;
+            let (skip_to, records_at) = (self.skip_to, self.at + BLOCK_HEADER_BYTES as u64);
+            self.at = block_end;
+            if block_end > skip_to {
+                let done = usize::try_from(skip_to.saturating_sub(records_at)).unwrap_or(length);
+                let records = from + BLOCK_HEADER_BYTES..from + BLOCK_HEADER_BYTES + length;
+                let offset = records_at + done as u64;
+                let records = &self.window[records][done.min(length)..];
+                return Ok(Some(Stretch { offset, records }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Brings the next block into the window: where it begins there, and its records' length.
+    fn fill(&mut self) -> Result<(usize, usize), TailFault> {
+        loop {
+            let from = usize::try_from(self.at - self.window_at).unwrap_or(usize::MAX);
+            let have = self.window.get(from..).unwrap_or_default();
+            let wanted = match have.first_chunk() {
+                Some(header) => match block_length(header) {
+                    Some(length) if have.len() >= BLOCK_HEADER_BYTES + length => {
+                        return match Block::read(self.seed, self.at, have) {
+                            Some(_) => Ok((from, length)),
+                            None => Err(self.fault(None)),
+                        };
+                    }
+                    Some(length) => (BLOCK_HEADER_BYTES + length) as u64,
+                    // Zeros: the segment ends here, and the journal goes on in the next.
+                    None if header.iter().all(|byte| *byte == 0) => {
+                        self.next_segment()?;
+                        continue;
+                    }
+                    None => return Err(self.fault(None)),
+                },
+                None => BLOCK_HEADER_BYTES as u64,
+            };
+            if !self.load(wanted)? {
+                self.next_segment()?;
+            }
+        }
+    }
+
+    /// Reads the window from `at` on, at least `wanted` bytes; false: the segment has not so many.
+    fn load(&mut self, wanted: u64) -> Result<bool, TailFault> {
+        let Some((index, base)) = self.segments.get(self.reading).copied() else {
+            return Err(self.fault(None));
+        };
+        if self.file.is_none() {
+            let path = segment_path(&self.folder, self.journal, index);
+            self.file = Some(File::open(path).map_err(|error| self.fault(Some(error)))?);
+        }
+        let bytes = self.end.get().saturating_sub(self.at).min(WINDOW_BYTES.max(wanted));
+        let Some(file) = &self.file else { return Ok(false) };
+        self.window.resize(usize::try_from(bytes).unwrap_or(0), 0);
+        let read = read_at(file, &mut self.window, HEADER_BYTES as u64 + self.at - base);
+        let read = read.map_err(|error| self.fault(Some(error)))?;
+        self.window.truncate(read);
+        self.window_at = self.at;
+        Ok(read as u64 >= wanted)
+    }
+
+    fn next_segment(&mut self) -> Result<(), TailFault> {
+        let Some((index, _)) = self.segments.get(self.reading).copied() else {
+            return Err(self.fault(None));
+        };
+        if self.reading + 1 == self.segments.len() {
+            self.look_up(index + 1)?;
+        }
+        self.reading += 1;
+        self.file = None;
+        self.window.clear();
+        self.window_at = self.at;
+        match self.segments[self.reading].1 == self.at {
+            true => Ok(()),
+            false => Err(self.fault(None)),
+        }
+    }
+
+    fn look_up(&mut self, index: u32) -> Result<(), TailFault> {
+        let path = segment_path(&self.folder, self.journal, index);
+        let mut header = [0; HEADER_BYTES];
+        let read = File::open(&path).and_then(|file| file.read_exact_at(&mut header, 0));
+        read.map_err(|error| TailFault { file: path.clone(), offset: 0, source: Some(error) })?;
+        match SegmentHeader::decode(&header) {
+            HeaderRead::Used(header) if header.journal == self.journal => {
+                self.segments.push_back((index, header.base));
+                Ok(())
+            }
+            _ => Err(TailFault { file: path, offset: 0, source: None }),
+        }
+    }
+
+    /// Unlinks the segments that lie wholly behind `committed`. The one that is read stays.
+    pub fn trim(&mut self, committed: u64) -> io::Result<()> {
+        let done = self.segments.iter().skip(1).take(self.reading);
+        let done = done.take_while(|(_, base)| *base <= committed).count();
+        if done == 0 {
+            return Ok(());
+        }
+        let indices: Vec<u32> = self.segments.drain(..done).map(|(index, _)| index).collect();
+        self.reading -= done;
+        self.unlink(&indices)
+    }
+
+    /// Unlinks all of a found journal's files, once the sink has committed its end.
+    pub fn remove(mut self) -> io::Result<()> {
+        let files = self.found.take().unwrap_or_default();
+        self.unlink(&files)
+    }
+
+    fn unlink(&mut self, indices: &[u32]) -> io::Result<()> {
+        let mut bytes = 0;
+        for index in indices {
+            let path = segment_path(&self.folder, self.journal, *index);
+            match fs::metadata(&path).map(|file| file.len()).and_then(|length| {
+                fs::remove_file(&path)?;
+                Ok(length)
+            }) {
+                Ok(length) => bytes += length,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        sync_folder(&self.folder)?;
+        self.nudge.freed(bytes);
+        Ok(())
+    }
+
+    fn fault(&self, source: Option<io::Error>) -> TailFault {
+        let (index, base) = self.segments.get(self.reading).copied().unwrap_or((0, 0));
+        TailFault {
+            file: segment_path(&self.folder, self.journal, index),
+            offset: HEADER_BYTES as u64 + self.at.saturating_sub(base),
+            source,
+        }
+    }
+}
+
+/// Reads what there is, up to the whole buffer.
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}

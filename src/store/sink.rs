@@ -1,0 +1,41 @@
+//! What records end in, as the batcher sees it.
+
+use super::batch::Batch;
+use super::journal::JournalId;
+use crate::wire::Id;
+
+/// Why a sink did not do it, sorted by what the batcher does next. Reasons hold no message text.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SinkError {
+    /// Nothing was committed, and waiting may mend it.
+    #[error("{0}")]
+    Retry(String),
+    /// It may have been committed: read the positions back.
+    #[error("{0}")]
+    Unclear(String),
+    /// Nothing was committed, because of a row.
+    #[error("{0}")]
+    Data(String),
+    /// Nothing was committed, and only a person can mend it.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Stores batches and each journal's position in one transaction.
+///
+/// A call may be dropped at any await: the batcher then reads positions back before it goes on.
+#[expect(async_fn_in_trait, reason = "it runs on the store's own thread, so no bound is needed")]
+pub trait Sink {
+    /// The positions of these journals, in their order; 0: none is known.
+    async fn positions(&mut self, journals: &[JournalId]) -> Result<Vec<u64>, SinkError>;
+
+    /// Stores a batch's rows and steps, all or nothing. Each step's `last` is held against what
+    /// the sink has before a row is sent; if they differ, nothing is done (`Unclear`).
+    async fn append(&mut self, batch: &Batch) -> Result<(), SinkError>;
+
+    /// Drops the position of a journal whose files are gone.
+    async fn forget(&mut self, journal: JournalId) -> Result<(), SinkError>;
+
+    /// The highest id stored, those that are no ids or above `limit` left out.
+    async fn highest_id(&mut self, limit: Id) -> Result<Id, SinkError>;
+}

@@ -1,0 +1,177 @@
+//! The SQLite sink: one file in the data directory, one transaction a batch.
+//!
+//! Owns the only connection that writes, in WAL with `synchronous=FULL`, so that what it says is
+//! committed survives a power cut. Its calls block; it lives on the store's own thread.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
+
+use super::batch::{Advance, Batch};
+use super::journal::JournalId;
+use super::migrate::{self, MigrateError};
+use super::sink::{Sink, SinkError};
+use super::tally;
+use super::wall::WallFormat;
+use crate::wire::Id;
+
+/// The file's name in the data directory.
+pub const DATABASE_FILE: &str = "hub.sqlite3";
+
+const BUSY_WAIT: Duration = Duration::from_secs(5);
+
+/// Writes to a SQLite database.
+#[derive(Debug)]
+pub struct SqliteSink {
+    connection: Connection,
+    wall: WallFormat,
+}
+
+impl SqliteSink {
+    /// Opens the database, makes it where there is none, and brings its schema up to date.
+    pub fn open(path: &Path, utc_offset: i32) -> Result<SqliteSink, MigrateError> {
+        let mut connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY_WAIT)?;
+        connection.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+             PRAGMA wal_autocheckpoint = 16384; PRAGMA journal_size_limit = 67108864; \
+             PRAGMA cache_size = -65536",
+        )?;
+        migrate::sqlite(&mut connection, migrate::SQLITE)?;
+        // `tally` does their work, by the batch.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+        Ok(SqliteSink { connection, wall: WallFormat::new(utc_offset) })
+    }
+
+    /// The highest id stored, those that are no ids or above `limit` left out.
+    pub fn highest(&self, limit: Id) -> Result<Id, SinkError> {
+        highest_id(&self.connection, limit).map_err(|error| sink_error("read ids", &error))
+    }
+
+    fn store(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|error| sink_error("begin", &error))?;
+        step(&transaction, batch.advances())?;
+        let rows = insert(&transaction, batch, &mut self.wall);
+        rows.map_err(|error| sink_error("insert rows", &error))?;
+        // Whatever it says, only the positions tell whether a failed commit happened.
+        transaction.commit().map_err(|error| SinkError::Unclear(format!("commit: {error}")))
+    }
+}
+
+impl Sink for SqliteSink {
+    async fn positions(&mut self, journals: &[JournalId]) -> Result<Vec<u64>, SinkError> {
+        let sql = "SELECT position FROM hub_positions WHERE journal = ?1";
+        let read = |journal: &JournalId| {
+            let position = self
+                .connection
+                .query_row(sql, [journal.to_string()], |row| row.get::<_, i64>(0))
+                .optional()
+                .map_err(|error| sink_error("read positions", &error))?;
+            Ok(position.and_then(|position| u64::try_from(position).ok()).unwrap_or(0))
+        };
+        journals.iter().map(read).collect()
+    }
+
+    async fn append(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.store(batch)
+    }
+
+    async fn forget(&mut self, journal: JournalId) -> Result<(), SinkError> {
+        let sql = "DELETE FROM hub_positions WHERE journal = ?1";
+        let done = self.connection.execute(sql, [journal.to_string()]);
+        done.map(drop).map_err(|error| sink_error("forget a journal", &error))
+    }
+
+    async fn highest_id(&mut self, limit: Id) -> Result<Id, SinkError> {
+        self.highest(limit)
+    }
+}
+
+/// Moves the journals' positions on, from where they are known to be.
+fn step(transaction: &Transaction<'_>, advances: &[Advance]) -> Result<(), SinkError> {
+    let error = |error: Error| sink_error("move positions", &error);
+    let mut first = transaction
+        .prepare("INSERT OR IGNORE INTO hub_positions (position, journal) VALUES (?1, ?2)")
+        .map_err(error)?;
+    let mut next = transaction
+        .prepare("UPDATE hub_positions SET position = ?1 WHERE journal = ?2 AND position = ?3")
+        .map_err(error)?;
+    for advance in advances {
+        let (journal, position) = (advance.journal.to_string(), signed(advance.next));
+        let changed = match advance.last {
+            0 => first.execute((position, &journal)),
+            last => next.execute((position, &journal, signed(last))),
+        };
+        if changed.map_err(error)? != 1 {
+            let moved = format!("journal {journal} is not at {}", advance.last);
+            return Err(SinkError::Unclear(moved));
+        }
+    }
+    Ok(())
+}
+
+fn insert(
+    transaction: &Transaction<'_>,
+    batch: &Batch,
+    wall: &mut WallFormat,
+) -> Result<(), Error> {
+    let mut insert = transaction.prepare(
+        "INSERT INTO chat_messages (id, content, user_id, username, space_id, timestamp) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    for record in batch.records() {
+        let id = record.id.text();
+        let id = std::str::from_utf8(&id).expect("Crockford digits are ASCII");
+        let (user, space) = (record.user.0, record.space.0);
+        let at = wall.text(record.at);
+        insert.execute((id, record.content, user, record.username, space, at))?;
+    }
+    tally::count_in(transaction, batch, wall)
+}
+
+fn highest_id(connection: &Connection, limit: Id) -> Result<Id, Error> {
+    let sql = "SELECT id FROM chat_messages WHERE id <= ?1 ORDER BY id DESC";
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([limit.to_string()])?;
+    while let Some(row) = rows.next()? {
+        // Rows of other origin may hold any text.
+        if let Some(id) = row.get_ref(0)?.as_str().ok().and_then(Id::parse) {
+            return Ok(id);
+        }
+    }
+    Ok(Id::MIN)
+}
+
+/// Sorts SQLite's errors by what to do next. Its messages name tables and columns, not values.
+fn sink_error(what: &str, error: &Error) -> SinkError {
+    let reason = format!("{what}: {error}");
+    match error.sqlite_error_code() {
+        Some(
+            ErrorCode::ConstraintViolation
+            | ErrorCode::TypeMismatch
+            | ErrorCode::TooBig
+            | ErrorCode::ParameterOutOfRange,
+        ) => SinkError::Data(reason),
+        Some(
+            ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::DiskFull
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::OutOfMemory
+            | ErrorCode::OperationInterrupted
+            | ErrorCode::SchemaChanged
+            | ErrorCode::FileLockingProtocolFailed
+            | ErrorCode::CannotOpen,
+        ) => SinkError::Retry(reason),
+        _ => SinkError::Refused(reason),
+    }
+}
+
+fn signed(offset: u64) -> i64 {
+    i64::try_from(offset).expect("a journal is shorter than 8 EiB")
+}

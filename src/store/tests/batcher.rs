@@ -1,0 +1,320 @@
+//! The batcher against a sink that fails in every way, over runs of changing shard counts: each
+//! accepted record is stored once or dead-lettered, and each space's ids ascend.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use super::super::batch::{Batch, BatchLimits};
+use super::super::batcher::{Batcher, Flight, Left, RetryWait, Stop};
+use super::super::dead::{DEAD_LETTERS_FILE, DeadLetters};
+use super::super::journal::model::{LIMITS, one, reopen};
+use super::super::journal::{Faults, JournalId, JournalLimits, Opened};
+use super::super::sink::{Sink, SinkError};
+use super::super::sources::Sources;
+use super::super::{StoreState, start};
+use super::{Dice, clock, config};
+use crate::metrics::{Metric, Metrics};
+use crate::wire::Id;
+
+/// What a database would hold.
+struct Model {
+    positions: HashMap<JournalId, u64>,
+    /// Space and id, in the order of commits.
+    rows: Vec<(i32, u128)>,
+    poison: BTreeSet<u128>,
+    dice: Dice,
+    /// Of 100 calls, so many fail.
+    faults: u64,
+}
+
+#[derive(Clone)]
+struct Rough(Arc<Mutex<Model>>);
+
+impl Rough {
+    fn new(seed: u64, faults: u64) -> Rough {
+        let dice = Dice(seed);
+        let model = Model {
+            positions: HashMap::new(),
+            rows: Vec::new(),
+            poison: BTreeSet::new(),
+            dice,
+            faults,
+        };
+        Rough(Arc::new(Mutex::new(model)))
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Model) -> T) -> T {
+        look(&mut self.0.lock().expect("no test has panicked"))
+    }
+}
+
+impl Model {
+    fn fails(&mut self) -> bool {
+        self.dice.below(100) < self.faults
+    }
+
+    fn append(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        if self.fails() {
+            return Err(match self.dice.below(4) {
+                0 => SinkError::Retry("busy".into()),
+                1 => SinkError::Refused("read-only".into()),
+                2 => SinkError::Unclear("lost before the commit".into()),
+                _ => {
+                    self.commit(batch)?;
+                    SinkError::Unclear("lost behind the commit".into())
+                }
+            });
+        }
+        self.commit(batch)
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        for advance in batch.advances() {
+            let position = self.positions.get(&advance.journal).copied().unwrap_or(0);
+            if position != advance.last {
+                return Err(SinkError::Unclear("moved".into()));
+            }
+        }
+        if batch.records().any(|record| self.poison.contains(&record.id.0)) {
+            return Err(SinkError::Data("poison".into()));
+        }
+        self.rows.extend(batch.records().map(|record| (record.space.0, record.id.0)));
+        for advance in batch.advances() {
+            self.positions.insert(advance.journal, advance.next);
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Rough {
+    async fn positions(&mut self, journals: &[JournalId]) -> Result<Vec<u64>, SinkError> {
+        tokio::task::yield_now().await;
+        self.with(|model| match model.fails() {
+            true => Err(SinkError::Retry("away".into())),
+            false => {
+                let position = |journal| model.positions.get(journal).copied().unwrap_or(0);
+                Ok(journals.iter().map(position).collect())
+            }
+        })
+    }
+
+    async fn append(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        // Dropped at the first or the second of these, it has not or has committed.
+        tokio::task::yield_now().await;
+        let outcome = self.with(|model| model.append(batch));
+        tokio::task::yield_now().await;
+        outcome
+    }
+
+    async fn forget(&mut self, journal: JournalId) -> Result<(), SinkError> {
+        self.with(|model| match model.fails() {
+            true => Err(SinkError::Retry("away".into())),
+            false => {
+                model.positions.remove(&journal);
+                Ok(())
+            }
+        })
+    }
+
+    async fn highest_id(&mut self, _limit: Id) -> Result<Id, SinkError> {
+        Ok(Id::MIN)
+    }
+}
+
+/// One run of the hub: appends `ids` and stores; drained, or killed at some point.
+struct Run {
+    metrics: Arc<Metrics>,
+    batcher: Batcher<Rough>,
+    states: watch::Receiver<StoreState>,
+}
+
+fn run(folder: &Path, sink: &Rough, opened: &mut Opened, limits: BatchLimits) -> Run {
+    let sources = Sources::new(std::mem::take(&mut opened.found), std::mem::take(&mut opened.own));
+    let metrics = Arc::new(Metrics::new(1));
+    let (state, states) = watch::channel(StoreState::Connecting);
+    let batcher = Batcher {
+        sink: sink.clone(),
+        sources,
+        limits,
+        retry: RetryWait { min: 0, max: 0 },
+        dead: DeadLetters::new(folder),
+        journal_bytes_max: 1 << 20,
+        clock: clock(),
+        metrics: metrics.clone(),
+        faults: Faults::new(metrics.clone()),
+        state,
+        flight: Flight::new(1),
+    };
+    Run { metrics, batcher, states }
+}
+
+fn append(opened: &mut Opened, id: u128) {
+    // A space's records are all in one journal, as the hub has it.
+    let shard = (id % 3) as usize % opened.writers.len();
+    let (record, writer) = (one(id, 200 + id as usize % 300), &mut opened.writers[shard]);
+    while writer.room() < record.len() as u64 {
+        std::thread::yield_now();
+    }
+    writer.append(&record, Id(id)).expect("the room was promised");
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    runtime.expect("a runtime").block_on(future)
+}
+
+/// Serves a while, then drains.
+async fn drained(run: Run, turns: u64) -> Left {
+    let ((stop, stopped), (answer, answered)) = (oneshot::channel(), oneshot::channel());
+    let teller = async {
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+        stop.send(Stop { wait: Duration::from_secs(60), answer }).expect("it runs");
+        answered.await.expect("it answers")
+    };
+    tokio::join!(run.batcher.run(stopped), teller).1
+}
+
+/// Serves a while, then is killed.
+async fn killed(run: Run, turns: u64) {
+    let (stop, stopped) = oneshot::channel();
+    let killer = async {
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+        drop(stop);
+    };
+    tokio::join!(run.batcher.run(stopped), killer);
+}
+
+/// The bound leaves so many shards room beside what killed runs have left.
+fn room_beside(journal: &Path, shards: usize) -> JournalLimits {
+    let files = std::fs::read_dir(journal).into_iter().flatten().flatten();
+    let left: u64 = files.flat_map(|file| file.metadata()).map(|file| file.len()).sum();
+    JournalLimits { bytes_max: left + shards as u64 * (128 << 10), ..LIMITS }
+}
+
+fn check(seed: u64) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut dice = Dice(seed);
+    let sink = Rough::new(seed ^ 77, dice.below(60));
+    let (mut next, mut accepted) = (1u128, Vec::new());
+    for round in 0..6u128 {
+        let shards = 1 + dice.below(3) as usize;
+        let journal = folder.path().join("journal");
+        let opened = reopen(&journal, shards, &room_beside(&journal, shards), round * 100);
+        let mut opened = opened.expect("it opens");
+        assert!(opened.highest.0 < next);
+        for _ in 0..dice.below(60) {
+            append(&mut opened, next);
+            accepted.push(next);
+            if dice.below(20) == 0 {
+                sink.with(|model| model.poison.insert(next));
+            }
+            next += 1 + u128::from(dice.below(3));
+        }
+        let rows_max = 1 + dice.below(20) as usize;
+        let limits = BatchLimits { rows_max, bytes_max: 4000, wait: dice.below(2) };
+        let run = run(folder.path(), &sink, &mut opened, limits);
+        let turns = dice.below(80);
+        match round < 5 && dice.below(2) == 0 {
+            true => block_on(killed(run, turns)),
+            false => assert_eq!(block_on(drained(run, turns)), Left::default()),
+        }
+    }
+    sink.with(|model| {
+        let mut stored: Vec<u128> = model.rows.iter().map(|(_, id)| *id).collect();
+        for space in 0..3 {
+            let ids = model.rows.iter().filter(|row| row.0 == space).map(|row| row.1);
+            assert!(ids.is_sorted(), "ids of a space ascend from commit to commit");
+        }
+        stored.sort_unstable();
+        accepted.retain(|id| !model.poison.contains(id));
+        assert_eq!(stored, accepted, "each record is stored once");
+        let dead: BTreeSet<u128> = dead_letters(folder.path()).into_iter().collect();
+        assert_eq!(dead, model.poison, "the others are dead letters");
+    });
+}
+
+fn dead_letters(folder: &Path) -> Vec<u128> {
+    let text = std::fs::read_to_string(folder.join(DEAD_LETTERS_FILE)).unwrap_or_default();
+    let id = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+        assert_eq!(line["reason"], "poison");
+        Id::parse(line["id"].as_str().expect("an id")).expect("an id").0
+    };
+    text.lines().map(id).collect()
+}
+
+#[test]
+fn every_record_is_stored_once_and_in_order_whatever_fails() {
+    let slow = std::env::var_os("HUB_SLOW_TESTS").is_some_and(|value| value == "1");
+    for seed in 0..if slow { 400 } else { 24 } {
+        let outcome = std::panic::catch_unwind(|| check(seed));
+        assert!(outcome.is_ok(), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_store_that_refuses_keeps_the_records_and_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sink = Rough::new(1, 100);
+    let mut opened = reopen(folder.path(), 1, &LIMITS, 0).expect("it opens");
+    (1..=9).for_each(|id| append(&mut opened, id));
+    let limits = BatchLimits { rows_max: 4, bytes_max: 4000, wait: 0 };
+    let Run { metrics, batcher, states } = run(folder.path(), &sink, &mut opened, limits);
+    let ((stop, stopped), (answer, answered)) = (oneshot::channel(), oneshot::channel());
+    stop.send(Stop { wait: Duration::ZERO, answer }).expect("it listens");
+    let left = block_on(async { tokio::join!(batcher.run(stopped), answered).1 });
+    let left = left.expect("it answers");
+    assert_eq!((left.records, left.bytes), (9, opened.writers[0].end()));
+    assert!(matches!(*states.borrow(), StoreState::Connecting | StoreState::Refused));
+    assert_eq!(metrics.store.read().get(Metric::RowsStored), 0);
+}
+
+#[test]
+fn shards_are_shown_what_is_stored_and_the_books_balance() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sink = Rough::new(1, 0);
+    sink.with(|model| model.poison.insert(7));
+    let mut config = config(folder.path(), 2);
+    config.batch.rows_max = 4;
+    let opened = reopen(&folder.path().join("journal"), 2, &LIMITS, 0).expect("it opens");
+    let (reader, readers) = super::super::Reader::start(
+        &super::super::ReaderPlan {
+            database: folder.path().join("none"),
+            utc_offset: 0,
+            clock: clock(),
+            query_max: 1,
+        },
+        0,
+    )
+    .expect("it starts");
+    let parts = super::super::Parts {
+        faults: Faults::new(config.metrics.clone()),
+        sink: sink.clone(),
+        reader,
+        readers,
+        highest: opened.highest,
+        seed: 1,
+        opened,
+    };
+    let mut store = start(&config, parts).expect("it starts");
+    for id in 1..=20u128 {
+        let shard = (id % 3) as usize % 2;
+        let end = store.writers[shard].append(&one(id, 100), Id(id)).expect("there is room");
+        let shown = block_on(store.committed[shard].changed(end - 1));
+        assert_eq!(shown, end);
+    }
+    assert_eq!(*store.state.borrow(), StoreState::Behind, "those records are of 1970");
+    assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Left::default());
+    let counts = config.metrics.total();
+    assert_eq!(counts.get(Metric::RowsStored) + counts.get(Metric::RowsDead), 20);
+    assert_eq!((counts.get(Metric::RowsDead), counts.get(Metric::JournalBytes)), (1, 0));
+    assert_eq!(dead_letters(folder.path()), [7]);
+}

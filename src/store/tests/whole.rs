@@ -1,0 +1,155 @@
+//! The store as the server has it: opened, written, read, stopped, opened again.
+
+use std::time::Duration;
+
+use super::super::journal::OpenError as JournalOpenError;
+use super::super::journal::model::one;
+use super::super::{
+    Left, OpenError, Page, PageOrder, PageQuery, RangeQuery, ReadFault, Store, StoreState,
+    open_sqlite,
+};
+use super::config;
+use crate::wire::{Id, SpaceId};
+
+fn open(folder: &std::path::Path, shards: usize, ids: u128) -> Result<Store, OpenError> {
+    let mut next = ids;
+    open_sqlite(&config(folder, shards), &mut || {
+        next += 1;
+        next
+    })
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    runtime.expect("a runtime").block_on(future)
+}
+
+fn ids(page: &Page) -> Vec<u128> {
+    page.rows.iter().map(|row| Id::parse(&row.id).expect("an id").0).collect()
+}
+
+const NEWEST: PageQuery = PageQuery {
+    space: SpaceId(0),
+    page: 1,
+    page_size: 100,
+    order: PageOrder::Timestamp,
+    ascending: false,
+};
+
+#[test]
+fn what_is_appended_is_stored_and_read_across_restarts_and_shard_counts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut expected = Vec::new();
+    for (round, shards) in [3, 1, 2].into_iter().enumerate() {
+        let mut store = open(folder.path(), shards, round as u128 * 100).expect("it opens");
+        assert_eq!(store.highest.0, expected.last().copied().unwrap_or(0));
+        for shard in 0..shards {
+            let id = 300 * (round as u128 + 1) + 3 * shard as u128;
+            let end = store.writers[shard].append(&one(id, 50), Id(id)).expect("there is room");
+            assert_eq!(block_on(store.committed[shard].changed(end - 1)), end);
+            expected.push(id);
+        }
+        let page = block_on(store.reader.page(NEWEST)).expect("it reads");
+        assert_eq!(ids(&page), expected.iter().rev().copied().collect::<Vec<_>>());
+        assert_eq!(*store.fault.borrow(), None);
+        let reader = store.reader.clone();
+        assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Left::default());
+        assert_eq!(block_on(reader.page(NEWEST)), Err(ReadFault));
+    }
+}
+
+#[test]
+fn a_crash_between_commit_and_trim_stores_nothing_twice() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = tempfile::tempdir().expect("a folder");
+    let mut store = open(folder.path(), 1, 0).expect("it opens");
+    for id in 1..=30 {
+        store.writers[0].append(&one(id * 3, 2000), Id(id * 3)).expect("there is room");
+    }
+    // The journal as it was, beside the database as it became.
+    let journal = copy.path().join("journal");
+    std::fs::create_dir_all(&journal).expect("a folder");
+    for entry in std::fs::read_dir(folder.path().join("journal")).expect("the folder") {
+        let entry = entry.expect("it");
+        std::fs::copy(entry.path(), journal.join(entry.file_name())).expect("it copies");
+    }
+    assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Left::default());
+    let database = folder.path().join("hub.sqlite3");
+    std::fs::copy(database, copy.path().join("hub.sqlite3")).expect("it copies");
+    let store = open(copy.path(), 2, 100).expect("it opens");
+    assert_eq!(store.highest, Id(90));
+    assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Left::default());
+    let store = open(copy.path(), 1, 200).expect("it opens");
+    let page = block_on(store.reader.page(NEWEST)).expect("it reads");
+    assert_eq!((page.total, ids(&page).len()), (30, 30));
+    block_on(store.handle.stop(Duration::ZERO));
+}
+
+#[test]
+fn a_second_hub_on_the_directory_gets_one_clear_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(folder.path(), 1, 0).expect("it opens");
+    let error = open(folder.path(), 1, 10).expect_err("it is taken");
+    assert!(matches!(error, OpenError::Journal(JournalOpenError::Locked { .. })));
+    assert!(error.to_string().ends_with("is in use by another hub"), "{error}");
+    block_on(store.handle.stop(Duration::ZERO));
+    drop(open(folder.path(), 1, 20).expect("it is free"));
+}
+
+#[test]
+fn a_database_that_is_none_refuses_the_start_in_one_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("hub.sqlite3"), "no database, just text".repeat(100))
+        .expect("it writes");
+    let error = open(folder.path(), 1, 0).expect_err("it is no database");
+    assert!(error.to_string().contains("hub.sqlite3: "), "{error}");
+    assert_eq!(error.to_string().lines().count(), 1);
+}
+
+#[test]
+fn a_database_that_goes_away_is_a_fault_until_it_is_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = folder.path().join("hub.sqlite3");
+    drop(rusqlite::Connection::open(&database).map(|c| c.execute_batch("CREATE TABLE x (y)")));
+    let plan = super::super::ReaderPlan {
+        database: folder.path().join("elsewhere"),
+        utc_offset: 0,
+        clock: super::clock(),
+        query_max: 1000,
+    };
+    let (reader, threads) = super::super::Reader::start(&plan, 1).expect("it starts");
+    let range = RangeQuery { space: SpaceId(0), after: None, before: None, limit: 5 };
+    assert_eq!(block_on(reader.range(range)), Err(ReadFault));
+    assert!(!plan.database.exists(), "a reader makes no database");
+    drop(super::super::SqliteSink::open(&plan.database, 0).expect("it is made"));
+    assert_eq!(block_on(reader.range(range)).expect("it reads").rows, []);
+    block_on(reader.stop());
+    threads.into_iter().for_each(|thread| thread.join().expect("it ends"));
+}
+
+#[test]
+fn the_state_becomes_ready_without_a_message() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = open(folder.path(), 1, 0).expect("it opens");
+    let ready = store.state.wait_for(|state| *state == StoreState::Ready);
+    block_on(ready).expect("it becomes ready");
+    block_on(store.handle.stop(Duration::ZERO));
+}
+
+#[test]
+fn the_longest_record_that_the_limits_let_in_fits_the_journal() {
+    let limits = crate::limits::Limits::default();
+    let config = config(std::path::Path::new("x"), 1);
+    let (clock, metrics) = (config.clock, config.metrics);
+    let config = super::super::StoreConfig::new("x".into(), 1, &limits, clock, metrics);
+    let (content, username) = ("😀".repeat(1_000), "😀".repeat(256));
+    let record = crate::wire::record::Record {
+        id: Id(1),
+        at: crate::wire::time::Micros(1),
+        space: SpaceId(1),
+        user: crate::wire::UserId(1),
+        username: &username,
+        content: &content,
+    };
+    assert!(record.encoded_bytes() <= config.journal.record_bytes_max);
+}

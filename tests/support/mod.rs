@@ -1,0 +1,476 @@
+//! What the black-box tests share: a real hub process in a directory of its own, and clients that
+//! speak to it as anyone would, by HTTP and WebSocket.
+//!
+//! Everything that waits has one generous bound ([`PATIENCE`]), so that a broken hub fails a test
+//! instead of hanging it; no test depends on how fast anything is.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tungstenite::client::IntoClientRequest;
+use tungstenite::http::HeaderValue;
+use tungstenite::{Message, WebSocket};
+
+/// The longest that anything may take.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A hub of the test's own, on a free port of the loopback, with its data in a temporary
+/// directory. Killed when dropped.
+pub struct Hub {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+    args: Vec<String>,
+    dir: TempDir,
+}
+
+impl Hub {
+    /// Starts a hub with further arguments.
+    pub fn start(args: &[&str]) -> Hub {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let (child, address) = spawn(&args, dir.path());
+        Hub { child, address, args, dir }
+    }
+
+    /// Starts a hub without rate limits, for tests that are not about them.
+    pub fn unlimited() -> Hub {
+        Hub::start(&UNLIMITED)
+    }
+
+    /// Its data directory.
+    pub fn data_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it with SIGKILL, as an out-of-memory killer would.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the hub runs");
+        self.child.wait().expect("the hub ends");
+    }
+
+    /// Asks it to stop by a signal, and waits for that.
+    pub fn stop(&mut self, signal: &str) -> ExitStatus {
+        self.signal(signal);
+        self.wait()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.pid().to_string();
+        let status = Command::new("kill").args(["-s", signal, &pid]).status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the hub is our child") {
+                return status;
+            }
+            assert!(Instant::now() < until, "the hub does not stop");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Starts it again on the same data, after [`kill`](Hub::kill) or [`stop`](Hub::stop).
+    pub fn restart(&mut self) {
+        (self.child, self.address) = spawn(&self.args, self.dir.path());
+    }
+
+    /// The same with other arguments.
+    pub fn restart_with(&mut self, args: &[&str]) {
+        self.args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        self.restart();
+    }
+
+    /// A plain connection.
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).expect("the hub listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.set_nodelay(true).expect("an option");
+        stream
+    }
+
+    /// Sends one HTTP request with these headers, and reads the answer.
+    pub fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !body.is_empty() || method == "POST" {
+            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        head.push_str("Connection: close\r\n\r\n");
+        let mut stream = self.connect();
+        stream.write_all(head.as_bytes()).expect("the hub reads the head");
+        // A refused body may be answered before it is read to its end.
+        _ = stream.write_all(body);
+        Answer::read(&mut stream)
+    }
+
+    /// GETs a path.
+    pub fn get(&self, path: &str) -> Answer {
+        self.request("GET", path, &[], b"")
+    }
+
+    /// POSTs a JSON body.
+    pub fn post(&self, path: &str, body: &str) -> Answer {
+        self.request("POST", path, &[("Content-Type", "application/json")], body.as_bytes())
+    }
+
+    /// Joins a space in the seed's dialect.
+    pub fn join(&self, space: i32, user: i32, username: &str) -> Client {
+        let username = username.replace(' ', "%20").replace('"', "%22");
+        self.socket(&format!("/v1/ws/spaces/{space}?user_id={user}&username={username}"), None)
+    }
+
+    /// Joins a space in the second dialect.
+    pub fn join_v1(&self, space: i32, user: i32, query: &str) -> Client {
+        let path = format!("/v1/ws/spaces/{space}?user_id={user}{query}");
+        self.socket(&path, Some("cpi-hub.v1"))
+    }
+
+    /// Opens a WebSocket.
+    pub fn socket(&self, path: &str, protocol: Option<&'static str>) -> Client {
+        let url = format!("ws://{}{path}", self.address);
+        let mut request = url.into_client_request().expect("a valid URL");
+        if let Some(protocol) = protocol {
+            let value = HeaderValue::from_static(protocol);
+            request.headers_mut().insert("Sec-WebSocket-Protocol", value);
+        }
+        let (socket, _) = tungstenite::client(request, self.connect()).expect("an upgrade");
+        Client { socket }
+    }
+
+    /// One number of `/metrics`, all labels of the name added up; 0 if it is not there.
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").text();
+        let of_name =
+            |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        let value =
+            |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+        text.lines().filter(of_name).filter_map(value).sum()
+    }
+
+    /// All stored messages of a space, oldest first, read by position.
+    pub fn history(&self, space: i32) -> Vec<Value> {
+        let mut all: Vec<Value> = Vec::new();
+        let mut after = "00000000000000000000000000".to_owned();
+        loop {
+            let path = format!("/v1/spaces/{space}/messages?after={after}&limit=100");
+            let page = self.get(&path).json();
+            let rows = page["data"].as_array().expect("a page").clone();
+            if let Some(last) = rows.last() {
+                after = last["id"].as_str().expect("an id").to_owned();
+            }
+            all.extend(rows);
+            if page["has_more"] != true {
+                return all;
+            }
+        }
+    }
+
+    /// Waits until a space has so many stored messages; gives them.
+    pub fn history_of(&self, space: i32, messages: usize) -> Vec<Value> {
+        eventually("the messages are stored", || {
+            let history = self.history(space);
+            (history.len() >= messages).then_some(history)
+        })
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// Arguments that take the rate limits off.
+pub const UNLIMITED: [&str; 8] = [
+    "--message-rate",
+    "off",
+    "--user-message-rate",
+    "off",
+    "--connection-rate",
+    "off",
+    "--control-rate",
+    "off",
+];
+
+fn command(args: &[String], data_dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cpi-hub"));
+    command
+        .arg("serve")
+        .args(["--listen", "127.0.0.1:0", "--pinned", "false", "--log", "warn"])
+        .arg("--data-dir")
+        .arg(data_dir);
+    command.args(args).env_clear().stdin(Stdio::null());
+    command
+}
+
+fn spawn(args: &[String], data_dir: &Path) -> (Child, SocketAddr) {
+    let mut command = command(args, data_dir);
+    // A test's output shows what its hub said, if the test fails.
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("the hub starts");
+    let stdout = child.stdout.take().expect("it is piped");
+    let (sender, lines) = mpsc::sync_channel(64);
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    let until = Instant::now() + PATIENCE;
+    let address = loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let Ok(line) = lines.recv_timeout(left) else {
+            _ = child.kill();
+            panic!("the hub does not say where it listens: {:?}", child.wait());
+        };
+        if let Some((_, address)) = line.split_once("http://") {
+            break address.trim().parse().expect("an address");
+        }
+    };
+    (child, address)
+}
+
+/// Runs the hub with these arguments until it ends; for what fails at the start.
+pub fn run_hub(args: &[&str], env: &[(&str, &str)]) -> std::process::Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cpi-hub"));
+    command.args(args).env_clear().envs(env.iter().copied()).stdin(Stdio::null());
+    command.output().expect("the hub runs")
+}
+
+/// Asks again until there is an answer.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < until, "not within {PATIENCE:?}: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// Names as sent, values.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// Reads one answer to the connection's end or its Content-Length.
+    pub fn read(stream: &mut TcpStream) -> Answer {
+        let mut bytes = Vec::new();
+        let mut chunk = [0; 65_536];
+        let head_end = loop {
+            if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+                break at;
+            }
+            let read = stream.read(&mut chunk).expect("an answer");
+            assert!(read > 0, "closed without an answer: {:?}", String::from_utf8_lossy(&bytes));
+            bytes.extend_from_slice(&chunk[..read]);
+        };
+        let head = String::from_utf8(bytes[..head_end].to_vec()).expect("a text head");
+        let mut lines = head.split("\r\n");
+        let status_line = lines.next().expect("a status line");
+        let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let headers: Vec<(String, String)> = lines
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let mut answer = Answer {
+            status: status.expect("a status"),
+            headers,
+            body: bytes[head_end + 4..].to_vec(),
+        };
+        let length = answer.header("content-length").and_then(|value| value.parse().ok());
+        let length = length.unwrap_or(if answer.status == 101 { 0 } else { usize::MAX });
+        while answer.body.len() < length {
+            match stream.read(&mut chunk) {
+                Ok(read) if read > 0 => answer.body.extend_from_slice(&chunk[..read]),
+                _ => break,
+            }
+        }
+        answer
+    }
+
+    /// A header's value; its name in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let named = |(known, _): &&(String, String)| known.eq_ignore_ascii_case(name);
+        self.headers.iter().find(named).map(|(_, value)| value.as_str())
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).expect("a text body")
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {:?} {}", self.status, self.text()))
+    }
+}
+
+/// A WebSocket client.
+pub struct Client {
+    socket: WebSocket<TcpStream>,
+}
+
+/// How a connection ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Closed {
+    /// The close frame's code; `None`: an empty close frame, or none at all.
+    pub code: Option<u16>,
+    /// Its reason.
+    pub reason: String,
+}
+
+impl Client {
+    /// Sends a text.
+    pub fn send(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).expect("the hub reads");
+    }
+
+    /// Says something.
+    pub fn chat(&mut self, content: &str) {
+        let data = serde_json::json!({"type": "chat", "data": {"content": content}});
+        self.send(&data.to_string());
+    }
+
+    /// Sends a frame of any kind.
+    pub fn send_message(&mut self, message: Message) {
+        self.socket.send(message).expect("the hub reads");
+    }
+
+    /// The next text, as it came.
+    pub fn text(&mut self) -> String {
+        loop {
+            match self.socket.read().expect("a message") {
+                Message::Text(text) => return text.to_string(),
+                Message::Close(close) => panic!("closed instead of a message: {close:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// The next message of any kind.
+    pub fn message(&mut self) -> Message {
+        self.socket.read().expect("a message")
+    }
+
+    /// The next text, as JSON.
+    pub fn next(&mut self) -> Value {
+        serde_json::from_str(&self.text()).expect("JSON")
+    }
+
+    /// Reads up to the first message of a type.
+    pub fn next_of(&mut self, kind: &str) -> Value {
+        loop {
+            let message = self.next();
+            if message["type"] == kind {
+                return message;
+            }
+        }
+    }
+
+    /// Sends unless the connection is over.
+    pub fn try_send(&mut self, message: Message) -> Result<(), ()> {
+        self.socket.send(message).map_err(|_| ())
+    }
+
+    /// The next text as JSON, or how the connection ended.
+    pub fn try_next(&mut self) -> Result<Value, Closed> {
+        loop {
+            match self.socket.read() {
+                Ok(Message::Text(text)) => {
+                    return Ok(serde_json::from_str(&text).expect("JSON"));
+                }
+                Ok(Message::Close(Some(frame))) => {
+                    let reason = frame.reason.to_string();
+                    return Err(Closed { code: Some(frame.code.into()), reason });
+                }
+                Ok(_) => {}
+                Err(_) => return Err(Closed { code: None, reason: String::new() }),
+            }
+        }
+    }
+
+    /// Closes it with a code, and reads up to the end.
+    pub fn close(mut self) {
+        self.socket.close(None).expect("the hub reads");
+        while self.socket.read().is_ok() {}
+    }
+
+    /// Reads until the hub has closed it; the texts that came before, and how.
+    pub fn until_closed(mut self) -> (Vec<String>, Closed) {
+        let mut texts = Vec::new();
+        let mut closed = Closed { code: None, reason: String::new() };
+        loop {
+            match self.socket.read() {
+                Ok(Message::Text(text)) => texts.push(text.to_string()),
+                Ok(Message::Close(Some(frame))) => {
+                    closed.code = Some(frame.code.into());
+                    closed.reason = frame.reason.to_string();
+                }
+                Ok(_) => {}
+                Err(_) => return (texts, closed),
+            }
+        }
+    }
+
+    /// The bare connection: what comes next is up to the test.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        self.socket.get_mut()
+    }
+}
+
+/// One client frame, masked, with any first byte and any claimed mask bit.
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [0x12, 0x34, 0x56, 0x78];
+    let mut bytes = vec![first];
+    match payload.len() {
+        length @ ..126 => bytes.push(0x80 | length as u8),
+        length @ ..65_536 => {
+            bytes.push(0x80 | 126);
+            bytes.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        length => {
+            bytes.push(0x80 | 127);
+            bytes.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+    bytes.extend_from_slice(&mask);
+    bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    bytes
+}

@@ -1,0 +1,79 @@
+//! The documents that are held to the code: the README's table of settings, the table of
+//! dependencies, and links.
+//!
+//! Nothing is written but the table, and only when `UPDATE_DOCS=1` asks for it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cpi_hub::limits::{Setting, Unit, settings};
+
+const BEGIN: &str = "<!-- settings: written by `UPDATE_DOCS=1 cargo test --test tidy` -->\n";
+const END: &str = "<!-- settings: end -->";
+
+/// A file of the package.
+pub fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// The text of a file of the package.
+pub fn read(name: &str) -> String {
+    fs::read_to_string(file(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The table of all settings, as the README shows it.
+pub fn settings_table() -> String {
+    let mut table = String::from("| setting | default | range | what it bounds |\n");
+    table.push_str("| --- | --- | --- | --- |\n");
+    for setting in settings() {
+        let (default, help) = (setting.show(setting.default), setting.help);
+        let range = range_text(&setting);
+        table.push_str(&format!("| `{}` | {default} | {range} | {help} |\n", setting.name));
+    }
+    table
+}
+
+fn range_text(setting: &Setting) -> String {
+    use cpi_hub::limits::{Rate, Value};
+    let show = |number: i64| match setting.unit {
+        Unit::Rate if number == 0 => setting.show(Value::Rate(Rate::new(0, 0))),
+        Unit::Rate => format!("{number}/s"),
+        _ => setting.show(Value::Number(number)),
+    };
+    format!("{} to {}", show(setting.min), show(setting.max))
+}
+
+/// The README with its table put in; `None` where the marks are missing.
+pub fn with_settings_table(readme: &str) -> Option<String> {
+    let (before, rest) = readme.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}{}{END}{after}", settings_table()))
+}
+
+/// The names under `[dependencies]` of a manifest, as it writes them.
+pub fn dependencies(manifest: &str) -> Vec<String> {
+    section(manifest, "[dependencies]")
+}
+
+/// The names under a heading of a manifest.
+pub fn section(manifest: &str, heading: &str) -> Vec<String> {
+    let lines = manifest.lines().skip_while(|line| *line != heading).skip(1);
+    let own = lines.take_while(|line| !line.starts_with('['));
+    own.filter_map(|line| line.split_once('=')).map(|(name, _)| name.trim().to_owned()).collect()
+}
+
+/// The links of a Markdown file that lead to no file, web addresses and anchors apart.
+pub fn broken_links(name: &str, text: &str) -> Vec<String> {
+    let folder = file(name).parent().expect("a file has a folder").to_owned();
+    let mut broken = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        for part in line.split("](").skip(1) {
+            let target = part.split([')', '#']).next().unwrap_or_default();
+            let web = target.contains("://") || target.is_empty();
+            if !web && !folder.join(target).exists() {
+                broken.push(format!("{name}:{}: leads nowhere: {target}", number + 1));
+            }
+        }
+    }
+    broken
+}
