@@ -393,3 +393,21 @@ fn a_process_that_stood_still_asks_before_it_calls_a_member_silent() {
     }
     assert_eq!(stage.shard.counts().closes(Close::PongTimeout.kind()), 0);
 }
+
+#[test]
+fn who_was_only_not_visited_yet_is_not_evicted() {
+    let limits = Limits { log_bytes_max: 64 << 10, sweep_sends_max: 1, ..off() };
+    let mut stage = Stage::new(limits);
+    let members: Vec<MemberKey> = (1..9).map(|user| stage.join(SPACE, user, None)).collect();
+    stage.sweep();
+    stage.sockets.room.insert(members[3], 0);
+    for ticket in 1..90 {
+        stage.post(ticket, 900, None);
+    }
+    stage.sweep();
+    let closes = stage.shard.counts().closes(Close::TooSlow.kind());
+    assert_eq!(closes, 1, "the one that was blocked");
+    for key in [members[0], members[2], members[7]] {
+        assert_eq!(stage.heard(key).matches("\"type\":\"chat\"").count(), 89);
+    }
+}
