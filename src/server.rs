@@ -1,7 +1,7 @@
 //! The server: builds everything in order, runs until a signal or a fault, and shuts down without
 //! losing anything.
 //!
-//! Order of the start: listener, store, shards, edge. Order of the end (DESIGN 12.10): nothing new
+//! Order of the start: listener, store, shards, edge. Order of the end: nothing new
 //! is admitted, members are closed over the window, the journals' rest is stored, and the
 //! listener is closed last, so that nobody hangs in its backlog.
 

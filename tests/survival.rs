@@ -84,7 +84,7 @@ fn random(state: &mut u64) -> u64 {
 }
 
 fn kill_under_load(kills: u64, seed: u64) {
-    println!("seed {seed}");
+    eprintln!("seed {seed}");
     let mut hub = Hub::unlimited();
     let mut state = seed;
     let mut known: Vec<HashMap<String, String>> = vec![HashMap::new(); SPACES as usize + 1];
@@ -127,7 +127,7 @@ fn kill_under_load(kills: u64, seed: u64) {
         }
     }
     let messages: usize = known.iter().map(HashMap::len).sum();
-    println!("{kills} kills, {messages} messages received, {acks} acks: lost 0, doubled 0");
+    eprintln!("{kills} kills, {messages} messages received, {acks} acks: lost 0, doubled 0");
 }
 
 #[test]

@@ -103,7 +103,8 @@ fn answer(
 /// Row 10 of WIRE A1, and what RFC 6455 4.4 wants with it.
 pub(super) fn unsound(message: &'static str) -> Response {
     let version = [(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))];
-    (version, Refusal::field("upgrade", message)).into_response()
+    let refusal = Refusal { code: "invalid_upgrade", ..Refusal::field("upgrade", message) };
+    (version, refusal).into_response()
 }
 
 fn switch(edge: &Arc<Edge>, peer: Peer, claim: Claim, permit: Permit, offer: Offer) -> Response {

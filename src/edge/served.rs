@@ -216,7 +216,7 @@ async fn what_follows_a_refused_upgrade_is_never_read_as_a_request() {
     assert!(
         answer.ends_with(
             "\r\n\r\n{\"status_code\":400,\"message\":\"Error upgrading WebSocket connection\",\
-             \"code\":\"invalid_parameter\"}\n"
+             \"code\":\"invalid_upgrade\"}\n"
         ),
         "{answer}"
     );

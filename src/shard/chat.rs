@@ -471,7 +471,7 @@ impl Shard {
         let Some(member) = self.members.get(key).filter(|member| member.closing.is_none()) else {
             return;
         };
-        // Only who is blocked is too slow, never who is merely unvisited (DESIGN 12.7).
+        // Only who is blocked is too slow, never who is merely unvisited.
         if member.blocked {
             self.begin_close(now, key, Close::TooSlow, fx);
         } else if member.private_bytes() > UNSENT_TIMES * self.limits.private_bytes_max {

@@ -405,4 +405,23 @@ fn a_member_that_is_closed_in_a_pause_is_read_again() {
     stage.fx.readable.clear();
     stage.input(Input::Kick(Ticket(0), SpaceId(1), UserId(1)));
     assert!(stage.shard.may_read(ana) && stage.fx.readable == [ana]);
+fn a_process_that_stood_still_asks_before_it_calls_a_member_silent() {
+    let mut stage = Stage::new(off());
+    let ana = stage.join(SPACE, 1, None);
+    stage.sweep();
+    for _ in 0..50 {
+        stage.pass(1_000);
+    }
+    stage.pass(11_000);
+    stage.sweep();
+    assert!(stage.sockets.bytes[&ana].ends_with(&[0x89, 0]), "a ping");
+    for _ in 0..19 {
+        stage.pass(100);
+    }
+    stage.input(Input::Pong(ana));
+    for _ in 0..20 {
+        stage.pass(1_000);
+        stage.sweep();
+    }
+    assert_eq!(stage.shard.counts().closes(Close::PongTimeout.kind()), 0);
 }

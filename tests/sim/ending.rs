@@ -62,6 +62,7 @@ impl World {
             if client.closed.is_some() {
                 continue;
             }
+            assert!(!self.draining, "{whose}: it was not drained");
             waiting += usize::from(client.waits_read);
             if let (SpaceKey::Chat(space), true) = (client.place, client.v1) {
                 let model = &self.book.spaces[&space.0];

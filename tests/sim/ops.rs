@@ -208,6 +208,7 @@ impl World {
         self.tickets.insert(ticket, Asked::Count(connections));
         self.book.coverage.kicks += u64::from(connections > 0);
         self.input(Input::Kick(ticket, SpaceId(space), UserId(user)), "");
+        assert!(!self.book.space(space).present.contains_key(&user), "all its members go");
     }
 
     /// A client says goodbye, breaks a rule, or its socket ends.

@@ -235,7 +235,7 @@ fn spawn(args: &[String], data_dir: &Path) -> (Child, SocketAddr) {
     // A test's output shows what its hub said, if the test fails.
     let mut child = command.stdout(Stdio::piped()).spawn().expect("the hub starts");
     let stdout = child.stdout.take().expect("it is piped");
-    let (sender, lines) = mpsc::channel();
+    let (sender, lines) = mpsc::sync_channel(64);
     std::thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
             if sender.send(line).is_err() {
@@ -244,13 +244,17 @@ fn spawn(args: &[String], data_dir: &Path) -> (Child, SocketAddr) {
         }
     });
     let until = Instant::now() + PATIENCE;
-    loop {
+    let address = loop {
         let left = until.saturating_duration_since(Instant::now());
-        let line = lines.recv_timeout(left).expect("the hub says where it listens");
+        let Ok(line) = lines.recv_timeout(left) else {
+            _ = child.kill();
+            panic!("the hub does not say where it listens: {:?}", child.wait());
+        };
         if let Some((_, address)) = line.split_once("http://") {
-            return (child, address.trim().parse().expect("an address"));
+            break address.trim().parse().expect("an address");
         }
-    }
+    };
+    (child, address)
 }
 
 /// Runs the hub with these arguments until it ends; for what fails at the start.

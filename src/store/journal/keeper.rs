@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -26,22 +26,61 @@ pub(super) struct Spare {
     pub(super) index: u32,
 }
 
-/// What the keeper is asked for.
-#[derive(Debug)]
-pub(super) enum Ask {
-    /// A shard has begun its spare and wants another.
-    Spare { shard: usize },
-    /// So many bytes of segments have been unlinked.
-    Freed { bytes: u64 },
-    /// Shutdown.
-    Stop,
+/// How long segments are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SegmentSizes {
+    /// A journal's first, which a start waits for.
+    pub(super) first: u64,
+    /// All others.
+    pub(super) next: u64,
 }
 
-/// A segment that a writer has begun.
+impl SegmentSizes {
+    /// Of the segment with this index.
+    pub(super) fn of(self, index: u64) -> u64 {
+        if index == 0 { self.first } else { self.next }
+    }
+}
+
+/// The way to the keeper. What it is to know stands in latest-value cells, and a nudge makes it
+/// look; so nobody ever waits for it, the shards least of all.
+#[derive(Clone, Debug)]
+pub(super) struct Nudge {
+    // Holds one: whoever finds it full is served by the look that is due already.
+    look: SyncSender<()>,
+    freed: Arc<Latest>,
+    stopped: Arc<Latest>,
+}
+
+impl Nudge {
+    /// Over a queue of one.
+    pub(super) fn new(look: SyncSender<()>) -> Nudge {
+        Nudge { look, freed: Arc::new(Latest::new()), stopped: Arc::new(Latest::new()) }
+    }
+
+    /// Something has changed.
+    pub(super) fn look(&self) {
+        let _ = self.look.try_send(());
+    }
+
+    /// So many bytes of segments have been unlinked; told by one thread only.
+    pub(super) fn freed(&self, bytes: u64) {
+        self.freed.publish(self.freed.get() + bytes);
+        self.look();
+    }
+
+    /// Shutdown.
+    pub(super) fn stop(&self) {
+        self.stopped.publish(1);
+        self.look();
+    }
+}
+
+/// A new segment, on its way to the flusher.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub(super) struct Made {
     pub(super) shard: usize,
-    pub(super) base: u64,
+    pub(super) index: u32,
     pub(super) file: Arc<File>,
 }
 
@@ -81,51 +120,66 @@ impl Faults {
 #[derive(Debug)]
 pub(super) struct Supplied {
     pub(super) journal: JournalId,
-    pub(super) next_index: u32,
-    pub(super) wanted: u32,
-    pub(super) spares: Sender<Spare>,
+    /// Counts the segments that the writer has begun; it is to have one more.
+    pub(super) begun: Arc<Latest>,
+    /// Counts the segments made.
     pub(super) made: Arc<Latest>,
+    pub(super) spares: SyncSender<Spare>,
+}
+
+impl Supplied {
+    /// First the spare, then the count: whoever reads the count finds the spare.
+    fn hand_over(&self, spare: Spare) {
+        let made = u64::from(spare.index) + 1;
+        // A writer that is gone needs none; one that is there has taken the last.
+        let _ = self.spares.try_send(spare);
+        self.made.publish(made);
+    }
 }
 
 /// Makes segments while the bound allows.
 #[derive(Debug)]
 pub(super) struct Keeper {
     pub(super) folder: PathBuf,
-    pub(super) segment_bytes: u64,
+    pub(super) sizes: SegmentSizes,
     pub(super) bytes_max: u64,
+    /// All bytes of segments there were; what was freed of them is in the nudge.
     pub(super) bytes: u64,
     pub(super) shards: Vec<Supplied>,
+    pub(super) nudge: Nudge,
+    /// To the flusher. It holds few, so that a disk which does not flush gets no more segments.
+    pub(super) files: SyncSender<Made>,
 }
 
 impl Keeper {
     /// Makes a shard's next segment, unless the bound forbids it.
     pub(super) fn make(&mut self, shard: usize) -> io::Result<Option<Spare>> {
-        if self.bytes + self.segment_bytes > self.bytes_max {
+        let supplied = &self.shards[shard];
+        let there = self.bytes.saturating_sub(self.nudge.freed.get());
+        let bytes = self.sizes.of(supplied.made.get());
+        if there + bytes > self.bytes_max {
             return Ok(None);
         }
-        let shard = &mut self.shards[shard];
-        let path = segment_path(&self.folder, shard.journal, shard.next_index);
-        let file = Arc::new(create_segment(&path, self.segment_bytes)?);
-        let spare = Spare { file, index: shard.next_index };
-        shard.next_index += 1;
-        self.bytes += self.segment_bytes;
-        Ok(Some(spare))
+        let index = u32::try_from(supplied.made.get()).map_err(io::Error::other)?;
+        let path = segment_path(&self.folder, supplied.journal, index);
+        let file = Arc::new(create_segment(&path, bytes)?);
+        self.bytes += bytes;
+        // Known to the flusher before anyone can write it. Without one it needs no flush.
+        let _ = self.files.send(Made { shard, index, file: file.clone() });
+        Ok(Some(Spare { file, index }))
     }
 
     /// The thread: until it is told to stop.
-    pub(super) fn run(mut self, asks: &Receiver<Ask>) {
+    pub(super) fn run(mut self, looks: &Receiver<()>) {
         let mut failing = false;
-        loop {
+        while self.nudge.stopped.get() == 0 {
             let failed = self.supply(&mut failing);
-            let ask = match failed {
-                true => asks.recv_timeout(RETRY),
-                false => asks.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            let look = match failed {
+                true => looks.recv_timeout(RETRY),
+                false => looks.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
-            match ask {
-                Ok(Ask::Spare { shard }) => self.shards[shard].wanted += 1,
-                Ok(Ask::Freed { bytes }) => self.bytes = self.bytes.saturating_sub(bytes),
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(Ask::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            if look == Err(RecvTimeoutError::Disconnected) {
+                return;
             }
         }
     }
@@ -133,9 +187,9 @@ impl Keeper {
     /// Gives each shard what it wants; whether a segment could not be made.
     fn supply(&mut self, failing: &mut bool) -> bool {
         for shard in 0..self.shards.len() {
-            while self.shards[shard].wanted > 0 {
+            while self.shards[shard].made.get() <= self.shards[shard].begun.get() {
                 match self.make(shard) {
-                    Ok(Some(spare)) => self.hand_over(shard, spare),
+                    Ok(Some(spare)) => self.shards[shard].hand_over(spare),
                     Ok(None) => return false,
                     Err(error) => {
                         if !std::mem::replace(failing, true) {
@@ -151,31 +205,23 @@ impl Keeper {
         }
         false
     }
-
-    fn hand_over(&mut self, shard: usize, spare: Spare) {
-        let shard = &mut self.shards[shard];
-        shard.wanted -= 1;
-        // A writer that is gone needs no spare.
-        if shard.spares.send(spare).is_ok() {
-            shard.made.publish(shard.made.get() + 1);
-        }
-    }
 }
 
 /// One shard, as the flusher sees it.
 #[derive(Debug)]
 pub(super) struct Flushed {
     pub(super) end: Arc<Latest>,
+    pub(super) begun: Arc<Latest>,
     pub(super) synced: Arc<Latest>,
-    /// Segments with bytes that may not be synced, ascending: base and file.
-    pub(super) files: Vec<(u64, Arc<File>)>,
+    /// Segments with bytes that may not be synced, and spares; ascending by index.
+    pub(super) files: Vec<(u32, Arc<File>)>,
 }
 
 /// Flushes what was written, every so often.
 #[derive(Debug)]
 pub(super) struct Flusher {
     pub(super) shards: Vec<Flushed>,
-    pub(super) begun: Receiver<Begun>,
+    pub(super) made: Receiver<Made>,
     pub(super) faults: Faults,
 }
 
@@ -197,14 +243,16 @@ impl Flusher {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        // Ends before files: what an end covers lies in files that were told of before it.
-        let ends: Vec<u64> = self.shards.iter().map(|shard| shard.end.get()).collect();
-        for begun in self.begun.try_iter() {
-            self.shards[begun.shard].files.push((begun.base, begun.file));
+        // Ends first, then segments begun, then files: what an end covers lies in segments that
+        // were begun before it, and those in files that were told of before that.
+        let ends: Vec<(u64, u64)> =
+            self.shards.iter().map(|shard| (shard.end.get(), shard.begun.get())).collect();
+        for made in self.made.try_iter() {
+            self.shards[made.shard].files.push((made.index, made.file));
         }
-        for (shard, end) in self.shards.iter_mut().zip(ends) {
+        for (shard, (end, begun)) in self.shards.iter_mut().zip(ends) {
             if end > shard.synced.get() {
-                shard.flush(end)?;
+                shard.flush(end, begun)?;
             }
         }
         Ok(())
@@ -212,13 +260,12 @@ impl Flusher {
 }
 
 impl Flushed {
-    fn flush(&mut self, end: u64) -> io::Result<()> {
-        for (_, file) in &self.files {
+    fn flush(&mut self, end: u64, begun: u64) -> io::Result<()> {
+        for (_, file) in self.files.iter().filter(|(index, _)| u64::from(*index) < begun) {
             file.sync_data()?;
         }
-        // A segment is done with when the next one's base was reached.
-        let done = self.files.iter().skip(1).take_while(|(base, _)| *base <= end).count();
-        self.files.drain(..done);
+        // All but the last one begun were full before this flush.
+        self.files.retain(|(index, _)| u64::from(*index) + 1 >= begun);
         self.synced.publish(end);
         Ok(())
     }
@@ -234,12 +281,15 @@ mod tests {
         let file = File::options().write(true).open("/dev/full").expect("it is always there");
         let (end, synced) = (Arc::new(Latest::new()), Arc::new(Latest::new()));
         end.publish(5);
-        let flushed = Flushed { end, synced: synced.clone(), files: vec![(0, Arc::new(file))] };
+        let begun = Arc::new(Latest::new());
+        begun.publish(1);
+        let files = vec![(0, Arc::new(file))];
+        let flushed = Flushed { end, begun, synced: synced.clone(), files };
         let metrics = Arc::new(Metrics::new(1));
         let faults = Faults::new(metrics.clone());
-        let (_begins, begun) = std::sync::mpsc::channel();
-        let flusher = Flusher { shards: vec![flushed], begun, faults: faults.clone() };
-        let (_stop, stopped) = std::sync::mpsc::channel();
+        let (_makes, made) = std::sync::mpsc::sync_channel(1);
+        let flusher = Flusher { shards: vec![flushed], made, faults: faults.clone() };
+        let (_stop, stopped) = std::sync::mpsc::sync_channel(1);
         flusher.run(Duration::ZERO, &stopped);
         let told = faults.subscribe().borrow().clone().expect("it was told");
         assert!(told.starts_with("flush the journal: "), "{told}");

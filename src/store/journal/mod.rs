@@ -10,7 +10,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, SyncSender};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub use tail::{Stretch, Tail, TailFault};
 pub use writer::{JournalError, Writer};
 
 use crate::wire::Id;
-use keeper::{Ask, Flushed, Flusher, Keeper, Supplied};
+use keeper::{Flushed, Flusher, Keeper, Nudge, SegmentSizes, Supplied};
 use recover::Found;
 use segment::{BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, HEADER_BYTES};
 use writer::Wires;
@@ -40,6 +40,8 @@ pub(crate) mod model;
 mod tests;
 
 const SEGMENT_BYTES_MAX: u64 = 16 << 20;
+/// The first segment is made while the start waits, the others behind its back.
+const FIRST_SEGMENT_BYTES_MAX: u64 = 1 << 20;
 const SEGMENT_ALIGN: u64 = 4096;
 /// So many segments a shard would share the bound, were it small: one written, one spare, and
 /// enough behind them that freeing one matters.
@@ -68,14 +70,15 @@ pub struct JournalLimits {
 }
 
 impl JournalLimits {
-    /// The size of a segment for so many shards; `None`: the bound is too small for them.
-    fn segment_bytes(&self, shards: usize) -> Option<u64> {
+    /// The sizes of segments for so many shards; `None`: the bound is too small for them.
+    fn segment_sizes(&self, shards: usize) -> Option<SegmentSizes> {
         let shards = shards.max(1) as u64;
         let least = (self.record_bytes_max + HEADER_BYTES + 2 * BLOCK_HEADER_BYTES) as u64;
         let least = least.next_multiple_of(SEGMENT_ALIGN).max(4 * SEGMENT_ALIGN);
         let share = self.bytes_max / (shards * SEGMENTS_A_SHARD);
-        let bytes = (share - share % SEGMENT_ALIGN).clamp(least, SEGMENT_BYTES_MAX.max(least));
-        (bytes * 2 * shards <= self.bytes_max).then_some(bytes)
+        let next = (share - share % SEGMENT_ALIGN).clamp(least, SEGMENT_BYTES_MAX.max(least));
+        let first = next.min(FIRST_SEGMENT_BYTES_MAX.max(least));
+        (next * 2 * shards <= self.bytes_max).then_some(SegmentSizes { first, next })
     }
 }
 
@@ -143,9 +146,9 @@ pub struct Opened {
 /// Holds the directory's lock and the helper threads; [`stop`](Journals::stop) ends both.
 #[derive(Debug)]
 pub struct Journals {
-    asks: Sender<Ask>,
+    nudge: Nudge,
     keeper: Option<JoinHandle<()>>,
-    flusher: Option<(Sender<()>, JoinHandle<()>)>,
+    flusher: Option<(SyncSender<()>, JoinHandle<()>)>,
     // Unlocked when it is closed.
     _lock: File,
 }
@@ -158,14 +161,15 @@ impl Journals {
 
 impl Drop for Journals {
     fn drop(&mut self) {
-        // A thread that panicked has nothing left to flush or tell.
-        let _ = self.asks.send(Ask::Stop);
-        if let Some(keeper) = self.keeper.take() {
-            let _ = keeper.join();
-        }
+        self.nudge.stop();
+        // The flusher first: it may be what the keeper waits for. A thread that panicked has
+        // nothing left to flush or tell.
         if let Some((stop, flusher)) = self.flusher.take() {
             drop(stop);
             let _ = flusher.join();
+        }
+        if let Some(keeper) = self.keeper.take() {
+            let _ = keeper.join();
         }
     }
 }
@@ -180,52 +184,54 @@ pub(crate) fn open(
 ) -> Result<Opened, OpenError> {
     let too_small = OpenError::TooSmall { shards };
     let record_fits = limits.record_bytes_max <= BLOCK_BYTES_MAX / 2;
-    let segment_bytes = limits.segment_bytes(shards).filter(|_| record_fits).ok_or(too_small)?;
+    let sizes = limits.segment_sizes(shards).filter(|_| record_fits).ok_or(too_small)?;
     fs::create_dir_all(folder).map_err(|error| OpenError::io(folder, error))?;
     let lock = lock(folder)?;
     let found = recover::find(folder)?;
     tell(&found);
     let highest = found.iter().map(|journal| journal.highest).max().unwrap_or(Id::MIN);
-    let (asks, asked) = mpsc::channel();
-    let (begun, begins) = mpsc::channel();
+    let (look, looks) = mpsc::sync_channel(1);
+    // Each shard's first segment and its spare, before the flusher takes any.
+    let (files, made) = mpsc::sync_channel(2 * shards.max(1));
+    let nudge = Nudge::new(look);
     let mut keeper = Keeper {
         folder: folder.into(),
-        segment_bytes,
+        sizes,
         bytes_max: limits.bytes_max,
         bytes: found.iter().map(|journal| journal.bytes).sum(),
         shards: Vec::new(),
+        nudge: nudge.clone(),
+        files,
     };
-    let mut flushed = Vec::new();
+    let mut flusher = Flusher { shards: Vec::new(), made, faults: faults.clone() };
     let (mut writers, mut own) = (Vec::new(), Vec::new());
-    for (shard, end) in Latest::group(shards).into_iter().enumerate() {
-        let (spares, made) = (mpsc::channel(), Arc::new(Latest::new()));
+    for end in Latest::group(shards) {
+        let (give, spares) = mpsc::sync_channel(1);
         let wires = Wires {
-            shard,
             journal: JournalId(random()),
             end: end.clone(),
             synced: Arc::new(Latest::new()),
-            spares_made: made.clone(),
-            spares: spares.1,
-            asks: asks.clone(),
-            begun: begun.clone(),
+            made: Arc::new(Latest::new()),
+            begun: Arc::new(Latest::new()),
+            spares,
+            nudge: nudge.clone(),
             faults: faults.clone(),
-            segment_bytes,
+            sizes,
             record_bytes_max: limits.record_bytes_max as u64,
             always: limits.sync == SyncMode::Always,
         };
-        let journal = wires.journal;
-        let supplied = Supplied { journal, next_index: 0, wanted: 0, spares: spares.0, made };
-        keeper.shards.push(supplied);
-        flushed.push(Flushed { end: end.clone(), synced: wires.synced.clone(), files: Vec::new() });
-        own.push(Tail::own(folder, journal, end, asks.clone()));
+        let (journal, begun) = (wires.journal, wires.begun.clone());
+        let (made, synced) = (wires.made.clone(), wires.synced.clone());
+        keeper.shards.push(Supplied { journal, begun: begun.clone(), made, spares: give });
+        flusher.shards.push(Flushed { end: end.clone(), begun, synced, files: Vec::new() });
+        own.push(Tail::own(folder, journal, end, nudge.clone()));
         writers.push(Writer::new(wires, highest));
     }
     for (shard, writer) in writers.iter_mut().enumerate() {
         begin(&mut keeper, shard, writer).map_err(|error| OpenError::io(folder, error))?;
     }
-    let found = found.iter().map(|found| Tail::found(folder, found, asks.clone())).collect();
-    let flusher = Flusher { shards: flushed, begun: begins, faults: faults.clone() };
-    let journals = start(keeper, asked, flusher, (limits.sync, asks, lock))
+    let found = found.iter().map(|found| Tail::found(folder, found, nudge.clone())).collect();
+    let journals = start((keeper, looks), flusher, limits.sync, lock)
         .map_err(|error| OpenError::io(folder, error))?;
     Ok(Opened { writers, own, found, highest, journals })
 }
@@ -233,29 +239,31 @@ pub(crate) fn open(
 /// Gives a writer its first segment; while found journals fill the bound, it comes later.
 fn begin(keeper: &mut Keeper, shard: usize, writer: &mut Writer) -> io::Result<()> {
     match keeper.make(shard)? {
-        Some(spare) => writer.begin_first(spare),
-        None => {
-            keeper.shards[shard].wanted = 1;
-            Ok(())
+        Some(spare) => {
+            keeper.shards[shard].made.publish(1);
+            writer.begin_first(spare)
         }
+        None => Ok(()),
     }
 }
 
 fn start(
-    keeper: Keeper,
-    asked: mpsc::Receiver<Ask>,
+    (keeper, looks): (Keeper, mpsc::Receiver<()>),
     flusher: Flusher,
-    (sync, asks, lock): (SyncMode, Sender<Ask>, File),
+    sync: SyncMode,
+    lock: File,
 ) -> io::Result<Journals> {
-    let mut journals = Journals { asks, keeper: None, flusher: None, _lock: lock };
-    let thread = Builder::new().name("hub-journal".into());
-    journals.keeper = Some(thread.spawn(move || keeper.run(&asked))?);
+    let nudge = keeper.nudge.clone();
+    let mut journals = Journals { nudge, keeper: None, flusher: None, _lock: lock };
+    // Where nobody flushes, dropping the flusher tells the keeper so.
     if let SyncMode::Every(millis) = sync {
-        let (stop, stopped) = mpsc::channel();
+        let (stop, stopped) = mpsc::sync_channel(1);
         let period = Duration::from_millis(millis.max(1));
         let thread = Builder::new().name("hub-flush".into());
         journals.flusher = Some((stop, thread.spawn(move || flusher.run(period, &stopped))?));
     }
+    let thread = Builder::new().name("hub-journal".into());
+    journals.keeper = Some(thread.spawn(move || keeper.run(&looks))?);
     Ok(journals)
 }
 

@@ -317,9 +317,8 @@ mod tests {
             (base, synced) in any::<(u64, u64)>(),
             at in 0usize..CRC_AT + 4, bit in 0u8..8,
         ) {
-            let header = SegmentHeader {
-                journal: JournalId(journal), index, base, synced, highest: Id(highest),
-            };
+            let (journal, highest) = (JournalId(journal), Id(highest));
+            let header = SegmentHeader { journal, index, base, synced, highest };
             let mut bytes = header.encode();
             prop_assert_eq!(SegmentHeader::decode(&bytes), HeaderRead::Used(header));
             bytes[at] ^= 1 << bit;

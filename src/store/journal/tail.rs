@@ -10,9 +10,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 
-use super::keeper::Ask;
+use super::keeper::Nudge;
 use super::recover::Found;
 use super::segment::{
     BLOCK_HEADER_BYTES, Block, HEADER_BYTES, HeaderRead, JournalId, SegmentHeader, block_length,
@@ -52,7 +51,7 @@ pub struct Tail {
     journal: JournalId,
     seed: u32,
     end: Arc<Latest>,
-    asks: Sender<Ask>,
+    nudge: Nudge,
     /// Of an earlier run: its last segments may go too, and these are all of its files.
     found: Option<Vec<u32>>,
     /// Segments not yet unlinked, ascending: index and logical base.
@@ -70,18 +69,13 @@ pub struct Tail {
 
 impl Tail {
     /// The tail of a journal of this run.
-    pub(super) fn own(
-        folder: &Path,
-        journal: JournalId,
-        end: Arc<Latest>,
-        asks: Sender<Ask>,
-    ) -> Tail {
+    pub(super) fn own(folder: &Path, journal: JournalId, end: Arc<Latest>, nudge: Nudge) -> Tail {
         Tail {
             folder: folder.into(),
             journal,
             seed: journal.crc_seed(),
             end,
-            asks,
+            nudge,
             found: None,
             segments: VecDeque::from([(0, 0)]),
             reading: 0,
@@ -94,10 +88,10 @@ impl Tail {
     }
 
     /// The tail of a found journal, which does not grow.
-    pub(super) fn found(folder: &Path, found: &Found, asks: Sender<Ask>) -> Tail {
+    pub(super) fn found(folder: &Path, found: &Found, nudge: Nudge) -> Tail {
         let end = Arc::new(Latest::new());
         end.publish(found.end);
-        let mut tail = Tail::own(folder, found.journal, end, asks);
+        let mut tail = Tail::own(folder, found.journal, end, nudge);
         tail.segments = found.segments.iter().copied().collect();
         tail.at = tail.segments.front().map_or(found.end, |(_, base)| *base);
         tail.found = Some(found.files.clone());
@@ -107,7 +101,7 @@ impl Tail {
     /// The same journal from the beginning.
     #[cfg(test)]
     pub(super) fn again(&self) -> Tail {
-        let mut tail = Tail::own(&self.folder, self.journal, self.end.clone(), self.asks.clone());
+        let mut tail = Tail::own(&self.folder, self.journal, self.end.clone(), self.nudge.clone());
         tail.segments = self.segments.clone();
         tail.at = tail.segments[0].1;
         tail.found = self.found.clone();
@@ -279,8 +273,7 @@ impl Tail {
             }
         }
         sync_folder(&self.folder)?;
-        // The keeper is gone at shutdown only, when nobody wants spares.
-        let _ = self.asks.send(Ask::Freed { bytes });
+        self.nudge.freed(bytes);
         Ok(())
     }
 

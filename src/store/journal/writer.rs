@@ -7,9 +7,9 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::Receiver;
 
-use super::keeper::{Ask, Begun, Faults, Spare};
+use super::keeper::{Faults, Nudge, SegmentSizes, Spare};
 use super::segment::{
     BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, BlockPlace, HEADER_BYTES, JournalId, SegmentHeader,
     put_blocks,
@@ -42,16 +42,16 @@ struct Active {
 /// What `open` hands a writer at its making.
 #[derive(Debug)]
 pub(super) struct Wires {
-    pub(super) shard: usize,
     pub(super) journal: JournalId,
     pub(super) end: Arc<Latest>,
     pub(super) synced: Arc<Latest>,
-    pub(super) spares_made: Arc<Latest>,
+    /// Counts the segments made, and those begun.
+    pub(super) made: Arc<Latest>,
+    pub(super) begun: Arc<Latest>,
     pub(super) spares: Receiver<Spare>,
-    pub(super) asks: Sender<Ask>,
-    pub(super) begun: Sender<Begun>,
+    pub(super) nudge: Nudge,
     pub(super) faults: Faults,
-    pub(super) segment_bytes: u64,
+    pub(super) sizes: SegmentSizes,
     pub(super) record_bytes_max: u64,
     pub(super) always: bool,
 }
@@ -62,7 +62,6 @@ pub struct Writer {
     pub(super) wires: Wires,
     seed: u32,
     active: Option<Active>,
-    spares_taken: u64,
     /// The logical end.
     at: u64,
     highest: Id,
@@ -78,7 +77,6 @@ impl Writer {
             wires,
             seed,
             active: None,
-            spares_taken: 0,
             at: 0,
             highest,
             failed: false,
@@ -115,7 +113,7 @@ impl Writer {
         let kept = self.wires.record_bytes_max;
         match spare {
             // Where the segment ends, less than a record of it stays empty.
-            true => records_in(active).saturating_sub(kept) + records_in(self.capacity()),
+            true => records_in(active).saturating_sub(kept) + records_in(self.spare_capacity()),
             false => records_in(active),
         }
     }
@@ -154,7 +152,7 @@ impl Writer {
         if !self.has_spare() {
             return Err(JournalError::Full);
         }
-        let (rest, capacity) = (&records[taken..], self.capacity());
+        let (rest, capacity) = (&records[taken..], self.spare_capacity());
         let place = BlockPlace { offset: self.at + self.head.len() as u64, ..place };
         self.next.resize(HEADER_BYTES, 0);
         let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
@@ -169,7 +167,6 @@ impl Writer {
         let mut spare = None;
         if to_spare {
             let taken = self.wires.spares.try_recv().map_err(io::Error::other)?;
-            self.spares_taken += 1;
             // The later part first: killed or failing in between, the turn counts for nothing,
             // because the earlier part's place stays a hole.
             let header = self.header(taken.index, base);
@@ -203,13 +200,11 @@ impl Writer {
     }
 
     fn activate(&mut self, spare: Spare, base: u64) {
-        let active = Active { file: spare.file, index: spare.index, base };
-        // Both threads end before the writers at shutdown; then there is nothing to tell.
-        let begun = Begun { shard: self.wires.shard, base, file: active.file.clone() };
-        let _ = self.wires.begun.send(begun);
-        let _ = self.wires.asks.send(Ask::Spare { shard: self.wires.shard });
-        debug_assert!(self.active.as_ref().is_none_or(|last| last.index + 1 == active.index));
-        self.active = Some(active);
+        let Spare { file, index } = spare;
+        debug_assert!(self.active.as_ref().is_none_or(|last| last.index + 1 == index));
+        self.active = Some(Active { file, index, base });
+        self.wires.begun.publish(u64::from(index) + 1);
+        self.wires.nudge.look();
     }
 
     fn header(&self, index: u32, base: u64) -> [u8; HEADER_BYTES] {
@@ -218,15 +213,21 @@ impl Writer {
     }
 
     fn has_spare(&self) -> bool {
-        self.wires.spares_made.get() > self.spares_taken
+        self.wires.made.get() > self.wires.begun.get()
     }
 
-    fn capacity(&self) -> u64 {
-        self.wires.segment_bytes - HEADER_BYTES as u64
+    fn capacity(&self, index: u64) -> u64 {
+        self.wires.sizes.of(index) - HEADER_BYTES as u64
+    }
+
+    /// Of the segment to be begun next.
+    fn spare_capacity(&self) -> u64 {
+        self.capacity(self.wires.begun.get())
     }
 
     fn left(&self) -> u64 {
-        self.active.as_ref().map_or(0, |active| self.capacity() - (self.at - active.base))
+        let left = |active: &Active| self.capacity(active.index.into()) - (self.at - active.base);
+        self.active.as_ref().map_or(0, left)
     }
 }
 
