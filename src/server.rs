@@ -73,7 +73,48 @@ pub fn run(config: Config) -> Result<(), Fault> {
         .thread_name("edge")
         .enable_all()
         .build()?;
-    runtime.block_on(async { Server::build(config)?.run().await })
+    let ended = runtime.block_on(serve(config));
+    // Dropped, it would wait for shards that a second signal has given up.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn serve(config: Config) -> Result<(), Fault> {
+    let mut signals = Signals::listen()?;
+    let mut server = Server::build(config)?;
+    let broken = server.wait(&mut signals).await;
+    let closed = tokio::select! {
+        closed = server.stop(broken.is_some()) => closed,
+        () = signals.next() => {
+            tracing::warn!("told to stop twice: what is not stored yet stays in the journal");
+            Ok(())
+        }
+    };
+    match broken {
+        Some(fault) => Err(fault),
+        None => closed.map_err(Fault::System),
+    }
+}
+
+/// What tells the server to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Signals> {
+        let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
+        Ok(Signals { terminate: signal(terminate)?, interrupt: signal(interrupt)? })
+    }
+
+    /// The next of them.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Everything that runs.
@@ -87,14 +128,10 @@ struct Server {
     fault: tokio::sync::watch::Receiver<Option<String>>,
     edge: JoinHandle<()>,
     stop_edge: CancellationToken,
-    terminate: Signal,
-    interrupt: Signal,
 }
 
 impl Server {
     fn build(config: Config) -> Result<Server, Fault> {
-        let (terminate, interrupt) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let listener = listen(config.listen)?;
         let address = listener.local_addr()?;
         let limits = with_memory_bound(config.limits.clone());
@@ -133,47 +170,15 @@ impl Server {
             fault,
             edge,
             stop_edge,
-            terminate,
-            interrupt,
         })
     }
 
-    async fn run(mut self) -> Result<(), Fault> {
-        let broken = self.wait().await;
-        let begun = self.clock.now().mono;
-        // A hub that is broken has nothing to spread: its members go at once.
-        let window = if broken.is_some() { 0 } else { self.drain_window };
-        tracing::info!(window_ms = window, "shutting down: members are closed");
-        self.hub.drain(window);
-        let shards = tokio::task::spawn_blocking(move || self.shards.join());
-        let closed = tokio::select! {
-            joined = shards => joined.map_err(io::Error::other)?,
-            () = again(&mut self.terminate, &mut self.interrupt) => Ok(()),
-            () = tokio::time::sleep(self.stop_wait) => Ok(()),
-        };
-        let spent = Duration::from_millis(self.clock.now().mono.since(begun));
-        let left = self.store.stop(self.stop_wait.saturating_sub(spent)).await;
-        self.stop_edge.cancel();
-        _ = self.edge.await;
-        if left.records > 0 {
-            tracing::warn!(
-                records = left.records,
-                "records stay in the journal for the next start"
-            );
-        }
-        tracing::info!("stopped");
-        match broken {
-            Some(fault) => Err(fault),
-            None => closed.map_err(Fault::System),
-        }
-    }
-
     /// Until it is to stop; why, if something broke.
-    async fn wait(&mut self) -> Option<Fault> {
+    async fn wait(&mut self, signals: &mut Signals) -> Option<Fault> {
         let mut watch = tokio::time::interval(WATCH_PERIOD);
         loop {
             tokio::select! {
-                () = again(&mut self.terminate, &mut self.interrupt) => return None,
+                () = signals.next() => return None,
                 Ok(()) = self.fault.changed() => {
                     let fault = self.fault.borrow_and_update().clone();
                     if let Some(fault) = fault {
@@ -188,13 +193,31 @@ impl Server {
             }
         }
     }
-}
 
-/// The next signal to stop.
-async fn again(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    /// Closes the members over the window, stores what the journals hold, and ends the edge.
+    async fn stop(self, broken: bool) -> io::Result<()> {
+        let begun = self.clock.now().mono;
+        // A hub that is broken has nothing to spread: its members go at once.
+        let window = if broken { 0 } else { self.drain_window };
+        tracing::info!(window_ms = window, "shutting down: members are closed");
+        self.hub.drain(window);
+        let shards = tokio::task::spawn_blocking(move || self.shards.join());
+        let closed = tokio::select! {
+            joined = shards => joined.map_err(io::Error::other)?,
+            () = tokio::time::sleep(self.stop_wait) => Ok(()),
+        };
+        let spent = Duration::from_millis(self.clock.now().mono.since(begun));
+        let left = self.store.stop(self.stop_wait.saturating_sub(spent)).await;
+        self.stop_edge.cancel();
+        _ = self.edge.await;
+        if left.records > 0 {
+            tracing::warn!(
+                records = left.records,
+                "records stay in the journal for the next start"
+            );
+        }
+        tracing::info!("stopped");
+        closed
     }
 }
 
