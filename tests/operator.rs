@@ -141,3 +141,23 @@ fn a_second_signal_ends_a_long_drain_and_loses_nothing() {
     hub.restart();
     assert_eq!(hub.history_of(1, 1)[0]["content"], "hola");
 }
+
+#[test]
+fn a_hub_whose_log_nobody_reads_goes_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut hub = Process::serve(dir.path(), &["--log", "debug", "--drain-window", "0"]);
+    let address = hub.address();
+    drop(hub.child.stderr.take());
+    // Each end of a connection is a line at this level.
+    for user in 0..3 {
+        let path = format!("/v1/ws/spaces/1?user_id={user}");
+        let (answer, mut member) = ask(address, upgrade(&path));
+        assert_eq!(answer.status, 101);
+        member.write_all(&frame(0x88, b"")).expect("the hub reads");
+        let mut rest = Vec::new();
+        member.read_to_end(&mut rest).expect("the hub ends it");
+    }
+    hub.signal("TERM");
+    let ended = eventually("it ends", || hub.child.try_wait().expect("our child"));
+    assert_eq!(ended.code(), Some(0));
+}
