@@ -405,6 +405,9 @@ fn a_member_that_is_closed_in_a_pause_is_read_again() {
     stage.fx.readable.clear();
     stage.input(Input::Kick(Ticket(0), SpaceId(1), UserId(1)));
     assert!(stage.shard.may_read(ana) && stage.fx.readable == [ana]);
+}
+
+#[test]
 fn a_process_that_stood_still_asks_before_it_calls_a_member_silent() {
     let mut stage = Stage::new(off());
     let ana = stage.join(SPACE, 1, None);
