@@ -221,7 +221,7 @@ limits! {
         "The time in which junk messages are counted.";
     announce_members_max: usize = 500, Count, 0, 16_000_000,
         "Members up to which joins and leaves are announced one by one; 0 is never.";
-    log_bytes_max: usize = 1 << 20, Bytes, 512 * KIB, GIB,
+    log_bytes_max: usize = 1 << 20, Bytes, 64 * KIB, GIB,
         "What a space's log retains for members that lag.";
     logs_bytes_max: usize = 1 << 30, Bytes, MIB, 1 << 40,
         "All space logs together; a quarter of the memory limit bounds it too.";
@@ -365,8 +365,8 @@ impl Limits {
             ("drain_window", self.drain_window < self.stop_wait, "must be below stop_wait"),
             (
                 "log_bytes_max",
-                self.resume_bytes_max <= self.log_bytes_max / 8,
-                "must be at least 8 times resume_bytes_max",
+                self.resume_bytes_max <= self.log_bytes_max,
+                "must be at least resume_bytes_max",
             ),
             (
                 "logs_bytes_max",
