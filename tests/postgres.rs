@@ -45,7 +45,9 @@ const TESTS: &[Named] = &named![
 ];
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Most of them wait for a time limit most of the time.
+    arguments.test_threads.get_or_insert(6);
     let missing = support::postgres::Cluster::programs().is_none();
     let required = std::env::var_os("HUB_REQUIRE_SERVICES").is_some_and(|value| value == "1");
     if missing {
