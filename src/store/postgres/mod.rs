@@ -7,6 +7,7 @@
 
 use std::fmt::Write;
 use std::pin::pin;
+use std::time::Duration;
 
 use futures_util::SinkExt;
 use tokio_postgres::types::ToSql;
@@ -30,10 +31,15 @@ pub(in crate::store) use served::Served;
 
 use connect::{CALL_MAX, CallFault, Connection, Means, within};
 
-/// What holds for the connection that writes. The server gives up by itself a little before we
-/// do, so that nothing of ours waits there for a lock that we no longer want.
+/// What a row may add to the time that its COPY may take: a slow database must get a whole batch
+/// done within it, or it would be sent the same one for ever.
+const ROW_MAX: Duration = Duration::from_millis(1);
+
+/// What holds for the connection that writes. The server gives up waiting for a lock a little
+/// before we do, so that nothing of ours waits there that we no longer want; what we have given
+/// up otherwise it ends soon after.
 const SESSION: &str = "SET synchronous_commit = on; SET lock_timeout = '4s'; \
-    SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '15s'; \
+    SET statement_timeout = '20s'; SET idle_in_transaction_session_timeout = '15s'; \
     SET client_min_messages = warning";
 
 /// The row of `hub_positions` that belongs to no journal.
@@ -160,7 +166,8 @@ impl Writer {
             return Err(SinkError::Unclear("journals are not where they were".into()));
         }
         if batch.rows() > 0 {
-            let taken = within(CALL_MAX, "copy rows", self.copy_rows(batch, wall)).await?;
+            let limit = CALL_MAX + ROW_MAX * u32::try_from(batch.rows()).unwrap_or(u32::MAX);
+            let taken = within(limit, "copy rows", self.copy_rows(batch, wall)).await?;
             if taken != batch.rows() as u64 {
                 let reason = format!("copy rows: a trigger dropped rows of {}", batch.rows());
                 return Err(SinkError::Data(reason));
