@@ -180,3 +180,15 @@ fn ids_go_on_ascending_after_a_restart_with_another_number_of_shards() {
         assert_eq!(hub.history_of(space, 3).len(), 3);
     }
 }
+
+#[test]
+fn a_second_signal_ends_the_hub_though_members_are_not_closed_yet() {
+    let mut hub = Hub::start(&["--drain-window", "30m", "--stop-wait", "1h"]);
+    let mut members = [1, 2].map(|user| hub.join(1, user, "Ana"));
+    hub.signal("TERM");
+    eventually("it drains", || (hub.get("/readyz").status == 503).then_some(()));
+    // Still served: the window is long.
+    members[1].send(r#"{"type":"ping"}"#);
+    members[1].next_of("pong");
+    assert_eq!(hub.stop("TERM").code(), Some(0));
+}
