@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::peer::Peer;
+use super::strict::Strict;
 use crate::limits::Limits;
 use crate::wire::close::Close;
 use crate::wire::frame;
@@ -85,7 +86,7 @@ impl Shared {
     /// Serves one connection to its end, or until its socket has moved on.
     pub(super) async fn serve(self, stream: TcpStream, peer: Peer) {
         let service = Requests { app: self.app, peer };
-        let mut http = self.http.serve_connection(TokioIo::new(stream), service);
+        let mut http = self.http.serve_connection(TokioIo::new(Strict::new(stream)), service);
         let mut stopping = false;
         let ended = loop {
             tokio::select! {
@@ -97,7 +98,7 @@ impl Shared {
             }
         };
         let parts = http.into_parts();
-        let mut stream = parts.io.into_inner();
+        let mut stream = parts.io.into_inner().into_inner();
         match ended {
             Ok(()) => {}
             Err(error) if error.is_parse_version_h2() => {
