@@ -116,6 +116,25 @@ impl Shared {
     }
 }
 
+/// Sets up a connection's socket: small answers go out at once, and a peer that doesn't take its
+/// answer for `write_wait` is given up by the kernel, since HTTP has no sweep that evicts it.
+pub(super) fn set_options(stream: &TcpStream, limits: &Limits) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    give_up_after(stream, Some(Duration::from_millis(limits.write_wait)))
+}
+
+/// Has the kernel end a connection whose peer takes nothing for so long.
+#[cfg(target_os = "linux")]
+fn give_up_after(stream: &TcpStream, wait: Option<Duration>) -> std::io::Result<()> {
+    socket2::SockRef::from(stream).set_tcp_user_timeout(wait)
+}
+
+/// Other systems have no such option; people develop there.
+#[cfg(not(target_os = "linux"))]
+fn give_up_after(_: &TcpStream, _: Option<Duration>) -> std::io::Result<()> {
+    Ok(())
+}
+
 /// The requests of one connection.
 struct Requests {
     app: TowerToHyperService<Router>,
@@ -157,8 +176,11 @@ async fn hand_over(mut stream: TcpStream, first: Bytes, upgrade: Upgrade, limits
         _ => return tracing::debug!("a connection ended in its handshake"),
     }
     let socket = socket2::SockRef::from(&stream);
-    if let Err(error) = socket.set_send_buffer_size(limits.send_buffer_bytes) {
-        tracing::debug!(%error, "a socket keeps the send buffer of the system");
+    // A member that doesn't read is told so by its shard.
+    let options = give_up_after(&stream, None)
+        .and_then(|()| socket.set_send_buffer_size(limits.send_buffer_bytes));
+    if let Err(error) = options {
+        tracing::debug!(%error, "a socket keeps the options of the system");
     }
     let taken = stream.into_std().map(|stream| (upgrade.take)(stream, first));
     // No place for it: its shard's inbox is full.
