@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
 
 use rusqlite::Connection;
@@ -28,7 +28,7 @@ impl Process {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
         let stdout = child.stdout.take().expect("it is piped");
-        let (give, lines) = channel();
+        let (give, lines) = sync_channel(64);
         std::thread::spawn(move || {
             let all = BufReader::new(stdout).lines().map_while(Result::ok);
             all.take_while(|line| give.send(line.clone()).is_ok()).for_each(drop);
