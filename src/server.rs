@@ -1,7 +1,7 @@
 //! The server: builds everything in order, runs until a signal or a fault, and shuts down without
 //! losing anything.
 //!
-//! Order of the start: listener, store, shards, edge. Order of the end (DESIGN 12.10): nothing new
+//! Order of the start: listener, store, shards, edge. Order of the end: nothing new
 //! is admitted, members are closed over the window, the journals' rest is stored, and the
 //! listener is closed last, so that nobody hangs in its backlog.
 
@@ -31,6 +31,8 @@ const WATCH_PERIOD: Duration = Duration::from_secs(1);
 const QUERY_MAX: u64 = 5_000;
 /// Waits between attempts at a failing sink, in ms.
 const RETRY: store::RetryWait = store::RetryWait { min: 100, max: 5_000 };
+/// What is left for the store when there is no time.
+const HURRY: Duration = Duration::from_millis(500);
 /// Threads of the edge: HTTP must not take the cores that shards need.
 const EDGE_THREADS_MAX: usize = 2;
 /// Connections that may wait to be accepted: a herd's, as far as the kernel allows.
@@ -81,48 +83,10 @@ pub fn run(config: Config) -> Result<(), Fault> {
         .thread_name("edge")
         .enable_all()
         .build()?;
-    let ended = runtime.block_on(serve(config));
-    // Dropped, it would wait for shards that a second signal has given up.
+    let ended = runtime.block_on(async { Server::build(config)?.run().await });
+    // A shard that hangs, or was not waited for, must not keep the process.
     runtime.shutdown_background();
     ended
-}
-
-async fn serve(config: Config) -> Result<(), Fault> {
-    let mut signals = Signals::listen()?;
-    let mut server = Server::build(config)?;
-    let broken = server.wait(&mut signals).await;
-    let closed = tokio::select! {
-        closed = server.stop(broken.is_some()) => closed,
-        () = signals.next() => {
-            tracing::warn!("told to stop twice: what is not stored yet stays in the journal");
-            Ok(())
-        }
-    };
-    match broken {
-        Some(fault) => Err(fault),
-        None => closed.map_err(Fault::System),
-    }
-}
-
-/// What tells the server to stop.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Signals> {
-        let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
-        Ok(Signals { terminate: signal(terminate)?, interrupt: signal(interrupt)? })
-    }
-
-    /// The next of them.
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 /// Everything that runs.
@@ -136,10 +100,14 @@ struct Server {
     fault: tokio::sync::watch::Receiver<Option<String>>,
     edge: JoinHandle<()>,
     stop_edge: CancellationToken,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 impl Server {
     fn build(config: Config) -> Result<Server, Fault> {
+        let (terminate, interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let listener = listen(config.listen)?;
         let address = listener.local_addr()?;
         let limits = with_memory_bound(config.limits.clone());
@@ -178,15 +146,59 @@ impl Server {
             fault,
             edge,
             stop_edge,
+            terminate,
+            interrupt,
         })
     }
 
+    async fn run(mut self) -> Result<(), Fault> {
+        let broken = self.wait().await;
+        let begun = self.clock.now().mono;
+        // A hub that is broken has nothing to spread: its members go at once.
+        let window = if broken.is_some() { 0 } else { self.drain_window };
+        tracing::info!(window_ms = window, "shutting down: members are closed");
+        self.hub.drain(window);
+        let shards = tokio::task::spawn_blocking(move || self.shards.join());
+        let closed = tokio::select! {
+            joined = shards => joined.map_err(io::Error::other).flatten(),
+            () = again(&mut self.terminate, &mut self.interrupt) => {
+                tracing::warn!("asked again: members are not waited for");
+                self.stop_wait = HURRY;
+                Ok(())
+            }
+            () = tokio::time::sleep(self.stop_wait) => {
+                Err(io::Error::other("members were still open after stop_wait"))
+            }
+        };
+        if let Err(error) = &closed {
+            tracing::error!(%error, "the shards did not end in order");
+        }
+        let spent = Duration::from_millis(self.clock.now().mono.since(begun));
+        let wait = self.stop_wait.saturating_sub(spent).max(HURRY);
+        tokio::select! {
+            left = self.store.stop(wait) => if left.records > 0 {
+                let records = left.records;
+                tracing::warn!(records, "records stay in the journal for the next start");
+            },
+            () = again(&mut self.terminate, &mut self.interrupt) => {
+                tracing::warn!("asked again: what is not stored stays in the journal");
+            }
+        }
+        self.stop_edge.cancel();
+        _ = self.edge.await;
+        tracing::info!("stopped");
+        match broken {
+            Some(fault) => Err(fault),
+            None => closed.map_err(Fault::System),
+        }
+    }
+
     /// Until it is to stop; why, if something broke.
-    async fn wait(&mut self, signals: &mut Signals) -> Option<Fault> {
+    async fn wait(&mut self) -> Option<Fault> {
         let mut watch = tokio::time::interval(WATCH_PERIOD);
         loop {
             tokio::select! {
-                () = signals.next() => return None,
+                () = again(&mut self.terminate, &mut self.interrupt) => return None,
                 Ok(()) = self.fault.changed() => {
                     let fault = self.fault.borrow_and_update().clone();
                     if let Some(fault) = fault {
@@ -194,38 +206,27 @@ impl Server {
                         return Some(Fault::Broken(fault));
                     }
                 }
-                _ = watch.tick() => if self.shards.any_ended() {
-                    tracing::error!("a shard's thread has ended");
-                    return Some(Fault::Broken("a shard's thread has ended".into()));
+                _ = watch.tick() => {
+                    let ended = if self.shards.any_ended() {
+                        "a shard's thread has ended"
+                    } else if self.edge.is_finished() {
+                        "the listener's task has ended"
+                    } else {
+                        continue;
+                    };
+                    tracing::error!("{ended}");
+                    return Some(Fault::Broken(ended.into()));
                 }
             }
         }
     }
+}
 
-    /// Closes the members over the window, stores what the journals hold, and ends the edge.
-    async fn stop(self, broken: bool) -> io::Result<()> {
-        let begun = self.clock.now().mono;
-        // A hub that is broken has nothing to spread: its members go at once.
-        let window = if broken { 0 } else { self.drain_window };
-        tracing::info!(window_ms = window, "shutting down: members are closed");
-        self.hub.drain(window);
-        let shards = tokio::task::spawn_blocking(move || self.shards.join());
-        let closed = tokio::select! {
-            joined = shards => joined.map_err(io::Error::other)?,
-            () = tokio::time::sleep(self.stop_wait) => Ok(()),
-        };
-        let spent = Duration::from_millis(self.clock.now().mono.since(begun));
-        let left = self.store.stop(self.stop_wait.saturating_sub(spent)).await;
-        self.stop_edge.cancel();
-        _ = self.edge.await;
-        if left.records > 0 {
-            tracing::warn!(
-                records = left.records,
-                "records stay in the journal for the next start"
-            );
-        }
-        tracing::info!("stopped");
-        closed
+/// The next signal to stop.
+async fn again(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
 }
 

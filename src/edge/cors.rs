@@ -1,5 +1,5 @@
 //! Which pages may talk to the hub: the allowed origins, and the names that a loopback listener
-//! answers to (WIRE A5; RELIABILITY 5).
+//! answers to (WIRE A5).
 //!
 //! Pure. A request of a foreign origin is refused before its route, method or handshake is
 //! looked at. There are no cookies, so a request without `Origin` is let through.

@@ -103,7 +103,8 @@ fn answer(
 /// Row 10 of WIRE A1, and what RFC 6455 4.4 wants with it.
 pub(super) fn unsound(message: &'static str) -> Response {
     let version = [(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))];
-    (version, Refusal::field("upgrade", message)).into_response()
+    let refusal = Refusal { code: "invalid_upgrade", ..Refusal::field("upgrade", message) };
+    (version, refusal).into_response()
 }
 
 fn switch(edge: &Arc<Edge>, peer: Peer, claim: Claim, permit: Permit, offer: Offer) -> Response {
@@ -119,7 +120,7 @@ fn switch(edge: &Arc<Edge>, peer: Peer, claim: Claim, permit: Permit, offer: Off
     let take: Take = Box::new(move |stream, first_bytes| {
         edge.metrics.edge.add(Metric::HandshakesAccepted, 1);
         let admission = Admission { join, stream, first_bytes, permit };
-        edge.hub.admit(admission).map_err(|refused| refused.stream)
+        edge.hub.admit(admission).map_err(|(refused, close)| (refused.stream, close))
     });
     switching(Upgrade { head: accepted_head(&offer), take })
 }

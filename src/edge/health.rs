@@ -11,7 +11,7 @@ use super::{Edge, door};
 use crate::metrics::Metric;
 use crate::store::StoreState;
 
-/// How full the journals are, in percent, when the hub calls itself degraded (DESIGN 6).
+/// How full the journals are, in percent, when the hub calls itself degraded.
 const DEGRADED_PERCENT: u64 = 80;
 
 /// The process answers.

@@ -80,7 +80,7 @@ struct Edge {
 /// to end. Returns when the last connection that is no member's is closed.
 ///
 /// Cancel `stop` last of all: until then, handshakes and posts are answered `draining` once the
-/// hub drains, so that nobody hangs in the listener's backlog (DESIGN 12.10).
+/// hub drains, so that nobody hangs in the listener's backlog.
 pub async fn serve(listener: TcpListener, state: EdgeState, stop: CancellationToken) {
     let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
     let limits = Arc::clone(&state.limits);

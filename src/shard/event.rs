@@ -80,7 +80,7 @@ pub enum Input<'a> {
     Presence(Ticket, SpaceId, usize),
     /// The turn's records are in the journal, which now ends at this offset.
     Appended(u64),
-    /// The turn's records could not be written: nothing of the turn may be sent (DESIGN 12.4).
+    /// The turn's records could not be written: nothing of the turn may be sent.
     AppendFailed,
     /// So many bytes of records can surely be appended now; 0: chat is refused at the door.
     JournalRoom(u64),

@@ -80,7 +80,7 @@ impl Space {
         let removed = self.roster.swap_remove(seat as usize);
         assert_eq!(removed, slot, "a member knows its seat");
         self.users.remove(&(user, slot));
-        // The one that moved may have been passed over: one more round (NUMBERS, pitfall 4).
+        // The one that moved may have been passed over: one more round.
         if self.sweep_left > 0 {
             self.sweep_left = self.roster.len();
         }

@@ -79,9 +79,16 @@ impl Shard {
         // Whose socket is not read can't be heard.
         let space = self.spaces.at(member.space).expect("a seated member has a space");
         if space.paused.is_some() {
-            member.heard = now.mono;
+            (member.heard, member.pinged) = (now.mono, false);
         }
         let silent = now.mono.since(member.heard);
+        if silent >= limits.ping_period && !member.pinged {
+            // Nobody is closed for a silence that it was not asked about.
+            member.pinged = true;
+            // A ping of 2 bytes is not what brings a queue over its bound.
+            _ = self.push_private(key, |private: &mut Private| private.push(frame::ping));
+            return;
+        }
         if now.mono < self.grace_until {
             return;
         }
@@ -89,10 +96,6 @@ impl Shard {
             self.begin_close(now, key, Close::TooSlow, fx);
         } else if silent >= limits.pong_wait {
             self.begin_close(now, key, Close::PongTimeout, fx);
-        } else if silent >= limits.ping_period && !member.pinged {
-            member.pinged = true;
-            // A ping of 2 bytes is not what brings a queue over its bound.
-            _ = self.push_private(key, |private: &mut Private| private.push(frame::ping));
         }
     }
 
@@ -194,7 +197,7 @@ impl Shard {
         let needed = if space.lagging == 0 && space.sweep_left == 0 {
             space.log.end()
         } else {
-            // Those that were unblocked but not yet visited count too (NUMBERS, pitfall 2).
+            // Those that were unblocked but not yet visited count too.
             let cursor = |slot: &u32| self.members.at(*slot).expect("a seat is taken").cursor;
             space.roster.iter().map(cursor).min().unwrap_or(space.log.end())
         };
@@ -203,7 +206,7 @@ impl Shard {
         self.logs_held -= held - space.log.held();
     }
 
-    /// A log that outruns its readers makes its publishers wait (DESIGN 12.7), for a bounded time.
+    /// A log that outruns its readers makes its publishers wait, for a bounded time.
     fn settle_pause(&mut self, now: Now, slot: u32, keep: u64, fx: &mut Effects) {
         let max = self.limits.log_bytes_max as u64;
         let Some(space) = self.spaces.at_mut(slot) else { return };

@@ -1,6 +1,6 @@
 //! A latest-value cell: a number that only grows, read by others, with a wake for who waits.
 //!
-//! Carries journal ends from shards to the batcher and committed positions back (DESIGN 12.9).
+//! Carries journal ends from shards to the batcher and committed positions back.
 //! Nothing is ever queued here: who comes late reads the latest value and misses none of it.
 
 use std::sync::Arc;

@@ -265,6 +265,7 @@ impl Client {
             panic!("{whose}: it takes everything and heard no close ({close:?}, {cut} bytes cut)");
         }
         assert!(!eager || cut == 0, "{whose}: a frame was cut");
+        assert!(!eager || self.mute || close != Close::PongTimeout, "{whose}: it answers pings");
         // One that comes back from far behind starts where readers fall out of the log.
         let takes_all = match self.socket.manner {
             Manner::Eager => true,

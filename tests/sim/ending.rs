@@ -22,6 +22,7 @@ impl World {
         self.tell_committed();
         self.settle();
         self.check_settled();
+        self.check_expired();
         self.everyone_goes();
         self.check_empty();
     }
@@ -62,6 +63,7 @@ impl World {
             if client.closed.is_some() {
                 continue;
             }
+            assert!(!self.draining, "{whose}: it was not drained");
             waiting += usize::from(client.waits_read);
             if let (SpaceKey::Chat(space), true) = (client.place, client.v1) {
                 let model = &self.book.spaces[&space.0];
@@ -79,6 +81,24 @@ impl World {
         }
         self.check_lobby();
         self.check_books();
+    }
+
+    /// Where nobody lags, what is kept for those who come back goes with its window.
+    fn check_expired(&mut self) {
+        if self.plan.limits.resume_window > 1_000 {
+            return;
+        }
+        for _ in 0..7 {
+            self.prompt_sockets();
+            self.pass(400);
+            self.keep_alive();
+            self.end_turn();
+            self.sweep_all();
+        }
+        let full = self.net.all().any(|client| client.socket.full);
+        let (held, spaces) = (self.count(Metric::LogBytes), self.count(Metric::Spaces));
+        // A leave may just have been appended.
+        assert!(full || held <= spaces * 2_560, "{held} bytes of {spaces} logs that nobody needs");
     }
 
     fn check_lobby(&mut self) {

@@ -31,6 +31,7 @@ impl World {
             Op::Writable => self.writable(),
             Op::Stale => self.stale(),
             Op::Room => {
+                self.end_turn();
                 self.store.room = *self.rng.pick(&[0, 300, 1 << 30, 1 << 30]);
                 self.book.coverage.journal_refusals += u64::from(self.store.room == 0);
                 self.input(Input::JournalRoom(self.store.room), "");
@@ -166,7 +167,9 @@ impl World {
         if keys.is_empty() {
             return;
         }
-        let key = *self.rng.pick(&keys);
+        // Rather one that is sent nothing for now, so that pongs wait.
+        let full = self.net.all().find(|client| client.socket.full).map(|client| client.key);
+        let key = full.filter(|_| self.rng.permille(400)).unwrap_or(*self.rng.pick(&keys));
         let may_read = self.shard.may_read(key);
         let client = self.net.get(key);
         client.waits_read |= !may_read;
@@ -208,6 +211,7 @@ impl World {
         self.tickets.insert(ticket, Asked::Count(connections));
         self.book.coverage.kicks += u64::from(connections > 0);
         self.input(Input::Kick(ticket, SpaceId(space), UserId(user)), "");
+        assert!(!self.book.space(space).present.contains_key(&user), "all its members go");
     }
 
     /// A client says goodbye, breaks a rule, or its socket ends.

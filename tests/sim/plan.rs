@@ -72,8 +72,10 @@ pub struct Plan {
     pub inbox: u64,
     /// Contents are long so often in a thousand.
     pub long: u64,
-    /// After a turn the sweep runs to its end so often in a thousand; else some slices, or none.
+    /// After a turn the sweep runs to its end so often in a thousand; else, so often not at all,
+    /// or for some slices.
     pub swept: u64,
+    pub unswept: u64,
     weights: Vec<(Op, u64)>,
     weight: u64,
 }
@@ -129,6 +131,7 @@ impl Plan {
             inbox: *rng.pick(&[0, 50, 100]),
             long: if hot { 900 } else { *rng.pick(&[0, 50, 400, 900]) },
             swept: *rng.pick(&[0, 300, 700, 1_000]),
+            unswept: *rng.pick(&[0, 0, 850]),
             limits,
             weights,
             weight,

@@ -112,7 +112,7 @@ impl World {
         self.end_turn();
         if self.rng.permille(self.plan.swept) {
             self.sweep_all();
-        } else {
+        } else if !self.rng.permille(self.plan.unswept) {
             for _ in 0..self.rng.below(4) {
                 self.slice();
             }
@@ -216,6 +216,8 @@ impl World {
     /// The turn's records go into the journal; then what it asked for is done.
     pub fn end_turn(&mut self) {
         if !self.fx.records.is_empty() {
+            let bytes = self.fx.records.len() as u64;
+            assert!(bytes <= self.store.room, "{bytes} bytes for room of {}", self.store.room);
             if std::mem::take(&mut self.store.fails) {
                 self.fail_append();
             } else {

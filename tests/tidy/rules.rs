@@ -1,7 +1,7 @@
 //! The rules of the house, each a function from a source file to what it finds there.
 //!
 //! A finding is one line, `file:line: what is wrong and what is asked instead`. Rules read; what
-//! they hold is written in STYLE and DESIGN 7, and changed there first.
+//! they hold is written in src/ARCHITECTURE.md, and changed there first.
 
 use super::source::{Source, line_of, words};
 

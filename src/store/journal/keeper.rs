@@ -26,6 +26,22 @@ pub(super) struct Spare {
     pub(super) index: u32,
 }
 
+/// How long segments are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SegmentSizes {
+    /// A journal's first, which a start waits for.
+    pub(super) first: u64,
+    /// All others.
+    pub(super) next: u64,
+}
+
+impl SegmentSizes {
+    /// Of the segment with this index.
+    pub(super) fn of(self, index: u64) -> u64 {
+        if index == 0 { self.first } else { self.next }
+    }
+}
+
 /// The way to the keeper. What it is to know stands in latest-value cells, and a nudge makes it
 /// look; so nobody ever waits for it, the shards least of all.
 #[derive(Clone, Debug)]
@@ -125,7 +141,7 @@ impl Supplied {
 #[derive(Debug)]
 pub(super) struct Keeper {
     pub(super) folder: PathBuf,
-    pub(super) segment_bytes: u64,
+    pub(super) sizes: SegmentSizes,
     pub(super) bytes_max: u64,
     /// All bytes of segments there were; what was freed of them is in the nudge.
     pub(super) bytes: u64,
@@ -138,15 +154,16 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Makes a shard's next segment, unless the bound forbids it.
     pub(super) fn make(&mut self, shard: usize) -> io::Result<Option<Spare>> {
+        let supplied = &self.shards[shard];
         let there = self.bytes.saturating_sub(self.nudge.freed.get());
-        if there + self.segment_bytes > self.bytes_max {
+        let bytes = self.sizes.of(supplied.made.get());
+        if there + bytes > self.bytes_max {
             return Ok(None);
         }
-        let supplied = &self.shards[shard];
         let index = u32::try_from(supplied.made.get()).map_err(io::Error::other)?;
         let path = segment_path(&self.folder, supplied.journal, index);
-        let file = Arc::new(create_segment(&path, self.segment_bytes)?);
-        self.bytes += self.segment_bytes;
+        let file = Arc::new(create_segment(&path, bytes)?);
+        self.bytes += bytes;
         // Known to the flusher before anyone can write it. Without one it needs no flush.
         let _ = self.files.send(Made { shard, index, file: file.clone() });
         Ok(Some(Spare { file, index }))

@@ -21,7 +21,7 @@ pub use tail::{Stretch, Tail, TailFault};
 pub use writer::{JournalError, Writer};
 
 use crate::wire::Id;
-use keeper::{Flushed, Flusher, Keeper, Nudge, Supplied};
+use keeper::{Flushed, Flusher, Keeper, Nudge, SegmentSizes, Supplied};
 use recover::Found;
 use segment::{BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, HEADER_BYTES};
 use writer::Wires;
@@ -40,6 +40,8 @@ pub(crate) mod model;
 mod tests;
 
 const SEGMENT_BYTES_MAX: u64 = 16 << 20;
+/// The first segment is made while the start waits, the others behind its back.
+const FIRST_SEGMENT_BYTES_MAX: u64 = 1 << 20;
 const SEGMENT_ALIGN: u64 = 4096;
 /// So many segments a shard would share the bound, were it small: one written, one spare, and
 /// enough behind them that freeing one matters.
@@ -68,14 +70,15 @@ pub struct JournalLimits {
 }
 
 impl JournalLimits {
-    /// The size of a segment for so many shards; `None`: the bound is too small for them.
-    fn segment_bytes(&self, shards: usize) -> Option<u64> {
+    /// The sizes of segments for so many shards; `None`: the bound is too small for them.
+    fn segment_sizes(&self, shards: usize) -> Option<SegmentSizes> {
         let shards = shards.max(1) as u64;
         let least = (self.record_bytes_max + HEADER_BYTES + 2 * BLOCK_HEADER_BYTES) as u64;
         let least = least.next_multiple_of(SEGMENT_ALIGN).max(4 * SEGMENT_ALIGN);
         let share = self.bytes_max / (shards * SEGMENTS_A_SHARD);
-        let bytes = (share - share % SEGMENT_ALIGN).clamp(least, SEGMENT_BYTES_MAX.max(least));
-        (bytes * 2 * shards <= self.bytes_max).then_some(bytes)
+        let next = (share - share % SEGMENT_ALIGN).clamp(least, SEGMENT_BYTES_MAX.max(least));
+        let first = next.min(FIRST_SEGMENT_BYTES_MAX.max(least));
+        (next * 2 * shards <= self.bytes_max).then_some(SegmentSizes { first, next })
     }
 }
 
@@ -181,7 +184,7 @@ pub(crate) fn open(
 ) -> Result<Opened, OpenError> {
     let too_small = OpenError::TooSmall { shards };
     let record_fits = limits.record_bytes_max <= BLOCK_BYTES_MAX / 2;
-    let segment_bytes = limits.segment_bytes(shards).filter(|_| record_fits).ok_or(too_small)?;
+    let sizes = limits.segment_sizes(shards).filter(|_| record_fits).ok_or(too_small)?;
     fs::create_dir_all(folder).map_err(|error| OpenError::io(folder, error))?;
     let lock = lock(folder)?;
     let found = recover::find(folder)?;
@@ -193,7 +196,7 @@ pub(crate) fn open(
     let nudge = Nudge::new(look);
     let mut keeper = Keeper {
         folder: folder.into(),
-        segment_bytes,
+        sizes,
         bytes_max: limits.bytes_max,
         bytes: found.iter().map(|journal| journal.bytes).sum(),
         shards: Vec::new(),
@@ -213,7 +216,7 @@ pub(crate) fn open(
             spares,
             nudge: nudge.clone(),
             faults: faults.clone(),
-            segment_bytes,
+            sizes,
             record_bytes_max: limits.record_bytes_max as u64,
             always: limits.sync == SyncMode::Always,
         };

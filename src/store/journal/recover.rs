@@ -119,11 +119,11 @@ impl Recovery {
             self.blocks(path, bytes);
             return Ok(());
         }
-        if header.is_some() || bytes.iter().any(|byte| *byte != 0) {
+        if header.is_some() || !is_zero(bytes) {
             self.stop_at(path, 0);
             self.found.cut = true;
+            self.marks(bytes, HEADER_BYTES, header.map(|header| header.base));
         }
-        self.marks(bytes, HEADER_BYTES, header.map(|header| header.base));
         Ok(())
     }
 
@@ -155,7 +155,7 @@ impl Recovery {
             at += BLOCK_HEADER_BYTES + block.records.len();
         }
         self.stop_at(path, at as u64);
-        if bytes[at..].iter().any(|byte| *byte != 0) {
+        if !is_zero(&bytes[at..]) {
             self.found.cut = true;
             self.marks(bytes, at, Some(base));
         }
@@ -166,6 +166,11 @@ impl Recovery {
     fn marks(&mut self, bytes: &[u8], from: usize, mut base: Option<u64>) {
         let mut at = from;
         while let Some(header) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+            // Most of a segment is zeros, and no header is.
+            if bytes.get(at..at + ZEROS.len()).is_some_and(is_zero) {
+                at += ZEROS.len() - BLOCK_HEADER_BYTES;
+                continue;
+            }
             let inside = (at - HEADER_BYTES) as u64;
             // The right offset stands in one place only, so a checksum is rarely tried in vain.
             let offset = base.map_or_else(|| likely_offset(header), |base| Some(base + inside));
@@ -192,6 +197,12 @@ impl Recovery {
             self.stop = Some(Stop { file: path.into(), at });
         }
     }
+}
+
+const ZEROS: &[u8] = &[0; 4096];
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(ZEROS.len()).all(|chunk| *chunk == ZEROS[..chunk.len()])
 }
 
 /// The offset that a block's header claims, where no segment header says what it must be.

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use super::keeper::{Faults, Nudge, Spare};
+use super::keeper::{Faults, Nudge, SegmentSizes, Spare};
 use super::segment::{
     BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, BlockPlace, HEADER_BYTES, JournalId, SegmentHeader,
     put_blocks,
@@ -51,7 +51,7 @@ pub(super) struct Wires {
     pub(super) spares: Receiver<Spare>,
     pub(super) nudge: Nudge,
     pub(super) faults: Faults,
-    pub(super) segment_bytes: u64,
+    pub(super) sizes: SegmentSizes,
     pub(super) record_bytes_max: u64,
     pub(super) always: bool,
 }
@@ -113,7 +113,7 @@ impl Writer {
         let kept = self.wires.record_bytes_max;
         match spare {
             // Where the segment ends, less than a record of it stays empty.
-            true => records_in(active).saturating_sub(kept) + records_in(self.capacity()),
+            true => records_in(active).saturating_sub(kept) + records_in(self.spare_capacity()),
             false => records_in(active),
         }
     }
@@ -152,7 +152,7 @@ impl Writer {
         if !self.has_spare() {
             return Err(JournalError::Full);
         }
-        let (rest, capacity) = (&records[taken..], self.capacity());
+        let (rest, capacity) = (&records[taken..], self.spare_capacity());
         let place = BlockPlace { offset: self.at + self.head.len() as u64, ..place };
         self.next.resize(HEADER_BYTES, 0);
         let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
@@ -216,12 +216,18 @@ impl Writer {
         self.wires.made.get() > self.wires.begun.get()
     }
 
-    fn capacity(&self) -> u64 {
-        self.wires.segment_bytes - HEADER_BYTES as u64
+    fn capacity(&self, index: u64) -> u64 {
+        self.wires.sizes.of(index) - HEADER_BYTES as u64
+    }
+
+    /// Of the segment to be begun next.
+    fn spare_capacity(&self) -> u64 {
+        self.capacity(self.wires.begun.get())
     }
 
     fn left(&self) -> u64 {
-        self.active.as_ref().map_or(0, |active| self.capacity() - (self.at - active.base))
+        let left = |active: &Active| self.capacity(active.index.into()) - (self.at - active.base);
+        self.active.as_ref().map_or(0, left)
     }
 }
 
