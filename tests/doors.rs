@@ -127,13 +127,12 @@ fn row_28_heads_beyond_their_bounds_are_431() {
         ("65 lines", format!("GET / HTTP/1.1\r\n{HOST}{}\r\n", "X: x\r\n".repeat(64))),
         ("query", format!("GET /v1/messages?{long} HTTP/1.1\r\n{HOST}\r\n")),
         ("upgrade", upgrade(&format!("/v1/ws/spaces/1?user_id=1&username={long}"), "a", "")),
-        ("no end", "X: x\r\n".repeat(100_000)),
+        ("no end", format!("GET / HTTP/1.1\r\n{HOST}{}", "X: x\r\n".repeat(100_000))),
     ] {
         let answer = exchange(&hub, head);
-        let status = if name == "no end" { 400 } else { 431 };
         // Of what it does not read of so much, the kernel may lose the answer.
         if name != "no end" || !answer.is_empty() {
-            assert_one_answer(&answer, status, name);
+            assert_one_answer(&answer, 431, name);
         }
     }
     let many = format!("GET /livez HTTP/1.1\r\n{HOST}{}\r\n", "X: x\r\n".repeat(62));
