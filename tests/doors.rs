@@ -235,17 +235,19 @@ fn row_32_bodies_are_refused_at_their_bound_and_not_read_on() {
     assert!(pieces < 100_000, "1.6 GB and no end");
     // All together: what is there counts, not what is announced.
     let half = post("Content-Length: 60000\r\n", &"x".repeat(50_000));
-    let mut first = hub.connect();
-    first.write_all(half.as_bytes()).expect("the hub reads");
-    let full = eventually("the first body is in flight", || {
-        let answer = exchange(&hub, post("Content-Length: 50000\r\n", &" ".repeat(50_000)));
-        answer.contains(r#""code":"overloaded""#).then_some(answer)
+    let other = post("Connection: close\r\nContent-Length: 50000\r\n", &" ".repeat(50_000));
+    let (first, full) = eventually("the first body is in flight", || {
+        // Whose bytes come in first is not ours to say.
+        let mut first = hub.connect();
+        first.write_all(half.as_bytes()).expect("the hub reads");
+        let answer = exchange(&hub, &other);
+        answer.contains(r#""code":"overloaded""#).then_some((first, answer))
     });
     assert_one_answer(&full, 503, "in flight");
     assert!(full.contains("\r\nRetry-After: "), "{full}");
     drop(first);
     eventually("there is room again", || {
-        let answer = exchange(&hub, post("Content-Length: 50000\r\n", &" ".repeat(50_000)));
+        let answer = exchange(&hub, &other);
         answer.contains("Invalid request data").then_some(())
     });
 }
