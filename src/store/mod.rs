@@ -289,7 +289,11 @@ pub fn open_sqlite(
     random: &mut impl FnMut() -> u128,
 ) -> Result<Store, OpenError> {
     let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
-    fs::create_dir_all(&config.data_dir).map_err(io)?;
+    fs::create_dir_all(&config.data_dir).map_err(|error| match error.kind() {
+        // The system says of a file in its place that it exists.
+        io::ErrorKind::AlreadyExists => io(io::ErrorKind::NotADirectory.into()),
+        _ => io(error),
+    })?;
     let faults = Faults::new(config.metrics.clone());
     let folder = config.data_dir.join("journal");
     // First, because they hold the lock on the directory.
