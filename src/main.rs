@@ -31,7 +31,7 @@ fn serve(config: Config) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
             // Whoever closed our output does not want to know.
-            _ = writeln!(std::io::stderr(), "cpi-hub: {fault}");
+            _ = writeln!(std::io::stderr(), "cpi-hub: {}", cli::one_line(&fault.to_string()));
             let code = if Fault::is_configuration(&fault) { EXIT_CONFIG } else { 1 };
             ExitCode::from(code)
         }

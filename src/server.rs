@@ -50,7 +50,7 @@ pub enum Fault {
         error: io::Error,
     },
     /// The data directory can't be used.
-    #[error(transparent)]
+    #[error("{place}{0}", place = setting_of(.0))]
     Store(#[from] store::OpenError),
     /// A thread, a runtime or a signal can't be had.
     #[error("start: {0}")]
@@ -64,6 +64,14 @@ impl Fault {
     /// Whether the operator has to change something first.
     pub fn is_configuration(&self) -> bool {
         matches!(self, Fault::Listen { .. } | Fault::Store(_))
+    }
+}
+
+/// The setting that is to blame, where the error does not name one itself.
+fn setting_of(error: &store::OpenError) -> &'static str {
+    match error {
+        store::OpenError::Journal(store::journal::OpenError::TooSmall { .. }) => "",
+        _ => "data_dir: ",
     }
 }
 

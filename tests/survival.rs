@@ -6,8 +6,8 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::Hub;
 use support::ledger::{Ledger, Load, random};
+use support::{Hub, eventually};
 
 fn kill_under_load(kills: u64, seed: u64) {
     eprintln!("seed {seed}");
@@ -35,6 +35,8 @@ fn a_stopped_hub_has_stored_everything_and_says_goodbye() {
     let mut hub = Hub::start(&["--drain-window", "300ms"]);
     let mut seed = hub.join(1, 1, "Ana");
     let mut v1 = hub.join_v1(1, 2, "");
+    // A handshake is answered before its member has joined.
+    v1.next_of("join");
     for number in 0..20 {
         seed.chat(&number.to_string());
         v1.next_of("chat");
@@ -73,4 +75,16 @@ fn ids_go_on_ascending_after_a_restart_with_another_number_of_shards() {
     for space in 1..=5 {
         assert_eq!(hub.history_of(space, 3).len(), 3);
     }
+}
+
+#[test]
+fn a_second_signal_ends_the_hub_though_members_are_not_closed_yet() {
+    let mut hub = Hub::start(&["--drain-window", "30m", "--stop-wait", "1h"]);
+    let mut members = [1, 2].map(|user| hub.join(1, user, "Ana"));
+    hub.signal("TERM");
+    eventually("it drains", || (hub.get("/readyz").status == 503).then_some(()));
+    // Still served: the window is long.
+    members[1].send(r#"{"type":"ping"}"#);
+    members[1].next_of("pong");
+    assert_eq!(hub.stop("TERM").code(), Some(0));
 }

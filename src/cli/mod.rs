@@ -43,15 +43,27 @@ pub struct CliExit {
 impl CliExit {
     /// Prints the text and gives back the code.
     pub fn report(&self) -> ExitCode {
-        let text = self.text.trim_end();
         // If nobody reads it, the code still tells.
         let _ = if self.code == 0 {
-            writeln!(std::io::stdout(), "{text}")
+            writeln!(std::io::stdout(), "{}", self.text.trim_end())
         } else {
-            writeln!(std::io::stderr(), "cpi-hub: {text}")
+            writeln!(std::io::stderr(), "cpi-hub: {}", one_line(&self.text))
         };
         ExitCode::from(self.code)
     }
+}
+
+/// A problem as one line that no terminal obeys, whatever was typed or stands in a file.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for letter in text.trim_end().chars() {
+        if letter.is_control() {
+            line.extend(letter.escape_default());
+        } else {
+            line.push(letter);
+        }
+    }
+    line
 }
 
 impl From<BadConfig> for CliExit {

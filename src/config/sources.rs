@@ -108,6 +108,9 @@ impl Sources {
                 "PORT" => self.port = Some(text),
                 "RUST_LOG" => rust_log = Some(text),
                 "DATABASE_URL" => database_url = Some(text),
+                "HUB_CONFIG" if text.is_empty() => {
+                    return Err(BadConfig("HUB_CONFIG: `` is not a file".into()));
+                }
                 "HUB_CONFIG" => file = Some(text),
                 _ if is_foreign(variable, &text) => {}
                 _ => {

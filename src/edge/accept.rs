@@ -110,7 +110,7 @@ impl Open {
     /// Serves a connection, unless its address has too many that are not members yet: then the
     /// socket is closed unheard, since an answer would cost what the limit is there to save.
     fn start(&mut self, stream: TcpStream, peer: Peer) {
-        if let Err(error) = stream.set_nodelay(true) {
+        if let Err(error) = connection::set_options(&stream, &self.limits) {
             return tracing::debug!(%error, "a connection was gone when it was accepted");
         }
         let Some(address) = peer.key() else {

@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::peer::Peer;
+use super::strict::Strict;
 use crate::limits::Limits;
 use crate::wire::close::Close;
 use crate::wire::frame;
@@ -85,7 +86,7 @@ impl Shared {
     /// Serves one connection to its end, or until its socket has moved on.
     pub(super) async fn serve(self, stream: TcpStream, peer: Peer) {
         let service = Requests { app: self.app, peer };
-        let mut http = self.http.serve_connection(TokioIo::new(stream), service);
+        let mut http = self.http.serve_connection(TokioIo::new(Strict::new(stream)), service);
         let mut stopping = false;
         let ended = loop {
             tokio::select! {
@@ -97,7 +98,7 @@ impl Shared {
             }
         };
         let parts = http.into_parts();
-        let mut stream = parts.io.into_inner();
+        let mut stream = parts.io.into_inner().into_inner();
         match ended {
             Ok(()) => {}
             Err(error) if error.is_parse_version_h2() => {
@@ -113,6 +114,25 @@ impl Shared {
         }
         linger(stream, &self.limits).await;
     }
+}
+
+/// Sets up a connection's socket: small answers go out at once, and a peer that doesn't take its
+/// answer for `write_wait` is given up by the kernel, since HTTP has no sweep that evicts it.
+pub(super) fn set_options(stream: &TcpStream, limits: &Limits) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    give_up_after(stream, Some(Duration::from_millis(limits.write_wait)))
+}
+
+/// Has the kernel end a connection whose peer takes nothing for so long.
+#[cfg(target_os = "linux")]
+fn give_up_after(stream: &TcpStream, wait: Option<Duration>) -> std::io::Result<()> {
+    socket2::SockRef::from(stream).set_tcp_user_timeout(wait)
+}
+
+/// Other systems have no such option; people develop there.
+#[cfg(not(target_os = "linux"))]
+fn give_up_after(_: &TcpStream, _: Option<Duration>) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// The requests of one connection.
@@ -156,8 +176,11 @@ async fn hand_over(mut stream: TcpStream, first: Bytes, upgrade: Upgrade, limits
         _ => return tracing::debug!("a connection ended in its handshake"),
     }
     let socket = socket2::SockRef::from(&stream);
-    if let Err(error) = socket.set_send_buffer_size(limits.send_buffer_bytes) {
-        tracing::debug!(%error, "a socket keeps the send buffer of the system");
+    // A member that doesn't read is told so by its shard.
+    let options = give_up_after(&stream, None)
+        .and_then(|()| socket.set_send_buffer_size(limits.send_buffer_bytes));
+    if let Err(error) = options {
+        tracing::debug!(%error, "a socket keeps the options of the system");
     }
     let taken = stream.into_std().map(|stream| (upgrade.take)(stream, first));
     // No place for it: its shard's inbox is full, or its shard has ended.

@@ -59,7 +59,10 @@ pub(super) fn not_found() -> Response {
 async fn pass(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
     door.metrics.edge.add(Metric::HttpRequests, 1);
     let problem = wants_problem(request.headers());
-    let upgrade = request.headers().contains_key(header::UPGRADE);
+    // What follows a refused upgrade is frames or a body, never a request (RFC 9931); where a
+    // chunked body ends, two readers may not agree.
+    let last = [header::UPGRADE, header::TRANSFER_ENCODING];
+    let is_last = last.iter().any(|name| request.headers().contains_key(name));
     let mut response = match door.judge(&request) {
         Verdict::Foreign => {
             door.metrics.edge.add(Metric::OriginsRefused, 1);
@@ -80,12 +83,12 @@ async fn pass(State(door): State<Arc<Door>>, request: Request, next: Next) -> Re
         return response;
     }
     door.count(&response);
-    finish(&mut response, problem, upgrade);
+    finish(&mut response, problem, is_last);
     response
 }
 
-fn finish(response: &mut Response, problem: bool, upgrade: bool) {
-    let mut closes = upgrade;
+fn finish(response: &mut Response, problem: bool, is_last: bool) {
+    let mut closes = is_last;
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
         refusal.render(response, problem);
         closes |= refusal.closes;
@@ -97,7 +100,6 @@ fn finish(response: &mut Response, problem: bool, upgrade: bool) {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     }
     if closes {
-        // What follows a refused upgrade is frames or a body, never a request (RFC 9931).
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }

@@ -31,6 +31,7 @@ mod query;
 mod scrape;
 #[cfg(test)]
 mod served;
+mod strict;
 
 pub use cors::{BadOrigin, Origins};
 

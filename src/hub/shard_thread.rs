@@ -455,3 +455,38 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+    use crate::store::journal::model::{LIMITS, reopen};
+    use crate::wire::Id;
+
+    #[test]
+    fn a_task_that_panics_ends_its_shard() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let opened = reopen(folder.path(), 1, &LIMITS, 0).expect("it opens");
+        let journal = opened.writers.into_iter().next().expect("one a shard");
+        let (limits, clock) = (Limits::default(), Clock::start());
+        let directory = Directory::new(limits.clone(), clock);
+        let metrics = Arc::new(Metrics::new(1));
+        let setup = ShardSetup { number: 0, limits, seed: 1, highest: Id::MIN };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build_local(tokio::runtime::LocalOptions::default())
+            .expect("a runtime");
+        let ended = runtime.block_on(async {
+            let state = State::new(setup, journal, clock, (&directory, &metrics));
+            let state = Rc::new(RefCell::new(state));
+            let sweep = tokio::task::spawn_local(sweep(Rc::clone(&state)));
+            yield_now().await;
+            let ran = guarded(&state, || {
+                let _held = state.borrow_mut();
+                panic!("a bug, on purpose");
+            });
+            assert!(ran.is_none());
+            sweep.await
+        });
+        assert!(ended.is_err_and(|error| error.is_panic()));
+    }
+}

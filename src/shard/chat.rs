@@ -73,7 +73,8 @@ impl Shard {
         let slot = member.space;
         let SpaceKey::Chat(space) = self.spaces.at(slot).expect("a seated member has one").key
         else {
-            return;
+            let taken = member.rate.take(now.mono, self.limits.message_rate);
+            return self.tolerate(now, key, taken, fx);
         };
         let dialect = member.dialect;
         let rules = DecodeRules { dialect, depth_max: self.limits.json_depth_max };
@@ -443,16 +444,23 @@ impl Shard {
             return;
         }
         (member.heard, member.pinged) = (now.mono, false);
-        if let Err(retry_after_ms) = member.control.take(now.mono, self.limits.control_rate) {
-            let reject = Reject::RateLimited { retry_after_ms };
-            self.counts.reject(reject);
-            if let Some(close) = self.judge(now.mono, key, reject) {
-                self.begin_close(now, key, close, fx);
+        let taken = member.control.take(now.mono, self.limits.control_rate);
+        match payload {
+            Some(payload) if taken.is_ok() => {
+                self.answer(now, key, fx, |private| private.push_pong(payload));
             }
-            return;
+            _ => self.tolerate(now, key, taken, fx),
         }
-        if let Some(payload) = payload {
-            self.answer(now, key, fx, |private| private.push_pong(payload));
+    }
+
+    /// What is over its rate and gets no answer: control frames, and what is said where nobody
+    /// listens. A flood of it ends as any other.
+    fn tolerate(&mut self, now: Now, key: MemberKey, taken: Result<(), u32>, fx: &mut Effects) {
+        let Err(retry_after_ms) = taken else { return };
+        let reject = Reject::RateLimited { retry_after_ms };
+        self.counts.reject(reject);
+        if let Some(close) = self.judge(now.mono, key, reject) {
+            self.begin_close(now, key, close, fx);
         }
     }
 

@@ -446,3 +446,20 @@ fn who_was_only_not_visited_yet_is_not_evicted() {
         assert_eq!(stage.heard(key).matches("\"type\":\"chat\"").count(), 89);
     }
 }
+
+#[test]
+fn a_flood_on_a_socket_that_only_listens_is_too_fast_too() {
+    let mut stage = Stage::new(Limits::default());
+    let [calm, flood] = [1, 2].map(|user| stage.join(SpaceKey::Lobby, user, None));
+    for _ in 0..80 {
+        for _ in 0..20 {
+            stage.input(Input::Message(flood, &mut b"{}".to_owned()));
+        }
+        stage.input(Input::Message(calm, &mut b"{}".to_owned()));
+        stage.pass(100);
+        stage.sweep();
+    }
+    let closes = stage.shard.counts();
+    assert_eq!(closes.closes(Close::TooFast.kind()), 1);
+    assert!(!stage.heard(flood).contains("error") && stage.shard.members.get(calm).is_some());
+}

@@ -79,8 +79,12 @@ fn open_journals(
     config: &StoreConfig,
     random: &mut impl FnMut() -> u128,
 ) -> Result<(Opened, Faults), OpenError> {
-    let io = |error: io::Error| OpenError::Io { path: config.data_dir.clone(), error };
-    fs::create_dir_all(&config.data_dir).map_err(io)?;
+    let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
+    fs::create_dir_all(&config.data_dir).map_err(|error| match error.kind() {
+        // The system says of a file in its place that it exists.
+        io::ErrorKind::AlreadyExists => io(io::ErrorKind::NotADirectory.into()),
+        _ => io(error),
+    })?;
     let faults = Faults::new(config.metrics.clone());
     let folder = config.data_dir.join("journal");
     let opened = journal::open(&folder, config.shards, &config.journal, random, &faults)?;
