@@ -31,6 +31,8 @@ const WATCH_PERIOD: Duration = Duration::from_secs(1);
 const QUERY_MAX: u64 = 5_000;
 /// Waits between attempts at a failing sink, in ms.
 const RETRY: store::RetryWait = store::RetryWait { min: 100, max: 5_000 };
+/// What is left for the store when there is no time.
+const HURRY: Duration = Duration::from_millis(500);
 /// Threads of the edge: HTTP must not take the cores that shards need.
 const EDGE_THREADS_MAX: usize = 2;
 /// Connections that may wait to be accepted: a herd's, as far as the kernel allows.
@@ -73,7 +75,10 @@ pub fn run(config: Config) -> Result<(), Fault> {
         .thread_name("edge")
         .enable_all()
         .build()?;
-    runtime.block_on(async { Server::build(config)?.run().await })
+    let ended = runtime.block_on(async { Server::build(config)?.run().await });
+    // A shard that hangs, or was not waited for, must not keep the process.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Everything that runs.
@@ -147,20 +152,32 @@ impl Server {
         self.hub.drain(window);
         let shards = tokio::task::spawn_blocking(move || self.shards.join());
         let closed = tokio::select! {
-            joined = shards => joined.map_err(io::Error::other)?,
-            () = again(&mut self.terminate, &mut self.interrupt) => Ok(()),
-            () = tokio::time::sleep(self.stop_wait) => Ok(()),
+            joined = shards => joined.map_err(io::Error::other).flatten(),
+            () = again(&mut self.terminate, &mut self.interrupt) => {
+                tracing::warn!("asked again: members are not waited for");
+                self.stop_wait = HURRY;
+                Ok(())
+            }
+            () = tokio::time::sleep(self.stop_wait) => {
+                Err(io::Error::other("members were still open after stop_wait"))
+            }
         };
+        if let Err(error) = &closed {
+            tracing::error!(%error, "the shards did not end in order");
+        }
         let spent = Duration::from_millis(self.clock.now().mono.since(begun));
-        let left = self.store.stop(self.stop_wait.saturating_sub(spent)).await;
+        let wait = self.stop_wait.saturating_sub(spent).max(HURRY);
+        tokio::select! {
+            left = self.store.stop(wait) => if left.records > 0 {
+                let records = left.records;
+                tracing::warn!(records, "records stay in the journal for the next start");
+            },
+            () = again(&mut self.terminate, &mut self.interrupt) => {
+                tracing::warn!("asked again: what is not stored stays in the journal");
+            }
+        }
         self.stop_edge.cancel();
         _ = self.edge.await;
-        if left.records > 0 {
-            tracing::warn!(
-                records = left.records,
-                "records stay in the journal for the next start"
-            );
-        }
         tracing::info!("stopped");
         match broken {
             Some(fault) => Err(fault),
@@ -181,9 +198,16 @@ impl Server {
                         return Some(Fault::Broken(fault));
                     }
                 }
-                _ = watch.tick() => if self.shards.any_ended() {
-                    tracing::error!("a shard's thread has ended");
-                    return Some(Fault::Broken("a shard's thread has ended".into()));
+                _ = watch.tick() => {
+                    let ended = if self.shards.any_ended() {
+                        "a shard's thread has ended"
+                    } else if self.edge.is_finished() {
+                        "the listener's task has ended"
+                    } else {
+                        continue;
+                    };
+                    tracing::error!("{ended}");
+                    return Some(Fault::Broken(ended.into()));
                 }
             }
         }

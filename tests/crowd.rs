@@ -57,13 +57,15 @@ async fn member(mut socket: Socket, user: usize, crowd: Crowd, start: Arc<Barrie
         while seen.len() < crowd.messages() {
             let message = stream.next().await.expect("the hub stays").expect("a message");
             let Message::Text(text) = message else { continue };
-            let message: Value = serde_json::from_str(&text).expect("JSON");
-            if message["type"] == "chat" {
-                let data = &message["data"];
-                assert_eq!(data["space_id"], crowd.space);
-                let text = |value: &Value| value.as_str().expect("a string").to_owned();
-                seen.push((text(&data["id"]), text(&data["content"])));
-            }
+            // A thousand readers: the frame's known beginning is read by hand.
+            let Some(chat) = text.strip_prefix(r#"{"type":"chat","data":{"id":""#) else {
+                continue;
+            };
+            let (id, rest) = chat.split_at(26);
+            let rest = rest.strip_prefix(r#"","content":""#).expect("the content");
+            let (content, rest) = rest.split_once('"').expect("its end");
+            assert!(rest.contains(&format!(r#""space_id":{},"#, crowd.space)), "{text}");
+            seen.push((id.to_owned(), content.to_owned()));
         }
         seen
     };
@@ -100,7 +102,7 @@ fn run(hub: &Hub, crowds: &[Crowd]) {
             for user in 0..crowd.members {
                 let socket = connect(address, crowd.space, user).await;
                 let task = member(socket, user, *crowd, Arc::clone(&start));
-                tasks.push((*crowd, tokio::spawn(tokio::time::timeout(4 * PATIENCE, task))));
+                tasks.push((*crowd, tokio::spawn(tokio::time::timeout(10 * PATIENCE, task))));
             }
         }
         let mut all = Vec::new();

@@ -17,6 +17,8 @@ pub fn start(config: &Config) -> Result<(), BadConfig> {
         LogFormat::Json => false,
     };
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that can't be written is lost: to complain about it there panics.
+    let lines = lines.log_internal_errors(false);
     let started = if text {
         lines.with_ansi(terminal).with_target(false).try_init()
     } else {

@@ -36,9 +36,9 @@ const H2_REFUSED: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 /// Takes a socket whose handshake was answered, and what had been read behind the request; gives
-/// the socket back if there is no place for it after all.
-pub(super) type Take =
-    Box<dyn FnOnce(std::net::TcpStream, Bytes) -> Result<(), std::net::TcpStream> + Send + Sync>;
+/// the socket back, and what to tell it, if there is no place for it after all.
+pub(super) type Take = Box<dyn FnOnce(std::net::TcpStream, Bytes) -> Taken + Send + Sync>;
+type Taken = Result<(), (std::net::TcpStream, Close)>;
 
 /// An accepted handshake; travels as an extension of its 101 response.
 pub(super) struct Upgrade {
@@ -160,12 +160,12 @@ async fn hand_over(mut stream: TcpStream, first: Bytes, upgrade: Upgrade, limits
         tracing::debug!(%error, "a socket keeps the send buffer of the system");
     }
     let taken = stream.into_std().map(|stream| (upgrade.take)(stream, first));
-    // No place for it: its shard's inbox is full.
-    if let Ok(Err(stream)) = taken
+    // No place for it: its shard's inbox is full, or its shard has ended.
+    if let Ok(Err((stream, close))) = taken
         && let Ok(mut stream) = TcpStream::from_std(stream)
     {
         let mut goodbye = BytesMut::new();
-        frame::close(&mut goodbye, Close::Overloaded.code(), Close::Overloaded.reason());
+        frame::close(&mut goodbye, close.code(), close.reason());
         if stream.write_all(&goodbye).await.is_ok() {
             linger(stream, limits).await;
         }

@@ -120,7 +120,7 @@ fn switch(edge: &Arc<Edge>, peer: Peer, claim: Claim, permit: Permit, offer: Off
     let take: Take = Box::new(move |stream, first_bytes| {
         edge.metrics.edge.add(Metric::HandshakesAccepted, 1);
         let admission = Admission { join, stream, first_bytes, permit };
-        edge.hub.admit(admission).map_err(|refused| refused.stream)
+        edge.hub.admit(admission).map_err(|(refused, close)| (refused.stream, close))
     });
     switching(Upgrade { head: accepted_head(&offer), take })
 }

@@ -25,6 +25,7 @@ use super::problem::Refusal;
 use super::{Origins, accept, handshake, pages};
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
+use crate::wire::close::Close;
 use crate::wire::reject::Reject;
 
 type Taken = (std::net::TcpStream, Bytes);
@@ -43,14 +44,14 @@ const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n
 fn routes(limits: &Limits, taken: mpsc::Sender<Taken>) -> Router {
     let upgrade = async |State(taken): State<mpsc::Sender<Taken>>| {
         let take = Box::new(move |stream, first| {
-            taken.try_send((stream, first)).map_err(|it| it.into_inner().0)
+            taken.try_send((stream, first)).map_err(|it| (it.into_inner().0, Close::Overloaded))
         });
         handshake::switching(Upgrade { head: HEAD.to_vec(), take })
     };
     let full = async || {
         handshake::switching(Upgrade {
             head: HEAD.to_vec(),
-            take: Box::new(|stream, _| Err(stream)),
+            take: Box::new(|stream, _| Err((stream, Close::Overloaded))),
         })
     };
     let read = async |State(bodies): State<Bodies>, body: Body| -> Result<Response, Refusal> {

@@ -80,12 +80,3 @@ impl Waiting {
         }
     }
 }
-
-impl Command {
-    /// Answers what will not be done. A connection is closed by dropping it.
-    pub(super) fn refuse(self, reject: Reject) {
-        if let Command::Post(_, mut waiting) = self {
-            waiting.give(Reply::Rejected(reject));
-        }
-    }
-}

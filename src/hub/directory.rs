@@ -99,10 +99,11 @@ impl Directory {
             return Err(Reject::Draining);
         }
         let address = address_key(address);
-        self.take_rate(WHOLE_HUB, self.limits.connection_rate)?;
+        // The address first: what it is refused takes nothing from the others.
         if let Some(address) = address {
             self.take_rate(address, self.limits.address_connection_rate)?;
         }
+        self.take_rate(WHOLE_HUB, self.limits.connection_rate)?;
         // From here on the permit gives back what was taken, also on the way out.
         let taken = self.connections.fetch_add(1, Ordering::Relaxed);
         let mut permit = Permit { directory: Arc::clone(self), user: None, address: None };
@@ -207,14 +208,20 @@ mod tests {
 
     #[test]
     fn one_address_can_not_use_up_the_rate_of_the_others() {
-        let limits = Limits { address_connection_rate: Rate::new(1, 1), ..Limits::default() };
+        let limits = Limits {
+            connection_rate: Rate::new(1, 2),
+            address_connection_rate: Rate::new(1, 1),
+            ..Limits::default()
+        };
         let directory = directory(limits);
         let one = "2001:db8::1".parse().expect("an address");
         let same_64 = "2001:db8::2".parse().expect("an address");
         let other = "2001:db8:0:1::1".parse().expect("an address");
         let _held = directory.reserve(UserId(1), one).expect("free");
-        let refused = directory.reserve(UserId(1), same_64);
-        assert!(matches!(refused, Err(Reject::RateLimited { .. })));
+        for _ in 0..5 {
+            let refused = directory.reserve(UserId(1), same_64);
+            assert!(matches!(refused, Err(Reject::RateLimited { .. })));
+        }
         assert!(directory.reserve(UserId(1), other).is_ok());
     }
 

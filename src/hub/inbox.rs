@@ -14,6 +14,7 @@ pub(super) struct Inbox<T> {
     queue: ArrayQueue<T>,
     reserved: usize,
     sleeping: AtomicBool,
+    closed: AtomicBool,
     wake: Notify,
 }
 
@@ -25,6 +26,7 @@ impl<T> Inbox<T> {
             queue: ArrayQueue::new(max),
             reserved: max / 16,
             sleeping: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             wake: Notify::new(),
         }
     }
@@ -39,13 +41,28 @@ impl<T> Inbox<T> {
 
     /// Queues into the reserved part too.
     pub(super) fn push(&self, command: T) -> Result<(), T> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(command);
+        }
         self.queue.push(command)?;
-        // Pairs with the fence in `wait`: either we see the sleeper, or it sees the command.
+        // Pairs with the fence in `wait`: either we see the sleeper, or it sees the command. With
+        // the one in `close` too.
         fence(Ordering::SeqCst);
+        if self.closed.load(Ordering::Relaxed) {
+            // Closed just now: nobody may come for it any more. Whoever waits sees it dropped.
+            while self.queue.pop().is_some() {}
+        }
         if self.sleeping.swap(false, Ordering::Relaxed) {
             self.wake.notify_one();
         }
         Ok(())
+    }
+
+    /// Takes no more commands: what is queued now may still be popped, by the only one who waits;
+    /// all later ones are given back, or dropped.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
     }
 
     /// The oldest command.
@@ -82,6 +99,27 @@ mod tests {
         assert_eq!(offered, 15);
         assert_eq!(inbox.push(99), Ok(()));
         assert_eq!(inbox.push(100), Err(100));
+    }
+
+    #[test]
+    fn nothing_is_left_in_a_closed_inbox() {
+        for _ in 0..200 {
+            let inbox = Arc::new(Inbox::new(64));
+            let command = Arc::new(());
+            let senders = [0; 2].map(|_| {
+                let (inbox, command) = (Arc::clone(&inbox), Arc::clone(&command));
+                std::thread::spawn(move || while inbox.push(Arc::clone(&command)).is_ok() {})
+            });
+            while inbox.pop().is_none() {
+                std::thread::yield_now();
+            }
+            inbox.close();
+            while inbox.pop().is_some() {}
+            for sender in senders {
+                sender.join().expect("the sender ends");
+            }
+            assert_eq!(Arc::strong_count(&command), 1);
+        }
     }
 
     #[test]

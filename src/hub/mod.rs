@@ -14,6 +14,7 @@ use crate::shard::ShardSetup;
 use crate::shard::event::{Join, Notification, Post, Present};
 use crate::store::journal::Writer;
 use crate::store::latest::Latest;
+use crate::wire::close::Close;
 use crate::wire::reject::Reject;
 use crate::wire::time::Micros;
 use crate::wire::{Id, SpaceId, SpaceKey, UserId};
@@ -168,18 +169,32 @@ impl Hub {
         self.directory.reserve(user, address)
     }
 
-    /// Hands a connection to the shard of its space. On refusal (its inbox is full) it comes
-    /// back, to be closed with 1013.
-    pub fn admit(&self, admission: Admission) -> Result<(), Box<Admission>> {
+    /// Hands a connection to the shard of its space. On refusal (its inbox is full, or its shard
+    /// has ended) it comes back, with what to tell it.
+    pub fn admit(&self, admission: Admission) -> Result<(), (Box<Admission>, Close)> {
         let key = admission.join.space;
         match self.inbox(key).offer(Command::Admit(Box::new(admission))) {
             Ok(()) => Ok(()),
-            Err(Command::Admit(admission)) => {
-                self.metrics.edge.add(Metric::InboxRefused, 1);
-                Err(admission)
-            }
+            Err(Command::Admit(admission)) => match self.refusal() {
+                Reject::Draining => Err((admission, Close::Restart)),
+                _ => Err((admission, Close::Overloaded)),
+            },
             Err(_) => unreachable!("the inbox gives back what it was given"),
         }
+    }
+
+    /// Why an inbox takes nothing.
+    fn refusal(&self) -> Reject {
+        if self.is_draining() {
+            return Reject::Draining;
+        }
+        self.metrics.edge.add(Metric::InboxRefused, 1);
+        Reject::Overloaded
+    }
+
+    /// Why an answer never comes: its shard has ended.
+    fn unanswered(&self) -> Reject {
+        if self.is_draining() { Reject::Draining } else { Reject::Internal }
     }
 
     /// Accepts a chat: it is in the space's log and in the journal when this returns.
@@ -192,10 +207,10 @@ impl Hub {
         let (durable, is_durable) = oneshot::channel();
         let waiting = Waiting::Post { accepted: Some(accepted), durable };
         if self.inbox(key).offer(Command::Post(Box::new(post), waiting)).is_err() {
-            self.metrics.edge.add(Metric::InboxRefused, 1);
-            return Err(Reject::Overloaded);
+            return Err(self.refusal());
         }
-        let (id, at, duplicate) = is_accepted.await.unwrap_or(Err(Reject::Draining))?;
+        let accepted = is_accepted.await.unwrap_or_else(|_| Err(self.unanswered()));
+        let (id, at, duplicate) = accepted?;
         Ok(Posted { id, at, duplicate, durable: is_durable })
     }
 
@@ -227,10 +242,9 @@ impl Hub {
         answer: oneshot::Receiver<T>,
     ) -> Result<T, Reject> {
         if self.inbox(key).push(command).is_err() {
-            self.metrics.edge.add(Metric::InboxRefused, 1);
-            return Err(Reject::Overloaded);
+            return Err(self.refusal());
         }
-        answer.await.map_err(|_| Reject::Draining)
+        answer.await.map_err(|_| self.unanswered())
     }
 
     /// The chat spaces with members, largest first, at most so many; and how many there are.

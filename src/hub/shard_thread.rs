@@ -7,6 +7,8 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -71,13 +73,17 @@ struct State {
     read_limits: ReadLimits,
     /// There is something for a turn to do.
     due: bool,
+    /// A task has panicked: what it left half done must not go on.
+    broken: bool,
     /// Wakes the sweep task.
     sweeper: Waker,
 }
 
 impl ShardThread {
-    /// Runs until a drain is done. Takes the thread over.
-    pub(super) fn run(self) -> std::io::Result<()> {
+    /// Runs until a drain is done, or a bug is met. Takes the thread over.
+    pub(super) fn run(self) -> io::Result<()> {
+        // However it ends: who waits for an answer is to hear that there is none.
+        let _inbox = Closing(Arc::clone(&self.inbox));
         if let Some(core) = self.core {
             core_affinity::set_for_current(core);
         }
@@ -86,16 +92,15 @@ impl ShardThread {
             // Reads that are ready come in batches: fewer looks at the driver between them.
             .event_interval(61)
             .build_local(tokio::runtime::LocalOptions::default())?;
-        runtime.block_on(self.serve());
-        Ok(())
+        runtime.block_on(self.serve())
     }
 
-    async fn serve(self) {
+    async fn serve(self) -> io::Result<()> {
         let shared = (&self.directory, &self.metrics);
         let state = State::new(self.setup, self.journal, self.clock, shared);
         let state = Rc::new(RefCell::new(state));
         let readers = TaskTracker::new();
-        let sweep = tokio::task::spawn_local(sweep(Rc::clone(&state)));
+        let mut sweep = tokio::task::spawn_local(sweep(Rc::clone(&state)));
         let mut committed = 0;
         let mut drain = 0;
         let mut tick = tokio::time::interval(TICK);
@@ -118,15 +123,19 @@ impl ShardThread {
                     state.borrow_mut().input(Input::Drain(window - 1));
                 }
                 _ = tick.tick() => {
-                    let mut state = state.borrow_mut();
-                    let room = state.journal.room();
-                    state.input(Input::JournalRoom(room));
-                    state.input(Input::Tick);
-                    state.forget_given_up();
-                    if drain > 0 && state.shard.members() == 0 {
-                        break;
+                    state.borrow_mut().tick();
+                    if drain > 0 && state.borrow().is_left() {
+                        // The last ones are told why, and that may take as long as with others.
+                        self.inbox.close();
+                        while let Some(command) = self.inbox.pop() {
+                            take_command(&state, &readers, command);
+                        }
+                        if state.borrow().is_left() {
+                            break;
+                        }
                     }
                 }
+                Err(ended) = &mut sweep => return Err(io::Error::other(ended)),
             }
         }
         readers.close();
@@ -135,9 +144,17 @@ impl ShardThread {
         // Aborted on purpose: that it was is all there is to know.
         _ = sweep.await;
         state.borrow_mut().turn();
-        while let Some(command) = self.inbox.pop() {
-            command.refuse(crate::wire::reject::Reject::Draining);
-        }
+        Ok(())
+    }
+}
+
+/// Closes the inbox of a shard that ends.
+struct Closing(Arc<Inbox<Command>>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+        while self.0.pop().is_some() {}
     }
 }
 
@@ -165,7 +182,20 @@ fn take_command(state: &Rc<RefCell<State>>, readers: &TaskTracker, command: Comm
 
 /// A member's read task: it ends when its socket does.
 fn read(state: Rc<RefCell<State>>, member: MemberKey) -> impl Future<Output = ()> {
-    poll_fn(move |context| state.borrow_mut().poll_member(member, context))
+    poll_fn(move |context| {
+        guarded(&state, || state.borrow_mut().poll_member(member, context))
+            .unwrap_or(Poll::Ready(()))
+    })
+}
+
+/// Has a panic end the whole shard: the runtime would swallow it, and the others would go on with
+/// what it left half done.
+fn guarded<T>(state: &RefCell<State>, run: impl FnOnce() -> T) -> Option<T> {
+    let ran = catch_unwind(AssertUnwindSafe(run));
+    if ran.is_err() {
+        state.borrow_mut().fail();
+    }
+    ran.ok()
 }
 
 /// The sweep task: waits until a turn is due, lets the reads that are ready run, then works in
@@ -210,6 +240,7 @@ impl State {
             metrics: Arc::clone(metrics),
             read_limits,
             due: false,
+            broken: false,
             sweeper: Waker::noop().clone(),
         }
     }
@@ -242,6 +273,26 @@ impl State {
             self.sweeper = context.waker().clone();
         }
         Poll::Pending
+    }
+
+    fn tick(&mut self) {
+        let room = self.journal.room();
+        self.input(Input::JournalRoom(room));
+        self.input(Input::Tick);
+        self.forget_given_up();
+        // A sweep that never comes to its end shows its numbers too.
+        self.metrics.shards[self.number].publish(self.shard.counts());
+    }
+
+    /// Whether everyone has left, and nobody waits for an answer. Requests give up by themselves.
+    fn is_left(&self) -> bool {
+        self.shard.members() == 0 && self.waiting.values().all(Waiting::is_given_up)
+    }
+
+    /// Ends the shard: the sweep task falls over it.
+    fn fail(&mut self) {
+        (self.broken, self.due) = (true, true);
+        self.sweeper.wake_by_ref();
     }
 
     /// A request of the edge's: its answer goes to whoever waits under its ticket.
@@ -345,6 +396,7 @@ impl State {
 
     /// One turn: journal, then answers, then a slice of the sweep. Says whether there is more.
     fn turn(&mut self) -> bool {
+        assert!(!self.broken, "a task of this shard has panicked");
         let now = self.clock.now();
         self.due = false;
         if !self.fx.records.is_empty() {

@@ -1,7 +1,7 @@
 //! What members and posts say: from a JSON text to a frame in the log, a record for the journal,
 //! and acks for those who asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Shard;
 use super::event::{Effects, MemberKey, Post, Reply, Ticket};
@@ -16,9 +16,9 @@ use crate::wire::reject::Reject;
 use crate::wire::time::{Micros, MonoMs, Now};
 use crate::wire::{Id, SpaceId, SpaceKey, UserId};
 
-/// Senders that wait for a commit. Each is small; beyond it the oldest post is forgotten, whose
-/// request was answered 202 long ago, and members that ask for `durable` are refused.
-const ACKS_MAX: usize = 65_536;
+/// Posts that wait for a commit, and acks that do. Beyond it the post of the oldest record is
+/// forgotten, which was answered 202 long ago, and members that ask for `durable` are refused.
+const WAITS_MAX: usize = 65_536;
 /// Commits that one member may wait for.
 const DURABLE_WAITS_MAX: u32 = 1_024;
 /// A member that takes bytes may be owed so many times its bound of private frames until it is
@@ -27,14 +27,17 @@ const UNSENT_TIMES: usize = 8;
 /// A flood ends when nothing was over the rate for so long, in ms.
 const FLOOD_PAUSE: u64 = 1_000;
 
-/// Who is told when a record is durable.
+/// A member that is told by an ack when a record is durable.
 #[derive(Debug)]
-pub(super) enum AckTo {
-    /// A member, by an ack.
-    Member { key: MemberKey, nonce: Box<str>, id: Id, duplicate: bool },
-    /// A request of the edge's.
-    Ticket(Ticket),
+pub(super) struct AckTo {
+    key: MemberKey,
+    nonce: Box<str>,
+    id: Id,
+    duplicate: bool,
 }
+
+/// Who waits for which record, and in which order they came: records first.
+pub(super) type Waits<T> = BTreeMap<(u64, u64), T>;
 
 /// Something to say, with all that the hub knows of its sender.
 struct Said<'a> {
@@ -109,7 +112,7 @@ impl Shard {
                         image: chat.image,
                         nonce: chat.nonce,
                     };
-                    let accepted = self.accept(now, said, chat.ack == AckLevel::Durable, fx);
+                    let accepted = self.accept(now, said, fx);
                     if let Some(member) = self.members.get_mut(key) {
                         member.username = username;
                     }
@@ -128,13 +131,7 @@ impl Shard {
 
     /// Checks a message, gives it its id, and puts it into the space's log and among the records
     /// of the turn. A known nonce makes nothing new.
-    fn accept(
-        &mut self,
-        now: Now,
-        said: Said<'_>,
-        durable: bool,
-        fx: &mut Effects,
-    ) -> Result<Accepted, Reject> {
+    fn accept(&mut self, now: Now, said: Said<'_>, fx: &mut Effects) -> Result<Accepted, Reject> {
         check_content(said.content, self.limits.content_chars_max)?;
         if self.drain.is_some() {
             return Err(Reject::Draining);
@@ -153,13 +150,11 @@ impl Shard {
             if first.content != *content {
                 return Err(Reject::NonceReused);
             }
-            self.check_acks(durable)?;
             self.counts.add(Metric::ChatsDuplicate, 1);
             let First { id, at, record, .. } = first;
             return Ok(Accepted { id, at, record, duplicate: true });
         }
         self.check_room(&said, fx)?;
-        self.check_acks(durable)?;
 
         let (id, at) = self.ids.next_id(now.unix);
         let Said { space, user, username, content, .. } = said;
@@ -192,19 +187,6 @@ impl Shard {
         Ok(())
     }
 
-    /// Whether one more can wait for a commit, a repeat too.
-    fn check_acks(&mut self, durable: bool) -> Result<(), Reject> {
-        if durable && self.acks.len() >= ACKS_MAX {
-            match self.acks.first_entry() {
-                Some(oldest) if matches!(oldest.get(), AckTo::Ticket(_)) => {
-                    oldest.remove();
-                }
-                _ => return Err(Reject::Overloaded),
-            }
-        }
-        Ok(())
-    }
-
     /// The rates of a member, its user and its address.
     fn take_rates(&mut self, now: MonoMs, key: MemberKey) -> Result<(), Reject> {
         let member = self.members.get_mut(key).expect("the caller's member");
@@ -231,7 +213,7 @@ impl Shard {
             Err(reject) => self.reply(fx, ticket, Err(reject)),
             Ok(Accepted { id, at, record, duplicate }) => {
                 fx.replies.push((ticket, Reply::Posted { id, at, duplicate }));
-                self.when_durable(record, AckTo::Ticket(ticket), now, fx);
+                self.when_stored(record, ticket, fx);
             }
         }
     }
@@ -253,7 +235,7 @@ impl Shard {
             image: &post.image,
             nonce: post.nonce.as_deref(),
         };
-        self.accept(now, said, true, fx)
+        self.accept(now, said, fx)
     }
 
     /// Gives a sender the acks that it asked for.
@@ -278,45 +260,53 @@ impl Shard {
                 return;
             }
             member.rare().durable_waits += 1;
-            let to = AckTo::Member { key, nonce: nonce.into(), id, duplicate };
+            let to = AckTo { key, nonce: nonce.into(), id, duplicate };
             self.when_durable(record, to, now, fx);
         }
     }
 
-    /// Whether a member waits for as many commits as it may. All may come at once, when a store
-    /// is back, and are not to be what brings its private frames over their bound.
+    /// Whether a member, or all together, wait for as many commits as they may. A member's may all
+    /// come at once, when a store is back, and are not to be what brings its private frames over
+    /// their bound.
     fn waits_for_too_many(&self, key: MemberKey) -> bool {
         let rare = self.members.get(key).and_then(|member| member.rare.as_ref());
-        rare.is_some_and(|rare| rare.durable_waits >= DURABLE_WAITS_MAX)
+        let waits = rare.map_or(0, |rare| rare.durable_waits);
+        waits >= DURABLE_WAITS_MAX || self.acks.len() >= WAITS_MAX
     }
 
-    /// Tells `to` now or when the record is committed.
+    /// Sends a member its ack now or when the record is committed.
     fn when_durable(&mut self, record: u64, to: AckTo, now: Now, fx: &mut Effects) {
         if record <= self.records_committed {
             return self.tell_durable(to, now, fx);
         }
-        self.acks_serial += 1;
-        self.acks.insert((record, self.acks_serial), to);
+        self.waits_serial += 1;
+        self.acks.insert((record, self.waits_serial), to);
+    }
+
+    /// The same for a post. A store that is away for hours stops none of them (P5).
+    fn when_stored(&mut self, record: u64, ticket: Ticket, fx: &mut Effects) {
+        if record <= self.records_committed {
+            return fx.replies.push((ticket, Reply::Durable(Ok(()))));
+        }
+        if self.posts.len() >= WAITS_MAX {
+            self.posts.pop_first();
+        }
+        self.waits_serial += 1;
+        self.posts.insert((record, self.waits_serial), ticket);
     }
 
     fn tell_durable(&mut self, to: AckTo, now: Now, fx: &mut Effects) {
-        match to {
-            AckTo::Ticket(ticket) => fx.replies.push((ticket, Reply::Durable(Ok(())))),
-            AckTo::Member { key, nonce, id, duplicate } => {
-                if let Some(member) = self.members.get_mut(key)
-                    && let Some(rare) = &mut member.rare
-                {
-                    rare.durable_waits -= 1;
-                }
-                let at = *self.time.text(now.unix);
-                let ack = Ack { nonce: &nonce, id, level: AckLevel::Durable, duplicate };
-                let write = |private: &mut Private| {
-                    private.push(|out| outgoing::ack(out, &ack, &at));
-                };
-                if self.members.get(key).is_some_and(|member| member.is_seated()) {
-                    self.answer(now, key, fx, write);
-                }
-            }
+        let AckTo { key, nonce, id, duplicate } = to;
+        let Some(member) = self.members.get_mut(key) else { return };
+        if let Some(rare) = &mut member.rare {
+            rare.durable_waits -= 1;
+        }
+        if member.is_seated() {
+            let at = *self.time.text(now.unix);
+            let ack = Ack { nonce: &nonce, id, level: AckLevel::Durable, duplicate };
+            self.answer(now, key, fx, |private| {
+                private.push(|out| outgoing::ack(out, &ack, &at));
+            });
         }
     }
 
@@ -328,10 +318,11 @@ impl Shard {
             self.records_committed = records;
             self.appended.pop_front();
         }
-        while let Some(first) = self.acks.first_entry()
-            && first.key().0 <= self.records_committed
-        {
-            let to = first.remove();
+        let committed = self.records_committed;
+        while let Some(ticket) = take_durable(&mut self.posts, committed) {
+            fx.replies.push((ticket, Reply::Durable(Ok(()))));
+        }
+        while let Some(to) = take_durable(&mut self.acks, committed) {
             self.tell_durable(to, now, fx);
         }
     }
@@ -346,8 +337,9 @@ impl Shard {
         let appended = self.appended.back().map_or(self.records_committed, |(_, made)| *made);
         self.records_made = appended;
         drop(self.acks.split_off(&(appended + 1, 0)));
+        drop(self.posts.split_off(&(appended + 1, 0)));
         // A post of the turn may have repeated an earlier one.
-        self.acks.retain(|_, to| !matches!(to, AckTo::Ticket(of) if refused.contains(of)));
+        self.posts.retain(|_, ticket| !refused.contains(ticket));
         self.nonces.clear();
         for slot in 0..self.members.slots() {
             let Some(key) = self.members.key_at(slot) else { continue };
@@ -486,4 +478,10 @@ impl Shard {
             self.begin_close(now, key, Close::TooFast, fx);
         }
     }
+}
+
+/// The next of those whose record is among the first `committed`.
+fn take_durable<T>(waits: &mut Waits<T>, committed: u64) -> Option<T> {
+    let first = waits.first_entry()?;
+    (first.key().0 <= committed).then(|| first.remove())
 }

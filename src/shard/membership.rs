@@ -177,6 +177,10 @@ impl Shard {
         let queue = if close == Close::Gone { None } else { self.last_frames(now, key, close) };
         let slot = self.members.get(key).expect("looked up above").space;
         if self.members.get(key).expect("looked up above").is_seated() {
+            if self.spaces.at(slot).is_some_and(|space| space.paused.is_some()) {
+                // The pause is not its own any more: its goodbye, or its end, is to be read.
+                fx.readable.push(key);
+            }
             self.unseat(now, key);
             self.note_occupancy(slot, fx);
         }

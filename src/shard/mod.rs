@@ -10,7 +10,7 @@
 //! its cursor costs. Files: `event` what goes in and out, `membership` join and close, `chat`
 //! what members and posts say, `sweep` sending, `upkeep` time, trims, pauses and drain.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use crate::limits::Limits;
 use crate::metrics::{Counts, Metric};
@@ -34,7 +34,7 @@ mod tests;
 mod upkeep;
 
 use arena::Arena;
-use chat::AckTo;
+use chat::{AckTo, Waits};
 use event::{Effects, Input, MemberKey, Reply, Ticket};
 use member::Member;
 use nonce::Nonces;
@@ -88,8 +88,9 @@ pub struct Shard {
     /// (journal offset, records made) after each append that is not yet committed.
     appended: VecDeque<(u64, u64)>,
     /// Who waits for which record to be durable.
-    acks: BTreeMap<(u64, u64), AckTo>,
-    acks_serial: u64,
+    acks: Waits<AckTo>,
+    posts: Waits<Ticket>,
+    waits_serial: u64,
     journal_room: u64,
     journal_failed: bool,
 
@@ -128,8 +129,9 @@ impl Shard {
             records_made: 0,
             records_committed: 0,
             appended: VecDeque::new(),
-            acks: BTreeMap::new(),
-            acks_serial: 0,
+            acks: Waits::new(),
+            posts: Waits::new(),
+            waits_serial: 0,
             journal_room: 0,
             journal_failed: false,
             last_tick: MonoMs(0),

@@ -373,6 +373,41 @@ fn members_with_private_frames_do_not_keep_spaces_from_their_turn() {
 }
 
 #[test]
+fn posts_go_on_though_the_store_is_away_and_a_member_waits_for_it() {
+    let mut stage = Stage::new(off());
+    let ana = stage.join(SPACE, 1, None);
+    stage.say(ana, r#""content":"x","nonce":"1","ack":"durable""#);
+    for ticket in 1..70_000 {
+        stage.post(ticket, 1, None);
+        stage.append();
+        let last = stage.fx.replies.pop().expect("an answer");
+        assert!(matches!(last, (Ticket(of), Reply::Posted { .. }) if of == ticket), "{last:?}");
+        stage.slice();
+    }
+    assert_eq!(stage.shard.posts.len(), 65_536);
+    stage.input(Input::Committed(stage.end));
+    stage.sweep();
+    assert_eq!(stage.fx.replies.last(), Some(&(Ticket(69_999), Reply::Durable(Ok(())))));
+    assert!(stage.heard(ana).contains("\"level\":\"durable\""));
+}
+
+#[test]
+fn a_member_that_is_closed_in_a_pause_is_read_again() {
+    let mut stage = Stage::new(Limits { log_bytes_max: 64 << 10, resume_bytes_max: 0, ..off() });
+    let [ana, beto] = [1, 2].map(|user| stage.join(SPACE, user, None));
+    stage.sweep();
+    stage.sockets.room.insert(beto, 0);
+    for ticket in 0..60 {
+        stage.post(ticket, 900, None);
+        stage.slice();
+    }
+    assert!(!stage.shard.may_read(ana));
+    stage.fx.readable.clear();
+    stage.input(Input::Kick(Ticket(0), SpaceId(1), UserId(1)));
+    assert!(stage.shard.may_read(ana) && stage.fx.readable == [ana]);
+}
+
+#[test]
 fn a_process_that_stood_still_asks_before_it_calls_a_member_silent() {
     let mut stage = Stage::new(off());
     let ana = stage.join(SPACE, 1, None);
