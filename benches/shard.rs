@@ -5,6 +5,7 @@
 //! `CPI_BENCH_FRAMES` set the lists (1,10,100,1000,10000 and 1,16,64).
 
 use std::hint::black_box;
+use std::io::Write;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -91,7 +92,7 @@ impl Stage {
             space: SPACE,
             user: UserId(user),
             username: "Ana Paz".into(),
-            dialect: Dialect::Seed,
+            dialect: Dialect::V1,
             after: None,
             address: None,
         };
@@ -166,6 +167,37 @@ fn fan_out(c: &mut Criterion) {
     group.finish();
 }
 
+/// Chats of one member alone, plain and with what nonces and acks cost.
+fn message(c: &mut Criterion) {
+    const FRAMES: u64 = 64;
+    let mut group = c.benchmark_group("message");
+    group.throughput(Throughput::Elements(FRAMES));
+    for ack in ["plain", "none", "accepted", "durable"] {
+        let mut stage = Stage::new(1, 500);
+        let from = stage.members[0];
+        let content = "hola ".repeat(25);
+        let mut said = 0u64;
+        group.bench_function(ack, |bench| {
+            bench.iter(|| {
+                for _ in 0..FRAMES {
+                    said += 1;
+                    let json = &mut stage.json;
+                    json.clear();
+                    _ = write!(json, r#"{{"type":"chat","data":{{"content":"{content}""#);
+                    if ack != "plain" {
+                        _ = write!(json, r#","nonce":"{said}","ack":"{ack}""#);
+                    }
+                    json.extend_from_slice(b"}}");
+                    stage.say(from);
+                }
+                stage.sweep();
+            });
+        });
+        assert_eq!(stage.shard.counts().get(Metric::ChatsAccepted), said);
+    }
+    group.finish();
+}
+
 /// A join and a leave, announced to everyone, or to nobody in a big space.
 fn join_leave(c: &mut Criterion) {
     let mut group = c.benchmark_group("join_leave");
@@ -203,5 +235,5 @@ fn join_leave(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, fan_out, join_leave);
+criterion_group!(benches, fan_out, message, join_leave);
 criterion_main!(benches);
