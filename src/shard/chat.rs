@@ -141,7 +141,7 @@ impl Shard {
         }
         let image = if said.image.len() > self.limits.image_bytes_max { "" } else { said.image };
         let nonce = said.nonce.map(|nonce| {
-            let key = NonceKey { user: said.user, space: said.space, nonce: nonce.into() };
+            let key = NonceKey::new(said.user, said.space, nonce);
             (key, content_hash(said.content, image))
         });
         if let Some((key, content)) = &nonce
