@@ -154,7 +154,7 @@ impl Shard {
             let First { id, at, record, .. } = first;
             return Ok(Accepted { id, at, record, duplicate: true });
         }
-        self.check_room(&said, fx)?;
+        self.check_room(said.username.len() + said.content.len(), fx)?;
 
         let (id, at) = self.ids.next_id(now.unix);
         let Said { space, user, username, content, .. } = said;
@@ -176,8 +176,8 @@ impl Shard {
     }
 
     /// Whether journal and logs can take one more; said before anything is fanned out (P5).
-    fn check_room(&self, said: &Said<'_>, fx: &Effects) -> Result<(), Reject> {
-        let record = 64 + said.username.len() + said.content.len();
+    fn check_room(&self, text_bytes: usize, fx: &Effects) -> Result<(), Reject> {
+        let record = 64 + text_bytes;
         if self.journal_failed || (fx.records.len() + record) as u64 > self.journal_room {
             return Err(Reject::StoreUnavailable);
         }
@@ -222,7 +222,15 @@ impl Shard {
         self.take_shared_rates(now.mono, post.user, post.address.unwrap_or(0))?;
         // Before a space is made for it.
         check_content(&post.content, self.limits.content_chars_max)?;
-        let slot = self.space_for(SpaceKey::Chat(post.space));
+        let space = SpaceKey::Chat(post.space);
+        if !self.by_key.contains_key(&space) {
+            // No space is made for what will be refused.
+            self.check_room(post.username.len() + post.content.len(), fx)?;
+            if self.drain.is_some() {
+                return Err(Reject::Draining);
+            }
+        }
+        let slot = self.space_for(space);
         if self.spaces.at(slot).is_some_and(|space| space.paused.is_some()) {
             return Err(Reject::Overloaded);
         }

@@ -446,3 +446,17 @@ fn who_was_only_not_visited_yet_is_not_evicted() {
         assert_eq!(stage.heard(key).matches("\"type\":\"chat\"").count(), 89);
     }
 }
+
+#[test]
+fn a_refused_post_makes_no_space() {
+    let mut stage = Stage::new(off());
+    stage.input(Input::JournalRoom(0));
+    stage.post(1, 10, None);
+    stage.input(Input::JournalRoom(1 << 30));
+    stage.input(Input::Drain(1_000));
+    stage.post(2, 10, None);
+    let answers = stage.fx.replies.iter().map(|(_, reply)| reply.clone());
+    let expected = [Reject::StoreUnavailable, Reject::Draining].map(Reply::Rejected);
+    assert!(answers.eq(expected), "{:?}", stage.fx.replies);
+    assert_eq!(stage.count(Metric::Spaces), 0);
+}
