@@ -460,3 +460,23 @@ fn a_refused_post_makes_no_space() {
     assert!(answers.eq(expected), "{:?}", stage.fx.replies);
     assert_eq!(stage.count(Metric::Spaces), 0);
 }
+
+#[test]
+fn catching_up_trims_by_itself() {
+    let mut stage = Stage::new(off());
+    let slow = stage.join(SPACE, 1, None);
+    stage.join(SPACE, 2, None);
+    stage.sweep();
+    stage.sockets.room.insert(slow, 0);
+    for ticket in 1..400 {
+        stage.post(ticket, 900, None);
+        stage.sweep();
+    }
+    assert!(stage.count(Metric::LogBytes) > 400 << 10);
+    stage.sockets.room.remove(&slow);
+    stage.input(Input::Writable(slow));
+    stage.sweep();
+    let held = stage.count(Metric::LogBytes);
+    assert!(held < 200 << 10, "{held} bytes held");
+    assert_eq!(stage.shard.counts().closes(Close::TooSlow.kind()), 0);
+}
