@@ -1,5 +1,5 @@
 //! The seeded simulator of the heart: `HUB_SIM_SEEDS` seeds (200; 2,000 with `HUB_SLOW_TESTS=1`),
-//! or one alone by `HUB_SIM_SEED`, which also prints every input.
+//! from `HUB_SIM_FIRST` (1) on, or one alone by `HUB_SIM_SEED`, which also prints every input.
 
 use std::env;
 use std::time::Instant;
