@@ -8,7 +8,8 @@
 //!
 //! A space is a log, a member is a cursor: fan-out is one append, and a slow member costs what
 //! its cursor costs. Files: `event` what goes in and out, `membership` join and close, `chat`
-//! what members and posts say, `durable` acks and commits, `sweep` sending, `upkeep` time, trims, pauses and drain.
+//! what members and posts say, `durable` acks and commits, `sweep` sending, `upkeep` time, trims,
+//! pauses and drain.
 
 use std::collections::{HashMap, VecDeque};
 
