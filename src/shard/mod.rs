@@ -8,7 +8,8 @@
 //!
 //! A space is a log, a member is a cursor: fan-out is one append, and a slow member costs what
 //! its cursor costs. Files: `event` what goes in and out, `membership` join and close, `chat`
-//! what members and posts say, `sweep` sending, `upkeep` time, trims, pauses and drain.
+//! what members and posts say, `durable` acks and commits, `sweep` sending, `upkeep` time, trims,
+//! pauses and drain.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -21,6 +22,7 @@ use crate::wire::{Id, IdGenerator, SpaceKey, UserId};
 
 pub mod arena;
 mod chat;
+mod durable;
 pub mod event;
 mod log;
 mod member;
@@ -34,7 +36,7 @@ mod tests;
 mod upkeep;
 
 use arena::Arena;
-use chat::{AckTo, Waits};
+use durable::{AckTo, Waits};
 use event::{Effects, Input, MemberKey, Reply, Ticket};
 use member::Member;
 use nonce::Nonces;

@@ -6,15 +6,21 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use crate::wire::time::{Micros, MonoMs};
 use crate::wire::{Id, SpaceId, UserId};
 
-/// A nonce counts per user and space.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct NonceKey {
-    /// Who sent it.
-    pub user: UserId,
-    /// Where.
-    pub space: SpaceId,
-    /// What the client made up.
-    pub nonce: Box<str>,
+/// A nonce counts per user and space: a hash of the three, so wide that no two meet, for a fixed
+/// size and no allocation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct NonceKey(u128);
+
+impl NonceKey {
+    /// The key of what a client made up.
+    pub fn new(user: UserId, space: SpaceId, nonce: &str) -> NonceKey {
+        let half = |which: u8| {
+            let mut hasher = DefaultHasher::new();
+            (which, user, space, nonce).hash(&mut hasher);
+            u128::from(hasher.finish())
+        };
+        NonceKey(half(0) << 64 | half(1))
+    }
 }
 
 /// The first message of a nonce.
@@ -62,7 +68,7 @@ impl Nonces {
         if self.oldest.len() >= self.max {
             self.forget_oldest();
         }
-        self.oldest.push_back((now, key.clone()));
+        self.oldest.push_back((now, key));
         let earlier = self.known.insert(key, first);
         assert!(earlier.is_none(), "a known nonce makes no new message");
     }
@@ -92,7 +98,7 @@ mod tests {
     use super::*;
 
     fn key(nonce: &str) -> NonceKey {
-        NonceKey { user: UserId(1), space: SpaceId(2), nonce: nonce.into() }
+        NonceKey::new(UserId(1), SpaceId(2), nonce)
     }
 
     #[test]

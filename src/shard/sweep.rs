@@ -61,7 +61,9 @@ impl Shard {
             let space = self.spaces.at_mut(member.space);
             if member.is_seated() {
                 let space = space.expect("a seated member has a space");
-                if visit.member(key, member, space) == Visited::Done {
+                // Only who lagged can have held a log or a pause; rounds settle at their end.
+                let lagged = member.lagging;
+                if visit.member(key, member, space) == Visited::Done && lagged {
                     self.unsettled.push(member.space);
                 }
             } else if visit.detached(key, member) == Visited::Done {

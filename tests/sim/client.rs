@@ -266,10 +266,11 @@ impl Client {
         }
         assert!(!eager || cut == 0, "{whose}: a frame was cut");
         assert!(!eager || self.mute || close != Close::PongTimeout, "{whose}: it answers pings");
-        // One that comes back from far behind starts where readers fall out of the log.
+        // One that comes back from far behind starts where readers fall out of the log, and who
+        // was not swept for long stands there too.
         let takes_all = match self.socket.manner {
             Manner::Eager => true,
-            Manner::Prompt => !self.came_from_far,
+            Manner::Prompt => !self.came_from_far && was_swept,
             _ => false,
         };
         if takes_all {

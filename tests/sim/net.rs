@@ -32,6 +32,8 @@ pub struct Socket {
     pub full: bool,
     /// The shard wants to hear when it takes bytes again.
     pub armed: bool,
+    /// Nothing more is to be sent.
+    pub finished: bool,
     /// What was taken and not yet judged.
     pub taken: Vec<u8>,
 }
@@ -50,7 +52,15 @@ impl Socket {
         };
         let send_max = *rng.pick(&[usize::MAX, usize::MAX, usize::MAX, 700, 100]);
         let send_max = if window < 2_000 && rng.permille(200) { 1 } else { send_max };
-        Socket { manner, window, send_max, full: false, armed: false, taken: Vec::new() }
+        Socket {
+            manner,
+            window,
+            send_max,
+            full: false,
+            armed: false,
+            finished: false,
+            taken: Vec::new(),
+        }
     }
 
     /// Makes room in a full socket.
@@ -71,6 +81,7 @@ impl Socket {
         assert!(!self.full, "a full socket is left alone until it is writable");
         let length = pieces[0].len() + pieces[1].len();
         assert!(length > 0, "nothing is sent in vain");
+        assert!(!self.finished, "nothing follows the end");
         if self.manner == Manner::Broken {
             self.full = true;
             return Sent::Broken;
@@ -171,7 +182,9 @@ impl Sockets for Net {
         self.deliver(member, [first, second])
     }
 
-    fn finish(&mut self, _member: MemberKey) {}
+    fn finish(&mut self, member: MemberKey) {
+        self.get(member).socket.finished = true;
+    }
 
     fn arm(&mut self, member: MemberKey) {
         let socket = &mut self.get(member).socket;

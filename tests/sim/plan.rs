@@ -101,7 +101,7 @@ impl Plan {
             match (theme, *op) {
                 (Theme::Crowd, Op::Join) => *weight *= 20,
                 (Theme::Crowd | Theme::Hot, Op::Restart | Op::Drain | Op::Failure) => *weight = 0,
-                (Theme::Hot, Op::Post) => *weight = 500,
+                (Theme::Hot | Theme::Short, Op::Post) => *weight = 500,
                 _ => {}
             }
         }
@@ -121,15 +121,22 @@ impl Plan {
         }
         let crowd = theme == Theme::Crowd;
         let hot = theme == Theme::Hot;
+        let short = theme == Theme::Short;
         let plan = Plan {
             turns: if crowd { rng.range(15, 30) } else { rng.range(10, 90) },
             turn_ops: rng.range(1, 6),
             users: if crowd { 90 } else { rng.range(2, 12) },
-            spaces: if hot { 1 } else { rng.range(1, 3) },
+            spaces: if hot {
+                1
+            } else if short {
+                4
+            } else {
+                rng.range(1, 3)
+            },
             members_max: if crowd { 80 } else { rng.range(3, 16) as usize },
             lobby: if crowd { 900 } else { *rng.pick(&[0, 100, 300]) },
             inbox: *rng.pick(&[0, 50, 100]),
-            long: if hot { 900 } else { *rng.pick(&[0, 50, 400, 900]) },
+            long: if hot || short { 900 } else { *rng.pick(&[0, 50, 400, 900]) },
             swept: *rng.pick(&[0, 300, 700, 1_000]),
             unswept: *rng.pick(&[0, 0, 850]),
             limits,
