@@ -31,7 +31,7 @@ struct State {
     fault: Fault,
     chats: u32,
     ids: u64,
-    held: Option<Vec<u8>>,
+    held: Option<(i32, Vec<u8>)>,
     awaits_pong: bool,
     members: Vec<(i32, TcpStream)>,
 }
@@ -108,7 +108,7 @@ impl State {
                 return;
             }
             (Fault::Swap, 10) => {
-                self.held = Some(chat(id));
+                self.held = Some((space, chat(id)));
                 return;
             }
             (Fault::Leak, 10) => return self.send(None, &chat(id)),
@@ -123,7 +123,8 @@ impl State {
             _ => {}
         }
         self.send(Some(space), &chat(id));
-        if let Some(held) = self.held.take() {
+        // After the next one of its own space: of another it would be no swap.
+        if let Some((_, held)) = self.held.take_if(|(of, _)| *of == space) {
             self.send(Some(space), &held);
         }
     }
