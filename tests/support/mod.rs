@@ -38,9 +38,14 @@ pub struct Hub {
 impl Hub {
     /// Starts a hub with further arguments.
     pub fn start(args: &[&str]) -> Hub {
+        Hub::start_with_env(args, &[])
+    }
+
+    /// The same with variables; it sees none but these, and none after a restart.
+    pub fn start_with_env(args: &[&str], env: &[(&str, &str)]) -> Hub {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let (child, address) = spawn(&args, dir.path());
+        let (child, address) = spawn(command(&args, dir.path()).envs(env.iter().copied()));
         Hub { child, address, args, dir }
     }
 
@@ -92,7 +97,7 @@ impl Hub {
 
     /// Starts it again on the same data, after [`kill`](Hub::kill) or [`stop`](Hub::stop).
     pub fn restart(&mut self) {
-        (self.child, self.address) = spawn(&self.args, self.dir.path());
+        (self.child, self.address) = spawn(&mut command(&self.args, self.dir.path()));
     }
 
     /// The same with other arguments.
@@ -234,8 +239,7 @@ fn command(args: &[String], data_dir: &Path) -> Command {
     command
 }
 
-fn spawn(args: &[String], data_dir: &Path) -> (Child, SocketAddr) {
-    let mut command = command(args, data_dir);
+fn spawn(command: &mut Command) -> (Child, SocketAddr) {
     // A test's output shows what its hub said, if the test fails.
     let mut child = command.stdout(Stdio::piped()).spawn().expect("the hub starts");
     let stdout = child.stdout.take().expect("it is piped");
