@@ -12,6 +12,8 @@ use libtest_mimic::{Arguments, Trial};
 mod adopted;
 #[path = "postgres/crashes.rs"]
 mod crashes;
+#[path = "postgres/returns.rs"]
+mod returns;
 #[path = "postgres/stored.rs"]
 mod stored;
 mod support;
@@ -38,6 +40,8 @@ const TESTS: &[Named] = &named![
     crashes::nothing_is_lost_or_doubled_by_kills_of_the_server,
     crashes::a_session_that_is_ended_while_it_copies_loses_nothing,
     crashes::a_commit_whose_answer_is_lost_is_not_stored_again,
+    returns::many_that_keep_dropping_miss_nothing_through_a_kill,
+    returns::of_more_than_a_resume_brings_the_newest_are_sent,
     trouble::while_the_server_is_away_chat_goes_on_and_is_stored_later,
     trouble::a_frozen_server_holds_up_nobody,
     trouble::a_directory_that_has_served_opens_without_the_server_and_a_new_one_waits,

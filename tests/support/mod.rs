@@ -21,6 +21,7 @@ use tungstenite::{Error, Message, WebSocket};
 pub mod ledger;
 pub mod postgres;
 pub mod proxy;
+pub mod returning;
 
 /// The longest that anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -57,6 +58,15 @@ impl Hub {
     /// Its data directory.
     pub fn data_dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Keeps its database from being written, as a backup or an operator's hand would.
+    pub fn lock_store(&self) -> rusqlite::Connection {
+        let path = self.data_dir().join("hub.sqlite3");
+        let store = rusqlite::Connection::open(path).expect("the hub's database");
+        store.busy_timeout(PATIENCE).expect("an option");
+        store.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+        store
     }
 
     /// Its process id.
