@@ -20,14 +20,18 @@ use crate::store::sink::{Sink, SinkError};
 use crate::wire::Id;
 
 mod connect;
+mod handshake;
 mod history;
+mod parameters;
 mod reader;
 mod schema;
 mod served;
+mod tls;
 
 pub use connect::{BadUrl, DatabaseUrl};
 pub(in crate::store) use reader::{PostgresPlan, start_reader};
 pub(in crate::store) use served::Served;
+pub use tls::BadTls;
 
 use connect::{CALL_MAX, CallFault, Connection, Means, within};
 
