@@ -15,6 +15,8 @@ mod crashes;
 #[path = "postgres/stored.rs"]
 mod stored;
 mod support;
+#[path = "postgres/tls.rs"]
+mod tls;
 #[path = "postgres/trouble.rs"]
 mod trouble;
 
@@ -38,6 +40,10 @@ const TESTS: &[Named] = &named![
     crashes::nothing_is_lost_or_doubled_by_kills_of_the_server,
     crashes::a_session_that_is_ended_while_it_copies_loses_nothing,
     crashes::a_commit_whose_answer_is_lost_is_not_stored_again,
+    tls::each_sslmode_means_what_libpq_means_by_it,
+    tls::of_allow_and_prefer_the_server_has_its_choice,
+    tls::a_certificate_that_was_given_by_hand_is_trusted,
+    tls::sink_and_reader_go_over_tls_and_say_who_has_to_act,
     trouble::while_the_server_is_away_chat_goes_on_and_is_stored_later,
     trouble::a_frozen_server_holds_up_nobody,
     trouble::a_directory_that_has_served_opens_without_the_server_and_a_new_one_waits,

@@ -21,6 +21,7 @@ use crate::wire::{Id, SpaceId, UserId};
 pub use batcher::{Left, RetryWait};
 pub use open::{open_postgres, open_sqlite};
 pub use reader::Reader;
+pub use upgrade::upgrade;
 
 use batch::BatchLimits;
 use batcher::{Batcher, Flight, Stop};
@@ -46,6 +47,7 @@ pub mod sink;
 mod sources;
 pub mod sqlite;
 mod tally;
+mod upgrade;
 pub mod wall;
 
 #[cfg(test)]

@@ -28,6 +28,15 @@ pub struct DatabaseUrl {
     tls: Tls,
 }
 
+/// What counts where an address says nothing about TLS.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct TlsDefaults {
+    /// For `sslmode`.
+    pub mode: Option<String>,
+    /// For `sslrootcert`.
+    pub roots: Option<String>,
+}
+
 /// Why a text names no database that can be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadUrl {
@@ -42,14 +51,22 @@ pub enum BadUrl {
 impl DatabaseUrl {
     /// Reads a URL or a list of `key=value`, as libpq has them.
     pub fn parse(text: &str) -> Result<DatabaseUrl, BadUrl> {
+        DatabaseUrl::parse_with(text, &TlsDefaults::default())
+    }
+
+    /// The same where some of TLS is said elsewhere.
+    pub fn parse_with(text: &str, defaults: &TlsDefaults) -> Result<DatabaseUrl, BadUrl> {
         let taken = parameters::take(text, &["sslmode", "sslrootcert"]);
         let form = |error: Error| BadUrl::Form(with_cause(&error));
         let mut config: Config = taken.rest.parse().map_err(form)?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(BadUrl::Form("it names no host".into()));
         }
-        let value = |n: usize| taken.values.get(n).and_then(Option::as_deref);
-        let tls = Tls::parse(value(0), value(1))?;
+        let value = |n: usize, default: &'_ Option<String>| {
+            taken.values.get(n).cloned().flatten().or(default.clone())
+        };
+        let (mode, roots) = (value(0, &defaults.mode), value(1, &defaults.roots));
+        let tls = Tls::parse(mode.as_deref(), roots.as_deref())?;
         if config.get_hosts().is_empty() {
             // Under TLS a server has a name, be it its address.
             for address in config.get_hostaddrs().to_vec() {

@@ -28,8 +28,9 @@ mod schema;
 mod served;
 mod tls;
 
-pub use connect::{BadUrl, DatabaseUrl};
+pub use connect::{BadUrl, DatabaseUrl, TlsDefaults};
 pub(in crate::store) use reader::{PostgresPlan, start_reader};
+pub(in crate::store) use schema::migrate;
 pub(in crate::store) use served::Served;
 pub use tls::BadTls;
 
