@@ -20,6 +20,12 @@ fn main() -> ExitCode {
         Ok(Command::Serve(config)) => serve(*config),
         Ok(Command::Chat(options)) => cli::chat::run(&options),
         Ok(Command::Migrate(options)) => cli::migrate::run(&options).report(),
+        Ok(Command::Journal(options)) => {
+            let (shown, exit) = cli::journal::run(&options);
+            cli::show(&shown);
+            exit.report()
+        }
+        Ok(Command::DeadLetters(options)) => cli::letters::run(&options).report(),
         Err(exit) => exit.report(),
     }
 }

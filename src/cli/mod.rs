@@ -13,8 +13,11 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
 pub mod chat;
+pub mod journal;
+pub mod letters;
 pub mod logging;
 pub mod migrate;
+mod table;
 
 use crate::config::{BadConfig, Config, MAIN, Machine, Place, Sources, flag, nearest};
 use crate::edge::{COMMIT, VERSION};
@@ -23,7 +26,7 @@ use crate::limits::{Setting, Unit, settings};
 /// The exit code of a bad configuration (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
 
-const COMMANDS: &str = "serve, config, migrate and chat";
+const COMMANDS: &str = "serve, config, migrate, journal, dead-letters and chat";
 
 /// What to run.
 #[derive(Debug)]
@@ -34,6 +37,10 @@ pub enum Command {
     Chat(chat::Options),
     /// Bring the database up to date.
     Migrate(migrate::Options),
+    /// Look at the dead letters, or try them again.
+    DeadLetters(letters::Options),
+    /// Look at the journals.
+    Journal(journal::Options),
 }
 
 /// The end of a command, or one before anything ran.
@@ -55,6 +62,14 @@ impl CliExit {
             writeln!(std::io::stderr(), "cpi-hub: {}", one_line(&self.text))
         };
         ExitCode::from(self.code)
+    }
+}
+
+/// Prints what stands before the end of a command.
+pub fn show(text: &str) {
+    if !text.is_empty() {
+        // If nobody reads it, the code still tells.
+        let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
     }
 }
 
@@ -94,6 +109,14 @@ pub fn parse(
         Some(("migrate", matches)) => {
             let place = Place::load(&given(matches)?)?;
             Ok(Command::Migrate(migrate::Options::read(matches, place)))
+        }
+        Some(("journal", matches)) => {
+            let place = Place::load(&given(matches)?)?;
+            Ok(Command::Journal(journal::Options::read(matches, place)))
+        }
+        Some(("dead-letters", matches)) => {
+            let place = Place::load(&given(matches)?)?;
+            Ok(Command::DeadLetters(letters::Options::read(matches, place)?))
         }
         Some((_serve, matches)) => {
             Ok(Command::Serve(Box::new(Config::load(&given(matches)?, machine)?)))
@@ -155,12 +178,14 @@ fn command() -> clap::Command {
         .subcommand(serve.args(serve_arguments()).after_help(AFTER))
         .subcommand(config.args(serve_arguments()).after_help(AFTER))
         .subcommand(migrate::command().args(place_arguments()))
+        .subcommand(journal::command().args(place_arguments()))
+        .subcommand(letters::command().args(place_arguments()))
         .subcommand(chat::command())
 }
 
 /// Where a hub's data are.
 fn place_arguments() -> Vec<Arg> {
-    let names = ["config_file", "data_dir", "database_url"];
+    let names = ["config_file", "data_dir", "database_url", "utc_offset"];
     let arguments = serve_arguments().into_iter();
     arguments.filter(|argument| names.contains(&argument.get_id().as_str())).collect()
 }
@@ -312,7 +337,10 @@ mod tests {
               --write-wait?",
             ),
             (&["--colour"], "--colour: there is no such option; `cpi-hub --help` lists all"),
-            (&["serv"], "`serv` is no command; there are serve, config, migrate and chat"),
+            (
+                &["serv"],
+                "`serv` is no command; there are serve, config, migrate, journal, dead-letters and chat",
+            ),
             (&["--write-wait"], "--write-wait: a value was expected behind it"),
             (&["--write-wait", "x"], "--write-wait: `x` is not a time such as 250ms, 10s or 5m"),
             (
