@@ -17,6 +17,8 @@ mod stored;
 mod support;
 #[path = "postgres/tls.rs"]
 mod tls;
+#[path = "postgres/tools.rs"]
+mod tools;
 #[path = "postgres/trouble.rs"]
 mod trouble;
 
@@ -44,6 +46,9 @@ const TESTS: &[Named] = &named![
     tls::of_allow_and_prefer_the_server_has_its_choice,
     tls::a_certificate_that_was_given_by_hand_is_trusted,
     tls::sink_and_reader_go_over_tls_and_say_who_has_to_act,
+    tools::a_dry_run_prints_what_migrate_does_and_changes_nothing,
+    tools::migrate_says_what_it_did_and_what_it_can_not_do,
+    tools::dead_letters_are_stored_once_their_users_are_there,
     trouble::while_the_server_is_away_chat_goes_on_and_is_stored_later,
     trouble::a_frozen_server_holds_up_nobody,
     trouble::a_directory_that_has_served_opens_without_the_server_and_a_new_one_waits,

@@ -16,12 +16,11 @@ pub struct Options {
 }
 
 const AFTER: &str = "inspect: a table of all journals (the default).\n\
-    verify: reads all of them as a start would, and says whether a hub could start on them. A torn \
-    tail is sound: what a kill or a power cut left behind the last append, which nobody was told \
-    is safe.\n\n\
-    Both only read, take no lock, and may run beside a hub; what a hub writes right now may show as \
-    a torn tail. `stored` is how far the embedded database has it; with PostgreSQL it is not \
-    known here.\n\n\
+    verify: reads all of them as a start would, and says whether a hub could start on them. A \
+    torn tail is sound: what a kill or a power cut left behind the last append that counts.\n\n\
+    Both only read, take no lock, and may run beside a hub; what a hub writes right now may show \
+    as a torn tail. `stored` is how far the embedded database has it, `?` where that is not \
+    known, as with PostgreSQL.\n\n\
     Exit code: 0 sound, 1 damaged (verify names file and offset), 78 a bad setting.";
 
 const ACTIONS: [&str; 2] = ["inspect", "verify"];

@@ -21,15 +21,16 @@ pub struct Options {
     content: bool,
 }
 
-const AFTER: &str = "A message that the database refuses for what it is, such as one of a user that \
-    does not exist, goes to dead-letters.jsonl in the data directory, so that it holds up no other.\n\
-    list: shows them (the default), each message once; what was said, and who is called how, only \
-    with --content.\n\
-    retry: once the cause is mended, tries to store each one again, exactly once; the ones that \
-    are refused again stay, with the new reason. Needs the data directory for itself: stop the \
-    hub first.\n\n\
-    Exit code: 0 done (retry: none is left), 1 some were refused again or the database is away, \
-    78 a bad setting.";
+const AFTER: &str = "A message that the database refuses for what it is, such as one of a user \
+    that does not exist, goes to dead-letters.jsonl in the data directory, so that it holds up no \
+    other.\n\n\
+    list: shows them (the default), each message once; what was said, and who is called how, \
+    only with --content.\n\
+    retry: once the cause is mended, tries to store each one again, exactly once; those that are \
+    refused again stay, with the new reason. Needs the data directory for itself: stop the hub \
+    first.\n\n\
+    Exit code: 0 done (retry: none is left), 1 some were refused again, the database is away or \
+    a hub runs, 78 a bad setting.";
 
 const ACTIONS: [&str; 2] = ["list", "retry"];
 

@@ -17,8 +17,8 @@ pub struct Options {
 }
 
 const AFTER: &str = "A hub does the same at its start; this is for those who want it done, or \
-    seen, before. Several may run at once, beside hubs too: they wait for each other.\n\
-    A dry run prints the statements as a script and changes nothing.\n\
+    seen, before. Several may run at once, beside hubs too: they wait for each other. A dry run \
+    prints the statements as a script and changes nothing.\n\n\
     Exit code: 0 up to date (dry run: or would be), 1 the database refused or is away, 78 a bad \
     setting.";
 

@@ -1,4 +1,5 @@
-//! The command line: `cpi-hub` serves, `config` shows what it would serve with, `chat` talks.
+//! The command line: `cpi-hub` serves, `config` shows what it would serve with, `chat` talks;
+//! `migrate`, `journal` and `dead-letters` are tools over a hub's data.
 //!
 //! Every setting's flag is made from the tables in `config.rs` and `limits.rs`. What ends before
 //! anything runs (help, version, a bad configuration) is a [`CliExit`].
@@ -55,12 +56,12 @@ pub struct CliExit {
 impl CliExit {
     /// Prints the text and gives back the code.
     pub fn report(&self) -> ExitCode {
-        // If nobody reads it, the code still tells.
-        let _ = if self.code == 0 {
-            writeln!(std::io::stdout(), "{}", self.text.trim_end())
+        if self.code == 0 {
+            show(&self.text);
         } else {
-            writeln!(std::io::stderr(), "cpi-hub: {}", one_line(&self.text))
-        };
+            // If nobody reads it, the code still tells.
+            let _ = writeln!(std::io::stderr(), "cpi-hub: {}", one_line(&self.text));
+        }
         ExitCode::from(self.code)
     }
 }
@@ -177,17 +178,18 @@ fn command() -> clap::Command {
         .args(serve_arguments())
         .subcommand(serve.args(serve_arguments()).after_help(AFTER))
         .subcommand(config.args(serve_arguments()).after_help(AFTER))
-        .subcommand(migrate::command().args(place_arguments()))
-        .subcommand(journal::command().args(place_arguments()))
-        .subcommand(letters::command().args(place_arguments()))
+        .subcommand(migrate::command().args(place_arguments(&[])))
+        .subcommand(journal::command().args(place_arguments(&[])))
+        .subcommand(letters::command().args(place_arguments(&["utc_offset"])))
         .subcommand(chat::command())
 }
 
-/// Where a hub's data are.
-fn place_arguments() -> Vec<Arg> {
-    let names = ["config_file", "data_dir", "database_url", "utc_offset"];
+/// Where a hub's data are, and what else a tool has to know.
+fn place_arguments(more: &[&str]) -> Vec<Arg> {
+    let names = ["config_file", "data_dir", "database_url"];
+    let wanted = |name: &str| names.contains(&name) || more.contains(&name);
     let arguments = serve_arguments().into_iter();
-    arguments.filter(|argument| names.contains(&argument.get_id().as_str())).collect()
+    arguments.filter(|argument| wanted(argument.get_id().as_str())).collect()
 }
 
 fn serve_arguments() -> Vec<Arg> {
@@ -256,9 +258,21 @@ fn explain(error: clap::Error) -> CliExit {
         ErrorKind::InvalidValue if value_is_missing(&error) => {
             format!("{option}: a value was expected behind it")
         }
+        ErrorKind::InvalidValue => none_of(&error).unwrap_or_else(|| first_line(&error)),
         _ => first_line(&error),
     };
     CliExit { code: EXIT_CONFIG, text }
+}
+
+/// Of a choice that is not there.
+fn none_of(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidValue) else {
+        return None;
+    };
+    let Some(ContextValue::Strings(choices)) = error.get(ContextKind::ValidValue) else {
+        return None;
+    };
+    Some(format!("`{given}` is none of {}", choices.join(", ")))
 }
 
 fn value_is_missing(error: &clap::Error) -> bool {

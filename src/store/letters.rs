@@ -88,6 +88,17 @@ impl Letter {
         })
     }
 
+    /// A line's letter, and what stands before it: a full disk cuts a line, and the next one is
+    /// written right behind the cut.
+    fn find(line: &[u8]) -> (&[u8], Option<Letter>) {
+        let begins = line.windows(2).enumerate().filter(|(_, pair)| pair == b"{\"");
+        let mut letters = begins.filter_map(|(at, _)| Some((at, Letter::read(&line[at..])?)));
+        match letters.next() {
+            Some((at, letter)) => (&line[..at], Some(letter)),
+            None => (line, None),
+        }
+    }
+
     /// For a nonce it is too late: its window is long over.
     fn record(&self) -> Record<'_> {
         Record {
@@ -112,10 +123,11 @@ impl Letters {
         let mut found = Letters::default();
         let mut places: HashMap<Id, usize> = HashMap::new();
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let Some(letter) = Letter::read(line) else {
-                found.unread.push(line.to_vec());
-                continue;
-            };
+            let (torn, letter) = Letter::find(line);
+            if !torn.is_empty() {
+                found.unread.push(torn.to_vec());
+            }
+            let Some(letter) = letter else { continue };
             let place = *places.entry(letter.id).or_insert(found.letters.len());
             match found.letters.get_mut(place) {
                 Some(before) => *before = letter,
@@ -237,10 +249,11 @@ impl<S: Holds> Retry<S> {
         letter.record().append_to(&mut bytes);
         let mut doubts = 0;
         loop {
+            // Before the question: it waits for what a lost connection may still commit.
+            self.at = self.sink.positions(&[self.journal]).await?.first().copied().unwrap_or(0);
             if self.sink.holds(letter.id).await? {
                 return Ok(if doubts > 0 { Fate::Stored } else { Fate::Already });
             }
-            self.at = self.sink.positions(&[self.journal]).await?.first().copied().unwrap_or(0);
             let origin = Origin { journal: self.journal, last: self.at, offset: self.at };
             let all = BatchLimits { rows_max: 1, bytes_max: usize::MAX, wait: 0 };
             let mut batch = Batch::new();
@@ -274,14 +287,18 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         assert_eq!(Letters::read(folder.path()).expect("it reads"), Letters::default());
         let (one, two, torn) = (line(1, "a"), line(2, "b"), r#"{"content":"ho"#);
-        let text = format!("{one}\n{two}\n{torn}\n{}\n", line(1, "c"));
+        let text = format!("{one}\n{torn}{two}\n{}\n{torn}", line(1, "c"));
         fs::write(folder.path().join(DEAD_LETTERS_FILE), text).expect("it writes");
         let letters = Letters::read(folder.path()).expect("it reads");
         let told: Vec<_> = letters.letters.iter().map(|one| (one.id.0, &*one.reason)).collect();
         assert_eq!(told, [(1, "c"), (2, "b")]);
         letters.write(folder.path()).expect("it writes");
         let text = fs::read_to_string(folder.path().join(DEAD_LETTERS_FILE)).expect("it reads");
-        assert_eq!(text, format!("{torn}\n{}\n{two}\n", line(1, "c")), "what is new stays too");
+        assert_eq!(
+            text,
+            format!("{torn}\n{torn}\n{}\n{two}\n", line(1, "c")),
+            "what is new stays too"
+        );
         assert_eq!(Letters::read(folder.path()).expect("it reads"), letters);
     }
 
