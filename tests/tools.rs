@@ -186,6 +186,28 @@ fn journals_are_shown_and_verified_beside_a_hub_and_after_it() {
 }
 
 #[test]
+fn a_hub_under_load_is_never_called_damaged() {
+    let options = ["--shards", "1", "--journal-bytes-max", "4MiB"];
+    let hub = Hub::start(&[&options[..], &support::UNLIMITED].concat());
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            let mut ana = hub.join(1, 1, "Ana Paz");
+            // Over several segments, each of which is begun while somebody looks.
+            for number in 0..8_000 {
+                ana.chat(&format!("{number:0400}"));
+                ana.next_of("chat");
+            }
+        });
+        let mut looks = 0;
+        while !writing.is_finished() || looks < 3 {
+            let shown = well(hub.data_dir(), &["journal", "verify"]);
+            assert!(shown.contains("1 journal, "), "{shown}");
+            looks += 1;
+        }
+    });
+}
+
+#[test]
 fn a_torn_tail_is_sound_and_damage_is_named_as_a_start_names_it() {
     let (mut hub, last) = killed_with(40);
     let (path, end) = segment(&hub);
@@ -279,6 +301,11 @@ fn dead_letters_are_listed_and_stored_once_when_the_cause_is_mended() {
     let positions = "SELECT count(*) FROM hub_positions WHERE position < 300";
     let left: i64 = database.query_row(positions, [], |row| row.get(0)).expect("a count");
     assert_eq!(left, 0, "no step of a letter's stays");
+    let served = r#"{"database":"db:5432/hub","highest":"00000000000000000000000000"}"#;
+    std::fs::write(&letters, text).expect("it writes");
+    std::fs::write(hub.data_dir().join("served-database.json"), served).expect("it writes");
+    let line = fails(hub.data_dir(), &["dead-letters", "retry"], 1);
+    assert!(line.contains("has stored in db:5432/hub: say --database-url"), "{line}");
     hub.restart();
     let history = hub.history(1);
     let stored: Vec<&str> = history.iter().filter_map(|row| row["id"].as_str()).collect();

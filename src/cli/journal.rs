@@ -7,6 +7,7 @@ use super::table::table;
 use crate::config::Place;
 use crate::store::journal::{JournalReport, JournalState, OpenError, Reports, inspect};
 use crate::store::stored_positions;
+use crate::wire::Id;
 
 /// What to look at, and how.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -105,7 +106,10 @@ fn row(report: &JournalReport, stored: String) -> Vec<String> {
         stored,
         report.records.to_string(),
         report.bytes.to_string(),
-        report.highest.to_string(),
+        match report.highest {
+            Id::MIN => "-".into(),
+            highest => highest.to_string(),
+        },
         state,
     ]
 }
@@ -119,7 +123,12 @@ fn summary(reports: &Reports) -> String {
         Some(false) => "no hub has them open",
         None => "whether a hub has them open is not known",
     };
-    format!("{journals} journals, {records} records, {bytes} bytes; {open}")
+    let counted = |number: u64, one: &str| match number {
+        1 => format!("1 {one}"),
+        number => format!("{number} {one}s"),
+    };
+    let (journals, records) = (counted(journals as u64, "journal"), counted(records, "record"));
+    format!("{journals}, {records}, {bytes} bytes; {open}")
 }
 
 fn problem(report: &JournalReport) -> Option<String> {

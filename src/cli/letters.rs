@@ -78,8 +78,8 @@ fn listed(options: &Options) -> CliExit {
     };
     let text = match (options.json, letters.letters.is_empty()) {
         (true, _) => letters.letters.iter().map(|letter| json(letter, options.content)).collect(),
-        (false, true) => "no dead letters".into(),
-        (false, false) => shown(&letters, options),
+        (false, true) if letters.unread.is_empty() => "no dead letters".into(),
+        (false, _) => shown(&letters, options),
     };
     CliExit { code: 0, text }
 }
@@ -112,9 +112,14 @@ fn shown(letters: &Letters, options: &Options) -> String {
     let rows: Vec<Vec<String>> = letters.letters.iter().map(&mut row).collect();
     let unread = match letters.unread.len() {
         0 => String::new(),
+        1 => "; 1 line can't be read".into(),
         lines => format!("; {lines} lines can't be read"),
     };
-    format!("{}\n\n{} dead letters{unread}", table(&heading, &rows), rows.len())
+    let count = match rows.len() {
+        1 => "1 dead letter".to_owned(),
+        rows => format!("{rows} dead letters"),
+    };
+    format!("{}\n\n{count}{unread}", table(&heading, &rows))
 }
 
 fn retried(options: &Options) -> CliExit {

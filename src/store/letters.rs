@@ -16,7 +16,7 @@ use super::OpenError;
 use super::batch::{Batch, BatchLimits, Origin};
 use super::dead::DEAD_LETTERS_FILE;
 use super::journal::{self, JournalId, sync_folder};
-use super::postgres::{DatabaseUrl, PostgresSink};
+use super::postgres::{DatabaseUrl, PostgresSink, Served};
 use super::sink::{Sink, SinkError};
 use super::sqlite::{DATABASE_FILE, SqliteSink};
 use crate::wire::record::Record;
@@ -168,6 +168,15 @@ pub async fn retry(
     let io = |error| OpenError::Io { path: data_dir.join(DEAD_LETTERS_FILE), error };
     if Letters::read(data_dir).map_err(io)?.letters.is_empty() {
         return Ok(Retried::default());
+    }
+    if let (None, Some(served)) = (url, Served::read(data_dir).map_err(io)?) {
+        // Else what belongs there would end here, and leave the file.
+        return Err(OpenError::Sink(SinkError::Refused(format!(
+            "{} has stored in {}: say --database-url, or remove served-database.json if it no \
+             longer does",
+            data_dir.display(),
+            served.database
+        ))));
     }
     let folder = data_dir.join("journal");
     fs::create_dir_all(&folder).map_err(|error| OpenError::Io { path: folder.clone(), error })?;

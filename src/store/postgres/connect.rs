@@ -174,8 +174,13 @@ fn late(what: &'static str, limit: Duration) -> CallFault {
     CallFault::new(what, Means::Away, format!("no answer within {limit:?}"))
 }
 
-fn is_tls(error: &Error) -> bool {
-    error.to_string().starts_with("error performing TLS")
+/// Whether another way to connect may meet another answer: the server's rules of who may come
+/// how, and what is wrong with TLS, are of one way only.
+fn is_refusal(error: &Error) -> bool {
+    match error.code() {
+        Some(code) => code.code().starts_with("28"),
+        None => error.to_string().starts_with("error performing TLS"),
+    }
 }
 
 fn fault(what: &'static str, error: &Error) -> CallFault {
@@ -271,9 +276,7 @@ impl Connection {
                 let driver = tokio::spawn(async move { drop(connection.await) });
                 Ok(Ok(Connection { client, driver }))
             }
-            Err(error) if error.as_db_error().is_some() || is_tls(&error) => {
-                Ok(Err(fault("connect", &error)))
-            }
+            Err(error) if is_refusal(&error) => Ok(Err(fault("connect", &error))),
             Err(error) => Err(fault("connect", &error)),
         }
     }
