@@ -45,6 +45,7 @@ const TESTS: &[Named] = &named![
     tls::each_sslmode_means_what_libpq_means_by_it,
     tls::of_allow_and_prefer_the_server_has_its_choice,
     tls::a_certificate_that_was_given_by_hand_is_trusted,
+    tls::a_password_is_bound_to_the_connection,
     tls::sink_and_reader_go_over_tls_and_say_who_has_to_act,
     tools::a_dry_run_prints_what_migrate_does_and_changes_nothing,
     tools::migrate_says_what_it_did_and_what_it_can_not_do,

@@ -200,6 +200,30 @@ pub fn a_certificate_that_was_given_by_hand_is_trusted() {
     check(&cluster, "localhost", &[(&full, Some("has expired"))]);
 }
 
+pub fn a_password_is_bound_to_the_connection() {
+    let cluster = Cluster::start_on_tcp();
+    let ours = authority("ours");
+    cluster.sql("hub", "CREATE ROLE ana LOGIN PASSWORD 's3cret'");
+    cluster.sql("hub", "GRANT CREATE ON SCHEMA public TO ana");
+    rules(&cluster, "host all ana 127.0.0.1/32 scram-sha-256");
+    let look = |more: &str| {
+        let url = cluster.tcp_url("ana", "localhost", &format!("password=s3cret {more}"));
+        let out = run_hub(&["migrate", "--dry-run", "--database-url", &url], &[]);
+        (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    let bound = "sslmode=require channel_binding=require";
+    let (code, text) = look("sslmode=disable channel_binding=require");
+    assert!(code == Some(1) && text.contains("channel binding"), "{text}");
+    secure(&cluster, &ours.certify("localhost"));
+    for more in [bound, "sslmode=require", "sslmode=require channel_binding=disable"] {
+        assert_eq!(look(more), (Some(0), String::new()), "{more}");
+    }
+    let wrong = cluster.tcp_url("ana", "localhost", &format!("password=wr0ng {bound}"));
+    let out = run_hub(&["migrate", "--database-url", &wrong], &[]);
+    let text = String::from_utf8_lossy(&out.stderr);
+    assert!(text.contains("password authentication failed") && !text.contains("wr0ng"), "{text}");
+}
+
 pub fn sink_and_reader_go_over_tls_and_say_who_has_to_act() {
     let cluster = Cluster::start_on_tcp();
     let ours = authority("ours");

@@ -16,6 +16,8 @@ use tokio_rustls::rustls::pki_types::{IpAddr, ServerName};
 use tokio_rustls::rustls::{CertificateError, ClientConfig, Error};
 use tokio_rustls::{Connect, TlsConnector};
 
+use super::binding;
+
 /// A handshake that failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TlsFault {
@@ -118,16 +120,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Handshake<S> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let done = Pin::new(&mut self.connect).poll(context);
-        done.map(|done| done.map(Stream).map_err(|error| TlsFault::of(error, &self.host)))
+        done.map(|done| done.map(Stream::new).map_err(|error| TlsFault::of(error, &self.host)))
     }
 }
 
 /// A connection over TLS.
-pub(super) struct Stream<S>(RustlsStream<S>);
+pub(super) struct Stream<S> {
+    inner: RustlsStream<S>,
+    binding: Option<Vec<u8>>,
+}
+
+impl<S> Stream<S> {
+    fn new(inner: RustlsStream<S>) -> Stream<S> {
+        let (_, session) = inner.get_ref();
+        let shown = session.peer_certificates().and_then(|shown| shown.first());
+        let binding = shown.and_then(|certificate| binding::end_point(certificate));
+        Stream { inner, binding }
+    }
+}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Stream<S> {
     fn channel_binding(&self) -> ChannelBinding {
-        ChannelBinding::none()
+        match &self.binding {
+            Some(hash) => ChannelBinding::tls_server_end_point(hash.clone()),
+            None => ChannelBinding::none(),
+        }
     }
 }
 
@@ -137,7 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, into)
+        Pin::new(&mut self.inner).poll_read(context, into)
     }
 }
 
@@ -147,14 +164,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        Pin::new(&mut self.inner).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut self.inner).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        Pin::new(&mut self.inner).poll_shutdown(context)
     }
 }

@@ -20,6 +20,7 @@ use crate::store::letters::Holds;
 use crate::store::sink::{Sink, SinkError};
 use crate::wire::Id;
 
+mod binding;
 mod connect;
 mod handshake;
 mod history;
