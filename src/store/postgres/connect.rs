@@ -85,7 +85,7 @@ impl DatabaseUrl {
     /// The ways to connect, in order. Sockets of the machine know no TLS.
     fn ways(&self) -> &'static [SslMode] {
         let local = |host: &Host| matches!(host, Host::Unix(_));
-        match self.config.get_hosts().iter().all(local) {
+        match self.config.get_hostaddrs().is_empty() && self.config.get_hosts().iter().all(local) {
             true => &[SslMode::Disable],
             false => self.tls.ways(),
         }
@@ -332,6 +332,9 @@ mod tests {
         }
         let local = DatabaseUrl::parse("host=/run/pg sslmode=require").expect("an address");
         assert_eq!(local.ways(), [SslMode::Disable], "no TLS there");
+        let text = "host=/run/pg hostaddr=10.0.0.1 sslmode=require";
+        let remote = DatabaseUrl::parse(text).expect("an address");
+        assert_eq!(remote.ways(), [SslMode::Require], "the address counts");
     }
 
     #[test]
