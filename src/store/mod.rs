@@ -20,9 +20,12 @@ use crate::wire::time::{Micros, Now};
 use crate::wire::{Id, SpaceId, UserId};
 
 pub use batcher::{Left, RetryWait};
+pub use inspect::stored_positions;
+pub use letters::{Letter, Letters, Retried, retry};
 pub use nonces::NonceLimits;
 pub use open::{open_postgres, open_sqlite};
 pub use reader::Reader;
+pub use upgrade::upgrade;
 
 use batch::BatchLimits;
 use batcher::{Batcher, Flight, Stop};
@@ -39,8 +42,10 @@ mod batcher;
 mod copy;
 mod dead;
 mod history;
+mod inspect;
 pub mod journal;
 pub mod latest;
+mod letters;
 pub mod migrate;
 mod nonces;
 mod open;
@@ -50,6 +55,7 @@ pub mod sink;
 mod sources;
 pub mod sqlite;
 mod tally;
+mod upgrade;
 pub mod wall;
 
 #[cfg(test)]
