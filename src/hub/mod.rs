@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
 use crate::shard::ShardSetup;
-use crate::shard::event::{Fetch, Join, Notification, Post, Present, Stretch};
+use crate::shard::event::{Fetch, Join, Notification, Post, Present, Stretch, Verdict};
 use crate::store::journal::Writer;
 use crate::store::latest::Latest;
 use crate::wire::close::Close;
@@ -41,8 +41,9 @@ pub struct HubSetup {
     pub clock: Clock,
     /// One shard each; its numbers.
     pub metrics: Arc<Metrics>,
-    /// One a shard: where its records go, and what of them the store has committed.
-    pub journals: Vec<(Writer, Arc<Latest>)>,
+    /// One a shard: where its records go, what of them the store has committed, and what it says
+    /// of those that it refuses.
+    pub journals: Vec<((Writer, Arc<Latest>), mpsc::Receiver<Verdict>)>,
     /// The highest id that any journal or the store holds.
     pub highest: Id,
     /// What earlier runs have published once, oldest first.
@@ -130,7 +131,7 @@ pub fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
     let drain = Arc::new(Latest::default());
     let cores = if setup.pinned { core_affinity::get_core_ids() } else { None };
     let mut threads = Vec::with_capacity(shards);
-    for (number, (journal, committed)) in setup.journals.into_iter().enumerate() {
+    for (number, ((journal, committed), verdicts)) in setup.journals.into_iter().enumerate() {
         let mut limits = setup.limits.clone();
         limits.logs_bytes_max /= shards;
         let thread = ShardThread {
@@ -148,6 +149,7 @@ pub fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
             metrics: Arc::clone(&setup.metrics),
             journal,
             committed,
+            verdicts,
             drain: Arc::clone(&drain),
             pages: setup.pages.clone(),
             clock: setup.clock,

@@ -25,7 +25,7 @@ use super::socket::{Read, SocketTable};
 use super::{Admission, PageRequest};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::shard::event::{Effects, Input, MemberKey, Ticket};
+use crate::shard::event::{Effects, Input, MemberKey, Ticket, Verdict};
 use crate::shard::{Shard, ShardSetup};
 use crate::store::journal::Writer;
 use crate::store::latest::Latest;
@@ -55,6 +55,8 @@ pub(super) struct ShardThread {
     pub journal: Writer,
     /// 0, or 1 + the offset up to which its journal is stored, with all of earlier runs.
     pub committed: Arc<Latest>,
+    /// What the store says of records that it refuses, before they count as committed.
+    pub verdicts: mpsc::Receiver<Verdict>,
     /// 0, or 1 + the window in ms once shutdown has begun.
     pub drain: Arc<Latest>,
     pub pages: mpsc::Sender<PageRequest>,
@@ -100,7 +102,7 @@ impl ShardThread {
         runtime.block_on(self.serve())
     }
 
-    async fn serve(self) -> io::Result<()> {
+    async fn serve(mut self) -> io::Result<()> {
         let shared = (&self.directory, &self.metrics);
         let ends = (self.journal, self.pages);
         let state = State::new(self.setup, ends, self.clock, shared);
@@ -122,7 +124,13 @@ impl ShardThread {
                 }
                 offset = self.committed.changed(committed) => {
                     committed = offset;
+                    while let Ok(verdict) = self.verdicts.try_recv() {
+                        state.borrow_mut().input(Input::Verdict(verdict));
+                    }
                     state.borrow_mut().input(Input::Committed(offset - 1));
+                }
+                Some(verdict) = self.verdicts.recv() => {
+                    state.borrow_mut().input(Input::Verdict(verdict));
                 }
                 window = self.drain.changed(drain) => {
                     drain = window;
