@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::edge::{self, EdgeState};
-use crate::hub::{self, Hub, HubSetup, HubThreads};
+use crate::hub::{self, Hub, HubSetup, HubThreads, ShardStore};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::store::{self, Store, StoreHandle};
@@ -133,13 +133,20 @@ impl Server {
             fault,
             handle,
         } = store;
+        let ends = writers.into_iter().zip(committed).zip(verdicts);
+        let ends = ends.map(|((journal, committed), verdicts)| ShardStore {
+            journal,
+            committed,
+            verdicts,
+        });
+        let stores = ends.collect();
         // A member asks for one page at a time.
         let (pages, requests) = mpsc::channel(limits.connections_max);
         let (hub, shards) = hub::start(HubSetup {
             limits: limits.clone(),
             clock,
             metrics: Arc::clone(&metrics),
-            journals: writers.into_iter().zip(committed).zip(verdicts).collect(),
+            stores,
             highest,
             published,
             seed: random.next() as u64,

@@ -163,6 +163,15 @@ impl MissedQuery {
     }
 }
 
+/// Whether a user and a space exist, as far as the store knows users and spaces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Existing {
+    /// The user does.
+    pub user: bool,
+    /// The space does.
+    pub space: bool,
+}
+
 /// A page of what was missed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Missed {
