@@ -262,8 +262,13 @@ fn dead_letters_are_listed_and_stored_once_when_the_cause_is_mended() {
     let database = Connection::open(hub.data_dir().join("hub.sqlite3")).expect("a database");
     let once = "CREATE UNIQUE INDEX once ON chat_messages (content)";
     database.execute_batch(once).expect("an index");
-    let ids: Vec<String> =
-        ["uno", "dos", "uno", "tres", "dos"].map(|text| post(&hub, text).1).into();
+    let mut watcher = hub.join(1, 9, "Ana Paz");
+    let ids = ["uno", "dos", "uno", "tres", "dos"].map(|text| {
+        post(&hub, text);
+        let chat = watcher.next_of("chat");
+        chat["data"]["id"].as_str().expect("an id").to_owned()
+    });
+    drop(watcher);
     eventually("all are stored or refused", || {
         (hub.metric("hub_rows_dead_lettered_total") >= 2.0 && hub.history(1).len() == 3)
             .then_some(())

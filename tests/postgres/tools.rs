@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::adopted::adopted;
-use super::stored::{hub_on, post};
+use super::stored::{hub_with, post};
 use crate::support::postgres::Cluster;
 use crate::support::{eventually, run_hub};
 
@@ -70,11 +70,14 @@ pub fn migrate_says_what_it_did_and_what_it_can_not_do() {
 
 pub fn dead_letters_are_stored_once_their_users_are_there() {
     let mut cluster = adopted();
-    let mut hub = hub_on(&cluster);
+    // Posts of nobody are refused at the door.
+    let mut hub = hub_with(&cluster, &["--absent-window", "0s"]);
     let mut ids = Vec::new();
     for (space, user) in [(1, 98), (1, 1), (77, 1), (1, 99), (1, 98)] {
-        let (_, message) = post(&hub, (space, user), "dicho");
-        ids.push(message["id"].as_str().unwrap_or_default().to_owned());
+        let mut speaker = hub.join(space, user, "Ana Paz");
+        speaker.chat("dicho");
+        let message = speaker.next_of("chat");
+        ids.push(message["data"]["id"].as_str().unwrap_or_default().to_owned());
     }
     eventually("the four are dead", || {
         (hub.metric("hub_rows_dead_lettered_total") >= 4.0).then_some(())
