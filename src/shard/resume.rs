@@ -146,8 +146,10 @@ impl Shard {
         };
         let Some(catch_up) = self.set_step(key, Step::Page(up_to)) else { return };
         catch_up.number += 1;
-        let (number, after) = (catch_up.number, catch_up.read);
-        fx.fetches.push(Fetch { member: key, number, space, after, up_to, newest_max, bytes_max });
+        let CatchUp { number, read: after, until, .. } = *catch_up;
+        let member = key;
+        let wanted = Fetch { member, number, space, after, up_to, newest_max, bytes_max, until };
+        fx.fetches.push(wanted);
     }
 
     /// A page has come, or `None`: the store could not be read.
