@@ -2,8 +2,11 @@
 //!
 //! Owns the questions that wait. Those for the same page share one query, so that a herd that
 //! comes back to a space costs what one of it does; few queries run at a time, so that history
-//! for people is answered in between.
+//! for people is answered in between. Whoever has waited too long for its page has gone on without
+//! it: what nobody waits for any more is not read, or a store that is too slow for a herd would
+//! be asked for late pages alone, and never catch up.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -16,7 +19,7 @@ use crate::limits::Limits;
 use crate::shard::event::{Fetch, Stretch};
 use crate::store::{Missed, MissedQuery, ReadFault, Reader, StoredMessage};
 use crate::wire::outgoing::{self, Chat};
-use crate::wire::time::TimeFormat;
+use crate::wire::time::{MonoMs, TimeFormat};
 use crate::wire::{Id, SpaceId};
 
 /// Queries at a time, of all members.
@@ -46,23 +49,21 @@ pub(super) struct Pager {
     hub: Hub,
     reader: Reader,
     limits: Arc<Limits>,
-    /// Who waits for what is queued or being read.
-    waiting: HashMap<Wanted, Vec<PageRequest>>,
-    queue: VecDeque<Wanted>,
+    questions: Questions,
     queries: JoinSet<(Wanted, Option<Stretch>)>,
 }
 
 impl Pager {
     pub(super) fn new(hub: Hub, reader: Reader, limits: Arc<Limits>) -> Pager {
-        let (waiting, queue, queries) = (HashMap::new(), VecDeque::new(), JoinSet::new());
-        Pager { hub, reader, limits, waiting, queue, queries }
+        let (questions, queries) = (Questions::default(), JoinSet::new());
+        Pager { hub, reader, limits, questions, queries }
     }
 
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<PageRequest>) {
         loop {
             tokio::select! {
                 request = requests.recv() => match request {
-                    Some(request) => self.take(request),
+                    Some(request) => self.questions.take(request),
                     None => return,
                 },
                 Some(done) = self.queries.join_next() => match done {
@@ -74,7 +75,7 @@ impl Pager {
                 },
             }
             while self.queries.len() < QUERIES_MAX
-                && let Some(wanted) = self.queue.pop_front()
+                && let Some(wanted) = self.questions.next(self.hub.now())
             {
                 let (reader, limits) = (self.reader.clone(), Arc::clone(&self.limits));
                 self.queries.spawn(async move { (wanted, read(&reader, wanted, &limits).await) });
@@ -82,6 +83,29 @@ impl Pager {
         }
     }
 
+    /// A bug: which query it was is not known. Those who wait try again.
+    fn refuse_all(&mut self) {
+        for request in std::mem::take(&mut self.questions).all() {
+            self.hub.give(&request, None);
+        }
+    }
+
+    fn answer(&mut self, wanted: Wanted, page: Option<&Stretch>) {
+        for request in self.questions.of(&wanted) {
+            self.hub.give(&request, page.cloned());
+        }
+    }
+}
+
+/// The questions that wait.
+#[derive(Default, Debug)]
+struct Questions {
+    /// Who waits for what is queued or being read.
+    waiting: HashMap<Wanted, Vec<PageRequest>>,
+    queue: VecDeque<Wanted>,
+}
+
+impl Questions {
     fn take(&mut self, request: PageRequest) {
         let wanted = Wanted::by(&request.fetch);
         let waiting = self.waiting.entry(wanted).or_default();
@@ -91,18 +115,27 @@ impl Pager {
         waiting.push(request);
     }
 
-    /// A bug: which query it was is not known. Those who wait try again.
-    fn refuse_all(&mut self) {
-        self.queue.clear();
-        for request in self.waiting.drain().flat_map(|(_, waiting)| waiting) {
-            self.hub.give(&request, None);
+    /// The next page to be read: the oldest question that somebody still waits with.
+    fn next(&mut self, now: MonoMs) -> Option<Wanted> {
+        while let Some(wanted) = self.queue.pop_front() {
+            let Entry::Occupied(mut waiting) = self.waiting.entry(wanted) else { continue };
+            waiting.get_mut().retain(|request| now < request.fetch.until);
+            if !waiting.get().is_empty() {
+                return Some(wanted);
+            }
+            waiting.remove();
         }
+        None
     }
 
-    fn answer(&mut self, wanted: Wanted, page: Option<&Stretch>) {
-        for request in self.waiting.remove(&wanted).unwrap_or_default() {
-            self.hub.give(&request, page.cloned());
-        }
+    /// Who waits for a page that has been read.
+    fn of(&mut self, wanted: &Wanted) -> Vec<PageRequest> {
+        self.waiting.remove(wanted).unwrap_or_default()
+    }
+
+    /// Who waits for any.
+    fn all(self) -> impl Iterator<Item = PageRequest> {
+        self.waiting.into_values().flatten()
     }
 }
 
@@ -153,6 +186,7 @@ fn encode(missed: &Missed, bytes_max: usize, utc_offset: i32) -> Stretch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::event::MemberKey;
     use crate::store::Range;
     use crate::wire::UserId;
     use crate::wire::time::Micros;
@@ -182,6 +216,46 @@ mod tests {
         assert_eq!(two.frames, all.frames.slice(..2 * one));
         let least = encode(&missed, 1, -10_800);
         assert_eq!((least.chats, least.last, least.more), (1, Id(1), true));
+    }
+
+    fn question(slot: u32, after: u128, until: u64) -> PageRequest {
+        let member = MemberKey { slot, generation: 0 };
+        let (after, up_to, until) = (Id(after), Id(100), MonoMs(until));
+        let (newest_max, bytes_max) = (usize::MAX, 1);
+        let space = SpaceId(1);
+        let fetch = Fetch { member, number: 1, space, after, up_to, newest_max, bytes_max, until };
+        PageRequest { shard: 0, fetch }
+    }
+
+    #[test]
+    fn what_nobody_waits_for_any_more_is_neither_read_nor_kept() {
+        let mut questions = Questions::default();
+        // A herd with a position each, that has given up; and two that came later.
+        (0..10_000).for_each(|n| questions.take(question(n, n.into(), 5_000)));
+        questions.take(question(10_000, 7_777, 9_000));
+        questions.take(question(10_001, 20_000, 9_001));
+        let shared = questions.next(MonoMs(5_000)).expect("somebody waits");
+        assert_eq!(shared.after, Id(7_777));
+        let slots = |all: Vec<PageRequest>| -> Vec<u32> {
+            all.iter().map(|request| request.fetch.member.slot).collect()
+        };
+        assert_eq!(slots(questions.of(&shared)), [10_000]);
+        let last = questions.next(MonoMs(5_000)).expect("somebody waits");
+        assert_eq!(slots(questions.of(&last)), [10_001]);
+        assert_eq!(questions.next(MonoMs(5_000)), None);
+        assert!(questions.waiting.is_empty());
+    }
+
+    #[test]
+    fn those_who_miss_the_same_share_a_query_also_while_it_runs() {
+        let mut questions = Questions::default();
+        (0..5).for_each(|slot| questions.take(question(slot, 1, 5_000)));
+        let wanted = questions.next(MonoMs(0)).expect("one query");
+        questions.take(question(5, 1, 5_000));
+        assert_eq!(questions.next(MonoMs(0)), None, "it runs");
+        assert_eq!(questions.of(&wanted).len(), 6);
+        questions.take(question(6, 1, 5_000));
+        assert_eq!(questions.next(MonoMs(0)), Some(wanted), "it is over");
     }
 
     #[test]

@@ -151,11 +151,16 @@ impl Directory {
         Ok(permit)
     }
 
+    /// The time.
+    pub(super) fn now(&self) -> MonoMs {
+        self.clock.now().mono
+    }
+
     fn take_rate(&self, key: u64, rate: Rate) -> Result<(), Reject> {
         if rate.per_second == 0 {
             return Ok(());
         }
-        let now = self.clock.now().mono;
+        let now = self.now();
         if self.rates.len() > self.limits.rate_buckets_max {
             self.rates.retain(|_, bucket: &mut Gcra| !bucket.is_full(now));
         }

@@ -17,7 +17,7 @@ use crate::store::latest::Latest;
 use crate::wire::close::Close;
 use crate::wire::nonce::First;
 use crate::wire::reject::Reject;
-use crate::wire::time::Micros;
+use crate::wire::time::{Micros, MonoMs};
 use crate::wire::{Id, SpaceId, SpaceKey, UserId};
 
 mod command;
@@ -82,7 +82,7 @@ pub struct Admission {
 /// A member's question for a page of history.
 #[derive(Clone, Copy, Debug)]
 pub struct PageRequest {
-    shard: usize,
+    pub(crate) shard: usize,
     /// What it needs.
     pub fetch: Fetch,
 }
@@ -243,6 +243,11 @@ impl Hub {
         let accepted = is_accepted.await.unwrap_or_else(|_| Err(self.unanswered()));
         let (id, at, duplicate) = accepted?;
         Ok(Posted { id, at, duplicate, durable: is_durable })
+    }
+
+    /// The time, by the clock that members' waits are measured with.
+    pub fn now(&self) -> MonoMs {
+        self.directory.now()
     }
 
     /// Answers a member's question; `None`: the store could not be read.

@@ -9,7 +9,7 @@ use crate::wire::close::Close;
 use crate::wire::nonce::NonceKey;
 use crate::wire::outgoing::Resumed;
 use crate::wire::reject::Reject;
-use crate::wire::time::Micros;
+use crate::wire::time::{Micros, MonoMs};
 use crate::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
 
 /// Names a member: its slot in the arena, and which of the slot's tenants it is.
@@ -119,6 +119,8 @@ pub struct Fetch {
     pub newest_max: usize,
     /// Bytes of frames at most, but one frame in any case.
     pub bytes_max: usize,
+    /// Until when the member waits for it.
+    pub until: MonoMs,
 }
 
 /// The first page of what a [`Fetch`] asked for.

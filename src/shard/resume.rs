@@ -10,7 +10,7 @@
 use super::Shard;
 use super::event::{Effects, Fetch, MemberKey, Stretch};
 use super::log::Found;
-use super::member::Resume;
+use super::member::{Member, Resume};
 use crate::metrics::Metric;
 use crate::wire::close::Close;
 use crate::wire::outgoing::{self, Missing, Resumed};
@@ -22,6 +22,8 @@ const NOT_YET: MonoMs = MonoMs(u64::MAX);
 /// A resume is given up when so many times what it may have was sent: more is said in its space
 /// than is read of it.
 const OVERRUN: usize = 2;
+/// Waits for a commit that are kept in any case.
+const FLOORS_SPARE: usize = 64;
 
 /// A member on its way from the store's part of what it missed to the log.
 #[derive(Clone, Copy, Debug)]
@@ -94,8 +96,7 @@ impl Shard {
             }
             Found::Trimmed { record, .. } if record > self.records_committed => {
                 self.set_step(key, Step::Store);
-                self.waits_serial += 1;
-                self.floors.insert((record, self.waits_serial), key);
+                self.wait_for_commit(record, key);
             }
             Found::Trimmed { floor, chats, .. } => {
                 let first = count == 0 && read == after;
@@ -104,6 +105,17 @@ impl Shard {
                 self.ask(key, floor, newest_max, fx);
             }
         }
+    }
+
+    /// Has a member go on when a record is committed. Those that went meanwhile are let go before
+    /// they outnumber the members: a store may be away for hours, while clients come and go.
+    fn wait_for_commit(&mut self, record: u64, key: MemberKey) {
+        if self.floors.len() > 2 * self.members.len() + FLOORS_SPARE {
+            let members = &self.members;
+            self.floors.retain(|_, key| members.get(*key).is_some_and(Member::is_catching_up));
+        }
+        self.waits_serial += 1;
+        self.floors.insert((record, self.waits_serial), key);
     }
 
     /// The member's way so far, and where its next message is.
@@ -134,8 +146,10 @@ impl Shard {
         };
         let Some(catch_up) = self.set_step(key, Step::Page(up_to)) else { return };
         catch_up.number += 1;
-        let (number, after) = (catch_up.number, catch_up.read);
-        fx.fetches.push(Fetch { member: key, number, space, after, up_to, newest_max, bytes_max });
+        let CatchUp { number, read: after, until, .. } = *catch_up;
+        let member = key;
+        let wanted = Fetch { member, number, space, after, up_to, newest_max, bytes_max, until };
+        fx.fetches.push(wanted);
     }
 
     /// A page has come, or `None`: the store could not be read.

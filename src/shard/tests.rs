@@ -15,6 +15,7 @@ use crate::wire::time::Micros;
 use crate::wire::{Dialect, SpaceId};
 
 mod pressure;
+mod resuming;
 
 const SPACE: SpaceKey = SpaceKey::Chat(SpaceId(1));
 const BEGIN: Micros = Micros(1_767_225_600_000_000);

@@ -5,6 +5,7 @@
 //! at most, the newer one written: when it is full or as old as the window, the older one goes.
 //! Nothing is synced: a power cut may take what was stored just before it.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -57,9 +58,12 @@ impl NonceFiles {
         published.extend(found);
         let since = now.unix.0.saturating_sub_unsigned(limits.window.saturating_mul(1_000));
         published.retain(|first| first.at.0 >= since);
-        published.sort_unstable_by_key(|first| first.id);
+        // A nonce that was forgotten and used anew is known by its last message, as it was when the
+        // last run ended.
+        published.sort_unstable_by_key(|first| Reverse(first.id));
         let mut known = HashSet::new();
         published.retain(|first| known.insert(first.nonce.key));
+        published.reverse();
         let number = numbers.iter().max().map_or(0, |last| last + 1);
         let mut files = NonceFiles {
             folder: folder.into(),
@@ -279,6 +283,19 @@ mod tests {
         files.append(&batch(13..14), MonoMs(1_007));
         files.append(&batch(14..15), MonoMs(2_007));
         assert_eq!(open(folder.path(), &[], 0).1, [13, 14]);
+    }
+
+    #[test]
+    fn of_a_nonce_that_was_used_anew_the_last_message_comes_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut files, _) = open(folder.path(), &[], 0);
+        files.append(&batch(1..3), MonoMs(0));
+        // Forgotten, used anew and stored; then the clock was set back to when both were recent.
+        let mut again = first(9);
+        again.nonce.key = first(1).nonce.key;
+        put(&mut files.buffer, &again);
+        files.append(&batch(3..4), MonoMs(0));
+        assert_eq!(open(folder.path(), &[], 0).1, [2, 3, 9]);
     }
 
     #[test]

@@ -75,6 +75,7 @@ impl World {
                 continue;
             }
             assert!(!self.draining, "{whose}: it was not drained");
+            assert!(!self.shard.is_catching_up(client.key), "{whose}: it catches up for ever");
             waiting += usize::from(client.waits_read);
             if let (SpaceKey::Chat(space), true) = (client.place, client.v1) {
                 let model = &self.book.spaces[&space.0];

@@ -20,10 +20,12 @@ impl World {
                 0..7 => {
                     let stretch = self.stretch(&fetch);
                     self.input(Input::Fetched(member, number, Some(stretch)), "");
+                    self.say_again(fetch, well);
                 }
                 7 => {
                     self.book.coverage.pages_refused += 1;
                     self.input(Input::Fetched(member, number, None), "");
+                    self.say_again(fetch, well);
                 }
                 8 => self.fetches.push(fetch),
                 // Its answer finds no place in an inbox.
@@ -32,6 +34,13 @@ impl World {
         }
         self.fetches.append(&mut self.fx.fetches);
         self.end_turn();
+    }
+
+    /// A question may be answered once more, when nobody waits for that any longer.
+    fn say_again(&mut self, fetch: Fetch, well: bool) {
+        if !well && self.rng.permille(100) {
+            self.fetches.push(fetch);
+        }
     }
 
     /// What a store has of it.
@@ -111,11 +120,12 @@ impl World {
 /// Its join, if announced, is its space's newest frame.
 fn settle_way(book: &mut Book, client: &mut Client) {
     let SpaceKey::Chat(space) = client.place else { return };
-    let far = book.limits.log_bytes_max as u64 / 2;
+    let (far, now) = (book.limits.log_bytes_max as u64 / 2, book.now.mono);
     let Stage::Resuming(resuming) = &mut client.stage else { panic!("it does not resume") };
     client.came_from_far = book.space(space.0).bytes_behind(resuming.after) > far;
     let newest = book.history.get(&space.0).and_then(|ids| ids.last()).copied();
     resuming.newest = newest.unwrap_or(Id::MIN);
+    resuming.settled = now;
     resuming.joined_at = Some(book.space(space.0).frames.len());
     resuming.announced = book.space(space.0).announced;
     if resuming.announced {

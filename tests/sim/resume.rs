@@ -1,6 +1,7 @@
 //! A member that came back with a position: what it is sent before it is live (P3, WIRE C).
 
 use cpi_hub::wire::Id;
+use cpi_hub::wire::time::MonoMs;
 use serde_json::Value;
 
 use super::book::Book;
@@ -16,6 +17,9 @@ pub struct Resuming {
     /// `None` while it is sent what the log no longer holds.
     pub joined_at: Option<usize>,
     pub announced: bool,
+    /// When it came, and when its way back was settled.
+    began: MonoMs,
+    pub settled: MonoMs,
     /// What it missed surely is in memory.
     pub surely_complete: bool,
     pub newest: Id,
@@ -40,6 +44,8 @@ impl Resuming {
             after,
             joined_at: None,
             announced: false,
+            began: book.now.mono,
+            settled: book.now.mono,
             surely_complete,
             newest: newest.unwrap_or(Id::MIN),
             run: Vec::new(),
@@ -127,6 +133,8 @@ impl Resuming {
             }
             Some("store_unavailable") => {
                 assert_eq!(stored, 0, "{whose}: a page came and then none: {told:?}");
+                let waited = self.settled.since(self.began);
+                assert!(waited >= book.limits.resume_wait, "{whose}: waited {waited} ms");
                 assert!(told.from > self.after, "{whose}: the hole is (after, from]: {told:?}");
                 book.coverage.resumes_trimmed += 1;
             }

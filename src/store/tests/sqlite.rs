@@ -9,7 +9,7 @@ use super::super::sink::{Sink, SinkError};
 use super::super::sqlite::SqliteSink;
 use super::super::tally::BLOCK_ROWS;
 use super::super::wall::WallFormat;
-use super::super::{PageOrder, PageQuery, RangeQuery, StoredMessage};
+use super::super::{MissedQuery, PageOrder, PageQuery, RangeQuery, StoredMessage};
 use super::Dice;
 use crate::wire::record::Record;
 use crate::wire::time::{Micros, MonoMs};
@@ -321,5 +321,36 @@ fn ranges_are_those_of_a_plain_model() {
         let got = range.rows.iter().map(|row| Id::parse(&row.id).expect("an id").0);
         assert!(got.eq(expected.iter().copied()), "{after:?} {before:?} {limit}");
         assert_eq!(range.has_more, all.len() > limit);
+    }
+}
+
+#[test]
+fn what_was_missed_is_that_of_a_plain_model() {
+    let (mut database, mut dice) = (Database::new(), Dice(6));
+    let rows = (1..=120u128).map(|n| message(Id(n * 10), BEGIN, (n % 2) as i32, "x"));
+    database.append(rows.collect());
+    let ids: Vec<u128> = (1..=120).filter(|n| n % 2 == 1).map(|n| n * 10).collect();
+    for _ in 0..600 {
+        let after = u128::from(dice.below(1_300));
+        let up_to = after + u128::from(dice.below(1_300));
+        let newest_max = [0, 1, 7, 30, 59, usize::MAX][dice.below(6) as usize];
+        let limit = 1 + dice.below(40) as usize;
+        let missed: Vec<u128> =
+            ids.iter().filter(|id| after < **id && **id <= up_to).copied().collect();
+        let left_out = missed.len().saturating_sub(newest_max);
+        let from = left_out.checked_sub(1).map_or(after, |last| missed[last]);
+        let newest = &missed[left_out..];
+        let query = MissedQuery {
+            space: SpaceId(1),
+            after: Id(after),
+            up_to: Id(up_to),
+            newest_max,
+            limit: limit as u32,
+            image_bytes_max: 0,
+        };
+        let answer = database.history.missed(&query).expect("it reads");
+        let got = answer.range.rows.iter().map(|row| Id::parse(&row.id).expect("an id").0);
+        assert!(got.eq(newest.iter().take(limit).copied()), "{query:?}");
+        assert_eq!((answer.from, answer.range.has_more), (Id(from), newest.len() > limit));
     }
 }

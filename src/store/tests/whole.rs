@@ -9,7 +9,20 @@ use super::super::{
     open_sqlite,
 };
 use super::config;
-use crate::wire::{Id, SpaceId};
+use crate::wire::nonce::{Nonce, NonceKey};
+use crate::wire::record::Record;
+use crate::wire::time::Micros;
+use crate::wire::{Id, SpaceId, UserId};
+
+const RECORD: Record<'static> = Record {
+    id: Id(1),
+    at: Micros(1),
+    space: SpaceId(0),
+    user: UserId(2),
+    username: "Ana",
+    content: "hola",
+    nonce: None,
+};
 
 fn open(folder: &std::path::Path, shards: usize, ids: u128) -> Result<Store, OpenError> {
     let mut next = ids;
@@ -86,6 +99,33 @@ fn a_crash_between_commit_and_trim_stores_nothing_twice() {
 }
 
 #[test]
+fn a_nonce_outlives_its_stretch_of_the_journal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = open(folder.path(), 1, 0).expect("it opens");
+    let key = NonceKey::new(UserId(2), SpaceId(0), "a1");
+    let (nonce, at) = (Nonce { key, content: 7 }, (super::clock())().unix);
+    let first = Record { nonce: Some(nonce), at, ..RECORD };
+    let mut bytes = Vec::new();
+    first.append_to(&mut bytes);
+    // Far more than what was not yet stored may take.
+    for id in 2..=100 {
+        while store.writers[0].room() < bytes.len() as u64 {
+            std::thread::yield_now();
+        }
+        let end = store.writers[0].append(&bytes, Id(id)).expect("there is room");
+        let mut stored = 0;
+        while stored <= end {
+            stored = block_on(store.committed[0].changed(stored));
+        }
+        bytes = one(id * 3, 7_000);
+    }
+    block_on(store.handle.stop(Duration::from_secs(60)));
+    let store = open(folder.path(), 1, 10).expect("it opens");
+    assert_eq!(store.published, [first.first().expect("it has a nonce")]);
+    block_on(store.handle.stop(Duration::ZERO));
+}
+
+#[test]
 fn a_second_hub_on_the_directory_gets_one_clear_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = open(folder.path(), 1, 0).expect("it opens");
@@ -144,14 +184,8 @@ fn the_longest_record_that_the_limits_let_in_fits_the_journal() {
     let (clock, metrics) = (config.clock, config.metrics);
     let config = super::super::StoreConfig::new("x".into(), 1, &limits, |_, _| 0, (clock, metrics));
     let (content, username) = ("😀".repeat(1_000), "😀".repeat(256));
-    let record = crate::wire::record::Record {
-        id: Id(1),
-        at: crate::wire::time::Micros(1),
-        space: SpaceId(1),
-        user: crate::wire::UserId(1),
-        username: &username,
-        content: &content,
-        nonce: None,
-    };
+    let key = NonceKey::new(UserId(2), SpaceId(0), "a1");
+    let nonce = Some(Nonce { key, content: 7 });
+    let record = Record { username: &username, content: &content, nonce, ..RECORD };
     assert!(record.encoded_bytes() <= config.journal.record_bytes_max);
 }
