@@ -6,7 +6,7 @@
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
+use support::trials::{self, Named, named};
 
 #[path = "postgres/adopted.rs"]
 mod adopted;
@@ -17,14 +17,6 @@ mod stored;
 mod support;
 #[path = "postgres/trouble.rs"]
 mod trouble;
-
-/// A test's name, which is a sentence, and the test.
-type Named = (&'static str, fn());
-
-/// Makes a test's name of its function's.
-macro_rules! named {
-    ($($test:path),* $(,)?) => { [$((stringify!($test), $test as fn())),*] };
-}
 
 const TESTS: &[Named] = &named![
     stored::chat_is_stored_and_read_back,
@@ -45,24 +37,6 @@ const TESTS: &[Named] = &named![
 ];
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
     // Most of them wait for a time limit most of the time.
-    arguments.test_threads.get_or_insert(6);
-    let missing = support::postgres::Cluster::programs().is_none();
-    let required = std::env::var_os("HUB_REQUIRE_SERVICES").is_some_and(|value| value == "1");
-    if missing {
-        eprintln!("PostgreSQL's programs are missing: `scripts/test` installs them");
-    }
-    let trial = |(name, test): &Named| {
-        let test = *test;
-        let run = move || match missing {
-            true => Err("PostgreSQL's programs are missing: `scripts/test` installs them".into()),
-            false => {
-                test();
-                Ok(())
-            }
-        };
-        Trial::test(*name, run).with_ignored_flag(missing && !required)
-    };
-    libtest_mimic::run(&arguments, TESTS.iter().map(trial).collect()).exit_code()
+    trials::run_with_postgres(TESTS, 6)
 }
