@@ -10,8 +10,20 @@ use support::trials::{self, Named, named};
 
 #[path = "postgres/adopted.rs"]
 mod adopted;
+#[path = "postgres/clocks.rs"]
+mod clocks;
+#[path = "postgres/commits.rs"]
+mod commits;
 #[path = "postgres/crashes.rs"]
 mod crashes;
+#[path = "postgres/disks.rs"]
+mod disks;
+#[path = "postgres/journals.rs"]
+mod journals;
+#[path = "postgres/poison.rs"]
+mod poison;
+#[path = "postgres/states.rs"]
+mod states;
 #[path = "postgres/stored.rs"]
 mod stored;
 mod support;
@@ -34,6 +46,22 @@ const TESTS: &[Named] = &named![
     trouble::a_frozen_server_holds_up_nobody,
     trouble::a_directory_that_has_served_opens_without_the_server_and_a_new_one_waits,
     trouble::what_only_a_person_can_mend_is_named_and_mended,
+    commits::a_hub_killed_around_its_commit_stores_each_message_once,
+    states::a_server_that_swallows_everything_holds_up_nobody,
+    states::a_locked_table_is_waited_for_and_told_once,
+    states::a_dropped_column_that_is_put_back_has_cost_nothing,
+    states::connections_that_are_refused_are_tried_again_and_told_once,
+    states::a_wrong_password_at_the_start_is_named_until_it_is_right,
+    poison::a_row_that_a_trigger_refuses_is_alone_in_the_dead_letters,
+    poison::a_row_that_is_there_already_is_alone_in_the_dead_letters,
+    disks::a_full_data_disk_loses_nothing,
+    disks::a_full_log_disk_loses_nothing,
+    disks::a_full_journal_disk_refuses_unseen_and_loses_nothing,
+    journals::a_second_hub_on_a_directory_is_turned_away_in_one_line,
+    journals::a_torn_tail_is_cut_and_all_before_it_is_stored,
+    journals::damage_in_the_middle_is_refused_with_its_offset,
+    journals::a_journal_shorter_than_what_is_stored_loses_nothing,
+    clocks::ids_ascend_though_the_clock_jumps_forward_and_back,
 ];
 
 fn main() -> ExitCode {

@@ -7,8 +7,8 @@ use super::stored::{hub_on, post, until_store_is};
 use crate::support::postgres::Cluster;
 use crate::support::{Hub, PATIENCE, eventually};
 
-/// Chats and posts while nothing can be stored; what was said, in order.
-fn chat_without_a_store(hub: &Hub) -> Vec<String> {
+/// Chats and posts to space 1 while nothing can be stored; what was said, in order.
+pub fn chat_without_a_store(hub: &Hub) -> Vec<String> {
     let mut ana = hub.join(1, 1, "Ana Paz");
     let mut said = Vec::new();
     for number in 0..20 {
@@ -24,7 +24,8 @@ fn chat_without_a_store(hub: &Hub) -> Vec<String> {
     said
 }
 
-fn assert_stored_in_order(cluster: &Cluster, said: &[String]) {
+/// Waits until space 1 holds exactly that.
+pub fn assert_stored_in_order(cluster: &Cluster, said: &[String]) {
     let rows = "SELECT content FROM chat_messages WHERE space_id = 1 ORDER BY id COLLATE \"C\"";
     eventually("all is stored, in order", || (cluster.sql("hub", rows) == said).then_some(()));
 }

@@ -20,6 +20,8 @@ use tungstenite::http::HeaderValue;
 use tungstenite::{Error, Message, WebSocket};
 
 pub mod answer;
+pub mod disk;
+pub mod gate;
 pub mod ledger;
 pub mod postgres;
 pub mod proxy;
@@ -48,7 +50,11 @@ impl Hub {
 
     /// The same with variables; it sees none but these, and none after a restart.
     pub fn start_with_env(args: &[&str], env: &[(&str, &str)]) -> Hub {
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        Hub::start_in(tempfile::tempdir().expect("a temporary directory"), args, env)
+    }
+
+    /// The same with a directory of the test's choice.
+    pub fn start_in(dir: TempDir, args: &[&str], env: &[(&str, &str)]) -> Hub {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let (child, address) = spawn(command(&args, dir.path()).envs(env.iter().copied()));
         Hub { child, address, args, dir }
@@ -230,7 +236,7 @@ impl Drop for Hub {
 }
 
 /// In the data directory; not the hub's own.
-const LOG_FILE: &str = "log-of-the-test";
+pub const LOG_FILE: &str = "log-of-the-test";
 
 /// Arguments that take the rate limits off.
 pub const UNLIMITED: [&str; 8] = [
