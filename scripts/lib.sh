@@ -48,6 +48,11 @@ need_postgres() {
     install_packages postgresql
 }
 
+# The library by which tests set a hub's clock.
+need_faketime() {
+    compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || install_packages libfaketime
+}
+
 toolchain() { sed -n 's/^channel = "\(.*\)"/\1/p' "$root/rust-toolchain.toml"; }
 
 # Installs a cargo tool unless it is there: need_tool BINARY CRATE VERSION WHERE.

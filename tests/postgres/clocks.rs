@@ -23,8 +23,8 @@ fn set(clock: &Path, offset: &str) {
     std::fs::rename(new, clock).expect("a file");
 }
 
-fn newest_id(hub: &Hub) -> String {
-    post(hub, (1, 9), "qué hora es").1["id"].as_str().expect("an id").to_owned()
+fn newest_id(hub: &Hub, asked: &str) -> String {
+    post(hub, (1, 9), asked).1["id"].as_str().expect("an id").to_owned()
 }
 
 pub fn ids_ascend_though_the_clock_jumps_forward_and_back() -> Outcome {
@@ -43,12 +43,12 @@ pub fn ids_ascend_though_the_clock_jumps_forward_and_back() -> Outcome {
     ];
     let mut hub = Hub::start_in(tempfile::tempdir().expect("a directory"), &args, &env);
     let load = Load::start(&hub, 0);
-    let mut last = newest_id(&hub);
-    for offset in ["+1h", "-1d", "+0", "+1h", "-1d"] {
+    let mut last = newest_id(&hub, "qué hora es");
+    for (jump, offset) in (1..).zip(["+1h", "-1d", "+0", "+1h", "-1d"]) {
         set(&clock, offset);
         let received = load.received();
         load.reach(received + 500);
-        let id = newest_id(&hub);
+        let id = newest_id(&hub, &format!("salto {jump}"));
         assert!(id > last, "{offset}: {id} after {last}");
         last = id;
     }
@@ -58,7 +58,8 @@ pub fn ids_ascend_though_the_clock_jumps_forward_and_back() -> Outcome {
     // The next run knows of no jumps.
     hub.restart();
     ledger.check(&hub);
-    assert!(newest_id(&hub) > last, "ids go on above those of a clock that was ahead");
+    let id = newest_id(&hub, "y ahora");
+    assert!(id > last, "ids go on above those of a clock that was ahead");
     let fell = "SELECT count(*) FROM (SELECT timestamp < lag(timestamp) OVER \
                 (PARTITION BY space_id ORDER BY id COLLATE \"C\") AS fell \
                 FROM chat_messages) AS times WHERE fell";

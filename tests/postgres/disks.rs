@@ -82,6 +82,7 @@ pub fn a_full_log_disk_loses_nothing() -> Outcome {
         (hub.get("/readyz").json()["store"] == "behind").then_some(())
     });
     say_much(&hub, &mut said, 20);
+    assert!(cluster.log().contains("PANIC:  could not write to file"), "{}", cluster.log());
     assert!(hub.log().matches("takes no messages").count() <= 2, "{}", hub.log());
     disk.free();
     // It may have given up by itself.

@@ -104,10 +104,12 @@ pub fn a_torn_tail_is_cut_and_all_before_it_is_stored() {
 
 pub fn damage_in_the_middle_is_refused_with_its_offset() {
     let mut cluster = Cluster::start(&[]);
-    let begun = Instant::now();
+    let mut begun = None;
     // Long enough for many a sync, which later blocks tell of.
     let texts = (0..).map(|number| format!("m{number}"));
-    let texts = texts.take_while(|_| begun.elapsed() < Duration::from_secs(3));
+    let texts = texts.take_while(|_| {
+        begun.get_or_insert_with(Instant::now).elapsed() < Duration::from_millis(500)
+    });
     let (mut hub, mut said, _) = killed_with_a_full_journal(&mut cluster, texts);
     let segment = written_segment(&hub);
     let whole = fs::read(&segment).expect("a segment");

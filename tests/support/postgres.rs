@@ -97,6 +97,11 @@ impl Cluster {
         self.data.clone()
     }
 
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).expect("its log")
+    }
+
     /// Whether its first process has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.server.try_wait().expect("our child").is_some()
