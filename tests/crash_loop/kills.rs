@@ -80,7 +80,8 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Hub => {
-                self.kill_hub();
+                self.hub.kill();
+                self.load.disconnected();
                 self.check_durable();
                 self.restart_hub();
             }
@@ -92,8 +93,9 @@ impl World {
                 }
             }
             Event::Both(how) => {
-                self.kill_hub();
+                self.hub.kill();
                 self.end_database(how);
+                self.load.disconnected();
                 self.cluster.restart();
                 self.check_durable();
                 self.restart_hub();
@@ -101,7 +103,8 @@ impl World {
             Event::HubWhileAway(how) => {
                 self.end_database(how);
                 self.load_for_a_while();
-                self.kill_hub();
+                self.hub.kill();
+                self.load.disconnected();
                 self.restart_hub();
                 self.load_for_a_while();
                 self.cluster.restart();
@@ -111,11 +114,6 @@ impl World {
         if self.draw.below(2) == 0 {
             self.drain_max = self.drain_max.max(until_ready(&self.hub));
         }
-    }
-
-    fn kill_hub(&mut self) {
-        self.hub.kill();
-        self.load.disconnected();
     }
 
     /// What the hub has told as durable is in the table, though it is dead.

@@ -4,12 +4,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::stored::{hub_on, post, until_store_is};
-use super::trouble::{assert_stored_in_order, chat_without_a_store};
+use super::trouble::{TOLD, assert_stored_in_order, chat_without_a_store};
 use crate::support::gate::{Fate, Gate, Point};
 use crate::support::postgres::Cluster;
 use crate::support::{Hub, UNLIMITED, eventually};
 
-const TOLD: &str = "the store takes no messages";
 /// Ends all sessions of the hub.
 const END: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                    WHERE application_name = 'cpi-hub'";
