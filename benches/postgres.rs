@@ -85,6 +85,7 @@ fn record(n: u64) -> Record<'static> {
         user: UserId((n % USERS) as i32),
         username: "Ana Paz",
         content: CONTENT,
+        nonce: None,
     }
 }
 

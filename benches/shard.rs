@@ -67,8 +67,10 @@ impl Stage {
             ..Limits::default()
         };
         let now = Now { mono: MonoMs(1_000), unix: Micros(1_767_225_600_000_000) };
+        let (highest, published) = (Id::MIN, Vec::new());
+        let setup = ShardSetup { number: 0, limits, seed: 1, highest, published, now };
         let mut stage = Stage {
-            shard: Shard::new(ShardSetup { number: 0, limits, seed: 1, highest: Id::MIN }),
+            shard: Shard::new(setup),
             fx: Effects::default(),
             now,
             sockets: Counting::default(),

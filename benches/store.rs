@@ -19,7 +19,7 @@ use cpi_hub::store::journal::{JournalId, JournalLimits, SyncMode};
 use cpi_hub::store::sink::Sink;
 use cpi_hub::store::sqlite::{DATABASE_FILE, SqliteSink};
 use cpi_hub::store::{
-    PageOrder, PageQuery, RangeQuery, RetryWait, Store, StoreConfig, open_sqlite,
+    NonceLimits, PageOrder, PageQuery, RangeQuery, RetryWait, Store, StoreConfig, open_sqlite,
 };
 use cpi_hub::wire::record::Record;
 use cpi_hub::wire::time::{Micros, MonoMs, Now};
@@ -89,7 +89,8 @@ fn records(from: u64, rows: u64, spaces: u64, out: &mut Vec<u8>) -> Id {
         let (id, at) = row(n);
         let space = SpaceId((n % spaces) as i32 + 1);
         let user = UserId((n % 1_000) as i32);
-        Record { id, at, space, user, username: "Ana Paz", content: CONTENT }.append_to(out);
+        Record { id, at, space, user, username: "Ana Paz", content: CONTENT, nonce: None }
+            .append_to(out);
         last = id;
     }
     last
@@ -100,8 +101,14 @@ fn config(data_dir: &Path, sync: SyncMode) -> StoreConfig {
     StoreConfig {
         data_dir: data_dir.into(),
         shards: 1,
-        journal: JournalLimits { bytes_max: 1 << 30, record_bytes_max: 8 << 10, sync },
+        journal: JournalLimits {
+            bytes_max: 1 << 30,
+            record_bytes_max: 8 << 10,
+            sync,
+            nonces_max: 9,
+        },
         batch: BatchLimits { rows_max: 10_000, bytes_max: 4 << 20, wait: 5 },
+        nonces: NonceLimits { max: 262_144, window: 120_000 },
         retry: RetryWait::default(),
         query_max: 5_000,
         utc_offset: -10_800,

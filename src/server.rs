@@ -27,10 +27,6 @@ use crate::store::{self, Store, StoreHandle};
 
 /// How often the shards' threads are looked at.
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
-/// The longest that a history query may run, in ms.
-const QUERY_MAX: u64 = 5_000;
-/// Waits between attempts at a failing sink, in ms.
-const RETRY: store::RetryWait = store::RetryWait { min: 100, max: 5_000 };
 /// What is left for the store when there is no time.
 const HURRY: Duration = Duration::from_millis(500);
 /// Threads of the edge: HTTP must not take the cores that shards need.
@@ -124,13 +120,14 @@ impl Server {
             store = open_store(&config, &limits, clock, &metrics, &mut random) => store?,
             () = again(&mut terminate, &mut interrupt) => return Ok(None),
         };
-        let Store { writers, committed, highest, reader, state, fault, handle } = store;
+        let Store { writers, committed, highest, published, reader, state, fault, handle } = store;
         let (hub, shards) = hub::start(HubSetup {
             limits: limits.clone(),
             clock,
             metrics: Arc::clone(&metrics),
             journals: writers.into_iter().zip(committed).collect(),
             highest,
+            published,
             seed: random.next() as u64,
             pinned: config.pinned,
         })?;
@@ -259,26 +256,11 @@ async fn open_store(
     metrics: &Arc<Metrics>,
     random: &mut Random,
 ) -> Result<Store, Fault> {
-    let text_bytes = 4 * (limits.username_chars_max + limits.content_chars_max);
-    let store_config = store::StoreConfig {
-        data_dir: config.data_dir.clone(),
-        shards: config.shards,
-        journal: store::journal::JournalLimits {
-            bytes_max: limits.journal_bytes_max,
-            record_bytes_max: 64 + text_bytes,
-            sync: store::journal::SyncMode::Every(limits.sync_period),
-        },
-        batch: store::batch::BatchLimits {
-            rows_max: limits.batch_rows_max,
-            bytes_max: limits.batch_bytes_max,
-            wait: limits.batch_wait,
-        },
-        retry: RETRY,
-        query_max: QUERY_MAX,
-        utc_offset: limits.utc_offset,
-        clock: Arc::new(move || clock.now()),
-        metrics: Arc::clone(metrics),
-    };
+    let data_dir = config.data_dir.clone();
+    let read_clock = Arc::new(move || clock.now());
+    let metrics = Arc::clone(metrics);
+    let store_config =
+        store::StoreConfig::new(data_dir, config.shards, limits, read_clock, metrics);
     let mut random = || random.next();
     Ok(match &config.database_url {
         Some(url) => store::open_postgres(&store_config, url, &mut random).await?,

@@ -15,6 +15,7 @@ use crate::shard::event::{Join, Notification, Post, Present};
 use crate::store::journal::Writer;
 use crate::store::latest::Latest;
 use crate::wire::close::Close;
+use crate::wire::nonce::First;
 use crate::wire::reject::Reject;
 use crate::wire::time::Micros;
 use crate::wire::{Id, SpaceId, SpaceKey, UserId};
@@ -44,6 +45,8 @@ pub struct HubSetup {
     pub journals: Vec<(Writer, Arc<Latest>)>,
     /// The highest id that any journal or the store holds.
     pub highest: Id,
+    /// What earlier runs have published once, oldest first.
+    pub published: Vec<First>,
     /// Makes ids and jitter.
     pub seed: u64,
     /// Whether shards get cores of their own.
@@ -126,6 +129,8 @@ pub fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
                 limits,
                 seed: setup.seed.wrapping_add((number as u64) << 32 | number as u64),
                 highest: setup.highest,
+                published: of_shard(&setup.published, number, shards),
+                now: setup.clock.now(),
             },
             core: cores.as_ref().and_then(|cores| cores.get(number % cores.len()).copied()),
             inbox: Arc::clone(&inboxes[number]),
@@ -141,6 +146,11 @@ pub fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
     }
     let hub = Hub { inboxes, directory, metrics: setup.metrics, drain };
     Ok((hub, HubThreads(threads)))
+}
+
+fn of_shard(published: &[First], shard: usize, shards: usize) -> Vec<First> {
+    let its = |first: &&First| shard_of(SpaceKey::Chat(first.space), shards) == shard;
+    published.iter().filter(its).copied().collect()
 }
 
 /// Which of `shards` a space lives on: fixed for ever, so that tests and tools can tell.

@@ -51,6 +51,7 @@ pub(super) struct ShardThread {
     pub directory: Arc<Directory>,
     pub metrics: Arc<Metrics>,
     pub journal: Writer,
+    /// 0, or 1 + the offset up to which its journal is stored, with all of earlier runs.
     pub committed: Arc<Latest>,
     /// 0, or 1 + the window in ms once shutdown has begun.
     pub drain: Arc<Latest>,
@@ -116,7 +117,7 @@ impl ShardThread {
                 }
                 offset = self.committed.changed(committed) => {
                     committed = offset;
-                    state.borrow_mut().input(Input::Committed(offset));
+                    state.borrow_mut().input(Input::Committed(offset - 1));
                 }
                 window = self.drain.changed(drain) => {
                     drain = window;
@@ -471,7 +472,14 @@ mod tests {
         let (limits, clock) = (Limits::default(), Clock::start());
         let directory = Directory::new(limits.clone(), clock);
         let metrics = Arc::new(Metrics::new(1));
-        let setup = ShardSetup { number: 0, limits, seed: 1, highest: Id::MIN };
+        let setup = ShardSetup {
+            number: 0,
+            limits,
+            seed: 1,
+            highest: Id::MIN,
+            published: Vec::new(),
+            now: clock.now(),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build_local(tokio::runtime::LocalOptions::default())
             .expect("a runtime");

@@ -4,10 +4,11 @@
 use super::Shard;
 use super::event::{Effects, MemberKey, Post, Reply, Ticket};
 use super::member::Private;
-use super::nonce::{First, NonceKey, content_hash};
+use super::nonce::Known;
 use crate::metrics::Metric;
 use crate::wire::close::Close;
 use crate::wire::message::{AckLevel, ClientMessage, DecodeRules, check_content};
+use crate::wire::nonce::{Nonce, NonceKey, content_hash};
 use crate::wire::outgoing::{self, Chat, Refusal};
 use crate::wire::record::Record;
 use crate::wire::reject::Reject;
@@ -124,23 +125,23 @@ impl Shard {
         let image = if said.image.len() > self.limits.image_bytes_max { "" } else { said.image };
         let nonce = said.nonce.map(|nonce| {
             let key = NonceKey::new(said.user, said.space, nonce);
-            (key, content_hash(said.content, image))
+            Nonce { key, content: content_hash(said.content, image) }
         });
-        if let Some((key, content)) = &nonce
-            && let Some(first) = self.nonces.find(key)
+        if let Some(nonce) = &nonce
+            && let Some(known) = self.nonces.find(&nonce.key)
         {
-            if first.content != *content {
+            if known.content != nonce.content {
                 return Err(Reject::NonceReused);
             }
             self.counts.add(Metric::ChatsDuplicate, 1);
-            let First { id, at, record, .. } = first;
+            let Known { id, at, record, .. } = known;
             return Ok(Accepted { id, at, record, duplicate: true });
         }
         self.check_room(said.username.len() + said.content.len(), fx)?;
 
         let (id, at) = self.ids.next_id(now.unix);
         let Said { space, user, username, content, .. } = said;
-        let record = Record { id, at, space, user, username, content };
+        let record = Record { id, at, space, user, username, content, nonce };
         record.append_to(&mut fx.records);
         self.records_made += 1;
         let chat = Chat { id, space, user, username, content, image };
@@ -151,8 +152,8 @@ impl Shard {
         self.spaces.at_mut(said.slot).expect("appended to it").log.index(id, offset);
         self.counts.add(Metric::ChatsAccepted, 1);
         let record = self.records_made;
-        if let Some((key, content)) = nonce {
-            self.nonces.remember(now.mono, key, First { id, at, record, content });
+        if let Some(Nonce { key, content }) = nonce {
+            self.nonces.remember(now.mono, key, Known { id, at, record, content });
         }
         Ok(Accepted { id, at, record, duplicate: false })
     }

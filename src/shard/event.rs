@@ -84,7 +84,8 @@ pub enum Input<'a> {
     AppendFailed,
     /// So many bytes of records can surely be appended now; 0: chat is refused at the door.
     JournalRoom(u64),
-    /// The store has committed this shard's journal up to this offset.
+    /// The store has committed this shard's journal up to this offset; 0 and any other: all that
+    /// earlier runs have left, too.
     Committed(u64),
     /// Time has passed; about every 100 ms.
     Tick,

@@ -16,6 +16,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::limits::Limits;
 use crate::metrics::{Counts, Metric};
 use crate::wire::message::Decoder;
+use crate::wire::nonce::First;
 use crate::wire::reject::Reject;
 use crate::wire::time::{MonoMs, Now, TimeFormat};
 use crate::wire::{Id, IdGenerator, SpaceKey, UserId};
@@ -43,6 +44,9 @@ use nonce::Nonces;
 use rate::Buckets;
 use space::Space;
 
+/// The number of the record that stands for all that earlier runs have left in their journals.
+const EARLIER_RUNS: u64 = 1;
+
 /// What a shard is made with.
 #[derive(Clone, Debug)]
 pub struct ShardSetup {
@@ -54,6 +58,10 @@ pub struct ShardSetup {
     pub seed: u64,
     /// The highest id that any journal or the store holds.
     pub highest: Id,
+    /// What earlier runs have published once, those that were said earlier first.
+    pub published: Vec<First>,
+    /// When it is made.
+    pub now: Now,
 }
 
 /// Some spaces, their logs, and the members in them.
@@ -84,7 +92,8 @@ pub struct Shard {
     address_rates: Buckets<u64>,
     nonces: Nonces,
 
-    /// Records made so far, and how many of them the store has committed.
+    /// Records made so far, and how many of them the store has committed. All that earlier runs
+    /// have left counts as the first.
     records_made: u64,
     records_committed: u64,
     /// (journal offset, records made) after each append that is not yet committed.
@@ -110,6 +119,10 @@ impl Shard {
         let mut ids = IdGenerator::new(setup.seed);
         ids.start_above(setup.highest);
         let limits = setup.limits;
+        let mut nonces = Nonces::new(limits.nonces_max, limits.nonce_window);
+        for first in &setup.published {
+            nonces.restore(setup.now, first, EARLIER_RUNS);
+        }
         Shard {
             number: setup.number,
             ids,
@@ -127,10 +140,10 @@ impl Shard {
             logs_held: 0,
             user_rates: Buckets::new(limits.rate_buckets_max),
             address_rates: Buckets::new(limits.rate_buckets_max),
-            nonces: Nonces::new(limits.nonces_max, limits.nonce_window),
-            records_made: 0,
+            nonces,
+            records_made: EARLIER_RUNS,
             records_committed: 0,
-            appended: VecDeque::new(),
+            appended: VecDeque::from([(0, EARLIER_RUNS)]),
             acks: Waits::new(),
             posts: Waits::new(),
             waits_serial: 0,

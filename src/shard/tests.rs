@@ -55,7 +55,8 @@ struct Stage {
 impl Stage {
     fn new(limits: Limits) -> Stage {
         let now = Now { mono: MonoMs(1_000), unix: BEGIN };
-        let shard = Shard::new(ShardSetup { number: 7, limits, seed: 1, highest: Id::MIN });
+        let (highest, published) = (Id::MIN, Vec::new());
+        let shard = Shard::new(ShardSetup { number: 7, limits, seed: 1, highest, published, now });
         let (fx, sockets) = (Effects::default(), Taken::default());
         let mut stage = Stage { shard, fx, now, sockets, end: 0 };
         stage.input(Input::JournalRoom(1 << 30));

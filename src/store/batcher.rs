@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 use super::batch::{Batch, BatchLimits};
 use super::dead::DeadLetters;
 use super::journal::{Faults, TailFault};
+use super::nonces::NonceFiles;
 use super::sink::{Sink, SinkError};
 use super::sources::Sources;
 use super::{ReadClock, StoreState};
@@ -61,6 +62,7 @@ pub(super) struct Batcher<S> {
     pub(super) limits: BatchLimits,
     pub(super) retry: RetryWait,
     pub(super) dead: DeadLetters,
+    pub(super) nonces: NonceFiles,
     pub(super) journal_bytes_max: u64,
     pub(super) clock: ReadClock,
     pub(super) metrics: Arc<Metrics>,
@@ -208,6 +210,8 @@ impl<S: Sink> Batcher<S> {
         if std::mem::take(&mut self.flight.failures) > 0 {
             tracing::info!("the store takes messages again");
         }
+        // Before its journal may go.
+        self.nonces.append(&batch, begun.mono);
         if let Err(error) = self.sources.committed(&batch) {
             // The bytes stay until the next start; the bound still counts them.
             tracing::warn!(%error, "a stored journal segment can't be removed");
@@ -285,6 +289,7 @@ impl<S: Sink> Batcher<S> {
                 tracing::info!(%journal, "a journal of an earlier run is stored");
             }
         }
+        self.sources.show_earlier_runs();
     }
 
     fn count_backlog(&self) -> u64 {

@@ -124,6 +124,7 @@ mod tests {
             user: UserId(2),
             username: "Ana",
             content: "hola",
+            nonce: None,
         };
         let row = decode(&rows(std::iter::once(record), wall, 0)).remove(0);
         // 2026-01-02 03:04:05.678901, counted from 2000-01-01 00:00:00.
@@ -145,7 +146,7 @@ mod tests {
             let records: Vec<Record<'_>> = given.iter().map(|(id, user, name, text, space, at)| {
                 Record {
                     id: Id(*id), at: Micros(*at), space: SpaceId(*space), user: UserId(*user),
-                    username: name, content: text,
+                    username: name, content: text, nonce: None,
                 }
             }).collect();
             let size = records.iter().map(Record::encoded_bytes).sum();

@@ -15,10 +15,12 @@ use tokio::sync::{oneshot, watch};
 
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::wire::nonce::First;
 use crate::wire::time::{Micros, Now};
 use crate::wire::{Id, SpaceId, UserId};
 
 pub use batcher::{Left, RetryWait};
+pub use nonces::NonceLimits;
 pub use open::{open_postgres, open_sqlite};
 pub use reader::Reader;
 
@@ -28,6 +30,7 @@ use dead::DeadLetters;
 use journal::{Faults, JournalLimits, Journals, Opened, SyncMode, Writer};
 use latest::Latest;
 use migrate::MigrateError;
+use nonces::NonceFiles;
 use sink::{Sink, SinkError};
 use sources::Sources;
 
@@ -39,6 +42,7 @@ mod history;
 pub mod journal;
 pub mod latest;
 pub mod migrate;
+mod nonces;
 mod open;
 pub mod postgres;
 mod reader;
@@ -163,6 +167,8 @@ pub struct StoreConfig {
     pub journal: JournalLimits,
     /// The batches' bounds.
     pub batch: BatchLimits,
+    /// What is kept of nonces.
+    pub nonces: NonceLimits,
     /// How long to wait after failures.
     pub retry: RetryWait,
     /// The longest that a history query may run, in milliseconds.
@@ -193,12 +199,14 @@ impl StoreConfig {
                 bytes_max: limits.journal_bytes_max,
                 record_bytes_max: RECORD_BYTES_BESIDE_TEXT + text_bytes_max,
                 sync: SyncMode::Every(limits.sync_period),
+                nonces_max: limits.nonces_max,
             },
             batch: BatchLimits {
                 rows_max: limits.batch_rows_max,
                 bytes_max: limits.batch_bytes_max,
                 wait: limits.batch_wait,
             },
+            nonces: NonceLimits { max: limits.nonces_max, window: limits.nonce_window },
             retry: RetryWait::default(),
             query_max: QUERY_MAX_MS,
             utc_offset: limits.utc_offset,
@@ -240,10 +248,13 @@ pub enum OpenError {
 pub struct Store {
     /// One a shard, in order; each goes to its shard's thread.
     pub writers: Vec<Writer>,
-    /// How far each shard's journal is stored: its offsets are what `Writer::append` returns.
+    /// How far each shard's journal is stored: 0, or once all that earlier runs have left is
+    /// stored, 1 + one of the offsets that `Writer::append` returns.
     pub committed: Vec<Arc<Latest>>,
     /// All new ids must be above this one.
     pub highest: Id,
+    /// What earlier runs have published once, oldest first.
+    pub published: Vec<First>,
     /// For the edge.
     pub reader: Reader,
     /// What the sink is doing.
@@ -292,6 +303,8 @@ struct Parts<S> {
     reader: Reader,
     readers: Vec<JoinHandle<()>>,
     highest: Id,
+    nonces: NonceFiles,
+    published: Vec<First>,
     seed: u64,
 }
 
@@ -307,6 +320,7 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
         limits: config.batch,
         retry: config.retry,
         dead: DeadLetters::new(&config.data_dir),
+        nonces: parts.nonces,
         journal_bytes_max: config.journal.bytes_max,
         clock: config.clock.clone(),
         metrics: config.metrics.clone(),
@@ -320,5 +334,6 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
     let thread = thread.spawn(move || runtime.block_on(batcher.run(stopped)))?;
     let (reader, readers) = (parts.reader, parts.readers);
     let handle = StoreHandle { stop, batcher: thread, reader: reader.clone(), readers, journals };
-    Ok(Store { writers, committed, highest: parts.highest, reader, state, fault, handle })
+    let (highest, published) = (parts.highest, parts.published);
+    Ok(Store { writers, committed, highest, published, reader, state, fault, handle })
 }

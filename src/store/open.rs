@@ -6,12 +6,14 @@ use std::io;
 use std::time::Duration;
 
 use super::journal::{self, Faults, Opened};
+use super::nonces::NonceFiles;
 use super::postgres::{DatabaseUrl, PostgresPlan, PostgresSink, Served, start_reader};
 use super::reader::{Reader, ReaderPlan};
 use super::sink::{Sink, SinkError};
 use super::sqlite::{self, SqliteSink};
 use super::{DAY_MS, OpenError, Parts, Store, StoreConfig, start};
 use crate::wire::Id;
+use crate::wire::nonce::First;
 
 const READ_CONNECTIONS: usize = 2;
 /// Between two tries to reach a database for the first time.
@@ -24,7 +26,7 @@ pub fn open_sqlite(
     random: &mut impl FnMut() -> u128,
 ) -> Result<Store, OpenError> {
     let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
-    let (opened, faults) = open_journals(config, random)?;
+    let Journaled { opened, faults, nonces, published } = open_journals(config, random)?;
     let path = config.data_dir.join(sqlite::DATABASE_FILE);
     let sink = SqliteSink::open(&path, config.utc_offset)
         .map_err(|error| OpenError::Database { path: path.clone(), error })?;
@@ -37,7 +39,8 @@ pub fn open_sqlite(
     };
     let (reader, readers) = Reader::start(&plan, READ_CONNECTIONS).map_err(io)?;
     let seed = random() as u64;
-    start(config, Parts { opened, sink, faults, reader, readers, highest, seed }).map_err(io)
+    let parts = Parts { opened, sink, faults, reader, readers, highest, nonces, published, seed };
+    start(config, parts).map_err(io)
 }
 
 /// Opens the journals, for a PostgreSQL database. A data directory that has served this database
@@ -49,7 +52,7 @@ pub async fn open_postgres(
     random: &mut impl FnMut() -> u128,
 ) -> Result<Store, OpenError> {
     let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
-    let (opened, faults) = open_journals(config, random)?;
+    let Journaled { opened, faults, nonces, published } = open_journals(config, random)?;
     let mut sink = PostgresSink::new(url.clone(), config.utc_offset);
     let database = url.identity();
     let served = Served::read(&config.data_dir).map_err(io)?;
@@ -72,13 +75,22 @@ pub async fn open_postgres(
     })
     .map_err(io)?;
     let (seed, readers) = (random() as u64, vec![thread]);
-    start(config, Parts { opened, sink, faults, reader, readers, highest, seed }).map_err(io)
+    let parts = Parts { opened, sink, faults, reader, readers, highest, nonces, published, seed };
+    start(config, parts).map_err(io)
+}
+
+/// What is open before the sink is.
+struct Journaled {
+    opened: Opened,
+    faults: Faults,
+    nonces: NonceFiles,
+    published: Vec<First>,
 }
 
 fn open_journals(
     config: &StoreConfig,
     random: &mut impl FnMut() -> u128,
-) -> Result<(Opened, Faults), OpenError> {
+) -> Result<Journaled, OpenError> {
     let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
     fs::create_dir_all(&config.data_dir).map_err(|error| match error.kind() {
         // The system says of a file in its place that it exists.
@@ -87,8 +99,12 @@ fn open_journals(
     })?;
     let faults = Faults::new(config.metrics.clone());
     let folder = config.data_dir.join("journal");
-    let opened = journal::open(&folder, config.shards, &config.journal, random, &faults)?;
-    Ok((opened, faults))
+    let mut opened = journal::open(&folder, config.shards, &config.journal, random, &faults)?;
+    let found = std::mem::take(&mut opened.published);
+    let now = (config.clock)();
+    let opening = NonceFiles::open(&config.data_dir, found, config.shards, config.nonces, now);
+    let (nonces, published) = opening.map_err(io)?;
+    Ok(Journaled { opened, faults, nonces, published })
 }
 
 /// An id of the far future would make all new ones so.

@@ -105,7 +105,8 @@ impl Sources {
         }
     }
 
-    /// The cells that show each shard how far its journal is stored.
+    /// The cells that show each shard how far its journal is stored: 0, or 1 + the offset once
+    /// all that earlier runs have left is stored.
     pub(super) fn shown(&self) -> Vec<Arc<Latest>> {
         self.own.iter().map(|source| source.shown.clone()).collect()
     }
@@ -186,10 +187,18 @@ impl Sources {
             let Some(source) = source else { continue };
             assert!(source.stored < advance.next, "positions ascend");
             source.stored = advance.next;
-            source.shown.publish(advance.next);
+            // All found journals are read to their ends before any of this run.
+            source.shown.publish(advance.next + 1);
             outcome = source.tail.trim(advance.next).and(outcome);
         }
         outcome
+    }
+
+    /// Shows the shards that all of the earlier runs is stored, once it is.
+    pub(super) fn show_earlier_runs(&self) {
+        if self.found.is_empty() {
+            self.own.iter().for_each(|source| source.shown.publish(source.stored + 1));
+        }
     }
 
     /// Takes out a found journal that is stored to its end.

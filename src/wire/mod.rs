@@ -9,6 +9,7 @@ pub mod close;
 pub mod frame;
 pub mod header;
 pub mod message;
+pub mod nonce;
 pub mod outgoing;
 pub mod record;
 pub mod reject;

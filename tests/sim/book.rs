@@ -19,7 +19,7 @@ pub type NonceKey = (i32, i32, String);
 pub struct First {
     pub id: Id,
     pub said: (String, String),
-    pub mono: u64,
+    pub unix_us: i64,
 }
 
 /// Everything that is expected.
@@ -31,6 +31,8 @@ pub struct Book {
     /// Accepted chats of each space, ascending, over all runs.
     pub history: BTreeMap<i32, Vec<Id>>,
     pub firsts: BTreeMap<NonceKey, First>,
+    /// Those that the next run will know, while this one takes no chat.
+    kept_firsts: BTreeMap<NonceKey, First>,
     /// Where people were when they went: space and position.
     pub positions: Vec<(i32, Id)>,
     /// The shard was told that everything up to here is committed.
@@ -58,6 +60,7 @@ impl Book {
             inboxes: BTreeMap::new(),
             history: BTreeMap::new(),
             firsts: BTreeMap::new(),
+            kept_firsts: BTreeMap::new(),
             positions: Vec::new(),
             told: Id::MIN,
             newest: Id::MIN,
@@ -72,11 +75,12 @@ impl Book {
         }
     }
 
-    /// A new run of the shard: logs and nonces are gone, history is not.
+    /// A new run of the shard: its logs are gone, history and nonces are not.
     pub fn restart(&mut self, highest: Id) {
         self.spaces.clear();
         self.inboxes.clear();
-        self.firsts.clear();
+        self.firsts.append(&mut self.kept_firsts);
+        self.firsts.retain(|_, first| first.id <= highest);
         self.told = Id::MIN;
         self.newest = highest;
         self.began_above = highest;
@@ -167,7 +171,7 @@ impl Book {
     pub fn turn_failed(&mut self) {
         self.turn_lost();
         self.failed = true;
-        self.firsts.clear();
+        self.kept_firsts.append(&mut self.firsts);
         self.spaces.values_mut().for_each(SpaceModel::fail);
         self.inboxes.values_mut().for_each(Sequence::turn_failed);
     }

@@ -19,6 +19,7 @@ impl World {
         self.store.fails = false;
         self.sweep_all();
         self.store.committed = self.store.appends.len();
+        self.store.earlier_committed = true;
         self.tell_committed();
         self.settle();
         self.check_settled();

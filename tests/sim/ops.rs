@@ -324,7 +324,10 @@ impl World {
     pub fn commit(&mut self) {
         let left = self.store.appends.len() - self.store.committed;
         if left > 0 && self.rng.permille(700) {
+            self.store.earlier_committed = true;
             self.store.committed += self.rng.range(1, left as u64) as usize;
+        } else if self.rng.permille(200) {
+            self.store.earlier_committed = true;
         }
         if self.rng.permille(800) {
             self.tell_committed();
@@ -332,8 +335,11 @@ impl World {
     }
 
     pub fn tell_committed(&mut self) {
-        let Some(last) = self.store.committed.checked_sub(1) else { return };
-        let (offset, id) = self.store.appends[last];
+        if !self.store.earlier_committed {
+            return;
+        }
+        let last = self.store.committed.checked_sub(1).map(|last| self.store.appends[last]);
+        let (offset, id) = last.unwrap_or((0, self.book.began_above));
         self.book.told = self.book.told.max(id);
         self.input(Input::Committed(offset), "");
     }

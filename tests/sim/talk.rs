@@ -185,9 +185,12 @@ impl World {
             may.push("validation_error");
         }
         self.rate_refusals(&mut may);
+        let earlier = said.first.is_some_and(|first| first <= self.book.began_above);
         let duplicates = self.count(Metric::ChatsDuplicate);
         let made = self.input(Input::Message(key, &mut json.into_bytes()), image);
         let is_taken = made.is_some() || self.count(Metric::ChatsDuplicate) > duplicates;
+        let repeated = made.is_none() && is_taken && earlier;
+        self.book.coverage.repeats_after_restarts += u64::from(repeated);
         let mut wants_ack = false;
         if let Some((chat, ack)) = chat {
             wants_ack = chat.nonce.is_some() && ack != Some("none");
@@ -208,11 +211,11 @@ impl World {
 
     fn note_first(&mut self, user: i32, space: i32, chat: Chat, made: Option<Id>) {
         let (Some(nonce), Some(id)) = (chat.nonce, made) else { return };
-        let mono = self.now.mono.0;
+        let unix_us = self.now.unix.0;
         let said = (chat.content, self.shown(&chat.image));
-        let first = First { id, said, mono };
+        let first = First { id, said, unix_us };
         if let Some(before) = self.book.firsts.insert((user, space, nonce), first) {
-            let age = mono - before.mono;
+            let age = (unix_us - before.unix_us) as u64 / 1_000;
             assert!(age > self.plan.limits.nonce_window, "published twice within {age} ms");
         }
     }

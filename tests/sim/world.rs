@@ -7,6 +7,7 @@ use cpi_hub::metrics::Metric;
 use cpi_hub::shard::event::{Effects, Input, MemberKey, Reply, Ticket};
 use cpi_hub::shard::{Shard, ShardSetup};
 use cpi_hub::wire::close::Close;
+use cpi_hub::wire::nonce::First;
 use cpi_hub::wire::record;
 use cpi_hub::wire::time::{Micros, MonoMs, Now};
 use cpi_hub::wire::{Id, SpaceId, SpaceKey};
@@ -25,6 +26,10 @@ pub struct Store {
     pub appends: Vec<(u64, Id)>,
     /// So many appends are committed in the sink.
     pub committed: usize,
+    /// All that earlier runs have left is, too.
+    pub earlier_committed: bool,
+    /// What records say was published once, over all runs.
+    pub published: Vec<First>,
     pub end: u64,
     pub room: u64,
     /// The next append fails.
@@ -61,7 +66,7 @@ impl World {
         let book = Book::new(plan.limits.clone());
         let highest = if rng.permille(500) { Id::MIN } else { Id::first_of_ms(1_767_225_600_500) };
         let now = Now { mono: MonoMs(5_000), unix: Micros(1_767_225_600_000_000) };
-        let shard = new_shard(&plan, rng.next(), highest);
+        let shard = new_shard(&plan, now, rng.next(), (highest, Vec::new()));
         let mut world = World {
             rng,
             plan,
@@ -223,6 +228,8 @@ impl World {
             } else {
                 self.store.end += self.fx.records.len() as u64 + 16;
                 self.store.appends.push((self.store.end, self.book.newest));
+                let made = record::records(&self.fx.records).filter_map(|made| made.first());
+                self.store.published.extend(made);
                 self.fx.records.clear();
                 self.input(Input::Appended(self.store.end), "");
                 self.input(Input::JournalRoom(self.store.room), "");
@@ -369,19 +376,21 @@ impl World {
         self.fx = Effects::default();
         let highest = self.store.appends.last().map_or(Id::MIN, |(_, id)| *id);
         let highest = highest.max(self.book.began_above);
-        self.shard = new_shard(&self.plan, self.rng.next(), highest);
+        self.now.mono = MonoMs(self.rng.range(1, 2_000));
+        let published = std::mem::take(&mut self.store.published);
+        let earlier = (highest, published.clone());
+        self.shard = new_shard(&self.plan, self.now, self.rng.next(), earlier);
         self.book.restart(highest);
-        self.store = Store { room: 1 << 30, ..Store::default() };
+        self.store = Store { room: 1 << 30, published, ..Store::default() };
         self.draining = false;
         (self.leaves, self.too_slow, self.log_bytes) = (0, 0, 0);
-        self.now.mono = MonoMs(self.rng.range(1, 2_000));
         self.last_tick = self.now.mono;
         self.input(Input::JournalRoom(1 << 30), "");
         self.input(Input::Tick, "");
     }
 }
 
-fn new_shard(plan: &Plan, seed: u64, highest: Id) -> Shard {
+fn new_shard(plan: &Plan, now: Now, seed: u64, (highest, published): (Id, Vec<First>)) -> Shard {
     let limits = plan.limits.clone();
-    Shard::new(ShardSetup { number: 7, limits, seed, highest })
+    Shard::new(ShardSetup { number: 7, limits, seed, highest, published, now })
 }

@@ -19,8 +19,16 @@ const FLOORS: [&[&str]; 6] = [
 const HUB_USES_OF_STORE: [&str; 2] = ["journal", "latest"];
 
 /// Packages that floors 0 and 1 may use: no runtime, no logging.
-const LOW_PACKAGES: [&str; 7] =
-    ["bytes", "serde", "serde_json", "simd_json", "simdutf8", "thiserror", "tungstenite"];
+const LOW_PACKAGES: [&str; 8] = [
+    "bytes",
+    "serde",
+    "serde_json",
+    "simd_json",
+    "simdutf8",
+    "siphasher",
+    "thiserror",
+    "tungstenite",
+];
 
 /// Where threads may share state.
 const SHARING_FILES: [&str; 4] =

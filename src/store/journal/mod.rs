@@ -21,6 +21,7 @@ pub use tail::{Stretch, Tail, TailFault};
 pub use writer::{JournalError, Writer};
 
 use crate::wire::Id;
+use crate::wire::nonce::First;
 use keeper::{Flushed, Flusher, Keeper, Nudge, SegmentSizes, Supplied};
 use recover::Found;
 use segment::{BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, HEADER_BYTES};
@@ -67,6 +68,8 @@ pub struct JournalLimits {
     pub record_bytes_max: usize,
     /// When records are flushed.
     pub sync: SyncMode,
+    /// Nonces that are read back from one found journal, its last ones.
+    pub nonces_max: usize,
 }
 
 impl JournalLimits {
@@ -139,6 +142,8 @@ pub struct Opened {
     pub found: Vec<Tail>,
     /// The highest id of any of them.
     pub highest: Id,
+    /// What the found ones have published once, in no order.
+    pub published: Vec<First>,
     /// The directory's lock and the helper threads.
     pub journals: Journals,
 }
@@ -187,8 +192,10 @@ pub(crate) fn open(
     let sizes = limits.segment_sizes(shards).filter(|_| record_fits).ok_or(too_small)?;
     fs::create_dir_all(folder).map_err(|error| OpenError::io(folder, error))?;
     let lock = lock(folder)?;
-    let found = recover::find(folder)?;
+    let mut found = recover::find(folder, limits.nonces_max)?;
     tell(&found);
+    let published = found.iter_mut().flat_map(|journal| std::mem::take(&mut journal.published));
+    let published = published.collect();
     let highest = found.iter().map(|journal| journal.highest).max().unwrap_or(Id::MIN);
     let (look, looks) = mpsc::sync_channel(1);
     // Each shard's first segment and its spare, before the flusher takes any.
@@ -233,7 +240,7 @@ pub(crate) fn open(
     let found = found.iter().map(|found| Tail::found(folder, found, nudge.clone())).collect();
     let journals = start((keeper, looks), flusher, limits.sync, lock)
         .map_err(|error| OpenError::io(folder, error))?;
-    Ok(Opened { writers, own, found, highest, journals })
+    Ok(Opened { writers, own, found, highest, published, journals })
 }
 
 /// Gives a writer its first segment; while found journals fill the bound, it comes later.

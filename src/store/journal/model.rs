@@ -19,6 +19,7 @@ pub(crate) fn record(id: u128, length: usize, out: &mut Vec<u8>) {
         user: UserId(2),
         username: "Ana",
         content: &content,
+        nonce: None,
     };
     record.append_to(out);
 }
@@ -31,8 +32,12 @@ pub(crate) fn one(id: u128, length: usize) -> Vec<u8> {
 }
 
 /// Small journals, flushed by nobody.
-pub(crate) const LIMITS: JournalLimits =
-    JournalLimits { bytes_max: 256 << 10, record_bytes_max: 4 << 10, sync: SyncMode::Never };
+pub(crate) const LIMITS: JournalLimits = JournalLimits {
+    bytes_max: 256 << 10,
+    record_bytes_max: 4 << 10,
+    sync: SyncMode::Never,
+    nonces_max: 9,
+};
 
 /// Opens journals, with ids from a counter above `id`.
 pub(crate) fn reopen(

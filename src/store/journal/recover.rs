@@ -5,7 +5,7 @@
 //! journal says was on the disk: at or beyond it, damage is what a power cut leaves (holes
 //! included); before it, the disk has lost what was promised, and the start is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use super::segment::{
     parse_segment_name,
 };
 use crate::wire::Id;
+use crate::wire::nonce::First;
 use crate::wire::record::records;
 
 /// A journal of an earlier run.
@@ -37,10 +38,12 @@ pub(crate) struct Found {
     pub(crate) bytes: u64,
     /// Whether something behind `end` was cut.
     pub(crate) cut: bool,
+    /// What was published once, its last ones.
+    pub(crate) published: VecDeque<First>,
 }
 
-/// All journals in `folder`, oldest run first.
-pub(crate) fn find(folder: &Path) -> Result<Vec<Found>, OpenError> {
+/// All journals in `folder`, oldest run first; each with at most so many of its nonces.
+pub(crate) fn find(folder: &Path, nonces_max: usize) -> Result<Vec<Found>, OpenError> {
     let mut journals: BTreeMap<JournalId, Vec<(u32, PathBuf)>> = BTreeMap::new();
     for entry in fs::read_dir(folder).map_err(|error| OpenError::io(folder, error))? {
         let entry = entry.map_err(|error| OpenError::io(folder, error))?;
@@ -51,7 +54,7 @@ pub(crate) fn find(folder: &Path) -> Result<Vec<Found>, OpenError> {
     let mut found = Vec::new();
     for (journal, mut files) in journals {
         files.sort();
-        found.push(recover(journal, &files)?);
+        found.push(recover(journal, &files, nonces_max)?);
     }
     // Each run's ids are above all of the runs before it, and a space's records of one run are
     // all in one journal: so by first id, each space's ids ascend over the whole sequence.
@@ -68,12 +71,17 @@ struct Stop {
 struct Recovery {
     found: Found,
     seed: u32,
+    nonces_max: usize,
     synced: u64,
     /// `None` while segments and blocks follow each other without a hole.
     stop: Option<Stop>,
 }
 
-fn recover(journal: JournalId, files: &[(u32, PathBuf)]) -> Result<Found, OpenError> {
+fn recover(
+    journal: JournalId,
+    files: &[(u32, PathBuf)],
+    nonces_max: usize,
+) -> Result<Found, OpenError> {
     let found = Found {
         journal,
         segments: Vec::new(),
@@ -83,8 +91,10 @@ fn recover(journal: JournalId, files: &[(u32, PathBuf)]) -> Result<Found, OpenEr
         highest: Id::MIN,
         bytes: 0,
         cut: false,
+        published: VecDeque::new(),
     };
-    let mut recovery = Recovery { found, seed: journal.crc_seed(), synced: 0, stop: None };
+    let seed = journal.crc_seed();
+    let mut recovery = Recovery { found, seed, nonces_max, synced: 0, stop: None };
     for (index, path) in files {
         let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
@@ -151,6 +161,7 @@ impl Recovery {
                 self.found.first = self.found.first.min(first.id);
             }
             self.ids(block.records);
+            self.nonces(block.records);
             self.found.end = block.end();
             at += BLOCK_HEADER_BYTES + block.records.len();
         }
@@ -190,6 +201,12 @@ impl Recovery {
         for record in records(bytes) {
             self.found.highest = self.found.highest.max(record.id);
         }
+    }
+
+    fn nonces(&mut self, bytes: &[u8]) {
+        let published = &mut self.found.published;
+        published.extend(records(bytes).filter_map(|record| record.first()));
+        published.drain(..published.len().saturating_sub(self.nonces_max));
     }
 
     fn stop_at(&mut self, path: &Path, at: u64) {

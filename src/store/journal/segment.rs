@@ -20,7 +20,8 @@ pub(crate) const BLOCK_HEADER_BYTES: usize = 24;
 pub(crate) const BLOCK_BYTES_MAX: usize = 1 << 20;
 
 const MAGIC: &[u8; 8] = b"cpi-hubJ";
-const VERSION: u32 = 1;
+/// The second's records may have nonces; those of the first are read as they are.
+const VERSION: u32 = 2;
 const CRC_AT: usize = 64;
 
 /// Names a journal for ever: random, made at its opening, never used twice.
@@ -99,7 +100,7 @@ impl SegmentHeader {
             return HeaderRead::Damaged;
         }
         // Only behind the checksum: a flipped bit is damage, not a newer version.
-        if u32_at(bytes, 8) != VERSION {
+        if !(1..=VERSION).contains(&u32_at(bytes, 8)) {
             return HeaderRead::Newer;
         }
         HeaderRead::Used(SegmentHeader {

@@ -13,10 +13,11 @@ use super::super::batcher::{Batcher, Flight, Left, RetryWait, Stop};
 use super::super::dead::{DEAD_LETTERS_FILE, DeadLetters};
 use super::super::journal::model::{LIMITS, one, reopen};
 use super::super::journal::{Faults, JournalId, JournalLimits, Opened};
+use super::super::nonces::NonceFiles;
 use super::super::sink::{Sink, SinkError};
 use super::super::sources::Sources;
 use super::super::{StoreState, start};
-use super::{Dice, clock, config};
+use super::{Dice, NONCES, clock, config};
 use crate::metrics::{Metric, Metrics};
 use crate::wire::Id;
 
@@ -132,6 +133,11 @@ struct Run {
     states: watch::Receiver<StoreState>,
 }
 
+fn nonces(folder: &Path) -> NonceFiles {
+    let opened = NonceFiles::open(folder, Vec::new(), 1, NONCES, (clock())());
+    opened.expect("it opens").0
+}
+
 fn run(folder: &Path, sink: &Rough, opened: &mut Opened, limits: BatchLimits) -> Run {
     let sources = Sources::new(std::mem::take(&mut opened.found), std::mem::take(&mut opened.own));
     let metrics = Arc::new(Metrics::new(1));
@@ -142,6 +148,7 @@ fn run(folder: &Path, sink: &Rough, opened: &mut Opened, limits: BatchLimits) ->
         limits,
         retry: RetryWait { min: 0, max: 0 },
         dead: DeadLetters::new(folder),
+        nonces: nonces(folder),
         journal_bytes_max: 1 << 20,
         clock: clock(),
         metrics: metrics.clone(),
@@ -298,6 +305,8 @@ fn shards_are_shown_what_is_stored_and_the_books_balance() {
     let parts = super::super::Parts {
         faults: Faults::new(config.metrics.clone()),
         sink: sink.clone(),
+        nonces: nonces(folder.path()),
+        published: Vec::new(),
         reader,
         readers,
         highest: opened.highest,
@@ -308,8 +317,8 @@ fn shards_are_shown_what_is_stored_and_the_books_balance() {
     for id in 1..=20u128 {
         let shard = (id % 3) as usize % 2;
         let end = store.writers[shard].append(&one(id, 100), Id(id)).expect("there is room");
-        let shown = block_on(store.committed[shard].changed(end - 1));
-        assert_eq!(shown, end);
+        let shown = block_on(store.committed[shard].changed(end));
+        assert_eq!(shown, end + 1);
     }
     let caught_up = store.state.wait_for(|state| *state == StoreState::Ready);
     block_on(caught_up).expect("records of 1970 are late, but none is left");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::batch::BatchLimits;
 use super::journal::{JournalLimits, SyncMode};
-use super::{ReadClock, RetryWait, StoreConfig};
+use super::{NonceLimits, ReadClock, RetryWait, StoreConfig};
 use crate::metrics::Metrics;
 use crate::wire::time::{Micros, MonoMs, Now};
 
@@ -18,6 +18,8 @@ fn clock() -> ReadClock {
     Arc::new(|| Now { mono: MonoMs(1_000), unix: Micros(1_767_333_845_678_901) })
 }
 
+const NONCES: NonceLimits = NonceLimits { max: 9, window: 1_000 };
+
 fn config(data_dir: &Path, shards: usize) -> StoreConfig {
     StoreConfig {
         data_dir: data_dir.into(),
@@ -26,8 +28,10 @@ fn config(data_dir: &Path, shards: usize) -> StoreConfig {
             bytes_max: 512 << 10,
             record_bytes_max: 8 << 10,
             sync: SyncMode::Every(5),
+            nonces_max: 9,
         },
         batch: BatchLimits { rows_max: 100, bytes_max: 64 << 10, wait: 0 },
+        nonces: NONCES,
         retry: RetryWait { min: 0, max: 0 },
         query_max: 5_000,
         utc_offset: -10_800,

@@ -48,6 +48,7 @@ fn batch(rows: &[StoredMessage], position: &mut u64) -> Batch {
             user: row.user,
             username: &row.username,
             content: &row.content,
+            nonce: None,
         };
         record.append_to(&mut bytes);
     }

@@ -46,7 +46,7 @@ fn what_is_appended_is_stored_and_read_across_restarts_and_shard_counts() {
         for shard in 0..shards {
             let id = 300 * (round as u128 + 1) + 3 * shard as u128;
             let end = store.writers[shard].append(&one(id, 50), Id(id)).expect("there is room");
-            assert_eq!(block_on(store.committed[shard].changed(end - 1)), end);
+            assert_eq!(block_on(store.committed[shard].changed(end)), end + 1);
             expected.push(id);
         }
         let page = block_on(store.reader.page(NEWEST)).expect("it reads");
@@ -150,6 +150,7 @@ fn the_longest_record_that_the_limits_let_in_fits_the_journal() {
         user: crate::wire::UserId(1),
         username: &username,
         content: &content,
+        nonce: None,
     };
     assert!(record.encoded_bytes() <= config.journal.record_bytes_max);
 }
