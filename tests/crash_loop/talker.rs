@@ -18,9 +18,9 @@ const READ_WAIT: Duration = Duration::from_millis(20);
 /// Someone who was held up does not send all at once what was due meanwhile.
 const LATE_MAX: Duration = Duration::from_millis(100);
 
-/// Whether the hub knows the nonces of the run before; until it does, what is sent again after a
-/// kill may be stored again.
-pub const PUBLISH_ONCE_SURVIVES_KILLS: bool = false;
+/// Whether the hub knows the nonces of earlier runs (P7): if not, what is sent again after a kill
+/// may be stored again.
+pub const PUBLISH_ONCE_SURVIVES_KILLS: bool = true;
 
 /// Talks and listens.
 pub struct Talker {
@@ -80,7 +80,8 @@ impl Talker {
         self.open.clear();
         self.waits = 0;
         self.next = self.shared.now();
-        let asked = |message: &Message| message.accepted.is_some() && !message.durable;
+        let asked =
+            |message: &Message| message.asks_durable && !message.durable && !message.refused;
         let again = |message: &Message| {
             message.is_open() || (PUBLISH_ONCE_SURVIVES_KILLS && asked(message))
         };
