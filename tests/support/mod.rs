@@ -337,10 +337,20 @@ impl Client {
         self.socket.send(message).expect("the hub reads");
     }
 
+    /// Reads on where a signal has interrupted it.
+    fn read(&mut self) -> Result<Message, Error> {
+        loop {
+            match self.socket.read() {
+                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+
     /// The next text, as it came.
     pub fn text(&mut self) -> String {
         loop {
-            match self.socket.read().expect("a message") {
+            match self.read().expect("a message") {
                 Message::Text(text) => return text.to_string(),
                 Message::Close(close) => panic!("closed instead of a message: {close:?}"),
                 _ => {}
@@ -350,7 +360,7 @@ impl Client {
 
     /// The next message of any kind.
     pub fn message(&mut self) -> Message {
-        self.socket.read().expect("a message")
+        self.read().expect("a message")
     }
 
     /// The next text, as JSON.
@@ -376,7 +386,7 @@ impl Client {
     /// The next text as JSON, or how the connection ended.
     pub fn try_next(&mut self) -> Result<Value, Closed> {
         loop {
-            match self.socket.read() {
+            match self.read() {
                 Ok(Message::Text(text)) => {
                     return Ok(serde_json::from_str(&text).expect("JSON"));
                 }
@@ -385,7 +395,6 @@ impl Client {
                     return Err(Closed { code: Some(frame.code.into()), reason });
                 }
                 Ok(_) => {}
-                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return Err(Closed { code: None, reason: String::new() }),
             }
         }
@@ -394,7 +403,7 @@ impl Client {
     /// Closes it with a code, and reads up to the end.
     pub fn close(mut self) {
         self.socket.close(None).expect("the hub reads");
-        while self.socket.read().is_ok() {}
+        while self.read().is_ok() {}
     }
 
     /// Reads until the hub has closed it; the texts that came before, and how.
@@ -402,7 +411,7 @@ impl Client {
         let mut texts = Vec::new();
         let mut closed = Closed { code: None, reason: String::new() };
         loop {
-            match self.socket.read() {
+            match self.read() {
                 Ok(Message::Text(text)) => texts.push(text.to_string()),
                 Ok(Message::Close(Some(frame))) => {
                     closed.code = Some(frame.code.into());
