@@ -31,8 +31,10 @@ pub struct Counts {
     pub received: AtomicU64,
     /// Resumes that missed nothing.
     pub resumes: AtomicU64,
-    /// Resumes that the hub itself called incomplete.
+    /// Resumes that the hub itself called incomplete, its store being away.
     pub resumes_incomplete: AtomicU64,
+    /// The same, the store being there.
+    pub resumes_broken: AtomicU64,
 }
 
 /// What clients and the test share.
@@ -41,6 +43,7 @@ pub struct Shared {
     port: AtomicU16,
     run: AtomicU32,
     connections: AtomicUsize,
+    store_away: AtomicBool,
     finishing: AtomicBool,
     stopped: AtomicBool,
     counts: Counts,
@@ -67,6 +70,11 @@ impl Shared {
     /// Whether clients are to end.
     pub fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::SeqCst)
+    }
+
+    /// Whether the store may be out of the hub's reach.
+    pub fn is_store_away(&self) -> bool {
+        self.store_away.load(Ordering::SeqCst)
     }
 
     /// Counts one.
@@ -154,6 +162,11 @@ impl Load {
     pub fn moved_to(&self, hub: &Hub) {
         self.shared.run.fetch_add(1, Ordering::SeqCst);
         self.shared.port.store(hub.address.port(), Ordering::SeqCst);
+    }
+
+    /// The store goes away, or the hub can reach it.
+    pub fn store_is_away(&self, away: bool) {
+        self.shared.store_away.store(away, Ordering::SeqCst);
     }
 
     /// A count so far.

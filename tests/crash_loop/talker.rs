@@ -149,9 +149,10 @@ impl Talker {
             Some("resumed") => {
                 let complete = data["complete"] == true;
                 self.receiver.resumed(complete);
-                self.shared.count(match complete {
-                    true => |counts| &counts.resumes,
-                    false => |counts| &counts.resumes_incomplete,
+                self.shared.count(match (complete, self.shared.is_store_away()) {
+                    (true, _) => |counts| &counts.resumes,
+                    (false, true) => |counts| &counts.resumes_incomplete,
+                    (false, false) => |counts| &counts.resumes_broken,
                 });
             }
             Some("ack") => self.told(text("nonce"), text("id"), text("level") == "durable"),
