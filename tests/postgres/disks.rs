@@ -144,6 +144,7 @@ pub fn a_full_journal_disk_refuses_unseen_and_loses_nothing() -> Outcome {
     watcher.send(r#"{"type":"ping"}"#);
     assert_eq!(watcher.next()["type"], "pong", "what was refused was seen by nobody");
     // What was accepted outlives a kill on the full disk.
+    disk.fill();
     hub.kill();
     cluster.restart();
     hub.restart();
