@@ -18,6 +18,8 @@ mod commits;
 mod crashes;
 #[path = "postgres/disks.rs"]
 mod disks;
+#[path = "postgres/drains.rs"]
+mod drains;
 #[path = "postgres/journals.rs"]
 mod journals;
 #[path = "postgres/poison.rs"]
@@ -54,6 +56,8 @@ const TESTS: &[Named] = &named![
     states::a_wrong_password_at_the_start_is_named_until_it_is_right,
     poison::a_row_that_a_trigger_refuses_is_alone_in_the_dead_letters,
     poison::a_row_that_is_there_already_is_alone_in_the_dead_letters,
+    drains::a_stop_while_the_database_is_away_says_what_is_left_for_the_next_start,
+    drains::a_kill_in_the_midst_of_a_stop_loses_and_doubles_nothing,
     disks::a_full_data_disk_loses_nothing,
     disks::a_full_log_disk_loses_nothing,
     disks::a_full_journal_disk_refuses_unseen_and_loses_nothing,
