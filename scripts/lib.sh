@@ -48,9 +48,10 @@ need_postgres() {
     install_packages postgresql
 }
 
-# The library by which tests set a hub's clock.
-need_faketime() {
+# What tests set a hub's clock with, and make its disk fail.
+need_fault_tools() {
     compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || install_packages libfaketime
+    has strace || install_packages strace
 }
 
 toolchain() { sed -n 's/^channel = "\(.*\)"/\1/p' "$root/rust-toolchain.toml"; }

@@ -20,6 +20,8 @@ mod crashes;
 mod disks;
 #[path = "postgres/drains.rs"]
 mod drains;
+#[path = "postgres/failing.rs"]
+mod failing;
 #[path = "postgres/journals.rs"]
 mod journals;
 #[path = "postgres/poison.rs"]
@@ -58,6 +60,8 @@ const TESTS: &[Named] = &named![
     poison::a_row_that_is_there_already_is_alone_in_the_dead_letters,
     drains::a_stop_while_the_database_is_away_says_what_is_left_for_the_next_start,
     drains::a_kill_in_the_midst_of_a_stop_loses_and_doubles_nothing,
+    failing::a_flush_that_fails_ends_the_hub_and_loses_nothing,
+    failing::a_write_that_fails_is_seen_by_nobody_and_stops_chat_until_a_restart,
     disks::a_full_data_disk_loses_nothing,
     disks::a_full_log_disk_loses_nothing,
     disks::a_full_journal_disk_refuses_unseen_and_loses_nothing,
