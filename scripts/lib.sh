@@ -50,7 +50,7 @@ need_postgres() {
 
 # What tests set a hub's clock with, and make its disk fail.
 need_fault_tools() {
-    compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || install_packages libfaketime
+    compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || install_packages libfaketime || return 1
     has strace || install_packages strace
 }
 
