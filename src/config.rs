@@ -67,6 +67,29 @@ pub struct Config {
     origin: BTreeMap<&'static str, (String, Source)>,
 }
 
+/// Where a hub's data are: what the tools need to know of a configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Where journals and the embedded store live.
+    pub data_dir: PathBuf,
+    /// The PostgreSQL database; `None`: the embedded one.
+    pub database_url: Option<DatabaseUrl>,
+    /// The fixed offset of stored times, in seconds east of UTC.
+    pub utc_offset: i32,
+}
+
+impl Place {
+    /// Checks these settings only: a tool runs where a hub might not be allowed to listen.
+    pub fn load(sources: &Sources) -> Result<Place, BadConfig> {
+        let mut reading = Reading { sources, origin: BTreeMap::new() };
+        Ok(Place {
+            data_dir: reading.data_dir()?,
+            database_url: reading.database_url()?,
+            utc_offset: reading.limits()?.utc_offset,
+        })
+    }
+}
+
 /// A configuration that can't be run with, in one line: exit 78.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
@@ -301,7 +324,7 @@ impl Reading<'_> {
     fn database_url(&mut self) -> Result<Option<DatabaseUrl>, BadConfig> {
         let given = self.sources.get("database_url").filter(|given| !given.text.is_empty());
         let Some(given) = given else { return Ok(None) };
-        let url = DatabaseUrl::parse(&given.text);
+        let url = DatabaseUrl::parse_with(&given.text, &self.sources.tls);
         let url = url.map_err(|error| self.bad("database_url", error))?;
         self.note("database_url", url.to_string(), given.source.clone());
         Ok(Some(url))

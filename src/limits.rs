@@ -231,6 +231,8 @@ limits! {
         "How long a space's log retains it.";
     resume_messages_max: usize = 10_000, Count, 1, 1_000_000,
         "Messages that a resume reads at most.";
+    resume_wait: u64 = 5_000, Millis, 100, HOUR,
+        "How long a resume waits for the store, for the first page and for each further one.";
     private_bytes_max: usize = 65_536, Bytes, 4 * KIB, 16 * MIB,
         "Private frames (pong, error, ack) that one member is owed.";
     nonces_max: usize = 262_144, Count, 1_024, 16_000_000,

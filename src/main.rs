@@ -19,6 +19,13 @@ fn main() -> ExitCode {
     match cli::parse(std::env::args_os(), std::env::vars_os(), Machine::here()) {
         Ok(Command::Serve(config)) => serve(*config),
         Ok(Command::Chat(options)) => cli::chat::run(&options),
+        Ok(Command::Migrate(options)) => cli::migrate::run(&options).report(),
+        Ok(Command::Journal(options)) => {
+            let (shown, exit) = cli::journal::run(&options);
+            cli::show(&shown);
+            exit.report()
+        }
+        Ok(Command::DeadLetters(options)) => cli::letters::run(&options).report(),
         Err(exit) => exit.report(),
     }
 }

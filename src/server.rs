@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -121,6 +122,8 @@ impl Server {
             () = again(&mut terminate, &mut interrupt) => return Ok(None),
         };
         let Store { writers, committed, highest, published, reader, state, fault, handle } = store;
+        // A member asks for one page at a time.
+        let (pages, requests) = mpsc::channel(limits.connections_max);
         let (hub, shards) = hub::start(HubSetup {
             limits: limits.clone(),
             clock,
@@ -129,6 +132,7 @@ impl Server {
             highest,
             published,
             seed: random.next() as u64,
+            pages,
             pinned: config.pinned,
         })?;
         let edge_state = EdgeState {
@@ -138,6 +142,7 @@ impl Server {
             limits: Arc::new(limits.clone()),
             origins: config.origins.clone(),
             store_state: state,
+            pages: requests,
         };
         let stop_edge = CancellationToken::new();
         let edge = tokio::spawn(edge::serve(listener, edge_state, stop_edge.clone()));

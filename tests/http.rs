@@ -354,3 +354,13 @@ fn health_metrics_and_pages_are_served() {
         assert!(page.header("content-security-policy").is_some(), "{path}");
     }
 }
+
+#[test]
+fn a_foreign_page_can_not_post() {
+    let hub = Hub::start(&[]);
+    let body = br#"{"user_id":7,"username":"Ana","message":"hola"}"#;
+    let evil = [("Origin", "http://evil.example")];
+    let answer = hub.request("POST", "/v1/ws/spaces/1/chat", &evil, body);
+    assert_eq!((answer.status, answer.body.len()), (403, 0));
+    assert_eq!(hub.metric("hub_chats_accepted_total"), 0.0);
+}

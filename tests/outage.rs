@@ -9,22 +9,13 @@ use support::{Hub, UNLIMITED, eventually};
 const ARGS: [&str; 6] =
     ["--journal-bytes-max", "4MiB", "--message-bytes-max", "8KiB", "--durable-wait-max", "300ms"];
 
-/// Keeps the hub's database from being written, as a backup or an operator's hand would.
-fn lock_store(hub: &Hub) -> rusqlite::Connection {
-    let path = hub.data_dir().join("hub.sqlite3");
-    let store = rusqlite::Connection::open(path).expect("the hub's database");
-    store.busy_timeout(support::PATIENCE).expect("an option");
-    store.execute_batch("BEGIN IMMEDIATE").expect("the lock");
-    store
-}
-
 #[test]
 fn a_full_journal_refuses_chat_unseen_and_nothing_accepted_is_lost() {
     let args: Vec<&str> = UNLIMITED.into_iter().chain(ARGS).collect();
     let hub = Hub::start(&args);
     let mut watcher = hub.join(1, 1, "Ana");
     watcher.next();
-    let lock = lock_store(&hub);
+    let lock = hub.lock_store();
 
     let body = r#"{"user_id":7,"username":"Ana","message":"while the store is away"}"#;
     let post = hub.post("/v1/ws/spaces/1/chat", body);

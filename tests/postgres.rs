@@ -26,11 +26,17 @@ mod failing;
 mod journals;
 #[path = "postgres/poison.rs"]
 mod poison;
+#[path = "postgres/returns.rs"]
+mod returns;
 #[path = "postgres/states.rs"]
 mod states;
 #[path = "postgres/stored.rs"]
 mod stored;
 mod support;
+#[path = "postgres/tls.rs"]
+mod tls;
+#[path = "postgres/tools.rs"]
+mod tools;
 #[path = "postgres/trouble.rs"]
 mod trouble;
 
@@ -46,6 +52,16 @@ const TESTS: &[Named] = &named![
     crashes::nothing_is_lost_or_doubled_by_kills_of_the_server,
     crashes::a_session_that_is_ended_while_it_copies_loses_nothing,
     crashes::a_commit_whose_answer_is_lost_is_not_stored_again,
+    returns::many_that_keep_dropping_miss_nothing_through_a_kill,
+    returns::of_more_than_a_resume_brings_the_newest_are_sent,
+    tls::each_sslmode_means_what_libpq_means_by_it,
+    tls::of_allow_and_prefer_the_server_has_its_choice,
+    tls::a_certificate_that_was_given_by_hand_is_trusted,
+    tls::a_password_is_bound_to_the_connection,
+    tls::sink_and_reader_go_over_tls_and_say_who_has_to_act,
+    tools::a_dry_run_prints_what_migrate_does_and_changes_nothing,
+    tools::migrate_says_what_it_did_and_what_it_can_not_do,
+    tools::dead_letters_are_stored_once_their_users_are_there,
     trouble::while_the_server_is_away_chat_goes_on_and_is_stored_later,
     trouble::a_frozen_server_holds_up_nobody,
     trouble::a_directory_that_has_served_opens_without_the_server_and_a_new_one_waits,

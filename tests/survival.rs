@@ -5,6 +5,8 @@
 
 mod support;
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 use support::ledger::{Ledger, Load, random};
 use support::{Hub, eventually};
@@ -87,4 +89,29 @@ fn a_second_signal_ends_the_hub_though_members_are_not_closed_yet() {
     members[1].send(r#"{"type":"ping"}"#);
     members[1].next_of("pong");
     assert_eq!(hub.stop("TERM").code(), Some(0));
+}
+
+#[test]
+fn a_drain_spreads_its_closes_over_the_window() {
+    let mut hub = Hub::start(&["--drain-window", "2s", "--connection-rate", "off"]);
+    let members: Vec<_> = (0..40).map(|user| hub.join(1, user, "Ana")).collect();
+    support::eventually("all have joined", || (hub.metric("hub_members") == 40.0).then_some(()));
+    let begun = Instant::now();
+    hub.signal("TERM");
+    let readers: Vec<_> = members
+        .into_iter()
+        .map(|member| {
+            std::thread::spawn(move || {
+                let (_, how) = member.until_closed();
+                assert_eq!((how.code, how.reason.as_str()), (Some(1012), "restart"));
+                begun.elapsed().as_millis()
+            })
+        })
+        .collect();
+    let mut ends: Vec<u128> = readers.into_iter().map(|it| it.join().expect("1012")).collect();
+    assert!(hub.wait().success());
+    ends.sort_unstable();
+    // Not when, but that no half of the window takes nearly all of them.
+    let half = ends.iter().filter(|end| **end < 1_000).count();
+    assert!((5..=35).contains(&half), "{ends:?}");
 }

@@ -1,4 +1,5 @@
-//! The command line: `cpi-hub` serves, `config` shows what it would serve with, `chat` talks.
+//! The command line: `cpi-hub` serves, `config` shows what it would serve with, `chat` talks;
+//! `migrate`, `journal` and `dead-letters` are tools over a hub's data.
 //!
 //! Every setting's flag is made from the tables in `config.rs` and `limits.rs`. What ends before
 //! anything runs (help, version, a bad configuration) is a [`CliExit`].
@@ -13,14 +14,20 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
 pub mod chat;
+pub mod journal;
+pub mod letters;
 pub mod logging;
+pub mod migrate;
+mod table;
 
-use crate::config::{BadConfig, Config, MAIN, Machine, Sources, flag, nearest};
+use crate::config::{BadConfig, Config, MAIN, Machine, Place, Sources, flag, nearest};
 use crate::edge::{COMMIT, VERSION};
 use crate::limits::{Setting, Unit, settings};
 
 /// The exit code of a bad configuration (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
+
+const COMMANDS: &str = "serve, config, migrate, journal, dead-letters and chat";
 
 /// What to run.
 #[derive(Debug)]
@@ -29,12 +36,18 @@ pub enum Command {
     Serve(Box<Config>),
     /// Chat from the terminal.
     Chat(chat::Options),
+    /// Bring the database up to date.
+    Migrate(migrate::Options),
+    /// Look at the dead letters, or try them again.
+    DeadLetters(letters::Options),
+    /// Look at the journals.
+    Journal(journal::Options),
 }
 
-/// An end before anything ran.
+/// The end of a command, or one before anything ran.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CliExit {
-    /// 0 for what was asked for, 78 for a bad configuration.
+    /// 0 for what was asked for, 78 for a bad configuration, 1 for anything else.
     pub code: u8,
     /// What to print: to standard output if the code is 0, else to standard error.
     pub text: String,
@@ -43,13 +56,21 @@ pub struct CliExit {
 impl CliExit {
     /// Prints the text and gives back the code.
     pub fn report(&self) -> ExitCode {
-        // If nobody reads it, the code still tells.
-        let _ = if self.code == 0 {
-            writeln!(std::io::stdout(), "{}", self.text.trim_end())
+        if self.code == 0 {
+            show(&self.text);
         } else {
-            writeln!(std::io::stderr(), "cpi-hub: {}", one_line(&self.text))
-        };
+            // If nobody reads it, the code still tells.
+            let _ = writeln!(std::io::stderr(), "cpi-hub: {}", one_line(&self.text));
+        }
         ExitCode::from(self.code)
+    }
+}
+
+/// Prints what stands before the end of a command.
+pub fn show(text: &str) {
+    if !text.is_empty() {
+        // If nobody reads it, the code still tells.
+        let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
     }
 }
 
@@ -79,27 +100,44 @@ pub fn parse(
     machine: Machine,
 ) -> Result<Command, CliExit> {
     let matches = command().try_get_matches_from(arguments).map_err(explain)?;
-    let load = |matches: &ArgMatches| load(matches, environment, machine);
+    let given = |matches: &ArgMatches| sources(matches, environment);
     match matches.subcommand() {
         Some(("chat", matches)) => Ok(Command::Chat(chat::Options::read(matches)?)),
-        Some(("config", matches)) => Err(CliExit { code: 0, text: load(matches)?.to_string() }),
-        Some((_serve, matches)) => Ok(Command::Serve(Box::new(load(matches)?))),
-        None => Ok(Command::Serve(Box::new(load(&matches)?))),
+        Some(("config", matches)) => {
+            let config = Config::load(&given(matches)?, machine)?;
+            Err(CliExit { code: 0, text: config.to_string() })
+        }
+        Some(("migrate", matches)) => {
+            let place = Place::load(&given(matches)?)?;
+            Ok(Command::Migrate(migrate::Options::read(matches, place)))
+        }
+        Some(("journal", matches)) => {
+            let place = Place::load(&given(matches)?)?;
+            Ok(Command::Journal(journal::Options::read(matches, place)))
+        }
+        Some(("dead-letters", matches)) => {
+            let place = Place::load(&given(matches)?)?;
+            Ok(Command::DeadLetters(letters::Options::read(matches, place)?))
+        }
+        Some((_serve, matches)) => {
+            Ok(Command::Serve(Box::new(Config::load(&given(matches)?, machine)?)))
+        }
+        None => Ok(Command::Serve(Box::new(Config::load(&given(&matches)?, machine)?))),
     }
 }
 
-fn load(
+/// What was given, as far as the command has options for it.
+fn sources(
     matches: &ArgMatches,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
-    machine: Machine,
-) -> Result<Config, CliExit> {
+) -> Result<Sources, CliExit> {
     let mut sources = Sources::default();
     for name in MAIN.iter().map(|main| main.name).chain(settings().iter().map(|it| it.name)) {
         if name == "insecure" {
-            if matches.get_flag(name) {
+            if matches.try_get_one::<bool>(name).ok().flatten() == Some(&true) {
                 sources.add_flag(name, "true".into());
             }
-        } else if let Some(text) = matches.get_one::<String>(name) {
+        } else if let Ok(Some(text)) = matches.try_get_one::<String>(name) {
             sources.add_flag(name, text.clone());
         }
     }
@@ -108,7 +146,12 @@ fn load(
     if let Some(path) = from_flag.or(from_environment.map(PathBuf::from)) {
         sources.add_file(&path)?;
     }
-    Ok(Config::load(&sources, machine)?)
+    Ok(sources)
+}
+
+/// A data directory that can't be used.
+fn bad_place(error: &impl std::fmt::Display) -> BadConfig {
+    BadConfig(format!("data_dir: {error}"))
 }
 
 fn command() -> clap::Command {
@@ -135,7 +178,18 @@ fn command() -> clap::Command {
         .args(serve_arguments())
         .subcommand(serve.args(serve_arguments()).after_help(AFTER))
         .subcommand(config.args(serve_arguments()).after_help(AFTER))
+        .subcommand(migrate::command().args(place_arguments(&[])))
+        .subcommand(journal::command().args(place_arguments(&[])))
+        .subcommand(letters::command().args(place_arguments(&["utc_offset"])))
         .subcommand(chat::command())
+}
+
+/// Where a hub's data are, and what else a tool has to know.
+fn place_arguments(more: &[&str]) -> Vec<Arg> {
+    let names = ["config_file", "data_dir", "database_url"];
+    let wanted = |name: &str| names.contains(&name) || more.contains(&name);
+    let arguments = serve_arguments().into_iter();
+    arguments.filter(|argument| wanted(argument.get_id().as_str())).collect()
 }
 
 fn serve_arguments() -> Vec<Arg> {
@@ -195,7 +249,7 @@ fn explain(error: clap::Error) -> CliExit {
                 Some(ContextValue::String(given)) => given,
                 _ => given,
             };
-            format!("`{given}` is no command; there are serve, config and chat")
+            format!("`{given}` is no command; there are {COMMANDS}")
         }
         ErrorKind::ArgumentConflict if option.starts_with('-') => {
             format!("{option}: given twice, or before the command it belongs to")
@@ -204,9 +258,21 @@ fn explain(error: clap::Error) -> CliExit {
         ErrorKind::InvalidValue if value_is_missing(&error) => {
             format!("{option}: a value was expected behind it")
         }
+        ErrorKind::InvalidValue => none_of(&error).unwrap_or_else(|| first_line(&error)),
         _ => first_line(&error),
     };
     CliExit { code: EXIT_CONFIG, text }
+}
+
+/// Of a choice that is not there.
+fn none_of(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidValue) else {
+        return None;
+    };
+    let Some(ContextValue::Strings(choices)) = error.get(ContextKind::ValidValue) else {
+        return None;
+    };
+    Some(format!("`{given}` is none of {}", choices.join(", ")))
 }
 
 fn value_is_missing(error: &clap::Error) -> bool {
@@ -285,7 +351,10 @@ mod tests {
               --write-wait?",
             ),
             (&["--colour"], "--colour: there is no such option; `cpi-hub --help` lists all"),
-            (&["serv"], "`serv` is no command; there are serve, config and chat"),
+            (
+                &["serv"],
+                "`serv` is no command; there are serve, config, migrate, journal, dead-letters and chat",
+            ),
             (&["--write-wait"], "--write-wait: a value was expected behind it"),
             (&["--write-wait", "x"], "--write-wait: `x` is not a time such as 250ms, 10s or 5m"),
             (

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::{BadConfig, MAIN, nearest};
 use crate::limits::settings;
+use crate::store::postgres::TlsDefaults;
 
 /// Where a value came from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -65,6 +66,8 @@ pub struct Given {
 pub struct Sources {
     given: BTreeMap<&'static str, Given>,
     pub(super) port: Option<String>,
+    /// `PGSSLMODE` and `PGSSLROOTCERT`, which count where the database's address says nothing.
+    pub(super) tls: TlsDefaults,
 }
 
 /// A setting's flag.
@@ -92,8 +95,8 @@ impl Sources {
         self.given.entry(name).or_insert(Given { text, source });
     }
 
-    /// Adds the environment: `HUB_…`, `PORT`, `RUST_LOG`, `DATABASE_URL`. Gives back `HUB_CONFIG`,
-    /// if it is there.
+    /// Adds the environment: `HUB_…`, `PORT`, `RUST_LOG`, `DATABASE_URL`, `PGSSLMODE` and
+    /// `PGSSLROOTCERT`. Gives back `HUB_CONFIG`, if it is there.
     pub fn add_environment(
         &mut self,
         variables: impl Iterator<Item = (OsString, OsString)>,
@@ -106,6 +109,8 @@ impl Sources {
             };
             match variable {
                 "PORT" => self.port = Some(text),
+                "PGSSLMODE" => self.tls.mode = Some(text),
+                "PGSSLROOTCERT" => self.tls.roots = Some(text),
                 "RUST_LOG" => rust_log = Some(text),
                 "DATABASE_URL" => database_url = Some(text),
                 "HUB_CONFIG" if text.is_empty() => {
@@ -165,7 +170,8 @@ fn unknown(place: &str, kind: &str, meant: Option<impl fmt::Display>) -> BadConf
 }
 
 fn is_ours(variable: &str) -> bool {
-    variable.starts_with("HUB_") || ["PORT", "RUST_LOG", "DATABASE_URL"].contains(&variable)
+    const OTHERS: [&str; 5] = ["PORT", "RUST_LOG", "DATABASE_URL", "PGSSLMODE", "PGSSLROOTCERT"];
+    variable.starts_with("HUB_") || OTHERS.contains(&variable)
 }
 
 /// Variables that others set and that only look like ours: Kubernetes tells every container

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{delete, get, post};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 mod accept;
@@ -28,6 +28,7 @@ mod pages;
 mod peer;
 mod problem;
 mod query;
+mod resume;
 mod scrape;
 #[cfg(test)]
 mod served;
@@ -35,7 +36,7 @@ mod strict;
 
 pub use cors::{BadOrigin, Origins};
 
-use crate::hub::Hub;
+use crate::hub::{Hub, PageRequest};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::store::{Reader, StoreState};
@@ -48,8 +49,8 @@ pub const COMMIT: &str = match option_env!("CPI_HUB_COMMIT") {
     None => "unknown",
 };
 
-/// What the edge works with. Cheap to clone.
-#[derive(Clone, Debug)]
+/// What the edge works with.
+#[derive(Debug)]
 pub struct EdgeState {
     /// The way to the shards.
     pub hub: Hub,
@@ -63,6 +64,8 @@ pub struct EdgeState {
     pub origins: Origins,
     /// What the sink is doing, for `/readyz` and `/metrics`.
     pub store_state: watch::Receiver<StoreState>,
+    /// Members that need pages of history.
+    pub pages: mpsc::Receiver<PageRequest>,
 }
 
 /// What handlers work with.
@@ -89,11 +92,20 @@ pub async fn serve(listener: TcpListener, state: EdgeState, stop: CancellationTo
         loopback,
         metrics: Arc::clone(&state.metrics),
     };
-    accept::run(listener, door.before(routes(state)), limits, stop).await;
+    let EdgeState { hub, reader, metrics, limits: bounds, store_state, pages, .. } = state;
+    let pager = resume::Pager::new(hub.clone(), reader.clone(), Arc::clone(&bounds));
+    let routes = routes((hub, reader), metrics, bounds, store_state);
+    let serving = accept::run(listener, door.before(routes), limits, stop.clone());
+    // Those who still wait for a page when all is over get none.
+    tokio::join!(serving, stop.run_until_cancelled(pager.run(pages)));
 }
 
-fn routes(state: EdgeState) -> Router {
-    let EdgeState { hub, reader, metrics, limits, origins: _, store_state } = state;
+fn routes(
+    (hub, reader): (Hub, Reader),
+    metrics: Arc<Metrics>,
+    limits: Arc<Limits>,
+    store_state: watch::Receiver<StoreState>,
+) -> Router {
     let bodies = body::Bodies::new(&limits);
     let scrape = scrape::Scrape::new(Arc::clone(&metrics), store_state.clone());
     let edge = Edge { hub, reader, metrics, limits, store_state, bodies };

@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::Admission;
-use crate::shard::event::{Notification, Post, Present, Reply};
+use crate::shard::event::{MemberKey, Notification, Post, Present, Reply, Stretch};
 use crate::wire::reject::Reject;
 use crate::wire::time::Micros;
 use crate::wire::{Id, SpaceId, UserId};
@@ -19,6 +19,8 @@ pub(super) enum Command {
     Kick(SpaceId, UserId, Waiting),
     /// Push to a user's sockets.
     Notify(UserId, Box<Notification>, Waiting),
+    /// A page for a member that catches up.
+    Fetched(MemberKey, u32, Option<Stretch>),
     /// Tell who is there.
     Presence(SpaceId, usize, Waiting),
 }

@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
 use crate::shard::ShardSetup;
-use crate::shard::event::{Join, Notification, Post, Present};
+use crate::shard::event::{Fetch, Join, Notification, Post, Present, Stretch};
 use crate::store::journal::Writer;
 use crate::store::latest::Latest;
 use crate::wire::close::Close;
@@ -49,6 +49,8 @@ pub struct HubSetup {
     pub published: Vec<First>,
     /// Makes ids and jitter.
     pub seed: u64,
+    /// Where shards ask for what the log no longer holds; each is answered by [`Hub::give`].
+    pub pages: mpsc::Sender<PageRequest>,
     /// Whether shards get cores of their own.
     pub pinned: bool,
 }
@@ -64,6 +66,14 @@ pub struct Admission {
     pub first_bytes: Bytes,
     /// The place from [`Hub::reserve`].
     pub permit: Permit,
+}
+
+/// A member's question for a page of history.
+#[derive(Clone, Copy, Debug)]
+pub struct PageRequest {
+    shard: usize,
+    /// What it needs.
+    pub fetch: Fetch,
 }
 
 /// An accepted post.
@@ -139,6 +149,7 @@ pub fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
             journal,
             committed,
             drain: Arc::clone(&drain),
+            pages: setup.pages.clone(),
             clock: setup.clock,
         };
         let name = format!("shard-{number}");
@@ -222,6 +233,14 @@ impl Hub {
         let accepted = is_accepted.await.unwrap_or_else(|_| Err(self.unanswered()));
         let (id, at, duplicate) = accepted?;
         Ok(Posted { id, at, duplicate, durable: is_durable })
+    }
+
+    /// Answers a member's question; `None`: the store could not be read.
+    pub fn give(&self, request: &PageRequest, page: Option<Stretch>) {
+        let Fetch { member, number, .. } = request.fetch;
+        // If its shard is so busy that it does not take it, the member waits in vain and tries
+        // again, or goes without.
+        _ = self.inboxes[request.shard].push(Command::Fetched(member, number, page));
     }
 
     /// Closes a user's members of a space (4009); how many.

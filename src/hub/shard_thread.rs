@@ -14,23 +14,25 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
-use super::Admission;
 use super::command::{Command, Waiting};
 use super::directory::Directory;
 use super::inbox::Inbox;
 use super::socket::{Read, SocketTable};
+use super::{Admission, PageRequest};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::shard::event::{Effects, Input, MemberKey, Reply, Ticket};
+use crate::shard::event::{Effects, Input, MemberKey, Ticket};
 use crate::shard::{Shard, ShardSetup};
 use crate::store::journal::Writer;
 use crate::store::latest::Latest;
-use crate::wire::SpaceKey;
 use crate::wire::close::Close;
 use crate::wire::header::{Incoming, ReadLimits};
+
+mod turn;
 
 /// What one read takes at most; one buffer for all members of a shard.
 const READ_BYTES: usize = 64 << 10;
@@ -55,6 +57,7 @@ pub(super) struct ShardThread {
     pub committed: Arc<Latest>,
     /// 0, or 1 + the window in ms once shutdown has begun.
     pub drain: Arc<Latest>,
+    pub pages: mpsc::Sender<PageRequest>,
     pub clock: Clock,
 }
 
@@ -65,6 +68,7 @@ struct State {
     fx: Effects,
     sockets: SocketTable,
     journal: Writer,
+    pages: mpsc::Sender<PageRequest>,
     buffer: Box<[u8]>,
     clock: Clock,
     waiting: HashMap<Ticket, Waiting>,
@@ -98,7 +102,8 @@ impl ShardThread {
 
     async fn serve(self) -> io::Result<()> {
         let shared = (&self.directory, &self.metrics);
-        let state = State::new(self.setup, self.journal, self.clock, shared);
+        let ends = (self.journal, self.pages);
+        let state = State::new(self.setup, ends, self.clock, shared);
         let state = Rc::new(RefCell::new(state));
         let readers = TaskTracker::new();
         let mut sweep = tokio::task::spawn_local(sweep(Rc::clone(&state)));
@@ -175,6 +180,9 @@ fn take_command(state: &Rc<RefCell<State>>, readers: &TaskTracker, command: Comm
         Command::Notify(user, push, waiting) => {
             state.borrow_mut().ask(waiting, |ticket| Input::Notify(ticket, user, push));
         }
+        Command::Fetched(member, number, page) => {
+            state.borrow_mut().input(Input::Fetched(member, number, page));
+        }
         Command::Presence(space, users_max, waiting) => {
             state.borrow_mut().ask(waiting, |ticket| Input::Presence(ticket, space, users_max));
         }
@@ -215,7 +223,7 @@ async fn sweep(state: Rc<RefCell<State>>) {
 impl State {
     fn new(
         setup: ShardSetup,
-        journal: Writer,
+        (journal, pages): (Writer, mpsc::Sender<PageRequest>),
         clock: Clock,
         (directory, metrics): (&Arc<Directory>, &Arc<Metrics>),
     ) -> State {
@@ -233,6 +241,7 @@ impl State {
             fx,
             sockets: SocketTable::default(),
             journal,
+            pages,
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             clock,
             waiting: HashMap::new(),
@@ -259,6 +268,8 @@ impl State {
             || !fx.replies.is_empty()
             || !fx.ended.is_empty()
             || !fx.occupancy.is_empty()
+            || !fx.fetches.is_empty()
+            || !fx.resumed.is_empty()
             || !fx.readable.is_empty();
         if !self.due && (effects || self.shard.is_dirty()) {
             self.due = true;
@@ -394,67 +405,6 @@ impl State {
             }
         }
     }
-
-    /// One turn: journal, then answers, then a slice of the sweep. Says whether there is more.
-    fn turn(&mut self) -> bool {
-        assert!(!self.broken, "a task of this shard has panicked");
-        let now = self.clock.now();
-        self.due = false;
-        if !self.fx.records.is_empty() {
-            match self.journal.append(&self.fx.records, self.shard.highest()) {
-                Ok(end) => {
-                    self.fx.records.clear();
-                    self.shard.input(now, Input::Appended(end), &mut self.fx);
-                }
-                Err(error) => {
-                    let shard = self.number;
-                    tracing::error!(shard, %error, "journal broken: no chat until a restart");
-                    self.shard.input(now, Input::AppendFailed, &mut self.fx);
-                }
-            }
-            let room = self.journal.room();
-            self.shard.input(now, Input::JournalRoom(room), &mut self.fx);
-        }
-        self.give_replies();
-        let more = self.shard.sweep(now, &mut self.sockets, &mut self.fx);
-        self.carry_out();
-        if !more {
-            self.metrics.shards[self.number].publish(self.shard.counts());
-        }
-        more
-    }
-
-    fn give_replies(&mut self) {
-        for (ticket, reply) in self.fx.replies.drain(..) {
-            let lasts = matches!(reply, Reply::Posted { .. });
-            let Some(waiting) = self.waiting.get_mut(&ticket) else { continue };
-            waiting.give(reply);
-            if !lasts {
-                self.waiting.remove(&ticket);
-            }
-        }
-    }
-
-    fn carry_out(&mut self) {
-        for (member, close) in self.fx.ended.drain(..) {
-            tracing::debug!(
-                shard = self.number,
-                slot = member.slot,
-                reason = close.name(),
-                "connection ended"
-            );
-            self.sockets.remove(member);
-        }
-        for member in self.fx.readable.drain(..) {
-            self.sockets.wake(member);
-        }
-        // The last of several changes of one space counts.
-        for (key, members) in self.fx.occupancy.drain(..) {
-            if let SpaceKey::Chat(_) = key {
-                self.directory.set_members(key, members);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -484,7 +434,8 @@ mod tests {
             .build_local(tokio::runtime::LocalOptions::default())
             .expect("a runtime");
         let ended = runtime.block_on(async {
-            let state = State::new(setup, journal, clock, (&directory, &metrics));
+            let ends = (journal, mpsc::channel(1).0);
+            let state = State::new(setup, ends, clock, (&directory, &metrics));
             let state = Rc::new(RefCell::new(state));
             let sweep = tokio::task::spawn_local(sweep(Rc::clone(&state)));
             yield_now().await;

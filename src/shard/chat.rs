@@ -149,7 +149,11 @@ impl Shard {
         let offset = self.append(now, said.slot, chat.frame_bytes_max(), |out| {
             outgoing::chat(out, &chat, &text)
         });
-        self.spaces.at_mut(said.slot).expect("appended to it").log.index(id, offset);
+        self.spaces.at_mut(said.slot).expect("appended to it").log.index(
+            id,
+            offset,
+            self.records_made,
+        );
         self.counts.add(Metric::ChatsAccepted, 1);
         let record = self.records_made;
         if let Some(Nonce { key, content }) = nonce {

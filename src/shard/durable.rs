@@ -118,6 +118,7 @@ impl Shard {
         while let Some(to) = take_durable(&mut self.acks, committed) {
             self.tell_durable(to, now, fx);
         }
+        self.floors_committed(now, fx);
     }
 
     /// The turn's records are not in the journal: nothing of the turn may be sent. The logs are
@@ -134,6 +135,7 @@ impl Shard {
         // A post of the turn may have repeated an earlier one.
         self.posts.retain(|_, ticket| !refused.contains(ticket));
         self.nonces.clear();
+        self.floors.clear();
         for slot in 0..self.members.slots() {
             let Some(key) = self.members.key_at(slot) else { continue };
             let member = self.members.at(slot).expect("a key's slot is taken");
@@ -164,18 +166,18 @@ impl Shard {
     }
 
     fn drop_logs(&mut self) {
-        let newest = self.ids.last();
+        let floor = self.cold_floor();
         for slot in 0..self.spaces.slots() {
             let Some(space) = self.spaces.at_mut(slot) else { continue };
             assert!(space.roster.is_empty(), "its members were closed");
             self.logs_held -= space.log.held();
-            space.log = super::log::SpaceLog::new(newest);
+            space.log = super::log::SpaceLog::new(floor);
         }
     }
 }
 
 /// The next of those whose record is among the first `committed`.
-fn take_durable<T>(waits: &mut Waits<T>, committed: u64) -> Option<T> {
+pub(super) fn take_durable<T>(waits: &mut Waits<T>, committed: u64) -> Option<T> {
     let first = waits.first_entry()?;
     (first.key().0 <= committed).then(|| first.remove())
 }

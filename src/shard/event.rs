@@ -3,7 +3,10 @@
 //!
 //! Effects hold owned values only, so that nothing borrows the shard across a turn.
 
+use bytes::Bytes;
+
 use crate::wire::close::Close;
+use crate::wire::outgoing::Resumed;
 use crate::wire::reject::Reject;
 use crate::wire::time::Micros;
 use crate::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
@@ -87,10 +90,47 @@ pub enum Input<'a> {
     /// The store has committed this shard's journal up to this offset; 0 and any other: all that
     /// earlier runs have left, too.
     Committed(u64),
+    /// A page for a member that catches up, by the number of its [`Fetch`]. `None`: the store
+    /// could not be read.
+    Fetched(MemberKey, u32, Option<Stretch>),
     /// Time has passed; about every 100 ms.
     Tick,
     /// Shutdown: members are closed with 1012 over this many milliseconds.
     Drain(u64),
+}
+
+/// What a member that catches up needs of the store: the chats of its space in `(after, up_to]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fetch {
+    /// Who gets it.
+    pub member: MemberKey,
+    /// Which of its questions this is.
+    pub number: u32,
+    /// The space.
+    pub space: SpaceId,
+    /// Only ids above.
+    pub after: Id,
+    /// Only ids up to this one; the store has committed them all.
+    pub up_to: Id,
+    /// Only the newest so many of them.
+    pub newest_max: usize,
+    /// Bytes of frames at most, but one frame in any case.
+    pub bytes_max: usize,
+}
+
+/// The first page of what a [`Fetch`] asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stretch {
+    /// Chat frames, ascending by id.
+    pub frames: Bytes,
+    /// How many.
+    pub chats: usize,
+    /// Behind which they begin: above the fetch's `after` where `newest_max` left some out.
+    pub from: Id,
+    /// The last one's id.
+    pub last: Id,
+    /// Whether more lie behind it.
+    pub more: bool,
 }
 
 /// A push to one user's sockets.
@@ -162,6 +202,11 @@ pub struct Effects {
     pub ended: Vec<(MemberKey, Close)>,
     /// Spaces whose number of members changed, with it.
     pub occupancy: Vec<(SpaceKey, usize)>,
+    /// Members whose way back is settled, with what they are told at its end; in the order in which
+    /// their joins were announced.
+    pub resumed: Vec<(MemberKey, Resumed)>,
+    /// Pages to be read from the store, each answered by an [`Input::Fetched`].
+    pub fetches: Vec<Fetch>,
     /// Members whose sockets may be read again after a pause.
     pub readable: Vec<MemberKey>,
 }

@@ -29,16 +29,35 @@ impl Segment {
     }
 }
 
+/// A chat frame of the log.
+#[derive(Clone, Copy, Debug)]
+struct Indexed {
+    id: Id,
+    offset: u64,
+    record: u64,
+}
+
+const _: () = assert!(size_of::<Indexed>() == 32, "one for each retained chat");
+
+/// What lies behind a log: every chat of the space with a greater id is in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Floor {
+    /// The last id that is not, or may not be, in the log.
+    pub id: Id,
+    /// The number of the last record up to it: once that is committed, the store has them all.
+    pub record: u64,
+}
+
 /// The log of one space.
 #[derive(Debug)]
 pub struct SpaceLog {
     segments: VecDeque<Segment>,
     end: u64,
     segment_bytes: usize,
-    /// (id, offset) of each retained chat frame, ascending in both.
-    index: VecDeque<(Id, u64)>,
+    /// Each retained chat frame, ascending in all.
+    index: VecDeque<Indexed>,
     newest: Id,
-    floor: Id,
+    floor: Floor,
     held: usize,
 }
 
@@ -58,6 +77,8 @@ pub enum Found {
         offset: u64,
         /// Every chat with a greater id is in the log.
         floor: Id,
+        /// The store has the others once this record is committed.
+        record: u64,
         /// Chats from there on.
         chats: usize,
     },
@@ -66,14 +87,14 @@ pub enum Found {
 }
 
 impl SpaceLog {
-    /// An empty log. `floor`: an id at or above every one that this space may have seen before.
-    pub fn new(floor: Id) -> SpaceLog {
+    /// An empty log. `floor` is at or above everything that this space may have seen before.
+    pub fn new(floor: Floor) -> SpaceLog {
         SpaceLog {
             segments: VecDeque::new(),
             end: 0,
             segment_bytes: SEGMENT_BYTES_MIN,
             index: VecDeque::new(),
-            newest: floor,
+            newest: floor.id,
             floor,
             held: 0,
         }
@@ -127,11 +148,11 @@ impl SpaceLog {
         offset
     }
 
-    /// Notes that the frame at `offset` is the chat of `id`.
-    pub fn index(&mut self, id: Id, offset: u64) {
+    /// Notes that the frame at `offset` is the chat of `id`, stored by the record of this number.
+    pub fn index(&mut self, id: Id, offset: u64, record: u64) {
         debug_assert!(id > self.newest, "ids ascend");
         self.newest = id;
-        self.index.push_back((id, offset));
+        self.index.push_back(Indexed { id, offset, record });
     }
 
     fn open_segment(&mut self, now: MonoMs, bound: usize) {
@@ -211,10 +232,10 @@ impl SpaceLog {
         let Some(first) = self.segments.pop_front() else { return };
         self.held -= first.bytes.capacity();
         let start = self.start();
-        while let Some(&(id, offset)) = self.index.front()
+        while let Some(&Indexed { id, offset, record }) = self.index.front()
             && offset < start
         {
-            self.floor = id;
+            self.floor = Floor { id, record };
             self.index.pop_front();
         }
     }
@@ -224,16 +245,17 @@ impl SpaceLog {
         if id > self.newest {
             return Found::Ahead;
         }
-        if id < self.floor {
+        let Floor { id: floor, record } = self.floor;
+        if id < floor {
             let (offset, chats) = (self.start(), self.index.len());
-            return Found::Trimmed { offset, floor: self.floor, chats };
+            return Found::Trimmed { offset, floor, record, chats };
         }
-        let next = self.index.partition_point(|(known, _)| *known <= id);
+        let next = self.index.partition_point(|known| known.id <= id);
         let chats = self.index.len() - next;
         // Behind the chat itself, so that the joins and leaves up to the next one come too.
         let offset = match next.checked_sub(1).map(|at| self.index[at]) {
-            Some((known, offset)) if known == id => offset + self.frame_bytes(offset),
-            _ => self.index.get(next).map_or(self.end, |(_, offset)| *offset),
+            Some(known) if known.id == id => known.offset + self.frame_bytes(known.offset),
+            _ => self.index.get(next).map_or(self.end, |known| known.offset),
         };
         Found::At { offset, chats }
     }
@@ -241,8 +263,8 @@ impl SpaceLog {
     /// The lowest frame's begin at or above `offset` that the log can tell: that of a chat, or
     /// the end.
     pub fn boundary_from(&self, offset: u64) -> u64 {
-        let next = self.index.partition_point(|(_, begin)| *begin < offset);
-        self.index.get(next).map_or(self.end, |(_, begin)| *begin)
+        let next = self.index.partition_point(|known| known.offset < offset);
+        self.index.get(next).map_or(self.end, |known| known.offset)
     }
 
     /// The length of the frame that begins at `offset`, read from its header.
@@ -265,6 +287,10 @@ mod tests {
     use crate::wire::frame::FrameWriter;
     use proptest::prelude::*;
 
+    fn log_above(id: u128) -> SpaceLog {
+        SpaceLog::new(Floor { id: Id(id), record: 3 })
+    }
+
     fn append(log: &mut SpaceLog, id: u128, text_bytes: usize) -> u64 {
         let text = "x".repeat(text_bytes);
         let offset = log.append(MonoMs(id as u64), text_bytes + 12, |out| {
@@ -272,7 +298,7 @@ mod tests {
             frame.raw(&text);
             frame.end()
         });
-        log.index(Id(id), offset);
+        log.index(Id(id), offset, id as u64);
         offset
     }
 
@@ -289,9 +315,12 @@ mod tests {
 
     #[test]
     fn a_position_is_found_behind_its_chat_or_said_to_be_trimmed_or_ahead() {
-        let mut log = SpaceLog::new(Id(10));
+        let mut log = log_above(10);
         assert_eq!(log.find(Id(10)), Found::At { offset: 0, chats: 0 });
-        assert_eq!(log.find(Id(9)), Found::Trimmed { offset: 0, floor: Id(10), chats: 0 });
+        assert_eq!(
+            log.find(Id(9)),
+            Found::Trimmed { offset: 0, floor: Id(10), record: 3, chats: 0 }
+        );
         let second = append(&mut log, 11, 10) + 12;
         append(&mut log, 13, 10);
         assert_eq!(log.find(Id(10)), Found::At { offset: 0, chats: 2 });
@@ -303,14 +332,17 @@ mod tests {
 
     #[test]
     fn an_expired_log_holds_no_memory_and_knows_its_floor() {
-        let mut log = SpaceLog::new(Id(0));
+        let mut log = log_above(0);
         for id in 1..100 {
             append(&mut log, id, 300);
         }
         assert!(log.held() > 0);
         assert!(log.expire(log.end(), MonoMs(10_000), 300));
         assert_eq!((log.held(), log.retained()), (0, 0));
-        assert_eq!(log.find(Id(98)), Found::Trimmed { offset: log.end(), floor: Id(99), chats: 0 });
+        assert_eq!(
+            log.find(Id(98)),
+            Found::Trimmed { offset: log.end(), floor: Id(99), record: 99, chats: 0 }
+        );
         assert_eq!(log.find(Id(99)), Found::At { offset: log.end(), chats: 0 });
     }
 
@@ -320,7 +352,7 @@ mod tests {
             frames in proptest::collection::vec(1usize..3000, 1..60),
             keep in 0u64..40_000, cut in 0u64..100_000, from in 0.0f64..1.0,
         ) {
-            let mut log = SpaceLog::new(Id(0));
+            let mut log = log_above(0);
             let mut model = Vec::new();
             for (at, bytes) in frames.iter().enumerate() {
                 let offset = append(&mut log, at as u128 + 1, *bytes);

@@ -4,6 +4,7 @@
 use bytes::{Buf, BytesMut};
 
 use super::rate::Gcra;
+use super::resume::CatchUp;
 use crate::wire::close::Close;
 use crate::wire::outgoing::{Resumed, Whose};
 use crate::wire::time::MonoMs;
@@ -62,6 +63,8 @@ const _: () = assert!(size_of::<Member>() <= 144, "an idle connection stays smal
 /// What few members need: those that resume, read a list, or misbehave.
 #[derive(Default, Debug)]
 pub(super) struct Rare {
+    /// It is being sent what the log no longer holds.
+    pub catch_up: Option<CatchUp>,
     /// It is being sent what it missed.
     pub resume: Option<Resume>,
     /// It is being sent the list of who is online: the next user of it.
@@ -76,6 +79,13 @@ pub(super) struct Rare {
     pub flood_since: MonoMs,
     /// When it was last over its rate.
     pub flood_last: MonoMs,
+}
+
+impl Rare {
+    /// Whether the log's newest frames are not yet for it.
+    pub fn holds_back(&self) -> bool {
+        self.catch_up.is_some() || self.resume.is_some() || self.listing.is_some()
+    }
 }
 
 /// A resume on its way.
@@ -98,6 +108,12 @@ impl Member {
     /// Whether it may have been sent a part of a frame, of the log or its own.
     pub fn is_cut(&self) -> bool {
         !self.at_boundary() || self.private.as_ref().is_some_and(|private| private.is_cut)
+    }
+
+    /// Whether the store's part of what it missed is being sent to it, so that it gets nothing of
+    /// the log.
+    pub fn is_catching_up(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.catch_up.is_some())
     }
 
     /// Whether it is in its space.

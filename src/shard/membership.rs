@@ -3,21 +3,17 @@
 use bytes::BytesMut;
 
 use super::event::{Effects, Join, MemberKey, Notification, Present, PresentUser, Reply, Ticket};
-use super::log::Found;
-use super::member::{Member, NO_SEAT, Private, Rare, Resume};
+use super::member::{Member, NO_SEAT, Private, Rare};
 use super::rate::Gcra;
-use super::space::Space;
 use super::{Shard, SpaceKey};
 use crate::metrics::Metric;
 use crate::wire::close::Close;
-use crate::wire::outgoing::{self, Missing, Resumed, Welcome};
-use crate::wire::time::{MonoMs, Now};
-use crate::wire::{Dialect, SpaceId, UserId, frame};
+use crate::wire::outgoing::{self, Welcome};
+use crate::wire::time::Now;
+use crate::wire::{Dialect, Id, SpaceId, UserId, frame};
 
-/// A resuming member has not been blocked yet: an instant that no deadline counts from.
-const NOT_YET: MonoMs = MonoMs(u64::MAX);
 /// More than any join, leave or status frame takes, beside the name (6 bytes an escape).
-const CHANGE_BYTES_MAX: usize = 300;
+pub(super) const CHANGE_BYTES_MAX: usize = 300;
 
 impl Shard {
     pub(super) fn join(&mut self, now: Now, join: Join, fx: &mut Effects) {
@@ -40,7 +36,7 @@ impl Shard {
         self.counts.add(Metric::Joins, 1);
         let slot = self.space_for(space);
         match space {
-            SpaceKey::Chat(id) => self.join_chat(now, key, (slot, id), resume_from),
+            SpaceKey::Chat(id) => self.join_chat(now, key, (slot, id), resume_from, fx),
             SpaceKey::Lobby => self.join_lobby(now, key, slot),
             SpaceKey::Inbox(_) => {
                 self.seat(key, slot);
@@ -69,7 +65,8 @@ impl Shard {
         now: Now,
         key: MemberKey,
         (slot, id): (u32, SpaceId),
-        after: Option<crate::wire::Id>,
+        after: Option<Id>,
+        fx: &mut Effects,
     ) {
         self.seat(key, slot);
         let space = self.spaces.at_mut(slot).expect("seated in it");
@@ -77,35 +74,20 @@ impl Shard {
         space.presence_changed |= !space.announced;
         let (announced, newest, members) =
             (space.announced, space.log.newest(), space.roster.len());
-        let resume = after.map(|after| resume_of(space, after));
         self.greet(now, key, Some((id, newest, members)));
-        let member = self.members.get_mut(key).expect("just made");
+        if let Some(after) = after {
+            return self.resume(now, key, after, fx);
+        }
+        let member = self.members.get(key).expect("just made");
         let (user, name) = (member.user, member.username.clone());
-        let mut resumes = false;
-        if let Some((cursor, resume)) = resume {
-            self.counts.add(Metric::Resumes, 1);
-            let incomplete = resume.resumed.missing.is_some();
-            self.counts.add(Metric::ResumesIncomplete, incomplete.into());
-            resumes = true;
-            (member.cursor, member.boundary) = (cursor, cursor);
-            // Its part of the log is needed from now on, also where no join makes a round due.
-            (member.lagging, member.since) = (true, NOT_YET);
-            self.spaces.at_mut(slot).expect("seated in it").lagging += 1;
-            member.rare().resume = Some(Resume { own_join: !announced, ..resume });
+        if announced {
+            return self.announce_join(now, (slot, id), user, &name);
         }
         let at = *self.time.text(now.unix);
-        if announced {
-            let bound = CHANGE_BYTES_MAX + 6 * name.len();
-            self.append(now, slot, bound, |out| outgoing::join(out, id, user, &name, &at));
-        } else if !resumes {
-            // A fresh member can't be over its private bound.
-            _ = self.push_private(key, |private| {
-                private.push(|out| _ = outgoing::join(out, id, user, &name, &at));
-            });
-        }
-        if resumes {
-            self.make_ready(key);
-        }
+        // A fresh member can't be over its private bound.
+        _ = self.push_private(key, |private| {
+            private.push(|out| _ = outgoing::join(out, id, user, &name, &at));
+        });
     }
 
     fn join_lobby(&mut self, now: Now, key: MemberKey, slot: u32) {
@@ -130,12 +112,7 @@ impl Shard {
     }
 
     /// Welcomes a member of the second dialect.
-    fn greet(
-        &mut self,
-        now: Now,
-        key: MemberKey,
-        space: Option<(SpaceId, crate::wire::Id, usize)>,
-    ) {
+    fn greet(&mut self, now: Now, key: MemberKey, space: Option<(SpaceId, Id, usize)>) {
         let member = self.members.get_mut(key).expect("just made");
         if member.dialect == Dialect::Seed {
             return;
@@ -221,9 +198,7 @@ impl Shard {
         }
         if member.is_seated() {
             let log = &self.spaces.at(member.space)?.log;
-            let held_back = member.rare.as_ref();
-            let held_back =
-                held_back.is_some_and(|rare| rare.resume.is_some() || rare.listing.is_some());
+            let held_back = member.rare.as_ref().is_some_and(|rare| rare.holds_back());
             let end = if log.end() - member.cursor <= max && !held_back {
                 log.end()
             } else if member.at_boundary() {
@@ -268,8 +243,10 @@ impl Shard {
         let (slot, seat, user) = (member.space, member.seat, member.user);
         member.seat = NO_SEAT;
         let lagged = std::mem::take(&mut member.lagging);
+        let unannounced = member.is_catching_up();
         let space = self.spaces.at_mut(slot).expect("a seated member has a space");
         space.lagging -= usize::from(lagged);
+        space.catching_up -= usize::from(unannounced);
         if let Some(moved) = space.unseat(seat, key.slot, user) {
             self.members.at_mut(moved).expect("a seat is taken").seat = seat;
         }
@@ -279,7 +256,7 @@ impl Shard {
         let last = space.members_of(user).next().is_none();
         self.counts.add(Metric::Leaves, 1);
         match kind {
-            SpaceKey::Chat(id) if announced => {
+            SpaceKey::Chat(id) if announced && !unannounced => {
                 let at = *self.time.text(now.unix);
                 self.append(now, slot, CHANGE_BYTES_MAX, |out| outgoing::leave(out, id, user, &at));
             }
@@ -411,25 +388,4 @@ fn new_member(now: Now, join: Join) -> Member {
         queued: false,
         pinged: false,
     }
-}
-
-/// Where a resume begins, and what will be said at its end, which is the log's end now.
-fn resume_of(space: &Space, after: crate::wire::Id) -> (u64, Resume) {
-    let (end, newest) = (space.log.end(), space.log.newest());
-    let (offset, resumed) = match space.log.find(after) {
-        Found::At { offset, chats } => {
-            let to = newest.max(after);
-            (offset, Resumed { from: after, to, count: chats, missing: None })
-        }
-        // The store's part is the client's to read by HTTP, as `resumed` tells it.
-        Found::Trimmed { offset, floor, chats } => {
-            let missing = Some(Missing::StoreUnavailable);
-            (offset, Resumed { from: floor, to: newest, count: chats, missing })
-        }
-        Found::Ahead => {
-            let missing = Some(Missing::Ahead);
-            (end, Resumed { from: newest, to: newest, count: 0, missing })
-        }
-    };
-    (offset, Resume { end, resumed, own_join: false })
 }

@@ -8,7 +8,8 @@
 //!
 //! A space is a log, a member is a cursor: fan-out is one append, and a slow member costs what
 //! its cursor costs. Files: `event` what goes in and out, `membership` join and close, `chat`
-//! what members and posts say, `durable` acks and commits, `sweep` sending, `upkeep` time, trims,
+//! what members and posts say, `durable` acks and commits, `resume` what was
+//! missed, `sweep` sending, `upkeep` time, trims,
 //! pauses and drain.
 
 use std::collections::{HashMap, VecDeque};
@@ -30,6 +31,7 @@ mod member;
 mod membership;
 mod nonce;
 pub mod rate;
+mod resume;
 mod space;
 mod sweep;
 #[cfg(test)]
@@ -39,6 +41,7 @@ mod upkeep;
 use arena::Arena;
 use durable::{AckTo, Waits};
 use event::{Effects, Input, MemberKey, Reply, Ticket};
+use log::Floor;
 use member::Member;
 use nonce::Nonces;
 use rate::Buckets;
@@ -101,6 +104,8 @@ pub struct Shard {
     /// Who waits for which record to be durable.
     acks: Waits<AckTo>,
     posts: Waits<Ticket>,
+    /// Members that need of the store what these records end with.
+    floors: Waits<MemberKey>,
     waits_serial: u64,
     journal_room: u64,
     journal_failed: bool,
@@ -146,6 +151,7 @@ impl Shard {
             appended: VecDeque::from([(0, EARLIER_RUNS)]),
             acks: Waits::new(),
             posts: Waits::new(),
+            floors: Waits::new(),
             waits_serial: 0,
             journal_room: 0,
             journal_failed: false,
@@ -182,6 +188,9 @@ impl Shard {
             Input::AppendFailed => self.append_failed(now, fx),
             Input::JournalRoom(bytes) => self.journal_room = bytes,
             Input::Committed(offset) => self.committed(now, offset, fx),
+            Input::Fetched(key, number, stretch) => {
+                self.fetched(now, (key, number), stretch, fx);
+            }
             Input::Tick => self.tick(now, fx),
             Input::Drain(window) => self.begin_drain(now, window),
         }
@@ -213,6 +222,16 @@ impl Shard {
         space.is_some_and(|space| matches!(space.key, SpaceKey::Chat(_)))
     }
 
+    /// Whether a member is in its space: not when it is being closed, or is no more.
+    pub fn is_seated(&self, key: MemberKey) -> bool {
+        self.members.get(key).is_some_and(Member::is_seated)
+    }
+
+    /// Whether a member is still sent the store's part of what it missed.
+    pub fn is_catching_up(&self, key: MemberKey) -> bool {
+        self.members.get(key).is_some_and(Member::is_catching_up)
+    }
+
     /// Whether the sweep has something to do.
     pub fn is_dirty(&self) -> bool {
         !self.ready.is_empty() || !self.dirty.is_empty()
@@ -228,13 +247,18 @@ impl Shard {
         self.members.len()
     }
 
+    /// What lies behind a log that begins now.
+    fn cold_floor(&self) -> Floor {
+        Floor { id: self.ids.last(), record: self.records_made }
+    }
+
     /// The space of a key, made if it is new. What it may have seen before lies at or below the
     /// highest id that this shard knows.
     fn space_for(&mut self, key: SpaceKey) -> u32 {
         if let Some(slot) = self.by_key.get(&key) {
             return *slot;
         }
-        let slot = self.spaces.insert(Space::new(key, self.ids.last())).slot;
+        let slot = self.spaces.insert(Space::new(key, self.cold_floor())).slot;
         self.by_key.insert(key, slot);
         self.logs_held += space::SPACE_BYTES;
         slot

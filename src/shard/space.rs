@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::log::SpaceLog;
+use super::log::{Floor, SpaceLog};
 use crate::wire::time::MonoMs;
-use crate::wire::{Id, SpaceKey, UserId};
+use crate::wire::{SpaceKey, UserId};
 
 /// What a space costs beside its log's segments; counted against the logs' bound.
 pub(super) const SPACE_BYTES: usize = 512;
@@ -22,6 +22,8 @@ pub(super) struct Space {
     pub users: BTreeSet<(UserId, u32)>,
     /// Members that were blocked, or resume, and have not come up with the log.
     pub lagging: usize,
+    /// Members that are sent the store's part of what they missed.
+    pub catching_up: usize,
     /// The seat that the sweep visits next.
     pub sweep_next: usize,
     /// Members still to be visited until all have seen the log's end; 0: clean.
@@ -44,13 +46,14 @@ pub(super) struct Space {
 
 impl Space {
     /// An empty space; `floor` as [`SpaceLog::new`] has it.
-    pub fn new(key: SpaceKey, floor: Id) -> Space {
+    pub fn new(key: SpaceKey, floor: Floor) -> Space {
         Space {
             key,
             log: SpaceLog::new(floor),
             roster: Vec::new(),
             users: BTreeSet::new(),
             lagging: 0,
+            catching_up: 0,
             sweep_next: 0,
             sweep_left: 0,
             queued: false,

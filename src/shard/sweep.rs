@@ -27,6 +27,8 @@ struct Visit<'a, S> {
     at: TimeText,
     utc: TimeText,
     sends_left: usize,
+    /// Members that have been sent a page of what they missed.
+    pages_sent: Vec<Key>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,6 +52,7 @@ impl Shard {
             at: *self.time.text(now.unix),
             utc: *self.utc.text(now.unix),
             sends_left: self.limits.sweep_sends_max,
+            pages_sent: Vec::new(),
         };
         // Single members first, but never so many that the spaces starve.
         let half = visit.sends_left / 2;
@@ -92,10 +95,14 @@ impl Shard {
                 self.unsettled.push(slot);
             }
         }
+        let pages_sent = visit.pages_sent;
         for key in finished {
             self.close_sent(key, fx);
         }
         self.settle_spaces(now, fx);
+        for key in pages_sent {
+            self.page_sent(now, key, fx);
+        }
         !self.ready.is_empty() || !self.dirty.is_empty()
     }
 }
@@ -132,6 +139,10 @@ impl<S: Sockets> Visit<'_, S> {
                 Some(bytes) => member.cursor += bytes as u64,
                 None => return stuck(member, Some(space)),
             }
+        }
+        let catch_up = member.rare.as_ref().and_then(|rare| rare.catch_up.as_ref());
+        if catch_up.is_some_and(|catch_up| catch_up.waits_for_socket()) {
+            self.pages_sent.push(key);
         }
         if member.lagging && member.cursor == space.log.end() {
             member.lagging = false;
@@ -267,7 +278,7 @@ fn listing_step(space: &Space, reader: UserId, from: i32) -> Vec<UserId> {
 /// Up to where the log may be sent now.
 fn log_target(member: &Member, space: &Space) -> u64 {
     match &member.rare {
-        Some(rare) if rare.listing.is_some() => member.cursor,
+        Some(rare) if rare.listing.is_some() || rare.catch_up.is_some() => member.cursor,
         Some(rare) => rare.resume.map_or(space.log.end(), |resume| resume.end),
         None => space.log.end(),
     }

@@ -48,13 +48,18 @@ impl Shard {
         }
         self.last_tick = now.mono;
         self.nonces.expire(now.mono);
-        self.tick_members(now, fx);
+        let catching_up = self.tick_members(now, fx);
         self.tick_spaces(now);
         self.tick_drain(now, fx);
         self.settle_spaces(now, fx);
+        for key in catching_up {
+            self.judge_catch_up(now, key, fx);
+        }
     }
 
-    fn tick_members(&mut self, now: Now, fx: &mut Effects) {
+    /// Judges a tenth of the members; those of them that catch up are still to be judged.
+    fn tick_members(&mut self, now: Now, fx: &mut Effects) -> Vec<MemberKey> {
+        let mut catching_up = Vec::new();
         let slots = self.members.slots();
         let stripe = slots.div_ceil(10).max(STRIPE_MIN).min(slots);
         for _ in 0..stripe {
@@ -62,8 +67,12 @@ impl Shard {
                 if self.member_stripe + 1 >= slots { 0 } else { self.member_stripe + 1 };
             if let Some(key) = self.members.key_at(self.member_stripe) {
                 self.judge_member(now, key, fx);
+                if self.is_catching_up(key) && now.mono >= self.grace_until {
+                    catching_up.push(key);
+                }
             }
         }
+        catching_up
     }
 
     /// One member against its deadlines.
@@ -127,7 +136,7 @@ impl Shard {
         if space.lagging > 0 || space.paused.is_some() {
             self.unsettled.push(slot);
         }
-        let needed = if space.sweep_left == 0 && space.lagging == 0 {
+        let needed = if space.sweep_left == 0 && space.lagging == 0 && space.catching_up == 0 {
             space.log.end()
         } else {
             return;
@@ -174,7 +183,7 @@ impl Shard {
                 .iter()
                 .filter(|slot| {
                     let member = self.members.at(**slot).expect("a seat is taken");
-                    member.blocked && member.cursor < lowest
+                    member.blocked && member.cursor < lowest && !member.is_catching_up()
                 })
                 .filter_map(|slot| self.members.key_at(*slot))
                 .collect();
@@ -194,12 +203,17 @@ impl Shard {
         if space.log.trimmable(keep).is_none() {
             return;
         }
-        let needed = if space.lagging == 0 && space.sweep_left == 0 {
+        // The log waits for those that catch up too, but never so that publishers have to.
+        let spare = space.log.retained() < self.limits.log_bytes_max as u64 / 2;
+        let catching_up = if spare { space.catching_up } else { 0 };
+        let needed = if space.lagging == 0 && space.sweep_left == 0 && catching_up == 0 {
             space.log.end()
         } else {
             // Those that were unblocked but not yet visited count too.
-            let cursor = |slot: &u32| self.members.at(*slot).expect("a seat is taken").cursor;
-            space.roster.iter().map(cursor).min().unwrap_or(space.log.end())
+            let member = |slot: &u32| self.members.at(*slot).expect("a seat is taken");
+            let members = space.roster.iter().map(member);
+            let members = members.filter(|member| spare || !member.is_catching_up());
+            members.map(|member| member.cursor).min().unwrap_or(space.log.end())
         };
         let held = space.log.held();
         space.log.trim(needed, keep);

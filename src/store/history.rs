@@ -3,9 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, Result, Row, ToSql, Transaction};
 
 use super::wall::WallFormat;
-use super::{Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage};
+use super::{Missed, MissedQuery, Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage};
 use crate::wire::time::Micros;
-use crate::wire::{SpaceId, UserId};
+use crate::wire::{Id, SpaceId, UserId};
 
 /// Rows that are counted one by one to reach a page; farther ones are reached by blocks.
 const NEAR_ROWS: u64 = 4096;
@@ -69,6 +69,26 @@ impl History {
             rows.reverse();
         }
         Ok(Range { rows, has_more })
+    }
+
+    /// A page of what somebody has missed.
+    pub(crate) fn missed(&mut self, query: &MissedQuery) -> Result<Missed> {
+        let range = self.range(&query.range(query.after))?;
+        if !query.is_exceeded_by(&range) {
+            return Ok(Missed { from: query.after, range });
+        }
+        let sql = "SELECT id FROM chat_messages WHERE space_id = ?1 AND id > ?2 AND id <= ?3 \
+                   ORDER BY id DESC LIMIT 1 OFFSET ?4";
+        let (after, up_to) = (query.after.to_string(), query.up_to.to_string());
+        let skipped = signed(query.newest_max as u64);
+        let last: Option<String> = self
+            .connection
+            .query_row(sql, (query.space.0, after, up_to, skipped), |row| row.get(0))
+            .optional()?;
+        match last.as_deref().and_then(Id::parse) {
+            None => Ok(Missed { from: query.after, range }),
+            Some(from) => Ok(Missed { from, range: self.range(&query.range(from))? }),
+        }
     }
 }
 
@@ -202,7 +222,7 @@ fn message(row: &Row<'_>, wall: &WallFormat) -> Result<StoredMessage> {
         space: SpaceId(int(4)?),
         at: wall.parse(&text(5)?).unwrap_or(Micros(0)),
         // SQLite has no users (WIRE F).
-        image: String::new(),
+        image: "".into(),
     })
 }
 

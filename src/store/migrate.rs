@@ -23,6 +23,15 @@ pub const SQLITE: &[Migration] = &[Migration {
     sql: include_str!("../../migrations/sqlite/0001_chat_messages.sql"),
 }];
 
+/// Something that was missing from a database, and what makes it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MigrateStep {
+    /// For people.
+    pub name: String,
+    /// Statements, without the last semicolon.
+    pub sql: String,
+}
+
 /// A script as the database remembers it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Applied {
@@ -65,6 +74,11 @@ pub enum MigrateError {
 }
 
 impl Migration {
+    /// What it is called, for people.
+    pub(super) fn title(&self) -> String {
+        format!("migration {} ({})", self.number, self.name)
+    }
+
     /// Tells one script from another; against accidents, not forgers.
     pub fn checksum(&self) -> String {
         format!("{:08x}", crc32c::crc32c(self.sql.as_bytes()))
@@ -89,21 +103,18 @@ pub fn missing<'a>(
     Ok(&known[applied.len()..])
 }
 
-/// Brings a SQLite database up to date, in one transaction.
-pub fn sqlite(connection: &mut Connection, known: &[Migration]) -> Result<(), MigrateError> {
+const MIGRATIONS_TABLE: &str = "CREATE TABLE IF NOT EXISTS hub_migrations (\
+    number INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL) STRICT";
+
+/// Brings a SQLite database up to date, in one transaction; what was missing.
+pub fn sqlite(
+    connection: &mut Connection,
+    known: &[Migration],
+) -> Result<Vec<MigrateStep>, MigrateError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.execute_batch(
-        "CREATE TABLE IF NOT EXISTS hub_migrations (number INTEGER NOT NULL PRIMARY KEY, \
-         name TEXT NOT NULL, checksum TEXT NOT NULL) STRICT",
-    )?;
-    let applied = {
-        let sql = "SELECT number, checksum FROM hub_migrations ORDER BY number";
-        let mut statement = transaction.prepare(sql)?;
-        let rows = statement
-            .query_map([], |row| Ok(Applied { number: row.get(0)?, checksum: row.get(1)? }))?;
-        rows.collect::<Result<Vec<_>, _>>()?
-    };
-    for migration in missing(known, &applied)? {
+    transaction.execute_batch(MIGRATIONS_TABLE)?;
+    let missing = missing(known, &applied(&transaction)?)?;
+    for migration in missing {
         let Migration { number, name, sql } = *migration;
         transaction.execute_batch(sql).map_err(|error| MigrateError::Script { number, error })?;
         transaction.execute(
@@ -111,7 +122,39 @@ pub fn sqlite(connection: &mut Connection, known: &[Migration]) -> Result<(), Mi
             (number, name, migration.checksum()),
         )?;
     }
-    Ok(transaction.commit()?)
+    transaction.commit()?;
+    Ok(steps(missing))
+}
+
+/// What [`sqlite`] would do, with a database or with none; nothing is done.
+pub(super) fn look(
+    connection: Option<&Connection>,
+    known: &[Migration],
+) -> Result<Vec<MigrateStep>, MigrateError> {
+    let there = match connection {
+        Some(connection) => connection.table_exists(None, "hub_migrations")?,
+        None => false,
+    };
+    match connection.filter(|_| there) {
+        Some(connection) => Ok(steps(missing(known, &applied(connection)?)?)),
+        None => Ok(steps(known)),
+    }
+}
+
+fn applied(connection: &Connection) -> Result<Vec<Applied>, rusqlite::Error> {
+    let sql = "SELECT number, checksum FROM hub_migrations ORDER BY number";
+    let mut statement = connection.prepare(sql)?;
+    let applied = statement
+        .query_map([], |row| Ok(Applied { number: row.get(0)?, checksum: row.get(1)? }))?;
+    applied.collect()
+}
+
+fn steps(missing: &[Migration]) -> Vec<MigrateStep> {
+    let step = |migration: &Migration| {
+        let sql = migration.sql.trim_end().trim_end_matches(';').to_owned();
+        MigrateStep { name: migration.title(), sql }
+    };
+    missing.iter().map(step).collect()
 }
 
 #[cfg(test)]

@@ -20,9 +20,12 @@ use crate::wire::time::{Micros, Now};
 use crate::wire::{Id, SpaceId, UserId};
 
 pub use batcher::{Left, RetryWait};
+pub use inspect::stored_positions;
+pub use letters::{Letter, Letters, Retried, retry};
 pub use nonces::NonceLimits;
 pub use open::{open_postgres, open_sqlite};
 pub use reader::Reader;
+pub use upgrade::upgrade;
 
 use batch::BatchLimits;
 use batcher::{Batcher, Flight, Stop};
@@ -39,8 +42,10 @@ mod batcher;
 mod copy;
 mod dead;
 mod history;
+mod inspect;
 pub mod journal;
 pub mod latest;
+mod letters;
 pub mod migrate;
 mod nonces;
 mod open;
@@ -50,6 +55,7 @@ pub mod sink;
 mod sources;
 pub mod sqlite;
 mod tally;
+mod upgrade;
 pub mod wall;
 
 #[cfg(test)]
@@ -70,8 +76,8 @@ pub struct StoredMessage {
     pub space: SpaceId,
     /// When.
     pub at: Micros,
-    /// The sender's current picture, or "".
-    pub image: String,
+    /// The sender's current picture, or ""; rows of one sender share it.
+    pub image: Arc<str>,
 }
 
 /// What a numbered page is ordered by; ties by id in the same direction.
@@ -118,6 +124,48 @@ pub struct RangeQuery {
     pub before: Option<Id>,
     /// Rows at most.
     pub limit: u32,
+    /// Longer pictures are left out, as they are when fanned out (WIRE B21).
+    pub image_bytes_max: usize,
+}
+
+/// What somebody has missed of a space: the first page of it, or of its newest part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MissedQuery {
+    /// The space.
+    pub space: SpaceId,
+    /// Only ids above.
+    pub after: Id,
+    /// Only ids up to this one.
+    pub up_to: Id,
+    /// Only the newest so many of those.
+    pub newest_max: usize,
+    /// Rows at most.
+    pub limit: u32,
+    /// As [`RangeQuery`] has it.
+    pub image_bytes_max: usize,
+}
+
+impl MissedQuery {
+    fn range(&self, after: Id) -> RangeQuery {
+        let &MissedQuery { space, up_to, limit, image_bytes_max, .. } = self;
+        let before = Some(Id(up_to.0.saturating_add(1)));
+        RangeQuery { space, after: Some(after), before, limit, image_bytes_max }
+    }
+
+    /// Whether a range holds more than the newest ones that are wanted.
+    fn is_exceeded_by(&self, range: &Range) -> bool {
+        let wanted = self.newest_max != usize::MAX;
+        wanted && (range.has_more || range.rows.len() > self.newest_max)
+    }
+}
+
+/// A page of what was missed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Missed {
+    /// The last id that was left out because of `newest_max`, or the query's `after`.
+    pub from: Id,
+    /// What follows it.
+    pub range: Range,
 }
 
 /// Ascending by id, and whether the range holds more.

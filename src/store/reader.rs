@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
 use super::history::History;
-use super::{Page, PageQuery, Range, RangeQuery, ReadClock, ReadFault};
+use super::{Missed, MissedQuery, Page, PageQuery, Range, RangeQuery, ReadClock, ReadFault};
 
 /// Queries that wait for one connection; more are refused.
 pub(super) const WAITING_MAX: usize = 256;
@@ -39,6 +39,7 @@ pub(super) struct ReaderPlan {
 pub(super) enum Job {
     Page(PageQuery, oneshot::Sender<Result<Page, ReadFault>>),
     Range(RangeQuery, oneshot::Sender<Result<Range, ReadFault>>),
+    Missed(MissedQuery, oneshot::Sender<Result<Missed, ReadFault>>),
     Stop,
 }
 
@@ -54,6 +55,13 @@ impl Reader {
     pub async fn range(&self, query: RangeQuery) -> Result<Range, ReadFault> {
         let (answer, answered) = oneshot::channel();
         self.send(Job::Range(query, answer))?;
+        answered.await.unwrap_or(Err(ReadFault))
+    }
+
+    /// A page of what somebody has missed.
+    pub async fn missed(&self, query: MissedQuery) -> Result<Missed, ReadFault> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Missed(query, answer))?;
         answered.await.unwrap_or(Err(ReadFault))
     }
 
@@ -111,7 +119,10 @@ impl Worker {
                 Job::Range(query, answer) if !answer.is_closed() => {
                     let _ = answer.send(self.ask(|history| history.range(&query)));
                 }
-                Job::Page(..) | Job::Range(..) => {}
+                Job::Missed(query, answer) if !answer.is_closed() => {
+                    let _ = answer.send(self.ask(|history| history.missed(&query)));
+                }
+                Job::Page(..) | Job::Range(..) | Job::Missed(..) => {}
                 Job::Stop => return,
             }
         }

@@ -11,6 +11,7 @@ use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Transaction, Tra
 
 use super::batch::{Advance, Batch};
 use super::journal::JournalId;
+use super::letters::Holds;
 use super::migrate::{self, MigrateError};
 use super::sink::{Sink, SinkError};
 use super::tally;
@@ -89,6 +90,14 @@ impl Sink for SqliteSink {
 
     async fn highest_id(&mut self, limit: Id) -> Result<Id, SinkError> {
         self.highest(limit)
+    }
+}
+
+impl Holds for SqliteSink {
+    async fn holds(&mut self, id: Id) -> Result<bool, SinkError> {
+        let sql = "SELECT 1 FROM chat_messages WHERE id = ?1";
+        let row = self.connection.query_row(sql, [id.to_string()], |_| Ok(())).optional();
+        row.map(|row| row.is_some()).map_err(|error| sink_error("look for a message", &error))
     }
 }
 

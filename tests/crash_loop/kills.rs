@@ -11,7 +11,7 @@ use crate::support::{Hub, UNLIMITED};
 
 /// Whether what memory does not have is read from the store for who comes back (P3): if not, a
 /// resume after a kill has a hole, and says so.
-const RESUMES_REACH_THE_STORE: bool = false;
+const RESUMES_REACH_THE_STORE: bool = true;
 
 /// What stands until the end, and the figures so far.
 struct World {

@@ -58,6 +58,7 @@ pub fn the_database_away_stops_nobody_and_everything_is_stored_when_it_is_back()
     let per_second = during as f64 / begun.elapsed().as_secs_f64();
     assert_ne!(hub.get("/readyz").json()["store"], "ready");
     let journal = hub.metric("hub_journal_bytes") / f64::from(1 << 20);
+    assert!(journal > 0.0, "what waits is counted");
     let back = Instant::now();
     cluster.restart();
     // The load goes on meanwhile.

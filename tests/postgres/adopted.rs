@@ -32,7 +32,8 @@ INSERT INTO chat_messages VALUES
     ('01JGB4N5ZW0000000000000009', 'otro', 1, 'Ana Paz', 2, '2026-01-02 03:04:05.1'),
     ('7ZZZZZZZZZZZZZZZZZZZZZZZZZ', 'futuro', 1, 'Ana Paz', 2, '2026-01-02 03:04:05.2');";
 
-fn adopted() -> Cluster {
+/// The existing server's database, with a few rows.
+pub fn adopted() -> Cluster {
     let cluster = Cluster::start(&[]);
     cluster.sql("hub", SCHEMA);
     cluster

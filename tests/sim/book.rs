@@ -30,6 +30,8 @@ pub struct Book {
     pub inboxes: BTreeMap<i32, Sequence>,
     /// Accepted chats of each space, ascending, over all runs.
     pub history: BTreeMap<i32, Vec<Id>>,
+    /// Their frames, as a store gives them back.
+    pub payloads: BTreeMap<Id, Vec<u8>>,
     pub firsts: BTreeMap<NonceKey, First>,
     /// Those that the next run will know, while this one takes no chat.
     kept_firsts: BTreeMap<NonceKey, First>,
@@ -59,6 +61,7 @@ impl Book {
             spaces: BTreeMap::new(),
             inboxes: BTreeMap::new(),
             history: BTreeMap::new(),
+            payloads: BTreeMap::new(),
             firsts: BTreeMap::new(),
             kept_firsts: BTreeMap::new(),
             positions: Vec::new(),
@@ -113,24 +116,24 @@ impl Book {
         }
     }
 
-    /// A member came into a chat space. Returns whether that is announced; its frame then is the
-    /// newest.
-    pub fn join(&mut self, space: i32, user: i32, name: &str) -> bool {
-        let mono = self.now.mono.0;
-        let announced = self.space(space).join(user);
-        if announced {
-            let payload = join_payload(space, user, name, &self.at());
-            self.space(space).frames.push(mono, payload);
-        }
-        announced
+    /// A member came into a chat space. Returns whether joins are announced there.
+    pub fn join(&mut self, space: i32, user: i32) -> bool {
+        self.space(space).join(user)
     }
 
-    pub fn leave(&mut self, space: i32, users: &[i32]) {
+    /// Its join is the space's newest frame.
+    pub fn announce(&mut self, space: i32, user: i32, name: &str) {
+        let (mono, at) = (self.now.mono.0, self.at());
+        self.space(space).frames.push(mono, join_payload(space, user, name, &at));
+    }
+
+    /// Who left a space in one call.
+    pub fn leave(&mut self, space: i32, left: &[(u32, i32, bool)]) {
         let (mono, at) = (self.now.mono.0, self.at());
         let max = self.limits.announce_members_max;
         let coverage = &mut self.coverage;
         let model = self.spaces.entry(space).or_insert_with(|| SpaceModel::new(space, max));
-        model.leave(mono, users, &at, coverage);
+        model.leave(mono, left, &at, coverage);
     }
 
     /// A record was made: its frame is the newest of its space.
@@ -147,8 +150,10 @@ impl Book {
         let space = record.space.0;
         let model = self.space(space);
         model.chats.push((record.id, model.frames.len()));
+        let stored = payload.clone();
         model.frames.push(mono, payload);
         self.history.entry(space).or_default().push(record.id);
+        self.payloads.insert(record.id, stored);
         self.turn_chats.push(space);
         self.chats += 1;
         self.coverage.chats += 1;

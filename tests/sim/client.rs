@@ -60,6 +60,8 @@ pub struct Client {
     pub said_goodbye: bool,
     /// It resumed at more than half of what a log retains.
     pub came_from_far: bool,
+    /// It is in its space.
+    pub seated: bool,
     welcomed: bool,
     closing: Option<u16>,
     pub closed: Option<Option<u16>>,
@@ -86,6 +88,7 @@ impl Client {
             gone: false,
             said_goodbye: false,
             came_from_far: false,
+            seated: false,
             welcomed: false,
             closing: None,
             closed: None,

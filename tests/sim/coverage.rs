@@ -26,7 +26,8 @@ coverage! {
     too_slow_evictions write_wait_evictions fallen_evictions private_overflows pong_timeouts
     kicks junk_closes flood_closes refused_joins
     pauses reads_resumed trims trims_with_laggards
-    resumes_from_memory resumes_trimmed resumes_ahead resumes_of_big_spaces
+    resumes_from_memory resumes_trimmed resumes_from_store resumes_too_many pages_read pages_refused
+    resumes_ahead resumes_of_big_spaces
     presence_counts leaves_in_groups lists_of_two_steps lobby_readers
     durable_acks journal_refusals append_failures overloads
     drains restarts stalls repeats_after_restarts clock_jumps stale_inputs spaces_freed

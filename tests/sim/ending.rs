@@ -21,6 +21,7 @@ impl World {
         self.store.committed = self.store.appends.len();
         self.store.earlier_committed = true;
         self.tell_committed();
+        self.catch_up();
         self.settle();
         self.check_settled();
         self.check_expired();
@@ -31,7 +32,7 @@ impl World {
     /// Those that can read do; the clock runs until those that can't are gone.
     fn settle(&mut self) {
         let limits = &self.plan.limits;
-        let wait = limits.write_wait + limits.close_wait + 4_000;
+        let wait = limits.write_wait.max(limits.resume_wait) + limits.close_wait + 4_000;
         let steps = wait / 400 + 2;
         // The leave of one that stalled may be what the next one is full with.
         let most = steps * (self.net.len() as u64 + 1);
@@ -52,6 +53,15 @@ impl World {
                 }
             }
             self.end_turn();
+            self.sweep_all();
+            self.catch_up();
+        }
+    }
+
+    /// Whoever reads gets all pages.
+    fn catch_up(&mut self) {
+        while !self.fetches.is_empty() {
+            self.read_pages(true);
             self.sweep_all();
         }
     }
@@ -95,6 +105,7 @@ impl World {
             self.keep_alive();
             self.end_turn();
             self.sweep_all();
+            self.catch_up();
         }
         let full = self.net.all().any(|client| client.socket.full);
         let (held, spaces) = (self.count(Metric::LogBytes), self.count(Metric::Spaces));

@@ -14,6 +14,7 @@ pub mod frames;
 pub mod lobby;
 pub mod net;
 pub mod ops;
+pub mod pages;
 pub mod plan;
 pub mod resume;
 pub mod rng;

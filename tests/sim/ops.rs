@@ -122,7 +122,11 @@ impl World {
         let seated = self.count(Metric::Joins) > joins;
         assert_eq!(seated, !(self.draining || self.book.failed || pressed), "who is let in");
         if seated {
+            client.seated = true;
             self.seat(&mut client, resuming);
+            if !self.shard.is_catching_up(key) {
+                self.place_at_once(&mut client);
+            }
         } else {
             self.book.coverage.refused_joins += 1;
             self.book.coverage.overloads += u64::from(pressed);
@@ -143,20 +147,18 @@ impl World {
             SpaceKey::Inbox(_) => Stage::Live(self.book.sequence(client.place).len()),
             SpaceKey::Chat(space) => {
                 let at = self.book.space(space.0).frames.len();
-                let announced = self.book.join(space.0, client.user, &client.name);
+                let announced = self.book.join(space.0, client.user);
                 client.told_members = Some(self.book.space(space.0).members);
                 let history = self.book.history.get(&space.0);
                 client.position = history.and_then(|ids| ids.last()).copied().unwrap_or(Id::MIN);
                 match resuming {
-                    None => Stage::Joining { at, announced },
-                    Some(mut resuming) => {
-                        let far = self.plan.limits.log_bytes_max as u64 / 2;
-                        client.came_from_far =
-                            self.book.space(space.0).bytes_behind(resuming.after) > far;
-                        resuming.announced = announced;
-                        self.book.coverage.resumes_of_big_spaces += u64::from(!announced);
-                        Stage::Resuming(Box::new(resuming))
+                    None => {
+                        if announced {
+                            self.book.announce(space.0, client.user, &client.name);
+                        }
+                        Stage::Joining { at, announced }
                     }
+                    Some(resuming) => Stage::Resuming(Box::new(resuming)),
                 }
             }
         };

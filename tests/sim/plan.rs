@@ -174,6 +174,8 @@ fn limits(rng: &mut Rng) -> Limits {
         log_bytes_max,
         logs_bytes_max: 1 << 30,
         resume_bytes_max: (*rng.pick(&[0, 4 * KIB, 16 * KIB, 64 * KIB])).min(log_bytes_max),
+        resume_messages_max: *rng.pick(&[2, 30, 10_000]),
+        resume_wait: *rng.pick(&[150, 5_000]),
         resume_window: *rng.pick(&[0, 1_000, 300_000]),
         private_bytes_max: *rng.pick(&[8 * message_bytes_max, 64 * KIB]),
         announce_members_max: *rng.pick(&[0, 1, 3, 500, 500]),

@@ -5,14 +5,16 @@ use serde_json::Value;
 
 use super::book::Book;
 use super::client::chat_id;
+use super::sequence::show;
 
 /// A resume on its way.
 #[derive(Debug)]
 pub struct Resuming {
     pub space: i32,
     pub after: Id,
-    /// Frames that the space had when it joined; its own join, if announced, is the next.
-    pub joined_at: usize,
+    /// Its own join, if announced, is this frame of the space; else it is said before that one.
+    /// `None` while it is sent what the log no longer holds.
+    pub joined_at: Option<usize>,
     pub announced: bool,
     /// What it missed surely is in memory.
     pub surely_complete: bool,
@@ -36,7 +38,7 @@ impl Resuming {
         Resuming {
             space,
             after,
-            joined_at: book.space(space).frames.len(),
+            joined_at: None,
             announced: false,
             surely_complete,
             newest: newest.unwrap_or(Id::MIN),
@@ -62,9 +64,15 @@ impl Resuming {
     /// Its own join came: what it was sent is held against all that was ever said. Returns the
     /// frame of the space that comes next.
     pub fn finish(&self, book: &mut Book, v1: bool, whose: &str) -> usize {
-        let from = self.joined_at.checked_sub(self.run.len()).expect("only what there was");
-        for (at, payload) in self.run.iter().enumerate() {
-            book.space(self.space).frames.check(from + at, payload, whose);
+        let joined_at = self.joined_at.expect("its own join was said, so it was placed");
+        let of_log = self.frames_of_log(book, joined_at);
+        let (stored, logged) = self.run.split_at(self.run.len() - of_log);
+        for (at, payload) in logged.iter().enumerate() {
+            book.space(self.space).frames.check(joined_at - of_log + at, payload, whose);
+        }
+        for payload in stored {
+            let id = chat_id(payload).unwrap_or_else(|| panic!("{whose}: {}", show(payload)));
+            assert_eq!(book.payloads[&id], *payload, "{whose}: as it was said");
         }
         let sent: Vec<Id> = self.run.iter().filter_map(|payload| chat_id(payload)).collect();
         let history = book.history.get(&self.space).cloned().unwrap_or_default();
@@ -76,26 +84,43 @@ impl Resuming {
         assert!(!self.surely_complete || all == sent, "{whose}: {} of {}", sent.len(), all.len());
         assert_eq!(v1, self.told.is_some(), "{whose}: v1 is told how a resume ended");
         if let Some(told) = &self.told {
-            self.judge(told, &sent, book, whose);
+            self.judge(told, &sent, stored.len(), (book, whose));
+            let missed = said(self.after, told.to).len();
+            let max = book.limits.resume_messages_max;
+            let many = told.reason.as_deref() == Some("too_many");
+            assert!(!many || (missed > max && sent.len() >= max), "{whose}: {missed} {told:?}");
             assert_eq!(said(told.from, told.to), sent, "{whose}: exactly from < id <= to");
         }
-        self.joined_at + usize::from(self.announced)
+        joined_at + usize::from(self.announced)
     }
 
-    fn judge(&self, told: &Told, sent: &[Id], book: &mut Book, whose: &str) {
+    /// How many frames of the run's end are those that the space had before `end`.
+    fn frames_of_log(&self, book: &mut Book, end: usize) -> usize {
+        let frames = &book.space(self.space).frames;
+        let pairs = self.run.iter().rev().zip((0..end).rev());
+        pairs.take_while(|(payload, at)| frames.may_be(*at, payload)).count()
+    }
+
+    fn judge(&self, told: &Told, sent: &[Id], stored: usize, (book, whose): (&mut Book, &str)) {
         assert_eq!(told.count, sent.len(), "{whose}: {told:?}");
         assert!(told.to >= self.newest && told.to <= book.newest.max(self.after), "{told:?}");
         match told.reason.as_deref() {
             None => {
                 assert_eq!(told.from, self.after, "{whose}: complete");
-                book.coverage.resumes_from_memory += 1;
+                book.coverage.resumes_from_memory += u64::from(stored == 0);
+                book.coverage.resumes_from_store += u64::from(stored > 0);
             }
             Some("ahead") => {
                 assert!(self.after > self.newest && told.from == told.to, "{whose}: {told:?}");
                 assert!(self.after > told.to && sent.is_empty());
                 book.coverage.resumes_ahead += 1;
             }
+            Some("too_many") => {
+                assert!(told.from > self.after, "{whose}: the hole is (after, from]: {told:?}");
+                book.coverage.resumes_too_many += 1;
+            }
             Some("store_unavailable") => {
+                assert_eq!(stored, 0, "{whose}: a page came and then none: {told:?}");
                 assert!(told.from > self.after, "{whose}: the hole is (after, from]: {told:?}");
                 book.coverage.resumes_trimmed += 1;
             }

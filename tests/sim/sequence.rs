@@ -59,6 +59,17 @@ impl Sequence {
         } + payload as u64;
     }
 
+    /// Whether the frame at `index` is, or may turn out to be, this one.
+    pub fn may_be(&self, index: usize, payload: &[u8]) -> bool {
+        match self.entries.get(index) {
+            None => false,
+            Some(Entry::Known(expected)) => expected == payload,
+            Some(Entry::OneOf(group)) => {
+                self.groups[*group].iter().any(|candidate| candidate == payload)
+            }
+        }
+    }
+
     /// Holds a received payload against the frame at `index`.
     pub fn check(&mut self, index: usize, payload: &[u8], whose: &str) {
         let len = self.entries.len();
@@ -153,10 +164,18 @@ impl SpaceModel {
         self.announced
     }
 
-    /// Users that left in one call; their leaves all carry `at`.
-    pub fn leave(&mut self, mono: u64, users: &[i32], at: &str, coverage: &mut Coverage) {
+    /// Members that left in one call, most likely in this order, but only the shard knows it: slot,
+    /// user, and whether it went silently, since its join was not yet announced. The leaves of the
+    /// others all carry `at`.
+    pub fn leave(
+        &mut self,
+        mono: u64,
+        left: &[(u32, i32, bool)],
+        at: &str,
+        coverage: &mut Coverage,
+    ) {
         let mut announced = 0;
-        for user in users {
+        for (_, user, silently) in left {
             self.members -= 1;
             let connections = self.present.get_mut(user).expect("it was there");
             *connections -= 1;
@@ -164,12 +183,13 @@ impl SpaceModel {
                 self.present.remove(user);
             }
             self.settle();
-            announced += usize::from(self.announced);
+            announced += usize::from(self.announced && !silently);
         }
         let id = self.id;
-        let candidates: Vec<Vec<u8>> = users
+        let candidates: Vec<Vec<u8>> = left
             .iter()
-            .map(|user| {
+            .filter(|(_, _, silently)| !silently)
+            .map(|(_, user, _)| {
                 format!(
                     "{{\"type\":\"leave\",\"data\":{{\"space_id\":{id},\"user_id\":{user},\
                      \"username\":\"\"}},\"timestamp\":\"{at}\",\"user_id\":{user},\
@@ -178,7 +198,7 @@ impl SpaceModel {
                 .into_bytes()
             })
             .collect();
-        coverage.leaves_in_groups += u64::from(users.len() > 1);
+        coverage.leaves_in_groups += u64::from(left.len() > 1);
         self.frames.push_some_of(mono, announced, candidates);
     }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use cpi_hub::metrics::Metric;
-use cpi_hub::shard::event::{Effects, Input, MemberKey, Reply, Ticket};
+use cpi_hub::shard::event::{Effects, Fetch, Input, MemberKey, Ticket};
 use cpi_hub::shard::{Shard, ShardSetup};
 use cpi_hub::wire::close::Close;
 use cpi_hub::wire::nonce::First;
@@ -50,6 +50,8 @@ pub struct World {
     /// Keys of members that are no more.
     pub dead: Vec<MemberKey>,
     pub serial: u64,
+    /// Questions for what logs no longer hold.
+    pub fetches: Vec<Fetch>,
     pub draining: bool,
     pub trace: bool,
     occupancy: BTreeMap<SpaceKey, usize>,
@@ -79,6 +81,7 @@ impl World {
             tickets: BTreeMap::new(),
             dead: Vec::new(),
             serial: 0,
+            fetches: Vec::new(),
             draining: false,
             trace,
             occupancy: BTreeMap::new(),
@@ -115,6 +118,7 @@ impl World {
             self.op();
         }
         self.end_turn();
+        self.read_pages(false);
         if self.rng.permille(self.plan.swept) {
             self.sweep_all();
         } else if !self.rng.permille(self.plan.unswept) {
@@ -152,7 +156,7 @@ impl World {
             self.book.chat(&record, image);
             made = Some(record.id);
         }
-        self.note_leaves();
+        self.note_changes();
         let coverage = &mut self.book.coverage;
         let evicted = self.too_slow - too_slow;
         *(if is_tick {
@@ -177,8 +181,8 @@ impl World {
         self.shard.counts().get(metric)
     }
 
-    /// Finds out who left in the last call: the spaces tell who is there.
-    fn note_leaves(&mut self) {
+    /// Finds out who left in the last call, and whose way back was settled in it.
+    fn note_changes(&mut self) {
         let too_slow = self.shard.counts().closes(Close::TooSlow.kind());
         let evicted = too_slow - self.too_slow;
         if self.trace && evicted > 0 {
@@ -187,35 +191,15 @@ impl World {
         self.too_slow = too_slow;
         self.book.coverage.too_slow_evictions += evicted;
         let leaves = self.count(Metric::Leaves);
-        if leaves == self.leaves {
+        let placed = self.placed();
+        if leaves == self.leaves && placed.is_empty() {
             return;
         }
         self.leaves = leaves;
         let spaces: Vec<i32> = self.book.spaces.keys().copied().collect();
         for space in spaces {
-            let present = self.present(space);
-            let mut left = Vec::new();
-            for (user, connections) in &self.book.space(space).present {
-                let now = present.get(user).copied().unwrap_or(0);
-                assert!(now <= *connections, "nobody comes by leaving");
-                left.extend(std::iter::repeat_n(*user, (connections - now) as usize));
-            }
-            if !left.is_empty() {
-                self.book.leave(space, &left);
-            }
+            self.change(space, &placed);
         }
-    }
-
-    fn present(&mut self, space: i32) -> BTreeMap<i32, u32> {
-        let ask = Input::Presence(Ticket(0), SpaceId(space), usize::MAX);
-        self.shard.input(self.now, ask, &mut self.fx);
-        let Some((Ticket(0), Reply::Presence(present))) = self.fx.replies.pop() else {
-            panic!("presence is answered at once")
-        };
-        let users = present.users.iter().map(|user| (user.user.0, user.connections)).collect();
-        let total: BTreeMap<i32, u32> = users;
-        assert_eq!(total.values().sum::<u32>() as usize, present.members);
-        total
     }
 
     /// The turn's records go into the journal; then what it asked for is done.
@@ -257,6 +241,7 @@ impl World {
         for (key, members) in self.fx.occupancy.drain(..) {
             self.occupancy.insert(key, members);
         }
+        self.fetches.append(&mut self.fx.fetches);
         let replies = std::mem::take(&mut self.fx.replies);
         for (ticket, reply) in replies {
             self.answered(ticket, reply);
@@ -292,6 +277,9 @@ impl World {
             eprintln!("{:>7} -- a slice", self.now.mono.0);
         }
         let more = self.shard.sweep(self.now, &mut self.net, &mut self.fx);
+        let too_slow = self.too_slow;
+        self.note_changes();
+        self.book.coverage.fallen_evictions += self.too_slow - too_slow;
         for client in self.net.all_mut() {
             let socket = &client.socket;
             assert!(
@@ -302,9 +290,6 @@ impl World {
                 client.read(&mut self.book);
             }
         }
-        let too_slow = self.too_slow;
-        self.note_leaves();
-        self.book.coverage.fallen_evictions += self.too_slow - too_slow;
         self.take_effects();
         self.note_trims();
         more
@@ -330,7 +315,8 @@ impl World {
         assert!(!self.shard.is_dirty());
         for client in self.net.all_mut() {
             let left = client.went && client.closed.is_none() && client.socket.full;
-            if !client.socket.full && client.closed.is_none() && !left {
+            let waits = self.shard.is_catching_up(client.key);
+            if !client.socket.full && client.closed.is_none() && !left && !waits {
                 client.is_caught_up(&mut self.book);
             }
         }
@@ -347,7 +333,9 @@ impl World {
         assert_eq!(self.shard.members() as u64, members);
         // A segment not yet full, one not yet to be freed, and a frame's bound beside them.
         let slack = (3 * (64 << 10) + 512) as u64;
-        let kept = if blocked > 0 { limits.log_bytes_max } else { limits.resume_bytes_max };
+        let waits = self.net.all().any(|client| self.shard.is_catching_up(client.key));
+        let kept =
+            if blocked > 0 || waits { limits.log_bytes_max } else { limits.resume_bytes_max };
         let kept = kept.max(limits.resume_bytes_max) as u64 + slack;
         let held = self.shard.counts().get(Metric::LogBytes);
         assert!(held <= spaces * kept, "{held} bytes of {spaces} logs, at most {kept} each");
@@ -374,6 +362,7 @@ impl World {
         self.dead.clear();
         self.occupancy.clear();
         self.fx = Effects::default();
+        self.fetches.clear();
         let highest = self.store.appends.last().map_or(Id::MIN, |(_, id)| *id);
         let highest = highest.max(self.book.began_above);
         self.now.mono = MonoMs(self.rng.range(1, 2_000));

@@ -25,6 +25,7 @@ pub mod gate;
 pub mod ledger;
 pub mod postgres;
 pub mod proxy;
+pub mod returning;
 pub mod trials;
 
 pub use answer::Answer;
@@ -73,6 +74,15 @@ impl Hub {
     /// What it has logged so far, its earlier runs included.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join(LOG_FILE)).unwrap_or_default()
+    }
+
+    /// Keeps its database from being written, as a backup or an operator's hand would.
+    pub fn lock_store(&self) -> rusqlite::Connection {
+        let path = self.data_dir().join("hub.sqlite3");
+        let store = rusqlite::Connection::open(path).expect("the hub's database");
+        store.busy_timeout(PATIENCE).expect("an option");
+        store.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+        store
     }
 
     /// Its process id.

@@ -24,6 +24,8 @@ pub struct Cluster {
     data: PathBuf,
     bin: PathBuf,
     settings: Vec<String>,
+    /// Of its socket's name, and of TCP where that is switched on.
+    port: u16,
     server: Child,
 }
 
@@ -69,11 +71,39 @@ impl Cluster {
         succeed(&mut init);
         let settings: Vec<String> =
             ["fsync=off"].iter().chain(settings).map(|it| (*it).to_owned()).collect();
+        let port = settings.iter().find_map(|setting| setting.strip_prefix("port="));
+        let port = port.map_or(5432, |port| port.parse().expect("a port"));
         let server = serve(&bin, (dir.path(), &data), &settings);
-        let cluster = Cluster { dir, data, bin, settings, server };
+        let cluster = Cluster { dir, data, bin, settings, port, server };
         cluster.until_ready();
         cluster.sql("postgres", "CREATE DATABASE hub");
         cluster
+    }
+
+    /// Makes and starts one that listens on the loopback too.
+    pub fn start_on_tcp() -> Cluster {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = format!("port={}", free.local_addr().expect("an address").port());
+        drop(free);
+        Cluster::start(&["listen_addresses=127.0.0.1", &port])
+    }
+
+    /// The address of its database `hub` over TCP, by this name of the host.
+    pub fn tcp_url(&self, user: &str, host: &str, more: &str) -> String {
+        let port = self.port;
+        format!("host={host} hostaddr=127.0.0.1 port={port} user={user} dbname=hub {more}")
+    }
+
+    /// Writes a file into its directory that only the server may read.
+    pub fn write(&self, name: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.data().join(name);
+        std::fs::write(&path, text).expect("it writes");
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&path, private).expect("our file");
+        if is_root() {
+            succeed(Command::new("chown").arg("nobody:nogroup").arg(&path));
+        }
     }
 
     /// The address of its database `hub`.
@@ -89,7 +119,7 @@ impl Cluster {
 
     /// Where it listens.
     pub fn socket(&self) -> PathBuf {
-        self.dir.path().join(".s.PGSQL.5432")
+        self.dir.path().join(format!(".s.PGSQL.{}", self.port))
     }
 
     /// Its directory.
@@ -116,6 +146,7 @@ impl Cluster {
     pub fn try_sql(&self, database: &str, text: &str) -> Result<Vec<String>, String> {
         let mut psql = Command::new(self.bin.join("psql"));
         psql.arg("-h").arg(self.dir.path()).args(["-U", "postgres", "-d", database]);
+        psql.env("PGPORT", self.port.to_string());
         psql.args(["-XqtA", "-v", "ON_ERROR_STOP=1", "-c", text]);
         let output = psql.env("PGCONNECT_TIMEOUT", "5").output().expect("psql runs");
         let lines = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -122,7 +122,7 @@ fn range_query(path: &str, query: &Query, limits: &Limits) -> Result<RangeQuery,
     let after = position(query.get("after"), "after", "after no es una posición válida")?;
     let before = position(query.get("before"), "before", "before no es una posición válida")?;
     let limit = limit(query, RANGE_LIMIT, limits.page_size_max)?;
-    Ok(RangeQuery { space, after, before, limit })
+    Ok(RangeQuery { space, after, before, limit, image_bytes_max: limits.image_bytes_max })
 }
 
 fn position(
@@ -179,7 +179,7 @@ mod tests {
             username: "Ana Paz".into(),
             space: SpaceId(1),
             at: Micros(1_767_333_845_678_901),
-            image: "i".repeat(2_049),
+            image: "i".repeat(2_049).into(),
         }
     }
 
@@ -272,7 +272,13 @@ mod tests {
             range_query(path, &query, &Limits::default()).map_err(|refusal| refusal.message)
         };
         let id = Id(77);
-        let all = RangeQuery { space: SpaceId(7), after: None, before: None, limit: 50 };
+        let all = RangeQuery {
+            space: SpaceId(7),
+            after: None,
+            before: None,
+            limit: 50,
+            image_bytes_max: 2_048,
+        };
         assert_eq!(read("007", ""), Ok(all));
         let raw = format!("after={id}&before={}&limit=1000", Id::MAX);
         let both = RangeQuery { after: Some(id), before: Some(Id::MAX), limit: 100, ..all };

@@ -14,6 +14,7 @@ use std::sync::mpsc::{self, SyncSender};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+pub use inspect::{JournalReport, JournalState, Reports, inspect, is_open};
 pub(crate) use keeper::Faults;
 pub use segment::JournalId;
 pub(crate) use segment::sync_folder;
@@ -29,6 +30,7 @@ use writer::Wires;
 
 use super::latest::Latest;
 
+mod inspect;
 mod keeper;
 mod recover;
 mod segment;
@@ -40,6 +42,7 @@ pub(crate) mod model;
 #[cfg(test)]
 mod tests;
 
+const LOCK_FILE: &str = "lock";
 const SEGMENT_BYTES_MAX: u64 = 16 << 20;
 /// The first segment is made while the start waits, the others behind its back.
 const FIRST_SEGMENT_BYTES_MAX: u64 = 1 << 20;
@@ -283,8 +286,9 @@ fn start(
     Ok(journals)
 }
 
-fn lock(folder: &Path) -> Result<File, OpenError> {
-    let path = folder.join("lock");
+/// Takes a folder of journals for oneself, until the file is closed.
+pub(crate) fn lock(folder: &Path) -> Result<File, OpenError> {
+    let path = folder.join(LOCK_FILE);
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|error| OpenError::io(&path, error))?;
     match file.try_lock() {

@@ -40,10 +40,22 @@ pub(crate) struct Found {
     pub(crate) cut: bool,
     /// What was published once, its last ones.
     pub(crate) published: VecDeque<First>,
+    /// Records that count.
+    pub(crate) records: u64,
+    /// Bytes that were written behind `end`, and don't count.
+    pub(crate) torn: u64,
+    /// The first block that holds other than ascending records though its checksum holds.
+    pub(crate) odd: Option<Place>,
 }
 
 /// All journals in `folder`, oldest run first; each with at most so many of its nonces.
 pub(crate) fn find(folder: &Path, nonces_max: usize) -> Result<Vec<Found>, OpenError> {
+    let judged = look(folder, nonces_max)?.into_iter();
+    judged.map(|(found, verdict)| verdict.map(|()| found)).collect()
+}
+
+/// The same, each with why it can't be used, if it can't; then it is found as far as it was read.
+pub(crate) fn look(folder: &Path, nonces_max: usize) -> Result<Vec<Judged>, OpenError> {
     let mut journals: BTreeMap<JournalId, Vec<(u32, PathBuf)>> = BTreeMap::new();
     for entry in fs::read_dir(folder).map_err(|error| OpenError::io(folder, error))? {
         let entry = entry.map_err(|error| OpenError::io(folder, error))?;
@@ -54,18 +66,24 @@ pub(crate) fn find(folder: &Path, nonces_max: usize) -> Result<Vec<Found>, OpenE
     let mut found = Vec::new();
     for (journal, mut files) in journals {
         files.sort();
-        found.push(recover(journal, &files, nonces_max)?);
+        found.push(recover(journal, &files, nonces_max));
     }
     // Each run's ids are above all of the runs before it, and a space's records of one run are
     // all in one journal: so by first id, each space's ids ascend over the whole sequence.
-    found.sort_by_key(|journal| journal.first);
+    found.sort_by_key(|(journal, _)| journal.first);
     Ok(found)
 }
 
-/// Where a journal's readable part stops, for naming damage.
-struct Stop {
-    file: PathBuf,
-    at: u64,
+/// A journal, and whether it can be used.
+pub(crate) type Judged = (Found, Result<(), OpenError>);
+
+/// A place in a segment's file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    /// Which.
+    pub(crate) file: PathBuf,
+    /// Where, in bytes.
+    pub(crate) at: u64,
 }
 
 struct Recovery {
@@ -73,15 +91,14 @@ struct Recovery {
     seed: u32,
     nonces_max: usize,
     synced: u64,
-    /// `None` while segments and blocks follow each other without a hole.
-    stop: Option<Stop>,
+    /// Where the readable part stops, for naming damage. `None` while segments and blocks follow
+    /// each other without a hole.
+    stop: Option<Place>,
+    /// The last record's id.
+    last: Option<Id>,
 }
 
-fn recover(
-    journal: JournalId,
-    files: &[(u32, PathBuf)],
-    nonces_max: usize,
-) -> Result<Found, OpenError> {
+fn recover(journal: JournalId, files: &[(u32, PathBuf)], nonces_max: usize) -> Judged {
     let found = Found {
         journal,
         segments: Vec::new(),
@@ -92,27 +109,35 @@ fn recover(
         bytes: 0,
         cut: false,
         published: VecDeque::new(),
+        records: 0,
+        torn: 0,
+        odd: None,
     };
     let seed = journal.crc_seed();
-    let mut recovery = Recovery { found, seed, nonces_max, synced: 0, stop: None };
-    for (index, path) in files {
-        let bytes = match fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(OpenError::io(path, error)),
-        };
-        recovery.found.bytes += bytes.len() as u64;
-        recovery.segment(*index, path, &bytes)?;
-    }
-    match recovery.stop {
-        Some(stop) if recovery.found.end < recovery.synced => {
-            Err(OpenError::Damaged { file: stop.file, offset: stop.at })
-        }
-        _ => Ok(recovery.found),
-    }
+    let mut recovery = Recovery { found, seed, nonces_max, synced: 0, stop: None, last: None };
+    let read = recovery.read(files);
+    let damage = recovery.stop.filter(|_| recovery.found.end < recovery.synced);
+    let verdict = read.and(match damage {
+        Some(stop) => Err(OpenError::Damaged { file: stop.file, offset: stop.at }),
+        None => Ok(()),
+    });
+    (recovery.found, verdict)
 }
 
 impl Recovery {
+    fn read(&mut self, files: &[(u32, PathBuf)]) -> Result<(), OpenError> {
+        for (index, path) in files {
+            let bytes = match fs::read(path) {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(OpenError::io(path, error)),
+            };
+            self.found.bytes += bytes.len() as u64;
+            self.segment(*index, path, &bytes)?;
+        }
+        Ok(())
+    }
+
     fn segment(&mut self, index: u32, path: &Path, bytes: &[u8]) -> Result<(), OpenError> {
         let header = match SegmentHeader::decode(bytes) {
             HeaderRead::Newer => return Err(OpenError::Newer { file: path.into() }),
@@ -132,6 +157,7 @@ impl Recovery {
         if header.is_some() || !is_zero(bytes) {
             self.stop_at(path, 0);
             self.found.cut = true;
+            self.found.torn += written(bytes);
             self.marks(bytes, HEADER_BYTES, header.map(|header| header.base));
         }
         Ok(())
@@ -153,6 +179,7 @@ impl Recovery {
         // which `follows` has checked: then it was no block but the zeros behind the last one.
         self.stop = None;
         self.found.cut = false;
+        self.found.torn = 0;
         let base = self.found.end;
         let mut at = HEADER_BYTES;
         while let Some(block) = Block::read(self.seed, self.found.end, &bytes[at..]) {
@@ -160,14 +187,15 @@ impl Recovery {
             if let Some(first) = records(block.records).next() {
                 self.found.first = self.found.first.min(first.id);
             }
-            self.ids(block.records);
             self.nonces(block.records);
+            self.count(block.records, path, at as u64);
             self.found.end = block.end();
             at += BLOCK_HEADER_BYTES + block.records.len();
         }
         self.stop_at(path, at as u64);
         if !is_zero(&bytes[at..]) {
             self.found.cut = true;
+            self.found.torn = written(&bytes[at..]);
             self.marks(bytes, at, Some(base));
         }
     }
@@ -203,6 +231,21 @@ impl Recovery {
         }
     }
 
+    /// Counts a block's records, and looks at what its checksum does not promise.
+    fn count(&mut self, bytes: &[u8], path: &Path, at: u64) {
+        let (mut whole, mut ascend) = (0, true);
+        for record in records(bytes) {
+            self.found.records += 1;
+            whole += record.encoded_bytes();
+            self.found.highest = self.found.highest.max(record.id);
+            ascend &= self.last.is_none_or(|last| last < record.id);
+            self.last = Some(record.id);
+        }
+        if (whole != bytes.len() || !ascend) && self.found.odd.is_none() {
+            self.found.odd = Some(Place { file: path.into(), at });
+        }
+    }
+
     fn nonces(&mut self, bytes: &[u8]) {
         let published = &mut self.found.published;
         published.extend(records(bytes).filter_map(|record| record.first()));
@@ -211,7 +254,7 @@ impl Recovery {
 
     fn stop_at(&mut self, path: &Path, at: u64) {
         if self.stop.is_none() {
-            self.stop = Some(Stop { file: path.into(), at });
+            self.stop = Some(Place { file: path.into(), at });
         }
     }
 }
@@ -220,6 +263,11 @@ const ZEROS: &[u8] = &[0; 4096];
 
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(ZEROS.len()).all(|chunk| *chunk == ZEROS[..chunk.len()])
+}
+
+/// How many of the bytes come before the zeros at their end.
+fn written(bytes: &[u8]) -> u64 {
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
 }
 
 /// The offset that a block's header claims, where no segment header says what it must be.

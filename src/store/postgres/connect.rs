@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::{Client, Config, Error, NoTls};
+use tokio_postgres::{Client, Config, Error};
 
+use super::handshake::TlsFault;
+use super::parameters;
+use super::tls::{BadTls, Tls};
 use crate::store::sink::SinkError;
 
 /// The longest that any call may take, but those that build an index.
@@ -18,40 +21,57 @@ pub(super) const CALL_MAX: Duration = Duration::from_secs(5);
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const DEFAULT_PORT: u16 = 5_432;
 
-/// Where a database is. Its password is never shown.
+/// Where a database is, and how it is spoken to. Its password is never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct DatabaseUrl(Box<Config>);
+pub struct DatabaseUrl {
+    config: Box<Config>,
+    tls: Tls,
+}
 
-/// Why a text names no database that this version can use.
+/// What counts where an address says nothing about TLS.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct TlsDefaults {
+    /// For `sslmode`.
+    pub mode: Option<String>,
+    /// For `sslrootcert`.
+    pub roots: Option<String>,
+}
+
+/// Why a text names no database that can be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadUrl {
     /// It can't be read.
     #[error("is no PostgreSQL address such as postgresql://user@host:5432/database ({0})")]
     Form(String),
-    /// It asks for TLS.
-    #[error(
-        "sslmode={0} asks for TLS, which this version does not speak to PostgreSQL; \
-         use sslmode=prefer or disable, over a network that you trust"
-    )]
-    Tls(String),
+    /// What it says about TLS can't be done.
+    #[error(transparent)]
+    Tls(#[from] BadTls),
 }
 
 impl DatabaseUrl {
     /// Reads a URL or a list of `key=value`, as libpq has them.
     pub fn parse(text: &str) -> Result<DatabaseUrl, BadUrl> {
-        let mode = ssl_mode(text);
-        if mode.is_some_and(|mode| mode == "require" || mode.starts_with("verify-")) {
-            return Err(BadUrl::Tls(mode.unwrap_or_default().into()));
-        }
-        // Without TLS, `allow` is what `prefer` is.
-        let text = text.replace("sslmode=allow", "sslmode=prefer");
+        DatabaseUrl::parse_with(text, &TlsDefaults::default())
+    }
+
+    /// The same where some of TLS is said elsewhere.
+    pub fn parse_with(text: &str, defaults: &TlsDefaults) -> Result<DatabaseUrl, BadUrl> {
+        let taken = parameters::take(text, &["sslmode", "sslrootcert"]);
         let form = |error: Error| BadUrl::Form(with_cause(&error));
-        let mut config: Config = text.parse().map_err(form)?;
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(BadUrl::Tls("require".into()));
-        }
+        let mut config: Config = taken.rest.parse().map_err(form)?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(BadUrl::Form("it names no host".into()));
+        }
+        let value = |n: usize, default: &'_ Option<String>| {
+            taken.values.get(n).cloned().flatten().or(default.clone())
+        };
+        let (mode, roots) = (value(0, &defaults.mode), value(1, &defaults.roots));
+        let tls = Tls::parse(mode.as_deref(), roots.as_deref())?;
+        if config.get_hosts().is_empty() {
+            // Under TLS a server has a name, be it its address.
+            for address in config.get_hostaddrs().to_vec() {
+                config.host(address.to_string());
+            }
         }
         config
             .connect_timeout(CALL_MAX)
@@ -59,24 +79,29 @@ impl DatabaseUrl {
             .keepalives_idle(KEEPALIVE)
             .keepalives_interval(KEEPALIVE)
             .application_name("cpi-hub");
-        Ok(DatabaseUrl(Box::new(config)))
+        Ok(DatabaseUrl { config: Box::new(config), tls })
+    }
+
+    /// The ways to connect, in order. Sockets of the machine know no TLS.
+    fn ways(&self) -> &'static [SslMode] {
+        let local = |host: &Host| matches!(host, Host::Unix(_));
+        match self.config.get_hostaddrs().is_empty() && self.config.get_hosts().iter().all(local) {
+            true => &[SslMode::Disable],
+            false => self.tls.ways(),
+        }
     }
 
     /// Which database it is, whoever asks: what a data directory remembers it by.
     pub(in crate::store) fn identity(&self) -> String {
-        let ports = self.0.get_ports();
+        let ports = self.config.get_ports();
         let port = |n: usize| *ports.get(n).or(ports.first()).unwrap_or(&DEFAULT_PORT);
-        let hosts = self.0.get_hosts().iter().map(|host| match host {
+        let hosts = self.config.get_hosts().iter().map(|host| match host {
             Host::Tcp(name) => name.clone(),
             Host::Unix(path) => path.display().to_string(),
         });
         let hosts = hosts.enumerate().map(|(n, host)| format!("{host}:{}", port(n)));
-        let mut hosts: Vec<String> = hosts.collect();
-        if hosts.is_empty() {
-            hosts =
-                self.0.get_hostaddrs().iter().map(|host| format!("{host}:{}", port(0))).collect();
-        }
-        let name = self.0.get_dbname().or(self.0.get_user()).unwrap_or_default();
+        let hosts: Vec<String> = hosts.collect();
+        let name = self.config.get_dbname().or(self.config.get_user()).unwrap_or_default();
         format!("{}/{name}", hosts.join(","))
     }
 }
@@ -84,7 +109,7 @@ impl DatabaseUrl {
 /// The same without the password.
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let user = self.0.get_user().unwrap_or_default();
+        let user = self.config.get_user().unwrap_or_default();
         write!(out, "{user}@{}", self.identity())
     }
 }
@@ -93,12 +118,6 @@ impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "DatabaseUrl({self})")
     }
-}
-
-fn ssl_mode(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once("sslmode")?;
-    let value = rest.trim_start().strip_prefix('=')?.trim_start().trim_start_matches('\'');
-    value.split(|letter: char| !(letter.is_ascii_alphabetic() || letter == '-')).next()
 }
 
 /// What the failure of a call means for what comes next.
@@ -147,7 +166,20 @@ pub(super) async fn within<T>(
     match tokio::time::timeout(limit, call).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(fault(what, &error)),
-        Err(_) => Err(CallFault::new(what, Means::Away, format!("no answer within {limit:?}"))),
+        Err(_) => Err(late(what, limit)),
+    }
+}
+
+fn late(what: &'static str, limit: Duration) -> CallFault {
+    CallFault::new(what, Means::Away, format!("no answer within {limit:?}"))
+}
+
+/// Whether another way to connect may meet another answer: the server's rules of who may come
+/// how, and what is wrong with TLS, are of one way only.
+fn is_refusal(error: &Error) -> bool {
+    match error.code() {
+        Some(code) => code.code().starts_with("28"),
+        None => error.to_string().starts_with("error performing TLS"),
     }
 }
 
@@ -163,6 +195,10 @@ fn fault(what: &'static str, error: &Error) -> CallFault {
 
 /// Of an error that the server did not tell.
 fn means_here(error: &Error) -> Means {
+    let cause = std::error::Error::source(error);
+    if let Some(TlsFault::Broken(_)) = cause.and_then(|cause| cause.downcast_ref()) {
+        return Means::Away;
+    }
     let text = error.to_string();
     // The crate keeps its kinds to itself.
     let settled = ["invalid configuration", "authentication error", "error performing TLS"];
@@ -206,10 +242,43 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects, and sets what holds for all that is done on it.
     pub(super) async fn open(url: &DatabaseUrl) -> Result<Connection, CallFault> {
-        let (client, connection) = within(CALL_MAX, "connect", url.0.connect(NoTls)).await?;
-        // Whatever ends it shows in the next call.
-        let driver = tokio::spawn(async move { drop(connection.await) });
-        Ok(Connection { client, driver })
+        let mut told = None;
+        for way in url.ways() {
+            let error = match Connection::try_open(url, *way).await? {
+                Ok(connection) => return Ok(connection),
+                Err(error) => error,
+            };
+            // Of several, that under TLS is what somebody can do something about.
+            if told.is_none() || *way != SslMode::Disable {
+                told = Some(error);
+            }
+        }
+        Err(told.unwrap_or_else(|| CallFault::new("connect", Means::Person, "no way".into())))
+    }
+
+    /// Tries one way; a refusal inside, which another way may not meet.
+    async fn try_open(
+        url: &DatabaseUrl,
+        way: SslMode,
+    ) -> Result<Result<Connection, CallFault>, CallFault> {
+        let tls = url.tls.connector();
+        let tls =
+            tls.map_err(|error| CallFault::new("connect", Means::Person, error.to_string()))?;
+        let mut config = url.config.clone();
+        config.ssl_mode(way);
+        let opened = match tokio::time::timeout(CALL_MAX, config.connect(tls)).await {
+            Ok(opened) => opened,
+            Err(_) => return Err(late("connect", CALL_MAX)),
+        };
+        match opened {
+            Ok((client, connection)) => {
+                // Whatever ends it shows in the next call.
+                let driver = tokio::spawn(async move { drop(connection.await) });
+                Ok(Ok(Connection { client, driver }))
+            }
+            Err(error) if is_refusal(&error) => Ok(Err(fault("connect", &error))),
+            Err(error) => Err(fault("connect", &error)),
+        }
     }
 
     /// Runs statements that give no rows.
@@ -247,14 +316,25 @@ mod tests {
     }
 
     #[test]
-    fn tls_is_refused_by_name() {
-        for (text, mode) in [
-            ("postgresql://ana@db/hub?sslmode=require", "require"),
-            ("postgresql://ana@db/hub?a=b&sslmode=verify-full&x=y", "verify-full"),
-            ("host=db user=ana sslmode = 'verify-ca'", "verify-ca"),
+    fn what_it_says_about_tls_is_read_in_both_forms() {
+        for (text, problem) in [
+            ("postgresql://ana@db/hub?sslmode=require", None),
+            ("host=db user=ana sslmode = 'allow'", None),
+            ("hostaddr=10.0.0.1 user=ana sslmode=require", None),
+            ("postgresql://ana@db/hub?a=b&sslmode=always&x=y", Some("a")),
+            ("postgresql://ana@db/hub?sslmode=always", Some("sslmode=always is none of")),
+            ("host=db user=ana sslmode = 'verify-ca'", Some("sslmode=verify-ca needs sslrootcert")),
         ] {
-            assert_eq!(DatabaseUrl::parse(text), Err(BadUrl::Tls(mode.into())), "{text}");
+            let told = DatabaseUrl::parse(text).err().map(|error| error.to_string());
+            assert_eq!(told.is_some(), problem.is_some(), "{text}: {told:?}");
+            let problem = problem.unwrap_or_default();
+            assert!(told.unwrap_or_default().contains(problem), "{text}");
         }
+        let local = DatabaseUrl::parse("host=/run/pg sslmode=require").expect("an address");
+        assert_eq!(local.ways(), [SslMode::Disable], "no TLS there");
+        let text = "host=/run/pg hostaddr=10.0.0.1 sslmode=require";
+        let remote = DatabaseUrl::parse(text).expect("an address");
+        assert_eq!(remote.ways(), [SslMode::Require], "the address counts");
     }
 
     #[test]

@@ -4,13 +4,16 @@
 //! Never writes. Ids are compared as bytes (`COLLATE "C"`), whatever the database's language.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
 
 use super::connect::{CallFault, Connection, DatabaseUrl, within};
 use crate::store::copy::WallMicros;
-use crate::store::{Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage};
+use crate::store::{
+    Missed, MissedQuery, Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage,
+};
 use crate::wire::{Id, SpaceId, UserId};
 
 /// Rows that are counted one by one from the near end, before the far end is thought of.
@@ -86,6 +89,7 @@ impl History {
                 .read(
                     &sql,
                     &[(&query.space.0, Type::INT4), (&from, Type::INT8), (&length, Type::INT8)],
+                    usize::MAX,
                 )
                 .await?;
             if far {
@@ -121,7 +125,7 @@ impl History {
             (&before, Type::TEXT),
             (&limit, Type::INT8),
         ];
-        let mut rows = self.read(&sql, &parameters).await?;
+        let mut rows = self.read(&sql, &parameters, query.image_bytes_max).await?;
         let has_more = rows.len() as u64 > query.limit.into();
         rows.truncate(query.limit as usize);
         if backwards {
@@ -130,34 +134,69 @@ impl History {
         Ok(Range { rows, has_more })
     }
 
+    /// A page of what somebody has missed.
+    pub(super) async fn missed(&self, query: &MissedQuery) -> Result<Missed, Error> {
+        let range = self.range(&query.range(query.after)).await?;
+        if !query.is_exceeded_by(&range) {
+            return Ok(Missed { from: query.after, range });
+        }
+        let sql = "SELECT id::text FROM chat_messages WHERE space_id = $1 \
+                   AND id COLLATE \"C\" > $2 AND id COLLATE \"C\" <= $3 \
+                   ORDER BY id COLLATE \"C\" DESC LIMIT 1 OFFSET $4";
+        let (after, up_to) = (query.after.to_string(), query.up_to.to_string());
+        let skipped = signed(query.newest_max as u64);
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&query.space.0, Type::INT4),
+            (&after, Type::TEXT),
+            (&up_to, Type::TEXT),
+            (&skipped, Type::INT8),
+        ];
+        let rows = self.connection.client.query_typed(sql, &parameters).await?;
+        let last = rows.first().map(|row| row.try_get::<_, &str>(0)).transpose()?;
+        match last.and_then(Id::parse) {
+            None => Ok(Missed { from: query.after, range }),
+            Some(from) => Ok(Missed { from, range: self.range(&query.range(from)).await? }),
+        }
+    }
+
+    /// Rows, with the pictures of at most so many bytes.
     async fn read(
         &self,
         sql: &str,
         parameters: &[(&(dyn ToSql + Sync), Type)],
+        image_bytes_max: usize,
     ) -> Result<Vec<StoredMessage>, Error> {
         let rows = self.connection.client.query_typed(sql, parameters).await?;
         let rows: Result<Vec<_>, _> = rows.iter().map(|row| message(row, self.wall)).collect();
         let mut rows = rows?;
         if self.images && !rows.is_empty() {
-            self.add_images(&mut rows).await?;
+            self.add_images(&mut rows, image_bytes_max).await?;
         }
         Ok(rows)
     }
 
     /// Each picture is fetched once: it may have megabytes, and a page many rows of one sender.
-    async fn add_images(&self, rows: &mut [StoredMessage]) -> Result<(), Error> {
+    async fn add_images(
+        &self,
+        rows: &mut [StoredMessage],
+        image_bytes_max: usize,
+    ) -> Result<(), Error> {
         let mut users: Vec<i32> = rows.iter().map(|row| row.user.0).collect();
         users.sort_unstable();
         users.dedup();
         let sql = "SELECT id::int4, image::text FROM users WHERE id = ANY ($1) \
-                   AND image IS NOT NULL";
-        let users = self.connection.client.query_typed(sql, &[(&users, Type::INT4_ARRAY)]).await?;
-        let images: HashMap<i32, &str> = users
-            .iter()
-            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
-            .collect::<Result<_, Error>>()?;
+                   AND octet_length(image) <= $2";
+        let longest = i32::try_from(image_bytes_max).unwrap_or(i32::MAX);
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+            [(&users, Type::INT4_ARRAY), (&longest, Type::INT4)];
+        let users = self.connection.client.query_typed(sql, &parameters).await?;
+        let image = |row: &Row| Ok((row.try_get(0)?, Arc::from(row.try_get::<_, &str>(1)?)));
+        let images: HashMap<i32, Arc<str>> =
+            users.iter().map(image).collect::<Result<_, Error>>()?;
         for row in rows {
-            row.image = images.get(&row.user.0).copied().unwrap_or_default().to_owned();
+            if let Some(image) = images.get(&row.user.0) {
+                row.image = Arc::clone(image);
+            }
         }
         Ok(())
     }
@@ -211,7 +250,7 @@ fn message(row: &Row, wall: WallMicros) -> Result<StoredMessage, Error> {
         username: row.try_get(3)?,
         space: SpaceId(row.try_get(4)?),
         at: wall.instant(row.try_get(5)?),
-        image: String::new(),
+        image: "".into(),
     })
 }
 

@@ -16,18 +16,25 @@ use tokio_postgres::{Error, SimpleQueryMessage, Statement};
 use crate::store::batch::{Advance, Batch};
 use crate::store::copy::{self, WallMicros};
 use crate::store::journal::JournalId;
+use crate::store::letters::Holds;
 use crate::store::sink::{Sink, SinkError};
 use crate::wire::Id;
 
+mod binding;
 mod connect;
+mod handshake;
 mod history;
+mod parameters;
 mod reader;
 mod schema;
 mod served;
+mod tls;
 
-pub use connect::{BadUrl, DatabaseUrl};
+pub use connect::{BadUrl, DatabaseUrl, TlsDefaults};
 pub(in crate::store) use reader::{PostgresPlan, start_reader};
+pub(in crate::store) use schema::migrate;
 pub(in crate::store) use served::Served;
+pub use tls::BadTls;
 
 use connect::{CALL_MAX, CallFault, Connection, Means, within};
 
@@ -120,6 +127,18 @@ impl Sink for PostgresSink {
         let highest = writer.highest_id(limit).await?;
         self.writer = Some(writer);
         Ok(highest)
+    }
+}
+
+impl Holds for PostgresSink {
+    async fn holds(&mut self, id: Id) -> Result<bool, SinkError> {
+        let writer = self.take().await?;
+        let (sql, id) = ("SELECT 1 FROM chat_messages WHERE id = $1", id.to_string());
+        let parameters: [&(dyn ToSql + Sync); 1] = [&id];
+        let row = writer.connection.client.query_opt(sql, &parameters);
+        let row = within(CALL_MAX, "look for a message", row).await?;
+        self.writer = Some(writer);
+        Ok(row.is_some())
     }
 }
 

@@ -18,7 +18,9 @@ use super::connect::{CallFault, DatabaseUrl, within};
 use super::history::{Counted, History};
 use crate::store::copy::WallMicros;
 use crate::store::reader::{Job, Reader, WAITING_MAX};
-use crate::store::{DAY_MS, Page, PageQuery, Range, RangeQuery, ReadClock, ReadFault};
+use crate::store::{
+    DAY_MS, Missed, MissedQuery, Page, PageQuery, Range, RangeQuery, ReadClock, ReadFault,
+};
 use crate::wire::time::MonoMs;
 use crate::wire::{Id, SpaceId};
 
@@ -101,7 +103,10 @@ impl Lane<'_> {
                 Job::Range(query, answer) if !answer.is_closed() => {
                     let _ = answer.send(self.range(query).await);
                 }
-                Job::Page(..) | Job::Range(..) => {}
+                Job::Missed(query, answer) if !answer.is_closed() => {
+                    let _ = answer.send(self.missed(query).await);
+                }
+                Job::Page(..) | Job::Range(..) | Job::Missed(..) => {}
                 Job::Stop => return,
             }
         }
@@ -119,6 +124,12 @@ impl Lane<'_> {
     async fn range(&mut self, query: RangeQuery) -> Result<Range, ReadFault> {
         let history = self.open().await?;
         let answer = limited(self.plan, history.range(&query)).await;
+        self.told(history, answer)
+    }
+
+    async fn missed(&mut self, query: MissedQuery) -> Result<Missed, ReadFault> {
+        let history = self.open().await?;
+        let answer = limited(self.plan, history.missed(&query)).await;
         self.told(history, answer)
     }
 

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use tokio_postgres::types::ToSql;
 
-use super::connect::{CALL_MAX, CallFault, Connection, Means, within};
-use crate::store::migrate::{Applied, Migration, missing};
+use super::connect::{CALL_MAX, CallFault, Connection, DatabaseUrl, Means, within};
+use crate::store::migrate::{Applied, MigrateStep, Migration, missing};
+use crate::store::sink::SinkError;
 
 /// PostgreSQL's scripts with tables.
 const TABLES: &[Migration] = &[Migration {
@@ -38,25 +39,96 @@ const COLUMNS: [(&str, &[&str]); 6] = [
     ("timestamp", &["timestamp"]),
 ];
 
-/// Does what is missing, if anything is; then holds the columns against what is written to them.
-pub(super) async fn bring_up_to_date(connection: &Connection) -> Result<(), CallFault> {
-    if !is_up_to_date(connection).await? {
-        lock(connection).await?;
-        // The lock ends with the connection too, whatever happens here.
-        apply(connection).await?;
-        connection.run("unlock", &format!("SELECT pg_advisory_unlock({LOCK})")).await?;
-    }
-    check_columns(connection).await
+/// Connects and brings a database up to date, or only looks what that would be.
+pub(in crate::store) async fn migrate(
+    url: &DatabaseUrl,
+    dry_run: bool,
+) -> Result<Vec<MigrateStep>, SinkError> {
+    let connection = Connection::open(url).await?;
+    let steps = match dry_run {
+        true => look(&connection).await?,
+        false => bring_up_to_date(&connection).await?,
+    };
+    Ok(steps.into_iter().map(MigrateStep::from).collect())
 }
 
-async fn is_up_to_date(connection: &Connection) -> Result<bool, CallFault> {
-    let applied = applied(connection).await?;
-    let missing = missing(TABLES, &applied).map_err(refused)?;
-    let mut complete = missing.is_empty();
-    for name in INDEX_NAMES {
-        complete &= index_state(connection, name).await? == IndexState::Valid;
+/// Something that is missing, and how it is made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Step {
+    /// For people.
+    name: String,
+    /// One call each: some can't be in a transaction, and several in one call are one.
+    statements: Vec<String>,
+}
+
+impl From<Step> for MigrateStep {
+    fn from(step: Step) -> MigrateStep {
+        MigrateStep { name: step.name, sql: step.statements.join(";\n") }
     }
-    Ok(complete)
+}
+
+/// Does what is missing, if anything is, and says what it was; then holds the columns against
+/// what is written to them.
+pub(super) async fn bring_up_to_date(connection: &Connection) -> Result<Vec<Step>, CallFault> {
+    let mut steps = missing_steps(connection).await?;
+    if !steps.is_empty() {
+        lock(connection).await?;
+        // Another may have done it meanwhile.
+        steps = missing_steps(connection).await?;
+        // The lock ends with the connection too, whatever happens here.
+        for step in &steps {
+            tracing::info!(step = step.name, "bringing the database up to date");
+            for statement in &step.statements {
+                let done = connection.client.batch_execute(statement);
+                within(BUILD_MAX, "migrate", done).await?;
+            }
+        }
+        connection.run("unlock", &format!("SELECT pg_advisory_unlock({LOCK})")).await?;
+    }
+    check_columns(connection).await?;
+    Ok(steps)
+}
+
+/// What [`bring_up_to_date`] would do; nothing is done.
+pub(super) async fn look(connection: &Connection) -> Result<Vec<Step>, CallFault> {
+    connection.run("only look", "SET default_transaction_read_only = on").await?;
+    let steps = missing_steps(connection).await?;
+    if exists(connection, "chat_messages").await? {
+        check_columns(connection).await?;
+    }
+    Ok(steps)
+}
+
+async fn missing_steps(connection: &Connection) -> Result<Vec<Step>, CallFault> {
+    let mut steps = Vec::new();
+    if !exists(connection, "hub_migrations").await? {
+        let sql = "CREATE TABLE hub_migrations (number INTEGER NOT NULL PRIMARY KEY, \
+                   name TEXT NOT NULL, checksum TEXT NOT NULL)";
+        steps.push(Step { name: "table of migrations".into(), statements: vec![sql.into()] });
+    }
+    let applied = applied(connection).await?;
+    for migration in missing(TABLES, &applied).map_err(refused)? {
+        let Migration { number, name, sql } = *migration;
+        // Names and checksums are our own: nothing in them needs quoting.
+        let checksum = migration.checksum();
+        let script = format!(
+            "BEGIN;\n{sql};\nINSERT INTO hub_migrations VALUES ({number}, '{name}', \
+             '{checksum}');\nCOMMIT"
+        );
+        steps.push(Step { name: migration.title(), statements: vec![script] });
+    }
+    for (statement, name) in INDEXES.split(';').zip(INDEX_NAMES) {
+        let mut statements = vec![statement.trim().to_owned()];
+        match index_state(connection, name).await? {
+            IndexState::Valid => continue,
+            IndexState::Missing => {}
+            IndexState::Invalid => {
+                statements.insert(0, format!("DROP INDEX CONCURRENTLY IF EXISTS {name}"));
+            }
+        }
+        steps.push(Step { name: format!("index {name}"), statements });
+    }
+    Ok(steps)
 }
 
 fn refused(error: crate::store::migrate::MigrateError) -> CallFault {
@@ -78,7 +150,7 @@ async fn lock(connection: &Connection) -> Result<(), CallFault> {
     }
 }
 
-/// The scripts that were applied. The table is made where it is not there only by [`apply`].
+/// The scripts that were applied. Where there is no table of them, none was.
 async fn applied(connection: &Connection) -> Result<Vec<Applied>, CallFault> {
     if !exists(connection, "hub_migrations").await? {
         return Ok(Vec::new());
@@ -99,30 +171,6 @@ async fn exists(connection: &Connection, table: &str) -> Result<bool, CallFault>
     Ok(within(CALL_MAX, "look for tables", row).await?.get(0))
 }
 
-async fn apply(connection: &Connection) -> Result<(), CallFault> {
-    if !exists(connection, "hub_migrations").await? {
-        let sql = "CREATE TABLE hub_migrations (number INTEGER NOT NULL PRIMARY KEY, \
-                   name TEXT NOT NULL, checksum TEXT NOT NULL)";
-        connection.run("make the table of migrations", sql).await?;
-    }
-    let applied = applied(connection).await?;
-    for migration in missing(TABLES, &applied).map_err(refused)? {
-        let Migration { number, name, sql } = *migration;
-        tracing::info!(number, name, "bringing the database up to date");
-        // Names and checksums are our own: nothing in them needs quoting.
-        let checksum = migration.checksum();
-        let script = format!(
-            "BEGIN; {sql}; INSERT INTO hub_migrations VALUES ({number}, '{name}', '{checksum}'); \
-             COMMIT"
-        );
-        within(BUILD_MAX, "migrate", connection.client.batch_execute(&script)).await?;
-    }
-    for (statement, name) in INDEXES.split(';').zip(INDEX_NAMES) {
-        build(connection, name, statement).await?;
-    }
-    Ok(())
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum IndexState {
     Missing,
@@ -140,21 +188,6 @@ async fn index_state(connection: &Connection, name: &str) -> Result<IndexState, 
         Some(row) if row.get(0) => IndexState::Valid,
         Some(_) => IndexState::Invalid,
     })
-}
-
-async fn build(connection: &Connection, name: &str, statement: &str) -> Result<(), CallFault> {
-    match index_state(connection, name).await? {
-        IndexState::Valid => return Ok(()),
-        IndexState::Missing => {}
-        IndexState::Invalid => {
-            let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {name}");
-            let drop = connection.client.batch_execute(&drop);
-            within(BUILD_MAX, "drop an invalid index", drop).await?;
-        }
-    }
-    tracing::info!(index = name, "building an index");
-    // One call each: several statements in one are a transaction, which this can't be in.
-    within(BUILD_MAX, "build an index", connection.client.batch_execute(statement)).await
 }
 
 async fn check_columns(connection: &Connection) -> Result<(), CallFault> {

@@ -33,7 +33,7 @@ fn message(id: Id, at: i64, space: i32, content: &str) -> StoredMessage {
         username: "Ana Paz".into(),
         space: SpaceId(space),
         at: Micros(at),
-        image: String::new(),
+        image: "".into(),
     }
 }
 
@@ -158,7 +158,8 @@ fn any_text_comes_back_as_it_was() {
     let mut rows: Vec<_> = HOSTILE.iter().enumerate().map(row).collect();
     rows.iter_mut().for_each(|row| row.username = row.content.clone());
     database.append(rows.clone());
-    let query = RangeQuery { space: SpaceId(1), after: None, before: None, limit: 50 };
+    let query =
+        RangeQuery { space: SpaceId(1), after: None, before: None, limit: 50, image_bytes_max: 0 };
     let range = database.history.range(&query).expect("it reads");
     assert!(!range.has_more);
     assert_eq!(range.rows, rows);
@@ -314,6 +315,7 @@ fn ranges_are_those_of_a_plain_model() {
             after: after.map(Id),
             before: before.map(Id),
             limit: limit as u32,
+            image_bytes_max: 0,
         });
         let range = range.expect("it reads");
         let got = range.rows.iter().map(|row| Id::parse(&row.id).expect("an id").0);

@@ -118,7 +118,8 @@ fn a_database_that_goes_away_is_a_fault_until_it_is_back() {
         query_max: 1000,
     };
     let (reader, threads) = super::super::Reader::start(&plan, 1).expect("it starts");
-    let range = RangeQuery { space: SpaceId(0), after: None, before: None, limit: 5 };
+    let range =
+        RangeQuery { space: SpaceId(0), after: None, before: None, limit: 5, image_bytes_max: 0 };
     assert_eq!(block_on(reader.range(range)), Err(ReadFault));
     assert!(!plan.database.exists(), "a reader makes no database");
     drop(super::super::sqlite::SqliteSink::open(&plan.database, 0).expect("it is made"));

@@ -1,0 +1,143 @@
+//! `cpi-hub journal`: looks at the journals of a data directory, and changes nothing.
+
+use clap::{Arg, ArgMatches};
+
+use super::CliExit;
+use super::table::table;
+use crate::config::Place;
+use crate::store::journal::{JournalReport, JournalState, OpenError, Reports, inspect};
+use crate::store::stored_positions;
+use crate::wire::Id;
+
+/// What to look at, and how.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    place: Place,
+    verify: bool,
+}
+
+const AFTER: &str = "inspect: a table of all journals (the default).\n\
+    verify: reads all of them as a start would, and says whether a hub could start on them. A \
+    torn tail is sound: what a kill or a power cut left behind the last append that counts.\n\n\
+    Both only read, take no lock, and may run beside a hub; what a hub writes right now may show \
+    as a torn tail. `stored` is how far the embedded database has it, `?` where that is not \
+    known, as with PostgreSQL.\n\n\
+    Exit code: 0 sound, 1 damaged (verify names file and offset), 78 a bad setting.";
+
+const ACTIONS: [&str; 2] = ["inspect", "verify"];
+
+/// The subcommand's own command line, but for where the data are.
+pub(super) fn command() -> clap::Command {
+    let action = Arg::new("action").value_name("inspect|verify").default_value(ACTIONS[0]);
+    clap::Command::new("journal")
+        .about("Inspects or verifies the journals of a data directory; only reads")
+        .arg(action.value_parser(ACTIONS).hide_possible_values(true).help("What to do"))
+        .after_help(AFTER)
+}
+
+impl Options {
+    pub(super) fn read(matches: &ArgMatches, place: Place) -> Options {
+        let action = matches.get_one::<String>("action");
+        Options { place, verify: action.is_some_and(|action| action == ACTIONS[1]) }
+    }
+}
+
+/// Looks; what to print before the end, and the end.
+pub fn run(options: &Options) -> (String, CliExit) {
+    let data_dir = &options.place.data_dir;
+    let looked = match std::fs::metadata(data_dir) {
+        Ok(_) => inspect(&data_dir.join("journal")),
+        Err(error) => Err(OpenError::Io { path: data_dir.clone(), error }),
+    };
+    let reports = match looked {
+        Ok(reports) => reports,
+        Err(error) => return (String::new(), super::bad_place(&error).into()),
+    };
+    let embedded = options.place.database_url.is_none();
+    let stored = embedded.then(|| stored_positions(data_dir)).flatten();
+    let stored = |report: &JournalReport| match &stored {
+        Some(all) => all.get(&report.journal.to_string()).unwrap_or(&0).to_string(),
+        None => "?".into(),
+    };
+    let rows: Vec<Vec<String>> =
+        reports.journals.iter().map(|report| row(report, stored(report))).collect();
+    let shown = format!("{}\n\n{}", table(&HEADING, &rows), summary(&reports));
+    let damaged: Vec<String> = reports.journals.iter().filter_map(problem).collect();
+    match damaged.first().filter(|_| options.verify) {
+        None => (String::new(), CliExit { code: 0, text: shown }),
+        Some(first) => {
+            let more = match damaged.len() {
+                1 => String::new(),
+                all => format!(" (and {} more)", all - 1),
+            };
+            (shown, CliExit { code: 1, text: format!("{first}{more}") })
+        }
+    }
+}
+
+const HEADING: [&str; 10] = [
+    "journal",
+    " segments",
+    " files",
+    " from",
+    " to",
+    " stored",
+    " records",
+    " bytes",
+    "highest id",
+    "state",
+];
+
+fn row(report: &JournalReport, stored: String) -> Vec<String> {
+    let state = match &report.state {
+        JournalState::Sound => "sound".into(),
+        JournalState::Torn { bytes } => format!("sound, torn tail of {bytes} bytes"),
+        JournalState::Unusable(OpenError::Damaged { .. }) | JournalState::Odd { .. } => {
+            "DAMAGED".into()
+        }
+        JournalState::Unusable(_) => "UNUSABLE".into(),
+    };
+    vec![
+        report.journal.to_string(),
+        report.segments.to_string(),
+        report.files.to_string(),
+        report.offsets.0.to_string(),
+        report.offsets.1.to_string(),
+        stored,
+        report.records.to_string(),
+        report.bytes.to_string(),
+        match report.highest {
+            Id::MIN => "-".into(),
+            highest => highest.to_string(),
+        },
+        state,
+    ]
+}
+
+fn summary(reports: &Reports) -> String {
+    let journals = reports.journals.len();
+    let records: u64 = reports.journals.iter().map(|report| report.records).sum();
+    let bytes: u64 = reports.journals.iter().map(|report| report.bytes).sum();
+    let open = match reports.open {
+        Some(true) => "a hub has them open",
+        Some(false) => "no hub has them open",
+        None => "whether a hub has them open is not known",
+    };
+    let counted = |number: u64, one: &str| match number {
+        1 => format!("1 {one}"),
+        number => format!("{number} {one}s"),
+    };
+    let (journals, records) = (counted(journals as u64, "journal"), counted(records, "record"));
+    format!("{journals}, {records}, {bytes} bytes; {open}")
+}
+
+fn problem(report: &JournalReport) -> Option<String> {
+    match &report.state {
+        JournalState::Sound | JournalState::Torn { .. } => None,
+        JournalState::Unusable(error) => Some(error.to_string()),
+        JournalState::Odd { file, offset } => Some(format!(
+            "{}: the block at byte {offset} holds no ascending records",
+            file.display()
+        )),
+    }
+}

@@ -1,0 +1,194 @@
+//! Pages of what members have missed, read from the store while they catch up (WIRE C, `after=`).
+//!
+//! Owns the questions that wait. Those for the same page share one query, so that a herd that
+//! comes back to a space costs what one of it does; few queries run at a time, so that history
+//! for people is answered in between.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::hub::{Hub, PageRequest};
+use crate::limits::Limits;
+use crate::shard::event::{Fetch, Stretch};
+use crate::store::{Missed, MissedQuery, ReadFault, Reader, StoredMessage};
+use crate::wire::outgoing::{self, Chat};
+use crate::wire::time::TimeFormat;
+use crate::wire::{Id, SpaceId};
+
+/// Queries at a time, of all members.
+const QUERIES_MAX: usize = 4;
+/// Rows that are read for one page; with short messages they fill half of a default page.
+const ROWS_MAX: u32 = 128;
+
+/// What makes two questions the same.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Wanted {
+    space: SpaceId,
+    after: Id,
+    up_to: Id,
+    newest_max: usize,
+    bytes_max: usize,
+}
+
+impl Wanted {
+    fn by(fetch: &Fetch) -> Wanted {
+        let &Fetch { space, after, up_to, newest_max, bytes_max, .. } = fetch;
+        Wanted { space, after, up_to, newest_max, bytes_max }
+    }
+}
+
+/// Answers questions until nobody can ask any more.
+pub(super) struct Pager {
+    hub: Hub,
+    reader: Reader,
+    limits: Arc<Limits>,
+    /// Who waits for what is queued or being read.
+    waiting: HashMap<Wanted, Vec<PageRequest>>,
+    queue: VecDeque<Wanted>,
+    queries: JoinSet<(Wanted, Option<Stretch>)>,
+}
+
+impl Pager {
+    pub(super) fn new(hub: Hub, reader: Reader, limits: Arc<Limits>) -> Pager {
+        let (waiting, queue, queries) = (HashMap::new(), VecDeque::new(), JoinSet::new());
+        Pager { hub, reader, limits, waiting, queue, queries }
+    }
+
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<PageRequest>) {
+        loop {
+            tokio::select! {
+                request = requests.recv() => match request {
+                    Some(request) => self.take(request),
+                    None => return,
+                },
+                Some(done) = self.queries.join_next() => match done {
+                    Ok((wanted, page)) => self.answer(wanted, page.as_ref()),
+                    Err(error) => {
+                        tracing::error!(%error, "a query for missed messages ended");
+                        self.refuse_all();
+                    }
+                },
+            }
+            while self.queries.len() < QUERIES_MAX
+                && let Some(wanted) = self.queue.pop_front()
+            {
+                let (reader, limits) = (self.reader.clone(), Arc::clone(&self.limits));
+                self.queries.spawn(async move { (wanted, read(&reader, wanted, &limits).await) });
+            }
+        }
+    }
+
+    fn take(&mut self, request: PageRequest) {
+        let wanted = Wanted::by(&request.fetch);
+        let waiting = self.waiting.entry(wanted).or_default();
+        if waiting.is_empty() {
+            self.queue.push_back(wanted);
+        }
+        waiting.push(request);
+    }
+
+    /// A bug: which query it was is not known. Those who wait try again.
+    fn refuse_all(&mut self) {
+        self.queue.clear();
+        for request in self.waiting.drain().flat_map(|(_, waiting)| waiting) {
+            self.hub.give(&request, None);
+        }
+    }
+
+    fn answer(&mut self, wanted: Wanted, page: Option<&Stretch>) {
+        for request in self.waiting.remove(&wanted).unwrap_or_default() {
+            self.hub.give(&request, page.cloned());
+        }
+    }
+}
+
+async fn read(reader: &Reader, wanted: Wanted, limits: &Limits) -> Option<Stretch> {
+    let Wanted { space, after, up_to, newest_max, bytes_max } = wanted;
+    let image_bytes_max = limits.image_bytes_max;
+    let query = MissedQuery { space, after, up_to, newest_max, limit: ROWS_MAX, image_bytes_max };
+    match reader.missed(query).await {
+        Ok(missed) => Some(encode(&missed, bytes_max, limits.utc_offset)),
+        // The reader has said so.
+        Err(ReadFault) => None,
+    }
+}
+
+/// The frames of as many rows as fit. Rows of other makers, whose ids are no positions, can't be
+/// resumed behind and are history's alone.
+fn encode(missed: &Missed, bytes_max: usize, utc_offset: i32) -> Stretch {
+    let mut times = TimeFormat::new(utc_offset);
+    let mut frames = BytesMut::new();
+    let mut page = Stretch {
+        frames: bytes::Bytes::new(),
+        chats: 0,
+        from: missed.from,
+        last: missed.from,
+        more: missed.range.has_more,
+    };
+    for row in &missed.range.rows {
+        let Some(id) = Id::parse(&row.id) else { continue };
+        let before = frames.len();
+        let StoredMessage { content, user, username, space, at, image, .. } = row;
+        let (space, user) = (*space, *user);
+        outgoing::chat(
+            &mut frames,
+            &Chat { id, space, user, username, content, image },
+            times.text(*at),
+        );
+        if frames.len() > bytes_max && page.chats > 0 {
+            frames.truncate(before);
+            page.more = true;
+            break;
+        }
+        (page.chats, page.last) = (page.chats + 1, id);
+    }
+    page.frames = frames.freeze();
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Range;
+    use crate::wire::UserId;
+    use crate::wire::time::Micros;
+
+    fn row(id: &str, content: &str) -> StoredMessage {
+        StoredMessage {
+            id: id.into(),
+            content: content.into(),
+            user: UserId(1),
+            username: "Ana Paz".into(),
+            space: SpaceId(1),
+            at: Micros(1_767_333_845_678_901),
+            image: "".into(),
+        }
+    }
+
+    #[test]
+    fn a_page_holds_whole_frames_up_to_its_bound_and_one_in_any_case() {
+        let ids: Vec<String> = (1..=5).map(|id| Id(id).to_string()).collect();
+        let rows: Vec<StoredMessage> = ids.iter().map(|id| row(id, &"x".repeat(200))).collect();
+        let missed = Missed { from: Id(0), range: Range { rows, has_more: false } };
+        let all = encode(&missed, 1 << 20, -10_800);
+        assert_eq!((all.chats, all.last, all.more), (5, Id(5), false));
+        let one = all.frames.len() / 5;
+        let two = encode(&missed, 2 * one + 1, -10_800);
+        assert_eq!((two.chats, two.last, two.more), (2, Id(2), true));
+        assert_eq!(two.frames, all.frames.slice(..2 * one));
+        let least = encode(&missed, 1, -10_800);
+        assert_eq!((least.chats, least.last, least.more), (1, Id(1), true));
+    }
+
+    #[test]
+    fn rows_of_other_makers_are_passed_over() {
+        let rows = vec![row(&Id(1).to_string(), "a"), row("zz", "b"), row("", "c")];
+        let missed = Missed { from: Id(0), range: Range { rows, has_more: false } };
+        let page = encode(&missed, 1 << 20, 0);
+        assert_eq!((page.chats, page.last, page.more), (1, Id(1), false));
+    }
+}

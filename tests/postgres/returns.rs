@@ -1,0 +1,43 @@
+//! Clients that come back for what PostgreSQL holds.
+
+use serde_json::json;
+
+use super::stored::{hub_on, post};
+use crate::support::postgres::Cluster;
+use crate::support::returning::{self, Crowd};
+use crate::support::{Hub, UNLIMITED};
+
+/// A hub that keeps little in memory.
+fn forgetful(cluster: &Cluster) -> Hub {
+    let url = cluster.url();
+    let args =
+        ["--database-url", &url, "--resume-bytes-max", "4KiB", "--resume-messages-max", "20"];
+    Hub::start(&args.into_iter().chain(UNLIMITED).collect::<Vec<_>>())
+}
+
+pub fn many_that_keep_dropping_miss_nothing_through_a_kill() {
+    let slow = std::env::var_os("HUB_SLOW_TESTS").is_some();
+    let clients_a_space = if slow { 50 } else { 10 };
+    let cluster = Cluster::start(&[]);
+    let mut hub = hub_on(&cluster);
+    let crowd = Crowd { spaces: 10, clients_a_space, messages_a_space: 100, seed: 20_261_124 };
+    let figures = returning::run(&mut hub, crowd);
+    eprintln!("{} clients: {figures:?}, gaps 0, doubles 0", 10 * clients_a_space);
+}
+
+pub fn of_more_than_a_resume_brings_the_newest_are_sent() {
+    let cluster = Cluster::start(&[]);
+    let mut hub = forgetful(&cluster);
+    let said = (0..31).map(|number| post(&hub, (1, 1), &number.to_string()).1["id"].clone());
+    let ids: Vec<serde_json::Value> = said.collect();
+    hub.kill();
+    hub.restart();
+    let after = ids[0].as_str().expect("an id");
+    let mut back = hub.join_v1(1, 2, &format!("&after={after}"));
+    let sent: Vec<serde_json::Value> =
+        (0..20).map(|_| back.next_of("chat")["data"]["id"].clone()).collect();
+    assert_eq!(sent, ids[11..]);
+    let told = back.next_of("resumed")["data"].clone();
+    assert_eq!((&told["from"], &told["count"]), (&ids[10], &json!(20)));
+    assert_eq!((&told["complete"], &told["reason"]), (&json!(false), &json!("too_many")));
+}

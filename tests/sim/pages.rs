@@ -1,0 +1,124 @@
+//! The store's side of a resume: pages that come in order, late, never, or not at all; and what a
+//! call changed for those that wait for them.
+
+use bytes::BytesMut;
+use cpi_hub::shard::event::{Fetch, Input, MemberKey, Stretch};
+use cpi_hub::wire::frame::FrameWriter;
+use cpi_hub::wire::{Id, SpaceId, SpaceKey};
+
+use super::book::Book;
+use super::client::{Client, Stage};
+use super::world::World;
+
+impl World {
+    /// Answers questions for pages: all of them well, or as it comes.
+    pub fn read_pages(&mut self, well: bool) {
+        for fetch in std::mem::take(&mut self.fetches) {
+            let fate = if well { 0 } else { self.rng.below(10) };
+            let Fetch { member, number, .. } = fetch;
+            match fate {
+                0..7 => {
+                    let stretch = self.stretch(&fetch);
+                    self.input(Input::Fetched(member, number, Some(stretch)), "");
+                }
+                7 => {
+                    self.book.coverage.pages_refused += 1;
+                    self.input(Input::Fetched(member, number, None), "");
+                }
+                8 => self.fetches.push(fetch),
+                // Its answer finds no place in an inbox.
+                _ => {}
+            }
+        }
+        self.fetches.append(&mut self.fx.fetches);
+        self.end_turn();
+    }
+
+    /// What a store has of it.
+    fn stretch(&mut self, fetch: &Fetch) -> Stretch {
+        let Fetch { space, after, up_to, newest_max, bytes_max, .. } = *fetch;
+        let all = self.book.history.get(&space.0).cloned().unwrap_or_default();
+        let mut ids: Vec<Id> = all.into_iter().filter(|id| after < *id && *id <= up_to).collect();
+        for id in &ids {
+            assert!(*id <= self.book.told, "{id} is asked for before it is stored");
+        }
+        let mut from = after;
+        if let Some(left_out) = ids.len().checked_sub(newest_max).filter(|many| *many > 0) {
+            from = ids[left_out - 1];
+            ids.drain(..left_out);
+        }
+        let rows = self.rng.range(1, 6) as usize;
+        let mut frames = BytesMut::new();
+        let mut taken = 0;
+        for id in ids.iter().take(rows) {
+            let before = frames.len();
+            let text = String::from_utf8(self.book.payloads[id].clone()).expect("JSON");
+            let mut frame = FrameWriter::begin(&mut frames);
+            frame.raw(&text);
+            frame.end();
+            if taken > 0 && frames.len() > bytes_max {
+                frames.truncate(before);
+                break;
+            }
+            taken += 1;
+        }
+        self.book.coverage.pages_read += 1;
+        let last = ids[..taken].last().copied().unwrap_or(from);
+        Stretch { frames: frames.freeze(), chats: taken, from, last, more: taken < ids.len() }
+    }
+
+    /// Members known to the net whose way back was settled in the last call.
+    pub fn placed(&mut self) -> Vec<MemberKey> {
+        let placed = std::mem::take(&mut self.fx.resumed).into_iter().map(|(key, _)| key);
+        placed.filter(|key| self.net.find(*key).is_some()).collect()
+    }
+
+    /// Who left a space in a call, and whose way back was settled in it.
+    pub fn change(&mut self, space: i32, placed: &[MemberKey]) {
+        let place = SpaceKey::Chat(SpaceId(space));
+        let mut left = Vec::new();
+        for key in self.net.keys() {
+            let seated = self.shard.is_seated(key);
+            let client = self.net.get(key);
+            if client.place == place && client.seated && !seated {
+                client.seated = false;
+                // Whose join was not yet known goes without a leave.
+                let unknown =
+                    matches!(&client.stage, Stage::Resuming(it) if it.joined_at.is_none());
+                left.push((key.slot, client.user, unknown && !placed.contains(&key)));
+            }
+        }
+        if !left.is_empty() {
+            left.sort_unstable();
+            self.book.leave(space, &left);
+        }
+        for key in placed {
+            if self.net.get(*key).place == place {
+                settle_way(&mut self.book, self.net.get(*key));
+            }
+        }
+    }
+
+    /// One whose way back was settled when it joined.
+    pub fn place_at_once(&mut self, client: &mut Client) {
+        if matches!(client.stage, Stage::Resuming(_)) {
+            settle_way(&mut self.book, client);
+        }
+    }
+}
+
+/// Its join, if announced, is its space's newest frame.
+fn settle_way(book: &mut Book, client: &mut Client) {
+    let SpaceKey::Chat(space) = client.place else { return };
+    let far = book.limits.log_bytes_max as u64 / 2;
+    let Stage::Resuming(resuming) = &mut client.stage else { panic!("it does not resume") };
+    client.came_from_far = book.space(space.0).bytes_behind(resuming.after) > far;
+    let newest = book.history.get(&space.0).and_then(|ids| ids.last()).copied();
+    resuming.newest = newest.unwrap_or(Id::MIN);
+    resuming.joined_at = Some(book.space(space.0).frames.len());
+    resuming.announced = book.space(space.0).announced;
+    if resuming.announced {
+        book.announce(space.0, client.user, &client.name);
+    }
+    book.coverage.resumes_of_big_spaces += u64::from(!resuming.announced);
+}

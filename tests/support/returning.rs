@@ -1,0 +1,222 @@
+//! A crowd that keeps going and coming back: each client drops its connection again and again,
+//! comes back with its position, and must miss nothing, also when the hub is killed meanwhile.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use super::ledger::random;
+use super::{Hub, PATIENCE};
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Between two tries to reach a hub that is being restarted.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Messages that a publisher keeps on their way.
+const IN_FLIGHT: usize = 4;
+
+/// How many, and for how long.
+#[derive(Clone, Copy)]
+pub struct Crowd {
+    pub spaces: i32,
+    pub clients_a_space: i32,
+    pub messages_a_space: usize,
+    pub seed: u64,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Figures {
+    pub resumes: usize,
+    pub received: usize,
+}
+
+#[derive(Clone)]
+struct Shared {
+    /// Where the hub is now.
+    address: watch::Receiver<SocketAddr>,
+    /// Messages acked, of all spaces.
+    acked: Arc<AtomicUsize>,
+    crowd: Crowd,
+}
+
+impl Shared {
+    /// A connection, however long the hub takes to come back.
+    async fn connect(&self, space: i32, user: i32, after: Option<&str>) -> Socket {
+        loop {
+            let address = *self.address.borrow();
+            let after = after.map_or(String::new(), |after| format!("&after={after}"));
+            let url = format!("ws://{address}/v1/ws/spaces/{space}?user_id={user}{after}");
+            let mut request = url.into_client_request().expect("a URL");
+            let protocol = HeaderValue::from_static("cpi-hub.v1");
+            request.headers_mut().insert("Sec-WebSocket-Protocol", protocol);
+            match connect_async(request).await {
+                Ok((socket, _)) => return socket,
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+}
+
+async fn next(socket: &mut Socket) -> Option<Value> {
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Text(text))) => {
+                return Some(serde_json::from_str(&text).expect("JSON"));
+            }
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+            Some(Ok(_)) => {}
+        }
+    }
+}
+
+/// Says its messages in order, each until it is acked, under the same nonce.
+async fn publish(shared: Shared, space: i32) {
+    let mut acked = 0;
+    let total = shared.crowd.messages_a_space;
+    while acked < total {
+        let mut socket = shared.connect(space, 1_000_000 + space, None).await;
+        // What was on its way when the last connection ended may have been taken or not.
+        let mut sent = acked;
+        loop {
+            while sent < total && sent < acked + IN_FLIGHT {
+                let content = format!("{sent} {}", "x".repeat(100));
+                let data = json!({"content": content, "nonce": format!("n{sent}")});
+                let text = json!({"type": "chat", "data": data}).to_string();
+                if socket.send(Message::text(text)).await.is_err() {
+                    break;
+                }
+                sent += 1;
+            }
+            let Some(message) = next(&mut socket).await else { break };
+            if message["type"] == "ack" {
+                assert_eq!(message["data"]["nonce"], format!("n{acked}"), "acks come in order");
+                acked += 1;
+                shared.acked.fetch_add(1, Ordering::Relaxed);
+                if acked == total {
+                    return;
+                }
+            }
+            assert_ne!(message["type"], "error", "{message}");
+        }
+    }
+}
+
+/// What one client has seen since its first position.
+struct Seen {
+    space: i32,
+    from: String,
+    ids: Vec<String>,
+    resumes: usize,
+}
+
+/// Reads, drops, comes back, until it has seen its space's last message.
+async fn wander(shared: Shared, space: i32, user: i32) -> Seen {
+    let mut state = shared.crowd.seed ^ u64::from(user.unsigned_abs()) << 20;
+    let last = format!("{} ", shared.crowd.messages_a_space - 1);
+    let mut seen = Seen { space, from: String::new(), ids: Vec::new(), resumes: 0 };
+    let mut position: Option<String> = None;
+    loop {
+        let mut socket = shared.connect(space, user, position.as_deref()).await;
+        let mut stay = random(&mut state) % 60;
+        let mut awaited = position.clone();
+        while let Some(message) = next(&mut socket).await {
+            let data = &message["data"];
+            match message["type"].as_str() {
+                Some("welcome") if position.is_none() => {
+                    seen.from = data["position"].as_str().expect("a position").to_owned();
+                    position = Some(seen.from.clone());
+                }
+                Some("resumed") => {
+                    let asked = awaited.take().expect("one resumed, for who came back");
+                    assert_eq!((&data["from"], &data["complete"]), (&json!(asked), &json!(true)));
+                    seen.resumes += 1;
+                }
+                Some("chat") => {
+                    let id = data["id"].as_str().expect("an id").to_owned();
+                    assert!(position.as_ref() < Some(&id), "{id} after {position:?}");
+                    position = Some(id.clone());
+                    seen.ids.push(id);
+                    if data["content"].as_str().is_some_and(|text| text.starts_with(&last)) {
+                        return seen;
+                    }
+                    stay = stay.saturating_sub(1);
+                }
+                _ => {}
+            }
+            if stay == 0 {
+                // Gone without a word.
+                break;
+            }
+        }
+        drop(socket);
+        tokio::time::sleep(Duration::from_millis(random(&mut state) % 200)).await;
+    }
+}
+
+/// Runs the crowd; the hub is killed and started again when half is said.
+pub fn run(hub: &mut Hub, crowd: Crowd) -> Figures {
+    eprintln!("seed {}", crowd.seed);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let (address, addresses) = watch::channel(hub.address);
+    let shared = Shared { address: addresses, acked: Arc::default(), crowd };
+    let mut tasks = Vec::new();
+    for space in 1..=crowd.spaces {
+        runtime.spawn(publish(shared.clone(), space));
+        for client in 1..=crowd.clients_a_space {
+            let user = space * 10_000 + client;
+            let wandering = wander(shared.clone(), space, user);
+            tasks.push(
+                runtime.spawn(async { tokio::time::timeout(10 * PATIENCE, wandering).await }),
+            );
+        }
+    }
+    let half = crowd.spaces as usize * crowd.messages_a_space / 2;
+    super::eventually("half is said", || {
+        (shared.acked.load(Ordering::Relaxed) >= half).then_some(())
+    });
+    hub.kill();
+    hub.restart();
+    address.send_replace(hub.address);
+    let mut all: Vec<Seen> = Vec::new();
+    for task in tasks {
+        let seen = runtime.block_on(task).expect("no panic");
+        all.push(seen.expect("it sees the last message in time"));
+    }
+    check(hub, crowd, &all)
+}
+
+/// Holds what everybody has seen against history.
+fn check(hub: &Hub, crowd: Crowd, all: &[Seen]) -> Figures {
+    let mut history: BTreeMap<i32, Vec<String>> = BTreeMap::new();
+    let mut figures = Figures::default();
+    for seen in all {
+        let ids = history.entry(seen.space).or_insert_with(|| {
+            let mut rows = hub.history_of(seen.space, crowd.messages_a_space);
+            assert_eq!(rows.len(), crowd.messages_a_space, "each message is there once");
+            rows.sort_by_key(|row| row["id"].as_str().map(str::to_owned));
+            rows.iter().map(|row| row["id"].as_str().expect("an id").to_owned()).collect()
+        });
+        let begin = ids.partition_point(|id| *id <= seen.from);
+        assert_eq!(seen.ids, ids[begin..], "neither gap nor double");
+        figures.resumes += seen.resumes;
+        figures.received += seen.ids.len();
+    }
+    assert!(figures.resumes > all.len(), "everybody came back");
+    figures
+}
