@@ -80,6 +80,7 @@ const TESTS: &[Named] = &named![
     failing::a_write_that_fails_is_seen_by_nobody_and_stops_chat_until_a_restart,
     disks::a_full_data_disk_loses_nothing,
     disks::a_full_log_disk_loses_nothing,
+    disks::a_journal_that_fills_while_the_database_is_away_shows_in_readyz_and_metrics,
     disks::a_full_journal_disk_refuses_unseen_and_loses_nothing,
     journals::a_second_hub_on_a_directory_is_turned_away_in_one_line,
     journals::a_torn_tail_is_cut_and_all_before_it_is_stored,

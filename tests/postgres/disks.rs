@@ -160,3 +160,30 @@ pub fn a_full_journal_disk_refuses_unseen_and_loses_nothing() -> Outcome {
     until_store_is(&hub, "ready");
     Ok(())
 }
+
+pub fn a_journal_that_fills_while_the_database_is_away_shows_in_readyz_and_metrics() {
+    let mut cluster = Cluster::start(&[]);
+    let url = cluster.url();
+    let own = ["--database-url", &url, "--message-bytes-max", "8KiB", "--shards", "1"];
+    let args: Vec<&str> =
+        own.into_iter().chain(["--journal-bytes-max", "4MiB"]).chain(UNLIMITED).collect();
+    let hub = Hub::start(&args);
+    assert_eq!(post(&hub, (2, 2), "antes").0, 200);
+    let (mut watcher, mut speaker) = (hub.join(1, 1, "Ana"), hub.join_v1(1, 2, ""));
+    cluster.end("INT");
+    let (accepted, refusal) = say_until_refused(&mut speaker, &mut watcher);
+    assert_eq!(refusal["data"]["code"], "store_unavailable", "{refusal}");
+    eventually("what waits is counted", || {
+        (hub.metric("hub_journal_bytes") > 2_000_000.0).then_some(())
+    });
+    eventually("it says what chat meets", || {
+        let answer = hub.get("/readyz");
+        let status = answer.json()["status"].clone();
+        ["degraded", "refusing"].contains(&status.as_str().expect("a text")).then_some(status)
+    });
+    cluster.restart();
+    eventually("all is stored", || (hub.history(1).len() == accepted.len()).then_some(()));
+    until_store_is(&hub, "ready");
+    assert_eq!(hub.get("/readyz").json()["status"], "ready");
+    assert_eq!(post(&hub, (1, 2), "después").0, 200);
+}
