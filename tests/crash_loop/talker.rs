@@ -30,6 +30,8 @@ pub struct Talker {
     next: Instant,
     sender: Sender,
     receiver: Receiver,
+    /// Whether the store may have been away when this connection began.
+    began_away: bool,
     /// Sent, and not answered.
     open: Vec<usize>,
     /// Accepted, and to be told of as durable.
@@ -45,6 +47,7 @@ impl Talker {
             sender: Sender::new(format!("s{space}u{user}"), space),
             receiver: Receiver::new(space),
             next: shared.now(),
+            began_away: false,
             open: Vec::new(),
             again: Vec::new(),
             waits: 0,
@@ -77,6 +80,7 @@ impl Talker {
     /// One connection, to its end or the load's.
     fn talk(&mut self, mut link: Link) -> Option<()> {
         self.receiver.connect();
+        self.began_away = self.shared.is_store_away();
         self.open.clear();
         self.waits = 0;
         self.next = self.shared.now();
@@ -149,11 +153,15 @@ impl Talker {
             Some("resumed") => {
                 let complete = data["complete"] == true;
                 self.receiver.resumed(complete);
-                self.shared.count(match (complete, self.shared.is_store_away()) {
+                let away = self.began_away || self.shared.is_store_away();
+                self.shared.count(match (complete, away) {
                     (true, _) => |counts| &counts.resumes,
                     (false, true) => |counts| &counts.resumes_incomplete,
                     (false, false) => |counts| &counts.resumes_broken,
                 });
+                if !complete && !away {
+                    eprintln!("a hole: {message}");
+                }
             }
             Some("ack") => self.told(text("nonce"), text("id"), text("level") == "durable"),
             Some("error") => self.refused(data["ref"].as_str(), message),
