@@ -108,6 +108,7 @@ fn config(data_dir: &Path, sync: SyncMode) -> StoreConfig {
             nonces_max: 9,
         },
         batch: BatchLimits { rows_max: 10_000, bytes_max: 4 << 20, wait: 5 },
+        shard_of: |_, _| 0,
         nonces: NonceLimits { max: 262_144, window: 120_000 },
         retry: RetryWait::default(),
         query_max: 5_000,

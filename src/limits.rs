@@ -233,6 +233,8 @@ limits! {
         "Messages that a resume reads at most.";
     resume_wait: u64 = 5_000, Millis, 100, HOUR,
         "How long a resume waits for the store, for the first page and for each further one.";
+    absent_window: u64 = 30_000, Millis, 0, HOUR,
+        "How long messages of users, and to spaces, that the store did not know are refused.";
     private_bytes_max: usize = 65_536, Bytes, 4 * KIB, 16 * MIB,
         "Private frames (pong, error, ack) that one member is owed.";
     nonces_max: usize = 262_144, Count, 1_024, 16_000_000,

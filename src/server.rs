@@ -21,10 +21,11 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::edge::{self, EdgeState};
-use crate::hub::{self, Hub, HubSetup, HubThreads};
+use crate::hub::{self, Hub, HubSetup, HubThreads, ShardStore};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::store::{self, Store, StoreHandle};
+use crate::wire::SpaceKey;
 
 /// How often the shards' threads are looked at.
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
@@ -121,14 +122,31 @@ impl Server {
             store = open_store(&config, &limits, clock, &metrics, &mut random) => store?,
             () = again(&mut terminate, &mut interrupt) => return Ok(None),
         };
-        let Store { writers, committed, highest, published, reader, state, fault, handle } = store;
+        let Store {
+            writers,
+            committed,
+            highest,
+            published,
+            verdicts,
+            reader,
+            state,
+            fault,
+            handle,
+        } = store;
+        let ends = writers.into_iter().zip(committed).zip(verdicts);
+        let ends = ends.map(|((journal, committed), verdicts)| ShardStore {
+            journal,
+            committed,
+            verdicts,
+        });
+        let stores = ends.collect();
         // A member asks for one page at a time.
         let (pages, requests) = mpsc::channel(limits.connections_max);
         let (hub, shards) = hub::start(HubSetup {
             limits: limits.clone(),
             clock,
             metrics: Arc::clone(&metrics),
-            journals: writers.into_iter().zip(committed).collect(),
+            stores,
             highest,
             published,
             seed: random.next() as u64,
@@ -262,10 +280,11 @@ async fn open_store(
     random: &mut Random,
 ) -> Result<Store, Fault> {
     let data_dir = config.data_dir.clone();
+    let shard_of = |space, shards| hub::shard_of(SpaceKey::Chat(space), shards);
     let read_clock = Arc::new(move || clock.now());
     let metrics = Arc::clone(metrics);
     let store_config =
-        store::StoreConfig::new(data_dir, config.shards, limits, read_clock, metrics);
+        store::StoreConfig::new(data_dir, config.shards, limits, shard_of, (read_clock, metrics));
     let mut random = || random.next();
     Ok(match &config.database_url {
         Some(url) => store::open_postgres(&store_config, url, &mut random).await?,

@@ -47,6 +47,8 @@ const TESTS: &[Named] = &named![
     stored::an_index_that_was_left_invalid_is_built_again,
     adopted::the_existing_servers_rows_are_read_and_not_rewritten,
     adopted::a_user_that_does_not_exist_costs_its_own_rows_only,
+    adopted::a_post_of_nobody_is_seen_by_nobody,
+    adopted::who_does_not_exist_is_told_so_and_then_refused_at_the_door,
     adopted::users_without_pictures_are_no_fault,
     crashes::nothing_is_lost_or_doubled_by_kills_of_the_hub,
     crashes::nothing_is_lost_or_doubled_by_kills_of_the_server,

@@ -27,9 +27,24 @@ pub(super) struct Directory {
     of_address: DashMap<u64, u32>,
     /// New connections, by address; those of the whole hub under [`WHOLE_HUB`].
     rates: DashMap<u64, Gcra>,
+    /// Users and spaces that were asked for, whether they exist, and until when that holds.
+    people: DashMap<Person, (bool, MonoMs)>,
     draining: AtomicBool,
     limits: Limits,
     clock: Clock,
+}
+
+/// Of each, so many at most; beyond it all are asked for anew.
+const PEOPLE_MAX: usize = 100_000;
+/// How long it is believed that somebody exists, in ms, and that nobody does.
+const EXISTS_FOR: u64 = 600_000;
+const MISSING_FOR: u64 = 5_000;
+
+/// Who or what a message needs to exist.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Person {
+    User(UserId),
+    Space(SpaceId),
 }
 
 /// No address hashes to it: see [`address_key`].
@@ -56,6 +71,7 @@ impl Directory {
             of_user: DashMap::new(),
             of_address: DashMap::new(),
             rates: DashMap::new(),
+            people: DashMap::new(),
             draining: AtomicBool::new(false),
             limits,
             clock,
@@ -79,6 +95,22 @@ impl Directory {
         spaces.sort_unstable_by_key(|(space, members)| (std::cmp::Reverse(*members), *space));
         spaces.truncate(limit);
         (spaces, total)
+    }
+
+    /// Whether somebody exists, if that was asked lately.
+    pub(super) fn exists(&self, person: Person) -> Option<bool> {
+        let now = self.clock.now().mono;
+        let (exists, until) = *self.people.get(&person)?;
+        (now < until).then_some(exists)
+    }
+
+    /// Remembers whether somebody exists.
+    pub(super) fn note(&self, person: Person, exists: bool) {
+        if self.people.len() >= PEOPLE_MAX {
+            self.people.clear();
+        }
+        let holds = if exists { EXISTS_FOR } else { MISSING_FOR };
+        self.people.insert(person, (exists, MonoMs(self.clock.now().mono.0 + holds)));
     }
 
     pub(super) fn begin_drain(&self) {
@@ -223,6 +255,20 @@ mod tests {
             assert!(matches!(refused, Err(Reject::RateLimited { .. })));
         }
         assert!(directory.reserve(UserId(1), other).is_ok());
+    }
+
+    #[test]
+    fn who_exists_is_remembered_and_bounded() {
+        let directory = directory(Limits::default());
+        let (ana, one) = (Person::User(UserId(1)), Person::Space(SpaceId(1)));
+        assert_eq!(directory.exists(ana), None);
+        directory.note(ana, true);
+        directory.note(one, false);
+        assert_eq!((directory.exists(ana), directory.exists(one)), (Some(true), Some(false)));
+        for user in 2..=PEOPLE_MAX as i32 + 1 {
+            directory.note(Person::User(UserId(user)), true);
+        }
+        assert!(directory.people.len() <= PEOPLE_MAX);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
 use crate::shard::ShardSetup;
-use crate::shard::event::{Fetch, Join, Notification, Post, Present, Stretch};
+use crate::shard::event::{Fetch, Join, Notification, Post, Present, Stretch, Verdict};
 use crate::store::journal::Writer;
 use crate::store::latest::Latest;
 use crate::wire::close::Close;
@@ -27,7 +27,7 @@ mod shard_thread;
 mod socket;
 
 use command::{Command, Waiting};
-use directory::Directory;
+use directory::{Directory, Person};
 pub use directory::{Permit, address_key};
 use inbox::Inbox;
 use shard_thread::ShardThread;
@@ -41,8 +41,8 @@ pub struct HubSetup {
     pub clock: Clock,
     /// One shard each; its numbers.
     pub metrics: Arc<Metrics>,
-    /// One a shard: where its records go, and what of them the store has committed.
-    pub journals: Vec<(Writer, Arc<Latest>)>,
+    /// One a shard.
+    pub stores: Vec<ShardStore>,
     /// The highest id that any journal or the store holds.
     pub highest: Id,
     /// What earlier runs have published once, oldest first.
@@ -53,6 +53,17 @@ pub struct HubSetup {
     pub pages: mpsc::Sender<PageRequest>,
     /// Whether shards get cores of their own.
     pub pinned: bool,
+}
+
+/// A shard's side of the store.
+#[derive(Debug)]
+pub struct ShardStore {
+    /// Where its records go.
+    pub journal: Writer,
+    /// What of them the store has committed: 0, or 1 + the offset, with all of earlier runs.
+    pub committed: Arc<Latest>,
+    /// What it says of records that it refuses, before they count as committed.
+    pub verdicts: mpsc::Receiver<Verdict>,
 }
 
 /// A connection whose upgrade was answered with 101, on its way to its shard.
@@ -123,14 +134,14 @@ impl HubThreads {
 
 /// Starts the shards, one a journal.
 pub fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
-    let shards = setup.journals.len();
+    let shards = setup.stores.len();
     let directory = Directory::new(setup.limits.clone(), setup.clock);
     let inboxes: Arc<[_]> =
         (0..shards).map(|_| Arc::new(Inbox::new(setup.limits.inbox_commands_max))).collect();
     let drain = Arc::new(Latest::default());
     let cores = if setup.pinned { core_affinity::get_core_ids() } else { None };
     let mut threads = Vec::with_capacity(shards);
-    for (number, (journal, committed)) in setup.journals.into_iter().enumerate() {
+    for (number, store) in setup.stores.into_iter().enumerate() {
         let mut limits = setup.limits.clone();
         limits.logs_bytes_max /= shards;
         let thread = ShardThread {
@@ -146,8 +157,7 @@ pub fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
             inbox: Arc::clone(&inboxes[number]),
             directory: Arc::clone(&directory),
             metrics: Arc::clone(&setup.metrics),
-            journal,
-            committed,
+            store,
             drain: Arc::clone(&drain),
             pages: setup.pages.clone(),
             clock: setup.clock,
@@ -241,6 +251,22 @@ impl Hub {
         // If its shard is so busy that it does not take it, the member waits in vain and tries
         // again, or goes without.
         _ = self.inboxes[request.shard].push(Command::Fetched(member, number, page));
+    }
+
+    /// Whether a user and a space exist, if both were asked for lately.
+    pub fn exist(&self, user: UserId, space: SpaceId) -> Option<(bool, bool)> {
+        let user = self.directory.exists(Person::User(user))?;
+        Some((user, self.directory.exists(Person::Space(space))?))
+    }
+
+    /// Remembers whether a user and a space exist, for a while.
+    pub fn note_existing(
+        &self,
+        (user, exists): (UserId, bool),
+        (space, is_there): (SpaceId, bool),
+    ) {
+        self.directory.note(Person::User(user), exists);
+        self.directory.note(Person::Space(space), is_there);
     }
 
     /// Closes a user's members of a space (4009); how many.

@@ -22,7 +22,7 @@ use super::command::{Command, Waiting};
 use super::directory::Directory;
 use super::inbox::Inbox;
 use super::socket::{Read, SocketTable};
-use super::{Admission, PageRequest};
+use super::{Admission, PageRequest, ShardStore};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::shard::event::{Effects, Input, MemberKey, Ticket};
@@ -52,9 +52,7 @@ pub(super) struct ShardThread {
     pub inbox: Arc<Inbox<Command>>,
     pub directory: Arc<Directory>,
     pub metrics: Arc<Metrics>,
-    pub journal: Writer,
-    /// 0, or 1 + the offset up to which its journal is stored, with all of earlier runs.
-    pub committed: Arc<Latest>,
+    pub store: ShardStore,
     /// 0, or 1 + the window in ms once shutdown has begun.
     pub drain: Arc<Latest>,
     pub pages: mpsc::Sender<PageRequest>,
@@ -102,7 +100,8 @@ impl ShardThread {
 
     async fn serve(self) -> io::Result<()> {
         let shared = (&self.directory, &self.metrics);
-        let ends = (self.journal, self.pages);
+        let ShardStore { journal, committed: stored, mut verdicts } = self.store;
+        let ends = (journal, self.pages);
         let state = State::new(self.setup, ends, self.clock, shared);
         let state = Rc::new(RefCell::new(state));
         let readers = TaskTracker::new();
@@ -120,9 +119,15 @@ impl ShardThread {
                     }
                     yield_now().await;
                 }
-                offset = self.committed.changed(committed) => {
+                offset = stored.changed(committed) => {
                     committed = offset;
+                    while let Ok(verdict) = verdicts.try_recv() {
+                        state.borrow_mut().input(Input::Verdict(verdict));
+                    }
                     state.borrow_mut().input(Input::Committed(offset - 1));
+                }
+                Some(verdict) = verdicts.recv() => {
+                    state.borrow_mut().input(Input::Verdict(verdict));
                 }
                 window = self.drain.changed(drain) => {
                     drain = window;

@@ -137,6 +137,7 @@ impl Shard {
             let Known { id, at, record, .. } = known;
             return Ok(Accepted { id, at, record, duplicate: true });
         }
+        self.absent.check(now.mono, said.user, said.space)?;
         self.check_room(said.username.len() + said.content.len(), fx)?;
 
         let (id, at) = self.ids.next_id(now.unix);
@@ -200,7 +201,7 @@ impl Shard {
             Err(reject) => self.reply(fx, ticket, Err(reject)),
             Ok(Accepted { id, at, record, duplicate }) => {
                 fx.replies.push((ticket, Reply::Posted { id, at, duplicate }));
-                self.when_stored(record, ticket, fx);
+                self.when_stored(record, (ticket, id), fx);
             }
         }
     }

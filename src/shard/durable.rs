@@ -5,19 +5,31 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Shard;
 use super::chat::Accepted;
-use super::event::{Effects, MemberKey, Reply, Ticket};
+use super::event::{Effects, MemberKey, Reply, Ticket, Verdict};
 use crate::wire::Id;
 use crate::wire::close::Close;
 use crate::wire::message::AckLevel;
-use crate::wire::outgoing::{self, Ack};
+use crate::wire::outgoing::{self, Ack, Refusal};
 use crate::wire::reject::Reject;
-use crate::wire::time::Now;
+use crate::wire::time::{MonoMs, Now};
 
 /// Posts that wait for a commit, and acks that do. Beyond it the post of the oldest record is
 /// forgotten, which was answered 202 long ago, and members that ask for `durable` are refused.
 const WAITS_MAX: usize = 65_536;
 /// Commits that one member may wait for.
 const DURABLE_WAITS_MAX: u32 = 1_024;
+
+/// Where the journal, and this shard, stood after an append.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Appended {
+    /// The journal's end.
+    pub offset: u64,
+    /// Records made up to there.
+    pub records: u64,
+    /// The highest id up to there.
+    pub highest: Id,
+}
+
 /// A member that is told by an ack when a record is durable.
 #[derive(Debug)]
 pub(super) struct AckTo {
@@ -70,14 +82,19 @@ impl Shard {
     /// Sends a member its ack now or when the record is committed.
     pub(super) fn when_durable(&mut self, record: u64, to: AckTo, now: Now, fx: &mut Effects) {
         if record <= self.records_committed {
-            return self.tell_durable(to, now, fx);
+            return self.tell_durable(to, Ok(()), now, fx);
         }
         self.waits_serial += 1;
         self.acks.insert((record, self.waits_serial), to);
     }
 
     /// The same for a post. A store that is away for hours stops none of them (P5).
-    pub(super) fn when_stored(&mut self, record: u64, ticket: Ticket, fx: &mut Effects) {
+    pub(super) fn when_stored(
+        &mut self,
+        record: u64,
+        (ticket, id): (Ticket, Id),
+        fx: &mut Effects,
+    ) {
         if record <= self.records_committed {
             return fx.replies.push((ticket, Reply::Durable(Ok(()))));
         }
@@ -85,38 +102,72 @@ impl Shard {
             self.posts.pop_first();
         }
         self.waits_serial += 1;
-        self.posts.insert((record, self.waits_serial), ticket);
+        self.posts.insert((record, self.waits_serial), (ticket, id));
     }
 
-    fn tell_durable(&mut self, to: AckTo, now: Now, fx: &mut Effects) {
+    fn tell_durable(&mut self, to: AckTo, stored: Result<(), Reject>, now: Now, fx: &mut Effects) {
         let AckTo { key, nonce, id, duplicate } = to;
         let Some(member) = self.members.get_mut(key) else { return };
         if let Some(rare) = &mut member.rare {
             rare.durable_waits -= 1;
         }
-        if member.is_seated() {
-            let at = *self.time.text(now.unix);
+        if !member.is_seated() {
+            return;
+        }
+        let at = *self.time.text(now.unix);
+        let Err(reject) = stored else {
             let ack = Ack { nonce: &nonce, id, level: AckLevel::Durable, duplicate };
-            self.answer(now, key, fx, |private| {
+            return self.answer(now, key, fx, |private| {
                 private.push(|out| outgoing::ack(out, &ack, &at));
             });
+        };
+        self.counts.reject(reject);
+        let space = self.spaces.at(member.space).expect("a seated member has one").key;
+        let (dialect, whose) = (member.dialect, member.whose(space));
+        let refusal = Refusal { reject, nonce: Some(&nonce), id: Some(id) };
+        self.answer(now, key, fx, |private| {
+            private.push(|out| outgoing::error(out, dialect, &refusal, whose, &at));
+        });
+    }
+
+    /// The store has found something out.
+    pub(super) fn verdict(&mut self, now: MonoMs, verdict: Verdict) {
+        let until = MonoMs(now.0 + self.limits.absent_window);
+        match verdict {
+            Verdict::Refused { id, nonce, reject } => {
+                self.refused.insert(id, reject);
+                if let Some(nonce) = nonce {
+                    self.nonces.forget(&nonce);
+                }
+            }
+            Verdict::NoUser(user) => self.absent.no_user(user, until),
+            Verdict::NoSpace(space) => self.absent.no_space(space, until),
         }
     }
 
     /// The store has committed the journal up to an offset.
     pub(super) fn committed(&mut self, now: Now, offset: u64, fx: &mut Effects) {
-        while let Some(&(end, records)) = self.appended.front()
-            && end <= offset
-        {
-            self.records_committed = records;
+        let mut newest = None;
+        while let Some(appended) = self.appended.front().filter(|it| it.offset <= offset) {
+            self.records_committed = appended.records;
+            newest = Some(appended.highest);
             self.appended.pop_front();
         }
         let committed = self.records_committed;
-        while let Some(ticket) = take_durable(&mut self.posts, committed) {
-            fx.replies.push((ticket, Reply::Durable(Ok(()))));
+        while let Some((ticket, id)) = take_durable(&mut self.posts, committed) {
+            let stored = self.refused.get(&id).map_or(Ok(()), |reject| Err(*reject));
+            if let Err(reject) = stored {
+                self.counts.reject(reject);
+            }
+            fx.replies.push((ticket, Reply::Durable(stored)));
         }
         while let Some(to) = take_durable(&mut self.acks, committed) {
-            self.tell_durable(to, now, fx);
+            let stored = self.refused.get(&to.id).map_or(Ok(()), |reject| Err(*reject));
+            self.tell_durable(to, stored, now, fx);
+        }
+        if let Some(newest) = newest {
+            // Nobody asks again: their nonces are forgotten.
+            self.refused = self.refused.split_off(&Id(newest.0.saturating_add(1)));
         }
         self.floors_committed(now, fx);
     }
@@ -128,12 +179,12 @@ impl Shard {
         self.journal_failed = true;
         let refused = self.take_back_posts(fx);
         // What earlier turns made is in the journal and may still be committed.
-        let appended = self.appended.back().map_or(self.records_committed, |(_, made)| *made);
+        let appended = self.appended.back().map_or(self.records_committed, |it| it.records);
         self.records_made = appended;
         drop(self.acks.split_off(&(appended + 1, 0)));
         drop(self.posts.split_off(&(appended + 1, 0)));
         // A post of the turn may have repeated an earlier one.
-        self.posts.retain(|_, ticket| !refused.contains(ticket));
+        self.posts.retain(|_, (ticket, _)| !refused.contains(ticket));
         self.nonces.clear();
         self.floors.clear();
         for slot in 0..self.members.slots() {

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use crate::wire::close::Close;
+use crate::wire::nonce::NonceKey;
 use crate::wire::outgoing::Resumed;
 use crate::wire::reject::Reject;
 use crate::wire::time::Micros;
@@ -90,6 +91,8 @@ pub enum Input<'a> {
     /// The store has committed this shard's journal up to this offset; 0 and any other: all that
     /// earlier runs have left, too.
     Committed(u64),
+    /// The store has found something out; comes before the commit that covers it.
+    Verdict(Verdict),
     /// A page for a member that catches up, by the number of its [`Fetch`]. `None`: the store
     /// could not be read.
     Fetched(MemberKey, u32, Option<Stretch>),
@@ -131,6 +134,24 @@ pub struct Stretch {
     pub last: Id,
     /// Whether more lie behind it.
     pub more: bool,
+}
+
+/// What the store has found out about what it was given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It will never hold this message.
+    Refused {
+        /// The message's.
+        id: Id,
+        /// What it was published under: said again, it is a new message.
+        nonce: Option<NonceKey>,
+        /// Why, as far as its sender is told.
+        reject: Reject,
+    },
+    /// There is no such user.
+    NoUser(UserId),
+    /// There is no such space.
+    NoSpace(SpaceId),
 }
 
 /// A push to one user's sockets.

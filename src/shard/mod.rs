@@ -12,7 +12,7 @@
 //! missed, `sweep` sending, `upkeep` time, trims,
 //! pauses and drain.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::limits::Limits;
 use crate::metrics::{Counts, Metric};
@@ -22,6 +22,7 @@ use crate::wire::reject::Reject;
 use crate::wire::time::{MonoMs, Now, TimeFormat};
 use crate::wire::{Id, IdGenerator, SpaceKey, UserId};
 
+mod absent;
 pub mod arena;
 mod chat;
 mod durable;
@@ -38,8 +39,9 @@ mod sweep;
 mod tests;
 mod upkeep;
 
+use absent::Absent;
 use arena::Arena;
-use durable::{AckTo, Waits};
+use durable::{AckTo, Appended, Waits};
 use event::{Effects, Input, MemberKey, Reply, Ticket};
 use log::Floor;
 use member::Member;
@@ -99,11 +101,14 @@ pub struct Shard {
     /// have left counts as the first.
     records_made: u64,
     records_committed: u64,
-    /// (journal offset, records made) after each append that is not yet committed.
-    appended: VecDeque<(u64, u64)>,
+    /// What stood where after each append that is not yet committed.
+    appended: VecDeque<Appended>,
     /// Who waits for which record to be durable.
     acks: Waits<AckTo>,
-    posts: Waits<Ticket>,
+    posts: Waits<(Ticket, Id)>,
+    /// Messages that the store has refused and not yet stepped over, and who does not exist.
+    refused: BTreeMap<Id, Reject>,
+    absent: Absent,
     /// Members that need of the store what these records end with.
     floors: Waits<MemberKey>,
     waits_serial: u64,
@@ -128,6 +133,7 @@ impl Shard {
         for first in &setup.published {
             nonces.restore(setup.now, first, EARLIER_RUNS);
         }
+        let earlier = Appended { offset: 0, records: EARLIER_RUNS, highest: setup.highest };
         Shard {
             number: setup.number,
             ids,
@@ -148,9 +154,11 @@ impl Shard {
             nonces,
             records_made: EARLIER_RUNS,
             records_committed: 0,
-            appended: VecDeque::from([(0, EARLIER_RUNS)]),
+            appended: VecDeque::from([earlier]),
             acks: Waits::new(),
             posts: Waits::new(),
+            refused: BTreeMap::new(),
+            absent: Absent::default(),
             floors: Waits::new(),
             waits_serial: 0,
             journal_room: 0,
@@ -183,10 +191,12 @@ impl Shard {
             }
             Input::Appended(offset) => {
                 self.counts.add(Metric::JournalAppends, 1);
-                self.appended.push_back((offset, self.records_made));
+                let (records, highest) = (self.records_made, self.ids.last());
+                self.appended.push_back(Appended { offset, records, highest });
             }
             Input::AppendFailed => self.append_failed(now, fx),
             Input::JournalRoom(bytes) => self.journal_room = bytes,
+            Input::Verdict(verdict) => self.verdict(now.mono, verdict),
             Input::Committed(offset) => self.committed(now, offset, fx),
             Input::Fetched(key, number, stretch) => {
                 self.fetched(now, (key, number), stretch, fx);

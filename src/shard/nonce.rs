@@ -73,6 +73,11 @@ impl Nonces {
         }
     }
 
+    /// Forgets one whose message the store has refused: said again, it is new.
+    pub fn forget(&mut self, key: &NonceKey) {
+        self.known.remove(key);
+    }
+
     /// Forgets everything: their messages were taken back.
     pub fn clear(&mut self) {
         self.known.clear();

@@ -3,6 +3,8 @@
 //! Any first part of a batch is a batch too, at row granularity: that is how a row which the
 //! sink refuses is found, by halves. Knows no sink, no file and no clock.
 
+use std::collections::BTreeSet;
+
 use super::journal::JournalId;
 use crate::wire::record::{Record, records};
 use crate::wire::time::{Micros, MonoMs};
@@ -53,7 +55,9 @@ pub struct Batch {
     bytes: Vec<u8>,
     parts: Vec<Part>,
     advances: Vec<Advance>,
+    /// Rows that were pushed, and which of them are buried.
     rows: usize,
+    buried: BTreeSet<usize>,
     since: Option<MonoMs>,
 }
 
@@ -107,12 +111,19 @@ impl Batch {
 
     /// Its records, in order.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        records(&self.bytes)
+        let rows = records(&self.bytes).enumerate();
+        rows.filter(|(row, _)| !self.buried.contains(row)).map(|(_, record)| record)
     }
 
     /// How many records it holds.
     pub fn rows(&self) -> usize {
-        self.rows
+        self.rows - self.buried.len()
+    }
+
+    /// Leaves records out, which are dead-lettered; its steps stay as they are.
+    pub fn bury(&mut self, is_dead: impl Fn(&Record<'_>) -> bool) {
+        let rows = records(&self.bytes).enumerate();
+        self.buried.extend(rows.filter(|(_, record)| is_dead(record)).map(|(row, _)| row));
     }
 
     /// Bytes of its records.
@@ -154,8 +165,13 @@ impl Batch {
         Batch { advances: self.advances.clone(), ..Batch::default() }
     }
 
-    /// Two batches, to be committed in order: the first `rows` rows, and the rest.
-    pub fn split(&self, rows: usize) -> (Batch, Batch) {
+    /// Two batches, to be committed in order.
+    pub fn halves(&self) -> (Batch, Batch) {
+        self.split(self.rows / 2)
+    }
+
+    /// The first `rows` rows, buried ones among them, and the rest.
+    fn split(&self, rows: usize) -> (Batch, Batch) {
         let (mut first, mut second) = (Batch::new(), Batch::new());
         let all = |rows| BatchLimits { rows_max: rows, bytes_max: usize::MAX, wait: 0 };
         let since = self.since.unwrap_or_default();
@@ -181,6 +197,8 @@ impl Batch {
                 second.push(origin, &bytes[taken..], &all(usize::MAX), since);
             }
         }
+        second.buried = self.buried.range(rows..).map(|row| row - first.rows).collect();
+        first.buried = self.buried.range(..rows).copied().collect();
         (first, second)
     }
 
@@ -241,9 +259,11 @@ mod tests {
                 whole.push(origin(journal, last, offset), &bytes, &ALL, MonoMs(3));
                 *end = offset + bytes.len() as u64;
             }
+            whole.bury(|record| record.id.0 % 5 == 1);
             let (first, second) = whole.split(at);
-            prop_assert_eq!(first.rows(), at.min(whole.rows()));
+            prop_assert_eq!(first.rows, at.min(whole.rows));
             prop_assert_eq!(first.rows() + second.rows(), whole.rows());
+            prop_assert!(whole.records().all(|record| record.id.0 % 5 != 1));
             prop_assert!(first.records().chain(second.records()).eq(whole.records()));
             // Applied one after the other, the steps lead to the same positions.
             let mut positions = starts;

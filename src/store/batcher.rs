@@ -14,6 +14,7 @@ use super::batch::{Batch, BatchLimits};
 use super::dead::DeadLetters;
 use super::journal::{Faults, TailFault};
 use super::nonces::NonceFiles;
+use super::refused::Verdicts;
 use super::sink::{Sink, SinkError};
 use super::sources::Sources;
 use super::{ReadClock, StoreState};
@@ -63,6 +64,7 @@ pub(super) struct Batcher<S> {
     pub(super) retry: RetryWait,
     pub(super) dead: DeadLetters,
     pub(super) nonces: NonceFiles,
+    pub(super) verdicts: Verdicts,
     pub(super) journal_bytes_max: u64,
     pub(super) clock: ReadClock,
     pub(super) metrics: Arc<Metrics>,
@@ -77,7 +79,7 @@ pub(super) struct Flight {
     /// Being filled; empty while `work` is not.
     batch: Batch,
     /// To be stored, the next one last. More than one only while a refused row is looked for.
-    work: Vec<Batch>,
+    pub(super) work: Vec<Batch>,
     /// Whether the sink may have committed the next one already.
     in_doubt: bool,
     /// Whether the sink has ever told its positions.
@@ -181,6 +183,7 @@ impl<S: Sink> Batcher<S> {
             match self.try_store().await {
                 Ok(begun) => self.stored(begun).await,
                 Err(SinkError::Data(reason)) => self.look_for_row(reason).await,
+                Err(SinkError::Orphan(reason)) => self.look_for_orphans(reason).await,
                 Err(error) => self.failed(&error).await,
             }
         }
@@ -229,37 +232,8 @@ impl<S: Sink> Batcher<S> {
         self.show(if behind { StoreState::Behind } else { StoreState::Ready });
     }
 
-    /// Halves a refused batch, down to the row that is refused: that goes to the dead letters.
-    async fn look_for_row(&mut self, reason: String) {
-        let Some(batch) = self.flight.work.last() else { return };
-        match batch.rows() {
-            0 => return self.failed(&SinkError::Refused(reason)).await,
-            1 => {}
-            rows => {
-                let (first, second) = batch.split(rows / 2);
-                self.flight.work.pop();
-                self.flight.work.extend([second, first]);
-                return;
-            }
-        }
-        let record = batch.records().next();
-        match record.map_or(Ok(()), |record| self.dead.write(&record, &reason)) {
-            Ok(()) => {
-                tracing::warn!(reason, "a message was refused by the store, see dead letters");
-                self.metrics.store.add(Metric::RowsDead, 1);
-                let steps = batch.without_rows();
-                self.flight.work.pop();
-                self.flight.work.push(steps);
-            }
-            Err(error) => {
-                let error = SinkError::Retry(format!("write dead letters: {error}"));
-                self.failed(&error).await;
-            }
-        }
-    }
-
     /// Tells a failure, once until it is over or changes its kind, and waits.
-    async fn failed(&mut self, error: &SinkError) {
+    pub(super) async fn failed(&mut self, error: &SinkError) {
         self.metrics.store.add(Metric::BatchFaults, 1);
         let refused = matches!(error, SinkError::Refused(_));
         let state = match refused {

@@ -26,17 +26,24 @@ impl DeadLetters {
         DeadLetters { path: data_dir.join(DEAD_LETTERS_FILE), file: None }
     }
 
-    /// Writes a record and why it was refused, and waits for the disk.
-    pub(super) fn write(&mut self, record: &Record<'_>, reason: &str) -> io::Result<()> {
-        let line = serde_json::json!({
-            "reason": reason,
-            "id": record.id.to_string(),
-            "space_id": record.space.0,
-            "user_id": record.user.0,
-            "username": record.username,
-            "content": record.content,
-            "unix_us": record.at.0,
-        });
+    /// Writes records, each with why it was refused, and waits for the disk.
+    pub(super) fn write<'a>(
+        &mut self,
+        refused: impl Iterator<Item = (Record<'a>, &'a str)>,
+    ) -> io::Result<()> {
+        let mut lines = String::new();
+        for (record, reason) in refused {
+            let line = serde_json::json!({
+                "reason": reason,
+                "id": record.id.to_string(),
+                "space_id": record.space.0,
+                "user_id": record.user.0,
+                "username": record.username,
+                "content": record.content,
+                "unix_us": record.at.0,
+            });
+            lines.push_str(&format!("{line}\n"));
+        }
         let file = match &mut self.file {
             Some(file) => file,
             None => {
@@ -47,8 +54,12 @@ impl DeadLetters {
                 self.file.insert(file)
             }
         };
-        // In one write: a line is cut at most by a full disk, and then written again.
-        file.write_all(format!("{line}\n").as_bytes())?;
+        // In one write: only a full disk cuts a line, and then all are written again.
+        let end = file.metadata()?.len();
+        if let Err(error) = file.write_all(lines.as_bytes()) {
+            file.set_len(end)?;
+            return Err(error);
+        }
         file.sync_data()
     }
 }

@@ -272,7 +272,9 @@ impl<S: Holds> Retry<S> {
                     self.at += bytes.len() as u64;
                     return Ok(Fate::Stored);
                 }
-                Err(SinkError::Data(reason)) => return Ok(Fate::Refused(reason)),
+                Err(SinkError::Data(reason) | SinkError::Orphan(reason)) => {
+                    return Ok(Fate::Refused(reason));
+                }
                 Err(SinkError::Unclear(_)) if doubts < DOUBTS_MAX => doubts += 1,
                 Err(error) => return Err(error),
             }

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::shard::event::Verdict;
 use crate::wire::nonce::First;
 use crate::wire::time::{Micros, Now};
 use crate::wire::{Id, SpaceId, UserId};
@@ -25,6 +26,7 @@ pub use letters::{Letter, Letters, Retried, retry};
 pub use nonces::NonceLimits;
 pub use open::{open_postgres, open_sqlite};
 pub use reader::Reader;
+pub use refused::ShardOf;
 pub use upgrade::upgrade;
 
 use batch::BatchLimits;
@@ -34,6 +36,7 @@ use journal::{Faults, JournalLimits, Journals, Opened, SyncMode, Writer};
 use latest::Latest;
 use migrate::MigrateError;
 use nonces::NonceFiles;
+use refused::Verdicts;
 use sink::{Sink, SinkError};
 use sources::Sources;
 
@@ -51,6 +54,7 @@ mod nonces;
 mod open;
 pub mod postgres;
 mod reader;
+mod refused;
 pub mod sink;
 mod sources;
 pub mod sqlite;
@@ -159,6 +163,15 @@ impl MissedQuery {
     }
 }
 
+/// Whether a user and a space exist, as far as the store knows users and spaces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Existing {
+    /// The user does.
+    pub user: bool,
+    /// The space does.
+    pub space: bool,
+}
+
 /// A page of what was missed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Missed {
@@ -215,6 +228,8 @@ pub struct StoreConfig {
     pub journal: JournalLimits,
     /// The batches' bounds.
     pub batch: BatchLimits,
+    /// Where a space's shard is.
+    pub shard_of: ShardOf,
     /// What is kept of nonces.
     pub nonces: NonceLimits,
     /// How long to wait after failures.
@@ -235,8 +250,8 @@ impl StoreConfig {
         data_dir: PathBuf,
         shards: usize,
         limits: &Limits,
-        clock: ReadClock,
-        metrics: Arc<Metrics>,
+        shard_of: ShardOf,
+        (clock, metrics): (ReadClock, Arc<Metrics>),
     ) -> StoreConfig {
         // A character takes four bytes at most.
         let text_bytes_max = 4 * (limits.content_chars_max + limits.username_chars_max);
@@ -254,6 +269,7 @@ impl StoreConfig {
                 bytes_max: limits.batch_bytes_max,
                 wait: limits.batch_wait,
             },
+            shard_of,
             nonces: NonceLimits { max: limits.nonces_max, window: limits.nonce_window },
             retry: RetryWait::default(),
             query_max: QUERY_MAX_MS,
@@ -303,6 +319,8 @@ pub struct Store {
     pub highest: Id,
     /// What earlier runs have published once, oldest first.
     pub published: Vec<First>,
+    /// One a shard: what it is told of rows that the sink refuses, before they count as committed.
+    pub verdicts: Vec<mpsc::Receiver<Verdict>>,
     /// For the edge.
     pub reader: Reader,
     /// What the sink is doing.
@@ -360,6 +378,7 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
     let Opened { writers, own, found, journals, .. } = parts.opened;
     let sources = Sources::new(found, own);
     let committed = sources.shown();
+    let (ways, verdicts) = Verdicts::new(config.shards, config.shard_of);
     let (shown, state) = watch::channel(StoreState::Connecting);
     let fault = parts.faults.subscribe();
     let batcher = Batcher {
@@ -368,6 +387,7 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
         limits: config.batch,
         retry: config.retry,
         dead: DeadLetters::new(&config.data_dir),
+        verdicts: ways,
         nonces: parts.nonces,
         journal_bytes_max: config.journal.bytes_max,
         clock: config.clock.clone(),
@@ -383,5 +403,5 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
     let (reader, readers) = (parts.reader, parts.readers);
     let handle = StoreHandle { stop, batcher: thread, reader: reader.clone(), readers, journals };
     let (highest, published) = (parts.highest, parts.published);
-    Ok(Store { writers, committed, highest, published, reader, state, fault, handle })
+    Ok(Store { writers, committed, highest, published, verdicts, reader, state, fault, handle })
 }

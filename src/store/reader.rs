@@ -10,7 +10,10 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
 use super::history::History;
-use super::{Missed, MissedQuery, Page, PageQuery, Range, RangeQuery, ReadClock, ReadFault};
+use super::{
+    Existing, Missed, MissedQuery, Page, PageQuery, Range, RangeQuery, ReadClock, ReadFault,
+};
+use crate::wire::{SpaceId, UserId};
 
 /// Queries that wait for one connection; more are refused.
 pub(super) const WAITING_MAX: usize = 256;
@@ -22,6 +25,8 @@ const BUSY_WAIT: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug)]
 pub struct Reader {
     lanes: Arc<[mpsc::Sender<Job>]>,
+    /// The store knows users and spaces.
+    knows_people: bool,
 }
 
 /// What a reader's threads are made with.
@@ -39,6 +44,7 @@ pub(super) struct ReaderPlan {
 pub(super) enum Job {
     Page(PageQuery, oneshot::Sender<Result<Page, ReadFault>>),
     Range(RangeQuery, oneshot::Sender<Result<Range, ReadFault>>),
+    Existing(UserId, SpaceId, oneshot::Sender<Result<Existing, ReadFault>>),
     Missed(MissedQuery, oneshot::Sender<Result<Missed, ReadFault>>),
     Stop,
 }
@@ -65,6 +71,16 @@ impl Reader {
         answered.await.unwrap_or(Err(ReadFault))
     }
 
+    /// Whether a user and a space exist. All do for a store that knows neither.
+    pub async fn existing(&self, user: UserId, space: SpaceId) -> Result<Existing, ReadFault> {
+        if !self.knows_people {
+            return Ok(Existing { user: true, space: true });
+        }
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Existing(user, space, answer))?;
+        answered.await.unwrap_or(Err(ReadFault))
+    }
+
     /// To the shortest queue.
     fn send(&self, job: Job) -> Result<(), ReadFault> {
         let lane = self.lanes.iter().max_by_key(|lane| lane.capacity()).ok_or(ReadFault)?;
@@ -72,8 +88,8 @@ impl Reader {
     }
 
     /// A reader whose connections take their questions from elsewhere.
-    pub(super) fn over(lanes: Vec<mpsc::Sender<Job>>) -> Reader {
-        Reader { lanes: lanes.into() }
+    pub(super) fn over(lanes: Vec<mpsc::Sender<Job>>, knows_people: bool) -> Reader {
+        Reader { lanes: lanes.into(), knows_people }
     }
 
     /// Starts so many threads; they end at [`stop`](Reader::stop), or when every clone is gone.
@@ -89,7 +105,7 @@ impl Reader {
             threads.push(thread.spawn(move || worker.run(jobs))?);
             lanes.push(lane);
         }
-        Ok((Reader::over(lanes), threads))
+        Ok((Reader::over(lanes, false), threads))
     }
 
     /// Ends the threads once they have answered what waits; later questions are refused.
@@ -122,7 +138,8 @@ impl Worker {
                 Job::Missed(query, answer) if !answer.is_closed() => {
                     let _ = answer.send(self.ask(|history| history.missed(&query)));
                 }
-                Job::Page(..) | Job::Range(..) | Job::Missed(..) => {}
+                // SQLite has no users (WIRE F), and nobody asks for them.
+                Job::Page(..) | Job::Range(..) | Job::Missed(..) | Job::Existing(..) => {}
                 Job::Stop => return,
             }
         }

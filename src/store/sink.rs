@@ -1,8 +1,12 @@
 //! What records end in, as the batcher sees it.
 
+use std::collections::BTreeSet;
+
 use super::batch::Batch;
 use super::journal::JournalId;
-use crate::wire::Id;
+use crate::wire::record::Record;
+use crate::wire::reject::Reject;
+use crate::wire::{Id, SpaceId, UserId};
 
 /// Why a sink did not do it, sorted by what the batcher does next. Reasons hold no message text.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -16,9 +20,31 @@ pub enum SinkError {
     /// Nothing was committed, because of a row.
     #[error("{0}")]
     Data(String),
+    /// Nothing was committed, because a row names a user or a space that does not exist.
+    #[error("{0}")]
+    Orphan(String),
     /// Nothing was committed, and only a person can mend it.
     #[error("{0}")]
     Refused(String),
+}
+
+/// Users and spaces that do not exist.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Absent {
+    /// Users.
+    pub users: BTreeSet<UserId>,
+    /// Spaces.
+    pub spaces: BTreeSet<SpaceId>,
+}
+
+impl Absent {
+    /// What is to be said of a record, if its user or its space does not exist.
+    pub fn reject(&self, record: &Record<'_>) -> Option<Reject> {
+        if self.spaces.contains(&record.space) {
+            return Some(Reject::UnknownSpace);
+        }
+        self.users.contains(&record.user).then_some(Reject::UnknownUser)
+    }
 }
 
 /// Stores batches and each journal's position in one transaction.
@@ -32,6 +58,11 @@ pub trait Sink {
     /// Stores a batch's rows and steps, all or nothing. Each step's `last` is held against what
     /// the sink has before a row is sent; if they differ, nothing is done (`Unclear`).
     async fn append(&mut self, batch: &Batch) -> Result<(), SinkError>;
+
+    /// Which of a batch's users and spaces do not exist, where the sink knows users and spaces.
+    async fn absent(&mut self, _batch: &Batch) -> Result<Absent, SinkError> {
+        Ok(Absent::default())
+    }
 
     /// Drops the position of a journal whose files are gone.
     async fn forget(&mut self, journal: JournalId) -> Result<(), SinkError>;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::stored::{hub_on, post};
+use super::stored::{hub_on, hub_with, post};
 use crate::support::eventually;
 use crate::support::postgres::Cluster;
 
@@ -80,7 +80,7 @@ pub fn the_existing_servers_rows_are_read_and_not_rewritten() {
 
 pub fn a_user_that_does_not_exist_costs_its_own_rows_only() {
     let cluster = adopted();
-    let hub = hub_on(&cluster);
+    let hub = hub_with(&cluster, &["--absent-window", "0s"]);
     let (mut ana, mut nobody) = (hub.join(1, 1, "Ana Paz"), hub.join(1, 99, "Nadie"));
     let mut lost = hub.join(77, 1, "Ana Paz");
     for number in 0..50 {
@@ -114,6 +114,59 @@ pub fn a_user_that_does_not_exist_costs_its_own_rows_only() {
     let expected = ["l0", "l10", "l20", "l30", "l40", "n0", "n10", "n20", "n30", "n40"];
     assert_eq!(found, expected.map(|text| (text.to_owned(), true)));
     assert_eq!(hub.get("/readyz").json()["store"], "ready");
+}
+
+pub fn a_post_of_nobody_is_seen_by_nobody() {
+    let cluster = adopted();
+    let hub = hub_on(&cluster);
+    let mut ana = hub.join(1, 1, "Ana Paz");
+    for _ in 0..2 {
+        assert_eq!(post(&hub, (1, 99), "nadie").0, 422);
+        assert_eq!(post(&hub, (77, 1), "en ninguna parte").0, 422);
+    }
+    // Whoever registers is there soon.
+    cluster.sql(
+        "hub",
+        "INSERT INTO users (id, name, last_name, email, password) VALUES (99, 'N', 'N', 'n', 'p')",
+    );
+    eventually("the new user is known", || (post(&hub, (1, 99), "aquí").0 == 200).then_some(()));
+    assert_eq!(ana.next_of("chat")["data"]["content"], "aquí", "and nothing before it");
+    assert_eq!(hub.metric("hub_rows_dead_lettered_total"), 0.0);
+}
+
+pub fn who_does_not_exist_is_told_so_and_then_refused_at_the_door() {
+    let cluster = adopted();
+    let hub = hub_on(&cluster);
+    let mut ana = hub.join(1, 1, "Ana Paz");
+    let mut nobody = hub.join_v1(1, 99, "");
+    nobody.next_of("join");
+    let say = |nonce: &str| {
+        let data = json!({"content": nonce, "nonce": nonce, "ack": "durable"});
+        json!({"type": "chat", "data": data}).to_string()
+    };
+    nobody.send(&say("n1"));
+    let id = nobody.next_of("ack")["data"]["id"].clone();
+    assert_eq!(ana.next_of("chat")["data"]["id"], id, "nobody knew it yet");
+    let told = nobody.next_of("error")["data"].clone();
+    assert_eq!(
+        (&told["code"], &told["ref"], &told["id"]),
+        (&json!("unknown_user"), &json!("n1"), &id)
+    );
+    // From now on nobody sees it: over the socket, and by HTTP on any shard.
+    nobody.send(&say("n2"));
+    let told = nobody.next_of("error")["data"].clone();
+    assert_eq!((&told["code"], told.get("id")), (&json!("unknown_user"), None));
+    let (status, _) = post(&hub, (1, 99), "n3");
+    assert_eq!(status, 422);
+    let lost = r#"{"space_id":77,"user_id":1,"username":"Ana","message":"hola"}"#;
+    for _ in 0..2 {
+        let answer = hub.post("/v1/ws/spaces/77/chat", lost);
+        assert_eq!((answer.status, &answer.json()["code"]), (422, &json!("unknown_space")));
+        assert_eq!(answer.json()["message"], "el espacio no existe");
+    }
+    ana.chat("la siguiente");
+    assert_eq!(ana.next_of("chat")["data"]["content"], "la siguiente");
+    assert_eq!(hub.metric("hub_rows_dead_lettered_total"), 1.0, "the others went no farther");
 }
 
 pub fn users_without_pictures_are_no_fault() {

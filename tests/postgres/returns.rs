@@ -2,18 +2,9 @@
 
 use serde_json::json;
 
-use super::stored::{hub_on, post};
+use super::stored::{hub_on, hub_with, post};
 use crate::support::postgres::Cluster;
 use crate::support::returning::{self, Crowd};
-use crate::support::{Hub, UNLIMITED};
-
-/// A hub that keeps little in memory.
-fn forgetful(cluster: &Cluster) -> Hub {
-    let url = cluster.url();
-    let args =
-        ["--database-url", &url, "--resume-bytes-max", "4KiB", "--resume-messages-max", "20"];
-    Hub::start(&args.into_iter().chain(UNLIMITED).collect::<Vec<_>>())
-}
 
 pub fn many_that_keep_dropping_miss_nothing_through_a_kill() {
     let slow = std::env::var_os("HUB_SLOW_TESTS").is_some();
@@ -27,7 +18,8 @@ pub fn many_that_keep_dropping_miss_nothing_through_a_kill() {
 
 pub fn of_more_than_a_resume_brings_the_newest_are_sent() {
     let cluster = Cluster::start(&[]);
-    let mut hub = forgetful(&cluster);
+    let args = ["--resume-bytes-max", "4KiB", "--resume-messages-max", "20"];
+    let mut hub = hub_with(&cluster, &args);
     let said = (0..31).map(|number| post(&hub, (1, 1), &number.to_string()).1["id"].clone());
     let ids: Vec<serde_json::Value> = said.collect();
     hub.kill();

@@ -7,9 +7,13 @@ use crate::support::{Hub, UNLIMITED, eventually};
 
 /// A hub on a cluster's database, without rate limits.
 pub fn hub_on(cluster: &Cluster) -> Hub {
+    hub_with(cluster, &[])
+}
+
+pub fn hub_with(cluster: &Cluster, args: &[&str]) -> Hub {
     let url = cluster.url();
-    let args: Vec<&str> = ["--database-url", &url].into_iter().chain(UNLIMITED).collect();
-    Hub::start(&args)
+    let all = ["--database-url", &url].into_iter().chain(UNLIMITED).chain(args.iter().copied());
+    Hub::start(&all.collect::<Vec<&str>>())
 }
 
 /// Posts one message; the status, and the message as answered.

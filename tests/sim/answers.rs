@@ -1,7 +1,7 @@
 //! What one member is owed in answer to what it sent: exactly one answer for each message that
 //! asks for one, in the order of the messages, and durable acks when the store has committed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use cpi_hub::wire::Id;
 use serde_json::Value;
@@ -65,6 +65,16 @@ impl Answers {
         panic!("a pong of no ping: {payload:?}");
     }
 
+    /// The store has refused what was accepted.
+    pub fn refused(&mut self, data: &Value, refused: &BTreeSet<Id>) {
+        let id = Id::parse(data["id"].as_str().expect("text")).expect("an id");
+        assert_eq!(data["code"], "store_refused");
+        assert!(refused.contains(&id), "it was not refused: {data}");
+        let about = data["ref"].as_str().expect("its nonce");
+        let found = self.durable.iter().position(|(of, first, _)| of == about && *first == id);
+        self.durable.remove(found.unwrap_or_else(|| panic!("nobody waits for {data}")));
+    }
+
     pub fn error(&mut self, data: &Value, v1: bool) {
         let said = self.said.pop_front().unwrap_or_else(|| panic!("nothing to refuse: {data}"));
         let code = data["code"].as_str().expect("an error has a code");
@@ -81,12 +91,13 @@ impl Answers {
         }
     }
 
-    pub fn ack(&mut self, data: &Value, told: Id) {
+    pub fn ack(&mut self, data: &Value, told: Id, refused: &BTreeSet<Id>) {
         let nonce = data["nonce"].as_str().expect("an ack has a nonce");
         let id = Id::parse(data["id"].as_str().expect("an ack has an id")).expect("an id");
         let duplicate = data["duplicate"].as_bool().expect("an ack says whether it is one");
         if data["level"] == "durable" {
             assert!(id <= told, "a durable ack before the commit: {data}");
+            assert!(!refused.contains(&id), "a durable ack of what was refused: {data}");
             let found = self.durable.iter().position(|(of, first, twice)| {
                 (of.as_str(), *first, *twice) == (nonce, id, duplicate)
             });

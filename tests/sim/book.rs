@@ -1,7 +1,7 @@
 //! The model: what every space's members must be sent, what was accepted, and what is known of
 //! the store. Predicts bytes by WIRE A2 with its own text, not with the server's encoder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cpi_hub::limits::Limits;
 use cpi_hub::wire::record::Record;
@@ -32,6 +32,8 @@ pub struct Book {
     pub history: BTreeMap<i32, Vec<Id>>,
     /// Their frames, as a store gives them back.
     pub payloads: BTreeMap<Id, Vec<u8>>,
+    /// Those that the store will never hold.
+    pub refused: BTreeSet<Id>,
     pub firsts: BTreeMap<NonceKey, First>,
     /// Those that the next run will know, while this one takes no chat.
     kept_firsts: BTreeMap<NonceKey, First>,
@@ -62,6 +64,7 @@ impl Book {
             inboxes: BTreeMap::new(),
             history: BTreeMap::new(),
             payloads: BTreeMap::new(),
+            refused: BTreeSet::new(),
             firsts: BTreeMap::new(),
             kept_firsts: BTreeMap::new(),
             positions: Vec::new(),

@@ -204,8 +204,11 @@ impl Client {
         book.coverage.private_frames += 1;
         match (kind, self.v1) {
             ("pong", _) => self.answers.pong(),
+            ("error", true) if data.get("id").is_some() => {
+                self.answers.refused(data, &book.refused);
+            }
             ("error", v1) => self.answers.error(data, v1),
-            ("ack", true) => self.answers.ack(data, book.told),
+            ("ack", true) => self.answers.ack(data, book.told, &book.refused),
             ("welcome", true) => self.welcome(data, book),
             ("closing", true) => {
                 let code = data["code"].as_u64().expect("a code");

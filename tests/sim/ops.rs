@@ -4,8 +4,10 @@
 use std::collections::BTreeSet;
 
 use cpi_hub::metrics::Metric;
-use cpi_hub::shard::event::{Input, Join, MemberKey, Reply, Ticket};
+use cpi_hub::shard::event::{Input, Join, MemberKey, Reply, Ticket, Verdict};
 use cpi_hub::wire::close::Close;
+use cpi_hub::wire::nonce::NonceKey;
+use cpi_hub::wire::reject::Reject;
 use cpi_hub::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
 
 use super::client::{Client, Stage};
@@ -327,6 +329,7 @@ impl World {
         let left = self.store.appends.len() - self.store.committed;
         if left > 0 && self.rng.permille(700) {
             self.store.earlier_committed = true;
+            self.refuse_one();
             self.store.committed += self.rng.range(1, left as u64) as usize;
         } else if self.rng.permille(200) {
             self.store.earlier_committed = true;
@@ -334,6 +337,30 @@ impl World {
         if self.rng.permille(800) {
             self.tell_committed();
         }
+    }
+
+    /// Now and then a message that is not yet committed is one that the store will never hold.
+    fn refuse_one(&mut self) {
+        let last = self.store.committed.checked_sub(1).map(|last| self.store.appends[last].1);
+        let from = last.unwrap_or(self.book.began_above);
+        let to = self.store.appends[self.store.appends.len() - 1].1;
+        let all = self.book.history.values().flatten().copied();
+        let ids: Vec<Id> = all.filter(|id| from < *id && *id <= to).collect();
+        if ids.is_empty() || !self.rng.permille(150) {
+            return;
+        }
+        let id = *self.rng.pick(&ids);
+        let firsts = &mut self.book.firsts;
+        let nonce = firsts.iter().find(|(_, first)| first.id == id).map(|(key, _)| key.clone());
+        let nonce = nonce.map(|key| {
+            firsts.remove(&key);
+            NonceKey::new(UserId(key.0), SpaceId(key.1), &key.2)
+        });
+        self.store.published.retain(|first| first.id != id);
+        self.book.refused.insert(id);
+        self.book.coverage.store_refusals += 1;
+        let reject = Reject::StoreRefused;
+        self.input(Input::Verdict(Verdict::Refused { id, nonce, reject }), "");
     }
 
     pub fn tell_committed(&mut self) {

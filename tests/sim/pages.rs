@@ -39,6 +39,7 @@ impl World {
         let Fetch { space, after, up_to, newest_max, bytes_max, .. } = *fetch;
         let all = self.book.history.get(&space.0).cloned().unwrap_or_default();
         let mut ids: Vec<Id> = all.into_iter().filter(|id| after < *id && *id <= up_to).collect();
+        ids.retain(|id| !self.book.refused.contains(id));
         for id in &ids {
             assert!(*id <= self.book.told, "{id} is asked for before it is stored");
         }

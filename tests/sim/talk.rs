@@ -344,7 +344,12 @@ impl World {
             }
             (Asked::Durable(id), Reply::Durable(Ok(()))) => {
                 assert!(id <= self.book.told, "durable before the commit");
+                assert!(!self.book.refused.contains(&id), "durable, though it was refused");
                 self.book.coverage.durable_acks += 1;
+            }
+            (Asked::Durable(id), Reply::Durable(Err(reject))) => {
+                assert!(self.book.refused.contains(&id), "{reject:?} of what was not refused");
+                self.book.coverage.durable_errors += 1;
             }
             (Asked::Count(count), Reply::Count(told)) => assert_eq!(told, count),
             (Asked::AtMost(count), Reply::Count(told)) => assert!(told <= count),

@@ -15,10 +15,13 @@ use super::post::PostBody;
 use super::{ChatJson, PathText, path_text};
 use crate::hub::Posted;
 use crate::shard::event::Post;
+use crate::wire::message::check_content;
 use crate::wire::reject::Reject;
 use crate::wire::time::TimeFormat;
 use crate::wire::{SpaceId, UserId};
 
+/// How long a post waits to hear who exists.
+const EXISTING_WAIT: Duration = Duration::from_millis(250);
 const NONCE_BYTES_MAX: usize = 64;
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -40,6 +43,8 @@ pub(in super::super) async fn post(
     let asynchronous = prefers_async(&head.headers);
     let body = edge.bodies.read(body, edge.limits.chat_body_bytes_max).await?;
     let post = sound_post(&edge, &body.bytes, &path_text(path), &head.headers, peer)?;
+    check_content(&post.content, edge.limits.content_chars_max)?;
+    must_exist(&edge, post.user, post.space).await?;
     let said = Said::of(&post);
     // What is kept of it is small now.
     drop(body);
@@ -75,6 +80,27 @@ fn sound_post(
         nonce: nonce.map(Box::from),
         address: peer.key(),
     })
+}
+
+/// Refuses posts of users and in spaces that are not there, before anybody sees them. A store that
+/// does not say in time stops none: then the row is judged when it is stored.
+async fn must_exist(edge: &Edge, user: UserId, space: SpaceId) -> Result<(), Reject> {
+    let (exists, is_there) = match edge.hub.exist(user, space) {
+        Some(known) => known,
+        None => {
+            let asked = edge.reader.existing(user, space);
+            let Ok(Ok(found)) = tokio::time::timeout(EXISTING_WAIT, asked).await else {
+                return Ok(());
+            };
+            edge.hub.note_existing((user, found.user), (space, found.space));
+            (found.user, found.space)
+        }
+    };
+    match (exists, is_there) {
+        (true, true) => Ok(()),
+        (false, _) => Err(Reject::UnknownUser),
+        (true, false) => Err(Reject::UnknownSpace),
+    }
 }
 
 /// Whether the store has committed the message in time; an error if it has refused it.

@@ -127,6 +127,8 @@ pub(super) enum Means {
     Away,
     /// A row is to blame.
     Row,
+    /// A row that names what does not exist.
+    Orphan,
     /// A person has to mend it.
     Person,
 }
@@ -152,6 +154,7 @@ impl From<CallFault> for SinkError {
         match fault.means {
             Means::Away => SinkError::Retry(fault.to_string()),
             Means::Row => SinkError::Data(fault.to_string()),
+            Means::Orphan => SinkError::Orphan(fault.to_string()),
             Means::Person => SinkError::Refused(fault.to_string()),
         }
     }
@@ -223,6 +226,7 @@ fn means(code: &str) -> Means {
         "22P03" | "22P04" | "23502" => Means::Person,
         // A standby, or a database set read-only.
         "25006" => Means::Person,
+        "23503" => Means::Orphan,
         _ => match code.get(..2) {
             // P0: a trigger's own refusal.
             Some("22" | "23" | "P0") => Means::Row,
@@ -341,7 +345,7 @@ mod tests {
     fn a_state_says_who_has_to_act() {
         for (code, expected) in [
             ("22021", Means::Row),
-            ("23503", Means::Row),
+            ("23503", Means::Orphan),
             ("23505", Means::Row),
             ("P0001", Means::Row),
             ("22P03", Means::Person),

@@ -12,7 +12,7 @@ use tokio_postgres::{Client, Error, Row};
 use super::connect::{CallFault, Connection, DatabaseUrl, within};
 use crate::store::copy::WallMicros;
 use crate::store::{
-    Missed, MissedQuery, Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage,
+    Existing, Missed, MissedQuery, Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage,
 };
 use crate::wire::{Id, SpaceId, UserId};
 
@@ -38,6 +38,8 @@ pub(super) struct History {
     wall: WallMicros,
     /// Whether there are users with pictures.
     images: bool,
+    /// Whether messages are only taken of users, and in spaces, that exist.
+    keys: (bool, bool),
 }
 
 impl History {
@@ -58,7 +60,13 @@ impl History {
             AND NOT a.attisdropped AND has_column_privilege(a.attrelid, a.attnum, 'SELECT')";
         let row = connection.client.query_one(sql, &[]);
         let images = within(super::CALL_MAX, "look for pictures", row).await?.get(0);
-        Ok(History { connection, wall, images })
+        let sql = "SELECT count(*) FILTER (WHERE confrelid = to_regclass('users')) > 0, \
+            count(*) FILTER (WHERE confrelid = to_regclass('spaces')) > 0 FROM pg_constraint \
+            WHERE contype = 'f' AND conrelid = to_regclass('chat_messages')";
+        let row = connection.client.query_one(sql, &[]);
+        let row = within(super::CALL_MAX, "look for foreign keys", row).await?;
+        let keys = (row.get(0), row.get(1));
+        Ok(History { connection, wall, images, keys })
     }
 
     /// One numbered page (WIRE A4), and how far the space is counted now; `limit`: ids above it
@@ -132,6 +140,23 @@ impl History {
             rows.reverse();
         }
         Ok(Range { rows, has_more })
+    }
+
+    /// Whether a user and a space exist, where messages need them to.
+    pub(super) async fn existing(&self, user: UserId, space: SpaceId) -> Result<Existing, Error> {
+        let (users, spaces) = self.keys;
+        let exists = async |needed: bool, table: &str, id: i32| {
+            if !needed {
+                return Ok(true);
+            }
+            let sql = format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE id = $1)");
+            let rows = self.connection.client.query_typed(&sql, &[(&id, Type::INT4)]).await?;
+            rows.first().map_or(Ok(true), |row| row.try_get::<_, bool>(0))
+        };
+        Ok(Existing {
+            user: exists(users, "users", user.0).await?,
+            space: exists(spaces, "spaces", space.0).await?,
+        })
     }
 
     /// A page of what somebody has missed.

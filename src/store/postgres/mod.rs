@@ -5,6 +5,7 @@
 //! meets its own position, not its own rows. Owns the only connection that writes; a call that
 //! fails, is late or is dropped takes its connection with it, and the server rolls back.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::pin::pin;
 use std::time::Duration;
@@ -17,8 +18,8 @@ use crate::store::batch::{Advance, Batch};
 use crate::store::copy::{self, WallMicros};
 use crate::store::journal::JournalId;
 use crate::store::letters::Holds;
-use crate::store::sink::{Sink, SinkError};
-use crate::wire::Id;
+use crate::store::sink::{Absent, Sink, SinkError};
+use crate::wire::{Id, SpaceId, UserId};
 
 mod binding;
 mod connect;
@@ -100,13 +101,22 @@ impl Sink for PostgresSink {
         let usable = match &outcome {
             Ok(()) => true,
             // Its halves come next, at once.
-            Err(SinkError::Data(_)) => writer.connection.run("roll back", "ROLLBACK").await.is_ok(),
+            Err(SinkError::Data(_) | SinkError::Orphan(_)) => {
+                writer.connection.run("roll back", "ROLLBACK").await.is_ok()
+            }
             Err(_) => false,
         };
         if usable {
             self.writer = Some(writer);
         }
         outcome
+    }
+
+    async fn absent(&mut self, batch: &Batch) -> Result<Absent, SinkError> {
+        let writer = self.take().await?;
+        let absent = writer.absent(batch).await?;
+        self.writer = Some(writer);
+        Ok(absent)
     }
 
     async fn forget(&mut self, journal: JournalId) -> Result<(), SinkError> {
@@ -195,10 +205,29 @@ impl Writer {
         match within(CALL_MAX, "commit", client.batch_execute("COMMIT")).await {
             Ok(()) => Ok(()),
             // A constraint that is checked late.
-            Err(fault) if fault.means == Means::Row => Err(fault.into()),
+            Err(fault) if matches!(fault.means, Means::Row | Means::Orphan) => Err(fault.into()),
             // Whatever it says, only the positions tell whether a failed commit happened.
             Err(fault) => Err(SinkError::Unclear(fault.to_string())),
         }
+    }
+
+    async fn absent(&self, batch: &Batch) -> Result<Absent, CallFault> {
+        let client = &self.connection.client;
+        let users: BTreeSet<i32> = batch.records().map(|record| record.user.0).collect();
+        let spaces: BTreeSet<i32> = batch.records().map(|record| record.space.0).collect();
+        let missing = async |table: &str, ids: BTreeSet<i32>| {
+            let ids = ids.into_iter().collect::<Vec<i32>>();
+            let sql = format!(
+                "SELECT id FROM unnest($1::int4[]) id WHERE to_regclass('{table}') IS NOT NULL \
+                 AND NOT EXISTS (SELECT 1 FROM {table} known WHERE known.id = id.id)"
+            );
+            let parameters: [&(dyn ToSql + Sync); 1] = [&ids];
+            let rows = within(CALL_MAX, "ask who exists", client.query(&sql, &parameters)).await?;
+            Ok(rows.iter().map(|row| row.get::<_, i32>(0)).collect::<Vec<i32>>())
+        };
+        let users = missing("users", users).await?.into_iter().map(UserId).collect();
+        let spaces = missing("spaces", spaces).await?.into_iter().map(SpaceId).collect();
+        Ok(Absent { users, spaces })
     }
 
     /// How many rows the table took.

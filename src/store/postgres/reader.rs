@@ -19,10 +19,10 @@ use super::history::{Counted, History};
 use crate::store::copy::WallMicros;
 use crate::store::reader::{Job, Reader, WAITING_MAX};
 use crate::store::{
-    DAY_MS, Missed, MissedQuery, Page, PageQuery, Range, RangeQuery, ReadClock, ReadFault,
+    DAY_MS, Existing, Missed, MissedQuery, Page, PageQuery, Range, RangeQuery, ReadClock, ReadFault,
 };
 use crate::wire::time::MonoMs;
-use crate::wire::{Id, SpaceId};
+use crate::wire::{Id, SpaceId, UserId};
 
 /// Spaces whose totals are kept; beyond it, all are counted anew.
 const TOTALS_MAX: usize = 10_000;
@@ -50,7 +50,7 @@ pub(in crate::store) fn start_reader(plan: PostgresPlan) -> io::Result<(Reader, 
             |jobs| Lane { plan: &plan, totals: &totals, history: None, failing: false }.run(jobs);
         runtime.block_on(async { tokio::join!(lane(ones), lane(twos)) });
     })?;
-    Ok((Reader::over(vec![one, two]), thread))
+    Ok((Reader::over(vec![one, two], true), thread))
 }
 
 #[derive(Default, Debug)]
@@ -103,10 +103,13 @@ impl Lane<'_> {
                 Job::Range(query, answer) if !answer.is_closed() => {
                     let _ = answer.send(self.range(query).await);
                 }
+                Job::Existing(user, space, answer) if !answer.is_closed() => {
+                    let _ = answer.send(self.existing(user, space).await);
+                }
                 Job::Missed(query, answer) if !answer.is_closed() => {
                     let _ = answer.send(self.missed(query).await);
                 }
-                Job::Page(..) | Job::Range(..) | Job::Missed(..) => {}
+                Job::Page(..) | Job::Range(..) | Job::Missed(..) | Job::Existing(..) => {}
                 Job::Stop => return,
             }
         }
@@ -124,6 +127,12 @@ impl Lane<'_> {
     async fn range(&mut self, query: RangeQuery) -> Result<Range, ReadFault> {
         let history = self.open().await?;
         let answer = limited(self.plan, history.range(&query)).await;
+        self.told(history, answer)
+    }
+
+    async fn existing(&mut self, user: UserId, space: SpaceId) -> Result<Existing, ReadFault> {
+        let history = self.open().await?;
+        let answer = limited(self.plan, history.existing(user, space)).await;
         self.told(history, answer)
     }
 

@@ -14,12 +14,13 @@ use super::super::dead::{DEAD_LETTERS_FILE, DeadLetters};
 use super::super::journal::model::{LIMITS, one, reopen};
 use super::super::journal::{Faults, JournalId, JournalLimits, Opened};
 use super::super::nonces::NonceFiles;
-use super::super::sink::{Sink, SinkError};
+use super::super::refused::{NO_SPACE, Verdicts};
+use super::super::sink::{Absent, Sink, SinkError};
 use super::super::sources::Sources;
 use super::super::{StoreState, start};
 use super::{Dice, NONCES, clock, config};
 use crate::metrics::{Metric, Metrics};
-use crate::wire::Id;
+use crate::wire::{Id, SpaceId};
 
 /// What a database would hold.
 struct Model {
@@ -27,6 +28,8 @@ struct Model {
     /// Space and id, in the order of commits.
     rows: Vec<(i32, u128)>,
     poison: BTreeSet<u128>,
+    /// A space that is not there.
+    absent: Option<SpaceId>,
     dice: Dice,
     /// Of 100 calls, so many fail.
     faults: u64,
@@ -42,6 +45,7 @@ impl Rough {
             positions: HashMap::new(),
             rows: Vec::new(),
             poison: BTreeSet::new(),
+            absent: None,
             dice,
             faults,
         };
@@ -80,6 +84,9 @@ impl Model {
                 return Err(SinkError::Unclear("moved".into()));
             }
         }
+        if batch.records().any(|record| self.absent == Some(record.space)) {
+            return Err(SinkError::Orphan("orphan".into()));
+        }
         if batch.records().any(|record| self.poison.contains(&record.id.0)) {
             return Err(SinkError::Data("poison".into()));
         }
@@ -100,6 +107,14 @@ impl Sink for Rough {
                 let position = |journal| model.positions.get(journal).copied().unwrap_or(0);
                 Ok(journals.iter().map(position).collect())
             }
+        })
+    }
+
+    async fn absent(&mut self, _batch: &Batch) -> Result<Absent, SinkError> {
+        tokio::task::yield_now().await;
+        self.with(|model| match model.fails() {
+            true => Err(SinkError::Retry("away".into())),
+            false => Ok(Absent { spaces: model.absent.into_iter().collect(), ..Absent::default() }),
         })
     }
 
@@ -149,6 +164,7 @@ fn run(folder: &Path, sink: &Rough, opened: &mut Opened, limits: BatchLimits) ->
         retry: RetryWait { min: 0, max: 0 },
         dead: DeadLetters::new(folder),
         nonces: nonces(folder),
+        verdicts: Verdicts::new(0, |_, _| 0).0,
         journal_bytes_max: 1 << 20,
         clock: clock(),
         metrics: metrics.clone(),
@@ -210,6 +226,9 @@ fn check(seed: u64) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut dice = Dice(seed);
     let sink = Rough::new(seed ^ 77, dice.below(60));
+    if dice.below(3) == 0 {
+        sink.with(|model| model.absent = Some(SpaceId(dice.below(3) as i32)));
+    }
     let (mut next, mut accepted) = (1u128, Vec::new());
     for round in 0..6u128 {
         let shards = 1 + dice.below(3) as usize;
@@ -241,6 +260,8 @@ fn check(seed: u64) {
             assert!(ids.is_sorted(), "ids of a space ascend from commit to commit");
         }
         stored.sort_unstable();
+        let orphans = accepted.iter().filter(|id| model.absent == Some(SpaceId((**id % 3) as i32)));
+        model.poison.extend(orphans);
         accepted.retain(|id| !model.poison.contains(id));
         assert_eq!(stored, accepted, "each record is stored once");
         let dead: BTreeSet<u128> = dead_letters(folder.path()).into_iter().collect();
@@ -252,7 +273,7 @@ fn dead_letters(folder: &Path) -> Vec<u128> {
     let text = std::fs::read_to_string(folder.join(DEAD_LETTERS_FILE)).unwrap_or_default();
     let id = |line: &str| {
         let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
-        assert_eq!(line["reason"], "poison");
+        assert!(line["reason"] == "poison" || line["reason"].as_str() == Some(NO_SPACE));
         Id::parse(line["id"].as_str().expect("an id")).expect("an id").0
     };
     text.lines().map(id).collect()

@@ -31,6 +31,7 @@ fn config(data_dir: &Path, shards: usize) -> StoreConfig {
             nonces_max: 9,
         },
         batch: BatchLimits { rows_max: 100, bytes_max: 64 << 10, wait: 0 },
+        shard_of: |_, _| 0,
         nonces: NONCES,
         retry: RetryWait { min: 0, max: 0 },
         query_max: 5_000,

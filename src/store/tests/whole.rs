@@ -142,7 +142,7 @@ fn the_longest_record_that_the_limits_let_in_fits_the_journal() {
     let limits = crate::limits::Limits::default();
     let config = config(std::path::Path::new("x"), 1);
     let (clock, metrics) = (config.clock, config.metrics);
-    let config = super::super::StoreConfig::new("x".into(), 1, &limits, clock, metrics);
+    let config = super::super::StoreConfig::new("x".into(), 1, &limits, |_, _| 0, (clock, metrics));
     let (content, username) = ("😀".repeat(1_000), "😀".repeat(256));
     let record = crate::wire::record::Record {
         id: Id(1),
