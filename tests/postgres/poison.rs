@@ -6,10 +6,6 @@ use super::stored::{hub_on, post, until_store_is};
 use crate::support::postgres::Cluster;
 use crate::support::{Hub, eventually};
 
-/// Whether senders learn that the store has refused what it accepted (P4, row 60); until they do,
-/// they are told that it is durable.
-const REFUSALS_ARE_TOLD: bool = false;
-
 /// Says many things in one breath, `bad` in their midst; those and nothing else end in the dead
 /// letters, for a reason that names `code`.
 fn check(cluster: &Cluster, hub: &Hub, bad: &[&str], code: &str) {
@@ -56,19 +52,18 @@ pub fn a_row_that_a_trigger_refuses_is_alone_in_the_dead_letters() {
          WHEN (NEW.content LIKE 'veneno%') EXECUTE FUNCTION no()",
     );
     check(&cluster, &hub, &["veneno 1", "veneno 2", "veneno 3"], "P0001");
-    if REFUSALS_ARE_TOLD {
-        let (status, _) = post(&hub, (1, 1), "veneno por HTTP");
-        assert_eq!(status, 422);
-        let mut leo = hub.join_v1(1, 2, "");
-        let data = json!({"content": "veneno", "nonce": "a", "ack": "durable"});
-        leo.send(&json!({"type": "chat", "data": data}).to_string());
-        assert_eq!(leo.next_of("ack")["data"]["level"], "accepted");
-        let refusal = leo.next_of("error");
-        assert_eq!(
-            (&refusal["data"]["ref"], &refusal["data"]["code"]),
-            (&json!("a"), &json!("store_refused"))
-        );
-    }
+    // Whoever waits for the commit learns of it (P4).
+    let (status, _) = post(&hub, (1, 1), "veneno por HTTP");
+    assert_eq!(status, 422);
+    let mut leo = hub.join_v1(1, 2, "");
+    let data = json!({"content": "veneno", "nonce": "a", "ack": "durable"});
+    leo.send(&json!({"type": "chat", "data": data}).to_string());
+    assert_eq!(leo.next_of("ack")["data"]["level"], "accepted");
+    let refusal = leo.next_of("error");
+    assert_eq!(
+        (&refusal["data"]["ref"], &refusal["data"]["code"]),
+        (&json!("a"), &json!("store_refused"))
+    );
 }
 
 pub fn a_row_that_is_there_already_is_alone_in_the_dead_letters() {
