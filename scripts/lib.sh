@@ -36,6 +36,24 @@ need_build_tools() {
     has cc || install_packages gcc libc6-dev || die "a C compiler (cc) is missing"
 }
 
+# PostgreSQL's programs, for tests that start clusters of their own.
+need_postgres() {
+    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null && return
+    has postgres && return
+    # Debian's own cluster must not be made or started.
+    if is_root && has apt-get && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+        mkdir -p /etc/postgresql-common
+        echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+    fi
+    install_packages postgresql
+}
+
+# What tests set a hub's clock with, and make its disk fail.
+need_fault_tools() {
+    compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || install_packages libfaketime || return 1
+    has strace || install_packages strace
+}
+
 toolchain() { sed -n 's/^channel = "\(.*\)"/\1/p' "$root/rust-toolchain.toml"; }
 
 # Installs a cargo tool unless it is there: need_tool BINARY CRATE VERSION WHERE.

@@ -6,14 +6,30 @@
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
+use support::trials::{self, Named, named};
 
 #[path = "postgres/adopted.rs"]
 mod adopted;
+#[path = "postgres/clocks.rs"]
+mod clocks;
+#[path = "postgres/commits.rs"]
+mod commits;
 #[path = "postgres/crashes.rs"]
 mod crashes;
+#[path = "postgres/disks.rs"]
+mod disks;
+#[path = "postgres/drains.rs"]
+mod drains;
+#[path = "postgres/failing.rs"]
+mod failing;
+#[path = "postgres/journals.rs"]
+mod journals;
+#[path = "postgres/poison.rs"]
+mod poison;
 #[path = "postgres/returns.rs"]
 mod returns;
+#[path = "postgres/states.rs"]
+mod states;
 #[path = "postgres/stored.rs"]
 mod stored;
 mod support;
@@ -23,14 +39,6 @@ mod tls;
 mod tools;
 #[path = "postgres/trouble.rs"]
 mod trouble;
-
-/// A test's name, which is a sentence, and the test.
-type Named = (&'static str, fn());
-
-/// Makes a test's name of its function's.
-macro_rules! named {
-    ($($test:path),* $(,)?) => { [$((stringify!($test), $test as fn())),*] };
-}
 
 const TESTS: &[Named] = &named![
     stored::chat_is_stored_and_read_back,
@@ -60,27 +68,30 @@ const TESTS: &[Named] = &named![
     trouble::a_frozen_server_holds_up_nobody,
     trouble::a_directory_that_has_served_opens_without_the_server_and_a_new_one_waits,
     trouble::what_only_a_person_can_mend_is_named_and_mended,
+    commits::a_hub_killed_around_its_commit_stores_each_message_once,
+    states::a_server_that_swallows_everything_holds_up_nobody,
+    states::a_locked_table_is_waited_for_and_told_once,
+    states::a_dropped_column_that_is_put_back_has_cost_nothing,
+    states::connections_that_are_refused_are_tried_again_and_told_once,
+    states::a_wrong_password_at_the_start_is_named_until_it_is_right,
+    poison::a_row_that_a_trigger_refuses_is_alone_in_the_dead_letters,
+    poison::a_row_that_is_there_already_is_alone_in_the_dead_letters,
+    drains::a_stop_while_the_database_is_away_says_what_is_left_for_the_next_start,
+    drains::a_kill_in_the_midst_of_a_stop_loses_and_doubles_nothing,
+    failing::a_flush_that_fails_ends_the_hub_and_loses_nothing,
+    failing::a_write_that_fails_is_seen_by_nobody_and_stops_chat_until_a_restart,
+    disks::a_full_data_disk_loses_nothing,
+    disks::a_full_log_disk_loses_nothing,
+    disks::a_journal_that_fills_while_the_database_is_away_shows_in_readyz_and_metrics,
+    disks::a_full_journal_disk_refuses_unseen_and_loses_nothing,
+    journals::a_second_hub_on_a_directory_is_turned_away_in_one_line,
+    journals::a_torn_tail_is_cut_and_all_before_it_is_stored,
+    journals::damage_in_the_middle_is_refused_with_its_offset,
+    journals::a_journal_shorter_than_what_is_stored_loses_nothing,
+    clocks::ids_ascend_though_the_clock_jumps_forward_and_back,
 ];
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
     // Most of them wait for a time limit most of the time.
-    arguments.test_threads.get_or_insert(6);
-    let missing = support::postgres::Cluster::programs().is_none();
-    let required = std::env::var_os("HUB_REQUIRE_SERVICES").is_some_and(|value| value == "1");
-    if missing {
-        eprintln!("PostgreSQL's programs are missing: `scripts/test` installs them");
-    }
-    let trial = |(name, test): &Named| {
-        let test = *test;
-        let run = move || match missing {
-            true => Err("PostgreSQL's programs are missing: `scripts/test` installs them".into()),
-            false => {
-                test();
-                Ok(())
-            }
-        };
-        Trial::test(*name, run).with_ignored_flag(missing && !required)
-    };
-    libtest_mimic::run(&arguments, TESTS.iter().map(trial).collect()).exit_code()
+    trials::run_with_postgres(TESTS, 6)
 }

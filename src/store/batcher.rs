@@ -245,6 +245,8 @@ impl<S: Sink> Batcher<S> {
             tracing::warn!(%error, ?state, "the store takes no messages; trying again");
         }
         self.show(state);
+        // Nothing else counts what grows while the store is away.
+        self.count_backlog();
         let wait = self.flight.next_wait(self.retry);
         tokio::time::sleep(Duration::from_millis(wait)).await;
     }

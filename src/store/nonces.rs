@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::batch::Batch;
+use super::journal::is_full;
 use crate::wire::nonce::{First, Nonce, NonceKey};
 use crate::wire::time::{Micros, MonoMs, Now};
 use crate::wire::{Id, SpaceId};
@@ -77,8 +78,13 @@ impl NonceFiles {
             failing: false,
         };
         published.iter().for_each(|first| put(&mut files.buffer, first));
-        files.write()?;
-        numbers.iter().try_for_each(|number| fs::remove_file(path(folder, *number)))?;
+        match files.write() {
+            Ok(()) => numbers.iter().try_for_each(|it| fs::remove_file(path(folder, *it)))?,
+            // Journals fill it, and only a hub that runs can store them. Written with the next
+            // batch; the files of earlier runs stay until the next start.
+            Err(error) if is_full(&error) => files.fail(&error),
+            Err(error) => return Err(error),
+        }
         Ok((files, published))
     }
 
@@ -95,9 +101,7 @@ impl NonceFiles {
         let written = self.turn_over(now).and_then(|()| self.write());
         let failed = written.is_err();
         match written {
-            Err(error) if !self.failing => {
-                tracing::warn!(%error, "nonces can't be kept: repeats may be new after a restart");
-            }
+            Err(error) if !self.failing => self.fail(&error),
             Ok(()) if self.failing => tracing::info!("nonces are kept again"),
             _ => {}
         }
@@ -105,6 +109,11 @@ impl NonceFiles {
         if self.buffer.len() > self.entries_max.saturating_mul(ENTRY_BYTES) {
             self.buffer.clear();
         }
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        tracing::warn!(%error, "nonces can't be kept: repeats may be new after a restart");
+        self.failing = true;
     }
 
     fn turn_over(&mut self, now: MonoMs) -> io::Result<()> {

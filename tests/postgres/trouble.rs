@@ -5,10 +5,14 @@ use std::time::{Duration, Instant};
 
 use super::stored::{hub_on, post, until_store_is};
 use crate::support::postgres::Cluster;
+use crate::support::trials::is_set;
 use crate::support::{Hub, PATIENCE, eventually};
 
-/// Chats and posts while nothing can be stored; what was said, in order.
-fn chat_without_a_store(hub: &Hub) -> Vec<String> {
+/// What the log says of a store that is away.
+pub const TOLD: &str = "the store takes no messages";
+
+/// Chats and posts to space 1 while nothing can be stored; what was said, in order.
+pub fn chat_without_a_store(hub: &Hub) -> Vec<String> {
     let mut ana = hub.join(1, 1, "Ana Paz");
     let mut said = Vec::new();
     for number in 0..20 {
@@ -24,7 +28,8 @@ fn chat_without_a_store(hub: &Hub) -> Vec<String> {
     said
 }
 
-fn assert_stored_in_order(cluster: &Cluster, said: &[String]) {
+/// Waits until space 1 holds exactly that.
+pub fn assert_stored_in_order(cluster: &Cluster, said: &[String]) {
     let rows = "SELECT content FROM chat_messages WHERE space_id = 1 ORDER BY id COLLATE \"C\"";
     eventually("all is stored, in order", || (cluster.sql("hub", rows) == said).then_some(()));
 }
@@ -37,6 +42,7 @@ pub fn while_the_server_is_away_chat_goes_on_and_is_stored_later() {
     let mut said = chat_without_a_store(&hub);
     said.insert(0, "antes".into());
     assert_eq!(hub.get("/readyz").json()["store"], "behind");
+    assert_eq!(hub.log().matches(TOLD).count(), 1, "{}", hub.log());
     assert_eq!(hub.get("/v1/messages?space_id=1").status, 503, "history says so");
     cluster.restart();
     assert_stored_in_order(&cluster, &said);
@@ -61,8 +67,12 @@ pub fn a_frozen_server_holds_up_nobody() {
         status.expect("kill runs").success()
     };
     assert!(signal("STOP"));
-    let mut said = chat_without_a_store(&hub);
-    said.insert(0, "antes".into());
+    let (begun, mut said) = (Instant::now(), vec!["antes".to_owned()]);
+    let time = if is_set("HUB_SLOW_TESTS") { 60 } else { 1 };
+    while begun.elapsed() < Duration::from_secs(time) {
+        said.extend(chat_without_a_store(&hub));
+    }
+    assert_eq!(hub.log().matches(TOLD).count(), 1, "{}", hub.log());
     // A query on it ends by the hub's own clock.
     let begun = Instant::now();
     assert_eq!(hub.get("/v1/messages?space_id=1").status, 503);
@@ -108,6 +118,7 @@ pub fn a_directory_that_has_served_opens_without_the_server_and_a_new_one_waits(
 
 /// Does something to the database that refuses all rows, and undoes it.
 fn check_refusal(cluster: &Cluster, hub: &Hub, harm: &str, mend: &str) {
+    let told = hub.log().matches(TOLD).count();
     cluster.sql("hub", harm);
     let mut ana = hub.join(1, 1, "Ana Paz");
     ana.chat(harm);
@@ -115,6 +126,9 @@ fn check_refusal(cluster: &Cluster, hub: &Hub, harm: &str, mend: &str) {
     until_store_is(hub, "refused");
     let tries = hub.metric("hub_store_batch_faults_total");
     assert_eq!(hub.get("/readyz").json()["status"], "degraded");
+    // That a session was ended may come first, what is wrong only at the next try.
+    let told = hub.log().matches(TOLD).count() - told;
+    assert!((1..=2).contains(&told), "{told} lines for {harm}\n{}", hub.log());
     cluster.sql("postgres", "ALTER DATABASE hub RESET default_transaction_read_only");
     cluster.sql("hub", &format!("SET default_transaction_read_only = off; {mend}"));
     let stored = "SELECT content FROM chat_messages ORDER BY id COLLATE \"C\" DESC LIMIT 1";

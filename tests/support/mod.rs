@@ -5,7 +5,8 @@
 //! instead of hanging it; no test depends on how fast anything is.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -18,10 +19,16 @@ use tungstenite::client::IntoClientRequest;
 use tungstenite::http::HeaderValue;
 use tungstenite::{Error, Message, WebSocket};
 
+pub mod answer;
+pub mod disk;
+pub mod gate;
 pub mod ledger;
 pub mod postgres;
 pub mod proxy;
 pub mod returning;
+pub mod trials;
+
+pub use answer::Answer;
 
 /// The longest that anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -44,7 +51,11 @@ impl Hub {
 
     /// The same with variables; it sees none but these, and none after a restart.
     pub fn start_with_env(args: &[&str], env: &[(&str, &str)]) -> Hub {
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        Hub::start_in(tempfile::tempdir().expect("a temporary directory"), args, env)
+    }
+
+    /// The same with a directory of the test's choice.
+    pub fn start_in(dir: TempDir, args: &[&str], env: &[(&str, &str)]) -> Hub {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let (child, address) = spawn(command(&args, dir.path()).envs(env.iter().copied()));
         Hub { child, address, args, dir }
@@ -58,6 +69,11 @@ impl Hub {
     /// Its data directory.
     pub fn data_dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// What it has logged so far, its earlier runs included.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join(LOG_FILE)).unwrap_or_default()
     }
 
     /// Keeps its database from being written, as a backup or an operator's hand would.
@@ -223,8 +239,14 @@ impl Drop for Hub {
     fn drop(&mut self) {
         _ = self.child.kill();
         _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the hub's log:\n{}", self.log());
+        }
     }
 }
+
+/// In the data directory; not the hub's own.
+pub const LOG_FILE: &str = "log-of-the-test";
 
 /// Arguments that take the rate limits off.
 pub const UNLIMITED: [&str; 8] = [
@@ -245,12 +267,12 @@ fn command(args: &[String], data_dir: &Path) -> Command {
         .args(["--listen", "127.0.0.1:0", "--pinned", "false", "--log", "warn"])
         .arg("--data-dir")
         .arg(data_dir);
-    command.args(args).env_clear().stdin(Stdio::null());
+    let log = File::options().create(true).append(true).open(data_dir.join(LOG_FILE));
+    command.args(args).env_clear().stdin(Stdio::null()).stderr(log.expect("a log"));
     command
 }
 
 fn spawn(command: &mut Command) -> (Child, SocketAddr) {
-    // A test's output shows what its hub said, if the test fails.
     let mut child = command.stdout(Stdio::piped()).spawn().expect("the hub starts");
     let stdout = child.stdout.take().expect("it is piped");
     let (sender, lines) = mpsc::sync_channel(64);
@@ -294,76 +316,6 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// An HTTP answer.
-#[derive(Debug)]
-pub struct Answer {
-    /// The status code.
-    pub status: u16,
-    /// Names as sent, values.
-    pub headers: Vec<(String, String)>,
-    /// The body.
-    pub body: Vec<u8>,
-}
-
-impl Answer {
-    /// Reads one answer to the connection's end or its Content-Length.
-    pub fn read(stream: &mut TcpStream) -> Answer {
-        let mut bytes = Vec::new();
-        let mut chunk = [0; 65_536];
-        let head_end = loop {
-            if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
-                break at;
-            }
-            let read = match stream.read(&mut chunk) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                read => read.expect("an answer"),
-            };
-            assert!(read > 0, "closed without an answer: {:?}", String::from_utf8_lossy(&bytes));
-            bytes.extend_from_slice(&chunk[..read]);
-        };
-        let head = String::from_utf8(bytes[..head_end].to_vec()).expect("a text head");
-        let mut lines = head.split("\r\n");
-        let status_line = lines.next().expect("a status line");
-        let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let headers: Vec<(String, String)> = lines
-            .filter_map(|line| line.split_once(": "))
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        let mut answer = Answer {
-            status: status.expect("a status"),
-            headers,
-            body: bytes[head_end + 4..].to_vec(),
-        };
-        let length = answer.header("content-length").and_then(|value| value.parse().ok());
-        let length = length.unwrap_or(if answer.status == 101 { 0 } else { usize::MAX });
-        while answer.body.len() < length {
-            match stream.read(&mut chunk) {
-                Ok(read) if read > 0 => answer.body.extend_from_slice(&chunk[..read]),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                _ => break,
-            }
-        }
-        answer
-    }
-
-    /// A header's value; its name in any case.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let named = |(known, _): &&(String, String)| known.eq_ignore_ascii_case(name);
-        self.headers.iter().find(named).map(|(_, value)| value.as_str())
-    }
-
-    /// The body as text.
-    pub fn text(&self) -> String {
-        String::from_utf8(self.body.clone()).expect("a text body")
-    }
-
-    /// The body as JSON.
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|error| panic!("{error}: {:?} {}", self.status, self.text()))
-    }
-}
-
 /// A WebSocket client.
 pub struct Client {
     socket: WebSocket<TcpStream>,
@@ -395,10 +347,20 @@ impl Client {
         self.socket.send(message).expect("the hub reads");
     }
 
+    /// Reads on where a signal has interrupted it.
+    fn read(&mut self) -> Result<Message, Error> {
+        loop {
+            match self.socket.read() {
+                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+
     /// The next text, as it came.
     pub fn text(&mut self) -> String {
         loop {
-            match self.socket.read().expect("a message") {
+            match self.read().expect("a message") {
                 Message::Text(text) => return text.to_string(),
                 Message::Close(close) => panic!("closed instead of a message: {close:?}"),
                 _ => {}
@@ -408,7 +370,7 @@ impl Client {
 
     /// The next message of any kind.
     pub fn message(&mut self) -> Message {
-        self.socket.read().expect("a message")
+        self.read().expect("a message")
     }
 
     /// The next text, as JSON.
@@ -434,7 +396,7 @@ impl Client {
     /// The next text as JSON, or how the connection ended.
     pub fn try_next(&mut self) -> Result<Value, Closed> {
         loop {
-            match self.socket.read() {
+            match self.read() {
                 Ok(Message::Text(text)) => {
                     return Ok(serde_json::from_str(&text).expect("JSON"));
                 }
@@ -443,7 +405,6 @@ impl Client {
                     return Err(Closed { code: Some(frame.code.into()), reason });
                 }
                 Ok(_) => {}
-                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return Err(Closed { code: None, reason: String::new() }),
             }
         }
@@ -452,7 +413,7 @@ impl Client {
     /// Closes it with a code, and reads up to the end.
     pub fn close(mut self) {
         self.socket.close(None).expect("the hub reads");
-        while self.socket.read().is_ok() {}
+        while self.read().is_ok() {}
     }
 
     /// Reads until the hub has closed it; the texts that came before, and how.
@@ -460,7 +421,7 @@ impl Client {
         let mut texts = Vec::new();
         let mut closed = Closed { code: None, reason: String::new() };
         loop {
-            match self.socket.read() {
+            match self.read() {
                 Ok(Message::Text(text)) => texts.push(text.to_string()),
                 Ok(Message::Close(Some(frame))) => {
                     closed.code = Some(frame.code.into());

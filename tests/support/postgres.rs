@@ -9,9 +9,19 @@ use tempfile::TempDir;
 
 use super::{PATIENCE, eventually};
 
+/// Where a cluster's files are, if not beside its socket.
+#[derive(Clone, Copy, Default)]
+pub struct Folders<'a> {
+    /// Tables.
+    pub data: Option<&'a Path>,
+    /// The write-ahead log.
+    pub wal: Option<&'a Path>,
+}
+
 /// Killed when dropped.
 pub struct Cluster {
     dir: TempDir,
+    data: PathBuf,
     bin: PathBuf,
     settings: Vec<String>,
     /// Of its socket's name, and of TCP where that is switched on.
@@ -39,14 +49,23 @@ impl Cluster {
 
     /// Makes and starts one that forgets a power cut, with further settings (`name=value`).
     pub fn start(settings: &[&str]) -> Cluster {
+        Cluster::start_on(Folders::default(), settings)
+    }
+
+    /// The same with some of its files elsewhere.
+    pub fn start_on(folders: Folders, settings: &[&str]) -> Cluster {
         let bin = Cluster::programs().expect("PostgreSQL's programs");
         let dir = tempfile::Builder::new().prefix("pg").tempdir().expect("a directory");
         if is_root() {
             succeed(Command::new("chown").arg("nobody:nogroup").arg(dir.path()));
         }
-        let data = dir.path().join("data");
+        let data = folders.data.unwrap_or(dir.path()).join("data");
         let mut init = unprivileged(&bin.join("initdb"));
-        init.arg("-D").arg(data).args(["-U", "postgres", "-A", "trust", "-N", "-E", "UTF8"]);
+        if let Some(folder) = folders.wal {
+            // In small segments: a new one is soon needed.
+            init.arg("-X").arg(folder.join("wal")).arg("--wal-segsize=1");
+        }
+        init.arg("-D").arg(&data).args(["-U", "postgres", "-A", "trust", "-N", "-E", "UTF8"]);
         // A language whose order is not that of bytes, where there is one.
         init.args(["--locale-provider=icu", "--icu-locale=es-AR", "--locale=C.UTF-8"]);
         succeed(&mut init);
@@ -54,8 +73,8 @@ impl Cluster {
             ["fsync=off"].iter().chain(settings).map(|it| (*it).to_owned()).collect();
         let port = settings.iter().find_map(|setting| setting.strip_prefix("port="));
         let port = port.map_or(5432, |port| port.parse().expect("a port"));
-        let server = serve(&bin, dir.path(), &settings);
-        let cluster = Cluster { dir, bin, settings, port, server };
+        let server = serve(&bin, (dir.path(), &data), &settings);
+        let cluster = Cluster { dir, data, bin, settings, port, server };
         cluster.until_ready();
         cluster.sql("postgres", "CREATE DATABASE hub");
         cluster
@@ -105,7 +124,17 @@ impl Cluster {
 
     /// Its directory.
     pub fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.data.clone()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).expect("its log")
+    }
+
+    /// Whether its first process has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.server.try_wait().expect("our child").is_some()
     }
 
     /// Runs statements, and gives the rows: columns between `|`.
@@ -143,7 +172,7 @@ impl Cluster {
     pub fn restart(&mut self) {
         let until = Instant::now() + PATIENCE;
         loop {
-            self.server = serve(&self.bin, self.dir.path(), &self.settings);
+            self.server = serve(&self.bin, (self.dir.path(), &self.data), &self.settings);
             let ready = loop {
                 if self.try_sql("postgres", "SELECT 1").is_ok() {
                     break true;
@@ -182,9 +211,9 @@ impl Drop for Cluster {
     }
 }
 
-fn serve(bin: &Path, dir: &Path, settings: &[String]) -> Child {
+fn serve(bin: &Path, (dir, data): (&Path, &Path), settings: &[String]) -> Child {
     let mut server = unprivileged(&bin.join("postgres"));
-    server.arg("-D").arg(dir.join("data")).arg("-k").arg(dir).args(["-c", "listen_addresses="]);
+    server.arg("-D").arg(data).arg("-k").arg(dir).args(["-c", "listen_addresses="]);
     for setting in settings {
         server.args(["-c", setting]);
     }
@@ -202,7 +231,8 @@ fn unprivileged(program: &Path) -> Command {
     command
 }
 
-fn is_root() -> bool {
+/// Whether mounts and other users are to be had.
+pub fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }

@@ -106,6 +106,7 @@ fn questions(mut client: TcpStream, mut server: UnixStream, shared: &Shared, mut
     _ = client.shutdown(Shutdown::Both);
 }
 
-fn find(bytes: &[u8], wanted: &[u8]) -> bool {
+/// Whether some bytes hold others.
+pub fn find(bytes: &[u8], wanted: &[u8]) -> bool {
     bytes.windows(wanted.len()).any(|window| window == wanted)
 }

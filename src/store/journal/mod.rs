@@ -246,15 +246,24 @@ pub(crate) fn open(
     Ok(Opened { writers, own, found, highest, published, journals })
 }
 
-/// Gives a writer its first segment; while found journals fill the bound, it comes later.
+/// Gives a writer its first segment; while found journals fill the bound or the disk, it comes
+/// later: only a hub that runs can store them, and make room.
 fn begin(keeper: &mut Keeper, shard: usize, writer: &mut Writer) -> io::Result<()> {
-    match keeper.make(shard)? {
-        Some(spare) => {
+    match keeper.make(shard) {
+        Ok(Some(spare)) => {
             keeper.shards[shard].made.publish(1);
             writer.begin_first(spare)
         }
-        None => Ok(()),
+        Ok(None) => Ok(()),
+        // The keeper tries again, and tells.
+        Err(error) if is_full(&error) => Ok(()),
+        Err(error) => Err(error),
     }
+}
+
+/// Whether an error says that the disk has no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn start(

@@ -1,0 +1,178 @@
+//! Kills of the hub and of its database under load, and what is left when all is quiet.
+
+use std::time::{Duration, Instant};
+
+use super::load::{Load, settled};
+use super::plan::{Draw, Event, How, events, setting};
+use super::verdict::{Verdict, missing};
+use crate::support::postgres::Cluster;
+use crate::support::trials::is_set;
+use crate::support::{Hub, UNLIMITED};
+
+/// Whether what memory does not have is read from the store for who comes back (P3): if not, a
+/// resume after a kill has a hole, and says so.
+const RESUMES_REACH_THE_STORE: bool = true;
+
+/// What stands until the end, and the figures so far.
+struct World {
+    cluster: Cluster,
+    hub: Hub,
+    load: Load,
+    draw: Draw,
+    ready_max: Duration,
+    drain_max: Duration,
+    durable_broken: usize,
+}
+
+/// A hub on a cluster whose commits are on its disk.
+pub fn hub_on_disk() -> (Cluster, Hub) {
+    let cluster = Cluster::start(&["fsync=on"]);
+    let url = cluster.url();
+    let args: Vec<&str> = ["--database-url", &url].into_iter().chain(UNLIMITED).collect();
+    let hub = Hub::start(&args);
+    until_ready(&hub);
+    (cluster, hub)
+}
+
+/// Waits until the store takes messages and is not behind.
+pub fn until_ready(hub: &Hub) -> Duration {
+    settled("the store is ready", || hub.get("/readyz").json()["store"] == "ready")
+}
+
+/// Waits until nothing is left in the journals.
+pub fn until_stored(hub: &Hub) -> Duration {
+    settled("all is stored", || {
+        hub.metric("hub_journal_bytes") == 0.0 && hub.get("/readyz").json()["store"] == "ready"
+    })
+}
+
+pub fn kills_of_hub_and_database_lose_and_double_nothing() {
+    let few = !is_set("HUB_SLOW_TESTS");
+    let hub_kills = setting("HUB_CRASH_HUB_KILLS", if few { 3 } else { 50 });
+    let database_kills = setting("HUB_CRASH_DATABASE_KILLS", if few { 2 } else { 20 });
+    let seed = setting("HUB_CRASH_SEED", 20_261_127);
+    let rate = setting("HUB_CRASH_RATE", 1_000);
+    eprintln!("seed {seed}: {hub_kills} kills of the hub, {database_kills} of the database");
+    let begun = Instant::now();
+    let (cluster, hub) = hub_on_disk();
+    let load = Load::start(&hub, rate);
+    let mut world = World {
+        cluster,
+        hub,
+        load,
+        draw: Draw(seed),
+        ready_max: Duration::ZERO,
+        drain_max: Duration::ZERO,
+        durable_broken: 0,
+    };
+    let events = events(&mut world.draw, hub_kills, database_kills);
+    for (number, event) in events.iter().enumerate() {
+        world.load_for_a_while();
+        world.happen(*event);
+        let accepted = world.load.counted(|counts| &counts.accepted);
+        eprintln!("{}/{} {event:?}, {accepted} accepted", number + 1, events.len());
+    }
+    world.load_for_a_while();
+    world.end(begun);
+}
+
+impl World {
+    fn load_for_a_while(&mut self) {
+        self.load.accept(20 + self.draw.below(1_500));
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Hub => {
+                self.hub.kill();
+                self.load.disconnected();
+                self.check_durable();
+                self.load.store_is_away(false);
+                self.restart_hub();
+            }
+            Event::Database(how) => {
+                self.end_database(how);
+                if how != How::Sessions {
+                    self.load_for_a_while();
+                    self.cluster.restart();
+                }
+            }
+            Event::Both(how) => {
+                self.hub.kill();
+                self.end_database(how);
+                self.load.disconnected();
+                self.cluster.restart();
+                self.check_durable();
+                self.load.store_is_away(false);
+                self.restart_hub();
+            }
+            Event::HubWhileAway(how) => {
+                self.end_database(how);
+                self.load_for_a_while();
+                self.hub.kill();
+                self.load.disconnected();
+                self.restart_hub();
+                self.load_for_a_while();
+                self.cluster.restart();
+            }
+        }
+        // Else the next thing happens to a hub that still has to catch up.
+        if self.draw.below(2) == 0 {
+            self.drain_max = self.drain_max.max(until_ready(&self.hub));
+            self.load.store_is_away(false);
+        }
+    }
+
+    /// What the hub has told as durable is in the table, though it is dead.
+    fn check_durable(&mut self) {
+        let told = self.load.durable_news();
+        self.durable_broken += missing(&self.cluster, &told);
+    }
+
+    fn restart_hub(&mut self) {
+        let begun = Instant::now();
+        self.hub.restart();
+        settled("the hub is ready", || self.hub.get("/readyz").status == 200);
+        self.ready_max = self.ready_max.max(begun.elapsed());
+        self.load.moved_to(&self.hub);
+    }
+
+    fn end_database(&mut self, how: How) {
+        self.load.store_is_away(true);
+        match how {
+            How::Kill => self.cluster.end("KILL"),
+            How::Immediate => self.cluster.end("QUIT"),
+            How::Fast => self.cluster.end("INT"),
+            How::Sessions => {
+                let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                           WHERE datname = 'hub' AND pid <> pg_backend_pid()";
+                self.cluster.sql("hub", end);
+            }
+        }
+    }
+
+    fn end(mut self, begun: Instant) {
+        self.load.settle();
+        let drained = until_stored(&self.hub);
+        let resumes = self.load.counted(|counts| &counts.resumes);
+        let incomplete = self.load.counted(|counts| &counts.resumes_incomplete);
+        let broken = self.load.counted(|counts| &counts.resumes_broken);
+        self.check_durable();
+        let (senders, receivers) = self.load.stop();
+        let mut verdict = Verdict::reach(&self.cluster, &senders, &receivers);
+        verdict.durable_broken = self.durable_broken;
+        let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
+        eprintln!(
+            "{verdict}; {resumes} resumes complete, {incomplete} not with the store \
+             away, {broken} not with it there; start to ready {} at most, \
+             behind {} at most, last drain {}; {} in all",
+            seconds(self.ready_max),
+            seconds(self.drain_max),
+            seconds(drained),
+            seconds(begun.elapsed()),
+        );
+        assert!(!self.hub.data_dir().join("dead-letters.jsonl").exists(), "a row was refused");
+        verdict.hold();
+        assert!(broken == 0 || !RESUMES_REACH_THE_STORE, "{broken} resumes have a hole");
+    }
+}

@@ -1,0 +1,95 @@
+//! A disk that fails under the journal: strace makes the hub's system calls end in EIO.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
+
+use super::stored::{hub_on, post, until_store_is};
+use crate::support::postgres::Cluster;
+use crate::support::trials::{Lack, Outcome};
+use crate::support::{Hub, eventually};
+
+/// Makes a system call of a hub fail for as long as it lives.
+struct Failing(Child);
+
+impl Failing {
+    /// Every such call of the hub's, or those on one file.
+    fn start(hub: &Hub, call: &str, file: Option<&Path>) -> Result<Failing, Lack> {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-o", "/dev/null", "-p", &hub.pid().to_string()]);
+        strace.args(["-e", &format!("trace={call}"), "-e", &format!("inject={call}:error=EIO")]);
+        if let Some(file) = file {
+            strace.arg("-P").arg(file);
+        }
+        let lack = || Lack("strace is missing, or must not look at the hub".into());
+        let mut child = strace.stderr(Stdio::piped()).spawn().map_err(|_| lack())?;
+        let told = BufReader::new(child.stderr.take().expect("it is piped"));
+        match told.lines().map_while(Result::ok).any(|line| line.contains("attached with")) {
+            true => Ok(Failing(child)),
+            false => Err(lack()),
+        }
+    }
+}
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        // It lets go of the hub, which goes on.
+        let pid = self.0.id().to_string();
+        _ = Command::new("kill").args(["-s", "TERM", &pid]).status();
+        _ = self.0.wait();
+    }
+}
+
+fn ids(hub: &Hub) -> Vec<serde_json::Value> {
+    hub.history(1).iter().map(|row| row["id"].clone()).collect()
+}
+
+pub fn a_flush_that_fails_ends_the_hub_and_loses_nothing() -> Outcome {
+    let cluster = Cluster::start(&[]);
+    let mut hub = hub_on(&cluster);
+    let mut known = vec![post(&hub, (1, 2), "antes").1["id"].clone()];
+    let failing = Failing::start(&hub, "fdatasync", None)?;
+    let mut ana = hub.join(1, 1, "Ana");
+    ana.chat("durante");
+    known.push(ana.next_of("chat")["data"]["id"].clone());
+    let status = hub.wait();
+    drop(failing);
+    assert!(!status.success(), "{status}");
+    assert!(hub.log().contains("flush the journal"), "{}", hub.log());
+    hub.restart();
+    eventually("what was seen is stored", || (ids(&hub) == known).then_some(()));
+    assert_eq!(post(&hub, (1, 2), "después").0, 200);
+    Ok(())
+}
+
+pub fn a_write_that_fails_is_seen_by_nobody_and_stops_chat_until_a_restart() -> Outcome {
+    let cluster = Cluster::start(&[]);
+    let url = cluster.url();
+    let mut hub = Hub::start(&["--database-url", &url, "--shards", "1"]);
+    let (ana, mut leo) = (hub.join(1, 1, "Ana"), hub.join_v1(1, 2, ""));
+    let mut known = vec![post(&hub, (1, 2), "antes").1["id"].clone()];
+    let journal = std::fs::read_dir(hub.data_dir().join("journal")).expect("a journal");
+    let mut segments: Vec<_> = journal.map(|entry| entry.expect("an entry").path()).collect();
+    segments.retain(|path| path.to_string_lossy().ends_with("00000000.segment"));
+    let failing = Failing::start(&hub, "pwrite64", Some(&segments[0]))?;
+    let data = json!({"content": "durante", "nonce": "a", "ack": "accepted"});
+    leo.send(&json!({"type": "chat", "data": data}).to_string());
+    let (texts, how) = leo.until_closed();
+    assert_eq!(how.code, Some(1011), "{how:?}");
+    assert!(!texts.iter().any(|text| text.contains("durante")), "{texts:?}");
+    let (texts, how) = ana.until_closed();
+    assert_eq!(how.code, Some(1011), "{how:?}");
+    assert!(!texts.iter().any(|text| text.contains("durante")), "{texts:?}");
+    drop(failing);
+    // Whatever the disk says now: what it holds is not known.
+    assert_eq!(post(&hub, (1, 2), "durante").0, 503);
+    assert_eq!(hub.get("/v1/messages?space_id=1").status, 200, "all else goes on");
+    hub.kill();
+    hub.restart();
+    until_store_is(&hub, "ready");
+    known.push(post(&hub, (1, 2), "después").1["id"].clone());
+    assert_eq!(ids(&hub), known);
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! Test binaries whose tests need what a machine may not have: shown as ignored, not as passed.
+#![allow(unused_macros, unused_imports, reason = "few test binaries need it")]
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use super::postgres::Cluster;
+
+/// How a test ended: passed, or not to be run here, for a reason.
+pub type Outcome = Result<(), Lack>;
+
+/// What the machine does not have.
+#[derive(Debug)]
+pub struct Lack(pub String);
+
+/// A test's name, which is a sentence, and the test.
+pub type Named = (&'static str, fn() -> Outcome);
+
+/// Makes a test's name of its function's.
+macro_rules! named {
+    ($($test:path),* $(,)?) => {
+        [$((stringify!($test), (|| $crate::support::trials::Ends::outcome($test()))
+            as fn() -> $crate::support::trials::Outcome)),*]
+    };
+}
+pub(crate) use named;
+
+/// What a test may give back.
+pub trait Ends {
+    /// How it ended.
+    fn outcome(self) -> Outcome;
+}
+
+impl Ends for () {
+    fn outcome(self) -> Outcome {
+        Ok(())
+    }
+}
+
+impl Ends for Outcome {
+    fn outcome(self) -> Outcome {
+        self
+    }
+}
+
+/// Whether whoever runs the tests has set `name=1`.
+pub fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| value == "1")
+}
+
+/// Runs the tests, so many at a time. Without PostgreSQL's programs all of them show as ignored,
+/// and what a test lacks as ignored with its reason; as failed if `HUB_REQUIRE_SERVICES=1`.
+pub fn run_with_postgres(tests: &[Named], threads: usize) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(threads);
+    let missing = Cluster::programs().is_none();
+    let required = is_set("HUB_REQUIRE_SERVICES");
+    if missing {
+        eprintln!("PostgreSQL's programs are missing: `scripts/test` installs them");
+    }
+    let trial = |(name, test): &Named| {
+        let test = *test;
+        let run = move || {
+            if missing {
+                return Err(Failed::from("PostgreSQL's programs are missing"));
+            }
+            match test() {
+                Ok(()) => Ok(Completion::Completed),
+                Err(Lack(reason)) if required => Err(Failed::from(reason)),
+                Err(Lack(reason)) => Ok(Completion::ignored_with(reason)),
+            }
+        };
+        Trial::ignorable_test(*name, run).with_ignored_flag(missing && !required)
+    };
+    libtest_mimic::run(&arguments, tests.iter().map(trial).collect()).exit_code()
+}
