@@ -52,10 +52,18 @@ impl Ledger {
     }
 
     /// Enters one delivery. `publisher` counts within the member's space.
-    pub fn enter(&mut self, member: usize, publisher: usize, stamp: Stamp, id: &[u8; ID_BYTES]) {
-        let last = &mut self.last_ids[member];
-        self.faults.ids_not_ascending += u64::from(*id <= *last);
-        *last = *id;
+    pub fn enter(
+        &mut self,
+        member: usize,
+        publisher: usize,
+        stamp: Stamp,
+        id: Option<&[u8; ID_BYTES]>,
+    ) {
+        if let Some(id) = id {
+            let last = &mut self.last_ids[member];
+            self.faults.ids_not_ascending += u64::from(*id <= *last);
+            *last = *id;
+        }
         let place = member * self.publishers + publisher;
         let next = &mut self.next[place];
         if stamp.sequence == *next {
@@ -118,7 +126,7 @@ mod tests {
         for (index, sequence) in sequences.iter().enumerate() {
             let mut id = [b'0'; ID_BYTES];
             id[0] = b'A' + index as u8;
-            ledger.enter(0, 0, Stamp { publisher: 0, sequence: *sequence, at: 0 }, &id);
+            ledger.enter(0, 0, Stamp { publisher: 0, sequence: *sequence, at: 0 }, Some(&id));
         }
         ledger.close([(0, &[5][..])].into_iter())
     }
@@ -144,7 +152,7 @@ mod tests {
     fn an_id_that_does_not_ascend_is_counted() {
         let mut ledger = Ledger::new(1, 1);
         for sequence in 0..2 {
-            ledger.enter(0, 0, Stamp { publisher: 0, sequence, at: 0 }, &[b'1'; ID_BYTES]);
+            ledger.enter(0, 0, Stamp { publisher: 0, sequence, at: 0 }, Some(&[b'1'; ID_BYTES]));
         }
         let faults = ledger.close([(0, &[2][..])].into_iter());
         assert_eq!(faults, Faults { ids_not_ascending: 1, ..Faults::default() });
@@ -154,11 +162,11 @@ mod tests {
     fn members_and_publishers_have_books_of_their_own() {
         let mut ledger = Ledger::new(2, 2);
         let stamp = |sequence| Stamp { publisher: 0, sequence, at: 0 };
-        ledger.enter(0, 1, stamp(0), &[b'1'; ID_BYTES]);
-        ledger.enter(1, 0, stamp(0), &[b'1'; ID_BYTES]);
+        ledger.enter(0, 1, stamp(0), Some(&[b'1'; ID_BYTES]));
+        ledger.enter(1, 0, stamp(0), Some(&[b'1'; ID_BYTES]));
         let published = [1, 1];
         assert!(!ledger.is_complete(0, &published));
-        ledger.enter(0, 0, stamp(0), &[b'2'; ID_BYTES]);
+        ledger.enter(0, 0, stamp(0), Some(&[b'2'; ID_BYTES]));
         assert!(ledger.is_complete(0, &published));
         // Member 1 went: what it didn't get is no loss.
         assert!(ledger.close([(0, &published[..])].into_iter()).is_none());
