@@ -10,8 +10,10 @@ use crate::stamp::{ID_BYTES, Stamp};
 /// What went wrong; all zero on a good run.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Faults {
-    /// Messages that a member never got.
+    /// Messages that a member never got although it got a later one.
     pub lost: u64,
+    /// Messages at the end of a publisher's that have not come in the time for it.
+    pub late: u64,
     /// Messages that a member got again.
     pub doubled: u64,
     /// Messages that a member got after a later one of the same publisher.
@@ -99,14 +101,14 @@ impl Ledger {
     /// what its space's publishers sent.
     pub fn close<'a>(mut self, members: impl Iterator<Item = (usize, &'a [u32])>) -> Faults {
         let mut connected = HashSet::new();
-        let mut lost = 0;
         for (member, published) in members {
             connected.insert(member);
             let row = self.row(member).iter().zip(published);
-            lost += row.map(|(next, sent)| u64::from(sent.saturating_sub(*next))).sum::<u64>();
+            let late = row.map(|(next, sent)| u64::from(sent.saturating_sub(*next)));
+            self.faults.late += late.sum::<u64>();
         }
         let is_connected = |place: &usize| connected.contains(&(place / self.publishers));
-        lost += self.gaps.iter().filter(|(place, _)| is_connected(place)).count() as u64;
+        let lost = self.gaps.iter().filter(|(place, _)| is_connected(place)).count() as u64;
         self.faults.lost += lost;
         self.faults
     }
@@ -141,8 +143,8 @@ mod tests {
         let faults =
             |lost, doubled, reordered| Faults { lost, doubled, reordered, ..Faults::default() };
         assert_eq!(check(&[0, 1, 3, 4]), faults(1, 0, 0));
-        assert_eq!(check(&[0, 1, 2]), faults(2, 0, 0));
-        assert_eq!(check(&[]), faults(5, 0, 0));
+        assert_eq!(check(&[0, 1, 2]), Faults { late: 2, ..Faults::default() });
+        assert_eq!(check(&[]), Faults { late: 5, ..Faults::default() });
         assert_eq!(check(&[0, 1, 1, 2, 3, 4]), faults(0, 1, 0));
         assert_eq!(check(&[0, 2, 1, 3, 4]), faults(0, 0, 1));
         assert_eq!(check(&[0, 2, 1, 1, 4]), faults(1, 1, 1));

@@ -99,7 +99,8 @@ impl Tally {
 
     /// What a run's verdict hangs on.
     pub fn verdict(&self, faults: Faults, figures: &mut Figures) {
-        figures.count("lost", faults.lost).count("doubled", faults.doubled);
+        figures.count("lost", faults.lost).count("late", faults.late);
+        figures.count("doubled", faults.doubled);
         figures.count("reordered", faults.reordered);
         figures.count("ids_not_ascending", faults.ids_not_ascending);
         figures.count("foreign", faults.foreign).count("errors", self.errors);
