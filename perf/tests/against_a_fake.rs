@@ -1,6 +1,8 @@
 //! The generator against a fake hub that does one thing wrong: each fault must show as what it
 //! is, and a faultless run as faultless.
 
+// This binary uses a part of the fake.
+#[allow(dead_code)]
 mod fake;
 
 use std::time::Duration;

@@ -47,7 +47,7 @@ pub(super) struct Line {
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 290.0;
 const LEFT: f64 = 58.0;
-const RIGHT: f64 = 14.0;
+const RIGHT: f64 = 24.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 44.0;
 /// More colours than this can't be told apart.
@@ -113,7 +113,7 @@ impl Span {
                     .flat_map(|decade| steps.iter().map(move |step| step * 10f64.powi(decade)));
                 values.map(|value| (value, tick(value))).collect()
             }
-            Scale::Nines => [0.0, 0.5, 0.9, 0.99, 0.999, 0.9999]
+            Scale::Nines => [0.5, 0.9, 0.99, 0.999, 0.9999]
                 .map(|share| (share, format!("{} %", trimmed(share * 100.0))))
                 .to_vec(),
         };
@@ -306,6 +306,6 @@ mod tests {
         };
         assert_eq!(words(Scale::Linear, [0.0, 18_000.0]), ["0", "5,000", "10 k", "15 k"]);
         assert_eq!(words(Scale::Log, [10.0, 20_000.0]), ["10", "100", "1,000", "10 k"]);
-        assert_eq!(words(Scale::Nines, [0.0, 0.999]), ["0 %", "50 %", "90 %", "99 %", "99.9 %"]);
+        assert_eq!(words(Scale::Nines, [0.0, 0.999]), ["50 %", "90 %", "99 %", "99.9 %"]);
     }
 }

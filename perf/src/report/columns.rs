@@ -28,8 +28,11 @@ const fn told(figure: &'static str, title: &'static str) -> Column {
 const CPU: Column = lower("hub_cpu_ns_per_delivery", "CPU a delivery, ns");
 const P50: Column = lower("p50_ms", "p50, ms");
 const P99: Column = lower("p99_ms", "p99, ms");
-const RATE: Column =
-    Column { figure: "deliveries_per_s", title: "deliveries a second", better: Better::Higher };
+const RATE: Column = Column {
+    figure: "deliveries_per_s",
+    title: "deliveries a second (more is better)",
+    better: Better::Higher,
+};
 
 const FANOUT: [Column; 4] = [CPU, RATE, P50, P99];
 const OPEN: [Column; 4] = [CPU, told("hub_cpu_cores", "cores used"), P50, P99];
@@ -46,8 +49,9 @@ const DURABLE: [Column; 4] = [
     lower("durable_p50_ms", "durable p50, ms"),
     lower("durable_p99_ms", "durable p99, ms"),
 ];
-const IDLE: [Column; 3] = [
-    lower("rss_bytes_per_connection_second_half", "memory a connection, bytes"),
+const IDLE: [Column; 4] = [
+    lower("rss_bytes_per_connection", "memory a connection, bytes"),
+    lower("rss_bytes_per_connection_second_half", "of the last step, bytes"),
     lower("hub_cpu_us_per_join", "CPU a join, µs"),
     told("rss_bytes_before", "memory before, bytes"),
 ];

@@ -65,9 +65,15 @@ fn write_glance(html: &mut String, report: &Report) {
     html.push_str("</thead><tbody>\n");
     for row in &report.summary.rows {
         let compared = columns::of(&row.kind).iter();
-        for column in compared.filter(|column| column.better != Better::Neither) {
-            let name = escape(&row.scenario);
-            let _ = write!(html, "<tr><th>{name}<td>{}", escape(column.title));
+        let compared: Vec<&Column> =
+            compared.filter(|column| column.better != Better::Neither).collect();
+        for (index, column) in compared.iter().enumerate() {
+            html.push_str("<tr>");
+            if index == 0 {
+                let (name, rows) = (escape(&row.scenario), compared.len());
+                let _ = write!(html, "<th rowspan=\"{rows}\">{name}");
+            }
+            let _ = write!(html, "<td>{}", escape(column.title));
             for peer in &peers {
                 write_ratio(html, row.cell(peer), column);
             }
@@ -79,24 +85,39 @@ fn write_glance(html: &mut String, report: &Report) {
 
 fn write_ratio(html: &mut String, cell: Option<&Cell>, column: &Column) {
     let ratio = cell.and_then(|cell| cell.ratios.get(column.figure));
-    match (cell, ratio) {
-        (None, _) => html.push_str("<td class=\"number dim\">not run"),
-        (Some(cell), None) if cell.runs == 0 => html.push_str("<td class=\"number dim\">failed"),
-        (_, None) => html.push_str("<td class=\"number dim\">–"),
-        (_, Some(Stats { median, min, max })) => {
-            let (low, high) =
-                if column.better == Better::Higher { (1.0 / max, 1.0 / min) } else { (*min, *max) };
-            // Ranges that cross 1 say nothing.
-            let verdict = match (high < 1.0, low > 1.0) {
-                (true, _) => "good",
-                (_, true) => "bad",
-                _ => "even",
-            };
-            let _ = write!(
-                html,
-                "<td class=\"number {verdict}\"><b>{median:.2}</b><small>{min:.2}–{max:.2}</small>"
-            );
+    let (Some(cell), Some(ratio)) = (cell, ratio) else {
+        let why = match cell {
+            None => "not run",
+            Some(cell) if cell.runs == 0 => "failed",
+            Some(_) => "–",
+        };
+        let _ = write!(html, "<td class=\"number dim\">{why}");
+        return;
+    };
+    let Stats { median, min, max } = ratio;
+    let _ = write!(html, "<td class=\"number {}\"><b>{median:.2}</b>", verdict(ratio, column));
+    if max > min {
+        let _ = write!(html, "<small>{min:.2}–{max:.2}</small>");
+    }
+    // A server that dropped messages had less to do.
+    if !cell.faults.is_empty() {
+        html.push_str("<small>with faults</small>");
+    }
+}
+
+/// Whether the hub is ahead: in all rounds, and by a tenth, since less means nothing.
+fn verdict(ratio: &Stats, column: &Column) -> &'static str {
+    const FAR: f64 = 0.9;
+    let Stats { median, min, max } = match column.better {
+        Better::Higher => {
+            Stats { median: 1.0 / ratio.median, min: 1.0 / ratio.max, max: 1.0 / ratio.min }
         }
+        _ => *ratio,
+    };
+    match (max < 1.0 && median <= FAR, min > 1.0 && median >= 1.0 / FAR) {
+        (true, _) => "good",
+        (_, true) => "bad",
+        _ => "even",
     }
 }
 

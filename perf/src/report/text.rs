@@ -5,12 +5,12 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
-use super::columns::{self, Better, show};
+use super::columns::{self, Better, Column, show};
 use super::summary::{Cell, OURS, Row, Stats};
 use super::{LeftOut, Report};
 
 const NAME_WIDTH: usize = 12;
-const CELL_WIDTH: usize = 26;
+const CELL_WIDTH: usize = 24;
 
 /// Tables, one a scenario: what a server reached, and the hub's figure over it.
 pub(super) fn write(report: &Report) -> String {
@@ -32,18 +32,20 @@ fn write_row(text: &mut String, row: &Row) {
     let _ = writeln!(text, "\n{}: {}", row.scenario, row.about);
     let mut head = format!("{:NAME_WIDTH$}", "");
     for column in columns {
-        let _ = write!(head, "{:<CELL_WIDTH$}", column.title);
+        let width = width(column);
+        let _ = write!(head, "{:<width$}", column.title);
     }
     let _ = writeln!(text, "{}", head.trim_end());
     for cell in &row.cells {
         let (mut values, mut ratios) = (String::new(), String::new());
         for column in columns {
             let value = cell.stats.get(column.figure).map(range).unwrap_or("-".into());
-            let _ = write!(values, "{value:<CELL_WIDTH$}");
+            let width = width(column);
+            let _ = write!(values, "{value:<width$}");
             let is_compared = cell.server != OURS && column.better != Better::Neither;
             let ratio = cell.ratios.get(column.figure).filter(|_| is_compared);
             let ratio = ratio.map(|ratio| format!("x {}", range(ratio))).unwrap_or_default();
-            let _ = write!(ratios, "{ratio:<CELL_WIDTH$}");
+            let _ = write!(ratios, "{ratio:<width$}");
         }
         if cell.runs > 0 {
             let _ = writeln!(text, "{:NAME_WIDTH$}{}", cell.server, values.trim_end());
@@ -57,10 +59,17 @@ fn write_row(text: &mut String, row: &Row) {
     }
 }
 
+fn width(column: &Column) -> usize {
+    CELL_WIDTH.max(column.title.chars().count() + 2)
+}
+
 /// What is to be said of a cell beside its numbers.
 pub(super) fn complaints(cell: &Cell) -> Vec<String> {
     let failed = cell.failed.iter().map(|why| format!("run failed: {why}"));
-    let fault = |(name, count): &(String, u64)| format!("{} {name}", show(*count as f64));
+    let fault = |(name, count): &(String, u64)| match count {
+        few @ 0..100 => format!("{few} {name}"),
+        many => format!("{} {name}", show(*many as f64)),
+    };
     let faults: Vec<String> = cell.faults.iter().map(fault).collect();
     let faults = (!faults.is_empty()).then(|| faults.join(", "));
     let ends = cell.words.get("first_end").map(|ends| {
