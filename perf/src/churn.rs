@@ -2,7 +2,8 @@
 //! and leave, so many a second.
 //!
 //! Measured are the time from the first packet to the joiner's first frame, and the server's CPU
-//! for each join with its leave. Whatever its rate, at most [`AWAY_MAX`] handshakes are on their way.
+//! for each join with its leave. Whatever its rate, at most [`AWAY_MAX`] handshakes are on their
+//! way.
 
 use std::collections::VecDeque;
 use std::io;

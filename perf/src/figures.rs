@@ -166,7 +166,8 @@ mod tests {
         assert_eq!(figures.to_text(), "lost       0\np99_ms     12.3\nsaturated  ser\"ver\n");
         assert_eq!(
             figures.to_json(),
-            "{\"lost\":0,\"p99_ms\":12.3,\"saturated\":\"ser\\\"ver\",\"p_ms\":[[0.99,1.5],[1,20]]}\n"
+            "{\"lost\":0,\"p99_ms\":12.3,\"saturated\":\"ser\\\"ver\",\
+             \"p_ms\":[[0.99,1.5],[1,20]]}\n"
         );
     }
 }

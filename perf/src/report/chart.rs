@@ -191,8 +191,9 @@ impl Chart {
             let at = x_at(x, value);
             let _ = writeln!(
                 html,
-                "<line class=\"grid\" x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{bottom:.1}\"/>\
-                 <text class=\"tick\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{word}</text>",
+                "<line class=\"grid\" x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" \
+                 y2=\"{bottom:.1}\"/><text class=\"tick\" x=\"{at:.1}\" y=\"{:.1}\" \
+                 text-anchor=\"middle\">{word}</text>",
                 bottom + 16.0
             );
         }
