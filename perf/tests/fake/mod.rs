@@ -127,7 +127,10 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
                 }
             }
             0xA if payload == b"are you there" => state.awaits_pong = false,
-            0x8 => return None,
+            0x8 => {
+                let answer = [&[0x88, payload.len() as u8][..], &payload].concat();
+                return stream.write_all(&answer).ok();
+            }
             _ => {}
         }
     }
