@@ -112,7 +112,11 @@ stop_server() {
 }
 
 # Why a server is not there, for the report: its log's last words.
-last_words() { tail -n 3 "$server_log" 2>/dev/null | tr -c '[:alnum:] .,:;()_/=-' ' ' | cut -c 1-300; }
+last_words() {
+    local words
+    words=$(tail -n 3 "$server_log" 2>/dev/null | tr -c '[:alnum:] .,:;()_/=-' ' ' | cut -c 1-300)
+    echo "${words:-it said nothing}"
+}
 
 # The line of a run that could not be made: failed_run SCENARIO SERVER ROUND WHY.
 failed_run() {
