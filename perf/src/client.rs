@@ -1,9 +1,12 @@
-//! One connection: the handshake, made in one blocking round trip, and then a non-blocking
-//! socket with what was cut off its input and what it still has to send.
+//! One connection: the handshake, made in one blocking round trip or left to the engine, and then
+//! a non-blocking socket with what was cut off its input and what it still has to send.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
+
+use crate::dialect::Dialect;
+use crate::frames;
 
 /// Longer than any handshake that is going to succeed.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
@@ -30,6 +33,21 @@ pub struct Connection {
     pub cut: Vec<u8>,
     /// What the socket has not taken yet.
     pub out: Vec<u8>,
+    /// Whether the server's answer to the handshake has still to come.
+    pub is_opening: bool,
+    /// Of a dialect whose frames carry a stream: what has come and is no whole operation yet.
+    pub plain: Vec<u8>,
+    /// Of such a dialect: what the frame that was begun has still to bring.
+    pub frame_rest: u64,
+}
+
+/// A server to connect to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How it is spoken to.
+    pub dialect: Dialect,
 }
 
 /// Reads an address such as `127.0.0.1:8080`, `localhost:8080` or `ws://127.0.0.1:8080/`.
@@ -42,21 +60,55 @@ pub fn address(url: &str) -> io::Result<SocketAddr> {
 }
 
 /// Opens a chat socket and waits for the 101.
-pub fn connect(hub: SocketAddr, seat: Seat) -> io::Result<Connection> {
-    let mut stream = TcpStream::connect(hub)?;
+pub fn connect(server: Server, seat: Seat) -> io::Result<Connection> {
+    let mut stream = TcpStream::connect(server.address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(HANDSHAKE_WAIT))?;
-    let Seat { space, user } = seat;
-    let request = format!(
-        "GET /v1/ws/spaces/{space}?user_id={user}&username=m{user} HTTP/1.1\r\nHost: {hub}\r\n\
-         Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\n\
-         Sec-WebSocket-Version: 13\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes())?;
+    stream.write_all(request(server, seat).as_bytes())?;
     let cut = read_head(&mut stream)?;
     stream.set_read_timeout(None)?;
     stream.set_nonblocking(true)?;
-    Ok(Connection { stream: mio::net::TcpStream::from_std(stream), cut, out: Vec::new() })
+    let mut connection = Connection::new(mio::net::TcpStream::from_std(stream));
+    connection.cut = cut;
+    connection.greet(server, seat);
+    Ok(connection)
+}
+
+/// Begins to open a chat socket; the engine sends the request and reads the answer.
+pub fn dial(server: Server, seat: Seat) -> io::Result<Connection> {
+    let mut connection = Connection::new(mio::net::TcpStream::connect(server.address)?);
+    connection.is_opening = true;
+    connection.out.extend_from_slice(request(server, seat).as_bytes());
+    connection.greet(server, seat);
+    Ok(connection)
+}
+
+impl Connection {
+    fn new(stream: mio::net::TcpStream) -> Connection {
+        Connection {
+            stream,
+            cut: Vec::new(),
+            out: Vec::new(),
+            is_opening: false,
+            plain: Vec::new(),
+            frame_rest: 0,
+        }
+    }
+
+    fn greet(&mut self, server: Server, seat: Seat) {
+        let greeting = server.dialect.greeting(seat);
+        if !greeting.is_empty() {
+            frames::write(&mut self.out, server.dialect.opcode(), greeting.as_bytes(), [7; 4]);
+        }
+    }
+}
+
+fn request(Server { address, dialect }: Server, seat: Seat) -> String {
+    let (path, headers) = (dialect.path(seat), dialect.headers());
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
+    )
 }
 
 /// Reads the answer's head; what came behind it belongs to the first frames.
@@ -66,14 +118,42 @@ fn read_head(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     loop {
         let count = stream.read(&mut chunk)?;
         head.extend_from_slice(&chunk[..count]);
-        if let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") {
-            let behind = head.split_off(end + 4);
+        if let Some(end) = head_end(&head) {
+            let behind = head.split_off(end);
             return check_head(&head, &behind).map(|()| behind);
         }
         if count == 0 || head.len() > HEAD_BYTES_MAX {
             return Err(io::Error::other("the hub ended the handshake without an answer"));
         }
     }
+}
+
+/// Where the answer's head ends, behind its empty line.
+pub fn head_end(input: &[u8]) -> Option<usize> {
+    input.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
+}
+
+/// A handshake's refusal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// The answer's status; 101 where only the accept key was wrong.
+    pub status: u16,
+    /// Seconds after which to come again, where the server said.
+    pub retry_after_s: Option<u16>,
+}
+
+/// Reads an answer's head; the refusal unless it is the 101 for our key.
+pub fn refusal(head: &[u8]) -> Option<Refusal> {
+    if check_head(head, b"").is_ok() {
+        return None;
+    }
+    let head = String::from_utf8_lossy(head);
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let retry_after =
+        head.lines().filter_map(|line| line.split_once(':')).find_map(|(name, value)| {
+            name.eq_ignore_ascii_case("retry-after").then(|| value.trim().parse().ok()).flatten()
+        });
+    Some(Refusal { status: status.unwrap_or(0), retry_after_s: retry_after })
 }
 
 fn check_head(head: &[u8], behind: &[u8]) -> io::Result<()> {
@@ -112,6 +192,17 @@ mod tests {
              sec-websocket-accept: {ACCEPT}\r\n\r\n\u{1}frame"
         );
         assert_eq!(read_head(&mut answer.as_bytes()).expect("accepted"), b"\x01frame");
+    }
+
+    #[test]
+    fn a_refusal_has_its_status_and_its_hint() {
+        let answer = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\n\r\n";
+        let expected = Refusal { status: 503, retry_after_s: Some(2) };
+        assert_eq!(refusal(answer), Some(expected));
+        let accepted = format!("HTTP/1.1 101 x\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n");
+        assert_eq!(refusal(accepted.as_bytes()), None);
+        assert_eq!(head_end(accepted.as_bytes()), Some(accepted.len()));
+        assert_eq!(refusal(b"junk"), Some(Refusal { status: 0, retry_after_s: None }));
     }
 
     #[test]

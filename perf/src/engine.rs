@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
-use crate::client::Connection;
-use crate::frames::{self, CLOSE, Fault, PING, PONG, TEXT};
+use crate::client::{self, Connection, Refusal};
+use crate::dialect::Dialect;
+use crate::frames::{self, BINARY, CLOSE, Fault, PING, PONG};
+use crate::nats::{self, Junk, Operation};
 
 /// Room for a few hundred frames: one read takes what has gathered.
 const READ_BYTES: usize = 256 * 1024;
@@ -27,8 +29,12 @@ pub enum Ended {
     Closed(u16),
     /// The socket ended without a close frame.
     Gone,
-    /// The hub sent what a server must not.
+    /// The server sent what a server must not.
     Broken(Fault),
+    /// The server answered the handshake with something else than its 101.
+    Refused(Refusal),
+    /// The server sent what its dialect hasn't, or an error that ends the connection.
+    Foreign,
 }
 
 /// What a scenario is told.
@@ -50,13 +56,14 @@ pub struct Engine {
     unread: Vec<usize>,
     started: Instant,
     mask: u32,
+    dialect: Dialect,
     /// Reads that brought something.
     pub reads: u64,
 }
 
 impl Engine {
     /// An engine without connections; the run's time begins.
-    pub fn new() -> io::Result<Engine> {
+    pub fn new(dialect: Dialect) -> io::Result<Engine> {
         Ok(Engine {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS),
@@ -65,6 +72,7 @@ impl Engine {
             unread: Vec::new(),
             started: Instant::now(),
             mask: 0x9E37_79B9,
+            dialect,
             reads: 0,
         })
     }
@@ -80,8 +88,12 @@ impl Engine {
         let mut connection = connection;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut connection.stream, Token(member), interest)?;
+        let is_opening = connection.is_opening;
         self.connections.push(Some(connection));
-        self.read(member, receive);
+        if !is_opening {
+            self.flush(member);
+            self.read(member, receive);
+        }
         Ok(member)
     }
 
@@ -95,8 +107,37 @@ impl Engine {
     pub fn push(&mut self, member: usize, text: &[u8]) {
         let mask = self.next_mask();
         if let Some(connection) = &mut self.connections[member] {
-            frames::write(&mut connection.out, TEXT, text, mask);
+            frames::write(&mut connection.out, self.dialect.opcode(), text, mask);
         }
+    }
+
+    /// Says good-bye; the server's close frame ends the connection.
+    pub fn leave(&mut self, member: usize) {
+        self.answer(member, CLOSE, &1000u16.to_be_bytes());
+    }
+
+    /// Drops a connection as a lost network does; nobody is told.
+    pub fn cut(&mut self, member: usize) {
+        if let Some(mut connection) = self.connections[member].take() {
+            let _ = self.poll.registry().deregister(&mut connection.stream);
+        }
+    }
+
+    /// Reads a connection no more: it stays open, and its socket fills.
+    pub fn stall(&mut self, member: usize) -> io::Result<()> {
+        match &mut self.connections[member] {
+            Some(connection) => self.poll.registry().deregister(&mut connection.stream),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads a stalled connection again, beginning with what has gathered.
+    pub fn resume(&mut self, member: usize, receive: &mut impl Receive) -> io::Result<()> {
+        let Some(connection) = &mut self.connections[member] else { return Ok(()) };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut connection.stream, Token(member), interest)?;
+        self.read(member, receive);
+        Ok(())
     }
 
     /// Sends what a member's socket takes. A broken socket shows at its next read.
@@ -160,7 +201,7 @@ impl Engine {
             };
             connection.cut.clear();
             self.reads += u64::from(count > 0);
-            match self.take_frames(member, &buffer[..held + count], receive) {
+            match self.take(member, &buffer[..held + count], receive) {
                 Ok(taken) => {
                     let Some(connection) = &mut self.connections[member] else { break None };
                     connection.cut.extend_from_slice(&buffer[taken..held + count]);
@@ -179,7 +220,35 @@ impl Engine {
         }
     }
 
-    /// Tells the whole frames of `input`; how many bytes they took.
+    /// Tells what `input` holds; how many bytes that took.
+    fn take(
+        &mut self,
+        member: usize,
+        input: &[u8],
+        receive: &mut impl Receive,
+    ) -> Result<usize, Ended> {
+        let head_bytes = match &mut self.connections[member] {
+            Some(connection) if connection.is_opening => {
+                let Some(end) = client::head_end(input) else { return Ok(0) };
+                if let Some(refusal) = client::refusal(&input[..end]) {
+                    return Err(Ended::Refused(refusal));
+                }
+                connection.is_opening = false;
+                // Only now: a socket that has not connected takes no options everywhere.
+                let _ = connection.stream.set_nodelay(true);
+                end
+            }
+            _ => 0,
+        };
+        let input = &input[head_bytes..];
+        let taken = match self.dialect.is_stream() {
+            false => self.take_frames(member, input, receive)?,
+            true => self.take_stream(member, input, receive)?,
+        };
+        Ok(head_bytes + taken)
+    }
+
+    /// Tells the whole frames of `input`.
     fn take_frames(
         &mut self,
         member: usize,
@@ -191,18 +260,81 @@ impl Engine {
         while let Some(frame) = frames::first(&input[taken..]).map_err(Ended::Broken)? {
             taken += frame.bytes;
             match frame.opcode {
-                PING => self.answer(member, PONG, frame.payload),
-                PONG => {}
-                CLOSE => {
-                    let code =
-                        frame.payload.first_chunk::<2>().map(|code| u16::from_be_bytes(*code));
-                    self.answer(member, CLOSE, frame.payload.get(..2).unwrap_or_default());
-                    return Err(Ended::Closed(code.unwrap_or(1005)));
-                }
-                _ => receive.text(member, frame.payload, now),
+                PING | PONG | CLOSE => self.take_control(member, frame)?,
+                _ => match self.dialect.answer(frame.payload) {
+                    Some(answer) => self.answer(member, self.dialect.opcode(), answer),
+                    None => receive.text(member, frame.payload, now),
+                },
             }
         }
         Ok(taken)
+    }
+
+    fn take_control(&mut self, member: usize, frame: frames::Frame<'_>) -> Result<(), Ended> {
+        match frame.opcode {
+            PING => self.answer(member, PONG, frame.payload),
+            CLOSE => {
+                let code = frame.payload.first_chunk::<2>().map(|code| u16::from_be_bytes(*code));
+                self.answer(member, CLOSE, frame.payload.get(..2).unwrap_or_default());
+                return Err(Ended::Closed(code.unwrap_or(1005)));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes the frames' payloads for one stream, and tells the whole operations in it.
+    fn take_stream(
+        &mut self,
+        member: usize,
+        input: &[u8],
+        receive: &mut impl Receive,
+    ) -> Result<usize, Ended> {
+        let mut taken = 0;
+        while let Some(connection) = &mut self.connections[member] {
+            let rest = &input[taken..];
+            if connection.frame_rest > 0 && !rest.is_empty() {
+                let now = connection.frame_rest.min(rest.len() as u64) as usize;
+                connection.plain.extend_from_slice(&rest[..now]);
+                connection.frame_rest -= now as u64;
+                taken += now;
+            } else if let Some(head) = frames::stream_head(rest) {
+                connection.frame_rest = head.payload_bytes;
+                taken += head.bytes;
+            } else if rest.first().is_some_and(|first| first & 0x0F >= CLOSE) {
+                let Some(frame) = frames::first(rest).map_err(Ended::Broken)? else { break };
+                taken += frame.bytes;
+                self.take_control(member, frame)?;
+            } else {
+                break;
+            }
+        }
+        self.take_operations(member, receive)?;
+        Ok(taken)
+    }
+
+    fn take_operations(&mut self, member: usize, receive: &mut impl Receive) -> Result<(), Ended> {
+        let now = self.now();
+        let Some(connection) = &mut self.connections[member] else { return Ok(()) };
+        let mut plain = mem::take(&mut connection.plain);
+        let mut taken = 0;
+        while let Some((operation, bytes)) =
+            nats::first(&plain[taken..]).map_err(|_: Junk| Ended::Foreign)?
+        {
+            match operation {
+                Operation::Message(payload) => receive.text(member, payload, now),
+                Operation::Pong => receive.text(member, b"PONG", now),
+                Operation::Ping => self.answer(member, BINARY, b"PONG\r\n"),
+                Operation::Word => {}
+                Operation::Error(_) => return Err(Ended::Foreign),
+            }
+            taken += bytes;
+        }
+        plain.drain(..taken);
+        if let Some(connection) = &mut self.connections[member] {
+            connection.plain = plain;
+        }
+        Ok(())
     }
 
     fn answer(&mut self, member: usize, opcode: u8, payload: &[u8]) {

@@ -5,17 +5,16 @@
 //! losses are counted after the last message had time to arrive.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-
-use crate::client::{Seat, connect};
-use crate::engine::{Ended, Engine, Receive};
+use crate::client::{Seat, Server, connect};
+use crate::engine::Engine;
 use crate::figures::Figures;
 use crate::ledger::{Faults, Ledger};
-use crate::process::{Cost, cost, own_cost};
-use crate::stamp::{Message, Seen, see};
+use crate::marks::{Mark, latencies, rates};
+use crate::progress::Progress;
+use crate::stamp::{Message, Stamp};
+use crate::tally::Tally;
 
 /// How messages are published.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -35,9 +34,9 @@ pub enum Load {
 /// What is run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where the hub listens.
-    pub hub: SocketAddr,
-    /// The hub's process, on this machine; without it there are no CPU figures.
+    /// Where the messages go.
+    pub server: Server,
+    /// The server's process, on this machine; without it there are no CPU figures.
     pub pid: Option<u32>,
     /// How many spaces.
     pub spaces: usize,
@@ -59,9 +58,6 @@ pub struct Plan {
     pub settle: Duration,
 }
 
-/// One delivery in so many gives a latency; a prime, so that it falls on all members.
-const LATENCY_EVERY: u64 = 7;
-const LATENCY_MAX_US: u64 = 60_000_000;
 /// The longest wait for a socket: how late the end of a phase can be seen.
 const TURN: Duration = Duration::from_millis(5);
 /// Joins of members already in are read between so many handshakes.
@@ -74,16 +70,18 @@ impl Plan {
         let mut run = Run::new(self)?;
         run.join_all()?;
         run.publish_until(run.engine.now() + micros(self.warm_up))?;
-        let before = run.mark()?;
-        run.tally.measured_from = before.at;
-        run.publish_until(before.at + micros(self.measure))?;
-        let after = run.mark()?;
-        run.tally.measured_from = u64::MAX;
+        let (before, after) = run.measure()?;
         run.settle()?;
-        Ok(run.figures(before, after))
+        let mut figures = Figures::default();
+        self.describe(&mut figures);
+        rates(&mut figures, before, after);
+        latencies(&mut figures, &run.tally.latency_us);
+        run.verdict(&[], &mut figures);
+        Ok(figures)
     }
 
-    fn all_members(&self) -> usize {
+    /// Connections in all.
+    pub fn all_members(&self) -> usize {
         self.spaces * self.members
     }
 
@@ -92,133 +90,70 @@ impl Plan {
         Seat { space, user: member as i32 + 1 }
     }
 
+    /// What is run, as figures.
+    pub(crate) fn describe(&self, figures: &mut Figures) {
+        figures.count("spaces", self.spaces).count("members_per_space", self.members);
+        figures.count("publishers_per_space", self.publishers);
+        match self.load {
+            Load::Closed { in_flight } => figures.count("in_flight", in_flight),
+            Load::Open { rate } => figures.number("rate_per_s", rate),
+        };
+        figures.count("content_bytes", self.content_bytes);
+    }
+
     /// The member that publishes as `publisher`, counted over all spaces.
     fn member_of(&self, publisher: usize) -> usize {
         publisher / self.publishers * self.members + publisher % self.publishers
     }
 }
 
-fn micros(duration: Duration) -> u64 {
+/// A time as the run counts it.
+pub(crate) fn micros(duration: Duration) -> u64 {
     duration.as_micros() as u64
 }
 
-/// What has been counted at one moment.
-#[derive(Clone, Copy, Debug)]
-struct Mark {
-    at: u64,
-    deliveries: u64,
-    published: u64,
-    reads: u64,
-    hub: Option<Cost>,
-    own: Cost,
-}
-
-/// What came in.
-struct Tally {
-    members: usize,
-    publishers: usize,
-    ledger: Ledger,
-    joined: Vec<bool>,
-    joined_count: usize,
-    deliveries: u64,
-    /// Publishers whose messages came back since they were last asked, once each.
-    returned: Vec<u32>,
-    latency_us: Histogram<u64>,
-    measured_from: u64,
-    errors: u64,
-    first_error: Option<String>,
-    ended: Vec<(usize, Ended)>,
-}
-
-impl Tally {
-    fn chat(&mut self, member: usize, text: &[u8], now: u64) {
-        let Seen::Chat(stamp, id) = see(text) else { return self.ledger.enter_foreign() };
-        let publisher = stamp.publisher as usize;
-        let (space, own) = (publisher / self.publishers, publisher % self.publishers);
-        if space != member / self.members {
-            return self.ledger.enter_foreign();
-        }
-        self.deliveries += 1;
-        self.ledger.enter(member, own, stamp, id);
-        if own == member % self.members {
-            self.returned.push(stamp.publisher);
-        }
-        if self.deliveries.is_multiple_of(LATENCY_EVERY)
-            && u64::from(stamp.at) >= self.measured_from
-        {
-            // A message can be due after the read that brought it back was begun.
-            self.latency_us.saturating_record(now.saturating_sub(stamp.at.into()));
-        }
-    }
-}
-
-impl Receive for Tally {
-    fn text(&mut self, member: usize, text: &[u8], now: u64) {
-        if see(text) != Seen::Other {
-            return self.chat(member, text, now);
-        }
-        if !self.joined[member] {
-            self.joined[member] = true;
-            self.joined_count += 1;
-        }
-        if text.starts_with(b"{\"type\":\"error\"") {
-            self.errors += 1;
-            self.first_error.get_or_insert_with(|| String::from_utf8_lossy(text).into_owned());
-        }
-    }
-
-    fn ended(&mut self, member: usize, why: Ended) {
-        self.ended.push((member, why));
-    }
-}
-
-struct Run<'a> {
+/// A run under way: scenarios that add something to a fan-out drive it themselves.
+pub(crate) struct Run<'a> {
     plan: &'a Plan,
-    engine: Engine,
-    tally: Tally,
-    message: Message,
+    pub(crate) engine: Engine,
+    pub(crate) tally: Tally,
+    /// One for each space: a dialect may name it in the message.
+    messages: Vec<Message>,
     /// What each publisher has sent, space by space.
     published: Vec<u32>,
-    published_count: u64,
+    pub(crate) published_count: u64,
     publishing_since: Option<u64>,
+    progress: Progress,
 }
 
 impl<'a> Run<'a> {
-    fn new(plan: &'a Plan) -> io::Result<Run<'a>> {
-        let latency_us =
-            Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).map_err(io::Error::other)?;
-        let members = plan.all_members();
+    pub(crate) fn new(plan: &'a Plan) -> io::Result<Run<'a>> {
+        let dialect = plan.server.dialect;
+        let tally = Tally::new(plan.spaces, plan.members, plan.publishers)?;
+        let message = |space: usize| {
+            Message::new(dialect, plan.seat(space * plan.members), plan.content_bytes)
+        };
         Ok(Run {
             plan,
-            engine: Engine::new()?,
-            tally: Tally {
-                members: plan.members,
-                publishers: plan.publishers,
-                ledger: Ledger::new(members, plan.publishers),
-                joined: vec![false; members],
-                joined_count: 0,
-                deliveries: 0,
-                returned: Vec::new(),
-                latency_us,
-                measured_from: u64::MAX,
-                errors: 0,
-                first_error: None,
-                ended: Vec::new(),
-            },
-            message: Message::new(plan.content_bytes),
+            engine: Engine::new(dialect)?,
+            tally: if dialect.has_ids() { tally } else { tally.without_ids() },
+            messages: (0..plan.spaces).map(message).collect(),
             published: vec![0; plan.spaces * plan.publishers],
             published_count: 0,
             publishing_since: None,
+            progress: Progress::default(),
         })
     }
 
     /// Opens all connections and waits until each has its own join.
-    fn join_all(&mut self) -> io::Result<()> {
+    pub(crate) fn join_all(&mut self) -> io::Result<()> {
         for member in 0..self.plan.all_members() {
-            let connection = connect(self.plan.hub, self.plan.seat(member))?;
+            let connection = connect(self.plan.server, self.plan.seat(member))?;
             self.engine.add(connection, &mut self.tally)?;
             if member.is_multiple_of(HANDSHAKES_BETWEEN_TURNS) {
                 self.engine.turn(Duration::ZERO, &mut self.tally)?;
+                let all = self.plan.all_members();
+                self.progress.tell(self.engine.now(), || format!("{member} of {all} connected"));
             }
         }
         let deadline = self.engine.now() + micros(JOIN_WAIT);
@@ -237,12 +172,23 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn publish_until(&mut self, end: u64) -> io::Result<()> {
+    /// Publishes through the measured time; what was counted before and after it.
+    pub(crate) fn measure(&mut self) -> io::Result<(Mark, Mark)> {
+        let before = self.mark()?;
+        self.tally.measured_from = before.at;
+        self.publish_until(before.at + micros(self.plan.measure))?;
+        let after = self.mark()?;
+        self.tally.measured_from = u64::MAX;
+        Ok((before, after))
+    }
+
+    pub(crate) fn publish_until(&mut self, end: u64) -> io::Result<()> {
         let started = *self.publishing_since.get_or_insert(self.engine.now());
         if self.published_count == 0 {
             self.publish_first();
         }
         while self.engine.now() < end {
+            self.tell_progress();
             match self.plan.load {
                 Load::Closed { .. } => {
                     self.engine.turn(TURN, &mut self.tally)?;
@@ -263,6 +209,14 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    fn tell_progress(&mut self) {
+        let (deliveries, ended) = (self.tally.deliveries, self.tally.ended.len());
+        let published = self.published_count;
+        self.progress.tell(self.engine.now(), || {
+            format!("{published} published, {deliveries} delivered, {ended} connections ended")
+        });
     }
 
     fn publish_first(&mut self) {
@@ -304,19 +258,36 @@ impl<'a> Run<'a> {
 
     fn push(&mut self, publisher: usize, at: u64) {
         let sequence = self.published[publisher];
-        let stamp = crate::stamp::Stamp { publisher: publisher as u32, sequence, at: at as u32 };
-        self.engine.push(self.plan.member_of(publisher), self.message.stamped(stamp));
+        let stamp = Stamp { publisher: publisher as u32, sequence, at: at as u32 };
+        let message = &mut self.messages[publisher / self.plan.publishers];
+        self.engine.push(self.plan.member_of(publisher), message.stamped(stamp));
         self.published[publisher] += 1;
         self.published_count += 1;
     }
 
     /// Waits until every member still connected has everything, or the time for it is over.
-    fn settle(&mut self) -> io::Result<()> {
+    pub(crate) fn settle(&mut self) -> io::Result<()> {
+        self.settle_while(&[], |_| true)
+    }
+
+    /// The same, with nothing expected of the members `but`.
+    pub(crate) fn settle_but(&mut self, but: &[usize]) -> io::Result<()> {
+        self.settle_while(but, |_| true)
+    }
+
+    /// The same, where something else has to hold too.
+    pub(crate) fn settle_until(&mut self, is_done: impl Fn(&Tally) -> bool) -> io::Result<()> {
+        self.settle_while(&[], is_done)
+    }
+
+    fn settle_while(&mut self, but: &[usize], is_done: impl Fn(&Tally) -> bool) -> io::Result<()> {
         let deadline = self.engine.now() + micros(self.plan.settle);
         while self.engine.now() < deadline {
             self.engine.turn(TURN, &mut self.tally)?;
-            let behind = |member| !self.tally.ledger.is_complete(member, self.sent_in(member));
-            if !self.engine.open().any(behind) {
+            let behind =
+                |member: usize| !self.tally.ledger.is_complete(member, self.sent_in(member));
+            let is_behind = self.engine.open().filter(|member| !but.contains(member)).any(behind);
+            if is_done(&self.tally) && !is_behind {
                 // What is doubled comes late: one more turn looks for it.
                 return self.engine.turn(TURN, &mut self.tally);
             }
@@ -329,94 +300,23 @@ impl<'a> Run<'a> {
         &self.published[space * self.plan.publishers..][..self.plan.publishers]
     }
 
-    fn mark(&self) -> io::Result<Mark> {
+    pub(crate) fn mark(&self) -> io::Result<Mark> {
         Ok(Mark {
-            at: self.engine.now(),
             deliveries: self.tally.deliveries,
             published: self.published_count,
             reads: self.engine.reads,
-            hub: self.plan.pid.map(cost).transpose()?,
-            own: own_cost()?,
+            ..Mark::now(self.engine.now(), self.plan.pid)?
         })
     }
 
-    fn close_ledger(&mut self) -> Faults {
-        let empty = Ledger::new(0, self.plan.publishers);
-        let ledger = std::mem::replace(&mut self.tally.ledger, empty);
-        ledger.close(self.engine.open().map(|member| (member, self.sent_in(member))))
-    }
-
-    fn figures(mut self, before: Mark, after: Mark) -> Figures {
-        let faults = self.close_ledger();
-        let mut figures = Figures::default();
-        self.describe(&mut figures);
-        rates(&mut figures, before, after);
-        latencies(&mut figures, &self.tally.latency_us);
+    /// Closes the books; of the members `but` nothing was expected.
+    pub(crate) fn verdict(&mut self, but: &[usize], figures: &mut Figures) {
         figures.count("messages_all", self.published_count);
         figures.count("deliveries_all", self.tally.deliveries);
-        figures.count("lost", faults.lost).count("doubled", faults.doubled);
-        figures.count("reordered", faults.reordered);
-        figures.count("ids_not_ascending", faults.ids_not_ascending);
-        figures.count("foreign", faults.foreign).count("errors", self.tally.errors);
-        figures.count("members_ended", self.tally.ended.len());
-        if let Some((_, why)) = self.tally.ended.first() {
-            figures.text("first_end", format!("{why:?}"));
-        }
-        if let Some(error) = self.tally.first_error {
-            figures.text("first_error", error);
-        }
-        figures
-    }
-
-    fn describe(&self, figures: &mut Figures) {
-        let plan = self.plan;
-        figures.count("spaces", plan.spaces).count("members_per_space", plan.members);
-        figures.count("publishers_per_space", plan.publishers);
-        match plan.load {
-            Load::Closed { in_flight } => figures.count("in_flight", in_flight),
-            Load::Open { rate } => figures.number("rate_per_s", rate),
-        };
-        figures.count("content_bytes", plan.content_bytes);
-    }
-}
-
-fn latencies(figures: &mut Figures, latency_us: &Histogram<u64>) {
-    if latency_us.is_empty() {
-        return;
-    }
-    let quantiles = [("p50_ms", 0.5), ("p90_ms", 0.9), ("p99_ms", 0.99), ("p999_ms", 0.999)];
-    for (name, quantile) in quantiles {
-        figures.number(name, latency_us.value_at_quantile(quantile) as f64 / 1e3);
-    }
-    figures.number("max_ms", latency_us.max() as f64 / 1e3);
-}
-
-/// What was done and what it cost between two marks.
-fn rates(figures: &mut Figures, before: Mark, after: Mark) {
-    let seconds = (after.at - before.at) as f64 / 1e6;
-    let deliveries = (after.deliveries - before.deliveries) as f64;
-    figures.number("seconds", seconds);
-    figures.number("messages_per_s", (after.published - before.published) as f64 / seconds);
-    figures.number("deliveries_per_s", deliveries / seconds);
-    figures.number("frames_per_read", deliveries / (after.reads - before.reads) as f64);
-    let own_share = (after.own.cpu - before.own.cpu).as_secs_f64() / seconds;
-    if let (Some(hub_before), Some(hub_after)) = (before.hub, after.hub) {
-        let cpu = (hub_after.cpu - hub_before.cpu).as_secs_f64();
-        figures.number("hub_cpu_ns_per_delivery", cpu * 1e9 / deliveries);
-        figures.number("hub_cpu_cores", cpu / seconds);
-        figures.number("hub_rss_mib", hub_after.rss_bytes as f64 / f64::from(1 << 20));
-        figures.text("saturated", saturated(cpu / seconds, own_share));
-    }
-    figures.number("client_cpu_cores", own_share);
-}
-
-/// Which side had no more to give; deliveries a second are a floor when it was the client's.
-fn saturated(hub_cores: f64, own_share: f64) -> &'static str {
-    const FULL: f64 = 0.95;
-    match (hub_cores >= FULL, own_share >= FULL) {
-        (true, true) => "both",
-        (true, false) => "hub",
-        (false, true) => "client",
-        (false, false) => "neither",
+        let empty = Ledger::new(0, self.plan.publishers);
+        let ledger = std::mem::replace(&mut self.tally.ledger, empty);
+        let expecting = self.engine.open().filter(|member| !but.contains(member));
+        let faults: Faults = ledger.close(expecting.map(|member| (member, self.sent_in(member))));
+        self.tally.verdict(faults, figures);
     }
 }

@@ -5,6 +5,8 @@
 
 /// Opcode of a text frame.
 pub const TEXT: u8 = 0x1;
+/// Opcode of a binary frame.
+pub const BINARY: u8 = 0x2;
 /// Opcode of a close frame.
 pub const CLOSE: u8 = 0x8;
 /// Opcode of a ping.
@@ -40,6 +42,26 @@ pub enum Fault {
     Fragment,
     /// A length that no message of the hub's has.
     TooLong,
+}
+
+/// The head of a data frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// What the head itself took.
+    pub bytes: usize,
+    /// What follows it.
+    pub payload_bytes: u64,
+}
+
+/// The head of the frame that `input` begins with, where frames carry a stream and may be of any
+/// length and in fragments; `None` while it is cut, and for control frames, which [`first`] reads.
+pub fn stream_head(input: &[u8]) -> Option<Head> {
+    let [head, length, ..] = *input else { return None };
+    if head & 0x0F >= CLOSE || length & MASKED != 0 {
+        return None;
+    }
+    let (payload_bytes, bytes) = length_of(input, length)?;
+    Some(Head { bytes, payload_bytes })
 }
 
 /// The first frame of `input`; `None` while it is cut.
@@ -142,6 +164,18 @@ mod tests {
                 (TEXT, &payload[..], bytes.len())
             );
         }
+    }
+
+    #[test]
+    fn a_streams_heads_are_read_without_their_payloads() {
+        for length in [5, 200, 70_000, 300_000] {
+            let bytes = server_frame(BINARY, &vec![b'x'; length]);
+            let header = bytes.len() - length;
+            assert_eq!(stream_head(&bytes[..header - 1]), None);
+            let expected = Head { bytes: header, payload_bytes: length as u64 };
+            assert_eq!(stream_head(&bytes[..header]), Some(expected));
+        }
+        assert_eq!(stream_head(&server_frame(PING, b"x")), None);
     }
 
     #[test]

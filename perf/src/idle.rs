@@ -1,26 +1,28 @@
 //! The idle scenario: what a connection costs that says nothing.
 //!
-//! The hub's resident memory is read before the first connection, at half of them and at the
-//! end; the second half's slope leaves out what the first connections bring along (pools, stacks).
+//! The server's resident memory is read before the first connection and at each step; the slope
+//! of the last step leaves out what the first connections bring along (pools, stacks).
 
 use std::io;
-use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::Duration;
 
-use crate::client::{Seat, connect};
+use crate::client::{Seat, Server, connect};
 use crate::engine::{Ended, Engine, Receive};
+use crate::fanout::micros;
 use crate::figures::Figures;
 use crate::process::{Cost, cost};
+use crate::progress::Progress;
 
 /// What is run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where the hub listens.
-    pub hub: SocketAddr,
-    /// The hub's process, on this machine.
+    /// Where the connections go.
+    pub server: Server,
+    /// The server's process, on this machine.
     pub pid: u32,
-    /// How many connections.
-    pub connections: usize,
+    /// How many connections there are when memory is read, ascending; not empty.
+    pub steps: Vec<usize>,
     /// The number of the first space.
     pub first_space: i32,
     /// Members of each space; the last may have fewer.
@@ -49,35 +51,49 @@ impl Receive for Tally {
     }
 }
 
+/// The costs at one number of connections.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    connections: usize,
+    /// Right after the last of them joined.
+    joined: Cost,
+    /// After they were idle for a while.
+    held: Cost,
+}
+
 impl Plan {
     /// Runs it.
     pub fn run(&self) -> io::Result<Figures> {
-        let mut engine = Engine::new()?;
+        let mut engine = Engine::new(self.server.dialect)?;
         let mut tally = Tally::default();
         let before = cost(self.pid)?;
-        self.open(&mut engine, &mut tally, 0..self.connections / 2)?;
-        wait(&mut engine, &mut tally, self.hold)?;
-        let half = cost(self.pid)?;
-        self.open(&mut engine, &mut tally, self.connections / 2..self.connections)?;
-        let joined = cost(self.pid)?;
-        wait(&mut engine, &mut tally, self.hold)?;
-        let after = cost(self.pid)?;
-        Ok(self.figures(&tally, [before, half, joined, after]))
+        let mut steps = vec![Step { connections: 0, joined: before, held: before }];
+        let mut progress = Progress::default();
+        for connections in &self.steps {
+            let have = steps.last().map_or(0, |step| step.connections);
+            self.open(&mut engine, &mut tally, &mut progress, have..*connections)?;
+            let joined = cost(self.pid)?;
+            wait(&mut engine, &mut tally, self.hold)?;
+            steps.push(Step { connections: *connections, joined, held: cost(self.pid)? });
+        }
+        Ok(self.figures(&tally, &steps))
     }
 
     fn open(
         &self,
         engine: &mut Engine,
         tally: &mut Tally,
-        numbers: std::ops::Range<usize>,
+        progress: &mut Progress,
+        numbers: Range<usize>,
     ) -> io::Result<()> {
         let (started, first) = (engine.now(), numbers.start);
         for number in numbers {
             let space = self.first_space + (number / self.members) as i32;
-            let connection = connect(self.hub, Seat { space, user: number as i32 + 1 })?;
+            let connection = connect(self.server, Seat { space, user: number as i32 + 1 })?;
             engine.add(connection, tally)?;
             let due = started + ((number - first) as f64 * 1e6 / self.rate) as u64;
             engine.turn(Duration::ZERO, tally)?;
+            progress.tell(engine.now(), || format!("{number} connections"));
             while engine.now() < due {
                 engine.turn(TURN.min(Duration::from_micros(due - engine.now())), tally)?;
             }
@@ -85,18 +101,30 @@ impl Plan {
         Ok(())
     }
 
-    fn figures(&self, tally: &Tally, [before, half, joined, after]: [Cost; 4]) -> Figures {
-        let all = self.connections as f64;
-        let second_half = (self.connections - self.connections / 2) as f64;
-        let bytes = |to: Cost, from: Cost| to.rss_bytes as f64 - from.rss_bytes as f64;
+    fn figures(&self, tally: &Tally, steps: &[Step]) -> Figures {
         let mut figures = Figures::default();
-        figures.count("connections", self.connections).count("members_per_space", self.members);
-        figures.count("rss_bytes_before", before.rss_bytes);
-        figures.count("rss_bytes_after", after.rss_bytes);
-        figures.number("rss_bytes_per_connection", bytes(after, before) / all);
-        figures.number("rss_bytes_per_connection_second_half", bytes(after, half) / second_half);
-        let cpu = joined.cpu.saturating_sub(before.cpu).as_secs_f64();
-        figures.number("hub_cpu_us_per_join", cpu * 1e6 / all);
+        let ([first, ..], [.., previous, last]) = (steps, steps) else { return figures };
+        let bytes = |to: Cost, from: Cost| to.rss_bytes as f64 - from.rss_bytes as f64;
+        let all = last.connections as f64;
+        let last_step = (last.connections - previous.connections) as f64;
+        figures.count("connections", last.connections);
+        figures.count("members_per_space", self.members);
+        figures.count("rss_bytes_before", first.held.rss_bytes);
+        figures.count("rss_bytes_after", last.held.rss_bytes);
+        figures.number("rss_bytes_per_connection", bytes(last.held, first.held) / all);
+        let slope = bytes(last.held, previous.held) / last_step;
+        figures.number("rss_bytes_per_connection_second_half", slope);
+        let pairs = || steps.iter().zip(&steps[1..]);
+        let cpu = |from: &Step, to: &Step| to.joined.cpu.saturating_sub(from.held.cpu);
+        let joining: Duration = pairs().map(|(from, to)| cpu(from, to)).sum();
+        figures.number("hub_cpu_us_per_join", joining.as_secs_f64() * 1e6 / all);
+        let memory = |step: &Step| (step.connections as f64, step.held.rss_bytes as f64);
+        figures.curve("rss_bytes", steps.iter().map(memory).collect());
+        let join = |(from, to): (&Step, &Step)| {
+            let joins = (to.connections - from.connections) as f64;
+            (to.connections as f64, cpu(from, to).as_secs_f64() * 1e6 / joins)
+        };
+        figures.curve("cpu_us_per_join", pairs().map(join).collect());
         figures.count("frames", tally.texts).count("members_ended", tally.ended.len());
         if let Some((_, why)) = tally.ended.first() {
             figures.text("first_end", format!("{why:?}"));
@@ -106,7 +134,7 @@ impl Plan {
 }
 
 fn wait(engine: &mut Engine, tally: &mut Tally, hold: Duration) -> io::Result<()> {
-    let end = engine.now() + hold.as_micros() as u64;
+    let end = engine.now() + micros(hold);
     while engine.now() < end {
         engine.turn(TURN, tally)?;
     }

@@ -10,8 +10,10 @@ use crate::stamp::{ID_BYTES, Stamp};
 /// What went wrong; all zero on a good run.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Faults {
-    /// Messages that a member never got.
+    /// Messages that a member never got although it got a later one.
     pub lost: u64,
+    /// Messages at the end of a publisher's that have not come in the time for it.
+    pub late: u64,
     /// Messages that a member got again.
     pub doubled: u64,
     /// Messages that a member got after a later one of the same publisher.
@@ -52,10 +54,18 @@ impl Ledger {
     }
 
     /// Enters one delivery. `publisher` counts within the member's space.
-    pub fn enter(&mut self, member: usize, publisher: usize, stamp: Stamp, id: &[u8; ID_BYTES]) {
-        let last = &mut self.last_ids[member];
-        self.faults.ids_not_ascending += u64::from(*id <= *last);
-        *last = *id;
+    pub fn enter(
+        &mut self,
+        member: usize,
+        publisher: usize,
+        stamp: Stamp,
+        id: Option<&[u8; ID_BYTES]>,
+    ) {
+        if let Some(id) = id {
+            let last = &mut self.last_ids[member];
+            self.faults.ids_not_ascending += u64::from(*id <= *last);
+            *last = *id;
+        }
         let place = member * self.publishers + publisher;
         let next = &mut self.next[place];
         if stamp.sequence == *next {
@@ -91,14 +101,14 @@ impl Ledger {
     /// what its space's publishers sent.
     pub fn close<'a>(mut self, members: impl Iterator<Item = (usize, &'a [u32])>) -> Faults {
         let mut connected = HashSet::new();
-        let mut lost = 0;
         for (member, published) in members {
             connected.insert(member);
             let row = self.row(member).iter().zip(published);
-            lost += row.map(|(next, sent)| u64::from(sent.saturating_sub(*next))).sum::<u64>();
+            let late = row.map(|(next, sent)| u64::from(sent.saturating_sub(*next)));
+            self.faults.late += late.sum::<u64>();
         }
         let is_connected = |place: &usize| connected.contains(&(place / self.publishers));
-        lost += self.gaps.iter().filter(|(place, _)| is_connected(place)).count() as u64;
+        let lost = self.gaps.iter().filter(|(place, _)| is_connected(place)).count() as u64;
         self.faults.lost += lost;
         self.faults
     }
@@ -118,7 +128,7 @@ mod tests {
         for (index, sequence) in sequences.iter().enumerate() {
             let mut id = [b'0'; ID_BYTES];
             id[0] = b'A' + index as u8;
-            ledger.enter(0, 0, Stamp { publisher: 0, sequence: *sequence, at: 0 }, &id);
+            ledger.enter(0, 0, Stamp { publisher: 0, sequence: *sequence, at: 0 }, Some(&id));
         }
         ledger.close([(0, &[5][..])].into_iter())
     }
@@ -133,8 +143,8 @@ mod tests {
         let faults =
             |lost, doubled, reordered| Faults { lost, doubled, reordered, ..Faults::default() };
         assert_eq!(check(&[0, 1, 3, 4]), faults(1, 0, 0));
-        assert_eq!(check(&[0, 1, 2]), faults(2, 0, 0));
-        assert_eq!(check(&[]), faults(5, 0, 0));
+        assert_eq!(check(&[0, 1, 2]), Faults { late: 2, ..Faults::default() });
+        assert_eq!(check(&[]), Faults { late: 5, ..Faults::default() });
         assert_eq!(check(&[0, 1, 1, 2, 3, 4]), faults(0, 1, 0));
         assert_eq!(check(&[0, 2, 1, 3, 4]), faults(0, 0, 1));
         assert_eq!(check(&[0, 2, 1, 1, 4]), faults(1, 1, 1));
@@ -144,7 +154,7 @@ mod tests {
     fn an_id_that_does_not_ascend_is_counted() {
         let mut ledger = Ledger::new(1, 1);
         for sequence in 0..2 {
-            ledger.enter(0, 0, Stamp { publisher: 0, sequence, at: 0 }, &[b'1'; ID_BYTES]);
+            ledger.enter(0, 0, Stamp { publisher: 0, sequence, at: 0 }, Some(&[b'1'; ID_BYTES]));
         }
         let faults = ledger.close([(0, &[2][..])].into_iter());
         assert_eq!(faults, Faults { ids_not_ascending: 1, ..Faults::default() });
@@ -154,11 +164,11 @@ mod tests {
     fn members_and_publishers_have_books_of_their_own() {
         let mut ledger = Ledger::new(2, 2);
         let stamp = |sequence| Stamp { publisher: 0, sequence, at: 0 };
-        ledger.enter(0, 1, stamp(0), &[b'1'; ID_BYTES]);
-        ledger.enter(1, 0, stamp(0), &[b'1'; ID_BYTES]);
+        ledger.enter(0, 1, stamp(0), Some(&[b'1'; ID_BYTES]));
+        ledger.enter(1, 0, stamp(0), Some(&[b'1'; ID_BYTES]));
         let published = [1, 1];
         assert!(!ledger.is_complete(0, &published));
-        ledger.enter(0, 0, stamp(0), &[b'2'; ID_BYTES]);
+        ledger.enter(0, 0, stamp(0), Some(&[b'2'; ID_BYTES]));
         assert!(ledger.is_complete(0, &published));
         // Member 1 went: what it didn't get is no loss.
         assert!(ledger.close([(0, &published[..])].into_iter()).is_none());

@@ -1,16 +1,29 @@
-//! The load generator of cpi-hub: one thread, one epoll, no JSON parser, so that one core of it
-//! can saturate a server on another.
+//! The load generator of cpi-hub: one thread, one epoll, no JSON parser for a delivery, so that
+//! one core of it can saturate a server on another.
 //!
-//! Reading order: `frames` and `stamp` (the bytes), `client` (one connection), `engine` (all of
-//! them), `ledger` (what was lost, doubled or reordered), `fanout` and `idle` (the scenarios),
-//! `process` and `figures` (the server's cost, and how results are shown).
+//! Reading order: `frames`, `dialect`, `nats` and `stamp` (the bytes), `client` (one connection),
+//! `engine` (all of them), `ledger` and `tally` (what came, and what was lost, doubled or
+//! reordered), `fanout`, `stalled`, `durable`, `idle`, `churn` and `herd` (the kinds of load),
+//! `scenario` (their files), `process`, `marks`, `figures` and `progress` (what is shown of one
+//! run), `report` (what is shown of many).
 
+pub mod churn;
 pub mod client;
+pub mod dialect;
+pub mod durable;
 pub mod engine;
 pub mod fanout;
 pub mod figures;
 pub mod frames;
+pub mod herd;
 pub mod idle;
 pub mod ledger;
+pub mod marks;
+pub mod nats;
 pub mod process;
+pub mod progress;
+pub mod report;
+pub mod scenario;
+pub mod stalled;
 pub mod stamp;
+pub mod tally;

@@ -1,4 +1,5 @@
-//! The command line of the load generator: reads the flags, runs one scenario, prints its figures.
+//! The command line of the load generator: reads the flags, runs scenarios, prints their figures,
+//! and makes a report of many.
 //!
 //! Exit code 1: the hub lost, doubled or reordered something, or closed a member; 2: the run
 //! could not be made.
@@ -10,9 +11,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use cpi_hub_perf::client::{self, Server};
+use cpi_hub_perf::dialect::Dialect;
 use cpi_hub_perf::fanout::{self, Load};
 use cpi_hub_perf::figures::Figures;
-use cpi_hub_perf::{client, idle, process};
+use cpi_hub_perf::report::Report;
+use cpi_hub_perf::{idle, process};
+
+mod run;
 
 /// Loads a cpi-hub from one core and tells what a delivery costs it, and whether anything was
 /// lost, doubled or reordered. Start the hub with `--message-rate off --user-message-rate off`.
@@ -44,6 +50,14 @@ enum Scenario {
         /// Messages a second, all publishers together.
         #[arg(long, value_parser = positive)]
         rate: f64,
+    },
+    /// Scenario files: fan-out, many spaces, idle connections, churn, herds, stalled readers,
+    /// durable messages.
+    Run(run::RunArgs),
+    /// Tables, report.json and report.html of a folder of runs.
+    Report {
+        /// The folder: `runs/*.json` as `run --json` writes them, `servers.tsv`, `machine.tsv`.
+        folder: PathBuf,
     },
     /// Connections that say nothing: resident memory of each.
     Idle {
@@ -94,7 +108,7 @@ struct Shape {
     /// How many of each space's members publish.
     #[arg(long, default_value_t = 8, value_parser = at_least_1)]
     publishers: usize,
-    /// Bytes of a content, at least 24.
+    /// Bytes of a content, at least 32.
     #[arg(long, default_value_t = 128)]
     content_bytes: usize,
     /// Seconds before anything is measured.
@@ -128,7 +142,7 @@ const RUN_SECONDS_MAX: f64 = 3600.0;
 const OTHER_FILES: u64 = 64;
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    match obey(Cli::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
@@ -138,19 +152,28 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs a scenario; whether the hub kept its promises.
-fn run(cli: Cli) -> io::Result<bool> {
+/// Does what is asked; whether the server kept its promises.
+fn obey(cli: Cli) -> io::Result<bool> {
     match cli.scenario {
+        Scenario::Run(arguments) => run::run(&arguments),
+        Scenario::Report { folder } => {
+            let report = Report::load(&folder).map_err(io::Error::other)?;
+            fs::write(folder.join("report.json"), report.to_json())?;
+            fs::write(folder.join("report.html"), report.to_html())?;
+            print!("{}", report.to_text());
+            Ok(true)
+        }
         Scenario::Fanout { target, shape, in_flight } => {
             run_fanout(&target, &shape, Load::Closed { in_flight })
         }
         Scenario::Open { target, shape, rate } => run_fanout(&target, &shape, Load::Open { rate }),
         Scenario::Idle { target, connections, members, connect_rate, hold } => {
             let missing = || io::Error::other("`idle` reads the hub's memory: name it by --pid");
+            let half = connections / 2;
             let plan = idle::Plan {
-                hub: client::address(&target.url)?,
+                server: target.server(Dialect::Hub)?,
                 pid: target.pid.ok_or_else(missing)?,
-                connections,
+                steps: [half, connections].into_iter().filter(|step| *step > 0).collect(),
                 first_space: target.first_space,
                 members,
                 rate: connect_rate,
@@ -171,7 +194,7 @@ fn run_fanout(target: &Target, shape: &Shape, load: Load) -> io::Result<bool> {
         return Err(io::Error::other("--warmup, --seconds and --settle: an hour together at most"));
     }
     let plan = fanout::Plan {
-        hub: client::address(&target.url)?,
+        server: target.server(Dialect::Hub)?,
         pid: target.pid,
         spaces: shape.spaces,
         first_space: target.first_space,
@@ -189,6 +212,10 @@ fn run_fanout(target: &Target, shape: &Shape, load: Load) -> io::Result<bool> {
 }
 
 impl Target {
+    fn server(&self, dialect: Dialect) -> io::Result<Server> {
+        Ok(Server { address: client::address(&self.url)?, dialect })
+    }
+
     fn prepare(&self, connections: usize) -> io::Result<()> {
         process::allow_files(connections as u64 + OTHER_FILES)?;
         self.core.map_or(Ok(()), process::pin)
@@ -200,15 +227,6 @@ impl Target {
         if let Some(file) = &self.json {
             fs::write(file, figures.to_json())?;
         }
-        let zero = [
-            "lost",
-            "doubled",
-            "reordered",
-            "ids_not_ascending",
-            "foreign",
-            "errors",
-            "members_ended",
-        ];
-        Ok(zero.iter().all(|name| figures.get_count(name) == 0))
+        Ok(figures.faults().is_empty())
     }
 }

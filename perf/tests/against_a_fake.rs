@@ -1,19 +1,27 @@
 //! The generator against a fake hub that does one thing wrong: each fault must show as what it
 //! is, and a faultless run as faultless.
 
+// This binary uses a part of the fake.
+#[allow(dead_code)]
 mod fake;
 
 use std::time::Duration;
 
+use cpi_hub_perf::client::Server;
+use cpi_hub_perf::dialect::Dialect;
 use cpi_hub_perf::fanout::{Load, Plan};
 use cpi_hub_perf::figures::Figures;
 use cpi_hub_perf::idle;
 use fake::Fault;
 
+fn server(fault: Fault) -> Server {
+    Server { address: fake::start(fault), dialect: Dialect::Hub }
+}
+
 /// Runs two spaces of three members, two of them publishing, against a fake with this fault.
 fn run(fault: Fault, load: Load) -> Figures {
     let plan = Plan {
-        hub: fake::start(fault),
+        server: server(fault),
         pid: Some(std::process::id()),
         spaces: 2,
         first_space: 5,
@@ -91,9 +99,9 @@ fn an_open_loop_sends_what_is_due() {
 #[test]
 fn idle_connections_are_counted_and_cost_memory() {
     let plan = idle::Plan {
-        hub: fake::start(Fault::None),
+        server: server(Fault::None),
         pid: std::process::id(),
-        connections: 50,
+        steps: vec![25, 50],
         first_space: 1,
         members: 10,
         rate: 1e6,

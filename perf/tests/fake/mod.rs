@@ -23,6 +23,8 @@ pub(crate) enum Fault {
     Leak,
     /// Closes a member with 4008.
     Close,
+    /// Keeps the acknowledgement to itself that it is stored.
+    Unacked,
     /// Sends a ping first, and takes no more chats until the pong is there.
     Ping,
 }
@@ -51,18 +53,61 @@ pub(crate) fn start(fault: Fault) -> SocketAddr {
     address
 }
 
-fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
+/// Starts a server that accepts each handshake and leaves the rest to `serve`.
+pub(crate) fn accept(serve: fn(TcpStream) -> Option<()>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                read_head(&mut stream)?;
+                stream.write_all(ACCEPTED).ok()?;
+                serve(stream)
+            });
+        }
+    });
+    address
+}
+
+/// Starts a server that lets so many in and refuses all others, to come again in a while.
+pub(crate) fn start_refusing(after: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    thread::spawn(move || {
+        let mut members = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            if read_head(&mut stream).is_none() {
+                continue;
+            }
+            let answer: &[u8] = match members.len() < after {
+                true => ACCEPTED,
+                false => b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 9\r\n\r\n",
+            };
+            // A member that is gone is not the fake's business.
+            let _ = stream.write_all(answer);
+            members.push(stream);
+        }
+    });
+    address
+}
+
+const ACCEPTED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: \
+    Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+fn read_head(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
         stream.read_exact(&mut byte).ok()?;
         head.extend(byte);
     }
-    let head = String::from_utf8(head).ok()?;
+    String::from_utf8(head).ok()
+}
+
+fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
+    let head = read_head(&mut stream)?;
     let space: i32 = head.strip_prefix("GET /v1/ws/spaces/")?.split('?').next()?.parse().ok()?;
-    let mut answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: \
-        Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-        .to_vec();
+    let mut answer = ACCEPTED.to_vec();
     // In one write: the generator must find the frame behind the head.
     answer.extend(frame(0x81, "{\"type\":\"join\",\"data\":{}}"));
     {
@@ -74,9 +119,18 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
         let (opcode, payload) = read_frame(&mut stream)?;
         let mut state = state.lock().expect("no test thread panics");
         match opcode {
-            0x1 => state.chat(space, &String::from_utf8(payload).ok()?),
+            0x1 => {
+                let text = String::from_utf8(payload).ok()?;
+                state.chat(space, &text);
+                for ack in state.acks(&text) {
+                    stream.write_all(&ack).ok()?;
+                }
+            }
             0xA if payload == b"are you there" => state.awaits_pong = false,
-            0x8 => return None,
+            0x8 => {
+                let answer = [&[0x88, payload.len() as u8][..], &payload].concat();
+                return stream.write_all(&answer).ok();
+            }
             _ => {}
         }
     }
@@ -129,6 +183,24 @@ impl State {
         }
     }
 
+    /// What the sender of a nonce is told.
+    fn acks(&self, text: &str) -> Vec<Vec<u8>> {
+        let Some((_, rest)) = text.split_once("\"nonce\":\"") else { return Vec::new() };
+        let nonce = rest.split('"').next().expect("an end");
+        let is_kept =
+            |level: &&str| *level == "accepted" || (self.fault, self.chats) != (Fault::Unacked, 10);
+        let ack = |level| {
+            frame(
+                0x81,
+                &format!(
+                    "{{\"type\":\"ack\",\"data\":{{\"nonce\":\"{nonce}\",\"id\":\"X\",\
+                     \"level\":\"{level}\",\"duplicate\":false}}}}"
+                ),
+            )
+        };
+        ["accepted", "durable"].into_iter().filter(is_kept).map(ack).collect()
+    }
+
     fn send(&mut self, to: Option<i32>, bytes: &[u8]) {
         let concerned = |space: &i32| to.is_none_or(|to| to == *space);
         for (_, member) in self.members.iter_mut().filter(|(space, _)| concerned(space)) {
@@ -138,7 +210,7 @@ impl State {
     }
 }
 
-fn frame(head: u8, text: &str) -> Vec<u8> {
+pub(crate) fn frame(head: u8, text: &str) -> Vec<u8> {
     let mut frame = vec![head];
     match text.len() {
         short @ 0..=125 => frame.push(short as u8),
@@ -151,7 +223,7 @@ fn frame(head: u8, text: &str) -> Vec<u8> {
     frame
 }
 
-fn read_frame(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+pub(crate) fn read_frame(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     let mut head = [0; 2];
     stream.read_exact(&mut head).ok()?;
     assert_ne!(head[1] & 0x80, 0, "clients mask");

@@ -1,0 +1,173 @@
+# What perf/compare and perf/growth share: getting the servers, starting one, running a scenario
+# against it, and ending it whatever happens.
+# To be sourced, from bash, in strict mode.
+# shellcheck shell=bash disable=SC2034,SC2154
+
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../scripts/lib.sh"
+
+perf=$root/perf
+peers=$perf/.peers
+scenarios=$perf/scenarios
+hub=$target/release/cpi-hub
+generator=$target/release/cpi-hub-perf
+
+# Set by the options of the commands.
+server_core=0 client_core=1 out='' quick=''
+pin_server=() pin_client=()
+
+# Of the server that runs.
+server_pid='' server_port='' server_log='' dialect=hub
+
+prepare() {
+    need_build_tools
+    has taskset || install_packages util-linux || die "taskset is missing (util-linux)"
+    if [ "$(nproc)" -gt 1 ]; then
+        pin_server=(taskset -c "$server_core") pin_client=(--core "$client_core")
+    else
+        say "one core for both sides: the ratios will say little"
+    fi
+    # Each connection is a file, on both sides.
+    ulimit -n "$(ulimit -Hn)"
+    say "building the hub and the generator"
+    (cd "$root" && cargo build --release --locked --workspace --quiet)
+    mkdir -p "$out/runs" "$peers"
+    : >"$out/servers.tsv"
+    scratch=$(mktemp -d)
+    trap cleanup EXIT
+    trap 'exit 130' INT TERM
+}
+
+cleanup() {
+    stop_server
+    rm -rf "$scratch"
+}
+
+# What the report says about where it ran: facts ROUNDS.
+facts() {
+    {
+        printf 'machine\t%s\n' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores"
+        printf 'kernel\t%s\n' "$(uname -sr)"
+        printf 'date\t%s\n' "$(date -u '+%Y-%m-%d %H:%M UTC')"
+        printf 'commit\t%s\n' "$(git -C "$root" describe --always --dirty 2>/dev/null || echo unknown)"
+        printf 'rounds\t%s\n' "$1"
+        printf 'cores\t%s\n' "server $server_core, generator $client_core"
+    } >"$out/machine.tsv"
+}
+
+note_server() { printf '%s\t%s\t%s\n' "$1" "$2" "${3:-}" >>"$out/servers.tsv"; }
+
+# Waits until a port is served: wait_for PID PORT.
+wait_for() {
+    for _ in $(seq 100); do
+        kill -0 "$1" 2>/dev/null || return 1
+        if (exec 3<>"/dev/tcp/127.0.0.1/$2") 2>/dev/null; then return 0; fi
+        sleep 0.1
+    done
+    return 1
+}
+
+# Starts a peer on a free port: launch COMMAND...; its log: $server_log.
+launch() {
+    PORT=$server_port NODE_ENV=production "${pin_server[@]}" "$@" >"$server_log" 2>&1 &
+    server_pid=$!
+    wait_for "$server_pid" "$server_port"
+}
+
+# Starts a server by name, with its data in a folder of its own. Returns 1 if it doesn't serve.
+start_server() {
+    local folder=$scratch/server
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    server_log=$folder/hub.log server_port=$(free_port) dialect=hub
+    case $1 in
+        hub)
+            # As shipped, but for the rates that are made for people.
+            start_hub "$folder" "${pin_server[@]}" "$hub" serve --shards 1 --message-rate off \
+                --user-message-rate off --connection-rate off || return 1
+            server_pid=$hub_pid server_port=$hub_port
+            ;;
+        uws) launch env ${uws_preload:+LD_PRELOAD="$uws_preload"} node "$peers/npm/uws.js" ;;
+        bun) launch "$peers/npm/node_modules/bun/bin/bun.exe" "$peers/npm/bun.js" ;;
+        ws) launch node "$peers/npm/ws.js" ;;
+        socketio)
+            dialect=socketio
+            launch node "$peers/npm/socketio.js"
+            ;;
+        nats)
+            dialect=nats
+            printf 'host: "127.0.0.1"\nport: %s\nwebsocket { listen: "127.0.0.1:%s", no_tls: true }\n' \
+                "$(free_port)" "$server_port" >"$folder/nats.conf"
+            launch "$nats" -c "$folder/nats.conf"
+            ;;
+        axum) launch "$peers/axum/release/axum-broadcast" ;;
+        *) return 1 ;;
+    esac
+}
+
+stop_server() {
+    hub_pid=$server_pid
+    stop_hub
+    server_pid=''
+}
+
+# Why a server is not there, for the report: its log's last words.
+last_words() {
+    local words
+    words=$(tail -n 3 "$server_log" 2>/dev/null | tr -c '[:alnum:] .,:;()_/=-' ' ' | cut -c 1-300)
+    echo "${words:-it said nothing}"
+}
+
+# The line of a run that could not be made: failed_run SCENARIO SERVER ROUND WHY.
+failed_run() {
+    local kind
+    kind=$(sed -n 's/^kind = "\(.*\)"/\1/p' "$scenarios/$1.toml")
+    printf '{"scenario":"%s","kind":"%s","server":"%s","round":%s,"failed":"%s"}\n' \
+        "$1" "$kind" "$2" "$3" "$4"
+}
+
+# Less time for each run, where a kind has times.
+short_times() {
+    [ -n "$quick" ] || return 0
+    case $(sed -n 's/^kind = "\(.*\)"/\1/p' "$scenarios/$1.toml") in
+        fanout | open | stalled | durable | churn) echo --set warmup=1 --set seconds=3 ;;
+    esac
+}
+
+# One run against a server of its own: run_one SCENARIO SERVER ROUND ARGUMENTS...
+# Whatever goes wrong is in the file that it writes; it never fails itself.
+run_one() {
+    local scenario=$1 server=$2 round=$3
+    shift 3
+    local name=${run_name:-$scenario} file code=0
+    file=$out/runs/$round-${name// /_}-$server.json
+    say "round $round: $name: $server"
+    if ! start_server "$server"; then
+        failed_run "$scenario" "$server" "$round" "it did not start: $(last_words)" >"$file"
+        stop_server
+        return 0
+    fi
+    # shellcheck disable=SC2046
+    timeout 900 "$generator" run "$scenarios/$scenario.toml" --url "127.0.0.1:$server_port" \
+        --pid "$server_pid" "${pin_client[@]}" --dialect "$dialect" --server "$server" \
+        --round "$round" --json "$file" $(short_times "$scenario") "$@" >>"$out/runs.log" || code=$?
+    if ! kill -0 "$server_pid" 2>/dev/null; then
+        failed_run "$scenario" "$server" "$round" "the server died: $(last_words)" >"$file"
+        say "$server died"
+    elif [ "$code" -gt 1 ]; then
+        [ -s "$file" ] ||
+            failed_run "$scenario" "$server" "$round" "the generator ended with $code" >"$file"
+        say "$server: the run could not be made"
+    elif [ "$code" -eq 1 ]; then
+        say "$server: faults, see the report"
+    fi
+    stop_server
+}
+
+# A figure of a run's file: figure FILE NAME.
+figure() { sed -n "s/.*\"$2\":\([0-9.]*\).*/\1/p" "$1"; }
+
+write_report() {
+    "$generator" report "$out"
+    say "$out/report.html, report.json"
+}

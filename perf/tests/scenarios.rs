@@ -1,0 +1,134 @@
+//! The kinds of load against a fake hub, and the files that name them: each file must be read, and
+//! each kind must count what goes wrong.
+
+// This binary uses a part of the fake.
+#[allow(dead_code)]
+mod fake;
+
+use std::fs;
+use std::path::Path;
+
+use cpi_hub_perf::client::Server;
+use cpi_hub_perf::dialect::Dialect;
+use cpi_hub_perf::figures::{Figures, Value};
+use cpi_hub_perf::scenario::{self, Target};
+use fake::Fault;
+
+/// Runs a scenario of a few lines against a fake with this fault.
+fn run(fault: Fault, text: &str) -> Figures {
+    let scenario = scenario::read("test", text, &[]).expect("a good scenario");
+    let server = Server { address: fake::start(fault), dialect: Dialect::Hub };
+    let pid = Some(std::process::id());
+    scenario.run(Target { server, pid, first_space: 3 }).expect("the fake answers")
+}
+
+fn number(figures: &Figures, name: &str) -> f64 {
+    match figures.get(name) {
+        Some(Value::Number(number)) => *number,
+        other => panic!("{name} is {other:?} in\n{}", figures.to_text()),
+    }
+}
+
+#[test]
+fn every_scenario_file_is_read_and_says_what_it_is() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let mut count = 0;
+    for entry in fs::read_dir(&folder).expect("the folder is there") {
+        let path = entry.expect("readable").path();
+        let text = fs::read_to_string(&path).expect("readable");
+        let scenario = scenario::read("x", &text, &[]);
+        let scenario = scenario.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(scenario.about.ends_with('.'), "{}: a sentence", path.display());
+        let error = scenario::read("x", &text, &["surplus=1".into()]).expect_err("unknown key");
+        assert!(error.starts_with("surplus: ") && !error.contains('\n'), "{error}");
+        count += 1;
+    }
+    assert!(count > 10, "{count} files");
+}
+
+#[test]
+fn stalled_members_are_no_loss_and_both_latencies_are_told() {
+    let figures = run(
+        Fault::None,
+        "kind = \"stalled\"\nmembers = 4\npublishers = 2\nrate = 400\nstalled = 1\n\
+         warmup = 0.05\nseconds = 0.2\nsettle = 0.5\n",
+    );
+    assert_eq!(figures.faults(), [], "{}", figures.to_text());
+    assert!(number(&figures, "p99_without_ms") > 0.0 && number(&figures, "p99_ms") > 0.0);
+    assert!(number(&figures, "p99_ratio") > 0.0);
+    assert_eq!(figures.get_count("stalled_closed"), 0);
+}
+
+#[test]
+fn a_message_that_the_healthy_miss_beside_the_stalled_is_a_loss() {
+    let figures = run(
+        Fault::Lose,
+        "kind = \"stalled\"\nmembers = 4\npublishers = 2\nrate = 400\nstalled = 1\n\
+         warmup = 0.05\nseconds = 0.2\nsettle = 0.5\n",
+    );
+    assert_eq!(figures.faults(), [("lost", 3)], "{}", figures.to_text());
+}
+
+const DURABLE: &str = "kind = \"durable\"\nmembers = 3\npublishers = 2\nrate = 400\n\
+                       warmup = 0.05\nseconds = 0.2\nsettle = 0.5\n";
+
+#[test]
+fn acknowledgements_are_timed_and_counted() {
+    let figures = run(Fault::None, DURABLE);
+    assert_eq!(figures.faults(), [], "{}", figures.to_text());
+    for name in ["accepted_p50_ms", "accepted_p99_ms", "durable_p50_ms", "durable_p99_ms"] {
+        assert!(number(&figures, name) > 0.0);
+    }
+}
+
+#[test]
+fn an_acknowledgement_that_never_comes_is_missed() {
+    let figures = run(Fault::Unacked, DURABLE);
+    assert_eq!(figures.faults(), [("acks_missing", 1)], "{}", figures.to_text());
+}
+
+#[test]
+fn joiners_come_and_go() {
+    let figures = run(
+        Fault::None,
+        "kind = \"churn\"\nmembers = 5\nrate = 200\nstay = 0.02\nwarmup = 0.05\nseconds = 0.3\n\
+         settle = 1\n",
+    );
+    assert_eq!(figures.faults(), [], "{}", figures.to_text());
+    let (joins, leaves) = (figures.get_count("joins_all"), figures.get_count("leaves_all"));
+    assert!(joins > 20 && joins == leaves, "{}", figures.to_text());
+    assert!(number(&figures, "p99_ms") > 0.0);
+}
+
+#[test]
+fn a_herd_is_back_as_a_whole() {
+    let figures = run(
+        Fault::None,
+        "kind = \"herd\"\nconnections = 60\nhold = 0.05\nwait = 10\nconnect_rate = 1e6\n",
+    );
+    assert_eq!(figures.faults(), [], "{}", figures.to_text());
+    assert_eq!(figures.get_count("connections"), 60);
+    assert!(number(&figures, "all_back_s") > 0.0);
+}
+
+#[test]
+fn a_herd_that_nobody_lets_in_is_not_back() {
+    let scenario = "kind = \"herd\"\nconnections = 3\nhold = 0\nwait = 0.2\n";
+    let scenario = scenario::read("test", scenario, &[]).expect("good");
+    let address = fake::start_refusing(3);
+    let server = Server { address, dialect: Dialect::Hub };
+    let figures = scenario.run(Target { server, pid: None, first_space: 1 }).expect("it runs");
+    assert_eq!(figures.faults(), [("not_back", 3)], "{}", figures.to_text());
+    assert_eq!(figures.get_count("refused"), 3);
+}
+
+#[test]
+fn idle_steps_give_a_curve_from_zero_on() {
+    let figures = run(
+        Fault::None,
+        "kind = \"idle\"\nsteps = [10, 20, 30]\nhold = 0.01\nconnect_rate = 1e6\n",
+    );
+    let Some(Value::Curve(points)) = figures.get("rss_bytes") else { panic!("no curve") };
+    let at: Vec<f64> = points.iter().map(|(connections, _)| *connections).collect();
+    assert_eq!(at, [0.0, 10.0, 20.0, 30.0]);
+}
