@@ -27,9 +27,11 @@ pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Response {
         store: &'static str,
     }
     let store = *edge.store_state.borrow();
+    let total = edge.metrics.total();
     let journal = Journal {
-        bytes: edge.metrics.total().get(Metric::JournalBytes),
+        bytes: total.get(Metric::JournalBytes),
         bytes_max: edge.limits.journal_bytes_max,
+        refuses: total.get(Metric::ShardsRefusing) > 0,
     };
     let (code, status) = readiness(store, edge.hub.is_draining(), journal);
     door::json(code, &Answer { status, store: store_name(store) })
@@ -50,11 +52,13 @@ pub(super) fn store_name(state: StoreState) -> &'static str {
 struct Journal {
     bytes: u64,
     bytes_max: u64,
+    /// A shard has no room for the longest record.
+    refuses: bool,
 }
 
 impl Journal {
-    fn percent(self) -> u64 {
-        self.bytes.saturating_mul(100) / self.bytes_max.max(1)
+    fn is_filling(self) -> bool {
+        self.bytes.saturating_mul(100) / self.bytes_max.max(1) >= DEGRADED_PERCENT
     }
 }
 
@@ -62,13 +66,13 @@ fn readiness(store: StoreState, draining: bool, journal: Journal) -> (StatusCode
     const NOT_NOW: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
     match store {
         _ if draining => (NOT_NOW, "draining"),
-        _ if journal.percent() >= 100 => (NOT_NOW, "refusing"),
+        _ if journal.refuses => (NOT_NOW, "refusing"),
         // Journals take what is said until the store does: a hub that has not reached it yet is
         // no worse off than one that has lost it.
         StoreState::Connecting | StoreState::Behind | StoreState::Refused => {
             (StatusCode::OK, "degraded")
         }
-        StoreState::Ready if journal.percent() >= DEGRADED_PERCENT => (StatusCode::OK, "degraded"),
+        StoreState::Ready if journal.is_filling() => (StatusCode::OK, "degraded"),
         StoreState::Ready => (StatusCode::OK, "ready"),
     }
 }
@@ -80,20 +84,20 @@ mod tests {
     #[test]
     fn readiness_tells_what_people_would_meet() {
         use StoreState::{Behind, Connecting, Ready, Refused};
-        for (store, draining, bytes, expected) in [
-            (Ready, false, 0, (200, "ready")),
-            (Ready, false, 799, (200, "ready")),
-            (Ready, false, 800, (200, "degraded")),
-            (Ready, false, 1_000, (503, "refusing")),
-            (Behind, false, 0, (200, "degraded")),
-            (Refused, false, 0, (200, "degraded")),
-            (Refused, false, 2_000, (503, "refusing")),
-            (Connecting, false, 0, (200, "degraded")),
-            (Connecting, false, 1_000, (503, "refusing")),
-            (Ready, true, 0, (503, "draining")),
-            (Connecting, true, 2_000, (503, "draining")),
+        for (store, draining, (bytes, refuses), expected) in [
+            (Ready, false, (0, false), (200, "ready")),
+            (Ready, false, (799, false), (200, "ready")),
+            (Ready, false, (800, false), (200, "degraded")),
+            (Ready, false, (990, true), (503, "refusing")),
+            (Behind, false, (0, false), (200, "degraded")),
+            (Refused, false, (0, false), (200, "degraded")),
+            (Refused, false, (0, true), (503, "refusing")),
+            (Connecting, false, (0, false), (200, "degraded")),
+            (Connecting, false, (0, true), (503, "refusing")),
+            (Ready, true, (0, false), (503, "draining")),
+            (Connecting, true, (2_000, true), (503, "draining")),
         ] {
-            let journal = Journal { bytes, bytes_max: 1_000 };
+            let journal = Journal { bytes, bytes_max: 1_000, refuses };
             let (code, status) = readiness(store, draining, journal);
             assert_eq!((code.as_u16(), status), expected, "{store:?} {draining} {bytes}");
         }

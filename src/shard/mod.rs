@@ -216,7 +216,15 @@ impl Shard {
         self.counts.set(Metric::Members, self.members.len() as u64);
         self.counts.set(Metric::Spaces, self.spaces.len() as u64);
         self.counts.set(Metric::LogBytes, self.logs_held as u64);
+        let refuses = self.journal_failed || self.journal_room < self.longest_record();
+        self.counts.set(Metric::ShardsRefusing, refuses.into());
         &self.counts
+    }
+
+    /// Bytes of a record that the door lets in, at most: a character takes four.
+    fn longest_record(&self) -> u64 {
+        let characters = self.limits.username_chars_max + self.limits.content_chars_max;
+        (64 + 4 * characters) as u64
     }
 
     /// Whether a member's socket is to be read now: not while its space's readers lag too far.

@@ -105,6 +105,15 @@ fn open_to_all(folder: &std::path::Path) {
 /// Says long things until one is refused; the ids of those that were not.
 fn say_until_refused(speaker: &mut Client, watcher: &mut Client) -> (Vec<Value>, Value) {
     let mut accepted = Vec::new();
+    let refusal = say_on_until_refused(speaker, watcher, &mut accepted);
+    (accepted, refusal)
+}
+
+fn say_on_until_refused(
+    speaker: &mut Client,
+    watcher: &mut Client,
+    accepted: &mut Vec<Value>,
+) -> Value {
     loop {
         let nonce = format!("n{}", accepted.len());
         let data = json!({"content": long(accepted.len()), "nonce": nonce, "ack": "accepted"});
@@ -116,7 +125,7 @@ fn say_until_refused(speaker: &mut Client, watcher: &mut Client) -> (Vec<Value>,
             }
         };
         if answer["type"] == "error" {
-            return (accepted, answer);
+            return answer;
         }
         assert_eq!(watcher.next_of("chat")["data"]["id"], answer["data"]["id"]);
         accepted.push(answer["data"]["id"].clone());
@@ -171,17 +180,19 @@ pub fn a_journal_that_fills_while_the_database_is_away_shows_in_readyz_and_metri
     assert_eq!(post(&hub, (2, 2), "antes").0, 200);
     let (mut watcher, mut speaker) = (hub.join(1, 1, "Ana"), hub.join_v1(1, 2, ""));
     cluster.end("INT");
-    let (accepted, refusal) = say_until_refused(&mut speaker, &mut watcher);
+    let (mut accepted, refusal) = say_until_refused(&mut speaker, &mut watcher);
     assert_eq!(refusal["data"]["code"], "store_unavailable", "{refusal}");
     eventually("what waits is counted", || {
         (hub.metric("hub_journal_bytes") > 2_000_000.0).then_some(())
     });
     eventually("it says what chat meets", || {
+        // A burst may also have run ahead of the next segment's making.
+        say_on_until_refused(&mut speaker, &mut watcher, &mut accepted);
         let answer = hub.get("/readyz");
-        let status = answer.json()["status"].clone();
-        ["degraded", "refusing"].contains(&status.as_str().expect("a text")).then_some(status)
+        (answer.status == 503 && answer.json()["status"] == "refusing").then_some(())
     });
     cluster.restart();
+    until_store_is(&hub, "ready");
     eventually("all is stored", || (hub.history(1).len() == accepted.len()).then_some(()));
     until_store_is(&hub, "ready");
     assert_eq!(hub.get("/readyz").json()["status"], "ready");

@@ -69,6 +69,11 @@ impl History {
         Ok(History { connection, wall, images, keys })
     }
 
+    /// The server, or the way to it, has gone.
+    pub(super) fn is_closed(&self) -> bool {
+        self.connection.client.is_closed()
+    }
+
     /// One numbered page (WIRE A4), and how far the space is counted now; `limit`: ids above it
     /// are none of ours.
     pub(super) async fn page(

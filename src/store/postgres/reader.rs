@@ -163,7 +163,7 @@ impl Lane<'_> {
 
     /// Takes the connection out: it is put back by an answer, not by a fault.
     async fn open(&mut self) -> Result<History, ReadFault> {
-        if let Some(history) = self.history.take() {
+        if let Some(history) = self.history.take().filter(|history| !history.is_closed()) {
             return Ok(history);
         }
         let PostgresPlan { url, utc_offset, query_max, .. } = self.plan;
