@@ -20,3 +20,34 @@ fn who_came_and_went_while_the_store_was_away_is_not_remembered() {
     stage.input(Input::Committed(stage.end));
     assert_eq!(stage.fx.fetches.iter().map(|fetch| fetch.member).collect::<Vec<_>>(), [ana]);
 }
+
+#[test]
+fn memory_is_kept_for_who_catches_up_and_goes_when_that_one_does() {
+    let limits = Limits { resume_bytes_max: 0, resume_window: 0, ..off() };
+    let mut stage = Stage::new(limits);
+    // A log that knows nothing of what the space has seen before: its oldest is the store's.
+    stage.post(1, 900, None);
+    stage.append();
+    stage.input(Input::Committed(stage.end));
+    stage.pass(1_000);
+    stage.pass(1_000);
+    let first = stage.post(2, 900, None);
+    stage.append();
+    let ana = stage.join(SPACE, 1, Some(Id::MIN));
+    assert!(stage.shard.is_catching_up(ana));
+    for ticket in 3..100 {
+        stage.post(ticket, 900, None);
+        stage.sweep();
+    }
+    for _ in 0..3 {
+        stage.pass(1_000);
+        stage.sweep();
+    }
+    let slot = stage.shard.by_key[&SPACE];
+    let found = stage.shard.spaces.at(slot).expect("it is there").log.find(first);
+    assert!(matches!(found, log::Found::At { chats: 97, .. }), "{found:?}");
+    stage.input(Input::Close(ana, Close::Gone));
+    stage.sweep();
+    stage.pass(1_000);
+    assert_eq!(stage.count(Metric::LogBytes), 0, "nobody needs it");
+}
