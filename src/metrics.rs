@@ -67,7 +67,7 @@ metrics! {
     JournalBytes "journal_bytes" Gauge "Bytes of records that wait in journals";
     JournalAppends "journal_appends" Counter "Journal writes";
     JournalFaults "journal_faults" Counter "Journal writes or flushes that failed";
-    ShardsRefusing "shards_refusing" Gauge "Shards that refuse chat: their journal is full or broken";
+    ShardsRefusing "shards_refusing" Gauge "Shards that refuse chat: journal full or broken";
     RowsStored "rows_stored" Counter "Chat messages that the store has committed";
     RowsDead "rows_dead_lettered" Counter "Chat messages that the store refused";
     Batches "store_batches" Counter "Transactions that the store committed";

@@ -300,6 +300,11 @@ impl Shard {
             space.queued = true;
             self.dirty.push_back(slot);
         }
+        // At once: what is read in the same turn would all come on top.
+        if space.paused.is_none() && space.outrun() > self.limits.log_bytes_max as u64 / 2 {
+            space.paused = Some(now.mono);
+            self.counts.add(Metric::SpacePauses, 1);
+        }
         // Most appends can neither trim nor pause: those wait for the round's end. Where nobody
         // is to be visited there is no round.
         let long = space.log.retained() > self.limits.log_bytes_max as u64 / 2;

@@ -28,6 +28,11 @@ pub(super) struct Space {
     pub sweep_next: usize,
     /// Members still to be visited until all have seen the log's end; 0: clean.
     pub sweep_left: usize,
+    /// Up to here everyone who takes bytes has been sent the log.
+    sent_floor: u64,
+    /// Where the log ended when the present pass over the roster began, and its visits so far.
+    pass_began_at: u64,
+    visits: usize,
     /// It stands in the sweep's queue of dirty spaces.
     pub queued: bool,
     /// Since when its members' sockets are not read, because its readers lag.
@@ -56,6 +61,9 @@ impl Space {
             catching_up: 0,
             sweep_next: 0,
             sweep_left: 0,
+            sent_floor: 0,
+            pass_began_at: 0,
+            visits: 0,
             queued: false,
             paused: None,
             pause_spent: false,
@@ -106,7 +114,21 @@ impl Space {
         if self.sweep_next == self.roster.len() {
             self.sweep_next = 0;
         }
+        self.visits += 1;
+        if self.sweep_left == 0 {
+            // Nothing was appended since the first of them was visited.
+            (self.sent_floor, self.pass_began_at) = (self.log.end(), self.log.end());
+            self.visits = 0;
+        } else if self.visits >= self.roster.len() {
+            self.sent_floor = self.pass_began_at;
+            (self.pass_began_at, self.visits) = (self.log.end(), 0);
+        }
         Some(slot)
+    }
+
+    /// By how many bytes its publishers are ahead of the sweep, whoever is blocked.
+    pub fn outrun(&self) -> u64 {
+        if self.sweep_left == 0 { 0 } else { self.log.end() - self.sent_floor }
     }
 
     /// Slots of a user's members.

@@ -220,32 +220,35 @@ impl Shard {
         self.logs_held -= held - space.log.held();
     }
 
-    /// A log that outruns its readers makes its publishers wait, for a bounded time.
+    /// Publishers wait while they are ahead of the sweep, and for a bounded time while many of
+    /// their readers lag. A few that lag are not waited for: they fall out of the log.
     fn settle_pause(&mut self, now: Now, slot: u32, keep: u64, fx: &mut Effects) {
         let max = self.limits.log_bytes_max as u64;
         let Some(space) = self.spaces.at_mut(slot) else { return };
         let retained = space.log.retained();
         // What is kept for those who come back is no sign of slow readers.
         let caught_up = retained < max / 4 || space.log.kept_from(keep) == space.log.start();
-        if caught_up {
+        let many_lag = space.lagging * 10 > space.roster.len() && !caught_up;
+        if !many_lag {
             space.pause_spent = false;
         }
         match space.paused {
             None => {
-                let behind = space.sweep_left > 0 || space.lagging * 10 > space.roster.len();
-                if retained > max / 2 && !caught_up && behind && !space.pause_spent {
+                let wait = many_lag && retained > max / 2 && !space.pause_spent;
+                if wait || space.outrun() > max / 2 {
                     space.paused = Some(now.mono);
                     self.counts.add(Metric::SpacePauses, 1);
                 }
             }
-            Some(since) => {
+            Some(since) if space.outrun() <= max / 4 => {
                 let spent = now.mono.since(since) >= self.limits.write_wait;
-                if spent || caught_up {
+                if spent || !many_lag {
                     space.paused = None;
-                    space.pause_spent = !caught_up;
+                    space.pause_spent = many_lag;
                     resume_reads(space, &self.members, fx);
                 }
             }
+            Some(_) => {}
         }
     }
 

@@ -100,12 +100,41 @@ fn who_was_only_not_visited_yet_is_not_evicted() {
     stage.sockets.room.insert(members[3], 0);
     for ticket in 1..90 {
         stage.post(ticket, 900, None);
+        // One visit a message: each is eight behind.
+        stage.slice();
     }
     stage.sweep();
     let closes = stage.shard.counts().closes(Close::TooSlow.kind());
     assert_eq!(closes, 1, "the one that was blocked");
+    assert_eq!(stage.count(Metric::SpacePauses), 0, "nobody waited for it");
     for key in [members[0], members[2], members[7]] {
         assert_eq!(stage.heard(key).matches("\"type\":\"chat\"").count(), 89);
+    }
+}
+
+#[test]
+fn publishers_ahead_of_the_sweep_wait_until_it_has_come_up() {
+    let limits = Limits { log_bytes_max: 64 << 10, sweep_sends_max: 1, ..off() };
+    let mut stage = Stage::new(limits);
+    let members: Vec<MemberKey> = (1..9).map(|user| stage.join(SPACE, user, None)).collect();
+    stage.sweep();
+    let mut taken = 0;
+    for ticket in 1..200 {
+        stage.post(ticket, 900, None);
+        let answer = stage.fx.replies.last().map(|(_, reply)| reply.clone());
+        if answer == Some(Reply::Rejected(Reject::Overloaded)) {
+            break;
+        }
+        taken += 1;
+    }
+    assert!((20..40).contains(&taken), "half of the log's bound: {taken}");
+    assert!(!stage.shard.may_read(members[0]), "nothing more is read in the same turn");
+    stage.sweep();
+    assert!(stage.shard.may_read(members[0]) && stage.fx.readable.len() == 8);
+    stage.post(200, 900, None);
+    stage.sweep();
+    for key in members {
+        assert_eq!(stage.heard(key).matches("\"type\":\"chat\"").count(), taken + 1);
     }
 }
 
