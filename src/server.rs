@@ -24,6 +24,9 @@ use crate::edge::{self, EdgeState};
 use crate::hub::{self, Hub, HubSetup, HubThreads, ShardStore};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::shard::event::Verdict;
+use crate::store::journal::Writer;
+use crate::store::latest::Latest;
 use crate::store::{self, Store, StoreHandle};
 use crate::wire::SpaceKey;
 
@@ -118,28 +121,13 @@ impl Server {
         let clock = Clock::start();
         let metrics = Arc::new(Metrics::new(config.shards));
         let mut random = Random::open()?;
+        let starting = Starting::begin(&listener, &config, &limits, &metrics)?;
         let store = tokio::select! {
             store = open_store(&config, &limits, clock, &metrics, &mut random) => store?,
             () = again(&mut terminate, &mut interrupt) => return Ok(None),
         };
-        let Store {
-            writers,
-            committed,
-            highest,
-            published,
-            verdicts,
-            reader,
-            state,
-            fault,
-            handle,
-        } = store;
-        let ends = writers.into_iter().zip(committed).zip(verdicts);
-        let ends = ends.map(|((journal, committed), verdicts)| ShardStore {
-            journal,
-            committed,
-            verdicts,
-        });
-        let stores = ends.collect();
+        starting.end().await;
+        let stores = shard_stores(store.writers, store.committed, store.verdicts);
         // A member asks for one page at a time.
         let (pages, requests) = mpsc::channel(limits.connections_max);
         let (hub, shards) = hub::start(HubSetup {
@@ -147,19 +135,19 @@ impl Server {
             clock,
             metrics: Arc::clone(&metrics),
             stores,
-            highest,
-            published,
+            highest: store.highest,
+            published: store.published,
             seed: random.next() as u64,
             pages,
             pinned: config.pinned,
         })?;
         let edge_state = EdgeState {
             hub: hub.clone(),
-            reader,
+            reader: store.reader,
             metrics,
             limits: Arc::new(limits.clone()),
             origins: config.origins.clone(),
-            store_state: state,
+            store_state: store.state,
             pages: requests,
         };
         let stop_edge = CancellationToken::new();
@@ -171,8 +159,8 @@ impl Server {
             drain_window: limits.drain_window,
             hub,
             shards,
-            store: handle,
-            fault,
+            store: store.handle,
+            fault: store.fault,
             edge,
             stop_edge,
             terminate,
@@ -248,6 +236,45 @@ impl Server {
                 }
             }
         }
+    }
+}
+
+fn shard_stores(
+    writers: Vec<Writer>,
+    committed: Vec<Arc<Latest>>,
+    verdicts: Vec<mpsc::Receiver<Verdict>>,
+) -> Vec<ShardStore> {
+    let ends = writers.into_iter().zip(committed).zip(verdicts);
+    ends.map(|((journal, committed), verdicts)| ShardStore { journal, committed, verdicts })
+        .collect()
+}
+
+/// The port while the store is being opened, which takes as long as a new database is away.
+struct Starting {
+    stop: CancellationToken,
+    edge: JoinHandle<()>,
+}
+
+impl Starting {
+    fn begin(
+        listener: &TcpListener,
+        config: &Config,
+        limits: &Limits,
+        metrics: &Arc<Metrics>,
+    ) -> io::Result<Starting> {
+        let listener = socket2::SockRef::from(listener).try_clone()?;
+        let listener = TcpListener::from_std(listener.into())?;
+        tracing::info!(address = %listener.local_addr()?, "starting");
+        let stop = CancellationToken::new();
+        let shared = (Arc::clone(metrics), Arc::new(limits.clone()));
+        let serving = edge::serve_starting(listener, config.origins.clone(), shared, stop.clone());
+        Ok(Starting { stop, edge: tokio::spawn(serving) })
+    }
+
+    /// From here on the hub itself answers. Who is connected has `close_wait` to be answered.
+    async fn end(self) {
+        self.stop.cancel();
+        _ = self.edge.await;
     }
 }
 

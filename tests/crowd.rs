@@ -36,7 +36,11 @@ type Seen = Vec<(String, String)>;
 
 async fn connect(address: std::net::SocketAddr, space: i32, user: usize) -> Socket {
     let url = format!("ws://{address}/v1/ws/spaces/{space}?user_id={user}");
-    connect_async(url).await.expect("an upgrade").0
+    let mut socket = connect_async(url).await.expect("an upgrade").0;
+    // A handshake is answered before its member has joined: its own join comes first.
+    let own = socket.next().await.expect("the hub stays").expect("a message");
+    assert!(own.to_text().is_ok_and(|text| text.starts_with(r#"{"type":"join""#)), "{own:?}");
+    socket
 }
 
 /// Runs one member: says its part once all are there, and reads until it has seen everything.

@@ -7,12 +7,20 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::problem::Refusal;
 use super::{Edge, door};
 use crate::metrics::Metric;
 use crate::store::StoreState;
+use crate::wire::reject::Reject;
 
 /// How full the journals are, in percent, when the hub calls itself degraded.
 const DEGRADED_PERCENT: u64 = 80;
+
+#[derive(Serialize)]
+struct Answer {
+    status: &'static str,
+    store: &'static str,
+}
 
 /// The process answers.
 pub(super) async fn livez() -> Response {
@@ -21,11 +29,6 @@ pub(super) async fn livez() -> Response {
 
 /// Whether people can connect and chat now.
 pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Response {
-    #[derive(Serialize)]
-    struct Answer {
-        status: &'static str,
-        store: &'static str,
-    }
     let store = *edge.store_state.borrow();
     let total = edge.metrics.total();
     let journal = Journal {
@@ -35,6 +38,17 @@ pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Response {
     };
     let (code, status) = readiness(store, edge.hub.is_draining(), journal);
     door::json(code, &Answer { status, store: store_name(store) })
+}
+
+/// The answer of `/readyz` while the store is not open.
+pub(super) async fn starting() -> Response {
+    let answer = Answer { status: "starting", store: store_name(StoreState::Connecting) };
+    door::json(StatusCode::SERVICE_UNAVAILABLE, &answer)
+}
+
+/// The answer to everything else then.
+pub(super) async fn not_yet() -> Refusal {
+    Reject::StoreUnavailable.into()
 }
 
 /// A store's state, as answers and metrics name it.

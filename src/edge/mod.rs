@@ -100,6 +100,24 @@ pub async fn serve(listener: TcpListener, state: EdgeState, stop: CancellationTo
     tokio::join!(serving, stop.run_until_cancelled(pager.run(pages)));
 }
 
+/// Answers on `listener` while the store can't be opened yet, until `stop`: alive, not ready, and
+/// nothing else.
+pub async fn serve_starting(
+    listener: TcpListener,
+    origins: Origins,
+    (metrics, limits): (Arc<Metrics>, Arc<Limits>),
+    stop: CancellationToken,
+) {
+    let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let door = door::Door { origins, loopback, metrics };
+    let routes = Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::starting))
+        .fallback(health::not_yet)
+        .method_not_allowed_fallback(health::not_yet);
+    accept::run(listener, door.before(routes), limits, stop).await;
+}
+
 fn routes(
     (hub, reader): (Hub, Reader),
     metrics: Arc<Metrics>,
@@ -126,4 +144,6 @@ fn routes(
         .with_state(Arc::new(edge))
         .merge(scrape.route())
         .merge(pages::routes())
+        .fallback(async || door::not_found())
+        .method_not_allowed_fallback(async || door::not_found())
 }

@@ -1,12 +1,14 @@
 //! A server that is away, frozen, or set so that nothing can be written.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::stored::{hub_on, post, until_store_is};
 use crate::support::postgres::Cluster;
 use crate::support::trials::is_set;
-use crate::support::{Hub, PATIENCE, eventually};
+use crate::support::{Answer, Hub, PATIENCE, eventually};
 
 /// What the log says of a store that is away.
 pub const TOLD: &str = "the store takes no messages";
@@ -97,18 +99,43 @@ pub fn a_directory_that_has_served_opens_without_the_server_and_a_new_one_waits(
     let folder = tempfile::tempdir().expect("a folder");
     let mut waiting = Command::new(env!("CARGO_BIN_EXE_cpi-hub"));
     waiting.args(["--listen", "127.0.0.1:0", "--pinned", "false", "--log-format", "text"]);
-    waiting.arg("--data-dir").arg(folder.path()).env_clear().env("DATABASE_URL", cluster.url());
+    let log = folder.path().join("log");
+    let errors = std::fs::File::create(&log).expect("a file");
+    waiting
+        .arg("--data-dir")
+        .arg(folder.path())
+        .stderr(errors)
+        .env_clear()
+        .env("DATABASE_URL", cluster.url());
     let mut waiting = waiting.stdout(Stdio::piped()).spawn().expect("it starts");
     eventually("it has opened its journals", || {
         let segments = std::fs::read_dir(folder.path().join("journal")).ok()?;
         (segments.count() > 1).then_some(())
     });
     assert!(waiting.try_wait().expect("our child").is_none(), "it waits");
+    // And says so to whoever asks.
+    let port = eventually("it says where", || {
+        let log = std::fs::read_to_string(&log).ok()?;
+        let (_, address) = log.split_once("address=127.0.0.1:")?;
+        address.split(|letter: char| !letter.is_ascii_digit()).next()?.parse::<u16>().ok()
+    });
+    for (path, status, text) in [
+        ("/livez", 200, "ok"),
+        ("/readyz", 503, "{\"status\":\"starting\",\"store\":\"connecting\"}\n"),
+        ("/v1/messages?space_id=1", 503, "store_unavailable"),
+        ("/v1/ws/spaces/1?user_id=7", 503, "store_unavailable"),
+    ] {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
+        let answer = Answer::read(&mut stream);
+        assert_eq!(answer.status, status, "{path}");
+        assert!(answer.text().contains(text), "{path}: {}", answer.text());
+    }
     assert!(Command::new("kill").arg(waiting.id().to_string()).status().is_ok());
     let ended = waiting.wait_with_output().expect("it ends");
     assert_eq!(ended.status.code(), Some(0));
-    let log = String::from_utf8_lossy(&ended.stdout).into_owned();
-    assert!(!log.contains("listens on"), "{log}");
+    let told = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert!(!told.contains("listens on"), "{told}");
 
     cluster.restart();
     assert_stored_in_order(&cluster, &said);
