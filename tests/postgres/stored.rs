@@ -132,8 +132,8 @@ pub fn pages_and_ranges_are_found_in_an_index_at_any_depth() {
             assert_eq!(hub.get(path).status, 200, "{path}");
         }
     }
-    let after = eventually("the server has counted 200 queries", || {
-        Some(scans()).filter(|(_, index)| *index >= before.1 + 200)
+    let after = eventually("the server has counted nearly all of it", || {
+        Some(scans()).filter(|(_, index)| *index >= before.1 + 4_000)
     });
     assert!(after.0 < before.0 + 20, "no query reads the whole table: {before:?} {after:?}");
     let range = |query: &str| -> Vec<String> {
