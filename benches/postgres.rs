@@ -1,4 +1,5 @@
-//! What PostgreSQL costs: the sink's transactions by COPY beside single INSERTs of the same rows.
+//! What PostgreSQL costs: the sink's transactions by COPY beside single INSERTs and UNNEST of the
+//! same rows, in turns, three times: rows a second, and CPU of all postgres processes here for each.
 //!
 //! `HUB_BENCH_DATABASE_URL=postgresql://… cargo bench --bench postgres`, on a database made for it:
 //! its `chat_messages` is emptied before each figure. `HUB_BENCH_FOREIGN_KEYS=1` measures with the
@@ -43,11 +44,17 @@ async fn measure(url: &str) {
     if std::env::var_os("HUB_BENCH_FOREIGN_KEYS").is_some_and(|value| value == "1") {
         foreign_keys(&client).await;
     }
-    empty(&client).await;
-    singles(&client, 3_000).await;
-    for batch_rows in [100, 1_000, 10_000] {
+    for _ in 0..3 {
         empty(&client).await;
-        copies(&client, &mut sink, batch_rows).await;
+        let single = singles(&client, 3_000).await;
+        empty(&client).await;
+        let unnest = unnested(&client, 1_000).await;
+        println!("    UNNEST of 1000: {}", unnest.beside(&single));
+        for batch_rows in [100, 1_000, 10_000] {
+            empty(&client).await;
+            let copy = copies(&client, &mut sink, batch_rows).await;
+            println!("    COPY of {batch_rows}: {}", copy.beside(&single));
+        }
     }
     drop(client);
     driver.await.unwrap().unwrap();
@@ -90,11 +97,11 @@ fn record(n: u64) -> Record<'static> {
 }
 
 /// As the server that this one replaces stores.
-async fn singles(client: &Client, rows: u64) {
+async fn singles(client: &Client, rows: u64) -> Cost {
     let sql = "INSERT INTO chat_messages (id, content, user_id, username, space_id, timestamp) \
                VALUES ($1, $2, $3, $4, $5, now())";
     let insert = client.prepare(sql).await.unwrap();
-    let (mut times, begun) = (Vec::new(), Instant::now());
+    let (mut times, begun, cpu) = (Vec::new(), Instant::now(), server_cpu());
     for n in 0..rows {
         let Record { id, content, user, username, space, .. } = record(n);
         let begun = Instant::now();
@@ -102,14 +109,41 @@ async fn singles(client: &Client, rows: u64) {
         client.execute(&insert, &[&id, &content, &user.0, &username, &space.0]).await.unwrap();
         times.push(begun.elapsed());
     }
-    report("single INSERTs", rows, begun.elapsed(), &mut times);
+    let cost = report("single INSERTs", rows, (begun.elapsed(), cpu), &mut times);
     assert_eq!(stored(client).await, rows);
+    cost
 }
 
-async fn copies(client: &Client, sink: &mut PostgresSink, batch_rows: u64) {
+/// Many rows a statement, as one would without COPY.
+async fn unnested(client: &Client, batch_rows: u64) -> Cost {
+    let sql = "INSERT INTO chat_messages (id, content, user_id, username, space_id, timestamp) \
+               SELECT id, content, user_id, username, space_id, now() FROM \
+               unnest($1::text[], $2::text[], $3::int4[], $4::text[], $5::int4[]) \
+               AS rows (id, content, user_id, username, space_id)";
+    let insert = client.prepare(sql).await.unwrap();
+    let (mut times, begun, cpu) = (Vec::new(), Instant::now(), server_cpu());
+    let batches = 100;
+    for n in 0..batches {
+        let all: Vec<Record<'_>> = (n * batch_rows..(n + 1) * batch_rows).map(record).collect();
+        let ids: Vec<String> = all.iter().map(|record| record.id.to_string()).collect();
+        let contents: Vec<&str> = all.iter().map(|record| record.content).collect();
+        let users: Vec<i32> = all.iter().map(|record| record.user.0).collect();
+        let names: Vec<&str> = all.iter().map(|record| record.username).collect();
+        let spaces: Vec<i32> = all.iter().map(|record| record.space.0).collect();
+        let begun = Instant::now();
+        client.execute(&insert, &[&ids, &contents, &users, &names, &spaces]).await.unwrap();
+        times.push(begun.elapsed());
+    }
+    let rows = batches * batch_rows;
+    let cost = report("UNNEST of 1000", rows, (begun.elapsed(), cpu), &mut times);
+    assert_eq!(stored(client).await, rows);
+    cost
+}
+
+async fn copies(client: &Client, sink: &mut PostgresSink, batch_rows: u64) -> Cost {
     let batches = (300_000 / batch_rows).clamp(20, 300);
     let (mut position, mut times) = (0, Vec::new());
-    let begun = Instant::now();
+    let (begun, cpu) = (Instant::now(), server_cpu());
     for n in 0..batches {
         let (mut bytes, mut batch) = (Vec::new(), Batch::new());
         (n * batch_rows..(n + 1) * batch_rows).for_each(|n| record(n).append_to(&mut bytes));
@@ -121,13 +155,53 @@ async fn copies(client: &Client, sink: &mut PostgresSink, batch_rows: u64) {
         times.push(begun.elapsed());
     }
     let rows = batches * batch_rows;
-    report(&format!("COPY of {batch_rows}"), rows, begun.elapsed(), &mut times);
+    let name = format!("COPY of {batch_rows}");
+    let cost = report(&name, rows, (begun.elapsed(), cpu), &mut times);
     assert_eq!(stored(client).await, rows);
+    cost
 }
 
-fn report(what: &str, rows: u64, took: Duration, times: &mut [Duration]) {
+/// What rows cost.
+struct Cost {
+    rows_a_second: f64,
+    cpu_a_row: f64,
+}
+
+impl Cost {
+    fn beside(&self, other: &Cost) -> String {
+        let rate = self.rows_a_second / other.rows_a_second;
+        let cpu = self.cpu_a_row / other.cpu_a_row;
+        format!("{rate:.1} times the rows a second, {cpu:.3} of the CPU a row")
+    }
+}
+
+/// Seconds of CPU that all postgres processes of this machine have used, in ticks of 10 ms.
+fn server_cpu() -> f64 {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let stats = processes.filter_map(|it| std::fs::read_to_string(it.path().join("stat")).ok());
+    let postgres = stats.filter(|stat| stat.contains("(postgres)"));
+    let ticks = postgres.map(|stat| {
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        // utime and stime; the name ended the first two fields.
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    });
+    ticks.sum::<u64>() as f64 / 100.0
+}
+
+fn report(
+    what: &str,
+    rows: u64,
+    (took, cpu_before): (Duration, f64),
+    times: &mut [Duration],
+) -> Cost {
     times.sort_unstable();
-    let rate = rows as f64 / took.as_secs_f64();
+    let rows_a_second = rows as f64 / took.as_secs_f64();
+    let cpu_a_row = (server_cpu() - cpu_before) / rows as f64;
     let (p50, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
-    println!("  {what:>15}: {rate:>7.0} rows/s, a transaction p50 {p50:?}, p99 {p99:?}");
+    println!(
+        "  {what:>15}: {rows_a_second:>7.0} rows/s, {:.1} us of server CPU a row, a transaction \
+         p50 {p50:?}, p99 {p99:?}",
+        cpu_a_row * 1e6
+    );
+    Cost { rows_a_second, cpu_a_row }
 }
