@@ -1,5 +1,4 @@
 //! What PostgreSQL costs: the sink's transactions by COPY beside single INSERTs and UNNEST of the
-//! same rows, in turns, three times: rows a second, and CPU of all postgres processes here for each.
 //!
 //! `HUB_BENCH_DATABASE_URL=postgresql://… cargo bench --bench postgres`, on a database made for it:
 //! its `chat_messages` is emptied before each figure. `HUB_BENCH_FOREIGN_KEYS=1` measures with the

@@ -129,7 +129,7 @@ impl Shard {
         let mut ids = IdGenerator::new(setup.seed);
         ids.start_above(setup.highest);
         let limits = setup.limits;
-        let mut nonces = Nonces::new(limits.nonces_max, limits.nonce_window);
+        let mut nonces = Nonces::new(limits.nonces_max, limits.nonce_window, setup.seed);
         for first in &setup.published {
             nonces.restore(setup.now, first, EARLIER_RUNS);
         }

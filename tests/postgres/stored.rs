@@ -74,6 +74,34 @@ pub fn chat_is_stored_and_read_back() {
     });
 }
 
+/// Scans counted by the server itself, each session's when it comes to it: so queries are asked
+/// often, and looked at once their scans of indexes are all there.
+fn no_query_reads_the_whole_table(cluster: &Cluster, hub: &Hub) {
+    let scans = || -> (u64, u64) {
+        let sql = "SELECT seq_scan || ' ' || idx_scan FROM pg_stat_user_tables \
+                   WHERE relname = 'chat_messages'";
+        let row = cluster.sql("hub", sql);
+        let (table, index) = row[0].split_once(' ').expect("two numbers");
+        (table.parse().expect("a number"), index.parse().expect("a number"))
+    };
+    let before = scans();
+    for _ in 0..40 {
+        for path in [
+            "/v1/messages?space_id=1&page=300&page_size=50&order_by=timestamp",
+            "/v1/messages?space_id=1&page=300&page_size=50&order_by=id&sort_direction=asc",
+            "/v1/spaces/1/messages?limit=100",
+            "/v1/spaces/1/messages?after=01ARZ3NDEKTSV4RRFFQ0001000&limit=100",
+            "/v1/spaces/1/messages?before=01ARZ3NDEKTSV4RRFFQ0001000&limit=100",
+        ] {
+            assert_eq!(hub.get(path).status, 200, "{path}");
+        }
+    }
+    let after = eventually("the server has counted nearly all of it", || {
+        Some(scans()).filter(|(_, index)| *index >= before.1 + 4_000)
+    });
+    assert!(after.0 < before.0 + 20, "no query reads the whole table: {before:?} {after:?}");
+}
+
 pub fn pages_and_ranges_are_found_in_an_index_at_any_depth() {
     let cluster = Cluster::start(&[]);
     let hub = hub_on(&cluster);
@@ -111,31 +139,7 @@ pub fn pages_and_ranges_are_found_in_an_index_at_any_depth() {
             assert_eq!(ids, model(order, page), "page {page} {query}");
         }
     }
-    // Scans counted by the server itself, each session's when it comes to it: so queries are asked
-    // often, and looked at once their scans of indexes are all there.
-    let scans = || -> (u64, u64) {
-        let sql = "SELECT seq_scan || ' ' || idx_scan FROM pg_stat_user_tables \
-                   WHERE relname = 'chat_messages'";
-        let row = cluster.sql("hub", sql);
-        let (table, index) = row[0].split_once(' ').expect("two numbers");
-        (table.parse().expect("a number"), index.parse().expect("a number"))
-    };
-    let before = scans();
-    for _ in 0..40 {
-        for path in [
-            "/v1/messages?space_id=1&page=300&page_size=50&order_by=timestamp",
-            "/v1/messages?space_id=1&page=300&page_size=50&order_by=id&sort_direction=asc",
-            "/v1/spaces/1/messages?limit=100",
-            "/v1/spaces/1/messages?after=01ARZ3NDEKTSV4RRFFQ0001000&limit=100",
-            "/v1/spaces/1/messages?before=01ARZ3NDEKTSV4RRFFQ0001000&limit=100",
-        ] {
-            assert_eq!(hub.get(path).status, 200, "{path}");
-        }
-    }
-    let after = eventually("the server has counted nearly all of it", || {
-        Some(scans()).filter(|(_, index)| *index >= before.1 + 4_000)
-    });
-    assert!(after.0 < before.0 + 20, "no query reads the whole table: {before:?} {after:?}");
+    no_query_reads_the_whole_table(&cluster, &hub);
     let range = |query: &str| -> Vec<String> {
         let rows = hub.get(&format!("/v1/spaces/1/messages?{query}&limit=3")).json();
         let text = |row: &serde_json::Value| row["content"].as_str().expect("text").to_owned();

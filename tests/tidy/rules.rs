@@ -19,8 +19,10 @@ const FLOORS: [&[&str]; 6] = [
 const HUB_USES_OF_STORE: [&str; 2] = ["journal", "latest"];
 
 /// Packages that floors 0 and 1 may use: no runtime, no logging.
-const LOW_PACKAGES: [&str; 8] = [
+const LOW_PACKAGES: [&str; 10] = [
     "bytes",
+    "foldhash",
+    "hashbrown",
     "serde",
     "serde_json",
     "simd_json",
