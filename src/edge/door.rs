@@ -27,6 +27,13 @@ pub(super) struct Door {
 impl Door {
     /// Puts the door in front of `routes`; what they don't know is 404, methods too.
     pub(super) fn before(self, routes: Router) -> Router {
+        let routes =
+            routes.fallback(async || not_found()).method_not_allowed_fallback(async || not_found());
+        self.around(routes)
+    }
+
+    /// The same for routes that have an answer to everything.
+    pub(super) fn around(self, routes: Router) -> Router {
         // Around the whole router, not each route: it adds headers of its own at its edge.
         let door = middleware::from_fn_with_state(Arc::new(self), pass);
         Router::new().fallback_service(routes).layer(door)

@@ -115,7 +115,7 @@ pub async fn serve_starting(
         .route("/readyz", get(health::starting))
         .fallback(health::not_yet)
         .method_not_allowed_fallback(health::not_yet);
-    accept::run(listener, door.before(routes), limits, stop).await;
+    accept::run(listener, door.around(routes), limits, stop).await;
 }
 
 fn routes(
@@ -144,6 +144,4 @@ fn routes(
         .with_state(Arc::new(edge))
         .merge(scrape.route())
         .merge(pages::routes())
-        .fallback(async || door::not_found())
-        .method_not_allowed_fallback(async || door::not_found())
 }
