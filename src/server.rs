@@ -30,6 +30,8 @@ use crate::store::latest::Latest;
 use crate::store::{self, Store, StoreHandle};
 use crate::wire::SpaceKey;
 
+/// A start that takes longer says so.
+const LONG_START: Duration = Duration::from_secs(1);
 /// How often the shards' threads are looked at.
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
 /// What is left for the store when there is no time.
@@ -264,11 +266,17 @@ impl Starting {
     ) -> io::Result<Starting> {
         let listener = socket2::SockRef::from(listener).try_clone()?;
         let listener = TcpListener::from_std(listener.into())?;
-        tracing::info!(address = %listener.local_addr()?, "starting");
+        let address = listener.local_addr()?;
         let stop = CancellationToken::new();
         let shared = (Arc::clone(metrics), Arc::new(limits.clone()));
         let serving = edge::serve_starting(listener, config.origins.clone(), shared, stop.clone());
-        Ok(Starting { stop, edge: tokio::spawn(serving) })
+        let telling = async move {
+            tokio::time::sleep(LONG_START).await;
+            tracing::info!(%address, "starting: not ready before the store is open");
+        };
+        let telling = stop.clone().run_until_cancelled_owned(telling);
+        let edge = tokio::spawn(async move { _ = tokio::join!(serving, telling) });
+        Ok(Starting { stop, edge })
     }
 
     /// From here on the hub itself answers. Who is connected has `close_wait` to be answered.
