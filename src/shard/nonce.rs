@@ -86,10 +86,10 @@ impl Nonces {
         let age = (now.unix.0 - first.at.0).max(0) as u64 / 1_000;
         let Some(left) = self.window.checked_sub(age) else { return };
         let Nonce { key, content } = first.nonce;
-        if self.find(&key).is_none() {
-            let known = Known { id: first.id, at: first.at, record, content };
-            self.keep(MonoMs(now.mono.0 + left), key, known);
-        }
+        // Used anew, the newer one counts.
+        self.forget(&key);
+        let known = Known { id: first.id, at: first.at, record, content };
+        self.keep(MonoMs(now.mono.0 + left), key, known);
     }
 
     fn keep(&mut self, until: MonoMs, key: NonceKey, known: Known) {

@@ -53,7 +53,10 @@ impl Shard {
         self.tick_drain(now, fx);
         self.settle_spaces(now, fx);
         for key in catching_up {
-            self.judge_catch_up(now, key, fx);
+            self.judge_member(now, key, fx);
+            if now.mono >= self.grace_until {
+                self.judge_catch_up(now, key, fx);
+            }
         }
     }
 
@@ -66,9 +69,10 @@ impl Shard {
             self.member_stripe =
                 if self.member_stripe + 1 >= slots { 0 } else { self.member_stripe + 1 };
             if let Some(key) = self.members.key_at(self.member_stripe) {
-                self.judge_member(now, key, fx);
-                if self.is_catching_up(key) && now.mono >= self.grace_until {
+                if self.is_catching_up(key) {
                     catching_up.push(key);
+                } else {
+                    self.judge_member(now, key, fx);
                 }
             }
         }

@@ -99,7 +99,9 @@ impl World {
             }
         }
         if !left.is_empty() {
-            left.sort_unstable();
+            // A tick judges those that catch up last.
+            let last = self.ticking && !self.draining;
+            left.sort_unstable_by_key(|(slot, _, silently)| (last && *silently, *slot));
             self.book.leave(space, &left);
         }
         for key in placed {

@@ -53,6 +53,8 @@ pub struct World {
     /// Questions for what logs no longer hold.
     pub fetches: Vec<Fetch>,
     pub draining: bool,
+    /// The last input was a tick.
+    pub ticking: bool,
     pub trace: bool,
     occupancy: BTreeMap<SpaceKey, usize>,
     leaves: u64,
@@ -83,6 +85,7 @@ impl World {
             serial: 0,
             fetches: Vec::new(),
             draining: false,
+            ticking: false,
             trace,
             occupancy: BTreeMap::new(),
             leaves: 0,
@@ -149,6 +152,7 @@ impl World {
         self.book.coverage.inputs += 1;
         let is_tick = matches!(input, Input::Tick);
         let too_slow = self.too_slow;
+        self.ticking = is_tick;
         self.shard.input(self.now, input, &mut self.fx);
         let mut made = None;
         for record in record::records(&self.fx.records[from..]) {
