@@ -336,7 +336,10 @@ impl World {
         assert_eq!(blocked, full, "members that are blocked");
         assert_eq!(self.shard.members() as u64, members);
         // A segment not yet full, one not yet to be freed, and a frame's bound beside them.
-        let slack = (3 * (64 << 10) + 512) as u64;
+        // A segment is as long as the bound of its first frame, where that is more than 64 KiB.
+        let text = 4 * limits.content_chars_max + 64;
+        let segment = (64 << 10).max(400 + 6 * text + 12 * limits.image_bytes_max);
+        let slack = (3 * segment + 512) as u64;
         let waits = self.net.all().any(|client| self.shard.is_catching_up(client.key));
         let kept =
             if blocked > 0 || waits { limits.log_bytes_max } else { limits.resume_bytes_max };
