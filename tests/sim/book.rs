@@ -37,6 +37,8 @@ pub struct Book {
     pub firsts: BTreeMap<NonceKey, First>,
     /// Those that the next run will know, while this one takes no chat.
     kept_firsts: BTreeMap<NonceKey, First>,
+    /// Those whose nonces were used anew, which a restart brings back where the newer use was lost.
+    pub older_firsts: Vec<(NonceKey, First)>,
     /// Where people were when they went: space and position.
     pub positions: Vec<(i32, Id)>,
     /// The shard was told that everything up to here is committed.
@@ -67,6 +69,7 @@ impl Book {
             refused: BTreeSet::new(),
             firsts: BTreeMap::new(),
             kept_firsts: BTreeMap::new(),
+            older_firsts: Vec::new(),
             positions: Vec::new(),
             told: Id::MIN,
             newest: Id::MIN,
@@ -87,6 +90,11 @@ impl Book {
         self.inboxes.clear();
         self.firsts.append(&mut self.kept_firsts);
         self.firsts.retain(|_, first| first.id <= highest);
+        for (key, older) in self.older_firsts.iter().rev() {
+            if older.id <= highest && !self.refused.contains(&older.id) {
+                self.firsts.entry(key.clone()).or_insert_with(|| older.clone());
+            }
+        }
         self.told = Id::MIN;
         self.newest = highest;
         self.began_above = highest;

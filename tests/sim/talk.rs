@@ -214,7 +214,9 @@ impl World {
         let unix_us = self.now.unix.0;
         let said = (chat.content, self.shown(&chat.image));
         let first = First { id, said, unix_us };
-        if let Some(before) = self.book.firsts.insert((user, space, nonce), first) {
+        let key = (user, space, nonce);
+        if let Some(before) = self.book.firsts.insert(key.clone(), first) {
+            self.book.older_firsts.push((key, before.clone()));
             let age = (unix_us - before.unix_us) as u64 / 1_000;
             assert!(age > self.plan.limits.nonce_window, "published twice within {age} ms");
         }
