@@ -183,6 +183,14 @@ impl Book {
         }
     }
 
+    /// A message's nonce, which may be used anew.
+    pub fn forget_first(&mut self, id: Id) -> Option<NonceKey> {
+        [&mut self.firsts, &mut self.kept_firsts].into_iter().find_map(|firsts| {
+            let (key, _) = firsts.iter().find(|(_, first)| first.id == id)?;
+            firsts.remove_entry(&key.clone()).map(|(key, _)| key)
+        })
+    }
+
     /// The same, and the shard has closed everyone without a word.
     pub fn turn_failed(&mut self) {
         self.turn_lost();

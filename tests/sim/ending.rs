@@ -36,8 +36,11 @@ impl World {
         let steps = wait / 400 + 2;
         // The leave of one that stalled may be what the next one is full with.
         let most = steps * (self.net.len() as u64 + 1);
+        // Big spaces are told their counts once a second.
+        let mut free = 0;
         for step in 0..most {
-            if step >= steps && self.net.all().all(|client| !client.socket.full) {
+            free = if self.net.all().any(|client| client.socket.full) { 0 } else { free + 1 };
+            if step >= steps && free > 3 {
                 break;
             }
             self.prompt_sockets();

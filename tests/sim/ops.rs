@@ -350,12 +350,9 @@ impl World {
             return;
         }
         let id = *self.rng.pick(&ids);
-        let firsts = &mut self.book.firsts;
-        let nonce = firsts.iter().find(|(_, first)| first.id == id).map(|(key, _)| key.clone());
-        let nonce = nonce.map(|key| {
-            firsts.remove(&key);
-            NonceKey::new(UserId(key.0), SpaceId(key.1), &key.2)
-        });
+        let nonce = self.book.forget_first(id);
+        let nonce =
+            nonce.map(|(user, space, nonce)| NonceKey::new(UserId(user), SpaceId(space), &nonce));
         self.store.published.retain(|first| first.id != id);
         self.book.refused.insert(id);
         self.book.coverage.store_refusals += 1;

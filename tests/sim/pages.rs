@@ -98,17 +98,33 @@ impl World {
                 left.push((key.slot, client.user, unknown && !placed.contains(&key)));
             }
         }
-        if !left.is_empty() {
-            // A tick judges those that catch up last.
-            let last = self.ticking && !self.draining;
-            left.sort_unstable_by_key(|(slot, _, silently)| (last && *silently, *slot));
-            self.book.leave(space, &left);
-        }
-        for key in placed {
-            if self.net.get(*key).place == place {
-                settle_way(&mut self.book, self.net.get(*key));
+        let mut placed: Vec<MemberKey> =
+            placed.iter().copied().filter(|key| self.net.get(*key).place == place).collect();
+        if !self.ticking || self.draining {
+            left.sort_unstable();
+            self.leave(space, &left);
+        } else {
+            // A tick judges those that catch up last, each in its turn.
+            left.sort_unstable_by_key(|(slot, _, silently)| (*silently, turn(*slot)));
+            let silent = left.split_off(left.partition_point(|(_, _, silently)| !silently));
+            self.leave(space, &left);
+            for one in silent {
+                let earlier = placed.partition_point(|key| turn(key.slot) < turn(one.0));
+                placed.drain(..earlier).for_each(|key| self.settle_way(key));
+                self.leave(space, &[one]);
             }
         }
+        placed.into_iter().for_each(|key| self.settle_way(key));
+    }
+
+    fn leave(&mut self, space: i32, left: &[(u32, i32, bool)]) {
+        if !left.is_empty() {
+            self.book.leave(space, left);
+        }
+    }
+
+    fn settle_way(&mut self, key: MemberKey) {
+        settle_way(&mut self.book, self.net.get(key));
     }
 
     /// One whose way back was settled when it joined.
@@ -134,4 +150,9 @@ fn settle_way(book: &mut Book, client: &mut Client) {
         book.announce(space.0, client.user, &client.name);
     }
     book.coverage.resumes_of_big_spaces += u64::from(!resuming.announced);
+}
+
+/// When a tick that judges everyone comes to a slot: its round begins behind the first one.
+fn turn(slot: u32) -> (bool, u32) {
+    (slot == 0, slot)
 }
