@@ -1,15 +1,19 @@
-//! What PostgreSQL costs: the sink's transactions by COPY beside single INSERTs and UNNEST of the
+//! What PostgreSQL costs: the sink's transactions by COPY beside single INSERTs, UNNEST and a bare
+//! COPY loop of the same rows; and what each index, the foreign keys and the position row add.
 //!
 //! `HUB_BENCH_DATABASE_URL=postgresql://… cargo bench --bench postgres`, on a database made for it:
-//! its `chat_messages` is emptied before each figure. `HUB_BENCH_FOREIGN_KEYS=1` measures with the
-//! existing server's foreign keys. Results are checked, not only timed. Without the variable
-//! nothing is measured.
+//! its `chat_messages` is emptied before each figure. `HUB_BENCH_FOREIGN_KEYS=1` measures all of it
+//! with the existing server's foreign keys, `HUB_BENCH_ROUNDS` is how often (3). Results are
+//! checked, not only timed. Without the variable nothing is measured. `perf/storage` runs it on a
+//! cluster of its own.
 
 // A bench talks to its terminal.
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use cpi_hub::store::batch::{Batch, BatchLimits, Origin};
 use cpi_hub::store::journal::JournalId;
 use cpi_hub::store::postgres::{DatabaseUrl, PostgresSink};
@@ -17,6 +21,7 @@ use cpi_hub::store::sink::Sink;
 use cpi_hub::wire::record::Record;
 use cpi_hub::wire::time::{Micros, MonoMs};
 use cpi_hub::wire::{Id, SpaceId, UserId};
+use futures_util::{SinkExt, TryStreamExt};
 use tokio_postgres::{Client, NoTls};
 
 const BEGIN_US: i64 = 1_767_333_845_678_901;
@@ -25,6 +30,7 @@ to say something, short enough to be said a lot of times over.";
 const ALL: BatchLimits = BatchLimits { rows_max: usize::MAX, bytes_max: usize::MAX, wait: 0 };
 const USERS: u64 = 1_000;
 const SPACES: u64 = 100;
+const BARE_ROWS: u64 = 10_000;
 
 fn main() {
     let Ok(url) = std::env::var("HUB_BENCH_DATABASE_URL") else {
@@ -43,7 +49,8 @@ async fn measure(url: &str) {
     if std::env::var_os("HUB_BENCH_FOREIGN_KEYS").is_some_and(|value| value == "1") {
         foreign_keys(&client).await;
     }
-    for _ in 0..3 {
+    let rounds = std::env::var("HUB_BENCH_ROUNDS").map_or(3, |rounds| rounds.parse().unwrap());
+    for _ in 0..rounds {
         empty(&client).await;
         let single = singles(&client, 3_000).await;
         empty(&client).await;
@@ -54,6 +61,7 @@ async fn measure(url: &str) {
             let copy = copies(&client, &mut sink, batch_rows).await;
             println!("    COPY of {batch_rows}: {}", copy.beside(&single));
         }
+        bare_copies(&client).await;
     }
     drop(client);
     driver.await.unwrap().unwrap();
@@ -66,7 +74,9 @@ async fn foreign_keys(client: &Client) {
          INSERT INTO users SELECT n FROM generate_series(0, {USERS}) n ON CONFLICT DO NOTHING; \
          INSERT INTO spaces SELECT n FROM generate_series(0, {SPACES}) n ON CONFLICT DO NOTHING; \
          ALTER TABLE chat_messages \
-         ADD FOREIGN KEY (user_id) REFERENCES users, ADD FOREIGN KEY (space_id) REFERENCES spaces"
+         DROP CONSTRAINT IF EXISTS of_user, DROP CONSTRAINT IF EXISTS of_space, \
+         ADD CONSTRAINT of_user FOREIGN KEY (user_id) REFERENCES users, \
+         ADD CONSTRAINT of_space FOREIGN KEY (space_id) REFERENCES spaces"
     );
     client.batch_execute(&sql).await.unwrap();
     println!("with foreign keys");
@@ -158,6 +168,57 @@ async fn copies(client: &Client, sink: &mut PostgresSink, batch_rows: u64) -> Co
     let cost = report(&name, rows, (begun.elapsed(), cpu), &mut times);
     assert_eq!(stored(client).await, rows);
     cost
+}
+
+/// The rows that the sink has stored last, by COPY alone: ready bytes, no position row; with what
+/// the sink's table has, and without.
+async fn bare_copies(client: &Client) {
+    let batches = dump(client).await;
+    for (what, before, after) in [
+        ("bare COPY", "SELECT 1", "SELECT 1"),
+        ("no index by time", BY_TIME.0, BY_TIME.1),
+        ("no index by id", BY_ID.0, BY_ID.1),
+    ] {
+        client.batch_execute(before).await.unwrap();
+        empty(client).await;
+        let (mut times, begun, cpu) = (Vec::new(), Instant::now(), server_cpu());
+        for rows in &batches {
+            let begun = Instant::now();
+            let mut sink = pin!(client.copy_in::<_, Bytes>(COPY_IN).await.unwrap());
+            sink.send(rows.clone()).await.unwrap();
+            assert_eq!(sink.finish().await.unwrap(), BARE_ROWS);
+            times.push(begun.elapsed());
+        }
+        let rows = batches.len() as u64 * BARE_ROWS;
+        report(what, rows, (begun.elapsed(), cpu), &mut times);
+        assert_eq!(stored(client).await, rows);
+        client.batch_execute(after).await.unwrap();
+    }
+}
+
+const COPY_IN: &str = "COPY chat_messages FROM STDIN (FORMAT binary)";
+const BY_TIME: (&str, &str) = (
+    "DROP INDEX chat_messages_space_id_timestamp_id",
+    "CREATE INDEX chat_messages_space_id_timestamp_id \
+     ON chat_messages (space_id, timestamp, id COLLATE \"C\")",
+);
+const BY_ID: (&str, &str) = (
+    "DROP INDEX chat_messages_space_id_id",
+    "CREATE INDEX chat_messages_space_id_id ON chat_messages (space_id, id COLLATE \"C\")",
+);
+
+/// The whole table, as so many COPYs of as many rows.
+async fn dump(client: &Client) -> Vec<Bytes> {
+    let mut batches = Vec::new();
+    for from in (0..stored(client).await).step_by(BARE_ROWS as usize) {
+        let sql = format!(
+            "COPY (SELECT * FROM chat_messages ORDER BY id OFFSET {from} LIMIT {BARE_ROWS}) \
+             TO STDOUT (FORMAT binary)"
+        );
+        let parts = client.copy_out(&sql).await.unwrap().try_collect::<Vec<Bytes>>().await.unwrap();
+        batches.push(parts.concat().into());
+    }
+    batches
 }
 
 /// What rows cost.

@@ -23,29 +23,29 @@ const EPOCH_US: i64 = 946_684_800_000_000;
 
 /// Between instants and the column `timestamp`: microseconds of a fixed offset's wall clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct WallMicros {
+pub struct WallMicros {
     offset_us: i64,
 }
 
 impl WallMicros {
     /// For a fixed offset east of UTC, in seconds.
-    pub(super) fn new(offset_s: i32) -> WallMicros {
+    pub fn new(offset_s: i32) -> WallMicros {
         WallMicros { offset_us: i64::from(offset_s) * 1_000_000 }
     }
 
     /// Since 1970, by that clock.
-    pub(super) fn of(self, at: Micros) -> i64 {
+    pub fn of(self, at: Micros) -> i64 {
         at.0.saturating_add(self.offset_us)
     }
 
     /// The inverse.
-    pub(super) fn instant(self, wall: i64) -> Micros {
+    pub fn instant(self, wall: i64) -> Micros {
         Micros(wall.saturating_sub(self.offset_us))
     }
 }
 
 /// All rows of one COPY, header and trailer included.
-pub(super) fn rows<'a>(
+pub fn rows<'a>(
     records: impl Iterator<Item = Record<'a>>,
     wall: WallMicros,
     bytes: usize,
@@ -68,7 +68,7 @@ pub(super) fn rows<'a>(
 }
 
 /// What [`rows`] takes at most for records of so many bytes in all.
-pub(super) fn bytes_for(rows: usize, record_bytes: usize) -> usize {
+pub fn bytes_for(rows: usize, record_bytes: usize) -> usize {
     HEADER.len() + 2 + rows * FIXED_BYTES + record_bytes
 }
 

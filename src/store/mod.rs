@@ -42,7 +42,7 @@ use sources::Sources;
 
 pub mod batch;
 mod batcher;
-mod copy;
+pub mod copy;
 mod dead;
 mod history;
 mod inspect;
