@@ -1,5 +1,6 @@
 //! What one message costs on the wire's side: reading its frame, decoding its JSON, encoding the
-//! chat that goes out. Each bench checks its result once before it measures.
+//! chat that goes out, and its row for PostgreSQL. Each bench checks its result once before it
+//! measures.
 //!
 //! simd-json (in use) and borrowed serde_json read the same bodies, so that a run says which is
 //! ahead on the real mix. `CPI_BENCH_FRAMES` sets the frames of one read (32).
@@ -11,9 +12,12 @@ use bytes::BytesMut;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde::Deserialize;
 
+use cpi_hub::store::copy::{self, WallMicros};
 use cpi_hub::wire::header::{Incoming, ReadLimits, Reader};
 use cpi_hub::wire::message::{ClientMessage, DecodeRules, Decoder};
 use cpi_hub::wire::outgoing::{self, Chat};
+use cpi_hub::wire::record::Record;
+use cpi_hub::wire::time::Micros;
 use cpi_hub::wire::{Dialect, Id, SpaceId, UserId};
 
 const LIMITS: ReadLimits = ReadLimits { message_bytes_max: 65_536, fragments_max: 16 };
@@ -169,5 +173,29 @@ fn encode(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, read, decode, encode);
+/// Rows for PostgreSQL, as a batch of them is encoded.
+fn copy_rows(c: &mut Criterion) {
+    const ROWS: usize = 1_000;
+    let content = "hola que tal ".repeat(10);
+    let record = |number: usize| Record {
+        id: Id((1_469_918_176_385 << 80) + number as u128),
+        at: Micros(1_767_333_845_678_901),
+        space: SpaceId(1),
+        user: UserId(1),
+        username: "Ana Paz",
+        content: &content[..128],
+        nonce: None,
+    };
+    let wall = WallMicros::new(-10_800);
+    let bound = copy::bytes_for(ROWS, ROWS * (128 + 7));
+    let rows = || copy::rows((0..ROWS).map(record), black_box(wall), bound);
+    let bytes = rows().len();
+    assert!(bytes <= bound && bytes > ROWS * 128);
+    let mut group = c.benchmark_group("copy");
+    group.throughput(Throughput::Elements(ROWS as u64));
+    group.bench_function("1,000 rows of 128 B", |b| b.iter(rows));
+    group.finish();
+}
+
+criterion_group!(benches, read, decode, encode, copy_rows);
 criterion_main!(benches);

@@ -134,7 +134,8 @@ short_times() {
     esac
 }
 
-# One run against a server of its own: run_one SCENARIO SERVER ROUND ARGUMENTS...
+# One run against a server of its own: run_one SCENARIO SERVER ROUND ARGUMENTS... With
+# hot_space=N beside a closed loop of 1,000 members in space N.
 # Whatever goes wrong is in the file that it writes; it never fails itself.
 run_one() {
     local scenario=$1 server=$2 round=$3
@@ -147,10 +148,18 @@ run_one() {
         stop_server
         return 0
     fi
+    local hot=''
+    if [ -n "${hot_space:-}" ]; then
+        "$generator" run "$scenarios/fanout-1000.toml" --url "127.0.0.1:$server_port" \
+            "${pin_client[@]}" --first-space "$hot_space" --set seconds=60 >>"$out/runs.log" 2>&1 &
+        hot=$!
+        sleep 4
+    fi
     # shellcheck disable=SC2046
     timeout 900 "$generator" run "$scenarios/$scenario.toml" --url "127.0.0.1:$server_port" \
         --pid "$server_pid" "${pin_client[@]}" --dialect "$dialect" --server "$server" \
         --round "$round" --json "$file" $(short_times "$scenario") "$@" >>"$out/runs.log" || code=$?
+    [ -z "$hot" ] || kill "$hot" 2>/dev/null || true
     if ! kill -0 "$server_pid" 2>/dev/null; then
         failed_run "$scenario" "$server" "$round" "the server died: $(last_words)" >"$file"
         say "$server died"

@@ -146,7 +146,8 @@ impl<S: Sink> Batcher<S> {
     async fn cycle(&mut self) -> Result<(), TailFault> {
         self.store().await;
         self.fill()?;
-        while let Some(wait @ 1..) = self.flight.batch.due_in(&self.limits, (self.clock)().mono) {
+        let limits = BatchLimits { wait: self.limits.wait.max(self.sink.wait()), ..self.limits };
+        while let Some(wait @ 1..) = self.flight.batch.due_in(&limits, (self.clock)().mono) {
             tokio::time::sleep(Duration::from_millis(wait)).await;
             self.fill()?;
         }

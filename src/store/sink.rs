@@ -59,6 +59,12 @@ pub trait Sink {
     /// the sink has before a row is sent; if they differ, nothing is done (`Unclear`).
     async fn append(&mut self, batch: &Batch) -> Result<(), SinkError>;
 
+    /// For how many milliseconds the next batch's rows had better wait for others, where few
+    /// large transactions cost the hub much less than many small ones.
+    fn wait(&self) -> u64 {
+        0
+    }
+
     /// Which of a batch's users and spaces do not exist, where the sink knows users and spaces.
     async fn absent(&mut self, _batch: &Batch) -> Result<Absent, SinkError> {
         Ok(Absent::default())

@@ -36,12 +36,12 @@ struct Block {
     total: i64,
 }
 
-/// Counts a batch's rows in, which have just been inserted.
+/// Counts a batch's rows in, which have just been inserted; of how many spaces they are.
 pub(crate) fn count_in(
     transaction: &Transaction<'_>,
     batch: &Batch,
     wall: &mut WallFormat,
-) -> Result<()> {
+) -> Result<u64> {
     let row = |record: crate::wire::record::Record<'_>| Row {
         space: record.space,
         at: record.at,
@@ -54,13 +54,15 @@ pub(crate) fn count_in(
          ON CONFLICT (space_id) DO UPDATE SET total = total + excluded.total",
     )?;
     let mut blocks = Blocks::prepare(transaction, wall)?;
+    let mut spaces = 0;
     for rows in rows.chunk_by_mut(|a, b| a.space == b.space) {
+        spaces += 1;
         add.execute((rows[0].space.0, signed(rows.len())))?;
         blocks.count_in(Ordering::Time, rows)?;
         rows.sort_unstable_by_key(|row| row.id);
         blocks.count_in(Ordering::Id, rows)?;
     }
-    Ok(())
+    Ok(spaces)
 }
 
 struct Blocks<'a> {

@@ -354,3 +354,19 @@ fn what_was_missed_is_that_of_a_plain_model() {
         assert_eq!((answer.from, answer.range.has_more), (Id(from), newest.len() > limit));
     }
 }
+
+#[test]
+fn rows_wait_longer_for_others_when_each_is_of_another_space() {
+    let mut database = Database::new();
+    let mut next = 0;
+    let mut wait_after = |rows: u128, spaces: u128| {
+        let row = |n: u128| message(Id(n + 1), BEGIN + n as i64, (n % spaces) as i32 + 1, "hola");
+        database.append((next..next + rows).map(row).collect());
+        next += rows;
+        database.sink.wait()
+    };
+    assert_eq!(wait_after(100, 1), 0);
+    assert_eq!(wait_after(100, 10), 5);
+    assert_eq!(wait_after(1_000, 100), 20);
+    assert_eq!(wait_after(1, 1), 0);
+}
