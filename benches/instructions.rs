@@ -6,6 +6,7 @@
 // It talks to the script that runs it.
 #![allow(clippy::print_stdout)]
 
+mod samples;
 mod stage;
 
 use std::hint::black_box;
@@ -19,10 +20,7 @@ use cpi_hub::store::copy::{self, WallMicros};
 use cpi_hub::wire::close::Close;
 use cpi_hub::wire::header::{Incoming, ReadLimits, Reader};
 use cpi_hub::wire::message::{ClientMessage, DecodeRules, Decoder};
-use cpi_hub::wire::outgoing::{self, Chat};
-use cpi_hub::wire::record::Record;
-use cpi_hub::wire::time::Micros;
-use cpi_hub::wire::{Dialect, Id, SpaceId, UserId};
+use cpi_hub::wire::{Dialect, outgoing};
 
 use stage::Stage;
 
@@ -87,12 +85,7 @@ fn main() -> ExitCode {
 }
 
 fn read(times: u64) {
-    let payload = stage::chat(200 - stage::chat(0).len());
-    let mask = [0x37, 0xFA, 0x21, 0x3D];
-    let mut frame = vec![0x81, 0x80 | 126];
-    frame.extend((payload.len() as u16).to_be_bytes());
-    frame.extend(mask);
-    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
+    let frame = samples::frame(&samples::body(200, "hola "));
     let (mut reader, mut copy) = (Reader::default(), frame.clone());
     for _ in 0..times {
         copy.copy_from_slice(&frame);
@@ -103,10 +96,7 @@ fn read(times: u64) {
 }
 
 fn decode(piece: &str, bytes: usize, times: u64) {
-    let (open, close) = (r#"{"type":"chat","data":{"content":""#, r#""}}"#);
-    let room = bytes - open.len() - close.len();
-    let content = piece.repeat(room / piece.len()) + &"a".repeat(room % piece.len());
-    let body = format!("{open}{content}{close}").into_bytes();
+    let body = samples::body(bytes, piece);
     let (mut decoder, mut copy) = (Decoder::default(), body.clone());
     for _ in 0..times {
         copy.copy_from_slice(&body);
@@ -116,15 +106,7 @@ fn decode(piece: &str, bytes: usize, times: u64) {
 }
 
 fn encode(times: u64) {
-    let content = "hola ".repeat(26);
-    let chat = Chat {
-        id: Id(1_469_918_176_385 << 80),
-        space: SpaceId(1),
-        user: UserId(1),
-        username: "Ana Paz",
-        content: &content[..128],
-        image: "",
-    };
+    let chat = samples::outgoing_chat();
     let mut out = BytesMut::with_capacity(1 << 16);
     for _ in 0..times {
         out.clear();
@@ -179,20 +161,10 @@ fn come_and_go(members: usize, times: u64) {
 }
 
 fn copy_rows(times: u64) {
-    let content = "hola ".repeat(26);
-    let record = |number: u32| Record {
-        id: Id((1_469_918_176_385 << 80) + u128::from(number)),
-        at: Micros(1_767_333_845_678_901),
-        space: SpaceId(1),
-        user: UserId(1),
-        username: "Ana Paz",
-        content: &content[..128],
-        nonce: None,
-    };
     let wall = WallMicros::new(-10_800);
     let bound = copy::bytes_for(1_000, 1_000 * (128 + 7));
     for _ in 0..times {
-        let rows = copy::rows((0..1_000).map(record), black_box(wall), bound);
+        let rows = copy::rows((0..1_000).map(samples::record), black_box(wall), bound);
         assert!(black_box(rows).len() <= bound);
     }
 }

@@ -25,7 +25,7 @@ use futures_util::{SinkExt, TryStreamExt};
 use tokio_postgres::{Client, NoTls};
 
 const BEGIN_US: i64 = 1_767_333_845_678_901;
-const CONTENT: &str = "A message of 128 bytes, as the figures of the design have it: long enough \
+const CONTENT: &str = "A message of 136 bytes, as the figures of the design have it: long enough \
 to say something, short enough to be said a lot of times over.";
 const ALL: BatchLimits = BatchLimits { rows_max: usize::MAX, bytes_max: usize::MAX, wait: 0 };
 const USERS: u64 = 1_000;

@@ -26,7 +26,7 @@ use cpi_hub::wire::time::{Micros, MonoMs, Now};
 use cpi_hub::wire::{Id, SpaceId, UserId};
 
 const BEGIN_US: i64 = 1_767_333_845_678_901;
-const CONTENT: &str = "A message of 128 bytes, as the figures of the design have it: long enough \
+const CONTENT: &str = "A message of 136 bytes, as the figures of the design have it: long enough \
 to say something, short enough to be said a lot of times over.";
 const ALL: BatchLimits = BatchLimits { rows_max: usize::MAX, bytes_max: usize::MAX, wait: 0 };
 

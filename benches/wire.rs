@@ -5,6 +5,8 @@
 //! simd-json (in use) and borrowed serde_json read the same bodies, so that a run says which is
 //! ahead on the real mix. `CPI_BENCH_FRAMES` sets the frames of one read (32).
 
+mod samples;
+
 use std::borrow::Cow;
 use std::hint::black_box;
 
@@ -13,33 +15,15 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use serde::Deserialize;
 
 use cpi_hub::store::copy::{self, WallMicros};
+use cpi_hub::wire::Dialect;
 use cpi_hub::wire::header::{Incoming, ReadLimits, Reader};
 use cpi_hub::wire::message::{ClientMessage, DecodeRules, Decoder};
-use cpi_hub::wire::outgoing::{self, Chat};
-use cpi_hub::wire::record::Record;
-use cpi_hub::wire::time::Micros;
-use cpi_hub::wire::{Dialect, Id, SpaceId, UserId};
+use cpi_hub::wire::outgoing;
+
+use samples::{body, frame};
 
 const LIMITS: ReadLimits = ReadLimits { message_bytes_max: 65_536, fragments_max: 16 };
 const RULES: DecodeRules = DecodeRules { dialect: Dialect::V1, depth_max: 32 };
-
-/// A masked text frame.
-fn frame(payload: &[u8]) -> Vec<u8> {
-    let mask = [0x37, 0xFA, 0x21, 0x3D];
-    let mut frame = vec![0x81, 0x80 | 126];
-    frame.extend((payload.len() as u16).to_be_bytes());
-    frame.extend(mask);
-    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
-    frame
-}
-
-/// A chat of exactly so many bytes; `piece` is repeated as its content.
-fn body(bytes: usize, piece: &str) -> Vec<u8> {
-    let (open, close) = (r#"{"type":"chat","data":{"content":""#, r#""}}"#);
-    let room = bytes - open.len() - close.len();
-    let content = piece.repeat(room / piece.len()) + &"a".repeat(room % piece.len());
-    format!("{open}{content}{close}").into_bytes()
-}
 
 fn read(c: &mut Criterion) {
     let frames = std::env::var("CPI_BENCH_FRAMES").map_or(32, |n| n.parse().expect("a number"));
@@ -153,15 +137,7 @@ fn decode(c: &mut Criterion) {
 
 fn encode(c: &mut Criterion) {
     let at = b"2026-01-02T03:04:05.678901-03:00";
-    let content = "hola que tal ".repeat(10);
-    let chat = Chat {
-        id: Id(1_469_918_176_385 << 80),
-        space: SpaceId(1),
-        user: UserId(1),
-        username: "Ana Paz",
-        content: &content[..128],
-        image: "",
-    };
+    let chat = samples::outgoing_chat();
     let mut out = BytesMut::with_capacity(1 << 16);
     let bytes = outgoing::chat(&mut out, &chat, at);
     assert_eq!(bytes, out.len());
@@ -176,19 +152,9 @@ fn encode(c: &mut Criterion) {
 /// Rows for PostgreSQL, as a batch of them is encoded.
 fn copy_rows(c: &mut Criterion) {
     const ROWS: usize = 1_000;
-    let content = "hola que tal ".repeat(10);
-    let record = |number: usize| Record {
-        id: Id((1_469_918_176_385 << 80) + number as u128),
-        at: Micros(1_767_333_845_678_901),
-        space: SpaceId(1),
-        user: UserId(1),
-        username: "Ana Paz",
-        content: &content[..128],
-        nonce: None,
-    };
     let wall = WallMicros::new(-10_800);
     let bound = copy::bytes_for(ROWS, ROWS * (128 + 7));
-    let rows = || copy::rows((0..ROWS).map(record), black_box(wall), bound);
+    let rows = || copy::rows((0..ROWS).map(samples::record), black_box(wall), bound);
     let bytes = rows().len();
     assert!(bytes <= bound && bytes > ROWS * 128);
     let mut group = c.benchmark_group("copy");
