@@ -159,7 +159,10 @@ run_one() {
     timeout 900 "$generator" run "$scenarios/$scenario.toml" --url "127.0.0.1:$server_port" \
         --pid "$server_pid" "${pin_client[@]}" --dialect "$dialect" --server "$server" \
         --round "$round" --json "$file" $(short_times "$scenario") "$@" >>"$out/runs.log" || code=$?
-    [ -z "$hot" ] || kill "$hot" 2>/dev/null || true
+    if [ -n "$hot" ] && ! kill "$hot" 2>/dev/null; then
+        failed_run "$scenario" "$server" "$round" "the hot space's load ended too early" >"$file"
+        say "the hot space's load ended too early, see $out/runs.log"
+    fi
     if ! kill -0 "$server_pid" 2>/dev/null; then
         failed_run "$scenario" "$server" "$round" "the server died: $(last_words)" >"$file"
         say "$server died"
