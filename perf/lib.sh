@@ -87,6 +87,11 @@ start_server() {
                 --user-message-rate off --connection-rate off || return 1
             server_pid=$hub_pid server_port=$hub_port
             ;;
+        no-journal | no-metrics)
+            start_hub "$folder" "${pin_server[@]}" "$peers/$1" serve --shards 1 \
+                --message-rate off --user-message-rate off --connection-rate off || return 1
+            server_pid=$hub_pid server_port=$hub_port
+            ;;
         uws) launch env ${uws_preload:+LD_PRELOAD="$uws_preload"} node "$peers/npm/uws.js" ;;
         bun) launch "$peers/npm/node_modules/bun/bin/bun.exe" "$peers/npm/bun.js" ;;
         ws) launch node "$peers/npm/ws.js" ;;

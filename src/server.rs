@@ -80,6 +80,9 @@ fn setting_of(error: &store::OpenError) -> &'static str {
 
 /// Serves until SIGTERM or Ctrl-C.
 pub fn run(config: Config) -> Result<(), Fault> {
+    if cfg!(feature = "measure-no-journal") {
+        tracing::warn!("built without a journal, to measure: no message is stored");
+    }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads.min(EDGE_THREADS_MAX))

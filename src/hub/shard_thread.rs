@@ -1,6 +1,6 @@
 //! A shard's thread: pinned, with a runtime of its own, it drives one [`Shard`] with sockets,
-//! journal and time. Four kinds of task share the state between their polls, never across an
-//! await: a read task a member, the sweep, the inbox, and the tick.
+//! journal and time. Two tasks share the state between their polls, never across an await: one
+//! takes what comes from other threads and the tick, the other reads the sockets and sweeps.
 //!
 //! A turn is: reads that are ready, then one append to the journal, then one slice of the sweep.
 
@@ -8,20 +8,18 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
-use tokio_util::task::TaskTracker;
 
 use super::command::{Command, Waiting};
 use super::directory::Directory;
 use super::inbox::Inbox;
-use super::socket::{Read, SocketTable};
+use super::socket::{Read, Ready, SocketTable};
 use super::{Admission, PageRequest, ShardStore};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -37,7 +35,7 @@ mod turn;
 /// What one read takes at most; one buffer for all members of a shard.
 const READ_BYTES: usize = 64 << 10;
 /// Reads of one member before the others have their turn.
-const READS_A_POLL: usize = 4;
+const READS_A_TURN: usize = 4;
 /// Commands taken from the inbox before the others have their turn.
 const COMMANDS_A_TURN: usize = 256;
 /// How often the heart is told that time has passed.
@@ -65,6 +63,8 @@ struct State {
     shard: Shard,
     fx: Effects,
     sockets: SocketTable,
+    /// What is read next; empty between polls.
+    ready: Vec<Ready>,
     journal: Writer,
     pages: mpsc::Sender<PageRequest>,
     buffer: Box<[u8]>,
@@ -76,10 +76,8 @@ struct State {
     read_limits: ReadLimits,
     /// There is something for a turn to do.
     due: bool,
-    /// A task has panicked: what it left half done must not go on.
-    broken: bool,
-    /// Wakes the sweep task.
-    sweeper: Waker,
+    /// Wakes the task that reads and sweeps.
+    driver: Waker,
 }
 
 impl ShardThread {
@@ -92,8 +90,6 @@ impl ShardThread {
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            // Reads that are ready come in batches: fewer looks at the driver between them.
-            .event_interval(61)
             .build_local(tokio::runtime::LocalOptions::default())?;
         runtime.block_on(self.serve())
     }
@@ -102,10 +98,9 @@ impl ShardThread {
         let shared = (&self.directory, &self.metrics);
         let ShardStore { journal, committed: stored, mut verdicts } = self.store;
         let ends = (journal, self.pages);
-        let state = State::new(self.setup, ends, self.clock, shared);
+        let state = State::new(self.setup, ends, self.clock, shared)?;
         let state = Rc::new(RefCell::new(state));
-        let readers = TaskTracker::new();
-        let mut sweep = tokio::task::spawn_local(sweep(Rc::clone(&state)));
+        let mut driver = tokio::task::spawn_local(drive(Rc::clone(&state)));
         let mut committed = 0;
         let mut drain = 0;
         let mut tick = tokio::time::interval(TICK);
@@ -115,7 +110,7 @@ impl ShardThread {
                 () = self.inbox.wait() => {
                     for _ in 0..COMMANDS_A_TURN {
                         let Some(command) = self.inbox.pop() else { break };
-                        take_command(&state, &readers, command);
+                        take_command(&state, command);
                     }
                     yield_now().await;
                 }
@@ -139,21 +134,21 @@ impl ShardThread {
                         // The last ones are told why, and that may take as long as with others.
                         self.inbox.close();
                         while let Some(command) = self.inbox.pop() {
-                            take_command(&state, &readers, command);
+                            take_command(&state, command);
                         }
                         if state.borrow().is_left() {
                             break;
                         }
                     }
                 }
-                Err(ended) = &mut sweep => return Err(io::Error::other(ended)),
+                ended = &mut driver => {
+                    return Err(ended.unwrap_or_else(io::Error::other));
+                }
             }
         }
-        readers.close();
-        readers.wait().await;
-        sweep.abort();
+        driver.abort();
         // Aborted on purpose: that it was is all there is to know.
-        _ = sweep.await;
+        _ = driver.await;
         state.borrow_mut().turn();
         Ok(())
     }
@@ -169,57 +164,44 @@ impl Drop for Closing {
     }
 }
 
-fn take_command(state: &Rc<RefCell<State>>, readers: &TaskTracker, command: Command) {
+fn take_command(state: &RefCell<State>, command: Command) {
+    let mut state = state.borrow_mut();
     match command {
-        Command::Admit(admission) => {
-            if let Some(member) = state.borrow_mut().admit(*admission) {
-                readers.spawn_local(read(Rc::clone(state), member));
-            }
-        }
-        Command::Post(post, waiting) => {
-            state.borrow_mut().ask(waiting, |ticket| Input::Post(ticket, *post));
-        }
+        Command::Admit(admission) => state.admit(*admission),
+        Command::Post(post, waiting) => state.ask(waiting, |ticket| Input::Post(ticket, *post)),
         Command::Kick(space, user, waiting) => {
-            state.borrow_mut().ask(waiting, |ticket| Input::Kick(ticket, space, user));
+            state.ask(waiting, |ticket| Input::Kick(ticket, space, user));
         }
         Command::Notify(user, push, waiting) => {
-            state.borrow_mut().ask(waiting, |ticket| Input::Notify(ticket, user, push));
+            state.ask(waiting, |ticket| Input::Notify(ticket, user, push));
         }
         Command::Fetched(member, number, page) => {
-            state.borrow_mut().input(Input::Fetched(member, number, page));
+            state.input(Input::Fetched(member, number, page));
         }
         Command::Presence(space, users_max, waiting) => {
-            state.borrow_mut().ask(waiting, |ticket| Input::Presence(ticket, space, users_max));
+            state.ask(waiting, |ticket| Input::Presence(ticket, space, users_max));
         }
     }
 }
 
-/// A member's read task: it ends when its socket does.
-fn read(state: Rc<RefCell<State>>, member: MemberKey) -> impl Future<Output = ()> {
-    poll_fn(move |context| {
-        guarded(&state, || state.borrow_mut().poll_member(member, context))
-            .unwrap_or(Poll::Ready(()))
-    })
-}
-
-/// Has a panic end the whole shard: the runtime would swallow it, and the others would go on with
-/// what it left half done.
-fn guarded<T>(state: &RefCell<State>, run: impl FnOnce() -> T) -> Option<T> {
-    let ran = catch_unwind(AssertUnwindSafe(run));
-    if ran.is_err() {
-        state.borrow_mut().fail();
-    }
-    ran.ok()
-}
-
-/// The sweep task: waits until a turn is due, lets the reads that are ready run, then works in
-/// slices with reads in between.
-async fn sweep(state: Rc<RefCell<State>>) {
+/// Reads the sockets that are ready and sweeps, in slices with reads in between, until the epoll
+/// fails.
+async fn drive(state: Rc<RefCell<State>>) -> io::Error {
     loop {
-        poll_fn(|context| state.borrow_mut().poll_due(context)).await;
-        // Runs after the driver's next poll: a burst of reads becomes one send a member.
+        if let Err(error) = poll_fn(|context| state.borrow_mut().poll_work(context)).await {
+            return error;
+        }
+        // Goes on after the runtime's next look at its files: a burst of messages becomes one send
+        // a member.
         yield_now().await;
-        while state.borrow_mut().turn() {
+        loop {
+            let read = poll_fn(|context| Poll::Ready(state.borrow_mut().read_ready(context))).await;
+            if let Poll::Ready(Err(error)) = read {
+                return error;
+            }
+            if !state.borrow_mut().turn() {
+                break;
+            }
             yield_now().await;
         }
     }
@@ -231,7 +213,7 @@ impl State {
         (journal, pages): (Writer, mpsc::Sender<PageRequest>),
         clock: Clock,
         (directory, metrics): (&Arc<Directory>, &Arc<Metrics>),
-    ) -> State {
+    ) -> io::Result<State> {
         let read_limits = ReadLimits {
             message_bytes_max: setup.limits.message_bytes_max,
             fragments_max: setup.limits.fragments_max,
@@ -240,11 +222,12 @@ impl State {
         let mut shard = Shard::new(setup);
         let mut fx = Effects::default();
         shard.input(clock.now(), Input::JournalRoom(journal.room()), &mut fx);
-        State {
+        Ok(State {
             number,
             shard,
             fx,
-            sockets: SocketTable::default(),
+            sockets: SocketTable::new()?,
+            ready: Vec::new(),
             journal,
             pages,
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
@@ -255,9 +238,8 @@ impl State {
             metrics: Arc::clone(metrics),
             read_limits,
             due: false,
-            broken: false,
-            sweeper: Waker::noop().clone(),
-        }
+            driver: Waker::noop().clone(),
+        })
     }
 
     /// Gives the heart something that needs no socket.
@@ -278,18 +260,19 @@ impl State {
             || !fx.readable.is_empty();
         if !self.due && (effects || self.shard.is_dirty()) {
             self.due = true;
-            self.sweeper.wake_by_ref();
+            self.driver.wake_by_ref();
         }
     }
 
-    fn poll_due(&mut self, context: &Context<'_>) -> Poll<()> {
-        if self.due {
-            return Poll::Ready(());
+    /// Reads the sockets that are ready, and says when there is something for a turn to do.
+    fn poll_work(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.driver.will_wake(context.waker()) {
+            self.driver = context.waker().clone();
         }
-        if !self.sweeper.will_wake(context.waker()) {
-            self.sweeper = context.waker().clone();
+        while !self.due {
+            ready!(self.read_ready(context))?;
         }
-        Poll::Pending
+        Poll::Ready(Ok(()))
     }
 
     fn tick(&mut self) {
@@ -304,12 +287,6 @@ impl State {
     /// Whether everyone has left, and nobody waits for an answer. Requests give up by themselves.
     fn is_left(&self) -> bool {
         self.shard.members() == 0 && self.waiting.values().all(Waiting::is_given_up)
-    }
-
-    /// Ends the shard: the sweep task falls over it.
-    fn fail(&mut self) {
-        (self.broken, self.due) = (true, true);
-        self.sweeper.wake_by_ref();
     }
 
     /// A request of the edge's: its answer goes to whoever waits under its ticket.
@@ -328,59 +305,63 @@ impl State {
     }
 
     /// Makes a connection a member. What came behind its request is read at once.
-    fn admit(&mut self, admission: Admission) -> Option<MemberKey> {
+    fn admit(&mut self, admission: Admission) {
         let Admission { join, stream, first_bytes, permit } = admission;
-        let stream = match tokio::net::TcpStream::from_std(stream) {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be registered");
-                return None;
-            }
-        };
         let now = self.clock.now();
         self.shard.input(now, Input::Join(join), &mut self.fx);
         let member = self.fx.joined.take().expect("every join makes a member");
-        self.sockets.insert(member, stream, permit);
+        if let Err(error) = self.sockets.insert(member, stream, permit) {
+            tracing::warn!(%error, "a connection could not be registered");
+            self.input(Input::Close(member, Close::Gone));
+            return;
+        }
         for chunk in first_bytes.chunks(READ_BYTES) {
             self.buffer[..chunk.len()].copy_from_slice(chunk);
             self.feed(member, chunk.len());
         }
         self.make_due();
-        Some(member)
     }
 
-    /// A member's socket has something, or may take something again.
-    fn poll_member(&mut self, member: MemberKey, context: &mut Context<'_>) -> Poll<()> {
-        let Some(socket) = self.sockets.get_mut(member) else { return Poll::Ready(()) };
-        socket.watch(context);
-        if socket.poll_writable(context) {
+    /// Reads the sockets that are ready; if none is, has the task woken when one is.
+    fn read_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut ready = std::mem::take(&mut self.ready);
+        ready!(self.sockets.poll_ready(context, &mut ready))?;
+        for ready in ready.drain(..) {
+            self.read_member(ready);
+        }
+        self.ready = ready;
+        self.make_due();
+        Poll::Ready(Ok(()))
+    }
+
+    /// A member's socket has something, or takes something again.
+    fn read_member(&mut self, ready: Ready) {
+        let member = ready.member;
+        let Some(socket) = self.sockets.get_mut(member) else { return };
+        if socket.note(ready) {
             self.shard.input(self.clock.now(), Input::Writable(member), &mut self.fx);
         }
-        for _ in 0..READS_A_POLL {
-            // A member that may not be read is woken when its space's pause ends.
+        if !ready.readable {
+            return;
+        }
+        for _ in 0..READS_A_TURN {
+            let Some(socket) = self.sockets.get_mut(member) else { return };
+            // Its space's pause has it read again when it ends.
             if !self.shard.may_read(member) {
-                self.make_due();
-                return Poll::Pending;
+                return socket.hold();
             }
-            let Some(socket) = self.sockets.get_mut(member) else { return Poll::Ready(()) };
-            match socket.poll_read(context, &mut self.buffer) {
-                Read::Pending => {
-                    self.make_due();
-                    return Poll::Pending;
-                }
+            match socket.read(&mut self.buffer) {
                 Read::Bytes(bytes) => self.feed(member, bytes),
+                Read::Last(bytes) => return self.feed(member, bytes),
+                Read::Nothing => return,
                 Read::Ended => {
-                    let gone = Input::Close(member, Close::Gone);
-                    self.shard.input(self.clock.now(), gone, &mut self.fx);
-                    self.make_due();
                     // The turn drops the socket.
-                    return Poll::Ready(());
+                    let gone = Input::Close(member, Close::Gone);
+                    return self.shard.input(self.clock.now(), gone, &mut self.fx);
                 }
             }
         }
-        self.make_due();
-        context.waker().wake_by_ref();
-        Poll::Pending
+        self.sockets.read_again(member);
     }
 
     /// Reads the frames of so many bytes of the buffer.
@@ -409,48 +390,5 @@ impl State {
                 break;
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::limits::Limits;
-    use crate::store::journal::model::{LIMITS, reopen};
-    use crate::wire::Id;
-
-    #[test]
-    fn a_task_that_panics_ends_its_shard() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let opened = reopen(folder.path(), 1, &LIMITS, 0).expect("it opens");
-        let journal = opened.writers.into_iter().next().expect("one a shard");
-        let (limits, clock) = (Limits::default(), Clock::start());
-        let directory = Directory::new(limits.clone(), clock);
-        let metrics = Arc::new(Metrics::new(1));
-        let setup = ShardSetup {
-            number: 0,
-            limits,
-            seed: 1,
-            highest: Id::MIN,
-            published: Vec::new(),
-            now: clock.now(),
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build_local(tokio::runtime::LocalOptions::default())
-            .expect("a runtime");
-        let ended = runtime.block_on(async {
-            let ends = (journal, mpsc::channel(1).0);
-            let state = State::new(setup, ends, clock, (&directory, &metrics));
-            let state = Rc::new(RefCell::new(state));
-            let sweep = tokio::task::spawn_local(sweep(Rc::clone(&state)));
-            yield_now().await;
-            let ran = guarded(&state, || {
-                let _held = state.borrow_mut();
-                panic!("a bug, on purpose");
-            });
-            assert!(ran.is_none());
-            sweep.await
-        });
-        assert!(ended.is_err_and(|error| error.is_panic()));
     }
 }

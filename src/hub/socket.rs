@@ -1,77 +1,124 @@
-//! The sockets of one shard's members: reading into the shard's one buffer, sending without
-//! waiting, and waking a member's read task when its full socket takes bytes again.
+//! The sockets of one shard's members: which of them are ready, reading into the shard's one
+//! buffer, and sending without waiting.
 //!
-//! Owns the streams and the frame readers, slot by slot as the shard's arena has its members.
+//! Owns the streams and the frame readers, slot by slot as the shard's arena has its members, and
+//! an epoll that tells which are ready. The runtime watches that epoll as one file: a member costs
+//! it nothing, and has no task.
 
-use std::io::{ErrorKind, IoSlice};
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Token};
+use tokio::io::unix::AsyncFd;
 
 use super::directory::Permit;
 use crate::shard::event::{MemberKey, Sent, Sockets};
 use crate::wire::header::Reader;
 
+/// Sockets that one look at the epoll tells of.
+const EVENTS: usize = 1024;
+
 /// One member's socket.
 #[derive(Debug)]
 pub(super) struct Socket {
-    generation: u32,
     stream: TcpStream,
-    /// The peer's frames; what is cut is kept there.
-    pub reader: Reader,
-    /// Wakes the member's read task.
-    waker: Waker,
+    generation: u32,
     /// The sweep waits for it to be writable.
     armed: bool,
+    /// The peer's side is over; what it sent before may still have to be read.
+    ended: bool,
+    /// It was ready while its member could not be read: nothing will tell of that again.
+    held: bool,
     /// The peer said goodbye or broke the protocol: what it still sends is thrown away.
     pub deaf: bool,
+    /// The peer's frames; what is cut is kept there.
+    pub reader: Reader,
     /// Its place among the connections, given back when the socket is dropped.
     _permit: Permit,
 }
 
 /// What became of a read.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Read {
-    /// So many bytes are in the buffer.
+    /// So many bytes are in the buffer, and there may be more.
     Bytes(usize),
+    /// So many bytes are in the buffer, and that was all.
+    Last(usize),
     /// The peer's side is over: closed or broken.
     Ended,
-    /// Nothing more now; the read task will be woken.
-    Pending,
+    /// There is nothing.
+    Nothing,
+}
+
+/// What a socket is ready for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ready {
+    /// Whose socket.
+    pub member: MemberKey,
+    /// It may have something to be read.
+    pub readable: bool,
+    /// It takes bytes.
+    pub writable: bool,
+    /// Its peer's side is over.
+    pub ended: bool,
 }
 
 /// The sockets of a shard, by the slots of its members.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(super) struct SocketTable {
     slots: Vec<Option<Socket>>,
+    epoll: AsyncFd<mio::Poll>,
+    events: Events,
+    /// To be read though the epoll does not tell of them: it tells only of what is new.
+    again: Vec<MemberKey>,
 }
 
 impl SocketTable {
+    /// An empty table. Within a runtime.
+    pub(super) fn new() -> io::Result<SocketTable> {
+        #[expect(deprecated, reason = "its successor is unsafe; a Poll keeps its one descriptor")]
+        let epoll = AsyncFd::with_interest(mio::Poll::new()?, tokio::io::Interest::READABLE)?;
+        Ok(SocketTable {
+            slots: Vec::new(),
+            epoll,
+            events: Events::with_capacity(EVENTS),
+            again: Vec::new(),
+        })
+    }
+
     /// Takes a member's socket in.
-    pub(super) fn insert(&mut self, member: MemberKey, stream: TcpStream, permit: Permit) {
+    pub(super) fn insert(
+        &mut self,
+        member: MemberKey,
+        stream: std::net::TcpStream,
+        permit: Permit,
+    ) -> io::Result<()> {
+        let mut stream = TcpStream::from_std(stream);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.epoll.get_ref().registry().register(&mut stream, token(member), interest)?;
         let slot = member.slot as usize;
         if slot >= self.slots.len() {
             self.slots.resize_with(slot + 1, || None);
         }
         self.slots[slot] = Some(Socket {
-            generation: member.generation,
             stream,
-            reader: Reader::default(),
-            waker: Waker::noop().clone(),
+            generation: member.generation,
             armed: false,
+            ended: false,
+            held: false,
             deaf: false,
+            reader: Reader::default(),
             _permit: permit,
         });
+        Ok(())
     }
 
-    /// Ends a socket: it is closed here, and its read task ends.
+    /// Ends a socket: it is closed here, and the epoll forgets it.
     pub(super) fn remove(&mut self, member: MemberKey) {
-        if self.get_mut(member).is_some()
-            && let Some(socket) = self.slots[member.slot as usize].take()
-        {
-            socket.waker.wake();
+        if self.get_mut(member).is_some() {
+            self.slots[member.slot as usize] = None;
         }
     }
 
@@ -81,45 +128,101 @@ impl SocketTable {
         (socket.generation == member.generation).then_some(socket)
     }
 
-    /// Has a member's read task run again.
-    pub(super) fn wake(&mut self, member: MemberKey) {
-        if let Some(socket) = self.get_mut(member) {
-            socket.waker.wake_by_ref();
+    /// Has a member's socket be among the ready ones again, though it tells nothing new.
+    pub(super) fn read_again(&mut self, member: MemberKey) {
+        self.again.push(member);
+    }
+
+    /// Has it if it was ready while its member could not be read.
+    pub(super) fn release(&mut self, member: MemberKey) {
+        if self.get_mut(member).is_some_and(|socket| std::mem::take(&mut socket.held)) {
+            self.again.push(member);
+        }
+    }
+
+    /// Adds the sockets that are ready; a task that finds none is woken for the next. Some may be
+    /// of members that are no more.
+    pub(super) fn poll_ready(
+        &mut self,
+        context: &mut Context<'_>,
+        found: &mut Vec<Ready>,
+    ) -> Poll<io::Result<()>> {
+        found.extend(self.again.drain(..).map(|member| Ready {
+            member,
+            readable: true,
+            writable: false,
+            ended: false,
+        }));
+        loop {
+            let mut guard = match self.epoll.poll_read_ready_mut(context) {
+                Poll::Ready(guard) => guard?,
+                Poll::Pending if found.is_empty() => return Poll::Pending,
+                Poll::Pending => return Poll::Ready(Ok(())),
+            };
+            match guard.get_inner_mut().poll(&mut self.events, Some(Duration::ZERO)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            let before = found.len();
+            found.extend(self.events.iter().map(|event| Ready {
+                member: member(event.token()),
+                readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+                writable: event.is_writable(),
+                ended: event.is_read_closed() || event.is_error(),
+            }));
+            if found.len() - before < EVENTS {
+                // All that was: the runtime is to tell of what comes from here on.
+                guard.clear_ready();
+            }
+            if !found.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
         }
     }
 }
+
+/// A member's key as the epoll knows it.
+fn token(member: MemberKey) -> Token {
+    Token((member.generation as usize) << 32 | member.slot as usize)
+}
+
+fn member(Token(token): Token) -> MemberKey {
+    MemberKey { slot: token as u32, generation: (token >> 32) as u32 }
+}
+
+// Both halves of a key go into a token.
+const _: () = assert!(size_of::<Token>() == 8);
 
 impl Socket {
-    /// Notes whom to wake.
-    pub(super) fn watch(&mut self, context: &Context<'_>) {
-        if !self.waker.will_wake(context.waker()) {
-            self.waker = context.waker().clone();
-        }
+    /// Notes that it is ready; says whether the sweep waited for that.
+    pub(super) fn note(&mut self, ready: Ready) -> bool {
+        self.ended |= ready.ended;
+        ready.writable && std::mem::take(&mut self.armed)
     }
 
-    /// Whether an armed socket takes bytes again; asks to be woken if not.
-    pub(super) fn poll_writable(&mut self, context: &mut Context<'_>) -> bool {
-        if self.armed && self.stream.poll_write_ready(context).is_ready() {
-            self.armed = false;
-            return true;
-        }
-        false
+    /// Notes that it is ready while its member can't be read.
+    pub(super) fn hold(&mut self) {
+        self.held = true;
     }
 
-    /// Reads what is there. A short read needs no second one to see that there is no more.
-    pub(super) fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Read {
-        let mut buffer = ReadBuf::new(buffer);
-        match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
-            Poll::Pending => Read::Pending,
-            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                Read::Bytes(buffer.filled().len())
-            }
-            Poll::Ready(_) => Read::Ended,
+    /// Reads what is there. A short read needs no second one to see that there is no more, unless
+    /// the end is there too.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Read {
+        loop {
+            return match self.stream.read(buffer) {
+                Ok(0) => Read::Ended,
+                Ok(bytes) if bytes < buffer.len() && !self.ended => Read::Last(bytes),
+                Ok(bytes) => Read::Bytes(bytes),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Read::Nothing,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => Read::Ended,
+            };
         }
     }
 }
 
-fn sent(result: std::io::Result<usize>) -> Sent {
+fn sent(result: io::Result<usize>) -> Sent {
     match result {
         Ok(0) => Sent::Broken,
         Ok(bytes) => Sent::Bytes(bytes),
@@ -131,7 +234,7 @@ fn sent(result: std::io::Result<usize>) -> Sent {
 impl Sockets for SocketTable {
     fn send(&mut self, member: MemberKey, bytes: &[u8]) -> Sent {
         match self.get_mut(member) {
-            Some(socket) => sent(socket.stream.try_write(bytes)),
+            Some(socket) => sent(socket.stream.write(bytes)),
             None => Sent::Broken,
         }
     }
@@ -140,7 +243,7 @@ impl Sockets for SocketTable {
         match self.get_mut(member) {
             Some(socket) => {
                 let pieces = [IoSlice::new(first), IoSlice::new(second)];
-                sent(socket.stream.try_write_vectored(&pieces))
+                sent(socket.stream.write_vectored(&pieces))
             }
             None => Sent::Broken,
         }
@@ -149,17 +252,157 @@ impl Sockets for SocketTable {
     fn finish(&mut self, member: MemberKey) {
         if let Some(socket) = self.get_mut(member) {
             // If the peer is gone already, its reader says so.
-            _ = socket2::SockRef::from(&socket.stream).shutdown(std::net::Shutdown::Write);
+            _ = socket.stream.shutdown(std::net::Shutdown::Write);
         }
     }
 
     fn arm(&mut self, member: MemberKey) {
-        let Some(socket) = self.get_mut(member) else { return };
-        socket.armed = true;
-        let waker = socket.waker.clone();
-        // Registers the read task for writability; it may have come just now.
-        if socket.stream.poll_write_ready(&mut Context::from_waker(&waker)).is_ready() {
-            waker.wake();
+        // The kernel tells when a socket that refused bytes takes them again, once.
+        if let Some(socket) = self.get_mut(member) {
+            socket.armed = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::hub::directory::Directory;
+    use crate::limits::Limits;
+    use crate::wire::UserId;
+    use std::future::poll_fn;
+    use std::net::{Ipv4Addr, TcpListener};
+
+    const MEMBER: MemberKey = MemberKey { slot: 3, generation: 7 };
+
+    /// Runs with a table that has one member's socket, and its peer.
+    fn with_member<F: Future>(run: impl FnOnce(SocketTable, std::net::TcpStream) -> F) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+            let peer = std::net::TcpStream::connect(listener.local_addr().expect("an address"));
+            let (stream, _) = listener.accept().expect("the peer");
+            stream.set_nonblocking(true).expect("an option");
+            let permit = Directory::new(Limits::default(), Clock::start())
+                .reserve(UserId(1), Ipv4Addr::LOCALHOST.into())
+                .expect("room for one");
+            let mut table = SocketTable::new().expect("an epoll");
+            table.insert(MEMBER, stream, permit).expect("a socket");
+            // Each new socket is told of once, as writable.
+            let ready = next(&mut table).await;
+            assert!(ready.writable && !ready.readable, "{ready:?}");
+            assert!(is_quiet(&mut table).await);
+            run(table, peer.expect("a connection")).await;
+        });
+    }
+
+    async fn next(table: &mut SocketTable) -> Ready {
+        let mut found = Vec::new();
+        poll_fn(|context| table.poll_ready(context, &mut found)).await.expect("an epoll");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].member, MEMBER);
+        found[0]
+    }
+
+    async fn is_quiet(table: &mut SocketTable) -> bool {
+        tokio::task::yield_now().await;
+        let mut found = Vec::new();
+        poll_fn(|context| Poll::Ready(table.poll_ready(context, &mut found).is_pending())).await
+    }
+
+    fn read(table: &mut SocketTable) -> Read {
+        table.get_mut(MEMBER).expect("the member").read(&mut [0; 16])
+    }
+
+    #[test]
+    fn a_socket_is_told_of_once_for_what_it_has() {
+        with_member(|mut table, mut peer| async move {
+            for _ in 0..3 {
+                peer.write_all(b"five!").expect("it takes them");
+                let ready = next(&mut table).await;
+                assert!(ready.readable && !ready.ended, "{ready:?}");
+                assert!(matches!(read(&mut table), Read::Last(5)));
+                assert!(is_quiet(&mut table).await);
+            }
+        });
+    }
+
+    #[test]
+    fn an_end_is_read_behind_what_came_before_it() {
+        with_member(|mut table, mut peer| async move {
+            peer.write_all(b"bye").expect("it takes them");
+            drop(peer);
+            loop {
+                let ready = next(&mut table).await;
+                table.get_mut(MEMBER).expect("the member").note(ready);
+                if ready.ended {
+                    break;
+                }
+            }
+            assert!(matches!(read(&mut table), Read::Bytes(3)));
+            assert!(matches!(read(&mut table), Read::Ended));
+        });
+    }
+
+    #[test]
+    fn a_full_socket_is_told_of_when_it_takes_bytes_again() {
+        with_member(|mut table, mut peer| async move {
+            let chunk = [b'x'; 64 << 10];
+            while matches!(table.send(MEMBER, &chunk), Sent::Bytes(_)) {}
+            table.arm(MEMBER);
+            assert!(is_quiet(&mut table).await);
+            let taker = std::thread::spawn(move || {
+                let mut chunk = [0; 64 << 10];
+                while peer.read(&mut chunk).is_ok_and(|bytes| bytes > 0) {}
+            });
+            let ready = next(&mut table).await;
+            let socket = table.get_mut(MEMBER).expect("the member");
+            assert!(socket.note(ready), "the sweep waits for it");
+            assert!(!socket.note(ready), "once");
+            assert!(matches!(table.send(MEMBER, &chunk), Sent::Bytes(_)));
+            table.remove(MEMBER);
+            taker.join().expect("the peer sees the end");
+        });
+    }
+
+    #[test]
+    fn what_was_held_back_comes_again_once() {
+        with_member(|mut table, mut peer| async move {
+            table.release(MEMBER);
+            assert!(is_quiet(&mut table).await, "nothing was held back");
+            peer.write_all(b"five!").expect("it takes them");
+            next(&mut table).await;
+            table.get_mut(MEMBER).expect("the member").hold();
+            assert!(is_quiet(&mut table).await);
+            table.release(MEMBER);
+            assert!(next(&mut table).await.readable);
+            assert!(matches!(read(&mut table), Read::Last(5)));
+            table.release(MEMBER);
+            assert!(is_quiet(&mut table).await);
+        });
+    }
+
+    #[test]
+    fn a_slots_next_member_does_not_get_the_last_ones_events() {
+        with_member(|mut table, mut peer| async move {
+            peer.write_all(b"five!").expect("it takes them");
+            assert_eq!(next(&mut table).await.member, MEMBER);
+            let later = MemberKey { generation: 8, ..MEMBER };
+            assert!(table.get_mut(later).is_none());
+            assert!(matches!(table.send(later, b"x"), Sent::Broken));
+            table.remove(later);
+            assert!(table.get_mut(MEMBER).is_some());
+            table.remove(MEMBER);
+            assert!(peer.read(&mut [0]).is_err(), "its peer is told");
+            assert!(is_quiet(&mut table).await, "a closed socket is no more in the epoll");
+        });
+    }
+
+    #[test]
+    fn a_key_survives_the_epoll() {
+        for member in [MEMBER, MemberKey { slot: u32::MAX, generation: u32::MAX }] {
+            assert_eq!(super::member(token(member)), member);
         }
     }
 }

@@ -8,7 +8,6 @@ use crate::wire::SpaceKey;
 impl State {
     /// One turn: journal, then answers, then a slice of the sweep. Says whether there is more.
     pub(super) fn turn(&mut self) -> bool {
-        assert!(!self.broken, "a task of this shard has panicked");
         let now = self.clock.now();
         self.due = false;
         if !self.fx.records.is_empty() {
@@ -68,7 +67,7 @@ impl State {
             tracing::debug!(shard = self.number, slot, count, ?missing, "connection resumed");
         }
         for member in self.fx.readable.drain(..) {
-            self.sockets.wake(member);
+            self.sockets.release(member);
         }
         // The last of several changes of one space counts.
         for (key, members) in self.fx.occupancy.drain(..) {

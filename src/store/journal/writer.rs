@@ -127,6 +127,10 @@ impl Writer {
         if records.is_empty() {
             return Ok(self.at);
         }
+        if cfg!(feature = "measure-no-journal") {
+            self.at += records.len() as u64;
+            return Ok(self.at);
+        }
         let rest = self.encode(records)?;
         self.highest = self.highest.max(highest);
         if let Err(error) = self.write(rest) {
