@@ -324,12 +324,12 @@ impl State {
 
     /// Reads the sockets that are ready; if none is, has the task woken when one is.
     fn read_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut ready = std::mem::take(&mut self.ready);
-        ready!(self.sockets.poll_ready(context, &mut ready))?;
-        for ready in ready.drain(..) {
+        ready!(self.sockets.poll_ready(context, &mut self.ready))?;
+        let mut found = std::mem::take(&mut self.ready);
+        for ready in found.drain(..) {
             self.read_member(ready);
         }
-        self.ready = ready;
+        self.ready = found;
         self.make_due();
         Poll::Ready(Ok(()))
     }

@@ -380,9 +380,14 @@ impl Client {
 
     /// Reads up to the first message of a type.
     pub fn next_of(&mut self, kind: &str) -> Value {
+        self.next_that(|its| its == kind)
+    }
+
+    /// Reads up to the first message whose type is one of these.
+    pub fn next_that(&mut self, is_one: impl Fn(&str) -> bool) -> Value {
         loop {
             let message = self.next();
-            if message["type"] == kind {
+            if message["type"].as_str().is_some_and(&is_one) {
                 return message;
             }
         }
