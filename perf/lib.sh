@@ -105,6 +105,10 @@ start_server() {
                 "$(free_port)" "$server_port" >"$folder/nats.conf"
             launch "$nats" -c "$folder/nats.conf"
             ;;
+        sockudo)
+            dialect=pusher
+            launch env RUST_LOG=warn "$peers/sockudo/bin/sockudo" --config "$perf/peers/sockudo.toml"
+            ;;
         axum) launch "$peers/axum/release/axum-broadcast" ;;
         *) return 1 ;;
     esac

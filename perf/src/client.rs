@@ -27,6 +27,8 @@ pub struct Seat {
 /// An open connection.
 #[derive(Debug)]
 pub struct Connection {
+    /// Whose it is.
+    pub seat: Seat,
     /// Non-blocking.
     pub stream: mio::net::TcpStream,
     /// The start of a frame whose end has not come.
@@ -68,24 +70,25 @@ pub fn connect(server: Server, seat: Seat) -> io::Result<Connection> {
     let cut = read_head(&mut stream)?;
     stream.set_read_timeout(None)?;
     stream.set_nonblocking(true)?;
-    let mut connection = Connection::new(mio::net::TcpStream::from_std(stream));
+    let mut connection = Connection::new(mio::net::TcpStream::from_std(stream), seat);
     connection.cut = cut;
-    connection.greet(server, seat);
+    connection.greet(server);
     Ok(connection)
 }
 
 /// Begins to open a chat socket; the engine sends the request and reads the answer.
 pub fn dial(server: Server, seat: Seat) -> io::Result<Connection> {
-    let mut connection = Connection::new(mio::net::TcpStream::connect(server.address)?);
+    let mut connection = Connection::new(mio::net::TcpStream::connect(server.address)?, seat);
     connection.is_opening = true;
     connection.out.extend_from_slice(request(server, seat).as_bytes());
-    connection.greet(server, seat);
+    connection.greet(server);
     Ok(connection)
 }
 
 impl Connection {
-    fn new(stream: mio::net::TcpStream) -> Connection {
+    fn new(stream: mio::net::TcpStream, seat: Seat) -> Connection {
         Connection {
+            seat,
             stream,
             cut: Vec::new(),
             out: Vec::new(),
@@ -95,8 +98,8 @@ impl Connection {
         }
     }
 
-    fn greet(&mut self, server: Server, seat: Seat) {
-        let greeting = server.dialect.greeting(seat);
+    fn greet(&mut self, server: Server) {
+        let greeting = server.dialect.greeting(self.seat);
         if !greeting.is_empty() {
             frames::write(&mut self.out, server.dialect.opcode(), greeting.as_bytes(), [7; 4]);
         }

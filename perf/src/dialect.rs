@@ -4,8 +4,11 @@
 //! A dialect is a table of bytes; it keeps no state. The peers written in `perf/peers` by a
 //! library that leaves the protocol to its user speak the hub's seed dialect.
 
+use std::borrow::Cow;
+
 use crate::client::Seat;
 use crate::frames::{BINARY, TEXT};
+use crate::pusher;
 use crate::stamp::NONCE_PLACE;
 
 /// A server's language.
@@ -20,11 +23,14 @@ pub enum Dialect {
     SocketIo,
     /// The NATS client protocol, a byte stream in binary frames.
     Nats,
+    /// The Pusher protocol, as Sockudo speaks it: client events on private channels.
+    Pusher,
 }
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Dialect; 4] = [Dialect::Hub, Dialect::HubV1, Dialect::SocketIo, Dialect::Nats];
+    pub const ALL: [Dialect; 5] =
+        [Dialect::Hub, Dialect::HubV1, Dialect::SocketIo, Dialect::Nats, Dialect::Pusher];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -33,6 +39,7 @@ impl Dialect {
             Dialect::HubV1 => "hub-v1",
             Dialect::SocketIo => "socketio",
             Dialect::Nats => "nats",
+            Dialect::Pusher => "pusher",
         }
     }
 
@@ -54,6 +61,7 @@ impl Dialect {
                 format!("/socket.io/?EIO=4&transport=websocket&space={space}&user_id={user}")
             }
             Dialect::Nats => "/".into(),
+            Dialect::Pusher => format!("/app/{}?protocol=7&client=perf&version=1", pusher::KEY),
         }
     }
 
@@ -79,10 +87,11 @@ impl Dialect {
 
     /// What must be answered at once to a text that is the protocol's own; the scenario does not
     /// hear of it then.
-    pub fn answer(self, text: &[u8]) -> Option<&'static [u8]> {
+    pub fn answer(self, seat: Seat, text: &[u8]) -> Option<Cow<'static, [u8]>> {
         match (self, text) {
-            (Dialect::SocketIo, [b'0', b'{', ..]) => Some(b"40"),
-            (Dialect::SocketIo, b"2") => Some(b"3"),
+            (Dialect::SocketIo, [b'0', b'{', ..]) => Some(Cow::Borrowed(b"40")),
+            (Dialect::SocketIo, b"2") => Some(Cow::Borrowed(b"3")),
+            (Dialect::Pusher, text) => pusher::answer(text, seat.space).map(Cow::Owned),
             _ => None,
         }
     }
@@ -99,7 +108,12 @@ impl Dialect {
 
     /// Whether the server itself gives each chat an id that must ascend in its space.
     pub fn has_ids(self) -> bool {
-        self != Dialect::Nats
+        !matches!(self, Dialect::Nats | Dialect::Pusher)
+    }
+
+    /// Whether who sends a message gets it too, as all others do.
+    pub fn echoes(self) -> bool {
+        self != Dialect::Pusher
     }
 
     /// What a client's message has before and behind a content of so many bytes.
@@ -116,22 +130,36 @@ impl Dialect {
                 let bytes = head.len() + content_bytes + tail.len();
                 (format!("PUB space.{} {bytes}\r\n{head}", seat.space), format!("{tail}\r\n"))
             }
+            Dialect::Pusher => {
+                let (head, tail) = message_data(seat);
+                let channel = pusher::channel(seat.space);
+                let event = format!("{{\"event\":\"client-chat\",\"channel\":\"{channel}\",");
+                (format!("{event}\"data\":{head}"), format!("{tail},\"sent_at\":\"{TIME}\"}}}}"))
+            }
         }
     }
 }
 
 /// The hub's frame for a server that passes bytes on as they came: the same size, made here.
-fn envelope(Seat { space, user }: Seat) -> (String, String) {
+fn envelope(seat: Seat) -> (String, String) {
+    let (head, tail) = message_data(seat);
+    let Seat { space, user } = seat;
+    let outer = format!("}},\"timestamp\":\"{TIME}\",\"user_id\":{user},\"space_id\":{space}}}");
+    (format!("{{\"type\":\"chat\",\"data\":{head}"), tail + &outer)
+}
+
+/// What is in that frame's `data`, without the end; most of the rest a Pusher event says by itself.
+fn message_data(Seat { space, user }: Seat) -> (String, String) {
     const ID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
-    const TIME: &str = "2026-01-02T03:04:05.678901-03:00";
-    let head = format!("{{\"type\":\"chat\",\"data\":{{\"id\":\"{ID}\",\"content\":\"");
+    let head = format!("{{\"id\":\"{ID}\",\"content\":\"");
     let tail = format!(
         "\",\"user_id\":{user},\"username\":\"m{user}\",\"space_id\":{space},\
-         \"timestamp\":\"{TIME}\",\"image\":\"\"}},\"timestamp\":\"{TIME}\",\"user_id\":{user},\
-         \"space_id\":{space}}}"
+         \"timestamp\":\"{TIME}\",\"image\":\"\""
     );
     (head, tail)
 }
+
+const TIME: &str = "2026-01-02T03:04:05.678901-03:00";
 
 #[cfg(test)]
 mod tests {
@@ -158,10 +186,29 @@ mod tests {
     }
 
     #[test]
+    fn a_pusher_message_is_a_client_event_about_as_long_as_the_hubs_frame() {
+        let (before, after) = Dialect::Pusher.around_content(SEAT, 100);
+        let event: serde_json::Value =
+            serde_json::from_str(&format!("{before}{after}")).expect("JSON");
+        assert_eq!(
+            (&event["event"], &event["channel"]),
+            (&"client-chat".into(), &"private-space-12".into())
+        );
+        assert_eq!(event["data"]["content"], "");
+        let (head, tail) = envelope(SEAT);
+        let difference = (before.len() + after.len()).abs_diff(head.len() + tail.len());
+        assert!(difference < 16, "{difference} bytes");
+    }
+
+    #[test]
     fn the_protocols_own_texts_are_answered() {
-        assert_eq!(Dialect::SocketIo.answer(b"0{\"sid\":\"x\"}"), Some(&b"40"[..]));
-        assert_eq!(Dialect::SocketIo.answer(b"2"), Some(&b"3"[..]));
-        assert_eq!(Dialect::SocketIo.answer(b"40{\"sid\":\"x\"}"), None);
-        assert_eq!(Dialect::Hub.answer(b"2"), None);
+        let answer = |dialect: Dialect, text: &[u8]| dialect.answer(SEAT, text);
+        assert_eq!(answer(Dialect::SocketIo, b"0{\"sid\":\"x\"}").as_deref(), Some(&b"40"[..]));
+        assert_eq!(answer(Dialect::SocketIo, b"2").as_deref(), Some(&b"3"[..]));
+        assert_eq!(answer(Dialect::SocketIo, b"40{\"sid\":\"x\"}"), None);
+        assert_eq!(answer(Dialect::Hub, b"2"), None);
+        let ping = b"{\"event\":\"pusher:ping\"}";
+        assert!(answer(Dialect::Pusher, ping).is_some());
+        assert_eq!(answer(Dialect::Hub, ping), None);
     }
 }

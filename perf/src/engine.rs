@@ -256,13 +256,15 @@ impl Engine {
         receive: &mut impl Receive,
     ) -> Result<usize, Ended> {
         let now = self.now();
+        let Some(connection) = &self.connections[member] else { return Ok(0) };
+        let seat = connection.seat;
         let mut taken = 0;
         while let Some(frame) = frames::first(&input[taken..]).map_err(Ended::Broken)? {
             taken += frame.bytes;
             match frame.opcode {
                 PING | PONG | CLOSE => self.take_control(member, frame)?,
-                _ => match self.dialect.answer(frame.payload) {
-                    Some(answer) => self.answer(member, self.dialect.opcode(), answer),
+                _ => match self.dialect.answer(seat, frame.payload) {
+                    Some(answer) => self.answer(member, self.dialect.opcode(), &answer),
                     None => receive.text(member, frame.payload, now),
                 },
             }

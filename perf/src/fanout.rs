@@ -101,9 +101,18 @@ impl Plan {
         figures.count("content_bytes", self.content_bytes);
     }
 
-    /// The member that publishes as `publisher`, counted over all spaces.
+    /// The member that sends what `publisher` publishes, counted over all spaces: the one of the
+    /// same number in its space. Where a server sends to the others only, it is that one's
+    /// neighbour, so that each message comes back to the publisher's own number there too.
     fn member_of(&self, publisher: usize) -> usize {
-        publisher / self.publishers * self.members + publisher % self.publishers
+        let (space, own) = (publisher / self.publishers, publisher % self.publishers);
+        let away = usize::from(!self.server.dialect.echoes());
+        space * self.members + (own + away) % self.senders()
+    }
+
+    /// How many of each space's first members it takes to publish.
+    pub(crate) fn senders(&self) -> usize {
+        if self.server.dialect.echoes() { self.publishers } else { self.publishers.max(2) }
     }
 }
 
@@ -129,6 +138,9 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     pub(crate) fn new(plan: &'a Plan) -> io::Result<Run<'a>> {
         let dialect = plan.server.dialect;
+        if plan.senders() > plan.members {
+            return Err(io::Error::other("this server sends to others only: from two members on"));
+        }
         let tally = Tally::new(plan.spaces, plan.members, plan.publishers)?;
         let message = |space: usize| {
             Message::new(dialect, plan.seat(space * plan.members), plan.content_bytes)
@@ -164,8 +176,9 @@ impl<'a> Run<'a> {
             }
             if self.engine.now() > deadline {
                 let (joined, all) = (self.tally.joined_count, self.plan.all_members());
+                let error = self.tally.first_error.as_deref().unwrap_or("no error was told");
                 return Err(io::Error::other(format!(
-                    "only {joined} of {all} members have joined"
+                    "only {joined} of {all} members have joined: {error}"
                 )));
             }
         }
@@ -285,7 +298,7 @@ impl<'a> Run<'a> {
         while self.engine.now() < deadline {
             self.engine.turn(TURN, &mut self.tally)?;
             let behind =
-                |member: usize| !self.tally.ledger.is_complete(member, self.sent_in(member));
+                |member: usize| !self.tally.ledger.is_complete(member, self.expected(member));
             let is_behind = self.engine.open().filter(|member| !but.contains(member)).any(behind);
             if is_done(&self.tally) && !is_behind {
                 // What is doubled comes late: one more turn looks for it.
@@ -295,9 +308,13 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn sent_in(&self, member: usize) -> &[u32] {
-        let space = member / self.plan.members;
-        &self.published[space * self.plan.publishers..][..self.plan.publishers]
+    /// How many messages a member must get of each of its space's publishers.
+    fn expected(&self, member: usize) -> impl Iterator<Item = u32> {
+        let (plan, first) = (self.plan, member / self.plan.members * self.plan.publishers);
+        let is_for =
+            move |publisher| plan.server.dialect.echoes() || plan.member_of(publisher) != member;
+        (first..first + plan.publishers)
+            .map(move |publisher| if is_for(publisher) { self.published[publisher] } else { 0 })
     }
 
     pub(crate) fn mark(&self) -> io::Result<Mark> {
@@ -316,7 +333,7 @@ impl<'a> Run<'a> {
         let empty = Ledger::new(0, self.plan.publishers);
         let ledger = std::mem::replace(&mut self.tally.ledger, empty);
         let expecting = self.engine.open().filter(|member| !but.contains(member));
-        let faults: Faults = ledger.close(expecting.map(|member| (member, self.sent_in(member))));
+        let faults: Faults = ledger.close(expecting.map(|member| (member, self.expected(member))));
         self.tally.verdict(faults, figures);
     }
 }

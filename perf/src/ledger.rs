@@ -20,7 +20,7 @@ pub struct Faults {
     pub reordered: u64,
     /// Messages whose id is not above the one before.
     pub ids_not_ascending: u64,
-    /// Messages of another space, or that this run didn't send.
+    /// Messages of another space, that this run didn't send, or that were not for the member.
     pub foreign: u64,
 }
 
@@ -92,21 +92,28 @@ impl Ledger {
         }
     }
 
-    /// Whether a member has got everything that its space's publishers sent.
-    pub fn is_complete(&self, member: usize, published: &[u32]) -> bool {
-        self.row(member) == published
+    /// Whether a member has got what it must get of each of its space's publishers.
+    pub fn is_complete(&self, member: usize, expected: impl Iterator<Item = u32>) -> bool {
+        self.row(member).iter().copied().eq(expected)
     }
 
     /// The faults, when nothing more will come. `members` are those still connected, each with
-    /// what its space's publishers sent.
-    pub fn close<'a>(mut self, members: impl Iterator<Item = (usize, &'a [u32])>) -> Faults {
+    /// how many messages it must get of each of its space's publishers.
+    pub fn close<E>(mut self, members: impl Iterator<Item = (usize, E)>) -> Faults
+    where
+        E: Iterator<Item = u32>,
+    {
         let mut connected = HashSet::new();
-        for (member, published) in members {
+        let (mut late, mut foreign) = (0, 0);
+        for (member, expected) in members {
             connected.insert(member);
-            let row = self.row(member).iter().zip(published);
-            let late = row.map(|(next, sent)| u64::from(sent.saturating_sub(*next)));
-            self.faults.late += late.sum::<u64>();
+            for (next, expected) in self.row(member).iter().zip(expected) {
+                late += u64::from(expected.saturating_sub(*next));
+                foreign += u64::from(next.saturating_sub(expected));
+            }
         }
+        self.faults.late += late;
+        self.faults.foreign += foreign;
         let is_connected = |place: &usize| connected.contains(&(place / self.publishers));
         let lost = self.gaps.iter().filter(|(place, _)| is_connected(place)).count() as u64;
         self.faults.lost += lost;
@@ -130,7 +137,7 @@ mod tests {
             id[0] = b'A' + index as u8;
             ledger.enter(0, 0, Stamp { publisher: 0, sequence: *sequence, at: 0 }, Some(&id));
         }
-        ledger.close([(0, &[5][..])].into_iter())
+        ledger.close([(0, [5].into_iter())].into_iter())
     }
 
     #[test]
@@ -156,7 +163,7 @@ mod tests {
         for sequence in 0..2 {
             ledger.enter(0, 0, Stamp { publisher: 0, sequence, at: 0 }, Some(&[b'1'; ID_BYTES]));
         }
-        let faults = ledger.close([(0, &[2][..])].into_iter());
+        let faults = ledger.close([(0, [2].into_iter())].into_iter());
         assert_eq!(faults, Faults { ids_not_ascending: 1, ..Faults::default() });
     }
 
@@ -166,11 +173,22 @@ mod tests {
         let stamp = |sequence| Stamp { publisher: 0, sequence, at: 0 };
         ledger.enter(0, 1, stamp(0), Some(&[b'1'; ID_BYTES]));
         ledger.enter(1, 0, stamp(0), Some(&[b'1'; ID_BYTES]));
-        let published = [1, 1];
-        assert!(!ledger.is_complete(0, &published));
+        let expected = [1, 1].into_iter();
+        assert!(!ledger.is_complete(0, expected.clone()));
         ledger.enter(0, 0, stamp(0), Some(&[b'2'; ID_BYTES]));
-        assert!(ledger.is_complete(0, &published));
+        assert!(ledger.is_complete(0, expected.clone()));
         // Member 1 went: what it didn't get is no loss.
-        assert!(ledger.close([(0, &published[..])].into_iter()).is_none());
+        assert!(ledger.close([(0, expected)].into_iter()).is_none());
+    }
+
+    #[test]
+    fn what_a_member_was_not_to_get_is_foreign() {
+        let mut ledger = Ledger::new(1, 2);
+        for sequence in 0..3 {
+            ledger.enter(0, 1, Stamp { publisher: 1, sequence, at: 0 }, None);
+        }
+        assert!(!ledger.is_complete(0, [0, 0].into_iter()));
+        let faults = ledger.close([(0, [0, 0].into_iter())].into_iter());
+        assert_eq!(faults, Faults { foreign: 3, ..Faults::default() });
     }
 }

@@ -1,9 +1,9 @@
 //! The load generator of cpi-hub: one thread, one epoll, no JSON parser for a delivery, so that
 //! one core of it can saturate a server on another.
 //!
-//! Reading order: `frames`, `dialect`, `nats` and `stamp` (the bytes), `client` (one connection),
-//! `engine` (all of them), `ledger` and `tally` (what came, and what was lost, doubled or
-//! reordered), `fanout`, `stalled`, `durable`, `idle`, `churn` and `herd` (the kinds of load),
+//! Reading order: `frames`, `dialect`, `nats`, `pusher` and `stamp` (the bytes), `client` (one
+//! connection), `engine` (all of them), `ledger` and `tally` (what came, and what was lost, doubled
+//! or reordered), `fanout`, `stalled`, `durable`, `idle`, `churn` and `herd` (the kinds of load),
 //! `scenario` (their files), `process`, `marks`, `figures` and `progress` (what is shown of one
 //! run), `report` (what is shown of many).
 
@@ -22,6 +22,7 @@ pub mod marks;
 pub mod nats;
 pub mod process;
 pub mod progress;
+pub mod pusher;
 pub mod report;
 pub mod scenario;
 pub mod stalled;

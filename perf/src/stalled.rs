@@ -21,8 +21,10 @@ const TURN: Duration = Duration::from_millis(5);
 /// Runs a fan-out in which, for a second measured time, so many members of the first space don't
 /// read.
 pub fn run(plan: &Plan, stalled: usize) -> io::Result<Figures> {
-    if stalled == 0 || stalled + plan.publishers > plan.members {
-        return Err(io::Error::other("`stalled`: from 1, and members - publishers at most"));
+    if stalled == 0 || stalled + plan.senders() > plan.members {
+        return Err(io::Error::other(
+            "`stalled`: from 1, and at most the members who don't publish",
+        ));
     }
     let mut run = Run::new(plan)?;
     run.join_all()?;

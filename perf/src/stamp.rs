@@ -18,7 +18,7 @@ pub const ID_BYTES: usize = 26;
 const MARK: [u8; 8] = *b"zyxwvuts";
 const NUMBERS_BYTES: usize = 24;
 const BEFORE_ID: &[u8] = b"\"id\":\"";
-const CHAT: &[u8] = b"\"type\":\"chat\"";
+const CHATS: [&[u8]; 2] = [b"\"type\":\"chat\"", b"\"event\":\"client-chat\""];
 /// How far into a frame its type is looked for: behind any server's own framing.
 const CHAT_WITHIN: usize = 64;
 
@@ -135,7 +135,8 @@ fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
 }
 
 fn is_chat(text: &[u8]) -> bool {
-    find(&text[..text.len().min(CHAT_WITHIN)], CHAT).is_some()
+    let start = &text[..text.len().min(CHAT_WITHIN)];
+    CHATS.iter().any(|chat| find(start, chat).is_some())
 }
 
 /// A client's chat message, whose stamp is written anew for each sending.
@@ -230,6 +231,7 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(shape.see(chat(others).as_bytes()), Seen::Foreign);
             assert_eq!(shape.see(b"{\"type\":\"chat\",\"data\":{}}"), Seen::Foreign);
+            assert_eq!(shape.see(b"{\"event\":\"client-chat\",\"data\":{}}"), Seen::Foreign);
             assert_eq!(shape.see(b"{\"type\":\"join\",\"data\":{}}"), Seen::Other);
             assert_eq!(shape.see(b""), Seen::Other);
             // Once more with a shape that was learned.

@@ -39,7 +39,8 @@ pub struct Tally {
     /// Acknowledgements, by level.
     pub acks: Acks,
     errors: u64,
-    first_error: Option<String>,
+    /// What the server refused first, in its own words.
+    pub first_error: Option<String>,
     /// Members whose connection ended, and why.
     pub ended: Vec<(usize, Ended)>,
 }
@@ -135,20 +136,28 @@ impl Tally {
     }
 
     fn other(&mut self, member: usize, text: &[u8], now: u64) {
+        if is_error(text) {
+            self.errors += 1;
+            self.first_error.get_or_insert_with(|| String::from_utf8_lossy(text).into_owned());
+            return;
+        }
         if !self.joined[member] {
             self.joined[member] = true;
             self.joined_count += 1;
         }
-        if text.starts_with(b"{\"type\":\"error\"") {
-            self.errors += 1;
-            self.first_error.get_or_insert_with(|| String::from_utf8_lossy(text).into_owned());
-        } else if let Some(ack) = read_ack(text) {
+        if let Some(ack) = read_ack(text) {
             let is_measured = self.is_measured(ack.stamp);
             let took = now.saturating_sub(ack.stamp.at.into());
             self.acks.enter(ack.is_durable, is_measured.then_some(took));
             self.acks.duplicates += u64::from(ack.is_duplicate);
         }
     }
+}
+
+/// Whether a text says that something was refused, in any dialect.
+fn is_error(text: &[u8]) -> bool {
+    const STARTS: [&[u8]; 2] = [b"{\"type\":\"error\"", b"{\"event\":\"pusher:error\""];
+    STARTS.iter().any(|start| text.starts_with(start))
 }
 
 impl Acks {

@@ -6,17 +6,30 @@ mod fake;
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::Mutex;
 
 use cpi_hub_perf::client::Server;
 use cpi_hub_perf::dialect::Dialect;
 use cpi_hub_perf::figures::Figures;
 use cpi_hub_perf::scenario::{self, Target};
 use fake::{accept, frame, read_frame};
+use serde_json::Value;
 
 /// Runs one publisher, alone in its space, against what `serve` does with its connection.
 fn run(dialect: Dialect, serve: fn(TcpStream) -> Option<()>) -> Figures {
-    let text = "kind = \"fanout\"\nmembers = 1\nin_flight = 3\nwarmup = 0.02\nseconds = 0.1\n";
-    let scenario = scenario::read("test", text, &["settle=0.5".into()]).expect("good");
+    run_space(dialect, 1, 1, serve)
+}
+
+/// Runs a space of so many members, of whom so many publish.
+fn run_space(
+    dialect: Dialect,
+    members: usize,
+    publishers: usize,
+    serve: fn(TcpStream) -> Option<()>,
+) -> Figures {
+    let text = "kind = \"fanout\"\nin_flight = 3\nwarmup = 0.02\nseconds = 0.1\nsettle = 0.5\n";
+    let settings = [format!("members={members}"), format!("publishers={publishers}")];
+    let scenario = scenario::read("test", text, &settings).expect("good");
     let server = Server { address: accept(serve), dialect };
     scenario.run(Target { server, pid: None, first_space: 9 }).expect("the fake answers")
 }
@@ -62,6 +75,100 @@ fn nats(mut stream: TcpStream) -> Option<()> {
         cut += 37;
         stream.write_all(&[frame(0x82, first), frame(0x82, second)].concat()).ok()?;
     }
+}
+
+/// One connection of the fake below: its output, and whether it owes a pong.
+struct Subscriber {
+    stream: TcpStream,
+    owes_pong: bool,
+}
+
+type Channel = Mutex<Vec<Subscriber>>;
+
+/// The Pusher protocol: a signed subscription, then each client event to the others of the
+/// channel, in the form that it came in; to its sender as well if `is_echoing`.
+fn pusher(mut stream: TcpStream, channel: &Channel, is_echoing: bool) -> Option<()> {
+    let established = "{\"event\":\"pusher:connection_established\",\
+                       \"data\":\"{\\\"socket_id\\\":\\\"1.2\\\",\\\"activity_timeout\\\":120}\"}";
+    stream.write_all(&frame(0x81, established)).ok()?;
+    let mut own = None;
+    loop {
+        let (_, payload) = read_frame(&mut stream)?;
+        let text = String::from_utf8(payload).ok()?;
+        let message: Value = serde_json::from_str(&text).expect("the generator sends JSON");
+        let mut subscribers = channel.lock().expect("no test thread panics");
+        match message["event"].as_str().expect("an event") {
+            "pusher:subscribe" => {
+                assert_eq!(message["data"]["channel"], "private-space-9", "{text}");
+                let auth = message["data"]["auth"].as_str().expect("signed");
+                assert_eq!((&auth[..5], auth.len()), ("perf:", 5 + 64), "{text}");
+                own = Some(subscribers.len());
+                // The pong to this must come before any event of the member's.
+                stream.write_all(&frame(0x81, "{\"event\":\"pusher:ping\"}")).ok()?;
+                stream.write_all(&frame(0x81, SUBSCRIBED)).ok()?;
+                subscribers.push(Subscriber { stream: stream.try_clone().ok()?, owes_pong: true });
+            }
+            "pusher:pong" => subscribers[own?].owes_pong = false,
+            "client-chat" if !subscribers[own?].owes_pong => {
+                for (number, subscriber) in subscribers.iter_mut().enumerate() {
+                    if is_echoing || Some(number) != own {
+                        subscriber.stream.write_all(&frame(0x81, &text)).ok()?;
+                    }
+                }
+            }
+            other => panic!("{other} out of turn"),
+        }
+    }
+}
+
+const SUBSCRIBED: &str = "{\"event\":\"pusher_internal:subscription_succeeded\",\
+                          \"channel\":\"private-space-9\",\"data\":\"{}\"}";
+
+/// Checks a space whose server sends a message to all but its sender.
+fn check_pusher(members: usize, publishers: usize, serve: fn(TcpStream) -> Option<()>) {
+    let figures = run_space(Dialect::Pusher, members, publishers, serve);
+    assert_eq!(figures.faults(), [], "{}", figures.to_text());
+    let messages = figures.get_count("messages_all");
+    assert!(messages > 3 * publishers as u64, "the loop goes round: {}", figures.to_text());
+    let deliveries = messages * (members as u64 - 1);
+    assert_eq!(figures.get_count("deliveries_all"), deliveries, "{}", figures.to_text());
+}
+
+#[test]
+fn pusher_is_spoken_and_a_message_is_through_when_another_member_has_it() {
+    static CHANNEL: Channel = Channel::new(Vec::new());
+    check_pusher(4, 2, |stream| pusher(stream, &CHANNEL, false));
+}
+
+#[test]
+fn pusher_is_spoken_where_everybody_publishes() {
+    static CHANNEL: Channel = Channel::new(Vec::new());
+    check_pusher(3, 3, |stream| pusher(stream, &CHANNEL, false));
+}
+
+#[test]
+fn pusher_is_spoken_where_one_of_two_publishes() {
+    static CHANNEL: Channel = Channel::new(Vec::new());
+    check_pusher(2, 1, |stream| pusher(stream, &CHANNEL, false));
+}
+
+#[test]
+fn a_message_back_to_its_sender_is_foreign_where_it_goes_to_others_only() {
+    static CHANNEL: Channel = Channel::new(Vec::new());
+    let serve: fn(TcpStream) -> Option<()> = |stream| pusher(stream, &CHANNEL, true);
+    let figures = run_space(Dialect::Pusher, 3, 2, serve);
+    let messages = figures.get_count("messages_all");
+    assert!(messages > 6, "{}", figures.to_text());
+    assert_eq!(figures.get_count("foreign"), messages, "{}", figures.to_text());
+}
+
+#[test]
+fn a_space_of_one_is_refused_where_messages_go_to_others_only() {
+    let text = "kind = \"fanout\"\nmembers = 1\nin_flight = 1\n";
+    let scenario = scenario::read("test", text, &[]).expect("good");
+    let server = Server { address: ([127, 0, 0, 1], 9).into(), dialect: Dialect::Pusher };
+    let error = scenario.run(Target { server, pid: None, first_space: 1 }).expect_err("refused");
+    assert!(error.to_string().contains("two members"), "{error}");
 }
 
 #[test]
