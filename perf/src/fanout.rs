@@ -209,13 +209,9 @@ impl<'a> Run<'a> {
                 }
                 Load::Open { rate } => {
                     let next_at = started + (self.published_count as f64 * 1e6 / rate) as u64;
-                    // Waits are whole milliseconds: below one, ask again at once.
-                    let wait = Duration::from_micros(next_at.saturating_sub(self.engine.now()));
-                    let wait = if wait < Duration::from_millis(1) {
-                        Duration::ZERO
-                    } else {
-                        TURN.min(wait)
-                    };
+                    // Waits are whole milliseconds: less than one is spent by asking again.
+                    let left = next_at.saturating_sub(self.engine.now()) / 1000;
+                    let wait = TURN.min(Duration::from_millis(left));
                     self.engine.turn(wait, &mut self.tally)?;
                     self.publish_due(started, rate);
                 }
