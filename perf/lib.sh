@@ -105,6 +105,10 @@ start_server() {
                 "$(free_port)" "$server_port" >"$folder/nats.conf"
             launch "$nats" -c "$folder/nats.conf"
             ;;
+        floor)
+            dialect=bytes
+            launch "$generator" floor --listen "127.0.0.1:$server_port"
+            ;;
         sockudo)
             dialect=pusher
             launch env RUST_LOG=warn "$peers/sockudo/bin/sockudo" --config "$perf/peers/sockudo.toml"

@@ -106,6 +106,14 @@ impl Connection {
     }
 }
 
+/// The answer to [`connect`]'s request, for a server that serves nobody else.
+pub fn switching_protocols() -> String {
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {ACCEPT}\r\n\r\n"
+    )
+}
+
 fn request(Server { address, dialect }: Server, seat: Seat) -> String {
     let (path, headers) = (dialect.path(seat), dialect.headers());
     format!(

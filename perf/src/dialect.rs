@@ -23,14 +23,22 @@ pub enum Dialect {
     SocketIo,
     /// The NATS client protocol, a byte stream in binary frames.
     Nats,
+    /// The floor's: whole frames of the hub's, which come back as they are.
+    Bytes,
     /// The Pusher protocol, as Sockudo speaks it: client events on private channels.
     Pusher,
 }
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Dialect; 5] =
-        [Dialect::Hub, Dialect::HubV1, Dialect::SocketIo, Dialect::Nats, Dialect::Pusher];
+    pub const ALL: [Dialect; 6] = [
+        Dialect::Hub,
+        Dialect::HubV1,
+        Dialect::SocketIo,
+        Dialect::Nats,
+        Dialect::Bytes,
+        Dialect::Pusher,
+    ];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -39,6 +47,7 @@ impl Dialect {
             Dialect::HubV1 => "hub-v1",
             Dialect::SocketIo => "socketio",
             Dialect::Nats => "nats",
+            Dialect::Bytes => "bytes",
             Dialect::Pusher => "pusher",
         }
     }
@@ -54,7 +63,7 @@ impl Dialect {
     /// What is asked for in the handshake.
     pub fn path(self, Seat { space, user }: Seat) -> String {
         match self {
-            Dialect::Hub | Dialect::HubV1 => {
+            Dialect::Hub | Dialect::HubV1 | Dialect::Bytes => {
                 format!("/v1/ws/spaces/{space}?user_id={user}&username=m{user}")
             }
             Dialect::SocketIo => {
@@ -108,7 +117,7 @@ impl Dialect {
 
     /// Whether the server itself gives each chat an id that must ascend in its space.
     pub fn has_ids(self) -> bool {
-        !matches!(self, Dialect::Nats | Dialect::Pusher)
+        !matches!(self, Dialect::Nats | Dialect::Bytes | Dialect::Pusher)
     }
 
     /// Whether who sends a message gets it too, as all others do.
@@ -130,6 +139,7 @@ impl Dialect {
                 let bytes = head.len() + content_bytes + tail.len();
                 (format!("PUB space.{} {bytes}\r\n{head}", seat.space), format!("{tail}\r\n"))
             }
+            Dialect::Bytes => envelope(seat),
             Dialect::Pusher => {
                 let (head, tail) = message_data(seat);
                 let channel = pusher::channel(seat.space);

@@ -31,6 +31,30 @@ pub struct Frame<'a> {
     pub bytes: usize,
 }
 
+/// One whole frame of a client's.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Masked<'a> {
+    /// Text, binary, close, ping or pong.
+    pub opcode: u8,
+    /// Unmasked, in place.
+    pub payload: &'a [u8],
+    /// What it took of the input, header and mask included.
+    pub bytes: usize,
+}
+
+/// The frame of this generator's that `input` begins with, unmasked in place; `None` while it is
+/// cut.
+pub fn first_masked(input: &mut [u8]) -> Option<Masked<'_>> {
+    let [head, length, ..] = *input else { return None };
+    let (payload_bytes, header_bytes) = length_of(input, length & !MASKED)?;
+    let mask = *input.get(header_bytes..)?.first_chunk::<4>()?;
+    let start = header_bytes + mask.len();
+    let bytes = start.checked_add(usize::try_from(payload_bytes).ok()?)?;
+    let payload = input.get_mut(start..bytes)?;
+    apply(payload, mask);
+    Some(Masked { opcode: head & 0x0F, payload, bytes })
+}
+
 /// A frame that a server must not send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
@@ -106,26 +130,38 @@ fn length_of(input: &[u8], length: u8) -> Option<(u64, usize)> {
 
 /// Adds a masked frame of a client's to `out`.
 pub fn write(out: &mut Vec<u8>, opcode: u8, payload: &[u8], mask: [u8; 4]) {
-    out.push(FIN | opcode);
-    match payload.len() {
-        short @ 0..=125 => out.push(MASKED | short as u8),
-        long @ 126..=0xFFFF => {
-            out.push(MASKED | 126);
-            out.extend_from_slice(&(long as u16).to_be_bytes());
-        }
-        huge => {
-            out.push(MASKED | 127);
-            out.extend_from_slice(&(huge as u64).to_be_bytes());
-        }
-    }
+    let length_at = out.len() + 1;
+    write_head(out, opcode, payload.len());
+    out[length_at] |= MASKED;
     out.extend_from_slice(&mask);
     let start = out.len();
     out.extend_from_slice(payload);
+    apply(&mut out[start..], mask);
+}
+
+/// Adds the header of a server's frame to `out`.
+pub fn write_head(out: &mut Vec<u8>, opcode: u8, payload_bytes: usize) {
+    out.push(FIN | opcode);
+    match payload_bytes {
+        short @ 0..=125 => out.push(short as u8),
+        long @ 126..=0xFFFF => {
+            out.push(126);
+            out.extend_from_slice(&(long as u16).to_be_bytes());
+        }
+        huge => {
+            out.push(127);
+            out.extend_from_slice(&(huge as u64).to_be_bytes());
+        }
+    }
+}
+
+/// Masks or unmasks (RFC 6455 5.3).
+fn apply(payload: &mut [u8], mask: [u8; 4]) {
     // Whole words first: a byte at a time is what a load generator would spend its time on.
     let wide = u64::from_ne_bytes([
         mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3],
     ]);
-    let mut words = out[start..].chunks_exact_mut(8);
+    let mut words = payload.chunks_exact_mut(8);
     for word in &mut words {
         let mut eight = [0; 8];
         eight.copy_from_slice(word);
@@ -192,6 +228,23 @@ mod tests {
             (&[0x81, 127, 1, 0, 0, 0, 0, 0, 0, 0][..], Fault::TooLong),
         ] {
             assert_eq!(first(bytes), Err(fault), "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn a_clients_frame_is_unmasked_whole_and_never_early() {
+        for length in [0, 1, 125, 126, 127, 65_535, 65_536] {
+            let payload: Vec<u8> = (0..length).map(|at| at as u8).collect();
+            let mut bytes = Vec::new();
+            write(&mut bytes, TEXT, &payload, [9, 8, 7, 6]);
+            for cut in [0, 1, 2, 3, bytes.len() / 2, bytes.len() - 1] {
+                let cut = cut.min(bytes.len() - 1);
+                assert_eq!(first_masked(&mut bytes[..cut]), None, "{length} cut at {cut}");
+            }
+            bytes.push(b'x');
+            let taken = bytes.len() - 1;
+            let expected = Masked { opcode: TEXT, payload: &payload, bytes: taken };
+            assert_eq!(first_masked(&mut bytes), Some(expected));
         }
     }
 

@@ -14,6 +14,7 @@ pub mod durable;
 pub mod engine;
 pub mod fanout;
 pub mod figures;
+pub mod floor;
 pub mod frames;
 pub mod herd;
 pub mod idle;

@@ -16,7 +16,7 @@ use cpi_hub_perf::dialect::Dialect;
 use cpi_hub_perf::fanout::{self, Load};
 use cpi_hub_perf::figures::Figures;
 use cpi_hub_perf::report::Report;
-use cpi_hub_perf::{idle, process};
+use cpi_hub_perf::{floor, idle, process};
 
 mod run;
 
@@ -54,6 +54,13 @@ enum Scenario {
     /// Scenario files: fan-out, many spaces, idle connections, churn, herds, stalled readers,
     /// durable messages.
     Run(run::RunArgs),
+    /// Serves as the floor that servers are held against: what a member sends goes to everybody in
+    /// its space as it came, unread. For `--dialect bytes` alone.
+    Floor {
+        /// Where to listen.
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        listen: std::net::SocketAddr,
+    },
     /// Tables, report.json and report.html of a folder of runs.
     Report {
         /// The folder: `runs/*.json` as `run --json` writes them, `servers.tsv`, `machine.tsv`.
@@ -156,6 +163,10 @@ fn main() -> ExitCode {
 fn obey(cli: Cli) -> io::Result<bool> {
     match cli.scenario {
         Scenario::Run(arguments) => run::run(&arguments),
+        Scenario::Floor { listen } => {
+            process::allow_files(OTHER_FILES)?;
+            floor::serve(mio::net::TcpListener::bind(listen)?).map(|()| true)
+        }
         Scenario::Report { folder } => {
             let report = Report::load(&folder).map_err(io::Error::other)?;
             fs::write(folder.join("report.json"), report.to_json())?;
