@@ -147,8 +147,11 @@ impl ShardThread {
             }
         }
         driver.abort();
-        // Aborted on purpose: that it was is all there is to know.
-        _ = driver.await;
+        match driver.await {
+            Ok(error) => return Err(error),
+            Err(ended) if ended.is_panic() => return Err(io::Error::other(ended)),
+            Err(_aborted) => {}
+        }
         state.borrow_mut().turn();
         Ok(())
     }
@@ -191,7 +194,7 @@ async fn drive(state: Rc<RefCell<State>>) -> io::Error {
         if let Err(error) = poll_fn(|context| state.borrow_mut().poll_work(context)).await {
             return error;
         }
-        // Goes on after the runtime's next look at its files: a burst of messages becomes one send
+        // Goes on after the runtime has asked its own epoll: a burst of messages becomes one send
         // a member.
         yield_now().await;
         loop {
@@ -248,8 +251,16 @@ impl State {
         self.make_due();
     }
 
-    /// Has a turn run, if there is anything for it to do.
+    /// Has the driver run a turn, if there is anything for it to do.
     fn make_due(&mut self) {
+        if self.note_due() {
+            self.driver.wake_by_ref();
+        }
+    }
+
+    /// Notes whether there is something for a turn to do; says whether that is new. Enough where
+    /// the driver itself asks: waking itself, it would be back before the runtime has looked.
+    fn note_due(&mut self) -> bool {
         let fx = &self.fx;
         let effects = !fx.records.is_empty()
             || !fx.replies.is_empty()
@@ -258,19 +269,22 @@ impl State {
             || !fx.fetches.is_empty()
             || !fx.resumed.is_empty()
             || !fx.readable.is_empty();
-        if !self.due && (effects || self.shard.is_dirty()) {
-            self.due = true;
-            self.driver.wake_by_ref();
-        }
+        let is_new = !self.due && (effects || self.shard.is_dirty());
+        self.due |= is_new;
+        is_new
     }
 
-    /// Reads the sockets that are ready, and says when there is something for a turn to do.
+    /// Reads the sockets that are ready. Comes back when there is something for a turn to do, and
+    /// when one still has something to be read: the others, and time, come first then.
     fn poll_work(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.driver.will_wake(context.waker()) {
             self.driver = context.waker().clone();
         }
         while !self.due {
             ready!(self.read_ready(context))?;
+            if self.sockets.has_queued() {
+                break;
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -310,6 +324,7 @@ impl State {
         let now = self.clock.now();
         self.shard.input(now, Input::Join(join), &mut self.fx);
         let member = self.fx.joined.take().expect("every join makes a member");
+        // Memory or the kernel's bound on watches: too rare to be kept from the others' eyes.
         if let Err(error) = self.sockets.insert(member, stream, permit) {
             tracing::warn!(%error, "a connection could not be registered");
             self.input(Input::Close(member, Close::Gone));
@@ -330,7 +345,7 @@ impl State {
             self.read_member(ready);
         }
         self.ready = found;
-        self.make_due();
+        self.note_due();
         Poll::Ready(Ok(()))
     }
 
@@ -341,19 +356,19 @@ impl State {
         if socket.note(ready) {
             self.shard.input(self.clock.now(), Input::Writable(member), &mut self.fx);
         }
-        if !ready.readable {
+        if !ready.readable || socket.is_queued() {
             return;
         }
         for _ in 0..READS_A_TURN {
             let Some(socket) = self.sockets.get_mut(member) else { return };
             // Its space's pause has it read again when it ends.
             if !self.shard.may_read(member) {
-                return socket.hold();
+                return socket.defer();
             }
             match socket.read(&mut self.buffer) {
                 Read::Bytes(bytes) => self.feed(member, bytes),
-                Read::Last(bytes) => return self.feed(member, bytes),
-                Read::Nothing => return,
+                Read::Drained(bytes) => return self.feed(member, bytes),
+                Read::WouldBlock => return,
                 Read::Ended => {
                     // The turn drops the socket.
                     let gone = Input::Close(member, Close::Gone);
@@ -390,5 +405,74 @@ impl State {
                 break;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+    use crate::shard::event::Join;
+    use crate::store::journal::model::{LIMITS, reopen};
+    use crate::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
+    use std::io::Write;
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    /// A shard's state with one member, and that member's peer.
+    fn with_one_member(folder: &std::path::Path) -> (State, TcpStream) {
+        let opened = reopen(folder, 1, &LIMITS, 0).expect("it opens");
+        let journal = opened.writers.into_iter().next().expect("one a shard");
+        let (limits, clock) = (Limits::default(), Clock::start());
+        let directory = Directory::new(limits.clone(), clock);
+        let metrics = Arc::new(Metrics::new(1));
+        let setup = ShardSetup {
+            number: 0,
+            limits,
+            seed: 1,
+            highest: Id::MIN,
+            published: Vec::new(),
+            now: clock.now(),
+        };
+        let ends = (journal, mpsc::channel(1).0);
+        let mut state = State::new(setup, ends, clock, (&directory, &metrics)).expect("an epoll");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let peer = TcpStream::connect(listener.local_addr().expect("an address"));
+        let (stream, address) = listener.accept().expect("the peer");
+        stream.set_nonblocking(true).expect("an option");
+        let permit = directory.reserve(UserId(1), address.ip()).expect("room for one");
+        let join = Join {
+            space: SpaceKey::Chat(SpaceId(1)),
+            user: UserId(1),
+            username: "Ana Paz".into(),
+            dialect: Dialect::V1,
+            after: None,
+            address: None,
+        };
+        state.admit(Admission { join, stream, first_bytes: Default::default(), permit });
+        (state, peer.expect("a connection"))
+    }
+
+    #[test]
+    fn a_peer_that_never_stops_sending_leaves_time_for_everything_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(tokio::runtime::LocalOptions::default())
+            .expect("a runtime");
+        runtime.block_on(async {
+            let (state, mut peer) = with_one_member(folder.path());
+            let driver = tokio::task::spawn_local(drive(Rc::new(RefCell::new(state))));
+            // Pongs that nobody asked for: something to be read, and nothing for a turn.
+            let pongs = [0x8A, 0x80, 0, 0, 0, 0].repeat(10_000);
+            let flood = std::thread::spawn(move || {
+                (0..8_000).take_while(|_| peer.write_all(&pongs).is_ok()).count()
+            });
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert!(!flood.is_finished(), "time has passed while it floods");
+            driver.abort();
+            // Its state goes with it, and with that the socket.
+            assert!(driver.await.is_err_and(|ended| ended.is_cancelled()));
+            assert!(flood.join().expect("it writes") < 8_000);
+        });
     }
 }

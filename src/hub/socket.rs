@@ -5,7 +5,9 @@
 //! an epoll that tells which are ready. The runtime watches that epoll as one file: a member costs
 //! it nothing, and has no task.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
+use std::mem;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,8 +19,8 @@ use super::directory::Permit;
 use crate::shard::event::{MemberKey, Sent, Sockets};
 use crate::wire::header::Reader;
 
-/// Sockets that one look at the epoll tells of.
-const EVENTS: usize = 1024;
+/// Sockets that one pass takes from the epoll, and from those that are queued again.
+const PASS_MAX: usize = 256;
 
 /// One member's socket.
 #[derive(Debug)]
@@ -30,7 +32,9 @@ pub(super) struct Socket {
     /// The peer's side is over; what it sent before may still have to be read.
     ended: bool,
     /// It was ready while its member could not be read: nothing will tell of that again.
-    held: bool,
+    deferred: bool,
+    /// It is among those to be read again.
+    queued: bool,
     /// The peer said goodbye or broke the protocol: what it still sends is thrown away.
     pub deaf: bool,
     /// The peer's frames; what is cut is kept there.
@@ -45,11 +49,11 @@ pub(super) enum Read {
     /// So many bytes are in the buffer, and there may be more.
     Bytes(usize),
     /// So many bytes are in the buffer, and that was all.
-    Last(usize),
+    Drained(usize),
     /// The peer's side is over: closed or broken.
     Ended,
     /// There is nothing.
-    Nothing,
+    WouldBlock,
 }
 
 /// What a socket is ready for.
@@ -71,8 +75,8 @@ pub(super) struct SocketTable {
     slots: Vec<Option<Socket>>,
     epoll: AsyncFd<mio::Poll>,
     events: Events,
-    /// To be read though the epoll does not tell of them: it tells only of what is new.
-    again: Vec<MemberKey>,
+    /// To be read though the epoll does not tell of them: it tells only of what is new. Each once.
+    queue: VecDeque<MemberKey>,
 }
 
 impl SocketTable {
@@ -83,8 +87,8 @@ impl SocketTable {
         Ok(SocketTable {
             slots: Vec::new(),
             epoll,
-            events: Events::with_capacity(EVENTS),
-            again: Vec::new(),
+            events: Events::with_capacity(PASS_MAX),
+            queue: VecDeque::new(),
         })
     }
 
@@ -107,7 +111,8 @@ impl SocketTable {
             generation: member.generation,
             armed: false,
             ended: false,
-            held: false,
+            deferred: false,
+            queued: false,
             deaf: false,
             reader: Reader::default(),
             _permit: permit,
@@ -130,29 +135,39 @@ impl SocketTable {
 
     /// Has a member's socket be among the ready ones again, though it tells nothing new.
     pub(super) fn read_again(&mut self, member: MemberKey) {
-        self.again.push(member);
-    }
-
-    /// Has it if it was ready while its member could not be read.
-    pub(super) fn release(&mut self, member: MemberKey) {
-        if self.get_mut(member).is_some_and(|socket| std::mem::take(&mut socket.held)) {
-            self.again.push(member);
+        if let Some(socket) = self.get_mut(member)
+            && !mem::replace(&mut socket.queued, true)
+        {
+            self.queue.push_back(member);
         }
     }
 
-    /// Adds the sockets that are ready; a task that finds none is woken for the next. Some may be
-    /// of members that are no more.
+    /// Does that for one that was ready while its member could not be read.
+    pub(super) fn read_deferred(&mut self, member: MemberKey) {
+        if self.get_mut(member).is_some_and(|socket| mem::take(&mut socket.deferred)) {
+            self.read_again(member);
+        }
+    }
+
+    /// Whether some are to be read that nothing will tell of.
+    pub(super) fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Adds the sockets that are ready, a bounded number; a task that finds none is woken for the
+    /// next. Some may be of members that are no more.
     pub(super) fn poll_ready(
         &mut self,
         context: &mut Context<'_>,
         found: &mut Vec<Ready>,
     ) -> Poll<io::Result<()>> {
-        found.extend(self.again.drain(..).map(|member| Ready {
-            member,
-            readable: true,
-            writable: false,
-            ended: false,
-        }));
+        for _ in 0..PASS_MAX {
+            let Some(member) = self.queue.pop_front() else { break };
+            if let Some(socket) = self.get_mut(member) {
+                socket.queued = false;
+                found.push(Ready { member, readable: true, writable: false, ended: false });
+            }
+        }
         loop {
             let mut guard = match self.epoll.poll_read_ready_mut(context) {
                 Poll::Ready(guard) => guard?,
@@ -171,7 +186,7 @@ impl SocketTable {
                 writable: event.is_writable(),
                 ended: event.is_read_closed() || event.is_error(),
             }));
-            if found.len() - before < EVENTS {
+            if found.len() - before < PASS_MAX {
                 // All that was: the runtime is to tell of what comes from here on.
                 guard.clear_ready();
             }
@@ -198,12 +213,17 @@ impl Socket {
     /// Notes that it is ready; says whether the sweep waited for that.
     pub(super) fn note(&mut self, ready: Ready) -> bool {
         self.ended |= ready.ended;
-        ready.writable && std::mem::take(&mut self.armed)
+        ready.writable && mem::take(&mut self.armed)
+    }
+
+    /// Whether its turn to be read comes anyway.
+    pub(super) fn is_queued(&self) -> bool {
+        self.queued
     }
 
     /// Notes that it is ready while its member can't be read.
-    pub(super) fn hold(&mut self) {
-        self.held = true;
+    pub(super) fn defer(&mut self) {
+        self.deferred = true;
     }
 
     /// Reads what is there. A short read needs no second one to see that there is no more, unless
@@ -212,9 +232,9 @@ impl Socket {
         loop {
             return match self.stream.read(buffer) {
                 Ok(0) => Read::Ended,
-                Ok(bytes) if bytes < buffer.len() && !self.ended => Read::Last(bytes),
+                Ok(bytes) if bytes < buffer.len() && !self.ended => Read::Drained(bytes),
                 Ok(bytes) => Read::Bytes(bytes),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => Read::Nothing,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Read::WouldBlock,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(_) => Read::Ended,
             };
@@ -251,7 +271,7 @@ impl Sockets for SocketTable {
 
     fn finish(&mut self, member: MemberKey) {
         if let Some(socket) = self.get_mut(member) {
-            // If the peer is gone already, its reader says so.
+            // If the peer is gone already, the next read shows it.
             _ = socket.stream.shutdown(std::net::Shutdown::Write);
         }
     }
@@ -322,7 +342,7 @@ mod tests {
                 peer.write_all(b"five!").expect("it takes them");
                 let ready = next(&mut table).await;
                 assert!(ready.readable && !ready.ended, "{ready:?}");
-                assert!(matches!(read(&mut table), Read::Last(5)));
+                assert!(matches!(read(&mut table), Read::Drained(5)));
                 assert!(is_quiet(&mut table).await);
             }
         });
@@ -369,17 +389,35 @@ mod tests {
     #[test]
     fn what_was_held_back_comes_again_once() {
         with_member(|mut table, mut peer| async move {
-            table.release(MEMBER);
+            table.read_deferred(MEMBER);
             assert!(is_quiet(&mut table).await, "nothing was held back");
             peer.write_all(b"five!").expect("it takes them");
             next(&mut table).await;
-            table.get_mut(MEMBER).expect("the member").hold();
+            table.get_mut(MEMBER).expect("the member").defer();
             assert!(is_quiet(&mut table).await);
-            table.release(MEMBER);
+            table.read_deferred(MEMBER);
             assert!(next(&mut table).await.readable);
-            assert!(matches!(read(&mut table), Read::Last(5)));
-            table.release(MEMBER);
+            assert!(matches!(read(&mut table), Read::Drained(5)));
+            table.read_deferred(MEMBER);
             assert!(is_quiet(&mut table).await);
+        });
+    }
+
+    #[test]
+    fn a_socket_waits_for_its_next_turn_once_however_often_that_is_asked() {
+        with_member(|mut table, mut peer| async move {
+            assert!(!table.has_queued());
+            table.read_again(MEMBER);
+            table.read_again(MEMBER);
+            table.get_mut(MEMBER).expect("the member").defer();
+            table.read_deferred(MEMBER);
+            peer.write_all(b"five!").expect("it takes them");
+            assert!(table.has_queued() && table.get_mut(MEMBER).expect("the member").is_queued());
+            let mut found = Vec::new();
+            poll_fn(|context| table.poll_ready(context, &mut found)).await.expect("an epoll");
+            // As it was queued, and perhaps as the epoll has it already.
+            assert!((1..=2).contains(&found.len()), "{found:?}");
+            assert!(!table.has_queued() && !table.get_mut(MEMBER).expect("it").is_queued());
         });
     }
 

@@ -241,7 +241,7 @@ pub enum Sent {
     Bytes(usize),
     /// The socket is full.
     Blocked,
-    /// The socket is broken; its reader will say so too.
+    /// The socket is broken; a read will show it too.
     Broken,
 }
 

@@ -197,7 +197,7 @@ impl<S: Sockets> Visit<'_, S> {
                 self.counts.add(Metric::SendsBlocked, 1);
                 self.sockets.arm(key);
             }
-            // Its reader says so too; until then it counts as full.
+            // A read will show it too; until then it counts as full.
             Sent::Broken => {}
         }
         member.blocked = true;

@@ -67,7 +67,7 @@ impl State {
             tracing::debug!(shard = self.number, slot, count, ?missing, "connection resumed");
         }
         for member in self.fx.readable.drain(..) {
-            self.sockets.release(member);
+            self.sockets.read_deferred(member);
         }
         // The last of several changes of one space counts.
         for (key, members) in self.fx.occupancy.drain(..) {
