@@ -422,7 +422,9 @@ mod tests {
     fn with_one_member(folder: &std::path::Path) -> (State, TcpStream) {
         let opened = reopen(folder, 1, &LIMITS, 0).expect("it opens");
         let journal = opened.writers.into_iter().next().expect("one a shard");
-        let (limits, clock) = (Limits::default(), Clock::start());
+        // Nobody is closed for flooding: the test is about who comes to their turn meanwhile.
+        let limits = Limits { flood_wait: u64::MAX / 2, ..Limits::default() };
+        let clock = Clock::start();
         let directory = Directory::new(limits.clone(), clock);
         let metrics = Arc::new(Metrics::new(1));
         let setup = ShardSetup {
@@ -439,6 +441,9 @@ mod tests {
         let peer = TcpStream::connect(listener.local_addr().expect("an address"));
         let (stream, address) = listener.accept().expect("the peer");
         stream.set_nonblocking(true).expect("an option");
+        // More than one turn reads of it.
+        let buffered = socket2::SockRef::from(&stream).set_recv_buffer_size(4 << 20);
+        buffered.expect("an option");
         let permit = directory.reserve(UserId(1), address.ip()).expect("room for one");
         let join = Join {
             space: SpaceKey::Chat(SpaceId(1)),
