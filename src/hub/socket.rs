@@ -161,8 +161,10 @@ impl SocketTable {
         context: &mut Context<'_>,
         found: &mut Vec<Ready>,
     ) -> Poll<io::Result<()>> {
-        for _ in 0..PASS_MAX {
-            let Some(member) = self.queue.pop_front() else { break };
+        // Those of members that are no more don't count: behind them one may wait that is.
+        while found.len() < PASS_MAX
+            && let Some(member) = self.queue.pop_front()
+        {
             if let Some(socket) = self.get_mut(member) {
                 socket.queued = false;
                 found.push(Ready { member, readable: true, writable: false, ended: false });
@@ -418,6 +420,18 @@ mod tests {
             // As it was queued, and perhaps as the epoll has it already.
             assert!((1..=2).contains(&found.len()), "{found:?}");
             assert!(!table.has_queued() && !table.get_mut(MEMBER).expect("it").is_queued());
+        });
+    }
+
+    #[test]
+    fn a_socket_that_waits_behind_many_closed_ones_is_not_forgotten() {
+        with_member(|mut table, _peer| async move {
+            table
+                .queue
+                .extend((0..2 * PASS_MAX as u32).map(|slot| MemberKey { slot, generation: 0 }));
+            table.read_again(MEMBER);
+            assert!(!is_quiet(&mut table).await);
+            assert!(!table.has_queued());
         });
     }
 
