@@ -114,16 +114,14 @@ impl Holds for SqliteSink {
 /// Moves the journals' positions on, from where they are known to be.
 fn step(transaction: &Transaction<'_>, advances: &[Advance]) -> Result<(), SinkError> {
     let error = |error: Error| sink_error("move positions", &error);
-    let mut first = transaction
-        .prepare("INSERT OR IGNORE INTO hub_positions (position, journal) VALUES (?1, ?2)")
-        .map_err(error)?;
+    let first = "INSERT OR IGNORE INTO hub_positions (position, journal) VALUES (?1, ?2)";
     let mut next = transaction
         .prepare("UPDATE hub_positions SET position = ?1 WHERE journal = ?2 AND position = ?3")
         .map_err(error)?;
     for advance in advances {
         let (journal, position) = (advance.journal.to_string(), signed(advance.next));
         let changed = match advance.last {
-            0 => first.execute((position, &journal)),
+            0 => transaction.execute(first, (position, &journal)),
             last => next.execute((position, &journal, signed(last))),
         };
         if changed.map_err(error)? != 1 {

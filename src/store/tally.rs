@@ -65,52 +65,42 @@ pub(crate) fn count_in(
     Ok(spaces)
 }
 
+/// The statements that nearly all batches need are prepared: that takes as long as some rows.
 struct Blocks<'a> {
+    transaction: &'a Transaction<'a>,
     wall: &'a mut WallFormat,
     last: Statement<'a>,
     add: Statement<'a>,
-    add_before: Statement<'a>,
-    set: Statement<'a>,
-    middle: [Statement<'a>; 2],
 }
+
+const LAST: &str = "SELECT timestamp, id, total FROM hub_space_blocks \
+     WHERE space_id = ?1 AND ordering = ?2 ORDER BY timestamp DESC, id DESC LIMIT 1";
+
+const ADD: &str = "INSERT INTO hub_space_blocks (space_id, ordering, timestamp, id, total) \
+     VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (space_id, ordering, timestamp, id) \
+     DO UPDATE SET total = total + excluded.total";
+
+const ADD_BEFORE: &str = "UPDATE hub_space_blocks SET total = total + 1 \
+     WHERE space_id = ?1 AND ordering = ?2 AND (timestamp, id) = \
+     (SELECT timestamp, id FROM hub_space_blocks WHERE space_id = ?1 AND ordering = ?2 \
+      AND (timestamp, id) <= (?3, ?4) ORDER BY timestamp DESC, id DESC LIMIT 1) \
+     RETURNING timestamp, id, total";
+
+const SET: &str = "UPDATE hub_space_blocks SET total = ?5 \
+     WHERE space_id = ?1 AND ordering = ?2 AND timestamp = ?3 AND id = ?4";
+
+/// By `Ordering`.
+const MIDDLE: [&str; 2] = [
+    "SELECT timestamp, id FROM chat_messages WHERE space_id = ?1 \
+     AND (timestamp, id) >= (?2, ?3) ORDER BY timestamp, id LIMIT 1 OFFSET ?4",
+    "SELECT ?2, id FROM chat_messages WHERE space_id = ?1 \
+     AND id >= ?3 ORDER BY id LIMIT 1 OFFSET ?4",
+];
 
 impl<'a> Blocks<'a> {
     fn prepare(transaction: &'a Transaction<'a>, wall: &'a mut WallFormat) -> Result<Blocks<'a>> {
-        let key = "space_id = ?1 AND ordering = ?2";
-        let prepare = |sql: String| transaction.prepare(&sql);
-        Ok(Blocks {
-            wall,
-            last: prepare(format!(
-                "SELECT timestamp, id, total FROM hub_space_blocks WHERE {key} \
-                 ORDER BY timestamp DESC, id DESC LIMIT 1"
-            ))?,
-            add: prepare(
-                "INSERT INTO hub_space_blocks (space_id, ordering, timestamp, id, total) \
-                 VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (space_id, ordering, timestamp, id) \
-                 DO UPDATE SET total = total + excluded.total"
-                    .into(),
-            )?,
-            add_before: prepare(format!(
-                "UPDATE hub_space_blocks SET total = total + 1 WHERE {key} AND (timestamp, id) = \
-                 (SELECT timestamp, id FROM hub_space_blocks WHERE {key} \
-                  AND (timestamp, id) <= (?3, ?4) ORDER BY timestamp DESC, id DESC LIMIT 1) \
-                 RETURNING timestamp, id, total"
-            ))?,
-            set: prepare(format!(
-                "UPDATE hub_space_blocks SET total = ?5 \
-                 WHERE {key} AND timestamp = ?3 AND id = ?4"
-            ))?,
-            middle: [
-                transaction.prepare(
-                    "SELECT timestamp, id FROM chat_messages WHERE space_id = ?1 \
-                     AND (timestamp, id) >= (?2, ?3) ORDER BY timestamp, id LIMIT 1 OFFSET ?4",
-                )?,
-                transaction.prepare(
-                    "SELECT ?2, id FROM chat_messages WHERE space_id = ?1 \
-                     AND id >= ?3 ORDER BY id LIMIT 1 OFFSET ?4",
-                )?,
-            ],
-        })
+        let (last, add) = (transaction.prepare(LAST)?, transaction.prepare(ADD)?);
+        Ok(Blocks { transaction, wall, last, add })
     }
 
     /// Counts in rows of one space, ascending in this order.
@@ -123,11 +113,14 @@ impl<'a> Blocks<'a> {
         while before < rows.len() && self.key(ordering, &rows[before]) < last.key {
             before += 1;
         }
-        for row in &rows[..before] {
-            let key = self.key(ordering, row);
-            let place = (space.0, ordering as i64, &key.0, &key.1);
-            let counted = self.add_before.query_row(place, block)?;
-            self.halve(space, ordering, counted)?;
+        if before > 0 {
+            let mut add_before = self.transaction.prepare(ADD_BEFORE)?;
+            for row in &rows[..before] {
+                let key = self.key(ordering, row);
+                let place = (space.0, ordering as i64, &key.0, &key.1);
+                let counted = add_before.query_row(place, block)?;
+                self.halve(space, ordering, counted)?;
+            }
         }
         let added = signed(rows.len() - before);
         if added == 0 {
@@ -141,12 +134,14 @@ impl<'a> Blocks<'a> {
     /// Halves a block until none of its parts is full.
     fn halve(&mut self, space: SpaceId, ordering: Ordering, mut full: Block) -> Result<()> {
         while full.total >= 2 * BLOCK_ROWS {
-            let middle = &mut self.middle[ordering as usize];
+            let middle = MIDDLE[ordering as usize];
             let from = (space.0, &full.key.0, &full.key.1, BLOCK_ROWS);
-            let key: Key = middle.query_row(from, |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let key = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            let key: Key = self.transaction.query_row(middle, from, key)?;
             let upper = Block { key, total: full.total - BLOCK_ROWS };
             let place = (space.0, ordering as i64);
-            self.set.execute((place.0, place.1, &full.key.0, &full.key.1, BLOCK_ROWS))?;
+            let lower = (place.0, place.1, &full.key.0, &full.key.1, BLOCK_ROWS);
+            self.transaction.execute(SET, lower)?;
             self.add.execute((place.0, place.1, &upper.key.0, &upper.key.1, upper.total))?;
             full = upper;
         }
