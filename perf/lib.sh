@@ -13,11 +13,14 @@ hub=$target/release/cpi-hub
 generator=$target/release/cpi-hub-perf
 
 # Set by the options of the commands.
-server_core=0 client_core=1 out='' quick=''
+server_core=0 client_core=1 out='' quick='' store=sqlite announce=500
 pin_server=() pin_client=()
 
 # Of the server that runs.
 server_pid='' server_port='' server_log='' dialect=hub
+
+# Of the PostgreSQL that runs: start_cluster sets them.
+cluster='' programs='' database_url=''
 
 prepare() {
     need_build_tools
@@ -40,7 +43,39 @@ prepare() {
 
 cleanup() {
     stop_server
+    stop_cluster
     rm -rf "$scratch"
+}
+
+# Programs of PostgreSQL, which refuses to run as root.
+as_postgres() {
+    if is_root; then
+        (cd / && runuser -u postgres -- "$@")
+    else
+        "$@"
+    fi
+}
+
+# Starts a new PostgreSQL with fsync on, as shipped: start_cluster, or start_cluster taskset -c N.
+start_cluster() {
+    local newest
+    newest=$(compgen -G '/usr/lib/postgresql/*/bin/postgres' | sort -V | tail -n 1 || true)
+    programs=$(dirname "${newest:-$(command -v postgres)}")
+    cluster=$scratch/cluster
+    database_url="host=$cluster user=hub dbname=postgres"
+    mkdir "$cluster" && chmod 755 "$scratch" || return 1
+    if is_root; then chown postgres "$cluster"; fi
+    as_postgres "$programs/initdb" --auth trust --username hub -D "$cluster/data" \
+        >>"$out/cluster.log" || return 1
+    as_postgres "$@" "$programs/pg_ctl" -D "$cluster/data" -w -l "$cluster/log" \
+        -o "-k $cluster -c listen_addresses=" start >>"$out/cluster.log"
+}
+
+stop_cluster() {
+    [ -n "$cluster" ] || return 0
+    as_postgres "$programs/pg_ctl" -D "$cluster/data" -m immediate stop >/dev/null 2>&1 || true
+    rm -rf "$cluster"
+    cluster='' database_url=''
 }
 
 # What the report says about where it ran: facts ROUNDS.
@@ -69,9 +104,23 @@ wait_for() {
 
 # Starts a peer on a free port: launch COMMAND...; its log: $server_log.
 launch() {
-    PORT=$server_port NODE_ENV=production "${pin_server[@]}" "$@" >"$server_log" 2>&1 &
+    PORT=$server_port NODE_ENV=production ANNOUNCE_MEMBERS_MAX=$announce "${pin_server[@]}" "$@" >"$server_log" 2>&1 &
     server_pid=$!
     wait_for "$server_pid" "$server_port"
+}
+
+# Starts a hub as shipped, but for the rates that are made for people: launch_hub FOLDER BINARY.
+# Where the store is PostgreSQL, it gets a new one on its core.
+launch_hub() {
+    local store_at=()
+    if [ "$store" = postgres ]; then
+        start_cluster "${pin_server[@]}" || return 1
+        store_at=(DATABASE_URL="$database_url")
+    fi
+    start_hub "$1" env "${store_at[@]}" "${pin_server[@]}" "$2" serve --shards 1 \
+        --message-rate off --user-message-rate off --connection-rate off \
+        --announce-members-max "$announce" || return 1
+    server_pid=$hub_pid server_port=$hub_port
 }
 
 # Starts a server by name, with its data in a folder of its own. Returns 1 if it doesn't serve.
@@ -81,17 +130,8 @@ start_server() {
     mkdir -p "$folder"
     server_log=$folder/hub.log server_port=$(free_port) dialect=hub
     case $1 in
-        hub)
-            # As shipped, but for the rates that are made for people.
-            start_hub "$folder" "${pin_server[@]}" "$hub" serve --shards 1 --message-rate off \
-                --user-message-rate off --connection-rate off || return 1
-            server_pid=$hub_pid server_port=$hub_port
-            ;;
-        no-journal | no-metrics)
-            start_hub "$folder" "${pin_server[@]}" "$peers/$1" serve --shards 1 \
-                --message-rate off --user-message-rate off --connection-rate off || return 1
-            server_pid=$hub_pid server_port=$hub_port
-            ;;
+        hub) launch_hub "$folder" "$hub" ;;
+        no-journal | no-metrics) launch_hub "$folder" "$peers/$1" ;;
         uws) launch env ${uws_preload:+LD_PRELOAD="$uws_preload"} node "$peers/npm/uws.js" ;;
         bun) launch "$peers/npm/node_modules/bun/bin/bun.exe" "$peers/npm/bun.js" ;;
         ws) launch node "$peers/npm/ws.js" ;;
@@ -159,12 +199,15 @@ run_one() {
     if ! start_server "$server"; then
         failed_run "$scenario" "$server" "$round" "it did not start: $(last_words)" >"$file"
         stop_server
+        stop_cluster
         return 0
     fi
     local hot=''
     if [ -n "${hot_space:-}" ]; then
-        "$generator" run "$scenarios/fanout-1000.toml" --url "127.0.0.1:$server_port" \
-            "${pin_client[@]}" --first-space "$hot_space" --set seconds=60 >>"$out/runs.log" 2>&1 &
+        # Both generators are on one core: this one must not keep the other from seeing what came.
+        nice -n 10 "$generator" run "$scenarios/fanout-1000.toml" \
+            --url "127.0.0.1:$server_port" "${pin_client[@]}" --first-space "$hot_space" \
+            --set seconds=60 >>"$out/runs.log" 2>&1 &
         hot=$!
         sleep 4
     fi
@@ -187,6 +230,7 @@ run_one() {
         say "$server: faults, see the report"
     fi
     stop_server
+    stop_cluster
 }
 
 # A figure of a run's file: figure FILE NAME.

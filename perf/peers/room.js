@@ -5,7 +5,7 @@
 export const MESSAGE_BYTES_MAX = 512;
 const CONTENT_CHARS_MAX = 1000;
 // Above so many members joins and leaves are not announced one by one.
-export const ANNOUNCE_MEMBERS_MAX = 500;
+export const ANNOUNCE_MEMBERS_MAX = Number(process.env.ANNOUNCE_MEMBERS_MAX ?? 500);
 // What a member may be behind before it is closed.
 export const BACKLOG_BYTES_MAX = 1024 * 1024;
 

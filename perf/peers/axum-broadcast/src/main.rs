@@ -2,7 +2,7 @@
 //! connection. Frames are the hub's to the byte; nothing is stored.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
@@ -16,9 +16,14 @@ use tokio::sync::broadcast;
 
 const MESSAGE_BYTES_MAX: usize = 512;
 const CONTENT_CHARS_MAX: usize = 1000;
-const ANNOUNCE_MEMBERS_MAX: usize = 500;
 /// What a member may be behind before it is closed: about 1 MiB.
 const BACKLOG_MESSAGES: usize = 4096;
+
+/// Above so many members joins and leaves are not announced one by one.
+static ANNOUNCE_MEMBERS_MAX: LazyLock<usize> = LazyLock::new(|| {
+    let text = std::env::var("ANNOUNCE_MEMBERS_MAX");
+    text.map_or(500, |text| text.parse().expect("ANNOUNCE_MEMBERS_MAX: a number"))
+});
 
 #[derive(Deserialize)]
 struct Incoming<'a> {
@@ -111,7 +116,7 @@ async fn serve(socket: WebSocket, seat: Seat, spaces: Spaces) {
     let (mut sink, mut stream) = socket.split();
     let mut frames = space.frames.subscribe();
     let join = seat.presence("join", Some(&seat.username));
-    if space.frames.receiver_count() <= ANNOUNCE_MEMBERS_MAX {
+    if space.frames.receiver_count() <= *ANNOUNCE_MEMBERS_MAX {
         let _ = space.frames.send(join);
     } else if sink.send(Message::Text(join)).await.is_err() {
         return;
@@ -136,7 +141,7 @@ async fn serve(socket: WebSocket, seat: Seat, spaces: Spaces) {
     }
     writer.abort();
     let _ = writer.await;
-    if space.frames.receiver_count() <= ANNOUNCE_MEMBERS_MAX {
+    if space.frames.receiver_count() <= *ANNOUNCE_MEMBERS_MAX {
         let _ = space.frames.send(seat.presence("leave", None));
     }
 }
