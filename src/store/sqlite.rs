@@ -41,7 +41,7 @@ impl SqliteSink {
         connection.busy_timeout(BUSY_WAIT)?;
         connection.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-             PRAGMA wal_autocheckpoint = 16384; PRAGMA journal_size_limit = 67108864; \
+             PRAGMA wal_autocheckpoint = 4096; PRAGMA journal_size_limit = 67108864; \
              PRAGMA cache_size = -65536",
         )?;
         migrate::sqlite(&mut connection, migrate::SQLITE)?;
