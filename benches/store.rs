@@ -13,6 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cpi_hub::clock::Clock;
+use cpi_hub::conditions::Conditions;
 use cpi_hub::metrics::Metrics;
 use cpi_hub::store::batch::{Batch, BatchLimits, Origin};
 use cpi_hub::store::journal::{JournalId, JournalLimits, SyncMode};
@@ -118,6 +120,7 @@ fn config(data_dir: &Path, sync: SyncMode) -> StoreConfig {
             unix: Micros(BEGIN_US + begun.elapsed().as_micros() as i64),
         }),
         metrics: Arc::new(Metrics::new(1)),
+        conditions: Conditions::new(Clock::start()),
     }
 }
 

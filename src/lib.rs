@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod clock;
+pub mod conditions;
 pub mod config;
 pub mod edge;
 pub mod hub;

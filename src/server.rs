@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::conditions::Conditions;
 use crate::config::Config;
 use crate::edge::{self, EdgeState};
 use crate::hub::{self, Hub, HubSetup, HubThreads, ShardStore};
@@ -125,10 +126,13 @@ impl Server {
         let limits = with_memory_bound(config.limits.clone());
         let clock = Clock::start();
         let metrics = Arc::new(Metrics::new(config.shards));
+        let conditions = Conditions::new(clock);
         let mut random = Random::open()?;
-        let starting = Starting::begin(&listener, &config, &limits, &metrics)?;
+        let starting = Starting::begin(&listener, &config, &limits, (&metrics, &conditions))?;
+        let health = (clock, &conditions);
+        let opening = open_store(&config, &limits, health, &metrics, &mut random);
         let store = tokio::select! {
-            store = open_store(&config, &limits, clock, &metrics, &mut random) => store?,
+            store = opening => store?,
             () = again(&mut terminate, &mut interrupt) => return Ok(None),
         };
         starting.end().await;
@@ -153,6 +157,7 @@ impl Server {
             limits: Arc::new(limits.clone()),
             origins: config.origins.clone(),
             store_state: store.state,
+            conditions,
             pages: requests,
         };
         let stop_edge = CancellationToken::new();
@@ -265,13 +270,13 @@ impl Starting {
         listener: &TcpListener,
         config: &Config,
         limits: &Limits,
-        metrics: &Arc<Metrics>,
+        (metrics, conditions): (&Arc<Metrics>, &Conditions),
     ) -> io::Result<Starting> {
         let listener = socket2::SockRef::from(listener).try_clone()?;
         let listener = TcpListener::from_std(listener.into())?;
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
-        let shared = (Arc::clone(metrics), Arc::new(limits.clone()));
+        let shared = (Arc::clone(metrics), Arc::new(limits.clone()), conditions.clone());
         let serving = edge::serve_starting(listener, config.origins.clone(), shared, stop.clone());
         let telling = async move {
             tokio::time::sleep(LONG_START).await;
@@ -313,16 +318,15 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Fault> {
 async fn open_store(
     config: &Config,
     limits: &Limits,
-    clock: Clock,
+    (clock, conditions): (Clock, &Conditions),
     metrics: &Arc<Metrics>,
     random: &mut Random,
 ) -> Result<Store, Fault> {
     let data_dir = config.data_dir.clone();
     let shard_of = |space, shards| hub::shard_of(SpaceKey::Chat(space), shards);
-    let read_clock = Arc::new(move || clock.now());
-    let metrics = Arc::clone(metrics);
-    let store_config =
-        store::StoreConfig::new(data_dir, config.shards, limits, shard_of, (read_clock, metrics));
+    let read_clock: store::ReadClock = Arc::new(move || clock.now());
+    let shared = (read_clock, Arc::clone(metrics), conditions.clone());
+    let store_config = store::StoreConfig::new(data_dir, config.shards, limits, shard_of, shared);
     let mut random = || random.next();
     Ok(match &config.database_url {
         Some(url) => store::open_postgres(&store_config, url, &mut random).await?,

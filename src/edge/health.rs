@@ -9,9 +9,11 @@ use serde::Serialize;
 
 use super::problem::Refusal;
 use super::{Edge, door};
+use crate::conditions::{Conditions, Effect, Raised};
 use crate::metrics::Metric;
 use crate::store::StoreState;
 use crate::wire::reject::Reject;
+use crate::wire::time::TimeFormat;
 
 /// How full the journals are, in percent, when the hub calls itself degraded.
 const DEGRADED_PERCENT: u64 = 80;
@@ -20,6 +22,32 @@ const DEGRADED_PERCENT: u64 = 80;
 struct Answer {
     status: &'static str,
     store: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    conditions: Vec<ConditionJson>,
+}
+
+/// One thing that is wrong.
+#[derive(Serialize)]
+struct ConditionJson {
+    name: &'static str,
+    /// In UTC.
+    since: String,
+    meaning: &'static str,
+    detail: String,
+    #[serde(rename = "do")]
+    remedy: &'static str,
+}
+
+fn conditions_json(raised: Vec<Raised>) -> Vec<ConditionJson> {
+    let mut times = TimeFormat::new(0);
+    let json = |it: Raised| ConditionJson {
+        name: it.condition.name(),
+        since: times.string(it.since),
+        meaning: it.condition.meaning(),
+        detail: it.detail,
+        remedy: it.condition.remedy(),
+    };
+    raised.into_iter().map(json).collect()
 }
 
 /// The process answers.
@@ -29,20 +57,25 @@ pub(super) async fn livez() -> Response {
 
 /// Whether people can connect and chat now.
 pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Response {
-    let store = *edge.store_state.borrow();
+    let store = *edge.store.state.borrow();
+    let conditions = &edge.store.conditions;
     let total = edge.metrics.total();
     let journal = Journal {
         bytes: total.get(Metric::JournalBytes),
         bytes_max: edge.limits.journal_bytes_max,
         refuses: total.get(Metric::ShardsRefusing) > 0,
     };
-    let (code, status) = readiness(store, edge.hub.is_draining(), journal);
-    door::json(code, &Answer { status, store: store_name(store) })
+    let ready = readiness(store, edge.hub.is_draining(), journal);
+    let (code, status) = lessened(ready, conditions.effect());
+    let conditions = conditions_json(conditions.all());
+    door::json(code, &Answer { status, store: store_name(store), conditions })
 }
 
 /// The answer of `/readyz` while the store is not open.
-pub(super) async fn starting() -> Response {
-    let answer = Answer { status: "starting", store: store_name(StoreState::Connecting) };
+pub(super) async fn starting(State(conditions): State<Conditions>) -> Response {
+    let store = store_name(StoreState::Connecting);
+    let conditions = conditions_json(conditions.all());
+    let answer = Answer { status: "starting", store, conditions };
     door::json(StatusCode::SERVICE_UNAVAILABLE, &answer)
 }
 
@@ -91,9 +124,38 @@ fn readiness(store: StoreState, draining: bool, journal: Journal) -> (StatusCode
     }
 }
 
+/// What conditions leave of a readiness.
+fn lessened(
+    (code, status): (StatusCode, &'static str),
+    effect: Option<Effect>,
+) -> (StatusCode, &'static str) {
+    match effect {
+        Some(Effect::Refusing) if code == StatusCode::OK => {
+            (StatusCode::SERVICE_UNAVAILABLE, "refusing")
+        }
+        Some(Effect::Degraded) if status == "ready" => (code, "degraded"),
+        _ => (code, status),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_condition_lessens_readiness_and_never_mends_it() {
+        let (ok, not_now) = (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE);
+        for (ready, effect, expected) in [
+            ((ok, "ready"), None, (ok, "ready")),
+            ((ok, "ready"), Some(Effect::Degraded), (ok, "degraded")),
+            ((ok, "degraded"), Some(Effect::Degraded), (ok, "degraded")),
+            ((ok, "ready"), Some(Effect::Refusing), (not_now, "refusing")),
+            ((not_now, "draining"), Some(Effect::Degraded), (not_now, "draining")),
+            ((not_now, "draining"), Some(Effect::Refusing), (not_now, "draining")),
+        ] {
+            assert_eq!(lessened(ready, effect), expected, "{ready:?} {effect:?}");
+        }
+    }
 
     #[test]
     fn readiness_tells_what_people_would_meet() {

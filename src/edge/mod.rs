@@ -36,6 +36,7 @@ mod strict;
 
 pub use cors::{BadOrigin, Origins};
 
+use crate::conditions::Conditions;
 use crate::hub::{Hub, PageRequest};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -64,8 +65,17 @@ pub struct EdgeState {
     pub origins: Origins,
     /// What the sink is doing, for `/readyz` and `/metrics`.
     pub store_state: watch::Receiver<StoreState>,
+    /// What is wrong now, for the same.
+    pub conditions: Conditions,
     /// Members that need pages of history.
     pub pages: mpsc::Receiver<PageRequest>,
+}
+
+/// How the store is, and what else is wrong.
+#[derive(Clone, Debug)]
+struct StoreHealth {
+    state: watch::Receiver<StoreState>,
+    conditions: Conditions,
 }
 
 /// What handlers work with.
@@ -75,7 +85,7 @@ struct Edge {
     reader: Reader,
     metrics: Arc<Metrics>,
     limits: Arc<Limits>,
-    store_state: watch::Receiver<StoreState>,
+    store: StoreHealth,
     bodies: body::Bodies,
 }
 
@@ -92,9 +102,10 @@ pub async fn serve(listener: TcpListener, state: EdgeState, stop: CancellationTo
         loopback,
         metrics: Arc::clone(&state.metrics),
     };
-    let EdgeState { hub, reader, metrics, limits: bounds, store_state, pages, .. } = state;
+    let EdgeState { hub, reader, metrics, limits: bounds, pages, .. } = state;
+    let health = StoreHealth { state: state.store_state, conditions: state.conditions };
     let pager = resume::Pager::new(hub.clone(), reader.clone(), Arc::clone(&bounds));
-    let routes = routes((hub, reader), metrics, bounds, store_state);
+    let routes = routes((hub, reader), metrics, bounds, health);
     let serving = accept::run(listener, door.before(routes), limits, stop.clone());
     // Those who still wait for a page when all is over get none.
     tokio::join!(serving, stop.run_until_cancelled(pager.run(pages)));
@@ -105,7 +116,7 @@ pub async fn serve(listener: TcpListener, state: EdgeState, stop: CancellationTo
 pub async fn serve_starting(
     listener: TcpListener,
     origins: Origins,
-    (metrics, limits): (Arc<Metrics>, Arc<Limits>),
+    (metrics, limits, conditions): (Arc<Metrics>, Arc<Limits>, Conditions),
     stop: CancellationToken,
 ) {
     let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
@@ -114,7 +125,8 @@ pub async fn serve_starting(
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::starting))
         .fallback(health::not_yet)
-        .method_not_allowed_fallback(health::not_yet);
+        .method_not_allowed_fallback(health::not_yet)
+        .with_state(conditions);
     accept::run(listener, door.around(routes), limits, stop).await;
 }
 
@@ -122,11 +134,11 @@ fn routes(
     (hub, reader): (Hub, Reader),
     metrics: Arc<Metrics>,
     limits: Arc<Limits>,
-    store_state: watch::Receiver<StoreState>,
+    store: StoreHealth,
 ) -> Router {
     let bodies = body::Bodies::new(&limits);
-    let scrape = scrape::Scrape::new(Arc::clone(&metrics), store_state.clone());
-    let edge = Edge { hub, reader, metrics, limits, store_state, bodies };
+    let scrape = scrape::Scrape::new(Arc::clone(&metrics), store.clone());
+    let edge = Edge { hub, reader, metrics, limits, store, bodies };
     Router::new()
         .route("/v1/ws/spaces/{space_id}", get(handshake::chat))
         .route("/v1/ws/user-connection", get(handshake::lobby))

@@ -5,6 +5,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::health::store_name;
+use super::problem::Refusal;
+use super::{COMMIT, StoreHealth, VERSION};
+use crate::conditions::Condition;
+use crate::metrics::{Counts, Kind, Metric, Metrics};
+use crate::store::StoreState;
+use crate::wire::close::Close;
+use crate::wire::reject::Reject;
 use axum::Router;
 use axum::extract::State;
 use axum::http::header;
@@ -17,15 +25,6 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
-
-use super::health::store_name;
-use super::problem::Refusal;
-use super::{COMMIT, VERSION};
-use crate::metrics::{Counts, Kind, Metric, Metrics};
-use crate::store::StoreState;
-use crate::wire::close::Close;
-use crate::wire::reject::Reject;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const STORE_STATES: [StoreState; 4] =
@@ -35,7 +34,7 @@ const STORE_STATES: [StoreState; 4] =
 #[derive(Debug)]
 struct Source {
     metrics: Arc<Metrics>,
-    store_state: watch::Receiver<StoreState>,
+    store: StoreHealth,
 }
 
 /// The endpoint.
@@ -44,11 +43,11 @@ pub(super) struct Scrape(Arc<Registry>);
 
 impl Scrape {
     /// An endpoint that shows these.
-    pub(super) fn new(metrics: Arc<Metrics>, store_state: watch::Receiver<StoreState>) -> Scrape {
+    pub(super) fn new(metrics: Arc<Metrics>, store: StoreHealth) -> Scrape {
         let mut registry = Registry::with_prefix("hub");
         let build = Info::new(vec![("version", VERSION), ("commit", COMMIT)]);
         registry.register("build", "What is running", build);
-        registry.register_collector(Box::new(Source { metrics, store_state }));
+        registry.register_collector(Box::new(Source { metrics, store }));
         Scrape(Arc::new(registry))
     }
 
@@ -84,10 +83,14 @@ impl Collector for Source {
         family(&mut out, about, "code", Kind::Counter, rejects)?;
         let about = ("closes", "Ends of members' connections, by reason");
         family(&mut out, about, "reason", Kind::Counter, closes(&total))?;
-        let state = *self.store_state.borrow();
+        let state = *self.store.state.borrow();
         let states = STORE_STATES.map(|it| (store_name(it), u64::from(it == state)));
         let about = ("store_state", "What the store is doing: 1 at its state");
-        family(&mut out, about, "state", Kind::Gauge, states.into_iter())
+        family(&mut out, about, "state", Kind::Gauge, states.into_iter())?;
+        let all = Condition::ALL.iter();
+        let held = all.map(|it| (it.name(), u64::from(self.store.conditions.holds(*it))));
+        let about = ("condition", "What is wrong: 1 at each condition that holds");
+        family(&mut out, about, "name", Kind::Gauge, held)
     }
 }
 
@@ -135,6 +138,9 @@ fn metric_type(kind: Kind) -> MetricType {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
+    use crate::conditions::Conditions;
+    use tokio::sync::watch;
 
     #[test]
     fn every_number_is_shown_under_its_name() {
@@ -143,8 +149,10 @@ mod tests {
         metrics.edge.reject(Reject::Draining);
         metrics.edge.close(Close::Kicked);
         metrics.store.add(Metric::JournalBytes, 9);
-        let (_keep, store_state) = watch::channel(StoreState::Behind);
-        let text = Scrape::new(metrics, store_state).text().expect("text");
+        let (_keep, state) = watch::channel(StoreState::Behind);
+        let conditions = Conditions::new(Clock::start());
+        conditions.raise(Condition::AnotherHub, "");
+        let text = Scrape::new(metrics, StoreHealth { state, conditions }).text().expect("text");
         for line in [
             "# TYPE hub_http_requests counter",
             "hub_http_requests_total 7",
@@ -155,12 +163,13 @@ mod tests {
             "hub_closes_total{reason=\"kicked\"} 1",
             "hub_store_state{state=\"behind\"} 1",
             "hub_store_state{state=\"ready\"} 0",
+            "hub_condition{name=\"another_hub\"} 1",
             "# EOF",
         ] {
             assert!(text.lines().any(|it| it == line), "{line} is not in:\n{text}");
         }
         assert!(text.contains("hub_build_info{version=\""), "{text}");
-        let described = Metric::ALL.len() + 4;
+        let described = Metric::ALL.len() + 5;
         assert_eq!(text.matches("# TYPE ").count(), described);
     }
 }

@@ -18,6 +18,7 @@ use super::refused::Verdicts;
 use super::sink::{Sink, SinkError};
 use super::sources::Sources;
 use super::{ReadClock, StoreState};
+use crate::conditions::Conditions;
 use crate::metrics::{Metric, Metrics};
 use crate::wire::time::Now;
 
@@ -68,6 +69,8 @@ pub(super) struct Batcher<S> {
     pub(super) journal_bytes_max: u64,
     pub(super) clock: ReadClock,
     pub(super) metrics: Arc<Metrics>,
+    #[expect(dead_code, reason = "the sinks and the halving raise theirs next")]
+    pub(super) conditions: Conditions,
     pub(super) faults: Faults,
     pub(super) state: watch::Sender<StoreState>,
     pub(super) flight: Flight,

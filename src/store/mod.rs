@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::conditions::Conditions;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::shard::event::Verdict;
@@ -242,6 +243,8 @@ pub struct StoreConfig {
     pub clock: ReadClock,
     /// Where the store counts.
     pub metrics: Arc<Metrics>,
+    /// Where the store says what is wrong.
+    pub conditions: Conditions,
 }
 
 impl StoreConfig {
@@ -251,7 +254,7 @@ impl StoreConfig {
         shards: usize,
         limits: &Limits,
         shard_of: ShardOf,
-        (clock, metrics): (ReadClock, Arc<Metrics>),
+        (clock, metrics, conditions): (ReadClock, Arc<Metrics>, Conditions),
     ) -> StoreConfig {
         // A character takes four bytes at most.
         let text_bytes_max = 4 * (limits.content_chars_max + limits.username_chars_max);
@@ -276,6 +279,7 @@ impl StoreConfig {
             utc_offset: limits.utc_offset,
             clock,
             metrics,
+            conditions,
         }
     }
 }
@@ -392,6 +396,7 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
         journal_bytes_max: config.journal.bytes_max,
         clock: config.clock.clone(),
         metrics: config.metrics.clone(),
+        conditions: config.conditions.clone(),
         faults: parts.faults,
         state: shown,
         flight: Flight::new(parts.seed),

@@ -19,6 +19,8 @@ use super::super::sink::{Absent, Sink, SinkError};
 use super::super::sources::Sources;
 use super::super::{StoreState, start};
 use super::{Dice, NONCES, clock, config};
+use crate::clock::Clock;
+use crate::conditions::Conditions;
 use crate::metrics::{Metric, Metrics};
 use crate::wire::{Id, SpaceId};
 
@@ -168,6 +170,7 @@ fn run(folder: &Path, sink: &Rough, opened: &mut Opened, limits: BatchLimits) ->
         journal_bytes_max: 1 << 20,
         clock: clock(),
         metrics: metrics.clone(),
+        conditions: Conditions::new(Clock::start()),
         faults: Faults::new(metrics.clone()),
         state,
         flight: Flight::new(1),

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use super::batch::BatchLimits;
 use super::journal::{JournalLimits, SyncMode};
 use super::{NonceLimits, ReadClock, RetryWait, StoreConfig};
+use crate::clock::Clock;
+use crate::conditions::Conditions;
 use crate::metrics::Metrics;
 use crate::wire::time::{Micros, MonoMs, Now};
 
@@ -38,6 +40,7 @@ fn config(data_dir: &Path, shards: usize) -> StoreConfig {
         utc_offset: -10_800,
         clock: clock(),
         metrics: Arc::new(Metrics::new(shards)),
+        conditions: Conditions::new(Clock::start()),
     }
 }
 

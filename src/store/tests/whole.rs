@@ -181,8 +181,8 @@ fn the_state_becomes_ready_without_a_message() {
 fn the_longest_record_that_the_limits_let_in_fits_the_journal() {
     let limits = crate::limits::Limits::default();
     let config = config(std::path::Path::new("x"), 1);
-    let (clock, metrics) = (config.clock, config.metrics);
-    let config = super::super::StoreConfig::new("x".into(), 1, &limits, |_, _| 0, (clock, metrics));
+    let shared = (config.clock, config.metrics, config.conditions);
+    let config = super::super::StoreConfig::new("x".into(), 1, &limits, |_, _| 0, shared);
     let (content, username) = ("😀".repeat(1_000), "😀".repeat(256));
     let key = NonceKey::new(UserId(2), SpaceId(0), "a1");
     let nonce = Some(Nonce { key, content: 7 });

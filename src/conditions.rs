@@ -1,0 +1,176 @@
+//! What is wrong with the hub now: every condition by its name, with what it means and what to do.
+//!
+//! Owns the list. Whatever part finds something wrong raises its condition here, and clears it
+//! when that is over; `/readyz`, `/metrics` and the log all read this one list, so that none of
+//! them can say less than another. Never decides what is done about a condition.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::wire::time::Micros;
+
+/// What a condition does to the hub's readiness.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// People can connect and chat: `/readyz` says 200 `degraded`.
+    Degraded,
+    /// They can't: `/readyz` says 503 `refusing`.
+    Refusing,
+}
+
+macro_rules! conditions {
+    ($($variant:ident $name:literal $effect:ident $meaning:literal $remedy:literal;)*) => {
+        /// Something that can be wrong.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Condition {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl Condition {
+            /// All of them, in the order of the table.
+            pub const ALL: &'static [Condition] = &[$(Condition::$variant,)*];
+
+            /// The name in `/readyz`, `/metrics` and the log.
+            pub fn name(self) -> &'static str {
+                match self { $(Condition::$variant => $name,)* }
+            }
+
+            /// What it does to readiness.
+            pub fn effect(self) -> Effect {
+                match self { $(Condition::$variant => Effect::$effect,)* }
+            }
+
+            /// What it means, for people.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Condition::$variant => $meaning,)* }
+            }
+
+            /// What the operator is to do.
+            pub fn remedy(self) -> &'static str {
+                match self { $(Condition::$variant => $remedy,)* }
+            }
+        }
+    };
+}
+
+conditions! {
+    AnotherHub "another_hub" Refusing
+        "Another hub serves this database"
+        "stop the other hub, or let this one wait: it takes over when the other ends";
+}
+
+/// A condition that holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Raised {
+    /// Which.
+    pub condition: Condition,
+    /// Since when.
+    pub since: Micros,
+    /// What is known of this case; no text of a client's.
+    pub detail: String,
+}
+
+/// The list of all that hold. Cheap to clone; all clones share it.
+#[derive(Clone, Debug)]
+pub struct Conditions {
+    raised: Arc<watch::Sender<Vec<Raised>>>,
+    clock: Clock,
+}
+
+impl Conditions {
+    /// Nothing is wrong yet.
+    pub fn new(clock: Clock) -> Conditions {
+        Conditions { raised: Arc::new(watch::Sender::new(Vec::new())), clock }
+    }
+
+    /// Says that a condition holds. Told in the log when it begins; what is known of it may
+    /// change while it holds.
+    pub fn raise(&self, condition: Condition, detail: impl Display) {
+        let detail = detail.to_string();
+        let begun = self.raised.send_if_modified(|raised| {
+            match raised.iter_mut().find(|it| it.condition == condition) {
+                Some(known) => {
+                    known.detail.clone_from(&detail);
+                    false
+                }
+                None => {
+                    let since = self.clock.now().unix;
+                    raised.push(Raised { condition, since, detail: detail.clone() });
+                    true
+                }
+            }
+        });
+        if begun {
+            let (name, meaning) = (condition.name(), condition.meaning());
+            tracing::warn!(condition = name, detail, "{meaning}; {}", condition.remedy());
+        }
+    }
+
+    /// Says that a condition is over. Told in the log if it held.
+    pub fn clear(&self, condition: Condition) {
+        let ended = self.raised.send_if_modified(|raised| {
+            let before = raised.len();
+            raised.retain(|it| it.condition != condition);
+            raised.len() < before
+        });
+        if ended {
+            tracing::info!(condition = condition.name(), "over: {}", condition.meaning());
+        }
+    }
+
+    /// Raises a condition with what is known of it, or clears it.
+    pub fn set(&self, condition: Condition, detail: Option<impl Display>) {
+        match detail {
+            Some(detail) => self.raise(condition, detail),
+            None => self.clear(condition),
+        }
+    }
+
+    /// All that hold, the oldest first.
+    pub fn all(&self) -> Vec<Raised> {
+        self.raised.borrow().clone()
+    }
+
+    /// Whether a condition holds.
+    pub fn holds(&self, condition: Condition) -> bool {
+        self.raised.borrow().iter().any(|it| it.condition == condition)
+    }
+
+    /// The worst that any of them does.
+    pub fn effect(&self) -> Option<Effect> {
+        let raised = self.raised.borrow();
+        let effects = raised.iter().map(|it| it.condition.effect());
+        effects.reduce(|worst, it| if it == Effect::Refusing { it } else { worst })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_holds_from_its_first_raising_to_its_clearing() {
+        let conditions = Conditions::new(Clock::start());
+        assert_eq!((conditions.effect(), conditions.all()), (None, vec![]));
+        conditions.raise(Condition::AnotherHub, "first");
+        let since = conditions.all()[0].since;
+        conditions.raise(Condition::AnotherHub, "second");
+        let [raised] = &conditions.all()[..] else { panic!("{conditions:?}") };
+        assert_eq!((raised.since, &*raised.detail), (since, "second"));
+        assert_eq!(conditions.effect(), Some(Effect::Refusing));
+        conditions.set(Condition::AnotherHub, None::<&str>);
+        assert!(!conditions.holds(Condition::AnotherHub));
+    }
+
+    #[test]
+    fn names_are_apart_and_each_says_what_to_do() {
+        for (n, condition) in Condition::ALL.iter().enumerate() {
+            let same = |other: &&Condition| other.name() == condition.name();
+            assert_eq!(Condition::ALL.iter().position(|it| same(&it)), Some(n));
+            assert!(!condition.meaning().is_empty() && !condition.remedy().is_empty());
+        }
+    }
+}
