@@ -98,6 +98,10 @@ fn records(from: u64, rows: u64, spaces: u64, out: &mut Vec<u8>) -> Id {
     last
 }
 
+fn room() -> cpi_hub::shares::Place {
+    cpi_hub::shares::Pool::new(1 << 30, 1 << 30).take(1, 0).unwrap()
+}
+
 fn config(data_dir: &Path, sync: SyncMode) -> StoreConfig {
     let begun = Instant::now();
     StoreConfig {
@@ -208,11 +212,18 @@ async fn pages(folder: &Path, rows: u64) {
             for (name, page) in
                 [("first", 1), ("middle", pages / 2), ("deep", pages / 4), ("last", pages)]
             {
-                let query = PageQuery { space: SpaceId(1), page, page_size: 25, order, ascending };
+                let query = PageQuery {
+                    space: SpaceId(1),
+                    page,
+                    page_size: 25,
+                    order,
+                    ascending,
+                    images_bytes_max: 0,
+                };
                 let mut times = Vec::new();
                 for _ in 0..40 {
                     let begun = Instant::now();
-                    let answer = store.reader.page(query).await.unwrap();
+                    let (answer, _) = store.reader.page(query, room()).await.unwrap();
                     times.push(begun.elapsed());
                     assert_eq!(answer.total, rows);
                     let first = (page - 1) * 25;
@@ -235,7 +246,7 @@ async fn pages(folder: &Path, rows: u64) {
         let query =
             RangeQuery { space: SpaceId(1), after, before: None, limit: 50, image_bytes_max: 0 };
         let begun = Instant::now();
-        let answer = store.reader.range(query).await.unwrap();
+        let (answer, _) = store.reader.range(query, room()).await.unwrap();
         times.push(begun.elapsed());
         assert!(answer.rows.len() == 50 || rows < 50);
     }

@@ -10,5 +10,6 @@ pub mod limits;
 pub mod metrics;
 pub mod server;
 pub mod shard;
+pub mod shares;
 pub mod store;
 pub mod wire;

@@ -178,7 +178,13 @@ limits! {
     chat_body_bytes_max: usize = 8 << 20, Bytes, KIB, 64 * MIB,
         "The body of a chat post, which may hold an avatar.";
     bodies_bytes_max: usize = 64 << 20, Bytes, 64 * KIB, 4 * GIB,
-        "All request bodies in flight together; more is answered 503.";
+        "All request bodies in flight together, large ones at most three quarters of it; more is \
+         answered 503. An eighth of the memory limit bounds it too.";
+    answers_bytes_max: usize = 64 << 20, Bytes, MIB, 4 * GIB,
+        "All answers in flight together; more is answered 503. An eighth of the memory limit \
+         bounds it too.";
+    page_images_bytes_max: usize = 8 << 20, Bytes, 0, GIB,
+        "All pictures of one history page; those beyond it are \"\".";
     head_bytes_max: usize = 16_384, Bytes, 8 * KIB, MIB,
         "The head of an HTTP request.";
     headers_max: usize = 64, Count, 8, 1_024,
@@ -365,7 +371,7 @@ impl fmt::Display for Setting {
 impl Limits {
     /// Holds the bounds against each other; the first that can't be is the answer.
     pub fn check(&self) -> Result<(), BadLimit> {
-        let rules: [(&'static str, bool, &str); 8] = [
+        let rules: [(&'static str, bool, &str); 9] = [
             ("ping_period", self.ping_period < self.pong_wait, "must be below pong_wait"),
             ("drain_window", self.drain_window < self.stop_wait, "must be below stop_wait"),
             (
@@ -387,6 +393,11 @@ impl Limits {
                 "bodies_bytes_max",
                 self.bodies_bytes_max >= self.chat_body_bytes_max,
                 "must hold one body of chat_body_bytes_max",
+            ),
+            (
+                "answers_bytes_max",
+                self.answers_bytes_max / 4 >= self.page_images_bytes_max,
+                "must hold four pages of page_images_bytes_max",
             ),
             (
                 "chat_body_bytes_max",

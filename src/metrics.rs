@@ -76,6 +76,7 @@ metrics! {
     HandshakesAccepted "handshakes_accepted" Counter "Upgrades answered with 101";
     HttpRequests "http_requests" Counter "HTTP requests, upgrades included";
     HttpFaults "http_faults" Counter "HTTP requests answered with a status of 500 or above";
+    AnswersCut "answers_cut" Counter "Connections closed whose peer did not take its answer";
     OriginsRefused "origins_refused" Counter "Requests of a foreign Origin";
 }
 

@@ -353,11 +353,18 @@ fn announce(address: SocketAddr, config: &Config, limits: &Limits) {
     }
 }
 
-/// Holds all logs together to a quarter of the memory that this process may use (P8).
+/// Holds all logs together to a quarter of the memory that this process may use, and bodies and
+/// answers to an eighth each (P8).
 fn with_memory_bound(mut limits: Limits) -> Limits {
     if let Some(memory) = memory_limit() {
         let quarter = usize::try_from(memory / 4).unwrap_or(usize::MAX);
         limits.logs_bytes_max = limits.logs_bytes_max.min(quarter);
+        let eighth = quarter / 2;
+        let bodies = limits.chat_body_bytes_max + limits.body_bytes_max;
+        limits.bodies_bytes_max = limits.bodies_bytes_max.min(eighth.max(bodies));
+        limits.answers_bytes_max = limits.answers_bytes_max.min(eighth);
+        limits.page_images_bytes_max =
+            limits.page_images_bytes_max.min(limits.answers_bytes_max / 4);
     }
     limits
 }

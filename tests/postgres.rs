@@ -24,6 +24,8 @@ mod drains;
 mod failing;
 #[path = "postgres/journals.rs"]
 mod journals;
+#[path = "postgres/pictures.rs"]
+mod pictures;
 #[path = "postgres/poison.rs"]
 mod poison;
 #[path = "postgres/returns.rs"]
@@ -50,6 +52,9 @@ const TESTS: &[Named] = &named![
     adopted::a_post_of_nobody_is_seen_by_nobody,
     adopted::who_does_not_exist_is_told_so_and_then_refused_at_the_door,
     adopted::users_without_pictures_are_no_fault,
+    pictures::a_page_of_great_pictures_is_bounded_and_each_can_be_had,
+    pictures::pictures_count_row_by_row_and_what_does_not_fit_is_left_out,
+    pictures::pages_of_pictures_that_nobody_reads_hold_a_share_of_the_memory,
     crashes::nothing_is_lost_or_doubled_by_kills_of_the_hub,
     crashes::nothing_is_lost_or_doubled_by_kills_of_the_server,
     crashes::a_session_that_is_ended_while_it_copies_loses_nothing,

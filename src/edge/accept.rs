@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection;
 use super::peer::Peer;
 use crate::limits::Limits;
+use crate::metrics::Metrics;
 
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
@@ -27,10 +28,10 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 pub(super) async fn run(
     listener: TcpListener,
     app: Router,
-    limits: Arc<Limits>,
+    (limits, metrics): (Arc<Limits>, Arc<Metrics>),
     stop: CancellationToken,
 ) {
-    let mut open = Open::new(app, Arc::clone(&limits), stop.clone());
+    let mut open = Open::new(app, (Arc::clone(&limits), metrics), stop.clone());
     let mut back_off = BackOff::default();
     loop {
         tokio::select! {
@@ -97,8 +98,13 @@ struct Open {
 }
 
 impl Open {
-    fn new(app: Router, limits: Arc<Limits>, stop: CancellationToken) -> Open {
-        let service = connection::Shared::new(app, http(&limits), Arc::clone(&limits), stop);
+    fn new(
+        app: Router,
+        (limits, metrics): (Arc<Limits>, Arc<Metrics>),
+        stop: CancellationToken,
+    ) -> Open {
+        let bounds = (Arc::clone(&limits), metrics);
+        let service = connection::Shared::new(app, http(&limits), bounds, stop);
         let (addresses, counts) = (HashMap::new(), HashMap::new());
         Open { tasks: JoinSet::new(), addresses, counts, service, limits }
     }

@@ -1,18 +1,19 @@
 //! Request bodies, read whole within bounds: of their route, of all bodies together, of time.
 //!
-//! Owns the count of body bytes in flight. Bytes count from when they arrive, not from when they
-//! are announced, so that a slow sender can't hold the place of others.
+//! Owns the room for body bytes in flight. Room is taken as bytes arrive, not when they are
+//! announced, so that a slow sender can't hold the place of others. Small bodies, the ordinary
+//! ones, have room of their own that large ones never take; and of either room one address holds
+//! half at most.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::peer::Peer;
 use super::problem::Refusal;
 use crate::limits::Limits;
+use crate::shares::{Place, Pool};
 use crate::wire::reject::Reject;
 
 /// The first allocation for a body; what is announced is not yet there.
@@ -21,7 +22,10 @@ const FIRST_BYTES: usize = 16 << 10;
 /// All request bodies in flight. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Bodies {
-    free_bytes: Arc<Semaphore>,
+    small: Pool,
+    large: Pool,
+    /// What is longer is large.
+    small_bytes_max: usize,
     wait: Duration,
 }
 
@@ -29,25 +33,46 @@ pub(super) struct Bodies {
 #[derive(Debug)]
 pub(super) struct Received {
     /// What came.
-    pub bytes: Bytes,
-    _place: OwnedSemaphorePermit,
+    pub bytes: Vec<u8>,
+    _place: Place,
 }
 
 impl Bodies {
-    /// Room for the bodies that the limits allow.
+    /// Room for the bodies that the limits allow. A bound that holds no small body beside a large
+    /// one is one room for both.
     pub(super) fn new(limits: &Limits) -> Bodies {
-        let free_bytes = Arc::new(Semaphore::new(limits.bodies_bytes_max));
-        Bodies { free_bytes, wait: Duration::from_millis(limits.handshake_wait) }
+        let (all, largest) = (limits.bodies_bytes_max, limits.chat_body_bytes_max);
+        let small_bytes_max = limits.body_bytes_max;
+        // Half of it for an address, and one body in any case.
+        let pool = |bytes: usize, body: usize| Pool::new(bytes, (bytes / 2).max(body));
+        let (small, large) = if all >= largest + small_bytes_max {
+            let small = (all / 4).clamp(small_bytes_max, all - largest);
+            (pool(small, small_bytes_max), pool(all - small, largest))
+        } else {
+            let both = pool(all, largest);
+            (both.clone(), both)
+        };
+        Bodies { small, large, small_bytes_max, wait: Duration::from_millis(limits.handshake_wait) }
     }
 
     /// Reads a body of at most `bytes_max`; what goes beyond is not read.
-    pub(super) async fn read(&self, body: Body, bytes_max: usize) -> Result<Received, Refusal> {
-        let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-        if announced > bytes_max {
+    pub(super) async fn read(
+        &self,
+        peer: Peer,
+        body: Body,
+        bytes_max: usize,
+    ) -> Result<Received, Refusal> {
+        let announced = body.size_hint();
+        let least = usize::try_from(announced.lower()).unwrap_or(usize::MAX);
+        if least > bytes_max {
             return Err(Refusal::from(Reject::BodyTooLarge).closing());
         }
-        let first = BytesMut::with_capacity(announced.min(FIRST_BYTES));
-        match tokio::time::timeout(self.wait, self.collect(body, first, bytes_max)).await {
+        let most = if announced.exact().is_some() { least } else { bytes_max };
+        let is_large = least > self.small_bytes_max;
+        let pool = if is_large { &self.large } else { &self.small };
+        let place = pool.take(peer.number(), 0).ok_or_else(overloaded)?;
+        let arriving = Arriving { bytes: Vec::new(), place, most, is_large };
+        match tokio::time::timeout(self.wait, self.collect(body, arriving, peer)).await {
             Ok(received) => received,
             Err(_) => Err(Refusal::slow_body()),
         }
@@ -56,39 +81,83 @@ impl Bodies {
     async fn collect(
         &self,
         mut body: Body,
-        mut bytes: BytesMut,
-        bytes_max: usize,
+        mut arriving: Arriving,
+        peer: Peer,
     ) -> Result<Received, Refusal> {
-        let mut place = self.take(0)?;
         while let Some(frame) = body.frame().await {
             // The peer went away, or broke the framing: nobody knows where its next request is.
             let frame = frame.map_err(|_| Refusal::bad_json().closing())?;
             let Ok(piece) = frame.into_data() else { continue };
-            if piece.len() > bytes_max - bytes.len() {
+            if piece.len() > arriving.most - arriving.bytes.len() {
                 return Err(Refusal::from(Reject::BodyTooLarge).closing());
             }
-            place.merge(self.take(piece.len())?);
-            bytes.extend_from_slice(&piece);
+            self.make_room(&mut arriving, piece.len(), peer)?;
+            arriving.bytes.extend_from_slice(&piece);
         }
-        Ok(Received { bytes: bytes.freeze(), _place: place })
+        Ok(Received { bytes: arriving.bytes, _place: arriving.place })
     }
 
-    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
-        let overloaded = || Refusal::from(Reject::Overloaded).closing();
-        let bytes = u32::try_from(bytes).map_err(|_| overloaded())?;
-        Arc::clone(&self.free_bytes).try_acquire_many_owned(bytes).map_err(|_| overloaded())
+    /// Room for `more` bytes, and for as many again: what is allocated is what is counted.
+    fn make_room(&self, arriving: &mut Arriving, more: usize, peer: Peer) -> Result<(), Refusal> {
+        let Arriving { bytes, place, most, is_large } = arriving;
+        let needed = bytes.len() + more;
+        if needed <= place.amount() {
+            return Ok(());
+        }
+        let mut room = needed.max((2 * place.amount()).max(FIRST_BYTES).min(*most));
+        if !*is_large && needed > self.small_bytes_max {
+            // Its length was not announced, and it is none of the small ones.
+            *place = self.large.take(peer.number(), needed).ok_or_else(overloaded)?;
+            *is_large = true;
+        }
+        if !*is_large {
+            room = room.min(self.small_bytes_max);
+        }
+        if !place.grow_to(room) {
+            room = needed;
+            if !place.grow_to(room) {
+                return Err(overloaded());
+            }
+        }
+        bytes.reserve_exact(room - bytes.len());
+        Ok(())
     }
+}
+
+/// A body on its way.
+struct Arriving {
+    bytes: Vec<u8>,
+    /// As much as is allocated.
+    place: Place,
+    /// It can't become longer.
+    most: usize,
+    is_large: bool,
+}
+
+fn overloaded() -> Refusal {
+    Refusal::from(Reject::Overloaded).closing()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use futures_util::stream;
     use http_body_util::StreamBody;
     use hyper::body::Frame;
 
     fn bodies(in_flight: usize) -> Bodies {
-        Bodies::new(&Limits { bodies_bytes_max: in_flight, ..Limits::default() })
+        let (body_bytes_max, chat_body_bytes_max) = (100, 1_000);
+        Bodies::new(&Limits {
+            bodies_bytes_max: in_flight,
+            body_bytes_max,
+            chat_body_bytes_max,
+            ..Limits::default()
+        })
+    }
+
+    fn peer(last: u8) -> Peer {
+        Peer(std::net::Ipv4Addr::new(192, 0, 2, last).into())
     }
 
     /// A body of unannounced length, in pieces of 10 bytes.
@@ -97,32 +166,72 @@ mod tests {
         Body::new(StreamBody::new(stream::iter((0..count).map(move |_| piece()))))
     }
 
+    fn announced(bytes: usize) -> Body {
+        Body::from("x".repeat(bytes))
+    }
+
+    fn code(read: Result<Received, Refusal>) -> Result<usize, &'static str> {
+        read.map(|received| received.bytes.len()).map_err(|refusal| refusal.code)
+    }
+
     #[tokio::test]
     async fn a_body_is_read_up_to_its_bound_and_no_further() {
-        let bodies = bodies(1_000);
-        let whole = bodies.read(pieces(5), 50).await.expect("within its bound");
+        let bodies = bodies(10_000);
+        let whole = bodies.read(peer(1), pieces(5), 50).await.expect("within its bound");
         assert_eq!(whole.bytes, b"0123456789".repeat(5));
-        for body in [pieces(6), Body::from("x".repeat(51))] {
-            let refusal = bodies.read(body, 50).await.expect_err("over its bound");
+        for body in [pieces(6), announced(51)] {
+            let refusal = bodies.read(peer(1), body, 50).await.expect_err("over its bound");
             assert_eq!((refusal.code, refusal.closes), ("body_too_large", true));
         }
     }
 
     #[tokio::test]
-    async fn bodies_in_flight_are_bounded_and_freed() {
-        let bodies = bodies(100);
-        let first = bodies.read(pieces(8), 100).await.expect("room");
-        let refusal = bodies.read(pieces(3), 100).await.expect_err("only 20 bytes are left");
-        assert_eq!((refusal.status.as_u16(), refusal.code), (503, "overloaded"));
+    async fn a_small_body_never_waits_behind_large_ones() {
+        // 1,000 for small ones, 3,000 for large ones, of which an address has half.
+        let bodies = bodies(4_000);
+        let large = async |last, bytes| bodies.read(peer(last), announced(bytes), 1_000).await;
+        let mut held = vec![large(1, 1_000).await.expect("room"), large(1, 500).await.expect("")];
+        assert_eq!(code(large(1, 101).await), Err("overloaded"), "its share is held");
+        held.push(large(2, 1_000).await.expect("the others' half"));
+        held.push(large(3, 500).await.expect("the rest"));
+        let refusal = large(4, 101).await.expect_err("all of it is held");
+        assert_eq!((refusal.status.as_u16(), refusal.retry_after_ms), (503, Some(1_000)));
+        assert_eq!(code(bodies.read(peer(1), announced(100), 1_000).await), Ok(100));
+        // One whose length shows late moves over, or is refused there.
+        assert_eq!(code(bodies.read(peer(4), pieces(10), 1_000).await), Ok(100));
+        assert_eq!(code(bodies.read(peer(4), pieces(11), 1_000).await), Err("overloaded"));
+        drop(held);
+        assert_eq!(code(bodies.read(peer(4), pieces(100), 1_000).await), Ok(1_000));
+    }
+
+    #[tokio::test]
+    async fn of_the_room_for_small_bodies_an_address_has_half_too() {
+        let bodies = bodies(4_000);
+        let small = async |last| bodies.read(peer(last), announced(100), 100).await;
+        let mut held = Vec::new();
+        for _ in 0..5 {
+            held.push(small(1).await.expect("its share"));
+        }
+        assert_eq!(code(small(1).await), Err("overloaded"));
+        assert_eq!(code(small(2).await), Ok(100));
+        held.pop();
+        assert_eq!(code(small(1).await), Ok(100));
+    }
+
+    #[tokio::test]
+    async fn a_bound_of_one_large_body_is_room_for_both() {
+        let bodies = bodies(1_000);
+        let first = bodies.read(peer(1), announced(900), 1_000).await.expect("room");
+        assert_eq!(code(bodies.read(peer(2), pieces(11), 1_000).await), Err("overloaded"));
         drop(first);
-        assert!(bodies.read(pieces(10), 100).await.is_ok());
+        assert_eq!(code(bodies.read(peer(2), announced(1_000), 1_000).await), Ok(1_000));
     }
 
     #[tokio::test]
     async fn a_slow_body_is_given_up() {
         let never = stream::pending::<Result<Frame<Bytes>, std::io::Error>>();
         let bodies = Bodies::new(&Limits { handshake_wait: 0, ..Limits::default() });
-        let late = bodies.read(Body::new(StreamBody::new(never)), 100).await;
+        let late = bodies.read(peer(1), Body::new(StreamBody::new(never)), 100).await;
         let refusal = late.expect_err("nothing comes");
         assert_eq!((refusal.status.as_u16(), refusal.closes), (408, true));
     }

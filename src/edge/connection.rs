@@ -24,9 +24,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use super::paced::Paced;
 use super::peer::Peer;
 use super::strict::Strict;
 use crate::limits::Limits;
+use crate::metrics::Metrics;
 use crate::wire::close::Close;
 use crate::wire::frame;
 
@@ -69,6 +71,7 @@ pub(super) struct Shared {
     app: TowerToHyperService<Router>,
     http: http1::Builder,
     limits: Arc<Limits>,
+    metrics: Arc<Metrics>,
     stop: CancellationToken,
 }
 
@@ -77,16 +80,17 @@ impl Shared {
     pub(super) fn new(
         app: Router,
         http: http1::Builder,
-        limits: Arc<Limits>,
+        (limits, metrics): (Arc<Limits>, Arc<Metrics>),
         stop: CancellationToken,
     ) -> Shared {
-        Shared { app: TowerToHyperService::new(app), http, limits, stop }
+        Shared { app: TowerToHyperService::new(app), http, limits, metrics, stop }
     }
 
     /// Serves one connection to its end, or until its socket has moved on.
     pub(super) async fn serve(self, stream: TcpStream, peer: Peer) {
         let service = Requests { app: self.app, peer };
-        let mut http = self.http.serve_connection(TokioIo::new(Strict::new(stream)), service);
+        let paced = Paced::new(stream, &self.limits, &self.metrics);
+        let mut http = self.http.serve_connection(TokioIo::new(Strict::new(paced)), service);
         let mut stopping = false;
         let ended = loop {
             tokio::select! {
@@ -98,7 +102,7 @@ impl Shared {
             }
         };
         let parts = http.into_parts();
-        let mut stream = parts.io.into_inner().into_inner();
+        let mut stream = parts.io.into_inner().into_inner().into_inner();
         match ended {
             Ok(()) => {}
             Err(error) if error.is_parse_version_h2() => {
@@ -117,9 +121,11 @@ impl Shared {
 }
 
 /// Sets up a connection's socket: small answers go out at once, and a peer that doesn't take its
-/// answer for `write_wait` is given up by the kernel, since HTTP has no sweep that evicts it.
+/// answer for `write_wait` is given up by the kernel, since HTTP has no sweep that evicts it. What
+/// the kernel holds of an answer is bounded too.
 pub(super) fn set_options(stream: &TcpStream, limits: &Limits) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
+    socket2::SockRef::from(stream).set_send_buffer_size(limits.send_buffer_bytes)?;
     give_up_after(stream, Some(Duration::from_millis(limits.write_wait)))
 }
 

@@ -1,8 +1,8 @@
 //! The edge: HTTP on one port. Handshakes, whose sockets go to their shards; the API; health and
 //! metrics; the console's pages.
 //!
-//! Owns the listener, the connections that are no members yet, and the bytes of request bodies in
-//! flight. Never waits for a shard's lock (there is none) and never touches a member's socket
+//! Owns the listener, the connections that are no members yet, and the bytes of bodies and answers
+//! in flight. Never waits for a shard's lock (there is none) and never touches a member's socket
 //! once it has been handed over.
 //!
 //! Reading order: [`serve`] here, `accept`, `connection`, `door`, `handshake`, `api`.
@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 mod accept;
+mod answers;
 mod api;
 mod auth;
 mod body;
@@ -24,6 +25,7 @@ mod cors;
 mod door;
 mod handshake;
 mod health;
+mod paced;
 mod pages;
 mod peer;
 mod problem;
@@ -87,6 +89,7 @@ struct Edge {
     limits: Arc<Limits>,
     store: StoreHealth,
     bodies: body::Bodies,
+    answers: answers::Answers,
 }
 
 /// Serves until `stop`; then nothing more is accepted, and requests under way have `close_wait`
@@ -106,7 +109,8 @@ pub async fn serve(listener: TcpListener, state: EdgeState, stop: CancellationTo
     let health = StoreHealth { state: state.store_state, conditions: state.conditions };
     let pager = resume::Pager::new(hub.clone(), reader.clone(), Arc::clone(&bounds));
     let routes = routes((hub, reader), metrics, bounds, health);
-    let serving = accept::run(listener, door.before(routes), limits, stop.clone());
+    let bounds = (limits, Arc::clone(&door.metrics));
+    let serving = accept::run(listener, door.before(routes), bounds, stop.clone());
     // Those who still wait for a page when all is over get none.
     tokio::join!(serving, stop.run_until_cancelled(pager.run(pages)));
 }
@@ -120,6 +124,7 @@ pub async fn serve_starting(
     stop: CancellationToken,
 ) {
     let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let bounds = (limits, Arc::clone(&metrics));
     let door = door::Door { origins, loopback, metrics };
     let routes = Router::new()
         .route("/livez", get(health::livez))
@@ -127,7 +132,7 @@ pub async fn serve_starting(
         .fallback(health::not_yet)
         .method_not_allowed_fallback(health::not_yet)
         .with_state(conditions);
-    accept::run(listener, door.around(routes), limits, stop).await;
+    accept::run(listener, door.around(routes), bounds, stop).await;
 }
 
 fn routes(
@@ -136,9 +141,9 @@ fn routes(
     limits: Arc<Limits>,
     store: StoreHealth,
 ) -> Router {
-    let bodies = body::Bodies::new(&limits);
+    let (bodies, answers) = (body::Bodies::new(&limits), answers::Answers::new(&limits));
     let scrape = scrape::Scrape::new(Arc::clone(&metrics), store.clone());
-    let edge = Edge { hub, reader, metrics, limits, store, bodies };
+    let edge = Edge { hub, reader, metrics, limits, store, bodies, answers };
     Router::new()
         .route("/v1/ws/spaces/{space_id}", get(handshake::chat))
         .route("/v1/ws/user-connection", get(handshake::lobby))

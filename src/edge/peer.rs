@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::hub::address_key;
+use crate::hub::{address_key, address_number};
 use crate::shard::event::AddressKey;
 
 /// The address of a connection's other end.
@@ -18,6 +18,11 @@ impl Peer {
     /// What the address counts as; loopback is exempt.
     pub(super) fn key(self) -> AddressKey {
         address_key(self.0)
+    }
+
+    /// What the address counts as in shares of a pool; loopback has its share too.
+    pub(super) fn number(self) -> u64 {
+        address_number(self.0)
     }
 }
 
@@ -38,5 +43,9 @@ mod tests {
         for exempt in ["127.0.0.1:1", "127.3.2.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
             assert_eq!(key(exempt), None, "{exempt}");
         }
+        let number = |text: &str| Peer::of(text.parse().expect("an address")).number();
+        assert_eq!(number("127.0.0.1:1"), number("[::ffff:127.0.0.1]:2"), "in shares it counts");
+        assert_ne!(number("127.0.0.1:1"), number("127.0.0.2:1"));
+        assert_eq!(number("[2001:db8::1]:1"), number("[2001:db8::2]:1"));
     }
 }

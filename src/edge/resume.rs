@@ -146,7 +146,7 @@ async fn read(reader: &Reader, wanted: Wanted, limits: &Limits) -> Option<Stretc
     match reader.missed(query).await {
         Ok(missed) => Some(encode(&missed, bytes_max, limits.utc_offset)),
         // The reader has said so.
-        Err(ReadFault) => None,
+        Err(ReadFault::Away | ReadFault::Full) => None,
     }
 }
 

@@ -54,8 +54,11 @@ fn routes(limits: &Limits, taken: mpsc::Sender<Taken>) -> Router {
             take: Box::new(|stream, _| Err((stream, Close::Overloaded))),
         })
     };
-    let read = async |State(bodies): State<Bodies>, body: Body| -> Result<Response, Refusal> {
-        let received = bodies.read(body, 1_000).await?;
+    let read = async |State(bodies): State<Bodies>,
+                      Extension(peer): Extension<Peer>,
+                      body: Body|
+           -> Result<Response, Refusal> {
+        let received = bodies.read(peer, body, 1_000).await?;
         Ok(door::json(StatusCode::OK, &received.bytes.len()))
     };
     let unsound = async || handshake::unsound("Error upgrading WebSocket connection");
@@ -83,7 +86,8 @@ impl Server {
         let door = Door { origins, loopback: true, metrics: Arc::clone(&metrics) };
         let app = door.before(routes(&limits, give));
         let stop = CancellationToken::new();
-        let task = tokio::spawn(accept::run(listener, app, Arc::new(limits), stop.clone()));
+        let bounds = (Arc::new(limits), Arc::clone(&metrics));
+        let task = tokio::spawn(accept::run(listener, app, bounds, stop.clone()));
         Server { address, metrics, taken, stop, task }
     }
 

@@ -3,6 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::Admission;
+use super::askers::Asking;
 use crate::shard::event::{MemberKey, Notification, Post, Present, Reply, Stretch};
 use crate::wire::reject::Reject;
 use crate::wire::time::Micros;
@@ -24,6 +25,13 @@ pub(super) enum Command {
     /// Tell who is there.
     Presence(SpaceId, usize, Waiting),
 }
+
+/// A command in an inbox, and its place among those of its address.
+#[derive(Debug)]
+pub(super) struct Queued(
+    pub Command,
+    #[expect(dead_code, reason = "dropping it gives the place back")] pub Asking,
+);
 
 /// An accepted post: id, instant, whether it is a repeat.
 pub(super) type Accepted = (Id, Micros, bool);

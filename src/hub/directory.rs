@@ -50,17 +50,18 @@ pub(super) enum Person {
 /// No address hashes to it: see [`address_key`].
 const WHOLE_HUB: u64 = 0;
 
-/// What an address counts as: IPv4 whole, IPv6 by /64; `None` for loopback, which is exempt.
+/// What an address counts as: as [`address_number`] has it; `None` for loopback, which is exempt.
 pub fn address_key(address: IpAddr) -> Option<u64> {
-    let address = address.to_canonical();
-    if address.is_loopback() {
-        return None;
-    }
-    Some(match address {
+    (!address.to_canonical().is_loopback()).then(|| address_number(address))
+}
+
+/// What an address counts as where none is exempt: IPv4 whole, IPv6 by /64.
+pub fn address_number(address: IpAddr) -> u64 {
+    match address.to_canonical() {
         // A prefix that no IPv6 source address has.
         IpAddr::V4(address) => 0xFFFF_FFFF << 32 | u64::from(u32::from(address)),
         IpAddr::V6(address) => ((u128::from(address) >> 64) as u64).max(1),
-    })
+    }
 }
 
 impl Directory {

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
 use crate::shard::ShardSetup;
-use crate::shard::event::{Fetch, Join, Notification, Post, Present, Stretch, Verdict};
+use crate::shard::event::{AddressKey, Fetch, Join, Notification, Post, Present, Stretch, Verdict};
 use crate::store::journal::Writer;
 use crate::store::latest::Latest;
 use crate::wire::close::Close;
@@ -20,15 +20,17 @@ use crate::wire::reject::Reject;
 use crate::wire::time::{Micros, MonoMs};
 use crate::wire::{Id, SpaceId, SpaceKey, UserId};
 
+mod askers;
 mod command;
 mod directory;
 mod inbox;
 mod shard_thread;
 mod socket;
 
-use command::{Command, Waiting};
+use askers::{Askers, Asking};
+use command::{Command, Queued, Waiting};
 use directory::{Directory, Person};
-pub use directory::{Permit, address_key};
+pub use directory::{Permit, address_key, address_number};
 use inbox::Inbox;
 use shard_thread::ShardThread;
 
@@ -103,7 +105,8 @@ pub struct Posted {
 /// The way to the shards; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Hub {
-    inboxes: Arc<[Arc<Inbox<Command>>]>,
+    inboxes: Arc<[Arc<Inbox<Queued>>]>,
+    askers: Arc<Askers>,
     directory: Arc<Directory>,
     metrics: Arc<Metrics>,
     drain: Arc<Latest>,
@@ -165,7 +168,8 @@ pub fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
         let name = format!("shard-{number}");
         threads.push(std::thread::Builder::new().name(name).spawn(move || thread.run())?);
     }
-    let hub = Hub { inboxes, directory, metrics: setup.metrics, drain };
+    let askers = Arc::new(Askers::new(setup.limits.inbox_commands_max));
+    let hub = Hub { inboxes, askers, directory, metrics: setup.metrics, drain };
     Ok((hub, HubThreads(threads)))
 }
 
@@ -190,7 +194,7 @@ pub fn shard_of(key: SpaceKey, shards: usize) -> usize {
 }
 
 impl Hub {
-    fn inbox(&self, key: SpaceKey) -> &Inbox<Command> {
+    fn inbox(&self, key: SpaceKey) -> &Inbox<Queued> {
         &self.inboxes[shard_of(key, self.inboxes.len())]
     }
 
@@ -203,8 +207,8 @@ impl Hub {
     /// Hands a connection to the shard of its space. On refusal (its inbox is full, or its shard
     /// has ended) it comes back, with what to tell it.
     pub fn admit(&self, admission: Admission) -> Result<(), (Box<Admission>, Close)> {
-        let key = admission.join.space;
-        match self.inbox(key).offer(Command::Admit(Box::new(admission))) {
+        let (key, address) = (admission.join.space, admission.join.address);
+        match self.offer(key, address, Command::Admit(Box::new(admission))) {
             Ok(()) => Ok(()),
             Err(Command::Admit(admission)) => match self.refusal() {
                 Reject::Draining => Err((admission, Close::Restart)),
@@ -212,6 +216,13 @@ impl Hub {
             },
             Err(_) => unreachable!("the inbox gives back what it was given"),
         }
+    }
+
+    /// Queues what may be refused, and gives it back if it is: its address has too many commands
+    /// that wait, or all have.
+    fn offer(&self, key: SpaceKey, address: AddressKey, command: Command) -> Result<(), Command> {
+        let Some(asking) = self.askers.take(address) else { return Err(command) };
+        self.inbox(key).offer(Queued(command, asking)).map_err(|Queued(command, _)| command)
     }
 
     /// Why an inbox takes nothing.
@@ -237,7 +248,8 @@ impl Hub {
         let (accepted, is_accepted) = oneshot::channel();
         let (durable, is_durable) = oneshot::channel();
         let waiting = Waiting::Post { accepted: Some(accepted), durable };
-        if self.inbox(key).offer(Command::Post(Box::new(post), waiting)).is_err() {
+        let address = post.address;
+        if self.offer(key, address, Command::Post(Box::new(post), waiting)).is_err() {
             return Err(self.refusal());
         }
         let accepted = is_accepted.await.unwrap_or_else(|_| Err(self.unanswered()));
@@ -255,7 +267,8 @@ impl Hub {
         let Fetch { member, number, .. } = request.fetch;
         // If its shard is so busy that it does not take it, the member waits in vain and tries
         // again, or goes without.
-        _ = self.inboxes[request.shard].push(Command::Fetched(member, number, page));
+        _ = self.inboxes[request.shard]
+            .push(Queued(Command::Fetched(member, number, page), Asking::OURS));
     }
 
     /// Whether a user and a space exist, if both were asked for lately.
@@ -275,33 +288,50 @@ impl Hub {
     }
 
     /// Closes a user's members of a space (4009); how many.
-    pub async fn kick(&self, space: SpaceId, user: UserId) -> Result<u32, Reject> {
+    pub async fn kick(
+        &self,
+        space: SpaceId,
+        user: UserId,
+        address: AddressKey,
+    ) -> Result<u32, Reject> {
         let (count, counted) = oneshot::channel();
         let command = Command::Kick(space, user, Waiting::Count(count));
-        self.ask(SpaceKey::Chat(space), command, counted).await
+        self.ask(SpaceKey::Chat(space), address, command, counted).await
     }
 
     /// Pushes to each notification socket of a user; how many.
-    pub async fn notify(&self, user: UserId, push: Notification) -> Result<u32, Reject> {
+    pub async fn notify(
+        &self,
+        user: UserId,
+        push: Notification,
+        address: AddressKey,
+    ) -> Result<u32, Reject> {
         let (count, counted) = oneshot::channel();
         let command = Command::Notify(user, Box::new(push), Waiting::Count(count));
-        self.ask(SpaceKey::Inbox(user), command, counted).await
+        self.ask(SpaceKey::Inbox(user), address, command, counted).await
     }
 
     /// Who is in a space, at most so many users.
-    pub async fn presence(&self, space: SpaceId, users_max: usize) -> Result<Present, Reject> {
+    pub async fn presence(
+        &self,
+        space: SpaceId,
+        users_max: usize,
+        address: AddressKey,
+    ) -> Result<Present, Reject> {
         let (present, who) = oneshot::channel();
         let command = Command::Presence(space, users_max, Waiting::Presence(present));
-        self.ask(SpaceKey::Chat(space), command, who).await
+        self.ask(SpaceKey::Chat(space), address, command, who).await
     }
 
     async fn ask<T>(
         &self,
         key: SpaceKey,
+        address: AddressKey,
         command: Command,
         answer: oneshot::Receiver<T>,
     ) -> Result<T, Reject> {
-        if self.inbox(key).push(command).is_err() {
+        let asking = self.askers.take(address).ok_or_else(|| self.refusal())?;
+        if self.inbox(key).push(Queued(command, asking)).is_err() {
             return Err(self.refusal());
         }
         answer.await.map_err(|_| self.unanswered())

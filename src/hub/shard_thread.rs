@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
-use super::command::{Command, Waiting};
+use super::command::{Command, Queued, Waiting};
 use super::directory::Directory;
 use super::inbox::Inbox;
 use super::socket::{Read, Ready, SocketTable};
@@ -47,7 +47,7 @@ const LISTENER_MESSAGE_BYTES: usize = 64 << 10;
 pub(super) struct ShardThread {
     pub setup: ShardSetup,
     pub core: Option<core_affinity::CoreId>,
-    pub inbox: Arc<Inbox<Command>>,
+    pub inbox: Arc<Inbox<Queued>>,
     pub directory: Arc<Directory>,
     pub metrics: Arc<Metrics>,
     pub store: ShardStore,
@@ -109,7 +109,7 @@ impl ShardThread {
             tokio::select! {
                 () = self.inbox.wait() => {
                     for _ in 0..COMMANDS_A_TURN {
-                        let Some(command) = self.inbox.pop() else { break };
+                        let Some(Queued(command, _)) = self.inbox.pop() else { break };
                         take_command(&state, command);
                     }
                     yield_now().await;
@@ -133,7 +133,7 @@ impl ShardThread {
                     if drain > 0 && state.borrow().is_left() {
                         // The last ones are told why, and that may take as long as with others.
                         self.inbox.close();
-                        while let Some(command) = self.inbox.pop() {
+                        while let Some(Queued(command, _)) = self.inbox.pop() {
                             take_command(&state, command);
                         }
                         if state.borrow().is_left() {
@@ -158,7 +158,7 @@ impl ShardThread {
 }
 
 /// Closes the inbox of a shard that ends.
-struct Closing(Arc<Inbox<Command>>);
+struct Closing(Arc<Inbox<Queued>>);
 
 impl Drop for Closing {
     fn drop(&mut self) {

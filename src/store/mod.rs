@@ -85,6 +85,36 @@ pub struct StoredMessage {
     pub image: Arc<str>,
 }
 
+impl StoredMessage {
+    /// What it holds of memory; a picture counts with each row that shows it.
+    pub fn bytes(&self) -> usize {
+        let texts = self.id.len() + self.content.len() + self.username.len() + self.image.len();
+        size_of::<StoredMessage>() + texts
+    }
+}
+
+/// Rows that are read for somebody.
+trait Rows {
+    fn rows(&self) -> &[StoredMessage];
+
+    /// What they hold of memory.
+    fn bytes(&self) -> usize {
+        self.rows().iter().map(StoredMessage::bytes).sum()
+    }
+}
+
+impl Rows for Page {
+    fn rows(&self) -> &[StoredMessage] {
+        &self.rows
+    }
+}
+
+impl Rows for Range {
+    fn rows(&self) -> &[StoredMessage] {
+        &self.rows
+    }
+}
+
 /// What a numbered page is ordered by; ties by id in the same direction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PageOrder {
@@ -107,6 +137,8 @@ pub struct PageQuery {
     pub order: PageOrder,
     /// Oldest first.
     pub ascending: bool,
+    /// All pictures of the page together; what no longer fits is left out (WIRE A4).
+    pub images_bytes_max: usize,
 }
 
 /// A page and the number of all rows of its space.
@@ -191,10 +223,16 @@ pub struct Range {
     pub has_more: bool,
 }
 
-/// History can't be read now; already logged.
+/// Why history is not read now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the store can't be read")]
-pub struct ReadFault;
+pub enum ReadFault {
+    /// It can't be; already logged.
+    #[error("the store can't be read")]
+    Away,
+    /// Too many wait, or what was read has no room: in all, or of the address that asks.
+    #[error("too much is asked at once")]
+    Full,
+}
 
 /// What the sink is doing, for `/readyz`, logs and people.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

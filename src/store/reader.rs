@@ -1,5 +1,8 @@
-//! History for the edge: a few connections, each on a thread of its own, with a bounded queue
-//! and a time limit a query. Never on a shard's thread, never in the batcher's way.
+//! History for the edge: a few connections, each on a thread of its own, with bounded queues and
+//! a time limit a query. Never on a shard's thread, never in the batcher's way.
+//!
+//! Owns the order of questions. What members miss and whether somebody exists is asked before
+//! pages are, since a member waits with it; and of those who wait one address has half at most.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,16 +10,20 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
-use tokio::sync::{mpsc, oneshot};
+use tokio::runtime::Runtime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::history::History;
 use super::{
-    Existing, Missed, MissedQuery, Page, PageQuery, Range, RangeQuery, ReadClock, ReadFault,
+    Existing, Missed, MissedQuery, Page, PageQuery, Range, RangeQuery, ReadClock, ReadFault, Rows,
 };
+use crate::shares::{Place, Pool};
 use crate::wire::{SpaceId, UserId};
 
-/// Queries that wait for one connection; more are refused.
+/// Questions of each sort that wait for one connection; more are refused.
 pub(super) const WAITING_MAX: usize = 256;
+/// Questions of members in a row, before a page gets its turn.
+const FIRST_MAX: u32 = 8;
 /// How many virtual machine steps a query runs between two looks at the clock.
 const STEPS: i32 = 10_000;
 const BUSY_WAIT: Duration = Duration::from_millis(250);
@@ -24,7 +31,10 @@ const BUSY_WAIT: Duration = Duration::from_millis(250);
 /// Reads history over connections of its own, never on a shard's thread. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    lanes: Arc<[mpsc::Sender<Job>]>,
+    lanes: Arc<[Lane]>,
+    /// Who waits for pages, and who to hear of people.
+    for_pages: Pool,
+    for_people: Pool,
     /// The store knows users and spaces.
     knows_people: bool,
 }
@@ -42,54 +52,179 @@ pub(super) struct ReaderPlan {
 /// A question, and whom to answer.
 #[derive(Debug)]
 pub(super) enum Job {
-    Page(PageQuery, oneshot::Sender<Result<Page, ReadFault>>),
-    Range(RangeQuery, oneshot::Sender<Result<Range, ReadFault>>),
-    Existing(UserId, SpaceId, oneshot::Sender<Result<Existing, ReadFault>>),
-    Missed(MissedQuery, oneshot::Sender<Result<Missed, ReadFault>>),
+    Page(PageQuery, Asked<Page>),
+    Range(RangeQuery, Asked<Range>),
+    Existing(UserId, SpaceId, Answer<Existing>, Place),
+    Missed(MissedQuery, Answer<Missed>),
     Stop,
 }
 
-impl Reader {
-    /// One numbered page.
-    pub async fn page(&self, query: PageQuery) -> Result<Page, ReadFault> {
-        let (answer, answered) = oneshot::channel();
-        self.send(Job::Page(query, answer))?;
-        answered.await.unwrap_or(Err(ReadFault))
+type Answer<T> = oneshot::Sender<Result<T, ReadFault>>;
+
+/// Who waits for rows, and the room that the rows take: it goes with them, so that rows count as
+/// long as they are anywhere.
+#[derive(Debug)]
+pub(super) struct Asked<T> {
+    answer: Answer<(T, Place)>,
+    room: Place,
+    _waiting: Place,
+}
+
+impl<T: Rows> Asked<T> {
+    /// Whether whoever asked is gone.
+    pub(super) fn is_closed(&self) -> bool {
+        self.answer.is_closed()
     }
 
-    /// A stretch by position.
-    pub async fn range(&self, query: RangeQuery) -> Result<Range, ReadFault> {
+    /// The room, for rows that are known before they are read.
+    pub(super) fn room(&mut self) -> &mut Place {
+        &mut self.room
+    }
+
+    /// Answers, if there is room for the rows.
+    pub(super) fn give(mut self, answer: Result<T, ReadFault>) {
+        let answer = answer.and_then(|rows| match self.room.set_to(rows.bytes()) {
+            true => Ok((rows, self.room)),
+            false => Err(ReadFault::Full),
+        });
+        // Whoever asked may be gone.
+        let _ = self.answer.send(answer);
+    }
+}
+
+/// The way to one connection.
+#[derive(Debug)]
+pub(super) struct Lane {
+    first: mpsc::Sender<Job>,
+    pages: mpsc::Sender<Job>,
+    /// Has its permit while nothing is answered.
+    idle: Arc<Semaphore>,
+}
+
+/// The questions that wait for one connection.
+#[derive(Debug)]
+pub(super) struct Jobs {
+    first: mpsc::Receiver<Job>,
+    pages: mpsc::Receiver<Job>,
+    firsts: u32,
+    stopping: bool,
+    idle: Arc<Semaphore>,
+    running: Option<OwnedSemaphorePermit>,
+}
+
+impl Lane {
+    /// Bounded queues, and their other end.
+    pub(super) fn new() -> (Lane, Jobs) {
+        let (first, firsts) = mpsc::channel(WAITING_MAX);
+        let (pages, of_pages) = mpsc::channel(WAITING_MAX);
+        let idle = Arc::new(Semaphore::new(1));
+        let jobs = Jobs {
+            first: firsts,
+            pages: of_pages,
+            firsts: 0,
+            stopping: false,
+            idle: Arc::clone(&idle),
+            running: None,
+        };
+        (Lane { first, pages, idle }, jobs)
+    }
+}
+
+impl Jobs {
+    /// What is to be answered next. `None`: all that waited is answered, and no more comes.
+    pub(super) async fn next(&mut self) -> Option<Job> {
+        self.running = None;
+        let mut job = None;
+        if !self.stopping {
+            job = self.next_of_both().await.filter(|job| !matches!(job, Job::Stop));
+            self.stopping = job.is_none();
+        }
+        self.running = Arc::clone(&self.idle).try_acquire_owned().ok();
+        job.or_else(|| self.first.try_recv().ok())
+    }
+
+    async fn next_of_both(&mut self) -> Option<Job> {
+        if self.firsts >= FIRST_MAX {
+            self.firsts = 0;
+            if let Ok(job) = self.pages.try_recv() {
+                return Some(job);
+            }
+        }
+        tokio::select! {
+            biased;
+            Some(job) = self.first.recv() => {
+                self.firsts += 1;
+                Some(job)
+            }
+            Some(job) = self.pages.recv() => {
+                self.firsts = 0;
+                Some(job)
+            }
+            else => None,
+        }
+    }
+}
+
+impl Reader {
+    /// One numbered page; its rows take room, which comes back with them.
+    pub async fn page(&self, query: PageQuery, room: Place) -> Result<(Page, Place), ReadFault> {
+        self.ask(room, |asked| Job::Page(query, asked)).await
+    }
+
+    /// A stretch by position; the same of room.
+    pub async fn range(&self, query: RangeQuery, room: Place) -> Result<(Range, Place), ReadFault> {
+        self.ask(room, |asked| Job::Range(query, asked)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        room: Place,
+        job: impl FnOnce(Asked<T>) -> Job,
+    ) -> Result<(T, Place), ReadFault> {
+        let waiting = self.for_pages.take(room.address(), 1).ok_or(ReadFault::Full)?;
         let (answer, answered) = oneshot::channel();
-        self.send(Job::Range(query, answer))?;
-        answered.await.unwrap_or(Err(ReadFault))
+        self.send(|lane| &lane.pages, job(Asked { answer, room, _waiting: waiting }))?;
+        answered.await.unwrap_or(Err(ReadFault::Away))
     }
 
     /// A page of what somebody has missed.
     pub async fn missed(&self, query: MissedQuery) -> Result<Missed, ReadFault> {
         let (answer, answered) = oneshot::channel();
-        self.send(Job::Missed(query, answer))?;
-        answered.await.unwrap_or(Err(ReadFault))
+        self.send(|lane| &lane.first, Job::Missed(query, answer))?;
+        answered.await.unwrap_or(Err(ReadFault::Away))
     }
 
-    /// Whether a user and a space exist. All do for a store that knows neither.
-    pub async fn existing(&self, user: UserId, space: SpaceId) -> Result<Existing, ReadFault> {
+    /// Whether a user and a space exist, for somebody of an address. All do for a store that
+    /// knows neither.
+    pub async fn existing(
+        &self,
+        (user, space): (UserId, SpaceId),
+        address: u64,
+    ) -> Result<Existing, ReadFault> {
         if !self.knows_people {
             return Ok(Existing { user: true, space: true });
         }
+        let waiting = self.for_people.take(address, 1).ok_or(ReadFault::Full)?;
         let (answer, answered) = oneshot::channel();
-        self.send(Job::Existing(user, space, answer))?;
-        answered.await.unwrap_or(Err(ReadFault))
+        self.send(|lane| &lane.first, Job::Existing(user, space, answer, waiting))?;
+        answered.await.unwrap_or(Err(ReadFault::Away))
     }
 
-    /// To the shortest queue.
-    fn send(&self, job: Job) -> Result<(), ReadFault> {
-        let lane = self.lanes.iter().max_by_key(|lane| lane.capacity()).ok_or(ReadFault)?;
-        lane.try_send(job).map_err(|_| ReadFault)
+    /// To the shortest queue of a sort, and of equal ones to that of a connection that is idle.
+    fn send(&self, of: fn(&Lane) -> &mpsc::Sender<Job>, job: Job) -> Result<(), ReadFault> {
+        let free = |lane: &&Lane| (of(lane).capacity(), lane.idle.available_permits());
+        let lane = self.lanes.iter().max_by_key(free).ok_or(ReadFault::Away)?;
+        of(lane).try_send(job).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => ReadFault::Full,
+            mpsc::error::TrySendError::Closed(_) => ReadFault::Away,
+        })
     }
 
     /// A reader whose connections take their questions from elsewhere.
-    pub(super) fn over(lanes: Vec<mpsc::Sender<Job>>, knows_people: bool) -> Reader {
-        Reader { lanes: lanes.into(), knows_people }
+    pub(super) fn over(lanes: Vec<Lane>, knows_people: bool) -> Reader {
+        let waiting = lanes.len() * WAITING_MAX;
+        let pool = || Pool::new(waiting, waiting / 2);
+        Reader { lanes: lanes.into(), for_pages: pool(), for_people: pool(), knows_people }
     }
 
     /// Starts so many threads; they end at [`stop`](Reader::stop), or when every clone is gone.
@@ -99,10 +234,11 @@ impl Reader {
     ) -> std::io::Result<(Reader, Vec<JoinHandle<()>>)> {
         let (mut lanes, mut threads) = (Vec::new(), Vec::new());
         for _ in 0..connections {
-            let (lane, jobs) = mpsc::channel(WAITING_MAX);
+            let (lane, jobs) = Lane::new();
             let worker = Worker { plan: plan.clone(), history: None, failing: false };
+            let runtime = tokio::runtime::Builder::new_current_thread().build()?;
             let thread = Builder::new().name("hub-reader".into());
-            threads.push(thread.spawn(move || worker.run(jobs))?);
+            threads.push(thread.spawn(move || worker.run(&runtime, jobs))?);
             lanes.push(lane);
         }
         Ok((Reader::over(lanes, false), threads))
@@ -112,7 +248,7 @@ impl Reader {
     pub(super) async fn stop(&self) {
         for lane in self.lanes.iter() {
             // A thread that has ended takes no word.
-            let _ = lane.send(Job::Stop).await;
+            let _ = lane.pages.send(Job::Stop).await;
         }
     }
 }
@@ -125,15 +261,15 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        while let Some(job) = jobs.blocking_recv() {
+    fn run(mut self, runtime: &Runtime, mut jobs: Jobs) {
+        while let Some(job) = runtime.block_on(jobs.next()) {
             // Whoever asked may be gone; so may be an answer's taker.
             match job {
-                Job::Page(query, answer) if !answer.is_closed() => {
-                    let _ = answer.send(self.ask(|history| history.page(&query)));
+                Job::Page(query, asked) if !asked.is_closed() => {
+                    asked.give(self.ask(|history| history.page(&query)));
                 }
-                Job::Range(query, answer) if !answer.is_closed() => {
-                    let _ = answer.send(self.ask(|history| history.range(&query)));
+                Job::Range(query, asked) if !asked.is_closed() => {
+                    asked.give(self.ask(|history| history.range(&query)));
                 }
                 Job::Missed(query, answer) if !answer.is_closed() => {
                     let _ = answer.send(self.ask(|history| history.missed(&query)));
@@ -159,7 +295,7 @@ impl Worker {
         if self.failing {
             self.history = None;
         }
-        answer.map_err(|_| ReadFault)
+        answer.map_err(|_| ReadFault::Away)
     }
 
     /// The connection, with a fresh time limit on what runs on it.
@@ -185,5 +321,140 @@ impl ReaderPlan {
         connection.busy_timeout(BUSY_WAIT)?;
         connection.execute_batch("PRAGMA mmap_size = 268435456; PRAGMA cache_size = -8192")?;
         Ok(History::new(connection, self.utc_offset))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(pool: &Pool) -> Place {
+        pool.take(1, 0).expect("room")
+    }
+
+    fn missed() -> MissedQuery {
+        MissedQuery {
+            space: SpaceId(1),
+            after: crate::wire::Id(0),
+            up_to: crate::wire::Id(9),
+            newest_max: 1,
+            limit: 1,
+            image_bytes_max: 0,
+        }
+    }
+
+    fn range() -> RangeQuery {
+        let (space, limit) = (SpaceId(1), 1);
+        RangeQuery { space, after: None, before: None, limit, image_bytes_max: 0 }
+    }
+
+    /// Whether it is not over at once.
+    async fn waits(asked: &mut (impl Future + Unpin)) -> bool {
+        tokio::select! {
+            biased;
+            _ = asked => false,
+            () = std::future::ready(()) => true,
+        }
+    }
+
+    #[tokio::test]
+    async fn members_do_not_wait_behind_pages_nor_pages_for_ever() {
+        let (lane, mut jobs) = Lane::new();
+        let (reader, pool) = (Reader::over(vec![lane], true), Pool::new(9, 9));
+        let mut waiting = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            let (asks, room) = (reader.clone(), room(&pool));
+            waiting.spawn(async move { drop(asks.range(range(), room).await) });
+        }
+        for _ in 0..20 {
+            let asks = reader.clone();
+            waiting.spawn(async move { drop(asks.missed(missed()).await) });
+        }
+        while reader.lanes[0].first.capacity() > WAITING_MAX - 20
+            || reader.lanes[0].pages.capacity() > WAITING_MAX - 20
+        {
+            tokio::task::yield_now().await;
+        }
+        let mut order = String::new();
+        for _ in 0..30 {
+            order.push(match jobs.next().await {
+                Some(Job::Missed(..)) => 'm',
+                Some(Job::Range(..)) => 'p',
+                other => panic!("{other:?}"),
+            });
+        }
+        assert_eq!(order, format!("{0}p{0}p{1}p{2}", "m".repeat(8), "m".repeat(4), "p".repeat(7)));
+        // What waits when it is stopped is answered.
+        reader.stop().await;
+        drop(reader);
+        let mut left = 0;
+        while jobs.next().await.is_some() {
+            left += 1;
+        }
+        assert_eq!(left, 10);
+        drop(jobs);
+        while waiting.join_next().await.is_some() {}
+    }
+
+    #[tokio::test]
+    async fn a_member_does_not_wait_for_a_page_that_is_read_while_a_connection_is_idle() {
+        let (lanes, mut jobs): (Vec<Lane>, Vec<Jobs>) = (0..2).map(|_| Lane::new()).unzip();
+        let (reader, pool) = (Reader::over(lanes, true), Pool::new(9, 9));
+        let mut page = Box::pin(reader.range(range(), room(&pool)));
+        assert!(waits(&mut page).await);
+        let busy = reader.lanes.iter().position(|lane| lane.pages.capacity() < WAITING_MAX);
+        let busy = busy.expect("it is queued");
+        let running = jobs[busy].next().await;
+        assert!(matches!(running, Some(Job::Range(..))));
+        for _ in 0..2 {
+            let mut member = Box::pin(reader.missed(missed()));
+            assert!(waits(&mut member).await);
+            assert!(matches!(jobs[1 - busy].next().await, Some(Job::Missed(..))));
+            drop(member);
+            // It is idle again when it asks for more.
+            assert!(waits(&mut Box::pin(jobs[1 - busy].next())).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn of_those_who_wait_one_address_has_half() {
+        let (lane, jobs) = Lane::new();
+        let reader = Reader::over(vec![lane], true);
+        let pool = Pool::new(usize::MAX, usize::MAX);
+        let ask = |address| reader.range(range(), pool.take(address, 0).expect("room"));
+        let mut waiting = Vec::new();
+        for _ in 0..WAITING_MAX / 2 {
+            let mut asked = Box::pin(ask(1));
+            assert!(waits(&mut asked).await);
+            waiting.push(asked);
+        }
+        assert_eq!(ask(1).await.err(), Some(ReadFault::Full));
+        let mut other = Box::pin(ask(2));
+        assert!(waits(&mut other).await);
+        // Whoever gives up still waits as far as the queue goes.
+        waiting.clear();
+        assert_eq!(ask(1).await.err(), Some(ReadFault::Full));
+        drop(jobs);
+        assert_eq!(other.await.err(), Some(ReadFault::Away));
+        assert_eq!(ask(1).await.err(), Some(ReadFault::Away));
+    }
+
+    #[tokio::test]
+    async fn rows_without_room_are_not_given_and_room_comes_back_with_those_that_are() {
+        let (lane, mut jobs) = Lane::new();
+        let reader = Reader::over(vec![lane], true);
+        let rows = || Range { rows: vec![crate::store::tests::message("x")], has_more: false };
+        let bytes = rows().bytes();
+        for (size, expected) in [(bytes, Ok(bytes)), (bytes - 1, Err(ReadFault::Full))] {
+            let pool = Pool::new(size, size);
+            let answering = async {
+                let Some(Job::Range(_, asked)) = jobs.next().await else { panic!("a range") };
+                asked.give(Ok(rows()));
+            };
+            let (answer, ()) = tokio::join!(reader.range(range(), room(&pool)), answering);
+            assert_eq!(answer.as_ref().map(|(_, room)| room.amount()).map_err(|it| *it), expected);
+            drop(answer);
+            assert!(pool.take(2, size).is_some(), "it comes back");
+        }
     }
 }

@@ -23,6 +23,7 @@ pub mod answer;
 pub mod disk;
 pub mod gate;
 pub mod ledger;
+pub mod peers;
 pub mod postgres;
 pub mod proxy;
 pub mod returning;

@@ -41,10 +41,10 @@ pub(in super::super) async fn post(
     }
     let (head, body) = request.into_parts();
     let asynchronous = prefers_async(&head.headers);
-    let body = edge.bodies.read(body, edge.limits.chat_body_bytes_max).await?;
+    let body = edge.bodies.read(peer, body, edge.limits.chat_body_bytes_max).await?;
     let post = sound_post(&edge, &body.bytes, &path_text(path), &head.headers, peer)?;
     check_content(&post.content, edge.limits.content_chars_max)?;
-    must_exist(&edge, post.user, post.space).await?;
+    must_exist(&edge, (post.user, post.space), peer).await?;
     let said = Said::of(&post);
     // What is kept of it is small now.
     drop(body);
@@ -84,11 +84,15 @@ fn sound_post(
 
 /// Refuses posts of users and in spaces that are not there, before anybody sees them. A store that
 /// does not say in time stops none: then the row is judged when it is stored.
-async fn must_exist(edge: &Edge, user: UserId, space: SpaceId) -> Result<(), Reject> {
+async fn must_exist(
+    edge: &Edge,
+    (user, space): (UserId, SpaceId),
+    peer: Peer,
+) -> Result<(), Reject> {
     let (exists, is_there) = match edge.hub.exist(user, space) {
         Some(known) => known,
         None => {
-            let asked = edge.reader.existing(user, space);
+            let asked = edge.reader.existing((user, space), peer.number());
             let Ok(Ok(found)) = tokio::time::timeout(EXISTING_WAIT, asked).await else {
                 return Ok(());
             };

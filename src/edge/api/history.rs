@@ -3,19 +3,19 @@
 
 use std::sync::Arc;
 
-use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
+use axum::extract::{Extension, RawQuery, State};
 use axum::response::Response;
 use serde::Serialize;
 
+use super::super::Edge;
+use super::super::answers::{self, Form};
+use super::super::peer::Peer;
 use super::super::problem::Refusal;
 use super::super::query::{Given, Query};
-use super::super::{Edge, door};
 use super::{ChatJson, PathText, limit, path_space, path_text};
 use crate::limits::Limits;
-use crate::store::{PageOrder, PageQuery, Range, RangeQuery, ReadFault, StoredMessage};
+use crate::store::{PageOrder, PageQuery, RangeQuery, ReadFault, StoredMessage};
 use crate::wire::reject::Reject;
-use crate::wire::time::TimeFormat;
 use crate::wire::{Id, SpaceId, parse_int};
 
 const PAGE_SIZE: u32 = 25;
@@ -26,27 +26,37 @@ const PAGE_MAX: u64 = 1 << 40;
 /// `GET /v1/messages?space_id=&page=&page_size=&order_by=&sort_direction=`.
 pub(in super::super) async fn pages(
     State(edge): State<Arc<Edge>>,
+    Extension(peer): Extension<Peer>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
     let query = page_query(&Query::parse(query.as_deref()), &edge.limits)?;
     let asked = PageQuery { page: query.page.min(PAGE_MAX), ..query };
-    let page = edge.reader.page(asked).await.map_err(store_away)?;
-    Ok(door::json(StatusCode::OK, &PageJson::of(&page.rows, query, page.total, &edge.limits)))
+    let (page, room) = edge
+        .reader
+        .page(asked, edge.answers.begin(peer, query.page_size)?)
+        .await
+        .map_err(refused)?;
+    answers::rows(page.rows, page_form(query, page.total, &edge.limits), room)
 }
 
 /// `GET /v1/spaces/{id}/messages?after=&before=&limit=`.
 pub(in super::super) async fn range(
     State(edge): State<Arc<Edge>>,
+    Extension(peer): Extension<Peer>,
     path: PathText,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
     let query = range_query(&path_text(path), &Query::parse(query.as_deref()), &edge.limits)?;
-    let range = edge.reader.range(query).await.map_err(store_away)?;
-    Ok(range_answer(&range, &edge.limits))
+    let (range, room) =
+        edge.reader.range(query, edge.answers.begin(peer, query.limit)?).await.map_err(refused)?;
+    answers::rows(range.rows, range_form(range.has_more, &edge.limits), room)
 }
 
-fn store_away(_: ReadFault) -> Refusal {
-    Reject::StoreUnavailable.into()
+fn refused(fault: ReadFault) -> Refusal {
+    match fault {
+        ReadFault::Away => Reject::StoreUnavailable.into(),
+        ReadFault::Full => Reject::Overloaded.into(),
+    }
 }
 
 fn page_query(query: &Query, limits: &Limits) -> Result<PageQuery, Refusal> {
@@ -67,7 +77,8 @@ fn page_query(query: &Query, limits: &Limits) -> Result<PageQuery, Refusal> {
     };
     // Without a known order the existing server ignores the direction too.
     let ascending = !sorted || query.get("sort_direction") == Given::Text("asc");
-    Ok(PageQuery { space, page, page_size, order, ascending })
+    let images_bytes_max = limits.page_images_bytes_max;
+    Ok(PageQuery { space, page, page_size, order, ascending, images_bytes_max })
 }
 
 /// Junk is the default, as in the existing server.
@@ -76,45 +87,35 @@ fn positive_or(given: Given<'_>, default: u64) -> u64 {
     number.and_then(|number| u64::try_from(number).ok()).filter(|it| *it > 0).unwrap_or(default)
 }
 
-#[derive(Serialize)]
-struct PageJson<'a> {
-    data: Vec<RowJson<'a>>,
-    page: u64,
-    page_size: u32,
-    total: u64,
-}
-
-#[derive(Serialize)]
-struct RowJson<'a> {
-    id: &'a str,
-    content: &'a str,
-    user_id: i32,
-    username: &'a str,
-    space_id: i32,
-    created_at: String,
-    image: &'a str,
-}
-
-impl<'a> PageJson<'a> {
-    fn of(
-        rows: &'a [StoredMessage],
-        query: PageQuery,
-        total: u64,
-        limits: &Limits,
-    ) -> PageJson<'a> {
-        let mut times = TimeFormat::new(limits.utc_offset);
-        let row = |row: &'a StoredMessage| RowJson {
+fn page_form(query: PageQuery, total: u64, limits: &Limits) -> Form {
+    #[derive(Serialize)]
+    struct RowJson<'a> {
+        id: &'a str,
+        content: &'a str,
+        user_id: i32,
+        username: &'a str,
+        space_id: i32,
+        created_at: &'a str,
+        image: &'a str,
+    }
+    let row = |row: &StoredMessage, created_at: &str| {
+        json(&RowJson {
             id: &row.id,
             content: &row.content,
             user_id: row.user.0,
             username: &row.username,
             space_id: row.space.0,
-            created_at: times.string(row.at),
-            image: &row.image,
-        };
-        let data = rows.iter().map(row).collect();
-        PageJson { data, page: query.page, page_size: query.page_size, total }
-    }
+            created_at,
+            image: "",
+        })
+    };
+    let PageQuery { page, page_size, .. } = query;
+    let end = format!("],\"page\":{page},\"page_size\":{page_size},\"total\":{total}}}\n");
+    Form { row, end, utc_offset: limits.utc_offset }
+}
+
+fn json(row: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(row).expect("plain structs with string keys serialise")
 }
 
 fn range_query(path: &str, query: &Query, limits: &Limits) -> Result<RangeQuery, Refusal> {
@@ -139,25 +140,20 @@ fn position(
     }
 }
 
-fn range_answer(range: &Range, limits: &Limits) -> Response {
-    #[derive(Serialize)]
-    struct RangeJson<'a> {
-        data: Vec<ChatJson<'a>>,
-        has_more: bool,
-    }
-    let mut times = TimeFormat::new(limits.utc_offset);
-    let texts: Vec<String> = range.rows.iter().map(|row| times.string(row.at)).collect();
-    let data = range.rows.iter().zip(&texts).map(|(row, timestamp)| ChatJson {
-        id: &row.id,
-        content: &row.content,
-        user_id: row.user.0,
-        username: &row.username,
-        space_id: row.space.0,
-        timestamp,
-        // As it was fanned out (WIRE B21).
-        image: if row.image.len() > limits.image_bytes_max { "" } else { &row.image },
-    });
-    door::json(StatusCode::OK, &RangeJson { data: data.collect(), has_more: range.has_more })
+/// Messages as they were fanned out: the store leaves longer pictures out (WIRE B21).
+fn range_form(has_more: bool, limits: &Limits) -> Form {
+    let row = |row: &StoredMessage, timestamp: &str| {
+        json(&ChatJson {
+            id: &row.id,
+            content: &row.content,
+            user_id: row.user.0,
+            username: &row.username,
+            space_id: row.space.0,
+            timestamp,
+            image: "",
+        })
+    };
+    Form { row, end: format!("],\"has_more\":{has_more}}}\n"), utc_offset: limits.utc_offset }
 }
 
 #[cfg(test)]
@@ -179,11 +175,13 @@ mod tests {
             username: "Ana Paz".into(),
             space: SpaceId(1),
             at: Micros(1_767_333_845_678_901),
-            image: "i".repeat(2_049).into(),
+            image: "https://x".into(),
         }
     }
 
-    async fn text(response: Response) -> String {
+    async fn text(rows: Vec<StoredMessage>, form: Form) -> String {
+        let room = crate::shares::Pool::new(1 << 20, 1 << 20).take(1, 0).expect("room");
+        let response = answers::rows(rows, form, room).expect("there is room");
         let body = axum::body::to_bytes(response.into_body(), 8192).await.expect("a body");
         String::from_utf8(body.to_vec()).expect("JSON is UTF-8")
     }
@@ -240,28 +238,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_page_has_the_bytes_of_the_wire_contract() {
-        let limits = Limits::default();
-        let rows = [StoredMessage { image: "https://x".into(), ..row() }];
         let query = page("space_id=1&page=1").expect("a sound query");
-        let answer = |rows| door::json(StatusCode::OK, &PageJson::of(rows, query, 10, &limits));
+        let form = || page_form(query, 10, &Limits::default());
         assert_eq!(
-            text(answer(&rows)).await,
+            text(vec![row()], form()).await,
             "{\"data\":[{\"id\":\"01\",\"content\":\"hola\",\"user_id\":1,\"username\":\"Ana Paz\",\
              \"space_id\":1,\"created_at\":\"2026-01-02T03:04:05.678901-03:00\",\
              \"image\":\"https://x\"}],\"page\":1,\"page_size\":25,\"total\":10}\n"
         );
         let empty = "{\"data\":[],\"page\":1,\"page_size\":25,\"total\":10}\n";
-        assert_eq!(text(answer(&[])).await, empty);
+        assert_eq!(text(vec![], form()).await, empty);
     }
 
     #[tokio::test]
-    async fn a_range_shows_messages_as_they_were_fanned_out() {
-        let range = Range { rows: vec![row()], has_more: true };
+    async fn a_range_has_the_bytes_of_the_wire_contract() {
         assert_eq!(
-            text(range_answer(&range, &Limits::default())).await,
+            text(vec![row()], range_form(true, &Limits::default())).await,
             "{\"data\":[{\"id\":\"01\",\"content\":\"hola\",\"user_id\":1,\"username\":\"Ana Paz\",\
-             \"space_id\":1,\"timestamp\":\"2026-01-02T03:04:05.678901-03:00\",\"image\":\"\"}],\
-             \"has_more\":true}\n"
+             \"space_id\":1,\"timestamp\":\"2026-01-02T03:04:05.678901-03:00\",\
+             \"image\":\"https://x\"}],\"has_more\":true}\n"
         );
     }
 

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::super::peer::Peer;
 use super::super::problem::Refusal;
 use super::super::{Edge, door};
 use super::post::parse_object;
@@ -23,6 +24,7 @@ const TIME_CHARS_MAX: usize = 64;
 /// Pushes, and says to how many sockets.
 pub(in super::super) async fn push(
     State(edge): State<Arc<Edge>>,
+    Extension(peer): Extension<Peer>,
     path: PathText,
     request: Request,
 ) -> Result<Response, Refusal> {
@@ -34,9 +36,9 @@ pub(in super::super) async fn push(
         return Err(Refusal::from(Reject::Draining).closing());
     }
     let user = path_user(&path_text(path))?;
-    let body = edge.bodies.read(request.into_body(), edge.limits.body_bytes_max).await?;
+    let body = edge.bodies.read(peer, request.into_body(), edge.limits.body_bytes_max).await?;
     let push = parse(&body.bytes, &edge.limits)?;
-    let delivered = edge.hub.notify(user, push).await.map_err(Refusal::passed_on)?;
+    let delivered = edge.hub.notify(user, push, peer.key()).await.map_err(Refusal::passed_on)?;
     Ok(door::json(StatusCode::OK, &Pushed { delivered }))
 }
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 
+use super::super::peer::Peer;
 use super::super::problem::Refusal;
 use super::super::query::Query;
 use super::super::{Edge, door};
@@ -22,14 +23,15 @@ const PRESENCE_USERS_MAX: usize = 500;
 /// `GET /v1/spaces?limit=`: the chat spaces that have members, largest first.
 pub(in super::super) async fn list(
     State(edge): State<Arc<Edge>>,
+    Extension(peer): Extension<Peer>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
     let limit = limit(&Query::parse(query.as_deref()), SPACES, SPACES_MAX)?;
     let (spaces, total) = edge.hub.spaces(limit as usize);
-    Ok(list_answer(&spaces, total))
+    edge.answers.json(peer, &list_json(&spaces, total))
 }
 
-fn list_answer(spaces: &[(SpaceId, usize)], total: usize) -> Response {
+fn list_json(spaces: &[(SpaceId, usize)], total: usize) -> impl Serialize {
     #[derive(Serialize)]
     struct Space {
         space_id: i32,
@@ -41,20 +43,23 @@ fn list_answer(spaces: &[(SpaceId, usize)], total: usize) -> Response {
         total: usize,
     }
     let space = |&(space, members): &(SpaceId, usize)| Space { space_id: space.0, members };
-    door::json(StatusCode::OK, &Spaces { data: spaces.iter().map(space).collect(), total })
+    Spaces { data: spaces.iter().map(space).collect(), total }
 }
 
 /// `GET /v1/spaces/{id}/presence`: who is there, by user.
 pub(in super::super) async fn presence(
     State(edge): State<Arc<Edge>>,
+    Extension(peer): Extension<Peer>,
     path: PathText,
 ) -> Result<Response, Refusal> {
     let space = path_space(&path_text(path))?;
-    let present = edge.hub.presence(space, PRESENCE_USERS_MAX).await;
-    Ok(presence_answer(space, &present.map_err(Refusal::passed_on)?))
+    // Before a shard is asked: whoever has no room for an answer asks for none.
+    let _begun = edge.answers.begin(peer, 0)?;
+    let present = edge.hub.presence(space, PRESENCE_USERS_MAX, peer.key()).await;
+    edge.answers.json(peer, &presence_json(space, &present.map_err(Refusal::passed_on)?))
 }
 
-fn presence_answer(space: SpaceId, present: &Present) -> Response {
+fn presence_json(space: SpaceId, present: &Present) -> impl Serialize {
     #[derive(Serialize)]
     struct User<'a> {
         user_id: i32,
@@ -74,13 +79,13 @@ fn presence_answer(space: SpaceId, present: &Present) -> Response {
         connections: user.connections,
     });
     let (members, truncated) = (present.members, present.truncated);
-    let answer = Presence { space_id: space.0, members, users: users.collect(), truncated };
-    door::json(StatusCode::OK, &answer)
+    Presence { space_id: space.0, members, users: users.collect(), truncated }
 }
 
 /// `DELETE /v1/spaces/{id}/members/{user_id}`: closes a user's sockets there.
 pub(in super::super) async fn kick(
     State(edge): State<Arc<Edge>>,
+    Extension(peer): Extension<Peer>,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Response, Refusal> {
     #[derive(Serialize)]
@@ -89,7 +94,7 @@ pub(in super::super) async fn kick(
     }
     let (space, user) = path.map_or_else(|_| Default::default(), |Path(segments)| segments);
     let (space, user) = (path_space(&space)?, path_user(&user)?);
-    let closed = edge.hub.kick(space, user).await.map_err(Refusal::passed_on)?;
+    let closed = edge.hub.kick(space, user, peer.key()).await.map_err(Refusal::passed_on)?;
     tracing::info!(%space, %user, closed, "a user's sockets were closed by request");
     Ok(door::json(StatusCode::OK, &Kicked { closed }))
 }
@@ -100,19 +105,19 @@ mod tests {
     use crate::shard::event::PresentUser;
     use crate::wire::UserId;
 
-    async fn text(response: Response) -> String {
-        let body = axum::body::to_bytes(response.into_body(), 4096).await.expect("a body");
-        String::from_utf8(body.to_vec()).expect("JSON is UTF-8")
+    fn text(value: impl Serialize) -> String {
+        let line = super::super::super::problem::line(&value);
+        String::from_utf8(line).expect("JSON is UTF-8")
     }
 
-    #[tokio::test]
-    async fn answers_have_the_bytes_of_the_wire_contract() {
-        let listed = text(list_answer(&[(SpaceId(1), 12)], 1)).await;
+    #[test]
+    fn answers_have_the_bytes_of_the_wire_contract() {
+        let listed = text(list_json(&[(SpaceId(1), 12)], 1));
         assert_eq!(listed, "{\"data\":[{\"space_id\":1,\"members\":12}],\"total\":1}\n");
         let user = PresentUser { user: UserId(1), username: "Ana Paz".into(), connections: 2 };
         let present = Present { members: 3, users: vec![user], truncated: false };
         assert_eq!(
-            text(presence_answer(SpaceId(1), &present)).await,
+            text(presence_json(SpaceId(1), &present)),
             "{\"space_id\":1,\"members\":3,\"users\":[{\"user_id\":1,\"username\":\"Ana Paz\",\
              \"connections\":2}],\"truncated\":false}\n"
         );

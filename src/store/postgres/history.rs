@@ -10,6 +10,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
 
 use super::connect::{CallFault, Connection, DatabaseUrl, within};
+use crate::shares::Place;
 use crate::store::copy::WallMicros;
 use crate::store::{
     Existing, Missed, MissedQuery, Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage,
@@ -75,13 +76,13 @@ impl History {
     }
 
     /// One numbered page (WIRE A4), and how far the space is counted now; `limit`: ids above it
-    /// are none of ours.
+    /// are none of ours. No page: there is no room for its pictures, and none was fetched.
     pub(super) async fn page(
         &self,
         query: &PageQuery,
-        known: &Counted,
-        limit: Id,
-    ) -> Result<(Page, Counted), Error> {
+        (known, limit): (&Counted, Id),
+        room: &mut Place,
+    ) -> Result<(Option<Page>, Counted), Error> {
         let client = &self.connection.client;
         // Count and rows in one snapshot: a commit between them would move rows from one page to
         // the next.
@@ -90,7 +91,7 @@ impl History {
         let size = u64::from(query.page_size);
         let skipped = query.page.max(1).saturating_sub(1).saturating_mul(size);
         let length = total.saturating_sub(skipped).min(size);
-        let mut rows = Vec::new();
+        let (mut rows, mut has_room) = (Vec::new(), true);
         if length > 0 {
             let behind = total - skipped - length;
             let far = skipped > NEAR_ROWS && behind < skipped;
@@ -98,19 +99,17 @@ impl History {
                 if far { (behind, !query.ascending) } else { (skipped, query.ascending) };
             let sql = page_sql(query.order, ascending);
             let (from, length) = (signed(from), signed(length));
-            rows = self
-                .read(
-                    &sql,
-                    &[(&query.space.0, Type::INT4), (&from, Type::INT8), (&length, Type::INT8)],
-                    usize::MAX,
-                )
-                .await?;
+            let space = &query.space.0;
+            let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+                [(space, Type::INT4), (&from, Type::INT8), (&length, Type::INT8)];
+            rows = self.rows(&sql, &parameters).await?;
             if far {
                 rows.reverse();
             }
+            has_room = self.add_page_images(&mut rows, query.images_bytes_max, room).await?;
         }
         client.batch_execute("COMMIT").await?;
-        Ok((Page { rows, total }, counted))
+        Ok((has_room.then_some(Page { rows, total }), counted))
     }
 
     /// Counts a space anew: rows may have been deleted by others.
@@ -138,7 +137,8 @@ impl History {
             (&before, Type::TEXT),
             (&limit, Type::INT8),
         ];
-        let mut rows = self.read(&sql, &parameters, query.image_bytes_max).await?;
+        let mut rows = self.rows(&sql, &parameters).await?;
+        self.add_images(&mut rows, query.image_bytes_max).await?;
         let has_more = rows.len() as u64 > query.limit.into();
         rows.truncate(query.limit as usize);
         if backwards {
@@ -189,47 +189,113 @@ impl History {
         }
     }
 
-    /// Rows, with the pictures of at most so many bytes.
-    async fn read(
+    async fn rows(
         &self,
         sql: &str,
         parameters: &[(&(dyn ToSql + Sync), Type)],
-        image_bytes_max: usize,
     ) -> Result<Vec<StoredMessage>, Error> {
         let rows = self.connection.client.query_typed(sql, parameters).await?;
-        let rows: Result<Vec<_>, _> = rows.iter().map(|row| message(row, self.wall)).collect();
-        let mut rows = rows?;
-        if self.images && !rows.is_empty() {
-            self.add_images(&mut rows, image_bytes_max).await?;
-        }
-        Ok(rows)
+        rows.iter().map(|row| message(row, self.wall)).collect()
     }
 
-    /// Each picture is fetched once: it may have megabytes, and a page many rows of one sender.
-    async fn add_images(
-        &self,
-        rows: &mut [StoredMessage],
-        image_bytes_max: usize,
-    ) -> Result<(), Error> {
-        let mut users: Vec<i32> = rows.iter().map(|row| row.user.0).collect();
-        users.sort_unstable();
-        users.dedup();
-        let sql = "SELECT id::int4, image::text FROM users WHERE id = ANY ($1) \
-                   AND octet_length(image) <= $2";
-        let longest = i32::try_from(image_bytes_max).unwrap_or(i32::MAX);
-        let parameters: [(&(dyn ToSql + Sync), Type); 2] =
-            [(&users, Type::INT4_ARRAY), (&longest, Type::INT4)];
-        let users = self.connection.client.query_typed(sql, &parameters).await?;
-        let image = |row: &Row| Ok((row.try_get(0)?, Arc::from(row.try_get::<_, &str>(1)?)));
-        let images: HashMap<i32, Arc<str>> =
-            users.iter().map(image).collect::<Result<_, Error>>()?;
+    /// Puts the pictures in that have so many bytes at most.
+    async fn add_images(&self, rows: &mut [StoredMessage], bytes_max: usize) -> Result<(), Error> {
+        if !self.images || rows.is_empty() {
+            return Ok(());
+        }
+        let images = self.images(users(rows), bytes_max).await?;
         for row in rows {
-            if let Some(image) = images.get(&row.user.0) {
+            if let Some(image) = images.get(&row.user.0).filter(|image| image.len() <= bytes_max) {
                 row.image = Arc::clone(image);
             }
         }
         Ok(())
     }
+
+    /// Puts the pictures in that fit into so many bytes together, in the order of the rows. They
+    /// may have megabytes each: so lengths are asked first, and what is not shown, or has no
+    /// room, never leaves the database. `false`: it has none.
+    async fn add_page_images(
+        &self,
+        rows: &mut [StoredMessage],
+        bytes_max: usize,
+        room: &mut Place,
+    ) -> Result<bool, Error> {
+        if !self.images || rows.is_empty() {
+            return Ok(true);
+        }
+        let sql = "SELECT id::int4, octet_length(image) FROM users WHERE id = ANY ($1) \
+                   AND octet_length(image) BETWEEN 1 AND $2";
+        let lengths: HashMap<i32, usize> = self
+            .of_users(sql, &users(rows), bytes_max)
+            .await?
+            .iter()
+            .map(|row| {
+                Ok((row.try_get(0)?, usize::try_from(row.try_get::<_, i32>(1)?).unwrap_or(0)))
+            })
+            .collect::<Result<_, Error>>()?;
+        let mut left = bytes_max;
+        let shown: Vec<bool> = rows
+            .iter()
+            .map(|row| {
+                let length = lengths.get(&row.user.0).copied().unwrap_or(usize::MAX);
+                let fits = length <= left;
+                left -= if fits { length } else { 0 };
+                fits
+            })
+            .collect();
+        let texts: usize = rows.iter().map(StoredMessage::bytes).sum();
+        if !room.grow_to(texts + bytes_max - left) {
+            return Ok(false);
+        }
+        let showing = || rows.iter().zip(&shown).filter(|(_, shown)| **shown);
+        let users = showing().map(|(row, _)| row.user.0).collect();
+        let images = self.images(users, bytes_max).await?;
+        // Counted anew: in a database that is not in UTF-8 a picture may become longer.
+        let mut left = bytes_max;
+        for (row, _) in rows.iter_mut().zip(shown).filter(|(_, shown)| *shown) {
+            if let Some(image) = images.get(&row.user.0).filter(|image| image.len() <= left) {
+                left -= image.len();
+                row.image = Arc::clone(image);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Each picture is fetched once: a page has many rows of one sender.
+    async fn images(
+        &self,
+        users: Vec<i32>,
+        bytes_max: usize,
+    ) -> Result<HashMap<i32, Arc<str>>, Error> {
+        let sql = "SELECT id::int4, image::text FROM users WHERE id = ANY ($1) \
+                   AND octet_length(image) <= $2";
+        let rows = self.of_users(sql, &users, bytes_max).await?.into_iter();
+        rows.map(|row| Ok((row.try_get(0)?, Arc::from(row.try_get::<_, &str>(1)?)))).collect()
+    }
+
+    async fn of_users(
+        &self,
+        sql: &str,
+        users: &Vec<i32>,
+        bytes_max: usize,
+    ) -> Result<Vec<Row>, Error> {
+        if users.is_empty() {
+            return Ok(Vec::new());
+        }
+        let longest = i32::try_from(bytes_max).unwrap_or(i32::MAX);
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+            [(users, Type::INT4_ARRAY), (&longest, Type::INT4)];
+        self.connection.client.query_typed(sql, &parameters).await
+    }
+}
+
+/// Who has said these, each once.
+fn users(rows: &[StoredMessage]) -> Vec<i32> {
+    let mut users: Vec<i32> = rows.iter().map(|row| row.user.0).collect();
+    users.sort_unstable();
+    users.dedup();
+    users
 }
 
 /// Finds the page's keys in an index alone, then their rows.

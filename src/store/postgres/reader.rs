@@ -11,13 +11,12 @@ use std::io;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio_postgres::Error;
 
 use super::connect::{CallFault, DatabaseUrl, within};
 use super::history::{Counted, History};
 use crate::store::copy::WallMicros;
-use crate::store::reader::{Job, Reader, WAITING_MAX};
+use crate::store::reader::{Asked, Job, Jobs, Lane as Way, Reader};
 use crate::store::{
     DAY_MS, Existing, Missed, MissedQuery, Page, PageQuery, Range, RangeQuery, ReadClock, ReadFault,
 };
@@ -42,8 +41,8 @@ pub(in crate::store) struct PostgresPlan {
 /// Starts the thread; it connects at the first question, and ends when the reader is stopped.
 pub(in crate::store) fn start_reader(plan: PostgresPlan) -> io::Result<(Reader, JoinHandle<()>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (one, ones) = mpsc::channel(WAITING_MAX);
-    let (two, twos) = mpsc::channel(WAITING_MAX);
+    let (one, ones) = Way::new();
+    let (two, twos) = Way::new();
     let thread = Builder::new().name("hub-reader".into()).spawn(move || {
         let totals = Totals::default();
         let lane =
@@ -92,18 +91,20 @@ struct Lane<'a> {
 }
 
 impl Lane<'_> {
-    async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        while let Some(job) = jobs.recv().await {
+    async fn run(mut self, mut jobs: Jobs) {
+        while let Some(job) = jobs.next().await {
             // Whoever asked may be gone; so may be an answer's taker.
             match job {
-                Job::Page(query, answer) if !answer.is_closed() => {
-                    let _ = answer.send(self.page(query).await);
+                Job::Page(query, mut asked) if !asked.is_closed() => {
+                    let page = self.page(query, &mut asked).await;
+                    asked.give(page);
                     self.recount(query.space).await;
                 }
-                Job::Range(query, answer) if !answer.is_closed() => {
-                    let _ = answer.send(self.range(query).await);
+                Job::Range(query, asked) if !asked.is_closed() => {
+                    let range = self.range(query).await;
+                    asked.give(range);
                 }
-                Job::Existing(user, space, answer) if !answer.is_closed() => {
+                Job::Existing(user, space, answer, _waiting) if !answer.is_closed() => {
                     let _ = answer.send(self.existing(user, space).await);
                 }
                 Job::Missed(query, answer) if !answer.is_closed() => {
@@ -115,13 +116,14 @@ impl Lane<'_> {
         }
     }
 
-    async fn page(&mut self, query: PageQuery) -> Result<Page, ReadFault> {
+    async fn page(&mut self, query: PageQuery, asked: &mut Asked<Page>) -> Result<Page, ReadFault> {
         let known = self.totals.of(query.space);
         let history = self.open().await?;
-        let answer = limited(self.plan, history.page(&query, &known, self.id_limit())).await;
+        let (limit, room) = (self.id_limit(), asked.room());
+        let answer = limited(self.plan, history.page(&query, (&known, limit), room)).await;
         let (page, counted) = self.told(history, answer)?;
         self.totals.advance(query.space, counted, (self.plan.clock)().mono);
-        Ok(page)
+        page.ok_or(ReadFault::Full)
     }
 
     async fn range(&mut self, query: RangeQuery) -> Result<Range, ReadFault> {
@@ -152,7 +154,7 @@ impl Lane<'_> {
         match self.told(history, counted) {
             Ok(counted) => self.totals.replace(space, counted, now),
             // What has come since is still counted; the next try is due later.
-            Err(ReadFault) => self.totals.replace(space, self.totals.of(space), now),
+            Err(_) => self.totals.replace(space, self.totals.of(space), now),
         }
     }
 
@@ -184,7 +186,7 @@ impl Lane<'_> {
         if !std::mem::replace(&mut self.failing, true) {
             tracing::warn!(%fault, "the store can't be read");
         }
-        ReadFault
+        ReadFault::Away
     }
 }
 

@@ -20,6 +20,19 @@ fn clock() -> ReadClock {
     Arc::new(|| Now { mono: MonoMs(1_000), unix: Micros(1_767_333_845_678_901) })
 }
 
+/// A message with a picture.
+pub(super) fn message(image: &str) -> super::StoredMessage {
+    super::StoredMessage {
+        id: "01".into(),
+        content: "hola".into(),
+        user: crate::wire::UserId(1),
+        username: "Ana".into(),
+        space: crate::wire::SpaceId(1),
+        at: Micros(0),
+        image: image.into(),
+    }
+}
+
 const NONCES: NonceLimits = NonceLimits { max: 9, window: 1_000 };
 
 fn config(data_dir: &Path, shards: usize) -> StoreConfig {

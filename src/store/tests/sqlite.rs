@@ -202,7 +202,14 @@ fn a_row_that_is_refused_takes_its_batch_back_whole() {
     database.append(vec![message(Id(7), BEGIN, 1, "c")]);
     database.check_blocks();
     let (space, order) = (SpaceId(1), PageOrder::Id);
-    database.check_page(PageQuery { space, page: 1, page_size: 9, order, ascending: true });
+    database.check_page(PageQuery {
+        space,
+        page: 1,
+        page_size: 9,
+        order,
+        ascending: true,
+        images_bytes_max: 0,
+    });
 }
 
 #[test]
@@ -266,10 +273,18 @@ fn pages_are_those_of_a_plain_model_at_any_depth() {
             page_size,
             order: if dice.below(2) == 0 { PageOrder::Timestamp } else { PageOrder::Id },
             ascending: dice.below(2) == 0,
+            images_bytes_max: 0,
         });
     }
     let (space, order) = (SpaceId(404), PageOrder::Timestamp);
-    database.check_page(PageQuery { space, page: 1, page_size: 25, order, ascending: false });
+    database.check_page(PageQuery {
+        space,
+        page: 1,
+        page_size: 25,
+        order,
+        ascending: false,
+        images_bytes_max: 0,
+    });
 }
 
 #[test]
@@ -283,7 +298,14 @@ fn blocks_stay_exact_when_all_rows_come_by_hand() {
     database.hand.execute_batch("COMMIT").expect("it commits");
     assert_eq!(database.check_blocks(), 6);
     let (space, order) = (SpaceId(1), PageOrder::Timestamp);
-    database.check_page(PageQuery { space, page: 200, page_size: 25, order, ascending: true });
+    database.check_page(PageQuery {
+        space,
+        page: 200,
+        page_size: 25,
+        order,
+        ascending: true,
+        images_bytes_max: 0,
+    });
     let moved = database.hand.execute("UPDATE chat_messages SET space_id = 2", []);
     assert!(moved.is_err(), "what places a row is final");
     database.hand.execute("DELETE FROM chat_messages", []).expect("it deletes");

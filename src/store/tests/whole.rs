@@ -9,6 +9,7 @@ use super::super::{
     open_sqlite,
 };
 use super::config;
+use crate::shares::{Place, Pool};
 use crate::wire::nonce::{Nonce, NonceKey};
 use crate::wire::record::Record;
 use crate::wire::time::Micros;
@@ -41,12 +42,18 @@ fn ids(page: &Page) -> Vec<u128> {
     page.rows.iter().map(|row| Id::parse(&row.id).expect("an id").0).collect()
 }
 
+/// As much as anybody wants.
+fn room() -> Place {
+    Pool::new(1 << 30, 1 << 30).take(1, 0).expect("room")
+}
+
 const NEWEST: PageQuery = PageQuery {
     space: SpaceId(0),
     page: 1,
     page_size: 100,
     order: PageOrder::Timestamp,
     ascending: false,
+    images_bytes_max: 0,
 };
 
 #[test]
@@ -62,12 +69,12 @@ fn what_is_appended_is_stored_and_read_across_restarts_and_shard_counts() {
             assert_eq!(block_on(store.committed[shard].changed(end)), end + 1);
             expected.push(id);
         }
-        let page = block_on(store.reader.page(NEWEST)).expect("it reads");
+        let page = block_on(store.reader.page(NEWEST, room())).expect("it reads").0;
         assert_eq!(ids(&page), expected.iter().rev().copied().collect::<Vec<_>>());
         assert_eq!(*store.fault.borrow(), None);
         let reader = store.reader.clone();
         assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Left::default());
-        assert_eq!(block_on(reader.page(NEWEST)), Err(ReadFault));
+        assert_eq!(block_on(reader.page(NEWEST, room())).err(), Some(ReadFault::Away));
     }
 }
 
@@ -93,7 +100,7 @@ fn a_crash_between_commit_and_trim_stores_nothing_twice() {
     assert_eq!(store.highest, Id(90));
     assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Left::default());
     let store = open(copy.path(), 1, 200).expect("it opens");
-    let page = block_on(store.reader.page(NEWEST)).expect("it reads");
+    let page = block_on(store.reader.page(NEWEST, room())).expect("it reads").0;
     assert_eq!((page.total, ids(&page).len()), (30, 30));
     block_on(store.handle.stop(Duration::ZERO));
 }
@@ -160,10 +167,10 @@ fn a_database_that_goes_away_is_a_fault_until_it_is_back() {
     let (reader, threads) = super::super::Reader::start(&plan, 1).expect("it starts");
     let range =
         RangeQuery { space: SpaceId(0), after: None, before: None, limit: 5, image_bytes_max: 0 };
-    assert_eq!(block_on(reader.range(range)), Err(ReadFault));
+    assert_eq!(block_on(reader.range(range, room())).err(), Some(ReadFault::Away));
     assert!(!plan.database.exists(), "a reader makes no database");
     drop(super::super::sqlite::SqliteSink::open(&plan.database, 0).expect("it is made"));
-    assert_eq!(block_on(reader.range(range)).expect("it reads").rows, []);
+    assert_eq!(block_on(reader.range(range, room())).expect("it reads").0.rows, []);
     block_on(reader.stop());
     threads.into_iter().for_each(|thread| thread.join().expect("it ends"));
 }

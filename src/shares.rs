@@ -1,0 +1,173 @@
+//! What many draw from and nobody may use up: a pool with a bound in all, and a share of it for
+//! each address.
+//!
+//! Owns the counts. A [`Place`] is what somebody holds of a pool; dropping it gives that back, so
+//! that an end of any kind does. Never waits: what does not fit is refused.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// Bytes, or places in a queue. Cheap to clone; all clones are the same pool.
+#[derive(Clone, Debug)]
+pub struct Pool(Arc<watch::Sender<Counts>>);
+
+#[derive(Debug)]
+struct Counts {
+    free: usize,
+    share: usize,
+    /// What each address holds; no address that holds nothing.
+    held: HashMap<u64, usize>,
+}
+
+/// What an address holds of a pool.
+#[derive(Debug)]
+pub struct Place {
+    pool: Pool,
+    address: u64,
+    amount: usize,
+}
+
+impl Pool {
+    /// A pool of `max`, of which one address may hold `share`.
+    pub fn new(max: usize, share: usize) -> Pool {
+        Pool(Arc::new(watch::Sender::new(Counts { free: max, share, held: HashMap::new() })))
+    }
+
+    /// Takes so much for an address. `None`: the pool has not so much left, or not for it.
+    pub fn take(&self, address: u64, amount: usize) -> Option<Place> {
+        let mut place = Place { pool: self.clone(), address, amount: 0 };
+        place.grow_to(amount).then_some(place)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Counts)) {
+        self.0.send_if_modified(|counts| {
+            change(counts);
+            // Nobody is told: nobody waits.
+            false
+        });
+    }
+}
+
+impl Place {
+    /// Whose it is.
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// How much it is.
+    pub fn amount(&self) -> usize {
+        self.amount
+    }
+
+    /// Makes it at least so much. `false`: there is not so much left, and it stays as it was.
+    #[must_use]
+    pub fn grow_to(&mut self, amount: usize) -> bool {
+        let more = amount.saturating_sub(self.amount);
+        let mut fits = more == 0;
+        if !fits {
+            self.pool.change(|counts| {
+                let held = counts.held.get(&self.address).copied().unwrap_or(0);
+                fits = more <= counts.free && more <= counts.share.saturating_sub(held);
+                if fits {
+                    counts.free -= more;
+                    counts.held.insert(self.address, held + more);
+                }
+            });
+        }
+        if fits {
+            self.amount += more;
+        }
+        fits
+    }
+
+    /// Gives back what is beyond so much.
+    pub fn shrink_to(&mut self, amount: usize) {
+        let less = self.amount.saturating_sub(amount);
+        if less == 0 {
+            return;
+        }
+        self.amount -= less;
+        self.pool.change(|counts| {
+            counts.free += less;
+            let held = counts.held.get_mut(&self.address).expect("it holds what it took");
+            *held -= less;
+            if *held == 0 {
+                counts.held.remove(&self.address);
+            }
+        });
+    }
+
+    /// Makes it exactly so much; `false`, and as it was, if there is not so much left.
+    #[must_use]
+    pub fn set_to(&mut self, amount: usize) -> bool {
+        self.shrink_to(amount);
+        self.grow_to(amount)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn counts(pool: &Pool) -> (usize, usize) {
+        let counts = pool.0.borrow();
+        (counts.free, counts.held.len())
+    }
+
+    #[test]
+    fn one_address_leaves_the_others_their_part() {
+        let pool = Pool::new(100, 50);
+        let mut mine = pool.take(1, 30).expect("free");
+        assert!(!mine.grow_to(51) && mine.grow_to(50));
+        assert!(pool.take(1, 1).is_none(), "its share is held");
+        let theirs = pool.take(2, 50).expect("the other half");
+        assert!(pool.take(3, 1).is_none(), "all is held");
+        mine.shrink_to(40);
+        assert_eq!(pool.take(3, 10).map(|place| place.amount()), Some(10));
+        drop((mine, theirs));
+        assert_eq!(counts(&pool), (100, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn no_share_and_no_pool_is_exceeded_and_all_comes_back(
+            steps in prop::collection::vec((0u64..4, 0usize..60, any::<bool>()), 1..200),
+        ) {
+            const MAX: usize = 100;
+            const SHARE: usize = 40;
+            let pool = Pool::new(MAX, SHARE);
+            let mut places: Vec<Place> = Vec::new();
+            for (address, amount, begins) in steps {
+                let of = places.iter_mut().position(|place| place.address == address);
+                match of {
+                    Some(at) if !begins && amount % 5 == 0 => drop(places.swap_remove(at)),
+                    Some(at) if !begins => {
+                        let before = places[at].amount();
+                        let least = places[at].set_to(amount);
+                        let now = places[at].amount();
+                        prop_assert_eq!(now, if least { amount } else { before });
+                    }
+                    _ => places.extend(pool.take(address, amount)),
+                }
+                let of = |address| -> usize {
+                    let its = places.iter().filter(|place| place.address == address);
+                    its.map(Place::amount).sum()
+                };
+                prop_assert!((0..4).all(|address| of(address) <= SHARE));
+                let all: usize = (0..4).map(of).sum();
+                prop_assert_eq!(counts(&pool).0, MAX - all);
+            }
+            drop(places);
+            prop_assert_eq!(counts(&pool), (MAX, 0));
+        }
+    }
+}
