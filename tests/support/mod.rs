@@ -22,6 +22,7 @@ use tungstenite::{Error, Message, WebSocket};
 pub mod answer;
 pub mod disk;
 pub mod gate;
+pub mod group;
 pub mod ledger;
 pub mod peers;
 pub mod postgres;
