@@ -229,7 +229,7 @@ impl Server {
                 Ok(()) = self.fault.changed() => {
                     let fault = self.fault.borrow_and_update().clone();
                     if let Some(fault) = fault {
-                        tracing::error!(%fault, "the journal is broken");
+                        tracing::error!(%fault, "the hub can't go on");
                         return Some(Fault::Broken(fault));
                     }
                 }

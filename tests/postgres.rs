@@ -24,6 +24,8 @@ mod drains;
 mod failing;
 #[path = "postgres/journals.rs"]
 mod journals;
+#[path = "postgres/nodes.rs"]
+mod nodes;
 #[path = "postgres/poison.rs"]
 mod poison;
 #[path = "postgres/returns.rs"]
@@ -43,7 +45,7 @@ mod trouble;
 const TESTS: &[Named] = &named![
     stored::chat_is_stored_and_read_back,
     stored::pages_and_ranges_are_found_in_an_index_at_any_depth,
-    stored::many_hubs_start_at_once_on_an_empty_database,
+    stored::of_many_hubs_that_start_at_once_one_serves_at_a_time,
     stored::an_index_that_was_left_invalid_is_built_again,
     adopted::the_existing_servers_rows_are_read_and_not_rewritten,
     adopted::a_user_that_does_not_exist_costs_its_own_rows_only,
@@ -88,6 +90,14 @@ const TESTS: &[Named] = &named![
     journals::a_torn_tail_is_cut_and_all_before_it_is_stored,
     journals::damage_in_the_middle_is_refused_with_its_offset,
     journals::a_journal_shorter_than_what_is_stored_loses_nothing,
+    nodes::a_second_hub_waits_says_for_whom_and_takes_over_when_the_first_ends,
+    nodes::a_second_hub_takes_over_from_one_that_was_killed,
+    nodes::a_restart_on_the_same_directory_waits_for_nobody,
+    nodes::a_hub_that_lost_its_claim_closes_its_members_and_loses_nothing,
+    nodes::a_hub_that_started_without_the_database_ends_if_another_serves_it,
+    nodes::a_restart_of_the_database_changes_no_claim,
+    nodes::a_transaction_that_is_stuck_holds_up_no_take_over,
+    nodes::a_copied_directory_is_another_hubs,
     clocks::ids_ascend_though_the_clock_jumps_forward_and_back,
 ];
 

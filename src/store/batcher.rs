@@ -25,6 +25,9 @@ use crate::wire::time::Now;
 /// A store whose oldest waiting message is older than this is behind, in microseconds.
 const BEHIND_US: i64 = 5_000_000;
 
+/// The longest that giving the sink free may take.
+const RELEASE_MAX: Duration = Duration::from_secs(1);
+
 /// How long the batcher waits after a failure: full jitter below a bound that doubles.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RetryWait {
@@ -113,6 +116,8 @@ impl<S: Sink> Batcher<S> {
                 self.give_up(&fault);
             }
         }
+        // Where it fails, the next hub waits for the lease.
+        let _ = tokio::time::timeout(RELEASE_MAX, self.sink.release()).await;
         // Whoever asked may have given up waiting.
         let _ = stop.answer.send(self.left());
     }
@@ -238,6 +243,12 @@ impl<S: Sink> Batcher<S> {
 
     /// Tells a failure, once until it is over or changes its kind, and waits.
     pub(super) async fn failed(&mut self, error: &SinkError) {
+        if let SinkError::Taken(_) = error {
+            // Two that serve one database break every promise of order: this one ends.
+            self.show(StoreState::Refused);
+            self.faults.report("serve the database", error);
+            return std::future::pending().await;
+        }
         self.metrics.store.add(Metric::BatchFaults, 1);
         let refused = matches!(error, SinkError::Refused(_));
         let state = match refused {

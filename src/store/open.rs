@@ -7,15 +7,20 @@ use std::time::Duration;
 
 use super::journal::{self, Faults, Opened};
 use super::nonces::NonceFiles;
-use super::postgres::{DatabaseUrl, PostgresPlan, PostgresSink, Served, start_reader};
+use super::postgres::{DatabaseUrl, Node, PostgresPlan, PostgresSink, Served, start_reader};
 use super::reader::{Reader, ReaderPlan};
 use super::sink::{Sink, SinkError};
 use super::sqlite::{self, SqliteSink};
 use super::{DAY_MS, OpenError, Parts, Store, StoreConfig, start};
+use crate::conditions::Condition;
 use crate::wire::Id;
 use crate::wire::nonce::First;
 
 const READ_CONNECTIONS: usize = 2;
+/// How long a start waits for a database that it can do without for now.
+const FIRST_TRY_MAX: Duration = Duration::from_secs(2);
+/// Between two looks whether another hub still serves the database.
+const CLAIM_POLL: Duration = Duration::from_millis(500);
 /// Between two tries to reach a database for the first time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
@@ -53,13 +58,16 @@ pub async fn open_postgres(
 ) -> Result<Store, OpenError> {
     let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
     let Journaled { opened, faults, nonces, published } = open_journals(config, random)?;
-    let mut sink = PostgresSink::new(url.clone(), config.utc_offset);
+    let told = faults.clone();
+    let lost = move |by: &str| told.report("serve the database", &SinkError::Taken(by.into()));
+    let node = Node::new(&config.data_dir, random(), config.clock.clone(), lost).map_err(io)?;
+    let mut sink = PostgresSink::new(url.clone(), config.utc_offset).claiming(node);
     let database = url.identity();
     let served = Served::read(&config.data_dir).map_err(io)?;
     let highest = match served.filter(|served| served.database == database) {
-        Some(served) => served.highest,
+        Some(served) => wait_unless_away(&mut sink, config).await.unwrap_or(served.highest),
         None => {
-            let highest = wait_for(&mut sink, id_limit(config)).await;
+            let highest = wait_for(&mut sink, config).await;
             Served { database, highest }.write(&config.data_dir).map_err(io)?;
             highest
         }
@@ -112,12 +120,32 @@ fn id_limit(config: &StoreConfig) -> Id {
     Id::first_of_ms((config.clock)().unix.0 / 1000 + DAY_MS)
 }
 
-/// Reaches the database, however long it takes, and learns its highest id.
-async fn wait_for(sink: &mut PostgresSink, limit: Id) -> Id {
+/// For a directory that can do without its database for now: one try, and the highest id; `None`:
+/// it is away. A database that answers is never served beside another hub.
+async fn wait_unless_away(sink: &mut PostgresSink, config: &StoreConfig) -> Option<Id> {
+    match tokio::time::timeout(FIRST_TRY_MAX, sink.highest_id(id_limit(config))).await {
+        Ok(Ok(highest)) => Some(highest),
+        Ok(Err(SinkError::Taken(_))) => Some(wait_for(sink, config).await),
+        Ok(Err(_)) | Err(_) => None,
+    }
+}
+
+/// Reaches the database and becomes the one who serves it, however long it takes; its highest id.
+async fn wait_for(sink: &mut PostgresSink, config: &StoreConfig) -> Id {
     let mut told: Option<SinkError> = None;
     loop {
-        match sink.highest_id(limit).await {
+        let tried = sink.highest_id(id_limit(config)).await;
+        let other = match &tried {
+            Err(SinkError::Taken(by)) => Some(by),
+            _ => None,
+        };
+        config.conditions.set(Condition::AnotherHub, other);
+        match tried {
             Ok(highest) => return highest,
+            Err(SinkError::Taken(_)) => {
+                tokio::time::sleep(CLAIM_POLL).await;
+                continue;
+            }
             Err(error) if told.as_ref() == Some(&error) => {}
             Err(error) => {
                 let what = "this data directory is new to the database, and has to reach it first";

@@ -26,6 +26,9 @@ pub enum SinkError {
     /// Nothing was committed, and only a person can mend it.
     #[error("{0}")]
     Refused(String),
+    /// Nothing was committed, because another hub serves the database; which.
+    #[error("another hub serves this database: {0}")]
+    Taken(String),
 }
 
 /// Users and spaces that do not exist.
@@ -72,6 +75,11 @@ pub trait Sink {
 
     /// Drops the position of a journal whose files are gone.
     async fn forget(&mut self, journal: JournalId) -> Result<(), SinkError>;
+
+    /// Gives free what other hubs wait for; nothing is stored after it.
+    async fn release(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
 
     /// The highest id stored, those that are no ids or above `limit` left out.
     async fn highest_id(&mut self, limit: Id) -> Result<Id, SinkError>;

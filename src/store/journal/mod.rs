@@ -42,7 +42,7 @@ pub(crate) mod model;
 #[cfg(test)]
 mod tests;
 
-const LOCK_FILE: &str = "lock";
+pub(crate) const LOCK_FILE: &str = "lock";
 const SEGMENT_BYTES_MAX: u64 = 16 << 20;
 /// The first segment is made while the start waits, the others behind its back.
 const FIRST_SEGMENT_BYTES_MAX: u64 = 1 << 20;

@@ -131,6 +131,8 @@ pub(super) enum Means {
     Orphan,
     /// A person has to mend it.
     Person,
+    /// Another hub serves the database.
+    Taken,
 }
 
 /// A call that failed.
@@ -156,6 +158,7 @@ impl From<CallFault> for SinkError {
             Means::Row => SinkError::Data(fault.to_string()),
             Means::Orphan => SinkError::Orphan(fault.to_string()),
             Means::Person => SinkError::Refused(fault.to_string()),
+            Means::Taken => SinkError::Taken(fault.reason),
         }
     }
 }
@@ -186,7 +189,7 @@ fn is_refusal(error: &Error) -> bool {
     }
 }
 
-fn fault(what: &'static str, error: &Error) -> CallFault {
+pub(super) fn fault(what: &'static str, error: &Error) -> CallFault {
     let Some(told) = error.as_db_error() else {
         return CallFault::new(what, means_here(error), with_cause(error));
     };

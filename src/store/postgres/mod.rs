@@ -25,6 +25,7 @@ mod binding;
 mod connect;
 mod handshake;
 mod history;
+mod node;
 mod parameters;
 mod reader;
 mod schema;
@@ -32,12 +33,14 @@ mod served;
 mod tls;
 
 pub use connect::{BadUrl, DatabaseUrl, TlsDefaults};
+pub(in crate::store) use node::Node;
 pub(in crate::store) use reader::{PostgresPlan, start_reader};
 pub(in crate::store) use schema::migrate;
 pub(in crate::store) use served::Served;
 pub use tls::BadTls;
 
 use connect::{CALL_MAX, CallFault, Connection, Means, within};
+use node::Claimant;
 
 /// What a row may add to the time that its COPY may take: a slow database must get a whole batch
 /// done within it, or it would be sent the same one for ever.
@@ -59,6 +62,8 @@ pub struct PostgresSink {
     url: DatabaseUrl,
     wall: WallMicros,
     writer: Option<Writer>,
+    /// What a hub that serves holds; tools hold nothing.
+    claimant: Option<Claimant>,
 }
 
 #[derive(Debug)]
@@ -70,7 +75,12 @@ struct Writer {
 impl PostgresSink {
     /// A sink that has not connected yet; times in this fixed offset.
     pub fn new(url: DatabaseUrl, utc_offset: i32) -> PostgresSink {
-        PostgresSink { url, wall: WallMicros::new(utc_offset), writer: None }
+        PostgresSink { url, wall: WallMicros::new(utc_offset), writer: None, claimant: None }
+    }
+
+    /// The same for a hub that serves: nothing is written but under its claim.
+    pub(in crate::store) fn claiming(self, node: Node) -> PostgresSink {
+        PostgresSink { claimant: Some(Claimant::new(node)), ..self }
     }
 
     /// Gives the connection up, so that the next call may be on another runtime.
@@ -82,7 +92,7 @@ impl PostgresSink {
     async fn take(&mut self) -> Result<Writer, CallFault> {
         match self.writer.take() {
             Some(writer) if !writer.connection.client.is_closed() => Ok(writer),
-            _ => Writer::open(&self.url).await,
+            _ => Writer::open(&self.url, self.claimant.as_mut()).await,
         }
     }
 }
@@ -90,7 +100,13 @@ impl PostgresSink {
 impl Sink for PostgresSink {
     async fn positions(&mut self, journals: &[JournalId]) -> Result<Vec<u64>, SinkError> {
         let writer = self.take().await?;
-        let positions = writer.positions(journals).await?;
+        let positions = match &mut self.claimant {
+            Some(claimant) => {
+                claimant.keep(&self.url);
+                claimant.positions(&writer.connection, journals).await?
+            }
+            None => writer.positions(journals).await?,
+        };
         self.writer = Some(writer);
         Ok(positions)
     }
@@ -132,6 +148,14 @@ impl Sink for PostgresSink {
         Ok(())
     }
 
+    async fn release(&mut self) -> Result<(), SinkError> {
+        if let Some(mut claimant) = self.claimant.take() {
+            let writer = self.take().await?;
+            claimant.release(&writer.connection).await?;
+        }
+        Ok(())
+    }
+
     async fn highest_id(&mut self, limit: Id) -> Result<Id, SinkError> {
         let writer = self.take().await?;
         let highest = writer.highest_id(limit).await?;
@@ -153,10 +177,13 @@ impl Holds for PostgresSink {
 }
 
 impl Writer {
-    async fn open(url: &DatabaseUrl) -> Result<Writer, CallFault> {
+    async fn open(url: &DatabaseUrl, claimant: Option<&mut Claimant>) -> Result<Writer, CallFault> {
         let connection = Connection::open(url).await?;
         schema::bring_up_to_date(&connection).await?;
         connection.run("set up the connection", SESSION).await?;
+        if let Some(claimant) = claimant {
+            claimant.claim(&connection).await?;
+        }
         let copy = within(CALL_MAX, "prepare", connection.client.prepare(copy::COPY)).await?;
         Ok(Writer { connection, copy })
     }
@@ -165,33 +192,16 @@ impl Writer {
     /// connection that was lost, may commit later than its hub believes. Behind the lock of a
     /// journal's row none is left; so each journal asked for gets a row.
     async fn positions(&self, journals: &[JournalId]) -> Result<Vec<u64>, CallFault> {
-        let client = &self.connection.client;
-        let names: Vec<String> = journals.iter().map(ToString::to_string).collect();
-        let parameters: [&(dyn ToSql + Sync); 1] = [&names];
-        let first = "INSERT INTO hub_positions (journal, position) \
-                     SELECT unnest($1::text[]), 0 ON CONFLICT DO NOTHING";
-        within(CALL_MAX, "make positions", client.execute(first, &parameters)).await?;
-        let sql = "SELECT journal, position FROM hub_positions WHERE journal = ANY ($1) \
-                   FOR UPDATE";
-        let rows = within(CALL_MAX, "read positions", client.query(sql, &parameters)).await?;
-        let position = |name: &String| {
-            let row = rows.iter().find(|row| row.get::<_, &str>(0) == name);
-            row.and_then(|row| u64::try_from(row.get::<_, i64>(1)).ok()).unwrap_or(0)
-        };
-        Ok(names.iter().map(position).collect())
+        let positions = read_positions(&self.connection, journals, None).await?;
+        Ok(positions.into_iter().map(|position| u64::try_from(position).unwrap_or(0)).collect())
     }
 
     async fn store(&self, batch: &Batch, wall: WallMicros) -> Result<(), SinkError> {
         let client = &self.connection.client;
         let steps = begin_and_step(batch);
         let answers = within(CALL_MAX, "move positions", client.simple_query(&steps)).await?;
-        let counted = |answer: &SimpleQueryMessage| match answer {
-            SimpleQueryMessage::CommandComplete(rows) => *rows,
-            _ => 0,
-        };
         // Never sent together with the rows: see the module.
-        let moved: u64 = answers.iter().map(counted).sum();
-        if moved != batch.advances().len() as u64 {
+        if rows_counted(&answers) != batch.advances().len() as u64 {
             return Err(SinkError::Unclear("journals are not where they were".into()));
         }
         if batch.rows() > 0 {
@@ -259,6 +269,38 @@ impl Writer {
         let highest = row.get::<_, Option<&str>>(0).and_then(Id::parse);
         Ok(highest.unwrap_or(Id::MIN))
     }
+}
+
+/// The positions of journals in their order, as they stand: one that is fenced is negative. Each
+/// journal gets a row, of this run where there is one.
+async fn read_positions(
+    connection: &Connection,
+    journals: &[JournalId],
+    boot: Option<&str>,
+) -> Result<Vec<i64>, CallFault> {
+    let client = &connection.client;
+    let names: Vec<String> = journals.iter().map(ToString::to_string).collect();
+    let first = "INSERT INTO hub_positions (journal, position, boot) \
+                 SELECT unnest($1::text[]), 0, $2 ON CONFLICT DO NOTHING";
+    let parameters: [&(dyn ToSql + Sync); 2] = [&names, &boot];
+    within(CALL_MAX, "make positions", client.execute(first, &parameters)).await?;
+    let sql = "SELECT journal, position FROM hub_positions WHERE journal = ANY ($1) FOR UPDATE";
+    let parameters: [&(dyn ToSql + Sync); 1] = [&names];
+    let rows = within(CALL_MAX, "read positions", client.query(sql, &parameters)).await?;
+    let position = |name: &String| {
+        let row = rows.iter().find(|row| row.get::<_, &str>(0) == name);
+        row.map_or(0, |row| row.get::<_, i64>(1))
+    };
+    Ok(names.iter().map(position).collect())
+}
+
+/// How many rows the statements of one call have changed.
+fn rows_counted(answers: &[SimpleQueryMessage]) -> u64 {
+    let counted = |answer: &SimpleQueryMessage| match answer {
+        SimpleQueryMessage::CommandComplete(rows) => *rows,
+        _ => 0,
+    };
+    answers.iter().map(counted).sum()
 }
 
 /// One call: begins a transaction and moves each position on, from where it is known to be.
