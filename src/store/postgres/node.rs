@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Error, Row};
 
-use super::connect::{CALL_MAX, CallFault, Connection, DatabaseUrl, Means, within};
+use super::connect::{CALL_MAX, CallFault, Connection, DatabaseUrl, Means, fault, within};
 use crate::store::ReadClock;
 use crate::store::journal::{JournalId, LOCK_FILE, sync_folder};
 use crate::wire::time::MonoMs;
@@ -125,6 +126,14 @@ impl Other {
         let Other { name, since, age, .. } = self;
         format!("{name}, serving since {since}, seen {:.1} s ago", age.as_secs_f64())
     }
+}
+
+/// A row of `hub_nodes`: its hub, that hub's directory, its state.
+fn read(row: &Row) -> Result<(Other, String, String), Error> {
+    let text = |n: usize| row.try_get::<_, String>(n);
+    let age = Duration::try_from_secs_f64(row.try_get(5)?).unwrap_or(Duration::MAX);
+    let (boot, name, renewed, since) = (text(0)?, text(2)?, text(4)?, text(6)?);
+    Ok((Other { boot, name, since, renewed, age }, text(1)?, text(3)?))
 }
 
 /// How long another hub's row has stood still under our own eyes.
@@ -298,7 +307,8 @@ impl Claimant {
             .run(
                 CLAIM,
                 "BEGIN; SET LOCAL lock_timeout = '4s'; SET LOCAL synchronous_commit = on; \
-                 SET LOCAL idle_in_transaction_session_timeout = '5s'; LOCK TABLE hub_nodes IN SHARE ROW EXCLUSIVE MODE",
+                 SET LOCAL idle_in_transaction_session_timeout = '5s'; \
+                 LOCK TABLE hub_nodes IN SHARE ROW EXCLUSIVE MODE",
             )
             .await?;
         let (own_state, others) = self.read(connection).await?;
@@ -324,7 +334,11 @@ impl Claimant {
         self.take_over(connection, !others.is_empty()).await?;
         connection.run(CLAIM, "COMMIT").await?;
         for other in &others {
-            tracing::warn!(from = other.name, "took the database over from a hub that is gone");
+            tracing::warn!(
+                from = other.name,
+                "took the database over from a hub that is gone; what it had accepted and not \
+                 stored is in its data directory, and is stored when it is started there"
+            );
         }
         Ok(Outcome::Held)
     }
@@ -341,14 +355,7 @@ impl Claimant {
         let rows = within(CALL_MAX, CLAIM, connection.client.query(sql, &[])).await?;
         let (mut own_state, mut others) = (None, Vec::new());
         for row in rows {
-            let text = |n: usize| row.try_get::<_, String>(n);
-            let read = || {
-                let age = Duration::try_from_secs_f64(row.try_get(5)?).unwrap_or(Duration::MAX);
-                let (boot, name, renewed, since) = (text(0)?, text(2)?, text(4)?, text(6)?);
-                Ok((Other { boot, name, since, renewed, age }, text(1)?, text(3)?))
-            };
-            let (other, directory, state) = read()
-                .map_err(|error: tokio_postgres::Error| super::connect::fault(CLAIM, &error))?;
+            let (other, directory, state) = read(&row).map_err(|error| fault(CLAIM, &error))?;
             if other.boot == self.node.boot {
                 own_state = Some(state);
             } else if state == "up" && directory != self.node.directory {
