@@ -60,6 +60,15 @@ conditions! {
     AnotherHub "another_hub" Refusing
         "Another hub serves this database"
         "stop the other hub, or let this one wait: it takes over when the other ends";
+    DatabaseRefuses "database_refuses" Refusing
+        "The database refuses each message; all wait in the journal"
+        "mend what it says (a right, a partition, a trigger, a column): then all is stored";
+    DatabaseUnusable "database_unusable" Degraded
+        "The database can't be used, and waiting does not mend that; messages wait in the journal"
+        "mend what it says (address, password, rights, schema): then all is stored";
+    RightsMissing "rights_missing" Degraded
+        "The database role lacks rights that the hub needs"
+        "grant them: the README's part on PostgreSQL lists all of them";
 }
 
 /// A condition that holds.

@@ -28,8 +28,12 @@ mod journals;
 mod nodes;
 #[path = "postgres/poison.rs"]
 mod poison;
+#[path = "postgres/refusals.rs"]
+mod refusals;
 #[path = "postgres/returns.rs"]
 mod returns;
+#[path = "postgres/rights.rs"]
+mod rights;
 #[path = "postgres/states.rs"]
 mod states;
 #[path = "postgres/stored.rs"]
@@ -78,6 +82,17 @@ const TESTS: &[Named] = &named![
     states::a_wrong_password_at_the_start_is_named_until_it_is_right,
     poison::a_row_that_a_trigger_refuses_is_alone_in_the_dead_letters,
     poison::a_row_that_is_there_already_is_alone_in_the_dead_letters,
+    refusals::a_text_too_long_for_an_index_is_alone_in_the_dead_letters,
+    refusals::whatever_is_said_of_one_row_holds_up_no_other,
+    refusals::a_missing_partition_is_waited_for_and_costs_no_message,
+    refusals::a_trigger_that_drops_all_is_waited_for_and_one_that_drops_some_costs_those,
+    refusals::a_space_without_a_partition_holds_up_no_other,
+    refusals::a_right_that_is_taken_away_is_waited_for_and_named,
+    refusals::a_policy_against_one_user_costs_that_users_rows_only,
+    rights::a_role_with_the_rights_of_the_readme_lacks_nothing,
+    rights::a_user_that_does_not_exist_holds_up_nobody_where_users_can_not_be_read,
+    rights::a_user_that_does_not_exist_holds_up_nobody_without_a_table_of_spaces,
+    rights::a_table_of_users_that_messages_do_not_refer_to_is_not_asked,
     drains::a_stop_while_the_database_is_away_says_what_is_left_for_the_next_start,
     drains::a_kill_in_the_midst_of_a_stop_loses_and_doubles_nothing,
     failing::a_flush_that_fails_ends_the_hub_and_loses_nothing,

@@ -18,12 +18,15 @@ use super::refused::Verdicts;
 use super::sink::{Sink, SinkError};
 use super::sources::Sources;
 use super::{ReadClock, StoreState};
-use crate::conditions::Conditions;
+use crate::conditions::{Condition, Conditions};
 use crate::metrics::{Metric, Metrics};
-use crate::wire::time::Now;
+use crate::wire::time::{MonoMs, Now};
+use crate::wire::{SpaceId, UserId};
 
 /// A store whose oldest waiting message is older than this is behind, in microseconds.
 const BEHIND_US: i64 = 5_000_000;
+/// Between two looks for rights that are missing, in milliseconds.
+const RIGHTS_PERIOD: u64 = 2_000;
 
 /// The longest that giving the sink free may take.
 const RELEASE_MAX: Duration = Duration::from_secs(1);
@@ -72,7 +75,6 @@ pub(super) struct Batcher<S> {
     pub(super) journal_bytes_max: u64,
     pub(super) clock: ReadClock,
     pub(super) metrics: Arc<Metrics>,
-    #[expect(dead_code, reason = "the sinks and the halving raise theirs next")]
     pub(super) conditions: Conditions,
     pub(super) faults: Faults,
     pub(super) state: watch::Sender<StoreState>,
@@ -86,13 +88,17 @@ pub(super) struct Flight {
     batch: Batch,
     /// To be stored, the next one last. More than one only while a refused row is looked for.
     pub(super) work: Vec<Batch>,
+    /// Of whom, and where, the last row that was stored is.
+    pub(super) good: Option<(UserId, SpaceId)>,
     /// Whether the sink may have committed the next one already.
     in_doubt: bool,
     /// Whether the sink has ever told its positions.
     connected: bool,
     /// Failures in a row.
-    failures: u32,
+    pub(super) failures: u32,
     jitter: u64,
+    /// When rights were last looked for.
+    rights_seen: MonoMs,
 }
 
 impl Flight {
@@ -145,6 +151,8 @@ impl<S: Sink> Batcher<S> {
         };
         self.sources.start_at(&positions);
         self.flight.connected();
+        self.conditions.clear(Condition::DatabaseUnusable);
+        self.conditions.set(Condition::RightsMissing, self.sink.lacks());
         self.count_backlog();
         self.forget_done().await;
         self.show(StoreState::Ready);
@@ -152,25 +160,24 @@ impl<S: Sink> Batcher<S> {
 
     /// One batch, from the first record in it to its commit.
     async fn cycle(&mut self) -> Result<(), TailFault> {
-        self.store().await;
+        self.store().await?;
         self.fill()?;
         let limits = BatchLimits { wait: self.limits.wait.max(self.sink.wait()), ..self.limits };
         while let Some(wait @ 1..) = self.flight.batch.due_in(&limits, (self.clock)().mono) {
             tokio::time::sleep(Duration::from_millis(wait)).await;
             self.fill()?;
         }
-        self.store().await;
-        Ok(())
+        self.store().await
     }
 
     async fn drain(&mut self) -> Result<(), TailFault> {
         if !self.flight.connected {
             self.connect().await;
         }
-        self.store().await;
+        self.store().await?;
         while !self.sources.is_drained() || !self.flight.batch.is_empty() {
             self.fill()?;
-            self.store().await;
+            self.store().await?;
         }
         Ok(())
     }
@@ -183,20 +190,24 @@ impl<S: Sink> Batcher<S> {
     }
 
     /// Stores what was filled, however long it takes. May be dropped and called again.
-    async fn store(&mut self) {
+    async fn store(&mut self) -> Result<(), TailFault> {
         if !self.flight.batch.is_empty() {
             debug_assert!(self.flight.work.is_empty(), "one batch at a time");
             self.flight.work.push(std::mem::take(&mut self.flight.batch));
         }
         while !self.flight.work.is_empty() {
             match self.try_store().await {
-                Ok(begun) => self.stored(begun).await,
-                Err(SinkError::Data(reason)) => self.look_for_row(reason).await,
-                Err(SinkError::Orphan(reason)) => self.look_for_orphans(reason).await,
+                Ok(begun) => {
+                    self.stored(begun).await;
+                    self.look_at_rights().await;
+                }
+                Err(SinkError::Closed(words)) => self.wait_for_mending(words).await?,
+                Err(told @ (SinkError::Data(_) | SinkError::Orphan(_))) => self.sift(told).await?,
                 Err(error) => self.failed(&error).await,
             }
         }
         self.forget_done().await;
+        Ok(())
     }
 
     /// Tries the next batch once; when it began, if it is stored.
@@ -222,6 +233,7 @@ impl<S: Sink> Batcher<S> {
         if std::mem::take(&mut self.flight.failures) > 0 {
             tracing::info!("the store takes messages again");
         }
+        self.mended(&batch);
         // Before its journal may go.
         self.nonces.append(&batch, begun.mono);
         if let Err(error) = self.sources.committed(&batch) {
@@ -241,7 +253,27 @@ impl<S: Sink> Batcher<S> {
         self.show(if behind { StoreState::Behind } else { StoreState::Ready });
     }
 
-    /// Tells a failure, once until it is over or changes its kind, and waits.
+    /// What a stored batch shows: no condition that keeps rows from the database holds.
+    fn mended(&mut self, batch: &Batch) {
+        self.conditions.clear(Condition::DatabaseRefuses);
+        self.conditions.clear(Condition::DatabaseUnusable);
+        let good = batch.records().last().map(|record| (record.user, record.space));
+        self.flight.good = good.or(self.flight.good);
+    }
+
+    /// Looks again for rights that were missing, now and then.
+    async fn look_at_rights(&mut self) {
+        let now = (self.clock)().mono;
+        let is_due = now.since(self.flight.rights_seen) >= RIGHTS_PERIOD;
+        if is_due && self.conditions.holds(Condition::RightsMissing) {
+            self.flight.rights_seen = now;
+            // A connection that fails shows in the next batch.
+            _ = self.sink.look_at_rights().await;
+        }
+        self.conditions.set(Condition::RightsMissing, self.sink.lacks());
+    }
+
+    /// Tells a failure, and waits. What only a person can mend is a condition too.
     pub(super) async fn failed(&mut self, error: &SinkError) {
         if let SinkError::Taken(_) = error {
             // Two that serve one database break every promise of order: this one ends.
@@ -249,6 +281,17 @@ impl<S: Sink> Batcher<S> {
             self.faults.report("serve the database", error);
             return std::future::pending().await;
         }
+        if let SinkError::Refused(reason) = error {
+            self.conditions.raise(Condition::DatabaseUnusable, reason);
+            // What refuses them now is known better.
+            self.conditions.clear(Condition::DatabaseRefuses);
+        }
+        self.wait_out(error).await;
+    }
+
+    /// Tells a failure in the log, once until it is over or changes its kind, and waits.
+    pub(super) async fn wait_out(&mut self, error: &SinkError) {
+        self.conditions.set(Condition::RightsMissing, self.sink.lacks());
         self.metrics.store.add(Metric::BatchFaults, 1);
         let refused = matches!(error, SinkError::Refused(_));
         let state = match refused {
@@ -283,7 +326,7 @@ impl<S: Sink> Batcher<S> {
         self.sources.show_earlier_runs();
     }
 
-    fn count_backlog(&self) -> u64 {
+    pub(super) fn count_backlog(&self) -> u64 {
         let backlog = self.sources.backlog();
         self.metrics.store.set(Metric::JournalBytes, backlog);
         backlog

@@ -56,6 +56,7 @@ mod open;
 pub mod postgres;
 mod reader;
 mod refused;
+pub mod sift;
 pub mod sink;
 mod sources;
 pub mod sqlite;

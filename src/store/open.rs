@@ -140,6 +140,7 @@ async fn wait_for(sink: &mut PostgresSink, config: &StoreConfig) -> Id {
             _ => None,
         };
         config.conditions.set(Condition::AnotherHub, other);
+        config.conditions.set(Condition::RightsMissing, sink.lacks());
         match tried {
             Ok(highest) => return highest,
             Err(SinkError::Taken(_)) => {

@@ -5,21 +5,18 @@
 //! meets its own position, not its own rows. Owns the only connection that writes; a call that
 //! fails, is late or is dropped takes its connection with it, and the server rolls back.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::pin::pin;
-use std::time::Duration;
 
-use futures_util::SinkExt;
+use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Error, SimpleQueryMessage, Statement};
 
 use crate::store::batch::{Advance, Batch};
-use crate::store::copy::{self, WallMicros};
+use crate::store::copy::WallMicros;
 use crate::store::journal::JournalId;
 use crate::store::letters::Holds;
+use crate::store::sift::{Known, Sifted};
 use crate::store::sink::{Absent, Sink, SinkError};
-use crate::wire::{Id, SpaceId, UserId};
+use crate::wire::Id;
 
 mod binding;
 mod connect;
@@ -28,9 +25,12 @@ mod history;
 mod node;
 mod parameters;
 mod reader;
+mod rights;
 mod schema;
 mod served;
 mod tls;
+mod trial;
+mod way;
 
 pub use connect::{BadUrl, DatabaseUrl, TlsDefaults};
 pub(in crate::store) use node::Node;
@@ -39,12 +39,9 @@ pub(in crate::store) use schema::migrate;
 pub(in crate::store) use served::Served;
 pub use tls::BadTls;
 
-use connect::{CALL_MAX, CallFault, Connection, Means, within};
+use connect::{CALL_MAX, CallFault, Connection, within};
 use node::Claimant;
-
-/// What a row may add to the time that its COPY may take: a slow database must get a whole batch
-/// done within it, or it would be sent the same one for ever.
-const ROW_MAX: Duration = Duration::from_millis(1);
+use way::Way;
 
 /// What holds for the connection that writes. The server gives up waiting for a lock a little
 /// before we do, so that nothing of ours waits there that we no longer want; what we have given
@@ -64,18 +61,21 @@ pub struct PostgresSink {
     writer: Option<Writer>,
     /// What a hub that serves holds; tools hold nothing.
     claimant: Option<Claimant>,
+    /// As the last connection was told; `None`: none.
+    lacks: Option<String>,
 }
 
 #[derive(Debug)]
 struct Writer {
     connection: Connection,
-    copy: Statement,
+    way: Way,
 }
 
 impl PostgresSink {
     /// A sink that has not connected yet; times in this fixed offset.
     pub fn new(url: DatabaseUrl, utc_offset: i32) -> PostgresSink {
-        PostgresSink { url, wall: WallMicros::new(utc_offset), writer: None, claimant: None }
+        let wall = WallMicros::new(utc_offset);
+        PostgresSink { url, wall, writer: None, claimant: None, lacks: None }
     }
 
     /// The same for a hub that serves: nothing is written but under its claim.
@@ -88,11 +88,32 @@ impl PostgresSink {
         self.writer = None;
     }
 
+    async fn try_append(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        let writer = self.take().await?;
+        let outcome = writer.store(batch, self.wall).await;
+        let usable = match &outcome {
+            Ok(()) => true,
+            // What is to be stored of it comes next, at once.
+            Err(SinkError::Data(_) | SinkError::Orphan(_)) => {
+                writer.connection.run("roll back", "ROLLBACK").await.is_ok()
+            }
+            Err(_) => false,
+        };
+        if usable {
+            self.writer = Some(writer);
+        }
+        outcome
+    }
+
     /// Takes the connection out: it is put back by who has used it to the end.
     async fn take(&mut self) -> Result<Writer, CallFault> {
         match self.writer.take() {
             Some(writer) if !writer.connection.client.is_closed() => Ok(writer),
-            _ => Writer::open(&self.url, self.claimant.as_mut()).await,
+            _ => {
+                let connection = Connection::open(&self.url).await?;
+                self.lacks = rights::missing(&connection).await?;
+                Writer::open(connection, self.claimant.as_mut()).await
+            }
         }
     }
 }
@@ -112,25 +133,42 @@ impl Sink for PostgresSink {
     }
 
     async fn append(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        match self.try_append(batch).await {
+            // What a connection remembers is not the table's fault; a new one looks at the
+            // columns first, and for the way that rows have.
+            Err(SinkError::Closed(_)) => self.try_append(batch).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn sift(&mut self, batch: &Batch, known: &Known) -> Result<Sifted, SinkError> {
         let writer = self.take().await?;
-        let outcome = writer.store(batch, self.wall).await;
-        let usable = match &outcome {
-            Ok(()) => true,
-            // Its halves come next, at once.
-            Err(SinkError::Data(_) | SinkError::Orphan(_)) => {
-                writer.connection.run("roll back", "ROLLBACK").await.is_ok()
-            }
-            Err(_) => false,
-        };
-        if usable {
+        let mut sifted = trial::sift(&writer, (batch, self.wall), known).await?;
+        self.writer = Some(writer);
+        if sifted.stuck.is_some() && sifted.decided == 0 {
+            // As above.
+            self.writer = None;
+            let writer = self.take().await?;
+            sifted = trial::sift(&writer, (batch, self.wall), known).await?;
             self.writer = Some(writer);
         }
-        outcome
+        Ok(sifted)
+    }
+
+    fn lacks(&self) -> Option<&str> {
+        self.lacks.as_deref()
+    }
+
+    async fn look_at_rights(&mut self) -> Result<(), SinkError> {
+        let writer = self.take().await?;
+        self.lacks = rights::missing(&writer.connection).await?;
+        self.writer = Some(writer);
+        Ok(())
     }
 
     async fn absent(&mut self, batch: &Batch) -> Result<Absent, SinkError> {
         let writer = self.take().await?;
-        let absent = writer.absent(batch).await?;
+        let absent = trial::absent(&writer.connection, batch).await?;
         self.writer = Some(writer);
         Ok(absent)
     }
@@ -177,15 +215,17 @@ impl Holds for PostgresSink {
 }
 
 impl Writer {
-    async fn open(url: &DatabaseUrl, claimant: Option<&mut Claimant>) -> Result<Writer, CallFault> {
-        let connection = Connection::open(url).await?;
+    async fn open(
+        connection: Connection,
+        claimant: Option<&mut Claimant>,
+    ) -> Result<Writer, CallFault> {
         schema::bring_up_to_date(&connection).await?;
         connection.run("set up the connection", SESSION).await?;
         if let Some(claimant) = claimant {
             claimant.claim(&connection).await?;
         }
-        let copy = within(CALL_MAX, "prepare", connection.client.prepare(copy::COPY)).await?;
-        Ok(Writer { connection, copy })
+        let way = Way::find(&connection).await?;
+        Ok(Writer { connection, way })
     }
 
     /// Waits for whoever is still changing them: a transaction of a run that was killed, or of a
@@ -205,48 +245,16 @@ impl Writer {
             return Err(SinkError::Unclear("journals are not where they were".into()));
         }
         if batch.rows() > 0 {
-            let limit = CALL_MAX + ROW_MAX * u32::try_from(batch.rows()).unwrap_or(u32::MAX);
-            let taken = within(limit, "copy rows", self.copy_rows(batch, wall)).await?;
-            if taken != batch.rows() as u64 {
-                let reason = format!("copy rows: a trigger dropped rows of {}", batch.rows());
-                return Err(SinkError::Data(reason));
-            }
+            let size = (batch.rows(), batch.bytes());
+            self.way.send(&self.connection, batch.records(), size, wall).await?;
         }
         match within(CALL_MAX, "commit", client.batch_execute("COMMIT")).await {
             Ok(()) => Ok(()),
             // A constraint that is checked late.
-            Err(fault) if matches!(fault.means, Means::Row | Means::Orphan) => Err(fault.into()),
+            Err(fault) if fault.is_of_what_was_asked() => Err(fault.of_rows()),
             // Whatever it says, only the positions tell whether a failed commit happened.
             Err(fault) => Err(SinkError::Unclear(fault.to_string())),
         }
-    }
-
-    async fn absent(&self, batch: &Batch) -> Result<Absent, CallFault> {
-        let client = &self.connection.client;
-        let users: BTreeSet<i32> = batch.records().map(|record| record.user.0).collect();
-        let spaces: BTreeSet<i32> = batch.records().map(|record| record.space.0).collect();
-        let missing = async |table: &str, ids: BTreeSet<i32>| {
-            let ids = ids.into_iter().collect::<Vec<i32>>();
-            let sql = format!(
-                "SELECT id FROM unnest($1::int4[]) id WHERE to_regclass('{table}') IS NOT NULL \
-                 AND NOT EXISTS (SELECT 1 FROM {table} known WHERE known.id = id.id)"
-            );
-            let parameters: [&(dyn ToSql + Sync); 1] = [&ids];
-            let rows = within(CALL_MAX, "ask who exists", client.query(&sql, &parameters)).await?;
-            Ok(rows.iter().map(|row| row.get::<_, i32>(0)).collect::<Vec<i32>>())
-        };
-        let users = missing("users", users).await?.into_iter().map(UserId).collect();
-        let spaces = missing("spaces", spaces).await?.into_iter().map(SpaceId).collect();
-        Ok(Absent { users, spaces })
-    }
-
-    /// How many rows the table took.
-    async fn copy_rows(&self, batch: &Batch, wall: WallMicros) -> Result<u64, Error> {
-        let bound = copy::bytes_for(batch.rows(), batch.bytes());
-        let rows = copy::rows(batch.records(), wall, bound).freeze();
-        let mut sink = pin!(self.connection.client.copy_in(&self.copy).await?);
-        sink.send(rows).await?;
-        sink.finish().await
     }
 
     /// Scans the messages the first time that a hub sees them; then positions carry it.

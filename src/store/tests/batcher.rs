@@ -15,6 +15,7 @@ use super::super::journal::model::{LIMITS, one, reopen};
 use super::super::journal::{Faults, JournalId, JournalLimits, Opened};
 use super::super::nonces::NonceFiles;
 use super::super::refused::{NO_SPACE, Verdicts};
+use super::super::sift::{self, Known, Sifted, Trial};
 use super::super::sink::{Absent, Sink, SinkError};
 use super::super::sources::Sources;
 use super::super::{StoreState, start};
@@ -22,39 +23,49 @@ use super::{Dice, NONCES, clock, config};
 use crate::clock::Clock;
 use crate::conditions::Conditions;
 use crate::metrics::{Metric, Metrics};
+use crate::wire::record::Record;
 use crate::wire::{Id, SpaceId};
 
 /// What a database would hold.
-struct Model {
+pub(super) struct Model {
     positions: HashMap<JournalId, u64>,
     /// Space and id, in the order of commits.
-    rows: Vec<(i32, u128)>,
-    poison: BTreeSet<u128>,
+    pub(super) rows: Vec<(i32, u128)>,
+    pub(super) poison: BTreeSet<u128>,
     /// A space that is not there.
     absent: Option<SpaceId>,
+    /// Whether it can be asked who is not there.
+    pub(super) tells_absent: bool,
+    /// Rows that it refuses, whatever they hold.
+    pub(super) refuses: fn(&Record<'_>) -> bool,
     dice: Dice,
     /// Of 100 calls, so many fail.
     faults: u64,
+    /// Transactions and trials.
+    pub(super) calls: u64,
 }
 
 #[derive(Clone)]
-struct Rough(Arc<Mutex<Model>>);
+pub(super) struct Rough(Arc<Mutex<Model>>);
 
 impl Rough {
-    fn new(seed: u64, faults: u64) -> Rough {
+    pub(super) fn new(seed: u64, faults: u64) -> Rough {
         let dice = Dice(seed);
         let model = Model {
             positions: HashMap::new(),
             rows: Vec::new(),
             poison: BTreeSet::new(),
             absent: None,
+            tells_absent: true,
+            refuses: |_| false,
             dice,
             faults,
+            calls: 0,
         };
         Rough(Arc::new(Mutex::new(model)))
     }
 
-    fn with<T>(&self, look: impl FnOnce(&mut Model) -> T) -> T {
+    pub(super) fn with<T>(&self, look: impl FnOnce(&mut Model) -> T) -> T {
         look(&mut self.0.lock().expect("no test has panicked"))
     }
 }
@@ -65,6 +76,7 @@ impl Model {
     }
 
     fn append(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.calls += 1;
         if self.fails() {
             return Err(match self.dice.below(4) {
                 0 => SinkError::Retry("busy".into()),
@@ -86,12 +98,7 @@ impl Model {
                 return Err(SinkError::Unclear("moved".into()));
             }
         }
-        if batch.records().any(|record| self.absent == Some(record.space)) {
-            return Err(SinkError::Orphan("orphan".into()));
-        }
-        if batch.records().any(|record| self.poison.contains(&record.id.0)) {
-            return Err(SinkError::Data("poison".into()));
-        }
+        batch.records().try_for_each(|record| self.judge(&record))?;
         self.rows.extend(batch.records().map(|record| (record.space.0, record.id.0)));
         for advance in batch.advances() {
             self.positions.insert(advance.journal, advance.next);
@@ -100,7 +107,42 @@ impl Model {
     }
 }
 
+impl Model {
+    fn judge(&self, record: &Record<'_>) -> Result<(), SinkError> {
+        if self.absent == Some(record.space) {
+            return Err(SinkError::Orphan("orphan".into()));
+        }
+        match self.poison.contains(&record.id.0) || (self.refuses)(record) {
+            true => Err(SinkError::Data("poison".into())),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Nothing of what is tried depends on other rows.
+impl Trial for Rough {
+    async fn take(&mut self, rows: &[Record<'_>]) -> Result<(), SinkError> {
+        self.with(|model| {
+            model.calls += 1;
+            rows.iter().try_for_each(|row| model.judge(row))
+        })
+    }
+
+    async fn probe(&mut self, row: &Record<'_>) -> Result<(), SinkError> {
+        self.take(std::slice::from_ref(row)).await
+    }
+}
+
 impl Sink for Rough {
+    async fn sift(&mut self, batch: &Batch, known: &Known) -> Result<Sifted, SinkError> {
+        tokio::task::yield_now().await;
+        if self.with(Model::fails) {
+            return Err(SinkError::Retry("away".into()));
+        }
+        let rows: Vec<Record<'_>> = batch.records().collect();
+        sift::sift(self, &rows, known).await
+    }
+
     async fn positions(&mut self, journals: &[JournalId]) -> Result<Vec<u64>, SinkError> {
         tokio::task::yield_now().await;
         self.with(|model| match model.fails() {
@@ -116,6 +158,7 @@ impl Sink for Rough {
         tokio::task::yield_now().await;
         self.with(|model| match model.fails() {
             true => Err(SinkError::Retry("away".into())),
+            false if !model.tells_absent => Ok(Absent::default()),
             false => Ok(Absent { spaces: model.absent.into_iter().collect(), ..Absent::default() }),
         })
     }
@@ -144,10 +187,10 @@ impl Sink for Rough {
 }
 
 /// One run of the hub: appends `ids` and stores; drained, or killed at some point.
-struct Run {
-    metrics: Arc<Metrics>,
-    batcher: Batcher<Rough>,
-    states: watch::Receiver<StoreState>,
+pub(super) struct Run {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) batcher: Batcher<Rough>,
+    pub(super) states: watch::Receiver<StoreState>,
 }
 
 fn nonces(folder: &Path) -> NonceFiles {
@@ -155,7 +198,7 @@ fn nonces(folder: &Path) -> NonceFiles {
     opened.expect("it opens").0
 }
 
-fn run(folder: &Path, sink: &Rough, opened: &mut Opened, limits: BatchLimits) -> Run {
+pub(super) fn run(folder: &Path, sink: &Rough, opened: &mut Opened, limits: BatchLimits) -> Run {
     let sources = Sources::new(std::mem::take(&mut opened.found), std::mem::take(&mut opened.own));
     let metrics = Arc::new(Metrics::new(1));
     let (state, states) = watch::channel(StoreState::Connecting);
@@ -178,7 +221,7 @@ fn run(folder: &Path, sink: &Rough, opened: &mut Opened, limits: BatchLimits) ->
     Run { metrics, batcher, states }
 }
 
-fn append(opened: &mut Opened, id: u128) {
+pub(super) fn append(opened: &mut Opened, id: u128) {
     // A space's records are all in one journal, as the hub has it.
     let shard = (id % 3) as usize % opened.writers.len();
     let (record, writer) = (one(id, 200 + id as usize % 300), &mut opened.writers[shard]);
@@ -188,13 +231,13 @@ fn append(opened: &mut Opened, id: u128) {
     writer.append(&record, Id(id)).expect("the room was promised");
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.expect("a runtime").block_on(future)
 }
 
 /// Serves a while, then drains.
-async fn drained(run: Run, turns: u64) -> Left {
+pub(super) async fn drained(run: Run, turns: u64) -> Left {
     let ((stop, stopped), (answer, answered)) = (oneshot::channel(), oneshot::channel());
     let teller = async {
         for _ in 0..turns {
@@ -207,7 +250,7 @@ async fn drained(run: Run, turns: u64) -> Left {
 }
 
 /// Serves a while, then is killed.
-async fn killed(run: Run, turns: u64) {
+pub(super) async fn killed(run: Run, turns: u64) {
     let (stop, stopped) = oneshot::channel();
     let killer = async {
         for _ in 0..turns {
@@ -272,7 +315,7 @@ fn check(seed: u64) {
     });
 }
 
-fn dead_letters(folder: &Path) -> Vec<u128> {
+pub(super) fn dead_letters(folder: &Path) -> Vec<u128> {
     let text = std::fs::read_to_string(folder.join(DEAD_LETTERS_FILE)).unwrap_or_default();
     let id = |line: &str| {
         let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");

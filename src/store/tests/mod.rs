@@ -12,6 +12,7 @@ use crate::metrics::Metrics;
 use crate::wire::time::{Micros, MonoMs, Now};
 
 mod batcher;
+mod refusals;
 mod sqlite;
 mod whole;
 
