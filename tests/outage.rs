@@ -1,5 +1,5 @@
-//! The store away, refusing, and the journal full (WIRE H 14, P5): chat goes on, then is refused before
-//! anybody sees it, and everything accepted is stored when the store is back.
+//! The store away or refusing, and the journal full (WIRE H 14, P5): chat goes on, then is refused
+//! before anybody sees it, and everything accepted is stored when the store is back.
 
 mod support;
 

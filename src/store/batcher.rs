@@ -88,7 +88,7 @@ pub(super) struct Flight {
     batch: Batch,
     /// To be stored, the next one last. More than one only while a refused row is looked for.
     pub(super) work: Vec<Batch>,
-    /// Of whom, and where, the last row that was stored is.
+    /// User and space of the last row that was stored.
     pub(super) good: Option<(UserId, SpaceId)>,
     /// Whether the sink may have committed the next one already.
     in_doubt: bool,
@@ -253,7 +253,7 @@ impl<S: Sink> Batcher<S> {
         self.show(if behind { StoreState::Behind } else { StoreState::Ready });
     }
 
-    /// What a stored batch shows: no condition that keeps rows from the database holds.
+    /// Clears what a stored batch shows to be over, and remembers whose row was taken.
     fn mended(&mut self, batch: &Batch) {
         self.conditions.clear(Condition::DatabaseRefuses);
         self.conditions.clear(Condition::DatabaseUnusable);

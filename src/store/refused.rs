@@ -1,6 +1,6 @@
-//! Batches that the sink refuses. Rows that are refused for what they are get found, dead-lettered
-//! and told to their shards before the position behind them is committed. Where the database
-//! refuses all, nothing is given up: rows wait, together with what comes meanwhile.
+//! What becomes of a batch that the sink refuses. Rows that are refused for what they are get
+//! found, dead-lettered and told to their shards before the position behind them is committed.
+//! Where the database refuses all, nothing is given up: rows wait, with what comes meanwhile.
 
 use tokio::sync::mpsc;
 

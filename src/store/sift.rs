@@ -37,9 +37,9 @@ pub trait Trial {
 pub struct Known {
     /// Users and spaces that the database says do not exist.
     pub absent: Absent,
-    /// Of whom, and where, the last row that was stored is.
+    /// User and space of the last row that was stored.
     pub good: Option<(UserId, SpaceId)>,
-    /// How often rows were sifted in vain since: each time others are sampled.
+    /// Failures since then: each time other rows are sampled.
     pub round: usize,
 }
 
@@ -50,19 +50,19 @@ pub struct Refusal {
     pub row: usize,
     /// The database's words.
     pub reason: String,
-    /// It names a user or a space that does not exist.
+    /// The row names a user or a space that does not exist.
     pub orphan: bool,
 }
 
 /// What trying has shown.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Sifted {
-    /// So many rows from the front are taken or refused for what they are.
+    /// How many rows from the front are taken or refused for what they are.
     pub decided: usize,
-    /// Those that are refused, in their order.
+    /// Rows that are refused for what they are, in their order.
     pub refused: Vec<Refusal>,
-    /// What the database says of a harmless row in the place of the first that is not decided:
-    /// it refuses all that was tried from there on.
+    /// What the database says of a harmless row in the place of the first that is not decided,
+    /// where it refuses all that was tried from there on.
     pub stuck: Option<String>,
 }
 
@@ -74,7 +74,8 @@ pub async fn sift(
 ) -> Result<Sifted, SinkError> {
     let orphans = BTreeMap::new();
     let mut sieve = Sieve { trial, rows, known, orphans, proven: 0, trials: 0 };
-    let (mut refused, mut pieces) = (Vec::new(), vec![0..rows.len()]);
+    let whole = 0..rows.len();
+    let (mut refused, mut pieces) = (Vec::new(), vec![whole]);
     while let Some(piece) = pieces.pop() {
         if sieve.trials >= TRIALS_MAX {
             return Ok(Sifted { decided: piece.start, refused, stuck: None });
@@ -119,7 +120,7 @@ struct Sieve<'a, T> {
     known: &'a Known,
     /// Pairs whose rows a foreign key refuses, whatever else they hold, and its words.
     orphans: BTreeMap<(UserId, SpaceId), String>,
-    /// A row at this place was taken when it was tried: the first to ask for others before it.
+    /// Place of a row that was taken when it was probed: refused rows before it ask it first.
     proven: usize,
     trials: usize,
 }
@@ -148,7 +149,8 @@ impl<T: Trial> Sieve<'_, T> {
         }
     }
 
-    /// `None`: the database takes others, so it is the row. Else what it says of a harmless one.
+    /// `None`: the database takes other rows, so the refused one is to blame. Else what the
+    /// database says of a harmless row.
     async fn lacks_evidence(&mut self, refusal: &Refusal) -> Result<Option<String>, SinkError> {
         let (place, row) = (refusal.row, self.rows[refusal.row]);
         let is_absent = refusal.orphan && self.known.absent.reject(&row).is_some();
@@ -198,25 +200,25 @@ impl<T: Trial> Sieve<'_, T> {
     }
 }
 
-/// Digits, which are also a number and JSON, whatever a column or an index makes of texts; others
-/// for each row, so that no text that must be unique is there already.
+/// Digits, which are also a number and JSON, whatever a column or an index makes of texts. Each
+/// row has its own, so that a text that must be unique is not there already.
 fn harmless_text(row: &Record<'_>) -> String {
     (harmless_id(row).0 as u32).to_string()
 }
 
-/// In the same millisecond, and nobody's.
+/// An id of the same millisecond that no message has.
 fn harmless_id(row: &Record<'_>) -> Id {
     Id(row.id.0 ^ TAIL)
 }
 
-/// A row in the place of another that nothing about its texts or its id can make refused.
+/// A row in the place of another whose texts and id give no reason to refuse it.
 fn harmless<'a>(row: &Record<'a>, text: &'a str, (user, space): (UserId, SpaceId)) -> Record<'a> {
     let (username, content) = ("hub", text);
     Record { id: harmless_id(row), user, space, username, content, nonce: None, ..*row }
 }
 
-/// Places of rows as different as they come: the last one of each user and of each space, others
-/// in each round; then others from the end.
+/// Places of rows as different as they come: the last one of each user and of each space, then
+/// others from the end. Each round chooses others.
 fn sample(rows: &[Record<'_>], round: usize) -> Vec<usize> {
     let (mut users, mut spaces) = (BTreeSet::new(), BTreeSet::new());
     let (mut apart, mut alike) = (Vec::new(), Vec::new());

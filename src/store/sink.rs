@@ -18,10 +18,10 @@ pub enum SinkError {
     /// It may have been committed: read the positions back.
     #[error("{0}")]
     Unclear(String),
-    /// Nothing was committed, because of what was to be stored: which of it, trying tells.
+    /// Nothing was committed, because of a row or of the table: trying tells which.
     #[error("{0}")]
     Data(String),
-    /// The same, where a row names a user or a space that does not exist.
+    /// Nothing was committed, because a row names a user or a space that does not exist.
     #[error("{0}")]
     Orphan(String),
     /// Nothing was committed, because the table takes no row at all: none was sent.

@@ -182,7 +182,7 @@ fn insert<'a>(
     wall: &mut WallFormat,
 ) -> Result<(), SinkError> {
     let error = |error: Error| match sink_error("insert rows", &error) {
-        // Its own words are of the rows, or of the table: which, trying tells.
+        // SQLite may say this of a row or of the table: trying tells which.
         SinkError::Refused(reason) if !is_of_the_file(&error) => SinkError::Data(reason),
         other => other,
     };

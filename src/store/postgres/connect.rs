@@ -125,11 +125,11 @@ impl fmt::Debug for DatabaseUrl {
 pub(super) enum Means {
     /// It may go better later, over a new connection.
     Away,
-    /// The server says it of what was asked, be it of rows or of a table: which, trying tells.
+    /// The server can't do what was asked, be it for a row or for the table: trying tells which.
     Asked,
-    /// The same, of a row that names what does not exist.
+    /// The server can't store a row that names what does not exist.
     Orphan,
-    /// It is said of the connection or the whole database, and a person has to mend it.
+    /// A person has to mend the connection or the whole database.
     Person,
     /// Another hub serves the database.
     Taken,
@@ -244,7 +244,7 @@ fn with_cause(error: &Error) -> String {
     }
 }
 
-/// Of a SQLSTATE. Only those that are about the connection, the server or passing states are
+/// What a SQLSTATE means. Only those that are about the connection, the server or passing states are
 /// known by their class; whatever else a server says, it says of what it was asked.
 fn means(code: &str) -> Means {
     match code {

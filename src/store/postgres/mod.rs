@@ -61,7 +61,7 @@ pub struct PostgresSink {
     writer: Option<Writer>,
     /// What a hub that serves holds; tools hold nothing.
     claimant: Option<Claimant>,
-    /// As the last connection was told; `None`: none.
+    /// Rights that the last connection's role lacks.
     lacks: Option<String>,
 }
 
@@ -146,7 +146,7 @@ impl Sink for PostgresSink {
         let mut sifted = trial::sift(&writer, (batch, self.wall), known).await?;
         self.writer = Some(writer);
         if sifted.stuck.is_some() && sifted.decided == 0 {
-            // As above.
+            // A new connection may know better, as in `append`.
             self.writer = None;
             let writer = self.take().await?;
             sifted = trial::sift(&writer, (batch, self.wall), known).await?;
