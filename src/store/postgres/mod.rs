@@ -5,7 +5,7 @@
 //! meets its own position, not its own rows. Owns the only connection that writes; a call that
 //! fails, is late or is dropped takes its connection with it, and the server rolls back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 use std::pin::pin;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub(in crate::store) use schema::migrate;
 pub(in crate::store) use served::Served;
 pub use tls::BadTls;
 
-use connect::{CALL_MAX, CallFault, Connection, Means, within};
+use connect::{CALL_MAX, CallFault, Connection, Means, column, within};
 
 /// What a row may add to the time that its COPY may take: a slow database must get a whole batch
 /// done within it, or it would be sent the same one for ever.
@@ -90,7 +90,7 @@ impl PostgresSink {
 impl Sink for PostgresSink {
     async fn positions(&mut self, journals: &[JournalId]) -> Result<Vec<u64>, SinkError> {
         let writer = self.take().await?;
-        let positions = writer.positions(journals).await?;
+        let positions = writer.positions(journals).await.map_err(CallFault::of_no_row)?;
         self.writer = Some(writer);
         Ok(positions)
     }
@@ -114,7 +114,7 @@ impl Sink for PostgresSink {
 
     async fn absent(&mut self, batch: &Batch) -> Result<Absent, SinkError> {
         let writer = self.take().await?;
-        let absent = writer.absent(batch).await?;
+        let absent = writer.absent(batch).await.map_err(CallFault::of_no_row)?;
         self.writer = Some(writer);
         Ok(absent)
     }
@@ -132,9 +132,24 @@ impl Sink for PostgresSink {
         Ok(())
     }
 
+    /// A position of 0 is as good as none, so that one of another hub that is about to move it
+    /// loses nothing: it asks, and gets a row.
+    async fn forget_unused(&mut self, journals: &[JournalId]) -> Result<(), SinkError> {
+        let writer = self.take().await?;
+        let names: Vec<String> = journals.iter().map(ToString::to_string).collect();
+        let parameters: [&(dyn ToSql + Sync); 2] = [&names, &ADOPTED];
+        let sql = "DELETE FROM hub_positions WHERE journal IN (SELECT journal FROM hub_positions \
+                   WHERE position::int8 = 0 AND journal <> ALL ($1) AND journal <> $2 \
+                   FOR UPDATE SKIP LOCKED)";
+        let rows = writer.connection.client.execute(sql, &parameters);
+        within(CALL_MAX, "forget journals without records", rows).await?;
+        self.writer = Some(writer);
+        Ok(())
+    }
+
     async fn highest_id(&mut self, limit: Id) -> Result<Id, SinkError> {
         let writer = self.take().await?;
-        let highest = writer.highest_id(limit).await?;
+        let highest = writer.highest_id(limit).await.map_err(CallFault::of_no_row)?;
         self.writer = Some(writer);
         Ok(highest)
     }
@@ -171,20 +186,21 @@ impl Writer {
         let first = "INSERT INTO hub_positions (journal, position) \
                      SELECT unnest($1::text[]), 0 ON CONFLICT DO NOTHING";
         within(CALL_MAX, "make positions", client.execute(first, &parameters)).await?;
-        let sql = "SELECT journal, position FROM hub_positions WHERE journal = ANY ($1) \
-                   FOR UPDATE";
-        let rows = within(CALL_MAX, "read positions", client.query(sql, &parameters)).await?;
-        let position = |name: &String| {
-            let row = rows.iter().find(|row| row.get::<_, &str>(0) == name);
-            row.and_then(|row| u64::try_from(row.get::<_, i64>(1)).ok()).unwrap_or(0)
-        };
-        Ok(names.iter().map(position).collect())
+        let sql = "SELECT journal::text, position::int8 FROM hub_positions \
+                   WHERE journal = ANY ($1) FOR UPDATE";
+        let what = "read positions";
+        let rows = within(CALL_MAX, what, client.query(sql, &parameters)).await?;
+        let pair = |row| Ok((column::<&str>(what, row, 0)?, column::<i64>(what, row, 1)?));
+        let known = rows.iter().map(pair).collect::<Result<HashMap<_, _>, CallFault>>()?;
+        let position = |name: &String| known.get(name.as_str()).copied().unwrap_or(0);
+        Ok(names.iter().map(|name| u64::try_from(position(name)).unwrap_or(0)).collect())
     }
 
     async fn store(&self, batch: &Batch, wall: WallMicros) -> Result<(), SinkError> {
         let client = &self.connection.client;
         let steps = begin_and_step(batch);
-        let answers = within(CALL_MAX, "move positions", client.simple_query(&steps)).await?;
+        let answers = within(CALL_MAX, "move positions", client.simple_query(&steps)).await;
+        let answers = answers.map_err(CallFault::of_no_row)?;
         let counted = |answer: &SimpleQueryMessage| match answer {
             SimpleQueryMessage::CommandComplete(rows) => *rows,
             _ => 0,
@@ -218,12 +234,14 @@ impl Writer {
         let missing = async |table: &str, ids: BTreeSet<i32>| {
             let ids = ids.into_iter().collect::<Vec<i32>>();
             let sql = format!(
-                "SELECT id FROM unnest($1::int4[]) id WHERE to_regclass('{table}') IS NOT NULL \
+                "SELECT id::int4 FROM unnest($1::int4[]) id \
+                 WHERE to_regclass('{table}') IS NOT NULL \
                  AND NOT EXISTS (SELECT 1 FROM {table} known WHERE known.id = id.id)"
             );
             let parameters: [&(dyn ToSql + Sync); 1] = [&ids];
             let rows = within(CALL_MAX, "ask who exists", client.query(&sql, &parameters)).await?;
-            Ok(rows.iter().map(|row| row.get::<_, i32>(0)).collect::<Vec<i32>>())
+            let ids = rows.iter().map(|row| column("ask who exists", row, 0));
+            ids.collect::<Result<Vec<i32>, CallFault>>()
         };
         let users = missing("users", users).await?.into_iter().map(UserId).collect();
         let spaces = missing("spaces", spaces).await?.into_iter().map(SpaceId).collect();
@@ -252,11 +270,11 @@ impl Writer {
         let parameters: [&(dyn ToSql + Sync); 2] = [&ADOPTED, &limit];
         within(schema::BUILD_MAX, "read ids", client.execute(scan, &parameters)).await?;
         self.connection.run("set up the connection", SESSION).await?;
-        let sql = "SELECT max(highest COLLATE \"C\") FROM hub_positions \
+        let sql = "SELECT max(highest COLLATE \"C\")::text FROM hub_positions \
                    WHERE highest COLLATE \"C\" <= $1";
         let parameters: [&(dyn ToSql + Sync); 1] = [&limit];
         let row = within(CALL_MAX, "read ids", client.query_one(sql, &parameters)).await?;
-        let highest = row.get::<_, Option<&str>>(0).and_then(Id::parse);
+        let highest = column::<Option<&str>>("read ids", &row, 0)?.and_then(Id::parse);
         Ok(highest.unwrap_or(Id::MIN))
     }
 }
