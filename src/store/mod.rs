@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::conditions::Conditions;
@@ -385,6 +386,8 @@ struct Parts<S> {
     readers: Vec<JoinHandle<()>>,
     nonces: NonceFiles,
     published: Vec<First>,
+    /// The batcher's; made before anything is begun, since it may fail.
+    runtime: Runtime,
     seed: u64,
 }
 
@@ -411,7 +414,7 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
         flight: Flight::new(parts.seed),
     };
     let (stop, stopped) = oneshot::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = parts.runtime;
     let thread = Builder::new().name("hub-store".into());
     let faults = config.faults.clone();
     let thread = thread.spawn(move || {

@@ -100,9 +100,10 @@ fn begin<S: Sink + Send + 'static>(
     let opening = NonceFiles::open(&config.data_dir, found, config.shards, config.nonces, now);
     let (nonces, published) = opening.map_err(io)?;
     config.conditions.set(Condition::NoncesLost, nonces.failing());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io)?;
     let opened = taken.begin(highest, random, &config.faults)?;
     let seed = random() as u64;
-    let parts = Parts { opened, sink, reader, readers, nonces, published, seed };
+    let parts = Parts { opened, sink, reader, readers, nonces, published, runtime, seed };
     start(config, parts).map_err(io)
 }
 

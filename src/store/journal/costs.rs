@@ -141,9 +141,27 @@ fn a_start_that_fails_leaves_no_segment() {
     let folder = tempfile::tempdir().expect("a folder");
     // Where the second of three is to be made.
     let taken = segment_path(folder.path(), JournalId(2), 0);
+    drop(reopen(folder.path(), 1, &LIMITS, 8).expect("it opens"));
+    let known = segment_path(folder.path(), JournalId(9), 0);
     fs::write(&taken, "something of others ".repeat(9)).expect("it writes");
     reopen(folder.path(), 3, &LIMITS, 0).expect_err("it can't be made");
-    assert_eq!(segments(folder.path()), [taken]);
+    assert_eq!(segments(folder.path()), [taken.clone()], "no id was known to any");
+    fs::remove_file(&taken).expect("it goes");
+    let mut opened = reopen(folder.path(), 1, &LIMITS, 8).expect("it opens");
+    opened.writers[0].append(&one(70, 9), Id(70)).expect("there is room");
+    drop(opened);
+    for round in 0..2 {
+        // Once with its record, then with the headers of runs that nobody spoke in.
+        fs::write(&taken, "something of others ".repeat(9)).expect("it writes");
+        reopen(folder.path(), 3, &LIMITS, 0).expect_err("it can't be made");
+        assert_eq!(segments(folder.path()).len(), 2, "{round}");
+        fs::remove_file(&taken).expect("it goes");
+        let mut opened = reopen(folder.path(), 1, &LIMITS, 20 + round).expect("it opens");
+        assert_eq!(opened.highest, Id(70), "{round}");
+        opened.found.iter_mut().for_each(|found| found.remove().expect("it goes"));
+        opened.own.clear();
+    }
+    assert!(!known.exists());
 }
 
 #[test]

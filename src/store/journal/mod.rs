@@ -275,24 +275,25 @@ impl Taken {
         }
         let mut begin = writers.iter_mut().enumerate();
         let begun = begin.try_for_each(|(shard, writer)| begin_first(&mut keeper, shard, writer));
-        account.add(settled.end(&folder, writers.iter().any(Writer::has_begun)));
-        let found = settled.found.iter();
-        let found = found.map(|found| Tail::found(&folder, found, nudge.clone())).collect();
-        let started = begun.and_then(|()| start((keeper, looks), flusher, limits.sync, lock));
-        let journals = started.map_err(|error| {
+        begun.map_err(|error| {
             undo(&folder, &writers);
             OpenError::io(&folder, error)
         })?;
+        // From here on the new headers may be all that knows the highest id: they stay.
+        account.add(settled.end(&folder, writers.iter().any(Writer::has_begun)));
+        let found = settled.found.iter();
+        let found = found.map(|found| Tail::found(&folder, found, nudge.clone())).collect();
+        let journals = start((keeper, looks), flusher, limits.sync, lock)
+            .map_err(|error| OpenError::io(&folder, error))?;
         Ok(Opened { writers, own, found, highest, journals })
     }
 }
 
 /// Removes what a start that fails has made. Where that fails too, the next start does it.
 fn undo(folder: &Path, writers: &[Writer]) {
-    for wires in writers.iter().map(|writer| &writer.wires) {
-        for index in 0..u32::try_from(wires.made.get()).unwrap_or(0) {
-            let _ = fs::remove_file(segment_path(folder, wires.journal, index));
-        }
+    let made = writers.iter().map(|writer| &writer.wires).filter(|wires| wires.made.get() > 0);
+    for wires in made {
+        let _ = fs::remove_file(segment_path(folder, wires.journal, 0));
     }
 }
 

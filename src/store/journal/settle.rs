@@ -31,13 +31,15 @@ impl Settled {
                 warn(journal, &error);
             }
         }
-        let knows = |journal: &Found| journal.highest == highest;
+        let knows = |journal: &Found| journal.highest == highest && highest > Id::MIN;
         let mut carrier = None;
         let synced = match found.iter().find(|journal| knows(journal)) {
             Some(journal) => sync(folder, journal),
             None => {
                 carrier = empty.iter().position(knows).map(|known| empty.swap_remove(known));
-                carrier.as_ref().map_or(Ok(()), |journal| sync(folder, journal))
+                // Its header alone: on a full disk the rest makes room for a new one.
+                let mut needed = carrier.iter_mut();
+                needed.try_for_each(|it| sync(folder, it).and_then(|()| give_back(folder, it)))
             }
         };
         for mut journal in empty {

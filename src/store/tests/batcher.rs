@@ -324,7 +324,9 @@ fn parts(config: &StoreConfig, sink: &Rough, opened: Opened) -> Parts<Rough> {
     };
     let (reader, readers) = Reader::start(&plan, 0).expect("it starts");
     let (sink, nonces, published) = (sink.clone(), nonces(&config.data_dir), Vec::new());
-    Parts { opened, sink, reader, readers, nonces, published, seed: 1 }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    Parts { opened, sink, reader, readers, nonces, published, runtime, seed: 1 }
 }
 
 #[test]
