@@ -14,6 +14,8 @@ mod adopted;
 mod clocks;
 #[path = "postgres/commits.rs"]
 mod commits;
+#[path = "postgres/costs.rs"]
+mod costs;
 #[path = "postgres/crashes.rs"]
 mod crashes;
 #[path = "postgres/disks.rs"]
@@ -34,6 +36,8 @@ mod refusals;
 mod returns;
 #[path = "postgres/rights.rs"]
 mod rights;
+#[path = "postgres/shortages.rs"]
+mod shortages;
 #[path = "postgres/states.rs"]
 mod states;
 #[path = "postgres/stored.rs"]
@@ -45,6 +49,8 @@ mod tls;
 mod tools;
 #[path = "postgres/trouble.rs"]
 mod trouble;
+#[path = "postgres/watched.rs"]
+mod watched;
 
 const TESTS: &[Named] = &named![
     stored::chat_is_stored_and_read_back,
@@ -114,6 +120,14 @@ const TESTS: &[Named] = &named![
     nodes::a_transaction_that_is_stuck_holds_up_no_take_over,
     nodes::a_copied_directory_is_another_hubs,
     clocks::ids_ascend_though_the_clock_jumps_forward_and_back,
+    costs::restarts_that_nobody_says_a_word_to_cost_nothing,
+    costs::restarts_with_one_message_each_cost_what_the_messages_take,
+    costs::a_hub_that_is_killed_while_it_waits_for_a_new_database_leaves_nothing,
+    shortages::a_hub_without_descriptors_goes_on_and_stores_all_that_it_took,
+    shortages::a_segment_that_can_not_be_synced_is_made_later_and_leaves_no_file,
+    watched::a_thread_that_dies_ends_the_hub_at_once_with_its_name,
+    watched::a_hub_column_of_another_type_is_read_all_the_same,
+    watched::a_hub_column_that_can_not_be_read_is_named_and_blames_no_row,
 ];
 
 fn main() -> ExitCode {

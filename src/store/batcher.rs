@@ -12,13 +12,14 @@ use tokio::sync::{oneshot, watch};
 
 use super::batch::{Batch, BatchLimits};
 use super::dead::DeadLetters;
-use super::journal::{Faults, TailFault};
+use super::journal::TailFault;
 use super::nonces::NonceFiles;
 use super::refused::Verdicts;
 use super::sink::{Sink, SinkError};
 use super::sources::Sources;
 use super::{ReadClock, StoreState};
 use crate::conditions::{Condition, Conditions};
+use crate::faults::Faults;
 use crate::metrics::{Metric, Metrics};
 use crate::wire::time::{MonoMs, Now};
 use crate::wire::{SpaceId, UserId};
@@ -94,8 +95,14 @@ pub(super) struct Flight {
     in_doubt: bool,
     /// Whether the sink has ever told its positions.
     connected: bool,
+    /// Whether a journal can't be read any more.
+    given_up: bool,
     /// Failures in a row.
     pub(super) failures: u32,
+    /// Why stored segments could not be removed the last time.
+    kept: Option<String>,
+    /// Times in a row that there was no descriptor or memory for reading.
+    shortages: u32,
     jitter: u64,
     /// When rights were last looked for.
     rights_seen: MonoMs,
@@ -116,7 +123,7 @@ impl<S: Sink> Batcher<S> {
             never = self.serve() => match never {},
         };
         let Ok(stop) = stop else { return };
-        if !self.faults.is_told() {
+        if !self.flight.given_up {
             // What is not stored in time stays in the journals.
             if let Ok(Err(fault)) = tokio::time::timeout(stop.wait, self.drain()).await {
                 self.give_up(&fault);
@@ -155,17 +162,20 @@ impl<S: Sink> Batcher<S> {
         self.conditions.set(Condition::RightsMissing, self.sink.lacks());
         self.count_backlog();
         self.forget_done().await;
+        if let Err(error) = self.sink.forget_unused(&journals).await {
+            tracing::debug!(%error, "positions of journals without records stay");
+        }
         self.show(StoreState::Ready);
     }
 
     /// One batch, from the first record in it to its commit.
     async fn cycle(&mut self) -> Result<(), TailFault> {
         self.store().await?;
-        self.fill()?;
+        self.fill().await?;
         let limits = BatchLimits { wait: self.limits.wait.max(self.sink.wait()), ..self.limits };
         while let Some(wait @ 1..) = self.flight.batch.due_in(&limits, (self.clock)().mono) {
             tokio::time::sleep(Duration::from_millis(wait)).await;
-            self.fill()?;
+            self.fill().await?;
         }
         self.store().await
     }
@@ -176,17 +186,37 @@ impl<S: Sink> Batcher<S> {
         }
         self.store().await?;
         while !self.sources.is_drained() || !self.flight.batch.is_empty() {
-            self.fill()?;
+            self.fill().await?;
             self.store().await?;
         }
         Ok(())
     }
 
-    fn fill(&mut self) -> Result<(), TailFault> {
-        let now = (self.clock)().mono;
-        self.sources.fill(&mut self.flight.batch, &self.limits, now)?;
-        self.count_backlog();
-        Ok(())
+    /// Fills the batch. Waits, and says so, while there is no descriptor or memory for reading.
+    async fn fill(&mut self) -> Result<(), TailFault> {
+        loop {
+            let now = (self.clock)().mono;
+            let filled = self.sources.fill(&mut self.flight.batch, &self.limits, now);
+            self.count_backlog();
+            match filled {
+                Err(fault) if fault.is_passing() => self.wait_for_means(&fault).await,
+                filled => {
+                    if std::mem::take(&mut self.flight.shortages) > 0 {
+                        self.conditions.clear(Condition::JournalUnread);
+                    }
+                    return filled;
+                }
+            }
+        }
+    }
+
+    async fn wait_for_means(&mut self, fault: &TailFault) {
+        let why = fault.source.as_ref().map(ToString::to_string).unwrap_or_default();
+        self.conditions.raise(Condition::JournalUnread, format!("{fault}: {why}"));
+        let RetryWait { min, max } = self.retry;
+        let wait = min.saturating_mul(1 << self.flight.shortages.min(32)).min(max);
+        self.flight.shortages = self.flight.shortages.saturating_add(1);
+        tokio::time::sleep(Duration::from_millis(wait)).await;
     }
 
     /// Stores what was filled, however long it takes. May be dropped and called again.
@@ -236,10 +266,9 @@ impl<S: Sink> Batcher<S> {
         self.mended(&batch);
         // Before its journal may go.
         self.nonces.append(&batch, begun.mono);
-        if let Err(error) = self.sources.committed(&batch) {
-            // The bytes stay until the next start; the bound still counts them.
-            tracing::warn!(%error, "a stored journal segment can't be removed");
-        }
+        self.conditions.set(Condition::NoncesLost, self.nonces.failing());
+        // What can't be removed is tried again with each batch; the bound still counts it.
+        self.flight.kept = self.sources.committed(&batch).err().map(|error| error.to_string());
         let now = (self.clock)();
         let store = &self.metrics.store;
         store.add(Metric::RowsStored, batch.rows() as u64);
@@ -278,7 +307,7 @@ impl<S: Sink> Batcher<S> {
         if let SinkError::Taken(_) = error {
             // Two that serve one database break every promise of order: this one ends.
             self.show(StoreState::Refused);
-            self.faults.report("serve the database", error);
+            self.faults.lose_claim(error);
             return std::future::pending().await;
         }
         if let SinkError::Refused(reason) = error {
@@ -312,10 +341,12 @@ impl<S: Sink> Batcher<S> {
     /// Removes found journals that are stored to their ends: first the files, then, when no
     /// crash can bring them back, their positions.
     async fn forget_done(&mut self) {
-        while let Some(tail) = self.sources.take_done() {
-            let journal = tail.journal();
-            if let Err(error) = tail.remove() {
-                tracing::warn!(%journal, %error, "a stored journal can't be removed");
+        let mut kept = self.flight.kept.clone();
+        while let Some((journal, removed)) = self.sources.remove_done() {
+            if let Err(error) = removed {
+                // It counts as stored, and is tried again with the next batch.
+                kept = Some(error.to_string());
+                break;
             } else if let Err(error) = self.sink.forget(journal).await {
                 // A row too many, which nobody will ask for again.
                 tracing::debug!(%journal, %error, "a journal's position stays");
@@ -323,6 +354,7 @@ impl<S: Sink> Batcher<S> {
                 tracing::info!(%journal, "a journal of an earlier run is stored");
             }
         }
+        self.conditions.set(Condition::JournalKept, kept);
         self.sources.show_earlier_runs();
     }
 
@@ -336,7 +368,8 @@ impl<S: Sink> Batcher<S> {
         self.state.send_if_modified(|shown| std::mem::replace(shown, state) != state);
     }
 
-    fn give_up(&self, fault: &TailFault) {
+    fn give_up(&mut self, fault: &TailFault) {
+        self.flight.given_up = true;
         self.show(StoreState::Refused);
         self.faults.report("read the journal", fault);
     }

@@ -99,6 +99,12 @@ pub trait Sink {
         Ok(())
     }
 
+    /// Drops the positions of other journals than these that never held a record, where the sink
+    /// has such: those of runs that nobody said a word to.
+    async fn forget_unused(&mut self, _journals: &[JournalId]) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     /// The highest id stored, those that are no ids or above `limit` left out.
     async fn highest_id(&mut self, limit: Id) -> Result<Id, SinkError>;
 }

@@ -126,7 +126,11 @@ impl Holds for SqliteSink {
 
 /// Moves the journals' positions on, from where they are known to be.
 fn step(transaction: &Transaction<'_>, advances: &[Advance]) -> Result<(), SinkError> {
-    let error = |error: Error| sink_error("move positions", &error);
+    let error = |error: Error| match sink_error("move positions", &error) {
+        // No row is sent yet, so none is to blame.
+        SinkError::Data(reason) => SinkError::Refused(reason),
+        other => other,
+    };
     let first = "INSERT OR IGNORE INTO hub_positions (position, journal) VALUES (?1, ?2)";
     let mut next = transaction
         .prepare("UPDATE hub_positions SET position = ?1 WHERE journal = ?2 AND position = ?3")

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::{Client, Config, Error};
+use tokio_postgres::types::FromSql;
+use tokio_postgres::{Client, Config, Error, Row};
 
 use super::handshake::TlsFault;
 use super::parameters;
@@ -148,6 +149,23 @@ impl CallFault {
     pub(super) fn new(what: &'static str, means: Means, reason: String) -> CallFault {
         CallFault { what, means, reason }
     }
+}
+
+/// Reads a column of an answer. One that others have given another type is a person's to mend.
+pub(super) fn column<'a, T: FromSql<'a>>(
+    what: &'static str,
+    row: &'a Row,
+    index: usize,
+) -> Result<T, CallFault> {
+    row.try_get(index).map_err(|error| {
+        let kind = row.columns().get(index).map_or("missing", |column| column.type_().name());
+        let reason = format!("{} is {kind}: {}", name_of(row, index), with_cause(&error));
+        CallFault::new(what, Means::Person, reason)
+    })
+}
+
+fn name_of(row: &Row, index: usize) -> &str {
+    row.columns().get(index).map_or("a column", |column| column.name())
 }
 
 /// For a call that sends no rows, so that none is to blame; what was not committed is not there.

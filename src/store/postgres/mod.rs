@@ -5,6 +5,7 @@
 //! meets its own position, not its own rows. Owns the only connection that writes; a call that
 //! fails, is late or is dropped takes its connection with it, and the server rolls back.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 
 use tokio_postgres::SimpleQueryMessage;
@@ -39,7 +40,7 @@ pub(in crate::store) use schema::migrate;
 pub(in crate::store) use served::Served;
 pub use tls::BadTls;
 
-use connect::{CALL_MAX, CallFault, Connection, within};
+use connect::{CALL_MAX, CallFault, Connection, column, within};
 use node::Claimant;
 use way::Way;
 
@@ -194,6 +195,21 @@ impl Sink for PostgresSink {
         Ok(())
     }
 
+    /// A position of 0 is as good as none, so that one of another hub that is about to move it
+    /// loses nothing: it asks, and gets a row.
+    async fn forget_unused(&mut self, journals: &[JournalId]) -> Result<(), SinkError> {
+        let writer = self.take().await?;
+        let names: Vec<String> = journals.iter().map(ToString::to_string).collect();
+        let parameters: [&(dyn ToSql + Sync); 2] = [&names, &ADOPTED];
+        let sql = "DELETE FROM hub_positions WHERE journal IN (SELECT journal FROM hub_positions \
+                   WHERE position::int8 = 0 AND journal <> ALL ($1) AND journal <> $2 \
+                   FOR UPDATE SKIP LOCKED)";
+        let rows = writer.connection.client.execute(sql, &parameters);
+        within(CALL_MAX, "forget journals without records", rows).await?;
+        self.writer = Some(writer);
+        Ok(())
+    }
+
     async fn highest_id(&mut self, limit: Id) -> Result<Id, SinkError> {
         let writer = self.take().await?;
         let highest = writer.highest_id(limit).await?;
@@ -270,11 +286,11 @@ impl Writer {
         let parameters: [&(dyn ToSql + Sync); 2] = [&ADOPTED, &limit];
         within(schema::BUILD_MAX, "read ids", client.execute(scan, &parameters)).await?;
         self.connection.run("set up the connection", SESSION).await?;
-        let sql = "SELECT max(highest COLLATE \"C\") FROM hub_positions \
+        let sql = "SELECT max(highest COLLATE \"C\")::text FROM hub_positions \
                    WHERE highest COLLATE \"C\" <= $1";
         let parameters: [&(dyn ToSql + Sync); 1] = [&limit];
         let row = within(CALL_MAX, "read ids", client.query_one(sql, &parameters)).await?;
-        let highest = row.get::<_, Option<&str>>(0).and_then(Id::parse);
+        let highest = column::<Option<&str>>("read ids", &row, 0)?.and_then(Id::parse);
         Ok(highest.unwrap_or(Id::MIN))
     }
 }
@@ -292,14 +308,14 @@ async fn read_positions(
                  SELECT unnest($1::text[]), 0, $2 ON CONFLICT DO NOTHING";
     let parameters: [&(dyn ToSql + Sync); 2] = [&names, &boot];
     within(CALL_MAX, "make positions", client.execute(first, &parameters)).await?;
-    let sql = "SELECT journal, position FROM hub_positions WHERE journal = ANY ($1) FOR UPDATE";
+    let sql = "SELECT journal::text, position::int8 FROM hub_positions \
+               WHERE journal = ANY ($1) FOR UPDATE";
     let parameters: [&(dyn ToSql + Sync); 1] = [&names];
-    let rows = within(CALL_MAX, "read positions", client.query(sql, &parameters)).await?;
-    let position = |name: &String| {
-        let row = rows.iter().find(|row| row.get::<_, &str>(0) == name);
-        row.map_or(0, |row| row.get::<_, i64>(1))
-    };
-    Ok(names.iter().map(position).collect())
+    let what = "read positions";
+    let rows = within(CALL_MAX, what, client.query(sql, &parameters)).await?;
+    let pair = |row| Ok((column::<&str>(what, row, 0)?, column::<i64>(what, row, 1)?));
+    let known = rows.iter().map(pair).collect::<Result<HashMap<_, _>, CallFault>>()?;
+    Ok(names.iter().map(|name| known.get(name.as_str()).copied().unwrap_or(0)).collect())
 }
 
 /// How many rows the statements of one call have changed.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use tokio_postgres::types::ToSql;
 
 use super::Writer;
-use super::connect::{CALL_MAX, CallFault, Connection, within};
+use super::connect::{CALL_MAX, CallFault, Connection, column, within};
 use crate::store::batch::Batch;
 use crate::store::copy::WallMicros;
 use crate::store::sift::{self, Known, Sifted, Trial};
@@ -94,7 +94,7 @@ async fn missing(
     let ids = ids.into_iter().collect::<Vec<i32>>();
     // Another table of that name would know nobody.
     let sql = format!(
-        "SELECT id FROM unnest($1::int4[]) id WHERE EXISTS (SELECT 1 FROM pg_constraint \
+        "SELECT id::int4 FROM unnest($1::int4[]) id WHERE EXISTS (SELECT 1 FROM pg_constraint \
          WHERE contype = 'f' AND conrelid = to_regclass('chat_messages') \
          AND confrelid = to_regclass('{table}')) \
          AND NOT EXISTS (SELECT 1 FROM {table} known WHERE known.id = id.id)"
@@ -102,7 +102,7 @@ async fn missing(
     let parameters: [&(dyn ToSql + Sync); 1] = [&ids];
     let asked = connection.client.query(&sql, &parameters);
     match within(CALL_MAX, "ask who exists", asked).await {
-        Ok(rows) => Ok(rows.iter().map(|row| row.get::<_, i32>(0)).collect()),
+        Ok(rows) => rows.iter().map(|row| column("ask who exists", row, 0)).collect(),
         Err(fault) if fault.is_of_what_was_asked() => {
             tracing::debug!(%fault, "can't ask who exists");
             Ok(Vec::new())

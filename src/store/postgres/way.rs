@@ -8,7 +8,7 @@ use futures_util::SinkExt;
 use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 
-use super::connect::{CALL_MAX, CallFault, Connection, within};
+use super::connect::{CALL_MAX, CallFault, Connection, column, within};
 use crate::store::copy::{self, WallMicros};
 use crate::store::sink::SinkError;
 use crate::wire::record::Record;
@@ -38,7 +38,7 @@ impl Way {
         let client = &connection.client;
         let policies = "SELECT row_security_active('chat_messages')";
         let row = within(CALL_MAX, "look for policies", client.query_one(policies, &[])).await?;
-        match row.get::<_, bool>(0) {
+        match column("look for policies", &row, 0)? {
             true => within(CALL_MAX, "prepare", client.prepare(INSERT)).await.map(Way::Insert),
             false => within(CALL_MAX, "prepare", client.prepare(copy::COPY)).await.map(Way::Copy),
         }

@@ -12,16 +12,18 @@ use super::super::batch::{Batch, BatchLimits};
 use super::super::batcher::{Batcher, Flight, Left, RetryWait, Stop};
 use super::super::dead::{DEAD_LETTERS_FILE, DeadLetters};
 use super::super::journal::model::{LIMITS, one, reopen};
-use super::super::journal::{Faults, JournalId, JournalLimits, Opened};
+use super::super::journal::{JournalId, JournalLimits, Opened};
 use super::super::nonces::NonceFiles;
+use super::super::reader::ReaderPlan;
 use super::super::refused::{NO_SPACE, Verdicts};
 use super::super::sift::{self, Known, Sifted, Trial};
 use super::super::sink::{Absent, Sink, SinkError};
 use super::super::sources::Sources;
-use super::super::{StoreState, start};
+use super::super::{Parts, Reader, StoreConfig, StoreState, start};
 use super::{Dice, NONCES, clock, config};
 use crate::clock::Clock;
-use crate::conditions::Conditions;
+use crate::conditions::{Condition, Conditions, Effect};
+use crate::faults::Faults;
 use crate::metrics::{Metric, Metrics};
 use crate::wire::record::Record;
 use crate::wire::{Id, SpaceId};
@@ -43,6 +45,8 @@ pub(super) struct Model {
     faults: u64,
     /// Transactions and trials.
     pub(super) calls: u64,
+    /// The next call is a bug.
+    panics: bool,
 }
 
 #[derive(Clone)]
@@ -61,6 +65,7 @@ impl Rough {
             dice,
             faults,
             calls: 0,
+            panics: false,
         };
         Rough(Arc::new(Mutex::new(model)))
     }
@@ -145,6 +150,7 @@ impl Sink for Rough {
 
     async fn positions(&mut self, journals: &[JournalId]) -> Result<Vec<u64>, SinkError> {
         tokio::task::yield_now().await;
+        assert!(!self.with(|model| model.panics), "a bug");
         self.with(|model| match model.fails() {
             true => Err(SinkError::Retry("away".into())),
             false => {
@@ -214,7 +220,7 @@ pub(super) fn run(folder: &Path, sink: &Rough, opened: &mut Opened, limits: Batc
         clock: clock(),
         metrics: metrics.clone(),
         conditions: Conditions::new(Clock::start()),
-        faults: Faults::new(metrics.clone()),
+        faults: Faults::unread(metrics.clone()),
         state,
         flight: Flight::new(1),
     };
@@ -351,6 +357,35 @@ fn a_store_that_refuses_keeps_the_records_and_says_so() {
     assert_eq!(metrics.store.read().get(Metric::RowsStored), 0);
 }
 
+fn parts(config: &StoreConfig, sink: &Rough, opened: Opened) -> Parts<Rough> {
+    let plan = ReaderPlan {
+        database: config.data_dir.join("none"),
+        utc_offset: 0,
+        clock: clock(),
+        query_max: 1,
+        faults: config.faults.clone(),
+    };
+    let (reader, readers) = Reader::start(&plan, 0).expect("it starts");
+    let (sink, nonces, published) = (sink.clone(), nonces(&config.data_dir), Vec::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    Parts { opened, sink, reader, readers, nonces, published, runtime, seed: 1 }
+}
+
+#[test]
+fn a_batcher_that_panics_is_told_at_once_and_a_stop_says_that_it_is_gone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sink = Rough::new(1, 0);
+    sink.with(|model| model.panics = true);
+    let config = config(folder.path(), 1);
+    let opened = reopen(&folder.path().join("journal"), 1, &LIMITS, 0).expect("it opens");
+    let store = start(&config, parts(&config, &sink, opened)).expect("it starts");
+    assert_eq!(block_on(config.faults.wait()), "hub-store has ended in a panic");
+    assert!(config.conditions.holds(Condition::PartEnded));
+    assert_eq!(config.conditions.effect(), Some(Effect::Refusing));
+    assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), None);
+}
+
 #[test]
 fn shards_are_shown_what_is_stored_and_the_books_balance() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -359,27 +394,7 @@ fn shards_are_shown_what_is_stored_and_the_books_balance() {
     let mut config = config(folder.path(), 2);
     config.batch.rows_max = 4;
     let opened = reopen(&folder.path().join("journal"), 2, &LIMITS, 0).expect("it opens");
-    let (reader, readers) = super::super::Reader::start(
-        &super::super::reader::ReaderPlan {
-            database: folder.path().join("none"),
-            utc_offset: 0,
-            clock: clock(),
-            query_max: 1,
-        },
-        0,
-    )
-    .expect("it starts");
-    let parts = super::super::Parts {
-        faults: Faults::new(config.metrics.clone()),
-        sink: sink.clone(),
-        nonces: nonces(folder.path()),
-        published: Vec::new(),
-        reader,
-        readers,
-        highest: opened.highest,
-        seed: 1,
-        opened,
-    };
+    let parts = parts(&config, &sink, opened);
     let mut store = start(&config, parts).expect("it starts");
     for id in 1..=20u128 {
         let shard = (id % 3) as usize % 2;
@@ -389,7 +404,7 @@ fn shards_are_shown_what_is_stored_and_the_books_balance() {
     }
     let caught_up = store.state.wait_for(|state| *state == StoreState::Ready);
     block_on(caught_up).expect("records of 1970 are late, but none is left");
-    assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Left::default());
+    assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Some(Left::default()));
     let counts = config.metrics.total();
     assert_eq!(counts.get(Metric::RowsStored) + counts.get(Metric::RowsDead), 20);
     assert_eq!((counts.get(Metric::RowsDead), counts.get(Metric::JournalBytes)), (1, 0));
