@@ -262,8 +262,8 @@ fn with_cause(error: &Error) -> String {
     }
 }
 
-/// What a SQLSTATE means. Only those that are about the connection, the server or passing states are
-/// known by their class; whatever else a server says, it says of what it was asked.
+/// What a SQLSTATE means. Only those about the connection, the server or passing states are known
+/// by their class; whatever else a server says, it says of what it was asked.
 fn means(code: &str) -> Means {
     match code {
         "23503" => Means::Orphan,
