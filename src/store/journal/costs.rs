@@ -145,7 +145,7 @@ fn a_start_that_fails_leaves_no_segment() {
     let known = segment_path(folder.path(), JournalId(9), 0);
     fs::write(&taken, "something of others ".repeat(9)).expect("it writes");
     reopen(folder.path(), 3, &LIMITS, 0).expect_err("it can't be made");
-    assert_eq!(segments(folder.path()), [taken.clone()], "no id was known to any");
+    assert_eq!(segments(folder.path()), std::slice::from_ref(&taken), "no id was known to any");
     fs::remove_file(&taken).expect("it goes");
     let mut opened = reopen(folder.path(), 1, &LIMITS, 8).expect("it opens");
     opened.writers[0].append(&one(70, 9), Id(70)).expect("there is room");
