@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use cpi_hub::clock::Clock;
 use cpi_hub::conditions::Conditions;
+use cpi_hub::faults::Faults;
 use cpi_hub::metrics::Metrics;
 use cpi_hub::store::batch::{Batch, BatchLimits, Origin};
 use cpi_hub::store::journal::{JournalId, JournalLimits, SyncMode};
@@ -104,6 +105,7 @@ fn room() -> cpi_hub::shares::Place {
 
 fn config(data_dir: &Path, sync: SyncMode) -> StoreConfig {
     let begun = Instant::now();
+    let (metrics, conditions) = (Arc::new(Metrics::new(1)), Conditions::new(Clock::start()));
     StoreConfig {
         data_dir: data_dir.into(),
         shards: 1,
@@ -123,8 +125,9 @@ fn config(data_dir: &Path, sync: SyncMode) -> StoreConfig {
             mono: MonoMs(begun.elapsed().as_millis() as u64),
             unix: Micros(BEGIN_US + begun.elapsed().as_micros() as i64),
         }),
-        metrics: Arc::new(Metrics::new(1)),
-        conditions: Conditions::new(Clock::start()),
+        faults: Faults::new(metrics.clone(), conditions.clone()),
+        metrics,
+        conditions,
     }
 }
 

@@ -60,6 +60,39 @@ conditions! {
     AnotherHub "another_hub" Refusing
         "Another hub serves this database"
         "stop the other hub, or let this one wait: it takes over when the other ends";
+    ClaimLost "claim_lost" Refusing
+        "Another hub has taken over the database: this one closes its members and ends"
+        "nothing, if it is begun anew by itself: it waits then for its turn";
+    DatabaseRefuses "database_refuses" Refusing
+        "The database refuses each message; all wait in the journal"
+        "mend what it says (a right, a partition, a trigger, a column): then all is stored";
+    DatabaseUnusable "database_unusable" Degraded
+        "The database can't be used, and waiting does not mend that; messages wait in the journal"
+        "mend what it says (address, password, rights, schema): then all is stored";
+    RightsMissing "rights_missing" Degraded
+        "The database role lacks rights that the hub needs"
+        "grant them: the README's part on PostgreSQL lists all of them";
+    PartEnded "part_ended" Refusing
+        "A part of the hub has ended unasked, and the hub ends with it"
+        "nothing, if the hub is begun anew by itself; report the bug with the log";
+    JournalBroken "journal_broken" Refusing
+        "A journal can't be written, flushed or read any more"
+        "look at the disk and its log, then restart: what was accepted is stored then";
+    JournalSegment "journal_segment" Degraded
+        "No new journal segment can be made: chat is refused once the last one is full"
+        "give data_dir room, rights or descriptors, as the detail says; it is tried again";
+    JournalFilling "journal_filling" Degraded
+        "The journals are nearly full: chat is refused when they are"
+        "see why the store takes so little (`store` in /readyz), or raise journal_bytes_max";
+    JournalUnread "journal_unread" Degraded
+        "The system has no descriptor or memory for reading the journals: nothing is stored"
+        "raise the limit of descriptors (ulimit -n, LimitNOFILE) or of memory; it is tried again";
+    JournalKept "journal_kept" Degraded
+        "Journal segments whose messages are stored can't be removed"
+        "give the rights or descriptors that the detail names; it is tried again";
+    NoncesLost "nonces_lost" Degraded
+        "Nonces can't be kept: messages that are sent again may be new after a restart"
+        "give data_dir room or descriptors, as the detail says; it is tried again";
 }
 
 /// A condition that holds.

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod conditions;
 pub mod config;
 pub mod edge;
+pub mod faults;
 pub mod hub;
 pub mod limits;
 pub mod metrics;

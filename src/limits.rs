@@ -254,7 +254,7 @@ limits! {
     inbox_commands_max: usize = 65_536, Count, 1_024, 1 << 24,
         "Commands that wait for one shard; more is answered 503.";
     journal_bytes_max: u64 = 1 << 30, Bytes, 4 * MIB, 1 << 44,
-        "All journals together: chat that waits for the store; at 100 % chat is refused.";
+        "All journals on the disk together, hub_journal_disk_bytes; at 100 % chat is refused.";
     batch_rows_max: usize = 10_000, Count, 1, 1_000_000,
         "Rows of one transaction.";
     batch_bytes_max: usize = 4 << 20, Bytes, 64 * KIB, GIB,

@@ -65,6 +65,7 @@ metrics! {
     NotificationsPushed "notifications_pushed" Counter "Notifications pushed to a user's sockets";
     InboxRefused "inbox_refused" Counter "Commands refused because a shard's inbox was full";
     JournalBytes "journal_bytes" Gauge "Bytes of records that wait in journals";
+    JournalDiskBytes "journal_disk_bytes" Gauge "Bytes of journal segments, empty ones included";
     JournalAppends "journal_appends" Counter "Journal writes";
     JournalFaults "journal_faults" Counter "Journal writes or flushes that failed";
     ShardsRefusing "shards_refusing" Gauge "Shards that refuse chat: journal full or broken";
@@ -72,6 +73,7 @@ metrics! {
     RowsDead "rows_dead_lettered" Counter "Chat messages that the store refused";
     Batches "store_batches" Counter "Transactions that the store committed";
     BatchFaults "store_batch_faults" Counter "Transactions that failed and were tried again";
+    ReadFaults "store_read_faults" Counter "History queries that failed";
     BatchMicros "store_batch_microseconds" Counter "Time spent in committed transactions";
     HandshakesAccepted "handshakes_accepted" Counter "Upgrades answered with 101";
     HttpRequests "http_requests" Counter "HTTP requests, upgrades included";
@@ -175,6 +177,11 @@ impl Published {
     /// Adds to a counter or gauge, from any thread.
     pub fn add(&self, metric: Metric, amount: u64) {
         self.0[metric as usize].fetch_add(amount, Relaxed);
+    }
+
+    /// Takes from a gauge, from any thread.
+    pub fn sub(&self, metric: Metric, amount: u64) {
+        self.0[metric as usize].fetch_sub(amount, Relaxed);
     }
 
     /// Sets a gauge, from any thread.

@@ -16,12 +16,13 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::clock::Clock;
 use crate::conditions::Conditions;
 use crate::config::Config;
 use crate::edge::{self, EdgeState};
+use crate::faults::Faults;
 use crate::hub::{self, Hub, HubSetup, HubThreads, ShardStore};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -33,8 +34,6 @@ use crate::wire::SpaceKey;
 
 /// A start that takes longer says so.
 const LONG_START: Duration = Duration::from_secs(1);
-/// How often the shards' threads are looked at.
-const WATCH_PERIOD: Duration = Duration::from_secs(1);
 /// What is left for the store when there is no time.
 const HURRY: Duration = Duration::from_millis(500);
 /// Threads of the edge: HTTP must not take the cores that shards need.
@@ -67,7 +66,11 @@ pub enum Fault {
 impl Fault {
     /// Whether the operator has to change something first.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Fault::Listen { .. } | Fault::Store(_))
+        match self {
+            Fault::Listen { .. } => true,
+            Fault::Store(error) => !error.is_passing(),
+            Fault::System(_) | Fault::Broken(_) => false,
+        }
     }
 }
 
@@ -109,7 +112,7 @@ struct Server {
     hub: Hub,
     shards: HubThreads,
     store: StoreHandle,
-    fault: tokio::sync::watch::Receiver<Option<String>>,
+    faults: Faults,
     edge: JoinHandle<()>,
     stop_edge: CancellationToken,
     terminate: Signal,
@@ -127,13 +130,14 @@ impl Server {
         let clock = Clock::start();
         let metrics = Arc::new(Metrics::new(config.shards));
         let conditions = Conditions::new(clock);
+        let faults = Faults::new(Arc::clone(&metrics), conditions.clone());
         let mut random = Random::open()?;
-        let starting = Starting::begin(&listener, &config, &limits, (&metrics, &conditions))?;
-        let health = (clock, &conditions);
-        let opening = open_store(&config, &limits, health, &metrics, &mut random);
+        let starting = Starting::begin(&listener, &config, &limits, (&metrics, &faults))?;
+        let opening = open_store(&config, &limits, (clock, &faults), &metrics, &mut random);
         let store = tokio::select! {
             store = opening => store?,
             () = again(&mut terminate, &mut interrupt) => return Ok(None),
+            fault = faults.wait() => return Err(Fault::Broken(fault)),
         };
         starting.end().await;
         let stores = shard_stores(store.writers, store.committed, store.verdicts);
@@ -149,6 +153,7 @@ impl Server {
             seed: random.next() as u64,
             pages,
             pinned: config.pinned,
+            faults: faults.clone(),
         })?;
         let edge_state = EdgeState {
             hub: hub.clone(),
@@ -161,7 +166,8 @@ impl Server {
             pages: requests,
         };
         let stop_edge = CancellationToken::new();
-        let edge = tokio::spawn(edge::serve(listener, edge_state, stop_edge.clone()));
+        let serving = edge::serve(listener, edge_state, stop_edge.clone());
+        let edge = spawn_watched(&faults, ("the listener", &stop_edge), serving);
         announce(address, &config, &limits);
         Ok(Some(Server {
             clock,
@@ -170,7 +176,7 @@ impl Server {
             hub,
             shards,
             store: store.handle,
-            fault: store.fault,
+            faults,
             edge,
             stop_edge,
             terminate,
@@ -182,7 +188,7 @@ impl Server {
         let broken = self.wait().await;
         let begun = self.clock.now().mono;
         // A hub that is broken has nothing to spread: its members go at once.
-        let window = if broken.is_some() { 0 } else { self.drain_window };
+        let window = if broken { 0 } else { self.drain_window };
         tracing::info!(window_ms = window, "shutting down: members are closed");
         self.hub.drain(window);
         let shards = tokio::task::spawn_blocking(move || self.shards.join());
@@ -203,8 +209,10 @@ impl Server {
         let spent = Duration::from_millis(self.clock.now().mono.since(begun));
         let wait = self.stop_wait.saturating_sub(spent).max(HURRY);
         tokio::select! {
-            left = self.store.stop(wait) => if left.records > 0 {
-                let records = left.records;
+            // Without an answer: a fault was told, and decides below how this ends.
+            left = self.store.stop(wait) => if let Some(records) = left.map(|left| left.records)
+                && records > 0
+            {
                 tracing::warn!(records, "records stay in the journal for the next start");
             },
             () = again(&mut self.terminate, &mut self.interrupt) => {
@@ -214,39 +222,36 @@ impl Server {
         self.stop_edge.cancel();
         _ = self.edge.await;
         tracing::info!("stopped");
-        match broken {
-            Some(fault) => Err(fault),
+        // Of what broke while it was ending, too.
+        match self.faults.first() {
+            Some(fault) => Err(Fault::Broken(fault)),
             None => closed.map_err(Fault::System),
         }
     }
 
-    /// Until it is to stop; why, if something broke.
-    async fn wait(&mut self) -> Option<Fault> {
-        let mut watch = tokio::time::interval(WATCH_PERIOD);
-        loop {
-            tokio::select! {
-                () = again(&mut self.terminate, &mut self.interrupt) => return None,
-                Ok(()) = self.fault.changed() => {
-                    let fault = self.fault.borrow_and_update().clone();
-                    if let Some(fault) = fault {
-                        tracing::error!(%fault, "the journal is broken");
-                        return Some(Fault::Broken(fault));
-                    }
-                }
-                _ = watch.tick() => {
-                    let ended = if self.shards.any_ended() {
-                        "a shard's thread has ended"
-                    } else if self.edge.is_finished() {
-                        "the listener's task has ended"
-                    } else {
-                        continue;
-                    };
-                    tracing::error!("{ended}");
-                    return Some(Fault::Broken(ended.into()));
-                }
+    /// Until it is to stop; whether that is because something broke.
+    async fn wait(&mut self) -> bool {
+        tokio::select! {
+            () = again(&mut self.terminate, &mut self.interrupt) => false,
+            fault = self.faults.wait() => {
+                tracing::error!(%fault, "the hub ends: only a restart mends this");
+                true
             }
         }
     }
+}
+
+/// Spawns a task that may end from the moment that its `stop` is cancelled, and not before.
+fn spawn_watched(
+    faults: &Faults,
+    (name, stop): (&str, &CancellationToken),
+    task: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    let part = faults.watch(name).until(stop.clone());
+    tokio::spawn(async move {
+        let _part = part;
+        task.await;
+    })
 }
 
 fn shard_stores(
@@ -261,7 +266,8 @@ fn shard_stores(
 
 /// The port while the store is being opened, which takes as long as a new database is away.
 struct Starting {
-    stop: CancellationToken,
+    // A start that is given up ends it too.
+    stop: DropGuard,
     edge: JoinHandle<()>,
 }
 
@@ -270,26 +276,28 @@ impl Starting {
         listener: &TcpListener,
         config: &Config,
         limits: &Limits,
-        (metrics, conditions): (&Arc<Metrics>, &Conditions),
+        (metrics, faults): (&Arc<Metrics>, &Faults),
     ) -> io::Result<Starting> {
         let listener = socket2::SockRef::from(listener).try_clone()?;
         let listener = TcpListener::from_std(listener.into())?;
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
-        let shared = (Arc::clone(metrics), Arc::new(limits.clone()), conditions.clone());
+        let conditions = faults.conditions().clone();
+        let shared = (Arc::clone(metrics), Arc::new(limits.clone()), conditions);
         let serving = edge::serve_starting(listener, config.origins.clone(), shared, stop.clone());
         let telling = async move {
             tokio::time::sleep(LONG_START).await;
             tracing::info!(%address, "starting: not ready before the store is open");
         };
         let telling = stop.clone().run_until_cancelled_owned(telling);
-        let edge = tokio::spawn(async move { _ = tokio::join!(serving, telling) });
-        Ok(Starting { stop, edge })
+        let both = async move { _ = tokio::join!(serving, telling) };
+        let edge = spawn_watched(faults, ("the first listener", &stop), both);
+        Ok(Starting { stop: stop.drop_guard(), edge })
     }
 
     /// From here on the hub itself answers. Who is connected has `close_wait` to be answered.
     async fn end(self) {
-        self.stop.cancel();
+        drop(self.stop);
         _ = self.edge.await;
     }
 }
@@ -318,14 +326,14 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Fault> {
 async fn open_store(
     config: &Config,
     limits: &Limits,
-    (clock, conditions): (Clock, &Conditions),
+    (clock, faults): (Clock, &Faults),
     metrics: &Arc<Metrics>,
     random: &mut Random,
 ) -> Result<Store, Fault> {
     let data_dir = config.data_dir.clone();
     let shard_of = |space, shards| hub::shard_of(SpaceKey::Chat(space), shards);
     let read_clock: store::ReadClock = Arc::new(move || clock.now());
-    let shared = (read_clock, Arc::clone(metrics), conditions.clone());
+    let shared = (read_clock, Arc::clone(metrics), faults.clone());
     let store_config = store::StoreConfig::new(data_dir, config.shards, limits, shard_of, shared);
     let mut random = || random.next();
     Ok(match &config.database_url {

@@ -1,5 +1,5 @@
-//! The store away and the journal full (WIRE H 14, P5): chat goes on, then is refused before
-//! anybody sees it, and everything accepted is stored when the store is back.
+//! The store away or refusing, and the journal full (WIRE H 14, P5): chat goes on, then is refused
+//! before anybody sees it, and everything accepted is stored when the store is back.
 
 mod support;
 
@@ -66,4 +66,38 @@ fn a_full_journal_refuses_chat_unseen_and_nothing_accepted_is_lost() {
         (hub.post("/v1/ws/spaces/1/chat", &long).status == 200).then_some(())
     });
     assert_eq!(watcher.next()["type"], "chat");
+}
+
+/// Rows that SQLite refuses, for what they are and all of them, by an operator's hand.
+#[test]
+fn sqlite_refuses_single_rows_alone_and_gets_all_rows_once_it_is_mended() {
+    let hub = Hub::start(&UNLIMITED);
+    let path = hub.data_dir().join("hub.sqlite3");
+    let database = rusqlite::Connection::open(path).expect("the hub's database");
+    database.busy_timeout(support::PATIENCE).expect("an option");
+    let post = |text: &str| {
+        let body = json!({"user_id": 7, "username": "Ana", "message": text});
+        hub.post("/v1/ws/spaces/1/chat", &body.to_string()).status
+    };
+    // What is no JSON is no constraint's word, but a function's.
+    let index = "CREATE UNIQUE INDEX once ON chat_messages (content); \
+                 CREATE INDEX parts ON chat_messages (json_extract(content, '$.a')) \
+                 WHERE content GLOB '{*'";
+    database.execute_batch(index).expect("it is made");
+    assert_eq!([post("uno"), post("uno"), post("{roto"), post("dos")], [200, 422, 422, 200]);
+
+    let rename = "ALTER TABLE chat_messages RENAME COLUMN username TO named";
+    database.execute_batch(rename).expect("it is renamed");
+    assert_eq!(post("tres"), 202);
+    let health = hub.get("/readyz");
+    let condition = &health.json()["conditions"][0];
+    assert_eq!((health.status, &condition["name"]), (503, &json!("database_refuses")));
+    let detail = condition["detail"].as_str().expect("its words");
+    assert!(detail.contains("no column named username"), "{detail}");
+    let rename = "ALTER TABLE chat_messages RENAME COLUMN named TO username";
+    database.execute_batch(rename).expect("it is renamed");
+    eventually("ready", || (hub.get("/readyz").json()["status"] == "ready").then_some(()));
+    let texts = hub.history(1).into_iter().map(|row| row["content"].clone());
+    assert_eq!(texts.collect::<Vec<_>>(), ["uno", "dos", "tres"]);
+    assert_eq!(hub.metric("hub_rows_dead_lettered_total"), 2.0);
 }

@@ -14,6 +14,8 @@ mod adopted;
 mod clocks;
 #[path = "postgres/commits.rs"]
 mod commits;
+#[path = "postgres/costs.rs"]
+mod costs;
 #[path = "postgres/crashes.rs"]
 mod crashes;
 #[path = "postgres/disks.rs"]
@@ -24,12 +26,20 @@ mod drains;
 mod failing;
 #[path = "postgres/journals.rs"]
 mod journals;
+#[path = "postgres/nodes.rs"]
+mod nodes;
 #[path = "postgres/pictures.rs"]
 mod pictures;
 #[path = "postgres/poison.rs"]
 mod poison;
+#[path = "postgres/refusals.rs"]
+mod refusals;
 #[path = "postgres/returns.rs"]
 mod returns;
+#[path = "postgres/rights.rs"]
+mod rights;
+#[path = "postgres/shortages.rs"]
+mod shortages;
 #[path = "postgres/states.rs"]
 mod states;
 #[path = "postgres/stored.rs"]
@@ -41,11 +51,13 @@ mod tls;
 mod tools;
 #[path = "postgres/trouble.rs"]
 mod trouble;
+#[path = "postgres/watched.rs"]
+mod watched;
 
 const TESTS: &[Named] = &named![
     stored::chat_is_stored_and_read_back,
     stored::pages_and_ranges_are_found_in_an_index_at_any_depth,
-    stored::many_hubs_start_at_once_on_an_empty_database,
+    stored::of_many_hubs_that_start_at_once_one_serves_at_a_time,
     stored::an_index_that_was_left_invalid_is_built_again,
     adopted::the_existing_servers_rows_are_read_and_not_rewritten,
     adopted::a_user_that_does_not_exist_costs_its_own_rows_only,
@@ -81,6 +93,17 @@ const TESTS: &[Named] = &named![
     states::a_wrong_password_at_the_start_is_named_until_it_is_right,
     poison::a_row_that_a_trigger_refuses_is_alone_in_the_dead_letters,
     poison::a_row_that_is_there_already_is_alone_in_the_dead_letters,
+    refusals::a_text_too_long_for_an_index_is_alone_in_the_dead_letters,
+    refusals::whatever_is_said_of_one_row_holds_up_no_other,
+    refusals::a_missing_partition_is_waited_for_and_costs_no_message,
+    refusals::a_trigger_that_drops_all_is_waited_for_and_one_that_drops_some_costs_those,
+    refusals::a_space_without_a_partition_holds_up_no_other,
+    refusals::a_right_that_is_taken_away_is_waited_for_and_named,
+    refusals::a_policy_against_one_user_costs_that_users_rows_only,
+    rights::a_role_with_the_rights_of_the_readme_lacks_nothing,
+    rights::a_user_that_does_not_exist_holds_up_nobody_where_users_can_not_be_read,
+    rights::a_user_that_does_not_exist_holds_up_nobody_without_a_table_of_spaces,
+    rights::a_table_of_users_that_messages_do_not_refer_to_is_not_asked,
     drains::a_stop_while_the_database_is_away_says_what_is_left_for_the_next_start,
     drains::a_kill_in_the_midst_of_a_stop_loses_and_doubles_nothing,
     failing::a_flush_that_fails_ends_the_hub_and_loses_nothing,
@@ -93,7 +116,23 @@ const TESTS: &[Named] = &named![
     journals::a_torn_tail_is_cut_and_all_before_it_is_stored,
     journals::damage_in_the_middle_is_refused_with_its_offset,
     journals::a_journal_shorter_than_what_is_stored_loses_nothing,
+    nodes::a_second_hub_waits_says_for_whom_and_takes_over_when_the_first_ends,
+    nodes::a_second_hub_takes_over_from_one_that_was_killed,
+    nodes::a_restart_on_the_same_directory_waits_for_nobody,
+    nodes::a_hub_that_lost_its_claim_closes_its_members_and_loses_nothing,
+    nodes::a_hub_that_started_without_the_database_ends_if_another_serves_it,
+    nodes::a_restart_of_the_database_changes_no_claim,
+    nodes::a_transaction_that_is_stuck_holds_up_no_take_over,
+    nodes::a_copied_directory_is_another_hubs,
     clocks::ids_ascend_though_the_clock_jumps_forward_and_back,
+    costs::restarts_that_nobody_says_a_word_to_cost_nothing,
+    costs::restarts_with_one_message_each_cost_what_the_messages_take,
+    costs::a_hub_that_is_killed_while_it_waits_for_a_new_database_leaves_nothing,
+    shortages::a_hub_without_descriptors_goes_on_and_stores_all_that_it_took,
+    shortages::a_segment_that_can_not_be_synced_is_made_later_and_leaves_no_file,
+    watched::a_thread_that_dies_ends_the_hub_at_once_with_its_name,
+    watched::a_hub_column_of_another_type_is_read_all_the_same,
+    watched::a_hub_column_that_can_not_be_read_is_named_and_blames_no_row,
 ];
 
 fn main() -> ExitCode {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
+use crate::faults::Faults;
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
 use crate::shard::ShardSetup;
@@ -55,6 +56,8 @@ pub struct HubSetup {
     pub pages: mpsc::Sender<PageRequest>,
     /// Whether shards get cores of their own.
     pub pinned: bool,
+    /// Where a shard that ends before a drain is told.
+    pub faults: Faults,
 }
 
 /// A shard's side of the store.
@@ -117,11 +120,6 @@ pub struct Hub {
 pub struct HubThreads(Vec<std::thread::JoinHandle<std::io::Result<()>>>);
 
 impl HubThreads {
-    /// Whether a thread ended, though no drain is done: a bug, after which the hub must not go on.
-    pub fn any_ended(&self) -> bool {
-        self.0.iter().any(|thread| thread.is_finished())
-    }
-
     /// Waits until every shard has closed its members. `Err`: one died before.
     pub fn join(self) -> std::io::Result<()> {
         let mut result = Ok(());
@@ -165,8 +163,14 @@ pub fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
             pages: setup.pages.clone(),
             clock: setup.clock,
         };
-        let name = format!("shard-{number}");
-        threads.push(std::thread::Builder::new().name(name).spawn(move || thread.run())?);
+        let (name, faults) = (format!("shard-{number}"), setup.faults.clone());
+        let work = move || {
+            let part = faults.watch(format!("shard-{number}"));
+            let outcome = thread.run();
+            part.ended_with(&outcome);
+            outcome
+        };
+        threads.push(std::thread::Builder::new().name(name).spawn(work)?);
     }
     let askers = Arc::new(Askers::new(setup.limits.inbox_commands_max));
     let hub = Hub { inboxes, askers, directory, metrics: setup.metrics, drain };

@@ -1,7 +1,7 @@
 //! A batch: the records of one transaction, and how far each journal is stored with them. Pure.
 //!
-//! Any first part of a batch is a batch too, at row granularity: that is how a row which the
-//! sink refuses is found, by halves. Knows no sink, no file and no clock.
+//! Any first part of a batch is a batch too, at row granularity, so that what a refused batch
+//! begins with can be stored before the rest. Knows no sink, no file and no clock.
 
 use std::collections::BTreeSet;
 
@@ -120,10 +120,31 @@ impl Batch {
         self.rows - self.buried.len()
     }
 
-    /// Leaves records out, which are dead-lettered; its steps stay as they are.
-    pub fn bury(&mut self, is_dead: impl Fn(&Record<'_>) -> bool) {
-        let rows = records(&self.bytes).enumerate();
-        self.buried.extend(rows.filter(|(_, record)| is_dead(record)).map(|(row, _)| row));
+    /// Leaves the records at these places out, which are dead-lettered; the steps stay as they
+    /// are. Takes off what stands behind the first `decided` records.
+    pub fn settle(&mut self, dead: &[usize], decided: usize) -> Batch {
+        let live: Vec<usize> = (0..self.rows).filter(|row| !self.buried.contains(row)).collect();
+        self.buried.extend(dead.iter().filter_map(|place| live.get(*place)));
+        let (first, rest) = match live.get(decided) {
+            Some(row) => self.split(*row),
+            None => (std::mem::take(self), Batch::new()),
+        };
+        *self = first;
+        rest
+    }
+
+    /// Puts what was taken off behind it again.
+    pub fn join(&mut self, later: Batch) {
+        let (rows, from) = (self.rows, self.bytes.len());
+        self.buried.extend(later.buried.iter().map(|row| row + rows));
+        let parts = later.parts.into_iter();
+        self.parts.extend(parts.map(|part| Part { from: part.from + from, ..part }));
+        self.bytes.extend_from_slice(&later.bytes);
+        self.rows += later.rows;
+        self.since = self.since.or(later.since);
+        for Advance { journal, last, next } in later.advances {
+            self.advance(Origin { journal, last, offset: 0 }, next);
+        }
     }
 
     /// Bytes of its records.
@@ -158,16 +179,6 @@ impl Batch {
             true => Some(0),
             false => Some(limits.wait.saturating_sub(now.since(since))),
         }
-    }
-
-    /// The same steps without the records: those are dead-lettered.
-    pub fn without_rows(&self) -> Batch {
-        Batch { advances: self.advances.clone(), ..Batch::default() }
-    }
-
-    /// Two batches, to be committed in order.
-    pub fn halves(&self) -> (Batch, Batch) {
-        self.split(self.rows / 2)
     }
 
     /// The first `rows` rows, buried ones among them, and the rest.
@@ -245,8 +256,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_halves_together_are_the_batch(
+        fn both_parts_together_are_the_batch(
             parts in proptest::collection::vec((0u128..3, 1u128..6), 0..8), at in 0usize..50,
+            dead in proptest::collection::btree_set(0usize..40, 0..5),
         ) {
             let (mut whole, mut ends, mut next) = (Batch::new(), [10u64, 0, 77], 0);
             let starts = ends;
@@ -259,12 +271,22 @@ mod tests {
                 whole.push(origin(journal, last, offset), &bytes, &ALL, MonoMs(3));
                 *end = offset + bytes.len() as u64;
             }
-            whole.bury(|record| record.id.0 % 5 == 1);
-            let (first, second) = whole.split(at);
-            prop_assert_eq!(first.rows, at.min(whole.rows));
-            prop_assert_eq!(first.rows() + second.rows(), whole.rows());
-            prop_assert!(whole.records().all(|record| record.id.0 % 5 != 1));
-            prop_assert!(first.records().chain(second.records()).eq(whole.records()));
+            // Some are dead-lettered before, some with the parting.
+            let before: Vec<usize> = (0..whole.rows).filter(|row| row % 5 == 1).collect();
+            whole.settle(&before, usize::MAX);
+            let (rows, mut first) = (whole.rows(), whole.clone());
+            let dead: Vec<usize> = dead.into_iter().filter(|row| *row < rows.min(at)).collect();
+            let kept = whole.records().enumerate();
+            let kept: Vec<Record> =
+                kept.filter(|(row, _)| !dead.contains(row)).map(|(_, record)| record).collect();
+            let second = first.settle(&dead, at);
+            prop_assert_eq!(first.rows(), at.min(rows) - dead.len());
+            prop_assert_eq!(first.rows() + second.rows(), kept.len());
+            prop_assert!(first.records().chain(second.records()).eq(kept.iter().copied()));
+            let mut joined = first.clone();
+            joined.join(second.clone());
+            prop_assert!(joined.records().eq(kept));
+            prop_assert_eq!(joined.advances(), whole.advances());
             // Applied one after the other, the steps lead to the same positions.
             let mut positions = starts;
             for advance in first.advances().iter().chain(second.advances()) {

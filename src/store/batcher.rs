@@ -12,18 +12,25 @@ use tokio::sync::{oneshot, watch};
 
 use super::batch::{Batch, BatchLimits};
 use super::dead::DeadLetters;
-use super::journal::{Faults, TailFault};
+use super::journal::TailFault;
 use super::nonces::NonceFiles;
 use super::refused::Verdicts;
 use super::sink::{Sink, SinkError};
 use super::sources::Sources;
 use super::{ReadClock, StoreState};
-use crate::conditions::Conditions;
+use crate::conditions::{Condition, Conditions};
+use crate::faults::Faults;
 use crate::metrics::{Metric, Metrics};
-use crate::wire::time::Now;
+use crate::wire::time::{MonoMs, Now};
+use crate::wire::{SpaceId, UserId};
 
 /// A store whose oldest waiting message is older than this is behind, in microseconds.
 const BEHIND_US: i64 = 5_000_000;
+/// Between two looks for rights that are missing, in milliseconds.
+const RIGHTS_PERIOD: u64 = 2_000;
+
+/// The longest that giving the sink free may take.
+const RELEASE_MAX: Duration = Duration::from_secs(1);
 
 /// How long the batcher waits after a failure: full jitter below a bound that doubles.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,7 +76,6 @@ pub(super) struct Batcher<S> {
     pub(super) journal_bytes_max: u64,
     pub(super) clock: ReadClock,
     pub(super) metrics: Arc<Metrics>,
-    #[expect(dead_code, reason = "the sinks and the halving raise theirs next")]
     pub(super) conditions: Conditions,
     pub(super) faults: Faults,
     pub(super) state: watch::Sender<StoreState>,
@@ -83,13 +89,23 @@ pub(super) struct Flight {
     batch: Batch,
     /// To be stored, the next one last. More than one only while a refused row is looked for.
     pub(super) work: Vec<Batch>,
+    /// User and space of the last row that was stored.
+    pub(super) good: Option<(UserId, SpaceId)>,
     /// Whether the sink may have committed the next one already.
     in_doubt: bool,
     /// Whether the sink has ever told its positions.
     connected: bool,
+    /// Whether a journal can't be read any more.
+    given_up: bool,
     /// Failures in a row.
-    failures: u32,
+    pub(super) failures: u32,
+    /// Why stored segments could not be removed the last time.
+    kept: Option<String>,
+    /// Times in a row that there was no descriptor or memory for reading.
+    shortages: u32,
     jitter: u64,
+    /// When rights were last looked for.
+    rights_seen: MonoMs,
 }
 
 impl Flight {
@@ -107,12 +123,14 @@ impl<S: Sink> Batcher<S> {
             never = self.serve() => match never {},
         };
         let Ok(stop) = stop else { return };
-        if !self.faults.is_told() {
+        if !self.flight.given_up {
             // What is not stored in time stays in the journals.
             if let Ok(Err(fault)) = tokio::time::timeout(stop.wait, self.drain()).await {
                 self.give_up(&fault);
             }
         }
+        // Where it fails, the next hub waits for the lease.
+        let _ = tokio::time::timeout(RELEASE_MAX, self.sink.release()).await;
         // Whoever asked may have given up waiting.
         let _ = stop.answer.send(self.left());
     }
@@ -140,58 +158,86 @@ impl<S: Sink> Batcher<S> {
         };
         self.sources.start_at(&positions);
         self.flight.connected();
+        self.conditions.clear(Condition::DatabaseUnusable);
+        self.conditions.set(Condition::RightsMissing, self.sink.lacks());
         self.count_backlog();
         self.forget_done().await;
+        if let Err(error) = self.sink.forget_unused(&journals).await {
+            tracing::debug!(%error, "positions of journals without records stay");
+        }
         self.show(StoreState::Ready);
     }
 
     /// One batch, from the first record in it to its commit.
     async fn cycle(&mut self) -> Result<(), TailFault> {
-        self.store().await;
-        self.fill()?;
+        self.store().await?;
+        self.fill().await?;
         let limits = BatchLimits { wait: self.limits.wait.max(self.sink.wait()), ..self.limits };
         while let Some(wait @ 1..) = self.flight.batch.due_in(&limits, (self.clock)().mono) {
             tokio::time::sleep(Duration::from_millis(wait)).await;
-            self.fill()?;
+            self.fill().await?;
         }
-        self.store().await;
-        Ok(())
+        self.store().await
     }
 
     async fn drain(&mut self) -> Result<(), TailFault> {
         if !self.flight.connected {
             self.connect().await;
         }
-        self.store().await;
+        self.store().await?;
         while !self.sources.is_drained() || !self.flight.batch.is_empty() {
-            self.fill()?;
-            self.store().await;
+            self.fill().await?;
+            self.store().await?;
         }
         Ok(())
     }
 
-    fn fill(&mut self) -> Result<(), TailFault> {
-        let now = (self.clock)().mono;
-        self.sources.fill(&mut self.flight.batch, &self.limits, now)?;
-        self.count_backlog();
-        Ok(())
+    /// Fills the batch. Waits, and says so, while there is no descriptor or memory for reading.
+    async fn fill(&mut self) -> Result<(), TailFault> {
+        loop {
+            let now = (self.clock)().mono;
+            let filled = self.sources.fill(&mut self.flight.batch, &self.limits, now);
+            self.count_backlog();
+            match filled {
+                Err(fault) if fault.is_passing() => self.wait_for_means(&fault).await,
+                filled => {
+                    if std::mem::take(&mut self.flight.shortages) > 0 {
+                        self.conditions.clear(Condition::JournalUnread);
+                    }
+                    return filled;
+                }
+            }
+        }
+    }
+
+    async fn wait_for_means(&mut self, fault: &TailFault) {
+        let why = fault.source.as_ref().map(ToString::to_string).unwrap_or_default();
+        self.conditions.raise(Condition::JournalUnread, format!("{fault}: {why}"));
+        let RetryWait { min, max } = self.retry;
+        let wait = min.saturating_mul(1 << self.flight.shortages.min(32)).min(max);
+        self.flight.shortages = self.flight.shortages.saturating_add(1);
+        tokio::time::sleep(Duration::from_millis(wait)).await;
     }
 
     /// Stores what was filled, however long it takes. May be dropped and called again.
-    async fn store(&mut self) {
+    async fn store(&mut self) -> Result<(), TailFault> {
         if !self.flight.batch.is_empty() {
             debug_assert!(self.flight.work.is_empty(), "one batch at a time");
             self.flight.work.push(std::mem::take(&mut self.flight.batch));
         }
         while !self.flight.work.is_empty() {
             match self.try_store().await {
-                Ok(begun) => self.stored(begun).await,
-                Err(SinkError::Data(reason)) => self.look_for_row(reason).await,
-                Err(SinkError::Orphan(reason)) => self.look_for_orphans(reason).await,
+                Ok(begun) => {
+                    self.stored(begun).await;
+                    self.look_at_rights().await;
+                }
+                Err(SinkError::Closed(words)) => self.wait_for_mending(words).await?,
+                Err(told @ (SinkError::Data(_) | SinkError::Orphan(_))) => self.sift(told).await?,
                 Err(error) => self.failed(&error).await,
             }
         }
         self.forget_done().await;
+        Ok(())
     }
 
     /// Tries the next batch once; when it began, if it is stored.
@@ -217,12 +263,12 @@ impl<S: Sink> Batcher<S> {
         if std::mem::take(&mut self.flight.failures) > 0 {
             tracing::info!("the store takes messages again");
         }
+        self.mended(&batch);
         // Before its journal may go.
         self.nonces.append(&batch, begun.mono);
-        if let Err(error) = self.sources.committed(&batch) {
-            // The bytes stay until the next start; the bound still counts them.
-            tracing::warn!(%error, "a stored journal segment can't be removed");
-        }
+        self.conditions.set(Condition::NoncesLost, self.nonces.failing());
+        // What can't be removed is tried again with each batch; the bound still counts it.
+        self.flight.kept = self.sources.committed(&batch).err().map(|error| error.to_string());
         let now = (self.clock)();
         let store = &self.metrics.store;
         store.add(Metric::RowsStored, batch.rows() as u64);
@@ -236,8 +282,45 @@ impl<S: Sink> Batcher<S> {
         self.show(if behind { StoreState::Behind } else { StoreState::Ready });
     }
 
-    /// Tells a failure, once until it is over or changes its kind, and waits.
+    /// Clears what a stored batch shows to be over, and remembers whose row was taken.
+    fn mended(&mut self, batch: &Batch) {
+        self.conditions.clear(Condition::DatabaseRefuses);
+        self.conditions.clear(Condition::DatabaseUnusable);
+        let good = batch.records().last().map(|record| (record.user, record.space));
+        self.flight.good = good.or(self.flight.good);
+    }
+
+    /// Looks again for rights that were missing, now and then.
+    async fn look_at_rights(&mut self) {
+        let now = (self.clock)().mono;
+        let is_due = now.since(self.flight.rights_seen) >= RIGHTS_PERIOD;
+        if is_due && self.conditions.holds(Condition::RightsMissing) {
+            self.flight.rights_seen = now;
+            // A connection that fails shows in the next batch.
+            _ = self.sink.look_at_rights().await;
+        }
+        self.conditions.set(Condition::RightsMissing, self.sink.lacks());
+    }
+
+    /// Tells a failure, and waits. What only a person can mend is a condition too.
     pub(super) async fn failed(&mut self, error: &SinkError) {
+        if let SinkError::Taken(_) = error {
+            // Two that serve one database break every promise of order: this one ends.
+            self.show(StoreState::Refused);
+            self.faults.lose_claim(error);
+            return std::future::pending().await;
+        }
+        if let SinkError::Refused(reason) = error {
+            self.conditions.raise(Condition::DatabaseUnusable, reason);
+            // What refuses them now is known better.
+            self.conditions.clear(Condition::DatabaseRefuses);
+        }
+        self.wait_out(error).await;
+    }
+
+    /// Tells a failure in the log, once until it is over or changes its kind, and waits.
+    pub(super) async fn wait_out(&mut self, error: &SinkError) {
+        self.conditions.set(Condition::RightsMissing, self.sink.lacks());
         self.metrics.store.add(Metric::BatchFaults, 1);
         let refused = matches!(error, SinkError::Refused(_));
         let state = match refused {
@@ -258,10 +341,12 @@ impl<S: Sink> Batcher<S> {
     /// Removes found journals that are stored to their ends: first the files, then, when no
     /// crash can bring them back, their positions.
     async fn forget_done(&mut self) {
-        while let Some(tail) = self.sources.take_done() {
-            let journal = tail.journal();
-            if let Err(error) = tail.remove() {
-                tracing::warn!(%journal, %error, "a stored journal can't be removed");
+        let mut kept = self.flight.kept.clone();
+        while let Some((journal, removed)) = self.sources.remove_done() {
+            if let Err(error) = removed {
+                // It counts as stored, and is tried again with the next batch.
+                kept = Some(error.to_string());
+                break;
             } else if let Err(error) = self.sink.forget(journal).await {
                 // A row too many, which nobody will ask for again.
                 tracing::debug!(%journal, %error, "a journal's position stays");
@@ -269,10 +354,11 @@ impl<S: Sink> Batcher<S> {
                 tracing::info!(%journal, "a journal of an earlier run is stored");
             }
         }
+        self.conditions.set(Condition::JournalKept, kept);
         self.sources.show_earlier_runs();
     }
 
-    fn count_backlog(&self) -> u64 {
+    pub(super) fn count_backlog(&self) -> u64 {
         let backlog = self.sources.backlog();
         self.metrics.store.set(Metric::JournalBytes, backlog);
         backlog
@@ -282,7 +368,8 @@ impl<S: Sink> Batcher<S> {
         self.state.send_if_modified(|shown| std::mem::replace(shown, state) != state);
     }
 
-    fn give_up(&self, fault: &TailFault) {
+    fn give_up(&mut self, fault: &TailFault) {
+        self.flight.given_up = true;
         self.show(StoreState::Refused);
         self.faults.report("read the journal", fault);
     }

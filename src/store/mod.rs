@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::conditions::Conditions;
+use crate::faults::{Faults, is_passing};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::shard::event::Verdict;
@@ -33,7 +35,7 @@ pub use upgrade::upgrade;
 use batch::BatchLimits;
 use batcher::{Batcher, Flight, Stop};
 use dead::DeadLetters;
-use journal::{Faults, JournalLimits, Journals, Opened, SyncMode, Writer};
+use journal::{JournalLimits, Journals, Opened, SyncMode, Writer};
 use latest::Latest;
 use migrate::MigrateError;
 use nonces::NonceFiles;
@@ -56,6 +58,7 @@ mod open;
 pub mod postgres;
 mod reader;
 mod refused;
+pub mod sift;
 pub mod sink;
 mod sources;
 pub mod sqlite;
@@ -283,6 +286,8 @@ pub struct StoreConfig {
     pub metrics: Arc<Metrics>,
     /// Where the store says what is wrong.
     pub conditions: Conditions,
+    /// Where it tells what nothing mends, its own threads' ends included.
+    pub faults: Faults,
 }
 
 impl StoreConfig {
@@ -292,7 +297,7 @@ impl StoreConfig {
         shards: usize,
         limits: &Limits,
         shard_of: ShardOf,
-        (clock, metrics, conditions): (ReadClock, Arc<Metrics>, Conditions),
+        (clock, metrics, faults): (ReadClock, Arc<Metrics>, Faults),
     ) -> StoreConfig {
         // A character takes four bytes at most.
         let text_bytes_max = 4 * (limits.content_chars_max + limits.username_chars_max);
@@ -317,7 +322,8 @@ impl StoreConfig {
             utc_offset: limits.utc_offset,
             clock,
             metrics,
-            conditions,
+            conditions: faults.conditions().clone(),
+            faults,
         }
     }
 }
@@ -349,6 +355,17 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether something was short that may be there at the next start.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            OpenError::Io { error, .. } => is_passing(error),
+            OpenError::Journal(journal::OpenError::Io { error, .. }) => is_passing(error),
+            OpenError::Journal(_) | OpenError::Database { .. } | OpenError::Sink(_) => false,
+        }
+    }
+}
+
 /// A store that is open.
 #[derive(Debug)]
 pub struct Store {
@@ -367,8 +384,6 @@ pub struct Store {
     pub reader: Reader,
     /// What the sink is doing.
     pub state: watch::Receiver<StoreState>,
-    /// `Some` once something broke that nothing mends: not ready, exit non-zero, no retry.
-    pub fault: watch::Receiver<Option<String>>,
     /// Ends it all.
     pub handle: StoreHandle,
 }
@@ -386,17 +401,16 @@ pub struct StoreHandle {
 impl StoreHandle {
     /// Stores what the journals hold, within `wait`; then ends the store's threads and gives the
     /// data directory free. Shards should have ended: what they append now is not stored before
-    /// the next start.
-    pub async fn stop(self, wait: Duration) -> Left {
+    /// the next start. `None`: the batcher had ended before its time, which was told as a fault;
+    /// journals keep what it has not stored.
+    pub async fn stop(self, wait: Duration) -> Option<Left> {
         let (answer, answered) = oneshot::channel();
-        // A batcher that has panicked takes no word and gives none; journals keep their records.
         let _ = self.stop.send(Stop { wait, answer });
-        let left = answered.await.unwrap_or_default();
+        let left = answered.await.ok();
         self.reader.stop().await;
         for thread in self.readers.into_iter().chain([self.batcher]) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the store has panicked");
-            }
+            // A panic was told when it happened.
+            let _ = thread.join();
         }
         self.journals.stop();
         left
@@ -407,22 +421,21 @@ impl StoreHandle {
 struct Parts<S> {
     opened: Opened,
     sink: S,
-    faults: Faults,
     reader: Reader,
     readers: Vec<JoinHandle<()>>,
-    highest: Id,
     nonces: NonceFiles,
     published: Vec<First>,
+    /// The batcher's; made before anything is begun, since it may fail.
+    runtime: Runtime,
     seed: u64,
 }
 
 fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io::Result<Store> {
-    let Opened { writers, own, found, journals, .. } = parts.opened;
+    let Opened { writers, own, found, highest, journals } = parts.opened;
     let sources = Sources::new(found, own);
     let committed = sources.shown();
     let (ways, verdicts) = Verdicts::new(config.shards, config.shard_of);
     let (shown, state) = watch::channel(StoreState::Connecting);
-    let fault = parts.faults.subscribe();
     let batcher = Batcher {
         sink: parts.sink,
         sources,
@@ -435,16 +448,23 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
         clock: config.clock.clone(),
         metrics: config.metrics.clone(),
         conditions: config.conditions.clone(),
-        faults: parts.faults,
+        faults: config.faults.clone(),
         state: shown,
         flight: Flight::new(parts.seed),
     };
     let (stop, stopped) = oneshot::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = parts.runtime;
     let thread = Builder::new().name("hub-store".into());
-    let thread = thread.spawn(move || runtime.block_on(batcher.run(stopped)))?;
+    let faults = config.faults.clone();
+    let thread = thread.spawn(move || {
+        let part = faults.watch("hub-store");
+        runtime.block_on(batcher.run(stopped));
+        part.ended();
+        // A name server that does not answer must not keep the thread.
+        runtime.shutdown_background();
+    })?;
     let (reader, readers) = (parts.reader, parts.readers);
     let handle = StoreHandle { stop, batcher: thread, reader: reader.clone(), readers, journals };
-    let (highest, published) = (parts.highest, parts.published);
-    Ok(Store { writers, committed, highest, published, verdicts, reader, state, fault, handle })
+    let published = parts.published;
+    Ok(Store { writers, committed, highest, published, verdicts, reader, state, handle })
 }

@@ -42,7 +42,10 @@ pub(super) struct NonceFiles {
     entries_max: usize,
     window: u64,
     buffer: Vec<u8>,
-    failing: bool,
+    /// Why what waits could not be written the last time.
+    failing: Option<String>,
+    /// Whether a failed write has left a part of itself behind the last whole entry.
+    torn: bool,
 }
 
 impl NonceFiles {
@@ -75,45 +78,39 @@ impl NonceFiles {
             entries_max: limits.max.saturating_mul(shards),
             window: limits.window,
             buffer: Vec::new(),
-            failing: false,
+            failing: None,
+            torn: false,
         };
         published.iter().for_each(|first| put(&mut files.buffer, first));
         match files.write() {
             Ok(()) => numbers.iter().try_for_each(|it| fs::remove_file(path(folder, *it)))?,
             // Journals fill it, and only a hub that runs can store them. Written with the next
             // batch; the files of earlier runs stay until the next start.
-            Err(error) if is_full(&error) => files.fail(&error),
+            Err(error) if is_full(&error) => files.failing = Some(error.to_string()),
             Err(error) => return Err(error),
         }
         Ok((files, published))
     }
 
-    /// Keeps the nonces of a stored batch. A disk that does not take them is told of once; they
-    /// are tried again with the next batch, as far as the bound goes.
+    /// Why nonces can't be kept now.
+    pub(super) fn failing(&self) -> Option<&str> {
+        self.failing.as_deref()
+    }
+
+    /// Keeps the nonces of a stored batch. Those that the disk does not take are tried again with
+    /// the next batch, as far as the bound goes.
     pub(super) fn append(&mut self, batch: &Batch, now: MonoMs) {
-        let waiting = self.buffer.len();
         for first in batch.records().filter_map(|record| record.first()) {
             put(&mut self.buffer, &first);
         }
-        if self.buffer.is_empty() || (self.failing && self.buffer.len() == waiting) {
+        if self.buffer.is_empty() {
             return;
         }
         let written = self.turn_over(now).and_then(|()| self.write());
-        let failed = written.is_err();
-        match written {
-            Err(error) if !self.failing => self.fail(&error),
-            Ok(()) if self.failing => tracing::info!("nonces are kept again"),
-            _ => {}
-        }
-        self.failing = failed;
+        self.failing = written.err().map(|error| error.to_string());
         if self.buffer.len() > self.entries_max.saturating_mul(ENTRY_BYTES) {
             self.buffer.clear();
         }
-    }
-
-    fn fail(&mut self, error: &io::Error) {
-        tracing::warn!(%error, "nonces can't be kept: repeats may be new after a restart");
-        self.failing = true;
     }
 
     fn turn_over(&mut self, now: MonoMs) -> io::Result<()> {
@@ -130,17 +127,23 @@ impl NonceFiles {
             }
         }
         (self.file, self.number, self.entries, self.began) = (file, number, 0, now);
+        self.torn = false;
         Ok(())
     }
 
     /// Writes what waits, at the end of the last whole entry.
     fn write(&mut self) -> io::Result<()> {
+        // What was written in part would hide all that follows it.
         let end = (self.entries * ENTRY_BYTES) as u64;
-        if let Err(error) = self.file.write_all(&self.buffer) {
-            // What was written in part would hide all that follows it.
+        if self.torn {
             self.file.set_len(end)?;
+        }
+        self.torn = true;
+        if let Err(error) = self.file.write_all(&self.buffer) {
+            self.torn = self.file.set_len(end).is_err();
             return Err(error);
         }
+        self.torn = false;
         self.entries += self.buffer.len() / ENTRY_BYTES;
         self.buffer.clear();
         Ok(())
@@ -315,10 +318,10 @@ mod tests {
         let full = File::options().append(true).open("/dev/full").expect("it is always there");
         let file = std::mem::replace(&mut files.file, full);
         files.append(&batch(3..4), MonoMs(0));
-        assert!(files.failing);
+        assert!(files.failing().is_some());
         files.file = file;
         files.append(&batch(4..5), MonoMs(0));
-        assert!(!files.failing);
+        assert_eq!(files.failing(), None);
         assert_eq!(open(folder.path(), &[], 0).1, [1, 2, 3, 4]);
     }
 }

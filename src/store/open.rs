@@ -1,110 +1,117 @@
-//! Opening a store: the journals first, because they hold the lock on the directory, then what
-//! their records end in.
+//! Opening a store: the journals are taken first, because they hold the lock on the directory;
+//! then what their records end in; and only when that is open are new journals begun.
 
 use std::fs;
 use std::io;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::journal::{self, Faults, Opened};
+use super::journal::{self, Taken};
 use super::nonces::NonceFiles;
-use super::postgres::{DatabaseUrl, PostgresPlan, PostgresSink, Served, start_reader};
+use super::postgres::{DatabaseUrl, Node, PostgresPlan, PostgresSink, Served, start_reader};
 use super::reader::{Reader, ReaderPlan};
 use super::sink::{Sink, SinkError};
 use super::sqlite::{self, SqliteSink};
 use super::{DAY_MS, OpenError, Parts, Store, StoreConfig, start};
+use crate::conditions::Condition;
 use crate::wire::Id;
-use crate::wire::nonce::First;
 
 const READ_CONNECTIONS: usize = 2;
+/// How long a start waits for a database that it can do without for now.
+const FIRST_TRY_MAX: Duration = Duration::from_secs(2);
+/// Between two looks whether another hub still serves the database.
+const CLAIM_POLL: Duration = Duration::from_millis(500);
 /// Between two tries to reach a database for the first time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-/// Opens the journals, then a SQLite database beside them. `random` gives journal ids and the
-/// seed of waits.
+/// Takes the journals, opens a SQLite database beside them, then begins this run's journals.
+/// `random` gives journal ids and the seed of waits.
 pub fn open_sqlite(
     config: &StoreConfig,
     random: &mut impl FnMut() -> u128,
 ) -> Result<Store, OpenError> {
     let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
-    let Journaled { opened, faults, nonces, published } = open_journals(config, random)?;
+    let taken = take_journals(config)?;
     let path = config.data_dir.join(sqlite::DATABASE_FILE);
     let sink = SqliteSink::open(&path, config.utc_offset)
         .map_err(|error| OpenError::Database { path: path.clone(), error })?;
-    let highest = opened.highest.max(sink.highest(id_limit(config))?);
+    let highest = sink.highest(id_limit(config))?;
     let plan = ReaderPlan {
         database: path,
         utc_offset: config.utc_offset,
         clock: config.clock.clone(),
         query_max: config.query_max,
+        faults: config.faults.clone(),
     };
     let (reader, readers) = Reader::start(&plan, READ_CONNECTIONS).map_err(io)?;
-    let seed = random() as u64;
-    let parts = Parts { opened, sink, faults, reader, readers, highest, nonces, published, seed };
-    start(config, parts).map_err(io)
+    begin(config, (taken, highest), sink, (reader, readers), random)
 }
 
-/// Opens the journals, for a PostgreSQL database. A data directory that has served this database
+/// Takes the journals, for a PostgreSQL database. A data directory that has served this database
 /// before opens at once, whether the database is there or not; a new one waits for it, and says
-/// in the log what for. May be dropped while it waits.
+/// in the log what for. May be dropped while it waits: nothing was begun.
 pub async fn open_postgres(
     config: &StoreConfig,
     url: &DatabaseUrl,
     random: &mut impl FnMut() -> u128,
 ) -> Result<Store, OpenError> {
     let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
-    let Journaled { opened, faults, nonces, published } = open_journals(config, random)?;
-    let mut sink = PostgresSink::new(url.clone(), config.utc_offset);
+    let taken = take_journals(config)?;
+    let told = config.faults.clone();
+    let lost = move |by: &str| told.lose_claim(&SinkError::Taken(by.into()));
+    let node = Node::new(&config.data_dir, random(), config.clock.clone(), lost).map_err(io)?;
+    let mut sink = PostgresSink::new(url.clone(), config.utc_offset).claiming(node);
     let database = url.identity();
     let served = Served::read(&config.data_dir).map_err(io)?;
     let highest = match served.filter(|served| served.database == database) {
-        Some(served) => served.highest,
+        Some(served) => wait_unless_away(&mut sink, config).await.unwrap_or(served.highest),
         None => {
-            let highest = wait_for(&mut sink, id_limit(config)).await;
+            let highest = wait_for(&mut sink, config).await;
             Served { database, highest }.write(&config.data_dir).map_err(io)?;
             highest
         }
     };
     // The store's own thread connects for itself.
     sink.disconnect();
-    let highest = opened.highest.max(highest);
     let (reader, thread) = start_reader(PostgresPlan {
         url: url.clone(),
         utc_offset: config.utc_offset,
         clock: config.clock.clone(),
         query_max: config.query_max,
+        faults: config.faults.clone(),
     })
     .map_err(io)?;
-    let (seed, readers) = (random() as u64, vec![thread]);
-    let parts = Parts { opened, sink, faults, reader, readers, highest, nonces, published, seed };
-    start(config, parts).map_err(io)
+    begin(config, (taken, highest), sink, (reader, vec![thread]), random)
 }
 
-/// What is open before the sink is.
-struct Journaled {
-    opened: Opened,
-    faults: Faults,
-    nonces: NonceFiles,
-    published: Vec<First>,
-}
-
-fn open_journals(
-    config: &StoreConfig,
-    random: &mut impl FnMut() -> u128,
-) -> Result<Journaled, OpenError> {
+fn take_journals(config: &StoreConfig) -> Result<Taken, OpenError> {
     let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
     fs::create_dir_all(&config.data_dir).map_err(|error| match error.kind() {
         // The system says of a file in its place that it exists.
         io::ErrorKind::AlreadyExists => io(io::ErrorKind::NotADirectory.into()),
         _ => io(error),
     })?;
-    let faults = Faults::new(config.metrics.clone());
-    let folder = config.data_dir.join("journal");
-    let mut opened = journal::open(&folder, config.shards, &config.journal, random, &faults)?;
-    let found = std::mem::take(&mut opened.published);
-    let now = (config.clock)();
+    Ok(journal::take(&config.data_dir.join("journal"), config.shards, &config.journal)?)
+}
+
+/// Begins what writes, once nothing can fail any more but for the machine.
+fn begin<S: Sink + Send + 'static>(
+    config: &StoreConfig,
+    (mut taken, highest): (Taken, Id),
+    sink: S,
+    (reader, readers): (Reader, Vec<JoinHandle<()>>),
+    random: &mut impl FnMut() -> u128,
+) -> Result<Store, OpenError> {
+    let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
+    let (found, now) = (std::mem::take(&mut taken.published), (config.clock)());
     let opening = NonceFiles::open(&config.data_dir, found, config.shards, config.nonces, now);
     let (nonces, published) = opening.map_err(io)?;
-    Ok(Journaled { opened, faults, nonces, published })
+    config.conditions.set(Condition::NoncesLost, nonces.failing());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io)?;
+    let opened = taken.begin(highest, random, &config.faults)?;
+    let seed = random() as u64;
+    let parts = Parts { opened, sink, reader, readers, nonces, published, runtime, seed };
+    start(config, parts).map_err(io)
 }
 
 /// An id of the far future would make all new ones so.
@@ -112,12 +119,33 @@ fn id_limit(config: &StoreConfig) -> Id {
     Id::first_of_ms((config.clock)().unix.0 / 1000 + DAY_MS)
 }
 
-/// Reaches the database, however long it takes, and learns its highest id.
-async fn wait_for(sink: &mut PostgresSink, limit: Id) -> Id {
+/// For a directory that can do without its database for now: one try, and the highest id; `None`:
+/// it is away. A database that answers is never served beside another hub.
+async fn wait_unless_away(sink: &mut PostgresSink, config: &StoreConfig) -> Option<Id> {
+    match tokio::time::timeout(FIRST_TRY_MAX, sink.highest_id(id_limit(config))).await {
+        Ok(Ok(highest)) => Some(highest),
+        Ok(Err(SinkError::Taken(_))) => Some(wait_for(sink, config).await),
+        Ok(Err(_)) | Err(_) => None,
+    }
+}
+
+/// Reaches the database and becomes the one who serves it, however long it takes; its highest id.
+async fn wait_for(sink: &mut PostgresSink, config: &StoreConfig) -> Id {
     let mut told: Option<SinkError> = None;
     loop {
-        match sink.highest_id(limit).await {
+        let tried = sink.highest_id(id_limit(config)).await;
+        let other = match &tried {
+            Err(SinkError::Taken(by)) => Some(by),
+            _ => None,
+        };
+        config.conditions.set(Condition::AnotherHub, other);
+        config.conditions.set(Condition::RightsMissing, sink.lacks());
+        match tried {
             Ok(highest) => return highest,
+            Err(SinkError::Taken(_)) => {
+                tokio::time::sleep(CLAIM_POLL).await;
+                continue;
+            }
             Err(error) if told.as_ref() == Some(&error) => {}
             Err(error) => {
                 let what = "this data directory is new to the database, and has to reach it first";

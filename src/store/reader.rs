@@ -17,6 +17,8 @@ use super::history::History;
 use super::{
     Existing, Missed, MissedQuery, Page, PageQuery, Range, RangeQuery, ReadClock, ReadFault, Rows,
 };
+use crate::faults::{Faults, caught};
+use crate::metrics::Metric;
 use crate::shares::{Place, Pool};
 use crate::wire::{SpaceId, UserId};
 
@@ -47,6 +49,8 @@ pub(super) struct ReaderPlan {
     pub(super) clock: ReadClock,
     /// The longest that a query may run, in milliseconds.
     pub(super) query_max: u64,
+    /// Where a thread that ends, and a query that fails, are told.
+    pub(super) faults: Faults,
 }
 
 /// A question, and whom to answer.
@@ -238,7 +242,11 @@ impl Reader {
             let worker = Worker { plan: plan.clone(), history: None, failing: false };
             let runtime = tokio::runtime::Builder::new_current_thread().build()?;
             let thread = Builder::new().name("hub-reader".into());
-            threads.push(thread.spawn(move || worker.run(&runtime, jobs))?);
+            threads.push(thread.spawn(move || {
+                let part = worker.plan.faults.watch("hub-reader");
+                worker.run(&runtime, jobs);
+                part.ended();
+            })?);
             lanes.push(lane);
         }
         Ok((Reader::over(lanes, false), threads))
@@ -285,17 +293,26 @@ impl Worker {
         &mut self,
         query: impl FnOnce(&mut History) -> rusqlite::Result<T>,
     ) -> Result<T, ReadFault> {
-        let answer = self.history().and_then(query);
-        match &answer {
-            Ok(_) if self.failing => tracing::info!("the store can be read again"),
-            Err(error) if !self.failing => tracing::warn!(%error, "the store can't be read"),
-            _ => {}
+        // A bug costs one answer and the connection, not the thread.
+        match caught(|| self.history().and_then(query)) {
+            Ok(Ok(answer)) => {
+                if std::mem::replace(&mut self.failing, false) {
+                    tracing::info!("the store can be read again");
+                }
+                Ok(answer)
+            }
+            Ok(Err(error)) => Err(self.failed(&error)),
+            Err(panicked) => Err(self.failed(&panicked)),
         }
-        self.failing = answer.is_err();
-        if self.failing {
-            self.history = None;
+    }
+
+    fn failed(&mut self, error: &dyn std::error::Error) -> ReadFault {
+        self.plan.faults.metrics().store.add(Metric::ReadFaults, 1);
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::warn!(%error, "the store can't be read");
         }
-        answer.map_err(|_| ReadFault::Away)
+        self.history = None;
+        ReadFault::Away
     }
 
     /// The connection, with a fresh time limit on what runs on it.

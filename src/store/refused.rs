@@ -1,13 +1,19 @@
-//! Rows that the sink refuses for what they are: found, dead-lettered, and told to their shards,
-//! before the position behind them is committed.
+//! What becomes of a batch that the sink refuses. Rows that are refused for what they are get
+//! found, dead-lettered and told to their shards before the position behind them is committed.
+//! Where the database refuses all, nothing is given up: rows wait, with what comes meanwhile.
 
 use tokio::sync::mpsc;
 
+use super::batch::BatchLimits;
 use super::batcher::Batcher;
+use super::journal::TailFault;
+use super::sift::{Known, Refusal, Sifted};
 use super::sink::{Absent, Sink, SinkError};
+use crate::conditions::Condition;
 use crate::metrics::Metric;
 use crate::shard::event::Verdict;
 use crate::wire::SpaceId;
+use crate::wire::record::Record;
 use crate::wire::reject::Reject;
 
 const NO_USER: &str = "the user does not exist (23503, chat_messages_user_id_fkey)";
@@ -41,74 +47,139 @@ impl Verdicts {
         }
     }
 
-    async fn tell_absent(&self, absent: &Absent) {
-        for space in &absent.spaces {
-            self.tell(*space, Verdict::NoSpace(*space)).await;
-        }
-        for user in &absent.users {
-            for shard in &self.shards {
-                _ = shard.send(Verdict::NoUser(*user)).await;
+    /// Tells who has to know that a refused row's user or space does not exist.
+    async fn tell_absent(&self, record: &Record<'_>, reject: Reject) {
+        match reject {
+            Reject::UnknownSpace => {
+                self.tell(record.space, Verdict::NoSpace(record.space)).await;
             }
+            Reject::UnknownUser => {
+                for shard in &self.shards {
+                    _ = shard.send(Verdict::NoUser(record.user)).await;
+                }
+            }
+            _ => {}
         }
     }
 }
 
+/// What is said of a refused row: to whoever said it, and in the dead letters.
+fn cause<'a>(absent: &Absent, record: &Record<'_>, refusal: &'a Refusal) -> (Reject, &'a str) {
+    match refusal.orphan.then(|| absent.reject(record)).flatten() {
+        Some(Reject::UnknownUser) => (Reject::UnknownUser, NO_USER),
+        Some(reject) => (reject, NO_SPACE),
+        None => (Reject::StoreRefused, &refusal.reason),
+    }
+}
+
 impl<S: Sink> Batcher<S> {
-    /// Halves a refused batch, down to the row that is refused: that goes to the dead letters.
-    pub(super) async fn look_for_row(&mut self, reason: String) {
-        let Some(batch) = self.flight.work.last() else { return };
-        match batch.rows() {
-            0 => return self.failed(&SinkError::Refused(reason)).await,
-            1 => {}
-            _ => {
-                let (first, second) = batch.halves();
-                self.flight.work.pop();
-                self.flight.work.extend([second, first]);
-                return;
+    /// Finds out by trying what of the next batch is refused, after the sink has said this of the
+    /// whole. Rows that are refused for what they are go to the dead letters; what stands before
+    /// the first that is not decided is stored next; with nothing decided the rows wait.
+    pub(super) async fn sift(&mut self, told: SinkError) -> Result<(), TailFault> {
+        let (absent, sifted) = match self.try_rows(&told).await {
+            Ok(tried) => tried,
+            Err(SinkError::Closed(words)) => return self.wait_for_mending(words).await,
+            Err(error) => {
+                self.failed(&error).await;
+                return Ok(());
             }
-        }
-        self.bury(|_| Some((Reject::StoreRefused, &reason))).await;
-    }
-
-    /// Asks once who is missing, and buries all that they said; halves only what is left.
-    pub(super) async fn look_for_orphans(&mut self, reason: String) {
-        let Some(batch) = self.flight.work.last() else { return };
-        let absent = match self.sink.absent(batch).await {
-            Ok(absent) => absent,
-            Err(error) => return self.failed(&error).await,
         };
-        if batch.records().all(|record| absent.reject(&record).is_none()) {
-            return self.look_for_row(reason).await;
+        if !self.bury(&absent, &sifted.refused).await {
+            return Ok(());
         }
-        self.verdicts.tell_absent(&absent).await;
-        self.bury(|record| {
-            let reject = absent.reject(record)?;
-            Some((reject, if reject == Reject::UnknownUser { NO_USER } else { NO_SPACE }))
-        })
-        .await;
+        let Some(mut batch) = self.flight.work.pop() else { return Ok(()) };
+        let dead: Vec<usize> = sifted.refused.iter().map(|refusal| refusal.row).collect();
+        let is_whole = dead.is_empty() && sifted.decided == batch.rows();
+        let rest = batch.settle(&dead, sifted.decided);
+        let parts = [rest, batch].into_iter().filter(|part| !part.is_empty());
+        let before = self.flight.work.len();
+        self.flight.work.extend(parts);
+        match sifted.stuck {
+            // Refused as a whole, and yet each row is taken: a cause that has passed, or none
+            // that a row has.
+            None if is_whole && self.flight.failures == 0 => {
+                self.failed(&SinkError::Retry(told.to_string())).await;
+                Ok(())
+            }
+            None if is_whole => self.wait_for_mending(told.to_string()).await,
+            Some(words) if self.flight.work.len() == before + 1 => {
+                self.wait_for_mending(words).await
+            }
+            _ => Ok(()),
+        }
     }
 
-    /// Dead-letters those rows of the next batch that `why` tells a reason for.
-    async fn bury<'a>(
-        &mut self,
-        why: impl Fn(&crate::wire::record::Record<'_>) -> Option<(Reject, &'a str)>,
-    ) {
-        let Some(batch) = self.flight.work.last_mut() else { return };
-        let refused = batch.records().filter_map(|record| Some((record, why(&record)?.1)));
-        if let Err(error) = self.dead.write(refused) {
+    /// Who does not exist, if the sink has named that as the cause, and what trying shows.
+    async fn try_rows(&mut self, told: &SinkError) -> Result<(Absent, Sifted), SinkError> {
+        let Some(batch) = self.flight.work.last() else { return Ok(Default::default()) };
+        let mut known = Known {
+            good: self.flight.good,
+            round: self.flight.failures as usize,
+            ..Known::default()
+        };
+        let is_asked = matches!(told, SinkError::Orphan(_));
+        if is_asked {
+            known.absent = self.sink.absent(batch).await?;
+        }
+        let sifted = self.sink.sift(batch, &known).await?;
+        if !is_asked && sifted.refused.iter().any(|refusal| refusal.orphan) {
+            known.absent = self.sink.absent(batch).await?;
+        }
+        Ok((known.absent, sifted))
+    }
+
+    /// Waits while the database refuses all rows: none of them is to blame. Then goes on with what
+    /// has come meanwhile too.
+    pub(super) async fn wait_for_mending(&mut self, words: String) -> Result<(), TailFault> {
+        self.conditions.raise(Condition::DatabaseRefuses, &words);
+        self.conditions.clear(Condition::DatabaseUnusable);
+        self.wait_out(&SinkError::Refused(words)).await;
+        self.gather()
+    }
+
+    /// Puts the rows that wait together again, with what has come meanwhile: that may show that
+    /// the database takes others. A full batch takes as many again.
+    fn gather(&mut self) -> Result<(), TailFault> {
+        let Some(mut batch) = self.flight.work.pop() else { return Ok(()) };
+        while let Some(later) = self.flight.work.pop() {
+            batch.join(later);
+        }
+        let limits = BatchLimits {
+            rows_max: self.limits.rows_max.saturating_mul(2),
+            bytes_max: self.limits.bytes_max.saturating_mul(2),
+            ..self.limits
+        };
+        let filled = self.sources.fill(&mut batch, &limits, (self.clock)().mono);
+        self.flight.work.push(batch);
+        self.count_backlog();
+        filled
+    }
+
+    /// Dead-letters refused rows of the next batch; `false`: the disk does not take them.
+    async fn bury(&mut self, absent: &Absent, refused: &[Refusal]) -> bool {
+        let Some(batch) = self.flight.work.last().filter(|_| !refused.is_empty()) else {
+            return true;
+        };
+        let records: Vec<Record<'_>> = batch.records().collect();
+        let dead: Vec<_> = refused
+            .iter()
+            .filter_map(|refusal| Some((*records.get(refusal.row)?, refusal)))
+            .map(|(record, refusal)| (record, cause(absent, &record, refusal)))
+            .collect();
+        if let Err(error) = self.dead.write(dead.iter().map(|(record, why)| (*record, why.1))) {
             let error = SinkError::Retry(format!("write dead letters: {error}"));
-            return self.failed(&error).await;
+            self.failed(&error).await;
+            return false;
         }
-        let mut dead = 0;
-        for record in batch.records() {
-            let Some((reject, _)) = why(&record) else { continue };
+        for (record, (reject, _)) in &dead {
+            self.verdicts.tell_absent(record, *reject).await;
             let nonce = record.nonce.map(|nonce| nonce.key);
-            let verdict = Verdict::Refused { id: record.id, nonce, reject };
+            let verdict = Verdict::Refused { id: record.id, nonce, reject: *reject };
             self.verdicts.tell(record.space, verdict).await;
-            dead += 1;
         }
-        batch.bury(|record| why(record).is_some());
-        tracing::warn!(rows = dead, "messages were refused by the store, see dead letters");
-        self.metrics.store.add(Metric::RowsDead, dead);
+        tracing::warn!(rows = dead.len(), "messages were refused by the store, see dead letters");
+        self.metrics.store.add(Metric::RowsDead, dead.len() as u64);
+        true
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::batch::Batch;
 use super::journal::JournalId;
+use super::sift::{Known, Sifted};
 use crate::wire::record::Record;
 use crate::wire::reject::Reject;
 use crate::wire::{Id, SpaceId, UserId};
@@ -17,15 +18,21 @@ pub enum SinkError {
     /// It may have been committed: read the positions back.
     #[error("{0}")]
     Unclear(String),
-    /// Nothing was committed, because of a row.
+    /// Nothing was committed, because of a row or of the table: trying tells which.
     #[error("{0}")]
     Data(String),
     /// Nothing was committed, because a row names a user or a space that does not exist.
     #[error("{0}")]
     Orphan(String),
-    /// Nothing was committed, and only a person can mend it.
+    /// Nothing was committed, because the table takes no row at all: none was sent.
+    #[error("{0}")]
+    Closed(String),
+    /// Nothing was committed or even tried, and only a person can mend it.
     #[error("{0}")]
     Refused(String),
+    /// Nothing was committed, because another hub serves the database; which.
+    #[error("another hub serves this database: {0}")]
+    Taken(String),
 }
 
 /// Users and spaces that do not exist.
@@ -65,13 +72,38 @@ pub trait Sink {
         0
     }
 
-    /// Which of a batch's users and spaces do not exist, where the sink knows users and spaces.
+    /// Which rows of a refused batch are refused for what they are. Nothing is stored.
+    async fn sift(&mut self, batch: &Batch, known: &Known) -> Result<Sifted, SinkError>;
+
+    /// The rights that the hub needs and does not have, as far as they are known.
+    fn lacks(&self) -> Option<&str> {
+        None
+    }
+
+    /// Looks again which rights the hub has.
+    async fn look_at_rights(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Which of a batch's users and spaces do not exist, where the sink knows users and spaces,
+    /// and can be asked.
     async fn absent(&mut self, _batch: &Batch) -> Result<Absent, SinkError> {
         Ok(Absent::default())
     }
 
     /// Drops the position of a journal whose files are gone.
     async fn forget(&mut self, journal: JournalId) -> Result<(), SinkError>;
+
+    /// Gives free what other hubs wait for; nothing is stored after it.
+    async fn release(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Drops the positions of other journals than these that never held a record, where the sink
+    /// has such: those of runs that nobody said a word to.
+    async fn forget_unused(&mut self, _journals: &[JournalId]) -> Result<(), SinkError> {
+        Ok(())
+    }
 
     /// The highest id stored, those that are no ids or above `limit` left out.
     async fn highest_id(&mut self, limit: Id) -> Result<Id, SinkError>;

@@ -189,22 +189,31 @@ impl Sources {
             source.stored = advance.next;
             // All found journals are read to their ends before any of this run.
             source.shown.publish(advance.next + 1);
-            outcome = source.tail.trim(advance.next).and(outcome);
+        }
+        // Those of other batches too, where that has failed before.
+        for source in self.all() {
+            outcome = source.tail.trim(source.stored).and(outcome);
         }
         outcome
     }
 
     /// Shows the shards that all of the earlier runs is stored, once it is.
     pub(super) fn show_earlier_runs(&self) {
-        if self.found.is_empty() {
+        if self.found.iter().all(Source::is_done) {
             self.own.iter().for_each(|source| source.shown.publish(source.stored + 1));
         }
     }
 
-    /// Takes out a found journal that is stored to its end.
-    pub(super) fn take_done(&mut self) -> Option<Tail> {
+    /// Removes the files of a found journal that is stored to its end. One whose files can't be
+    /// removed stays, and counts as stored.
+    pub(super) fn remove_done(&mut self) -> Option<(JournalId, std::io::Result<()>)> {
         let done = self.found.iter().position(Source::is_done)?;
-        self.found.remove(done).map(|source| source.tail)
+        let tail = &mut self.found[done].tail;
+        let (journal, removed) = (tail.journal(), tail.remove());
+        if removed.is_ok() {
+            self.found.remove(done);
+        }
+        Some((journal, removed))
     }
 
     /// Bytes of records that wait in journals.

@@ -13,10 +13,12 @@ use super::batch::{Advance, Batch};
 use super::journal::JournalId;
 use super::letters::Holds;
 use super::migrate::{self, MigrateError};
+use super::sift::{self, Known, Sifted, Trial};
 use super::sink::{Sink, SinkError};
 use super::tally;
 use super::wall::WallFormat;
 use crate::wire::Id;
+use crate::wire::record::Record;
 
 /// The file's name in the data directory.
 pub const DATABASE_FILE: &str = "hub.sqlite3";
@@ -61,8 +63,9 @@ impl SqliteSink {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|error| sink_error("begin", &error))?;
         step(&transaction, batch.advances())?;
-        let rows = insert(&transaction, batch, &mut self.wall);
-        self.spaces = rows.map_err(|error| sink_error("insert rows", &error))?;
+        insert(&transaction, batch.records(), &mut self.wall)?;
+        let spaces = tally::count_in(&transaction, batch, &mut self.wall);
+        self.spaces = spaces.map_err(|error| sink_error("count rows", &error))?;
         // Whatever it says, only the positions tell whether a failed commit happened.
         transaction.commit().map_err(|error| SinkError::Unclear(format!("commit: {error}")))
     }
@@ -84,6 +87,16 @@ impl Sink for SqliteSink {
 
     async fn append(&mut self, batch: &Batch) -> Result<(), SinkError> {
         self.store(batch)
+    }
+
+    async fn sift(&mut self, batch: &Batch, known: &Known) -> Result<Sifted, SinkError> {
+        let rows: Vec<Record<'_>> = batch.records().collect();
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|error| sink_error("begin", &error))?;
+        // Rolled back when dropped.
+        sift::sift(&mut Tried { transaction, wall: &mut self.wall }, &rows, known).await
     }
 
     /// A transaction writes whole pages, some for each of its spaces: where each row is of another
@@ -113,7 +126,11 @@ impl Holds for SqliteSink {
 
 /// Moves the journals' positions on, from where they are known to be.
 fn step(transaction: &Transaction<'_>, advances: &[Advance]) -> Result<(), SinkError> {
-    let error = |error: Error| sink_error("move positions", &error);
+    let error = |error: Error| match sink_error("move positions", &error) {
+        // No row is sent yet, so none is to blame.
+        SinkError::Data(reason) => SinkError::Refused(reason),
+        other => other,
+    };
     let first = "INSERT OR IGNORE INTO hub_positions (position, journal) VALUES (?1, ?2)";
     let mut next = transaction
         .prepare("UPDATE hub_positions SET position = ?1 WHERE journal = ?2 AND position = ?3")
@@ -132,24 +149,59 @@ fn step(transaction: &Transaction<'_>, advances: &[Advance]) -> Result<(), SinkE
     Ok(())
 }
 
-/// Inserts the rows, of so many spaces.
-fn insert(
+/// Rows that are tried, each stretch behind a savepoint.
+struct Tried<'a> {
+    transaction: Transaction<'a>,
+    wall: &'a mut WallFormat,
+}
+
+impl Trial for Tried<'_> {
+    async fn take(&mut self, rows: &[Record<'_>]) -> Result<(), SinkError> {
+        self.run("SAVEPOINT tried")?;
+        let outcome = insert(&self.transaction, rows.iter().copied(), self.wall);
+        match outcome {
+            Ok(()) => self.run("RELEASE tried")?,
+            Err(_) => self.run("ROLLBACK TO tried; RELEASE tried")?,
+        }
+        outcome
+    }
+
+    async fn probe(&mut self, row: &Record<'_>) -> Result<(), SinkError> {
+        self.run("SAVEPOINT tried")?;
+        let outcome = insert(&self.transaction, std::iter::once(*row), self.wall);
+        self.run("ROLLBACK TO tried; RELEASE tried")?;
+        outcome
+    }
+}
+
+impl Tried<'_> {
+    fn run(&self, sql: &str) -> Result<(), SinkError> {
+        self.transaction.execute_batch(sql).map_err(|error| sink_error("try rows", &error))
+    }
+}
+
+fn insert<'a>(
     transaction: &Transaction<'_>,
-    batch: &Batch,
+    rows: impl Iterator<Item = Record<'a>>,
     wall: &mut WallFormat,
-) -> Result<u64, Error> {
-    let mut insert = transaction.prepare(
-        "INSERT INTO chat_messages (id, content, user_id, username, space_id, timestamp) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?;
-    for record in batch.records() {
+) -> Result<(), SinkError> {
+    let error = |error: Error| match sink_error("insert rows", &error) {
+        // SQLite may say this of a row or of the table: trying tells which.
+        SinkError::Refused(reason) if !is_of_the_file(&error) => SinkError::Data(reason),
+        other => other,
+    };
+    let sql = "INSERT INTO chat_messages (id, content, user_id, username, space_id, timestamp) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let mut insert = transaction.prepare(sql).map_err(error)?;
+    for record in rows {
         let id = record.id.text();
         let id = std::str::from_utf8(&id).expect("Crockford digits are ASCII");
         let (user, space) = (record.user.0, record.space.0);
         let at = wall.text(record.at);
-        insert.execute((id, record.content, user, record.username, space, at))?;
+        let row = (id, record.content, user, record.username, space, at);
+        insert.execute(row).map_err(error)?;
     }
-    tally::count_in(transaction, batch, wall)
+    Ok(())
 }
 
 fn highest_id(connection: &Connection, limit: Id) -> Result<Id, Error> {
@@ -170,12 +222,6 @@ fn sink_error(what: &str, error: &Error) -> SinkError {
     let reason = format!("{what}: {error}");
     match error.sqlite_error_code() {
         Some(
-            ErrorCode::ConstraintViolation
-            | ErrorCode::TypeMismatch
-            | ErrorCode::TooBig
-            | ErrorCode::ParameterOutOfRange,
-        ) => SinkError::Data(reason),
-        Some(
             ErrorCode::DatabaseBusy
             | ErrorCode::DatabaseLocked
             | ErrorCode::DiskFull
@@ -188,6 +234,20 @@ fn sink_error(what: &str, error: &Error) -> SinkError {
         ) => SinkError::Retry(reason),
         _ => SinkError::Refused(reason),
     }
+}
+
+/// Whether an error is of the database as a file, whatever was to be done with it.
+fn is_of_the_file(error: &Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(
+        code,
+        Some(
+            ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase
+                | ErrorCode::ReadOnly
+                | ErrorCode::PermissionDenied
+        )
+    )
 }
 
 fn signed(offset: u64) -> i64 {

@@ -7,7 +7,7 @@ use super::plan::{Draw, Event, How, events, setting};
 use super::verdict::{Verdict, missing};
 use crate::support::postgres::Cluster;
 use crate::support::trials::is_set;
-use crate::support::{Hub, UNLIMITED};
+use crate::support::{Hub, UNLIMITED, run_hub};
 
 /// Whether what memory does not have is read from the store for who comes back (P3): if not, a
 /// resume after a kill has a hole, and says so.
@@ -28,10 +28,15 @@ struct World {
 pub fn hub_on_disk() -> (Cluster, Hub) {
     let cluster = Cluster::start(&["fsync=on"]);
     let url = cluster.url();
-    let args: Vec<&str> = ["--database-url", &url].into_iter().chain(UNLIMITED).collect();
-    let hub = Hub::start(&args);
+    let hub = Hub::start(&args_on(&url));
     until_ready(&hub);
     (cluster, hub)
+}
+
+/// Members are closed at once when it is asked to stop.
+fn args_on(url: &str) -> Vec<&str> {
+    let own = ["--database-url", url, "--drain-window", "0ms"];
+    own.into_iter().chain(UNLIMITED).collect()
 }
 
 /// Waits until the store takes messages and is not behind.
@@ -115,12 +120,51 @@ impl World {
                 self.load_for_a_while();
                 self.cluster.restart();
             }
+            Event::AnotherHub => self.another_hub(),
+            Event::LostAddress => self.lost_address(),
         }
         // Else the next thing happens to a hub that still has to catch up.
         if self.draw.below(2) == 0 {
             self.drain_max = self.drain_max.max(until_ready(&self.hub));
             self.load.store_is_away(false);
         }
+    }
+
+    /// A hub with another directory waits for the one that runs, has its turn, and gives it back.
+    fn another_hub(&mut self) {
+        let url = self.cluster.url();
+        let mut other = Hub::start_waiting(&args_on(&url));
+        settled("the other hub waits", || other.get("/readyz").text().contains("another_hub"));
+        self.load_for_a_while();
+        until_ready(&self.hub);
+        self.stop_hub();
+        settled("the other hub serves", || other.get("/readyz").status == 200);
+        self.load.moved_to(&other);
+        self.load_for_a_while();
+        std::mem::swap(&mut self.hub, &mut other);
+        self.stop_hub();
+        std::mem::swap(&mut self.hub, &mut other);
+        self.restart_hub();
+    }
+
+    /// Asks the hub to stop: what it has accepted is stored then.
+    fn stop_hub(&mut self) {
+        assert!(self.hub.stop("TERM").success(), "{}", self.hub.log());
+        self.load.disconnected();
+        assert!(!self.hub.log().contains("stay in the journal"), "{}", self.hub.log());
+    }
+
+    /// The hub is killed and started without its database's address, by mistake: it refuses.
+    fn lost_address(&mut self) {
+        self.hub.kill();
+        self.load.disconnected();
+        let dir = self.hub.data_dir().to_str().expect("a text path").to_owned();
+        let args = ["serve", "--listen", "127.0.0.1:0", "--data-dir", &dir, "--log", "error"];
+        let refused = run_hub(&args, &[("DATABASE_URL", "")]);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(78), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+        self.restart_hub();
     }
 
     /// What the hub has told as durable is in the table, though it is dead.

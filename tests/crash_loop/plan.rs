@@ -34,6 +34,10 @@ pub enum Event {
     Both(How),
     /// The database ends; the hub is killed and started again before it is back.
     HubWhileAway(How),
+    /// A hub with another data directory comes, waits, and has its turn on the database.
+    AnotherHub,
+    /// The hub is killed, and started without its database's address first.
+    LostAddress,
 }
 
 /// Random numbers of one seed.
@@ -60,6 +64,10 @@ pub fn events(draw: &mut Draw, hub_kills: usize, database_kills: usize) -> Vec<E
             number if number % 2 == 0 => Event::Both(ends),
             _ => Event::HubWhileAway(ends),
         });
+    }
+    // Each a few times at most: they take seconds.
+    for n in 0..(hub_kills / 8).clamp(1, 6) {
+        events.push(if n % 2 == 0 { Event::AnotherHub } else { Event::LostAddress });
     }
     for last in (1..events.len()).rev() {
         events.swap(last, draw.below(last as u64 + 1) as usize);

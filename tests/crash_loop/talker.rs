@@ -187,7 +187,7 @@ impl Talker {
         let number = nonce.and_then(|nonce| self.sender.number(nonce));
         let number = number.unwrap_or_else(|| panic!("an error of nothing of ours: {why}"));
         let code = why["data"]["code"].as_str().expect("a code");
-        assert!(["overloaded", "store_unavailable"].contains(&code), "{why}");
+        assert!(["draining", "overloaded", "store_unavailable"].contains(&code), "{why}");
         let message = &mut self.sender.messages[number];
         message.refused = true;
         self.waits -= usize::from(message.asks_durable);

@@ -103,7 +103,7 @@ fn open_to_all(folder: &std::path::Path) {
 }
 
 /// Says long things until one is refused; the ids of those that were not.
-fn say_until_refused(speaker: &mut Client, watcher: &mut Client) -> (Vec<Value>, Value) {
+pub fn say_until_refused(speaker: &mut Client, watcher: &mut Client) -> (Vec<Value>, Value) {
     let mut accepted = Vec::new();
     let refusal = say_on_until_refused(speaker, watcher, &mut accepted);
     (accepted, refusal)

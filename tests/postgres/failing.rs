@@ -12,21 +12,44 @@ use crate::support::trials::{Lack, Outcome};
 use crate::support::{Hub, eventually};
 
 /// Makes a system call of a hub fail for as long as it lives.
-struct Failing(Child);
+pub struct Failing(Child);
 
 impl Failing {
     /// Every such call of the hub's, or those on one file.
-    fn start(hub: &Hub, call: &str, file: Option<&Path>) -> Result<Failing, Lack> {
+    pub fn start(hub: &Hub, call: &str, file: Option<&Path>) -> Result<Failing, Lack> {
         let mut strace = Command::new("strace");
-        strace.args(["-f", "-o", "/dev/null", "-p", &hub.pid().to_string()]);
-        strace.args(["-e", &format!("trace={call}"), "-e", &format!("inject={call}:error=EIO")]);
+        strace.args(["-f", "-p", &hub.pid().to_string()]);
         if let Some(file) = file {
             strace.arg("-P").arg(file);
         }
+        Failing::inject(strace, call, "EIO")
+    }
+
+    /// Such calls of the hub's thread of that name, with this error.
+    pub fn start_in_thread(
+        hub: &Hub,
+        name: &str,
+        calls: &str,
+        error: &str,
+    ) -> Result<Failing, Lack> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", hub.pid())).expect("its threads");
+        let named = |task: &std::path::PathBuf| {
+            std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name)
+        };
+        let task = tasks.map(|entry| entry.expect("a thread").path()).find(named);
+        let task = task.expect("a thread of that name");
+        let mut strace = Command::new("strace");
+        strace.arg("-p").arg(task.file_name().expect("its number"));
+        Failing::inject(strace, calls, error)
+    }
+
+    fn inject(mut strace: Command, calls: &str, error: &str) -> Result<Failing, Lack> {
+        strace.args(["-o", "/dev/null", "-e", &format!("trace={calls}")]);
+        strace.args(["-e", &format!("inject={calls}:error={error}")]);
         let lack = || Lack("strace is missing, or must not look at the hub".into());
         let mut child = strace.stderr(Stdio::piped()).spawn().map_err(|_| lack())?;
         let told = BufReader::new(child.stderr.take().expect("it is piped"));
-        match told.lines().map_while(Result::ok).any(|line| line.contains("attached with")) {
+        match told.lines().map_while(Result::ok).any(|line| line.contains(" attached")) {
             true => Ok(Failing(child)),
             false => Err(lack()),
         }

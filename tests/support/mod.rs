@@ -59,8 +59,22 @@ impl Hub {
     /// The same with a directory of the test's choice.
     pub fn start_in(dir: TempDir, args: &[&str], env: &[(&str, &str)]) -> Hub {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let (child, address) = spawn(command(&args, dir.path()).envs(env.iter().copied()));
+        let mut command = command(&args, dir.path(), ANY_PORT);
+        let (child, address) = spawn(command.envs(env.iter().copied()));
         Hub { child, address, args, dir }
+    }
+
+    /// Starts a hub that may have to wait before it serves. It listens when this returns.
+    pub fn start_waiting(args: &[&str]) -> Hub {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let (child, address) = spawn_waiting(&args, dir.path());
+        Hub { child, address, args, dir }
+    }
+
+    /// Starts it again, as [`start_waiting`](Hub::start_waiting) does.
+    pub fn restart_waiting(&mut self) {
+        (self.child, self.address) = spawn_waiting(&self.args, self.dir.path());
     }
 
     /// Starts a hub without rate limits, for tests that are not about them.
@@ -125,7 +139,7 @@ impl Hub {
 
     /// Starts it again on the same data, after [`kill`](Hub::kill) or [`stop`](Hub::stop).
     pub fn restart(&mut self) {
-        (self.child, self.address) = spawn(&mut command(&self.args, self.dir.path()));
+        (self.child, self.address) = spawn(&mut command(&self.args, self.dir.path(), ANY_PORT));
     }
 
     /// The same with other arguments.
@@ -262,16 +276,28 @@ pub const UNLIMITED: [&str; 8] = [
     "off",
 ];
 
-fn command(args: &[String], data_dir: &Path) -> Command {
+const ANY_PORT: &str = "127.0.0.1:0";
+
+fn command(args: &[String], data_dir: &Path, listen: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cpi-hub"));
     command
         .arg("serve")
-        .args(["--listen", "127.0.0.1:0", "--pinned", "false", "--log", "warn"])
+        .args(["--listen", listen, "--pinned", "false", "--log", "warn"])
         .arg("--data-dir")
         .arg(data_dir);
     let log = File::options().create(true).append(true).open(data_dir.join(LOG_FILE));
     command.args(args).env_clear().stdin(Stdio::null()).stderr(log.expect("a log"));
     command
+}
+
+fn spawn_waiting(args: &[String], data_dir: &Path) -> (Child, SocketAddr) {
+    let free = std::net::TcpListener::bind(ANY_PORT).expect("a port");
+    let address = free.local_addr().expect("an address");
+    drop(free);
+    let mut command = command(args, data_dir, &address.to_string());
+    let child = command.stdout(Stdio::null()).spawn().expect("the hub starts");
+    eventually("the hub listens", || TcpStream::connect(address).ok());
+    (child, address)
 }
 
 fn spawn(command: &mut Command) -> (Child, SocketAddr) {

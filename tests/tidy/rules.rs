@@ -9,7 +9,7 @@ use super::source::{Source, line_of, words};
 const FLOORS: [&[&str]; 6] = [
     &["wire", "limits", "clock", "metrics"],
     &["shard"],
-    &["conditions", "shares", "store"],
+    &["conditions", "faults", "shares", "store"],
     &["hub"],
     &["edge", "console"],
     &["config", "cli", "server"],

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use super::segment::{JournalId, create_segment, segment_path};
+use crate::conditions::{Condition, Conditions};
+use crate::faults::Faults;
 use crate::metrics::{Metric, Metrics};
 use crate::store::latest::Latest;
 
@@ -42,20 +42,76 @@ impl SegmentSizes {
     }
 }
 
+/// How full the journals are, in percent of their bound, when that is told.
+const FILLING_PERCENT: u64 = 80;
+
+/// The bytes of all segments, spares included: what the bound is held against.
+#[derive(Debug)]
+pub(super) struct Account {
+    bytes_max: u64,
+    /// What the journals of this run take when all is stored.
+    at_rest: u64,
+    /// All that there ever were; told by the keeper.
+    made: Latest,
+    /// What was unlinked of them; told by the batcher.
+    freed: Latest,
+    metrics: Arc<Metrics>,
+    conditions: Conditions,
+}
+
+impl Account {
+    /// Of no segment yet.
+    pub(super) fn new(bytes_max: u64, at_rest: u64, faults: &Faults) -> Account {
+        let (metrics, conditions) = (faults.metrics().clone(), faults.conditions().clone());
+        let (made, freed) = (Latest::new(), Latest::new());
+        Account { bytes_max, at_rest, made, freed, metrics, conditions }
+    }
+
+    /// There are so many bytes more; told by one thread only.
+    pub(super) fn add(&self, bytes: u64) {
+        self.made.publish(self.made.get() + bytes);
+        self.metrics.store.add(Metric::JournalDiskBytes, bytes);
+        self.judge();
+    }
+
+    /// There are so many bytes less; told by one thread only.
+    fn sub(&self, bytes: u64) {
+        self.freed.publish(self.freed.get() + bytes);
+        self.metrics.store.sub(Metric::JournalDiskBytes, bytes);
+        self.judge();
+    }
+
+    fn there(&self) -> u64 {
+        self.made.get().saturating_sub(self.freed.get())
+    }
+
+    fn has_room_for(&self, bytes: u64) -> bool {
+        self.there() + bytes <= self.bytes_max
+    }
+
+    fn judge(&self) {
+        let (there, max) = (self.there(), self.bytes_max);
+        // A small bound may be nearly taken by what each shard always has.
+        let filling = there > self.at_rest && there / FILLING_PERCENT >= max / 100;
+        let detail = filling.then(|| format!("{there} of {max} bytes"));
+        self.conditions.set(Condition::JournalFilling, detail);
+    }
+}
+
 /// The way to the keeper. What it is to know stands in latest-value cells, and a nudge makes it
 /// look; so nobody ever waits for it, the shards least of all.
 #[derive(Clone, Debug)]
 pub(super) struct Nudge {
     // Holds one: whoever finds it full is served by the look that is due already.
     look: SyncSender<()>,
-    freed: Arc<Latest>,
+    account: Arc<Account>,
     stopped: Arc<Latest>,
 }
 
 impl Nudge {
     /// Over a queue of one.
-    pub(super) fn new(look: SyncSender<()>) -> Nudge {
-        Nudge { look, freed: Arc::new(Latest::new()), stopped: Arc::new(Latest::new()) }
+    pub(super) fn new(look: SyncSender<()>, account: Arc<Account>) -> Nudge {
+        Nudge { look, account, stopped: Arc::new(Latest::new()) }
     }
 
     /// Something has changed.
@@ -65,7 +121,7 @@ impl Nudge {
 
     /// So many bytes of segments have been unlinked; told by one thread only.
     pub(super) fn freed(&self, bytes: u64) {
-        self.freed.publish(self.freed.get() + bytes);
+        self.account.sub(bytes);
         self.look();
     }
 
@@ -82,38 +138,6 @@ pub(super) struct Made {
     pub(super) shard: usize,
     pub(super) index: u32,
     pub(super) file: Arc<File>,
-}
-
-/// Where a fault that nothing mends is told: the process is to end with an error.
-#[derive(Clone, Debug)]
-pub(crate) struct Faults {
-    told: Arc<watch::Sender<Option<String>>>,
-    metrics: Arc<Metrics>,
-}
-
-impl Faults {
-    pub(crate) fn new(metrics: Arc<Metrics>) -> Faults {
-        Faults { told: Arc::new(watch::Sender::new(None)), metrics }
-    }
-
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<String>> {
-        self.told.subscribe()
-    }
-
-    /// Whether a fault was told.
-    pub(crate) fn is_told(&self) -> bool {
-        self.told.borrow().is_some()
-    }
-
-    /// Counts and tells a fault; the first one told stays.
-    pub(crate) fn report(&self, what: &str, error: &dyn std::error::Error) {
-        self.metrics.store.add(Metric::JournalFaults, 1);
-        self.told.send_if_modified(|told| {
-            let first = told.is_none();
-            told.get_or_insert_with(|| format!("{what}: {error}"));
-            first
-        });
-    }
 }
 
 /// One shard, as the keeper sees it.
@@ -142,9 +166,8 @@ impl Supplied {
 pub(super) struct Keeper {
     pub(super) folder: PathBuf,
     pub(super) sizes: SegmentSizes,
-    pub(super) bytes_max: u64,
-    /// All bytes of segments there were; what was freed of them is in the nudge.
-    pub(super) bytes: u64,
+    pub(super) account: Arc<Account>,
+    pub(super) conditions: Conditions,
     pub(super) shards: Vec<Supplied>,
     pub(super) nudge: Nudge,
     /// To the flusher. It holds few, so that a disk which does not flush gets no more segments.
@@ -155,15 +178,14 @@ impl Keeper {
     /// Makes a shard's next segment, unless the bound forbids it.
     pub(super) fn make(&mut self, shard: usize) -> io::Result<Option<Spare>> {
         let supplied = &self.shards[shard];
-        let there = self.bytes.saturating_sub(self.nudge.freed.get());
         let bytes = self.sizes.of(supplied.made.get());
-        if there + bytes > self.bytes_max {
+        if !self.account.has_room_for(bytes) {
             return Ok(None);
         }
         let index = u32::try_from(supplied.made.get()).map_err(io::Error::other)?;
         let path = segment_path(&self.folder, supplied.journal, index);
         let file = Arc::new(create_segment(&path, bytes)?);
-        self.bytes += bytes;
+        self.account.add(bytes);
         // Known to the flusher before anyone can write it. Without one it needs no flush.
         let _ = self.files.send(Made { shard, index, file: file.clone() });
         Ok(Some(Spare { file, index }))
@@ -171,10 +193,10 @@ impl Keeper {
 
     /// The thread: until it is told to stop.
     pub(super) fn run(mut self, looks: &Receiver<()>) {
-        let mut failing = false;
         while self.nudge.stopped.get() == 0 {
-            let failed = self.supply(&mut failing);
-            let look = match failed {
+            // Of two that judge at once the earlier may have come last.
+            self.account.judge();
+            let look = match self.supply() {
                 true => looks.recv_timeout(RETRY),
                 false => looks.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
@@ -185,25 +207,30 @@ impl Keeper {
     }
 
     /// Gives each shard what it wants; whether a segment could not be made.
-    fn supply(&mut self, failing: &mut bool) -> bool {
+    fn supply(&mut self) -> bool {
         for shard in 0..self.shards.len() {
             while self.shards[shard].made.get() <= self.shards[shard].begun.get() {
                 match self.make(shard) {
                     Ok(Some(spare)) => self.shards[shard].hand_over(spare),
-                    Ok(None) => return false,
+                    Ok(None) => {
+                        self.conditions.clear(Condition::JournalSegment);
+                        return false;
+                    }
                     Err(error) => {
-                        if !std::mem::replace(failing, true) {
-                            tracing::warn!(%error, "no new journal segment can be made");
-                        }
+                        self.tell(&error);
                         return true;
                     }
                 }
             }
         }
-        if std::mem::replace(failing, false) {
-            tracing::info!("journal segments can be made again");
-        }
+        self.conditions.clear(Condition::JournalSegment);
         false
+    }
+
+    /// Says that a segment could not be made.
+    pub(super) fn tell(&self, error: &io::Error) {
+        let detail = format!("{}: {error}", self.folder.display());
+        self.conditions.raise(Condition::JournalSegment, detail);
     }
 }
 
@@ -286,12 +313,12 @@ mod tests {
         let files = vec![(0, Arc::new(file))];
         let flushed = Flushed { end, begun, synced: synced.clone(), files };
         let metrics = Arc::new(Metrics::new(1));
-        let faults = Faults::new(metrics.clone());
+        let faults = Faults::unread(metrics.clone());
         let (_makes, made) = std::sync::mpsc::sync_channel(1);
         let flusher = Flusher { shards: vec![flushed], made, faults: faults.clone() };
         let (_stop, stopped) = std::sync::mpsc::sync_channel(1);
         flusher.run(Duration::ZERO, &stopped);
-        let told = faults.subscribe().borrow().clone().expect("it was told");
+        let told = faults.first().expect("it was told");
         assert!(told.starts_with("flush the journal: "), "{told}");
         assert_eq!((synced.get(), metrics.store.read().get(Metric::JournalFaults)), (0, 1));
     }

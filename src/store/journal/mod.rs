@@ -1,10 +1,11 @@
 //! The journal: each shard's append-only file of records on their way to the store.
 //!
-//! Opening locks the directory, settles what earlier runs left behind, and begins a *new*
-//! journal for each shard, under an id that is never used twice; a found journal is only read.
-//! A journal is a row of preallocated segments; all journals together obey one bound. Here lives
-//! the way in; the parts are `segment` (bytes), `recover`, `writer` (a shard's end), `tail` (the
-//! batcher's end) and `keeper` (the helper threads). Never knows what a sink is.
+//! Taking locks the directory and reads what earlier runs left behind; beginning makes a *new*
+//! journal for each shard, under an id that is never used twice; a found journal is only read, and
+//! keeps no more of the disk than its records take. A journal is a row of preallocated segments;
+//! all journals together obey one bound. Here lives the way in; the parts are `segment` (bytes),
+//! `recover`, `settle`, `writer` (a shard's end), `tail` (the batcher's end) and `keeper` (the
+//! helper threads). Never knows what a sink is.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -15,17 +16,18 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 pub use inspect::{JournalReport, JournalState, Reports, inspect, is_open};
-pub(crate) use keeper::Faults;
 pub use segment::JournalId;
 pub(crate) use segment::sync_folder;
 pub use tail::{Stretch, Tail, TailFault};
 pub use writer::{JournalError, Writer};
 
+use crate::faults::Faults;
 use crate::wire::Id;
 use crate::wire::nonce::First;
-use keeper::{Flushed, Flusher, Keeper, Nudge, SegmentSizes, Supplied};
+use keeper::{Account, Flushed, Flusher, Keeper, Nudge, SegmentSizes, Spare, Supplied};
 use recover::Found;
-use segment::{BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, HEADER_BYTES};
+use segment::{BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, HEADER_BYTES, segment_path};
+use settle::Settled;
 use writer::Wires;
 
 use super::latest::Latest;
@@ -34,15 +36,18 @@ mod inspect;
 mod keeper;
 mod recover;
 mod segment;
+mod settle;
 mod tail;
 mod writer;
 
+#[cfg(test)]
+mod costs;
 #[cfg(test)]
 pub(crate) mod model;
 #[cfg(test)]
 mod tests;
 
-const LOCK_FILE: &str = "lock";
+pub(crate) const LOCK_FILE: &str = "lock";
 const SEGMENT_BYTES_MAX: u64 = 16 << 20;
 /// The first segment is made while the start waits, the others behind its back.
 const FIRST_SEGMENT_BYTES_MAX: u64 = 1 << 20;
@@ -143,10 +148,8 @@ pub struct Opened {
     /// Earlier runs', oldest first. They are to be committed to their ends before any record of
     /// this run is: only then do each space's records reach the store in ascending order.
     pub found: Vec<Tail>,
-    /// The highest id of any of them.
+    /// All new ids must be above this one.
     pub highest: Id,
-    /// What the found ones have published once, in no order.
-    pub published: Vec<First>,
     /// The directory's lock and the helper threads.
     pub journals: Journals,
 }
@@ -182,14 +185,29 @@ impl Drop for Journals {
     }
 }
 
-/// Opens the journals in `folder`: see [`Opened`]. `random` gives the new ones' ids.
-pub(crate) fn open(
+/// The folder of journals, locked, and what earlier runs have left in it. Nothing is begun yet: a
+/// start that fails or waits leaves nothing.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    folder: PathBuf,
+    limits: JournalLimits,
+    sizes: SegmentSizes,
+    lock: File,
+    found: Vec<Found>,
+    /// One for each.
+    shards: usize,
+    /// The highest id of any found journal.
+    pub(crate) highest: Id,
+    /// What the found ones have published once, in no order.
+    pub(crate) published: Vec<First>,
+}
+
+/// Takes the journals in `folder` for this run, and reads what is there.
+pub(crate) fn take(
     folder: &Path,
     shards: usize,
     limits: &JournalLimits,
-    random: &mut impl FnMut() -> u128,
-    faults: &Faults,
-) -> Result<Opened, OpenError> {
+) -> Result<Taken, OpenError> {
     let too_small = OpenError::TooSmall { shards };
     let record_fits = limits.record_bytes_max <= BLOCK_BYTES_MAX / 2;
     let sizes = limits.segment_sizes(shards).filter(|_| record_fits).ok_or(too_small)?;
@@ -200,63 +218,107 @@ pub(crate) fn open(
     let published = found.iter_mut().flat_map(|journal| std::mem::take(&mut journal.published));
     let published = published.collect();
     let highest = found.iter().map(|journal| journal.highest).max().unwrap_or(Id::MIN);
-    let (look, looks) = mpsc::sync_channel(1);
-    // Each shard's first segment and its spare, before the flusher takes any.
-    let (files, made) = mpsc::sync_channel(2 * shards.max(1));
-    let nudge = Nudge::new(look);
-    let mut keeper = Keeper {
-        folder: folder.into(),
-        sizes,
-        bytes_max: limits.bytes_max,
-        bytes: found.iter().map(|journal| journal.bytes).sum(),
-        shards: Vec::new(),
-        nudge: nudge.clone(),
-        files,
-    };
-    let mut flusher = Flusher { shards: Vec::new(), made, faults: faults.clone() };
-    let (mut writers, mut own) = (Vec::new(), Vec::new());
-    for end in Latest::group(shards) {
-        let (give, spares) = mpsc::sync_channel(1);
-        let wires = Wires {
-            journal: JournalId(random()),
-            end: end.clone(),
-            synced: Arc::new(Latest::new()),
-            made: Arc::new(Latest::new()),
-            begun: Arc::new(Latest::new()),
-            spares,
-            nudge: nudge.clone(),
-            faults: faults.clone(),
+    let (folder, limits) = (folder.into(), *limits);
+    Ok(Taken { folder, limits, sizes, lock, found, shards, highest, published })
+}
+
+impl Taken {
+    /// Begins this run's journals, under ids that `random` gives; their headers say that no id up
+    /// to `highest` is free. Then what found journals do not need is given back.
+    pub(crate) fn begin(
+        self,
+        highest: Id,
+        random: &mut impl FnMut() -> u128,
+        faults: &Faults,
+    ) -> Result<Opened, OpenError> {
+        let Taken { folder, limits, sizes, lock, found, shards, highest: known, .. } = self;
+        let highest = highest.max(known);
+        let mut settled = Settled::new(&folder, found, known);
+        let at_rest = 2 * sizes.next * shards as u64;
+        let account = Arc::new(Account::new(limits.bytes_max, at_rest, faults));
+        account.add(settled.bytes());
+        let (look, looks) = mpsc::sync_channel(1);
+        // Each shard's first segment and its spare, before the flusher takes any.
+        let (files, made) = mpsc::sync_channel(2 * shards.max(1));
+        let nudge = Nudge::new(look, account.clone());
+        let mut keeper = Keeper {
+            folder: folder.clone(),
             sizes,
-            record_bytes_max: limits.record_bytes_max as u64,
-            always: limits.sync == SyncMode::Always,
+            account: account.clone(),
+            conditions: faults.conditions().clone(),
+            shards: Vec::new(),
+            nudge: nudge.clone(),
+            files,
         };
-        let (journal, begun) = (wires.journal, wires.begun.clone());
-        let (made, synced) = (wires.made.clone(), wires.synced.clone());
-        keeper.shards.push(Supplied { journal, begun: begun.clone(), made, spares: give });
-        flusher.shards.push(Flushed { end: end.clone(), begun, synced, files: Vec::new() });
-        own.push(Tail::own(folder, journal, end, nudge.clone()));
-        writers.push(Writer::new(wires, highest));
+        let mut flusher = Flusher { shards: Vec::new(), made, faults: faults.clone() };
+        let (mut writers, mut own) = (Vec::new(), Vec::new());
+        for end in Latest::group(shards) {
+            let (give, spares) = mpsc::sync_channel(1);
+            let wires = Wires {
+                journal: JournalId(random()),
+                end: end.clone(),
+                synced: Arc::new(Latest::new()),
+                made: Arc::new(Latest::new()),
+                begun: Arc::new(Latest::new()),
+                spares,
+                nudge: nudge.clone(),
+                faults: faults.clone(),
+                sizes,
+                record_bytes_max: limits.record_bytes_max as u64,
+                always: limits.sync == SyncMode::Always,
+            };
+            let (supplied, flushed) = ends(&wires, give);
+            keeper.shards.push(supplied);
+            flusher.shards.push(flushed);
+            own.push(Tail::own(&folder, wires.journal, end, nudge.clone()));
+            writers.push(Writer::new(wires, highest));
+        }
+        let mut begin = writers.iter_mut().enumerate();
+        let begun = begin.try_for_each(|(shard, writer)| begin_first(&mut keeper, shard, writer));
+        begun.map_err(|error| {
+            undo(&folder, &writers);
+            OpenError::io(&folder, error)
+        })?;
+        // From here on the new headers may be all that knows the highest id: they stay.
+        account.add(settled.end(&folder, writers.iter().any(Writer::has_begun)));
+        let found = settled.found.iter();
+        let found = found.map(|found| Tail::found(&folder, found, nudge.clone())).collect();
+        let journals = start((keeper, looks), flusher, limits.sync, lock)
+            .map_err(|error| OpenError::io(&folder, error))?;
+        Ok(Opened { writers, own, found, highest, journals })
     }
-    for (shard, writer) in writers.iter_mut().enumerate() {
-        begin(&mut keeper, shard, writer).map_err(|error| OpenError::io(folder, error))?;
+}
+
+/// Removes what a start that fails has made. Where that fails too, the next start does it.
+fn undo(folder: &Path, writers: &[Writer]) {
+    let made = writers.iter().map(|writer| &writer.wires).filter(|wires| wires.made.get() > 0);
+    for wires in made {
+        let _ = fs::remove_file(segment_path(folder, wires.journal, 0));
     }
-    let found = found.iter().map(|found| Tail::found(folder, found, nudge.clone())).collect();
-    let journals = start((keeper, looks), flusher, limits.sync, lock)
-        .map_err(|error| OpenError::io(folder, error))?;
-    Ok(Opened { writers, own, found, highest, published, journals })
+}
+
+/// How the helper threads see a writer.
+fn ends(wires: &Wires, spares: SyncSender<Spare>) -> (Supplied, Flushed) {
+    let Wires { journal, end, synced, made, begun, .. } = wires;
+    let supplied = Supplied { journal: *journal, begun: begun.clone(), made: made.clone(), spares };
+    let (end, begun, synced) = (end.clone(), begun.clone(), synced.clone());
+    (supplied, Flushed { end, begun, synced, files: Vec::new() })
 }
 
 /// Gives a writer its first segment; while found journals fill the bound or the disk, it comes
 /// later: only a hub that runs can store them, and make room.
-fn begin(keeper: &mut Keeper, shard: usize, writer: &mut Writer) -> io::Result<()> {
+fn begin_first(keeper: &mut Keeper, shard: usize, writer: &mut Writer) -> io::Result<()> {
     match keeper.make(shard) {
         Ok(Some(spare)) => {
             keeper.shards[shard].made.publish(1);
             writer.begin_first(spare)
         }
         Ok(None) => Ok(()),
-        // The keeper tries again, and tells.
-        Err(error) if is_full(&error) => Ok(()),
+        // The keeper tries again.
+        Err(error) if is_full(&error) => {
+            keeper.tell(&error);
+            Ok(())
+        }
         Err(error) => Err(error),
     }
 }
@@ -272,17 +334,26 @@ fn start(
     sync: SyncMode,
     lock: File,
 ) -> io::Result<Journals> {
-    let nudge = keeper.nudge.clone();
+    let (nudge, watching) = (keeper.nudge.clone(), flusher.faults.clone());
     let mut journals = Journals { nudge, keeper: None, flusher: None, _lock: lock };
     // Where nobody flushes, dropping the flusher tells the keeper so.
     if let SyncMode::Every(millis) = sync {
         let (stop, stopped) = mpsc::sync_channel(1);
         let period = Duration::from_millis(millis.max(1));
-        let thread = Builder::new().name("hub-flush".into());
-        journals.flusher = Some((stop, thread.spawn(move || flusher.run(period, &stopped))?));
+        let (thread, watching) = (Builder::new().name("hub-flush".into()), flusher.faults.clone());
+        let work = move || {
+            let part = watching.watch("hub-flush");
+            flusher.run(period, &stopped);
+            part.ended();
+        };
+        journals.flusher = Some((stop, thread.spawn(work)?));
     }
     let thread = Builder::new().name("hub-journal".into());
-    journals.keeper = Some(thread.spawn(move || keeper.run(&looks))?);
+    journals.keeper = Some(thread.spawn(move || {
+        let part = watching.watch("hub-journal");
+        keeper.run(&looks);
+        part.ended();
+    })?);
     Ok(journals)
 }
 

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Faults, JournalLimits, OpenError, Opened, SyncMode, Tail, open};
+use super::{JournalLimits, OpenError, Opened, SyncMode, Tail, take};
+use crate::faults::Faults;
 use crate::metrics::Metrics;
 use crate::wire::record::{Record, records};
 use crate::wire::time::Micros;
@@ -46,12 +47,23 @@ pub(crate) fn reopen(
     limits: &JournalLimits,
     id: u128,
 ) -> Result<Opened, OpenError> {
+    let faults = Faults::unread(Arc::new(Metrics::new(shards)));
+    reopen_telling(folder, (shards, limits), id, &faults)
+}
+
+/// The same, which counts and tells where the test looks.
+pub(crate) fn reopen_telling(
+    folder: &Path,
+    (shards, limits): (usize, &JournalLimits),
+    id: u128,
+    faults: &Faults,
+) -> Result<Opened, OpenError> {
     let mut next = id;
     let mut random = || {
         next += 1;
         next
     };
-    open(folder, shards, limits, &mut random, &Faults::new(Arc::new(Metrics::new(shards))))
+    take(folder, shards, limits)?.begin(Id::MIN, &mut random, faults)
 }
 
 /// The ids that a tail gives, to its end.

@@ -1,6 +1,6 @@
 //! Finds the journals of earlier runs and settles how far each can be read.
 //!
-//! A found journal is never written: its torn tail is cut in memory, the same way at each start.
+//! Here nothing is written: a torn tail is cut in memory, the same way at each start.
 //! Damage is judged by the *synced mark*, the highest offset that any readable part of the
 //! journal says was on the disk: at or beyond it, damage is what a power cut leaves (holes
 //! included); before it, the disk has lost what was promised, and the start is refused.
@@ -28,6 +28,8 @@ pub(crate) struct Found {
     pub(crate) segments: Vec<(u32, u64)>,
     /// All of its segments' indices, spares and cut ones included.
     pub(crate) files: Vec<u32>,
+    /// Those of them that hold zeros alone: spares that were never used.
+    pub(crate) blank: Vec<u32>,
     /// The logical offset behind the last record that counts.
     pub(crate) end: u64,
     /// The first record's id: journals of an earlier run have lower ones.
@@ -38,6 +40,8 @@ pub(crate) struct Found {
     pub(crate) bytes: u64,
     /// Whether something behind `end` was cut.
     pub(crate) cut: bool,
+    /// Whether any bytes but headers and blocks that count are in its files, zeros left out.
+    pub(crate) noise: bool,
     /// What was published once, its last ones.
     pub(crate) published: VecDeque<First>,
     /// Records that count.
@@ -46,6 +50,13 @@ pub(crate) struct Found {
     pub(crate) torn: u64,
     /// The first block that holds other than ascending records though its checksum holds.
     pub(crate) odd: Option<Place>,
+}
+
+impl Found {
+    /// Whether it never held a record, whole or torn: its headers are all there is.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records == 0 && self.end == 0 && !self.noise
+    }
 }
 
 /// All journals in `folder`, oldest run first; each with at most so many of its nonces.
@@ -102,6 +113,8 @@ fn recover(journal: JournalId, files: &[(u32, PathBuf)], nonces_max: usize) -> J
     let found = Found {
         journal,
         segments: Vec::new(),
+        blank: Vec::new(),
+        noise: false,
         files: files.iter().map(|(index, _)| *index).collect(),
         end: 0,
         first: Id::MAX,
@@ -154,10 +167,14 @@ impl Recovery {
             self.blocks(path, bytes);
             return Ok(());
         }
-        if header.is_some() || !is_zero(bytes) {
+        if header.is_none() && is_zero(bytes) {
+            self.found.blank.push(index);
+        } else {
+            let written = written(bytes);
             self.stop_at(path, 0);
             self.found.cut = true;
-            self.found.torn += written(bytes);
+            self.found.noise |= written > HEADER_BYTES as u64;
+            self.found.torn += written;
             self.marks(bytes, HEADER_BYTES, header.map(|header| header.base));
         }
         Ok(())
@@ -195,6 +212,7 @@ impl Recovery {
         self.stop_at(path, at as u64);
         if !is_zero(&bytes[at..]) {
             self.found.cut = true;
+            self.found.noise = true;
             self.found.torn = written(&bytes[at..]);
             self.marks(bytes, at, Some(base));
         }

@@ -6,8 +6,8 @@
 //! place or journal. Offsets are logical: they count the bytes of blocks, over all segments.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::wire::Id;
@@ -228,26 +228,51 @@ pub(crate) fn parse_segment_name(name: &str) -> Option<(JournalId, u32)> {
     Some((JournalId(journal), u32::from_str_radix(index, 16).ok()?))
 }
 
+const ZEROS: &[u8] = &[0; 64 << 10];
+
 /// Makes a segment of zeros that is on the disk, so that nothing written into it can meet a full
-/// one.
+/// one. What was begun is undone on every error; where even that fails, the next try begins with
+/// it.
 pub(crate) fn create_segment(path: &Path, bytes: u64) -> io::Result<File> {
-    let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-    let zeros = vec![0; 256 << 10];
+    let mut new = OpenOptions::new();
+    new.read(true).write(true).create_new(true);
+    let file = match new.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_blank(path)? => {
+            fs::remove_file(path)?;
+            new.open(path)?
+        }
+        opened => opened?,
+    };
+    let made = fill(&file, bytes).and_then(|()| path.parent().map_or(Ok(()), sync_folder));
+    match made {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            let _ = fs::remove_file(path);
+            Err(error)
+        }
+    }
+}
+
+fn fill(mut file: &File, bytes: u64) -> io::Result<()> {
     let mut left = bytes;
     while left > 0 {
-        let piece = zeros.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        if let Err(error) = file.write_all(&zeros[..piece]) {
-            // A part of a segment would count for nothing but keep its bytes.
-            let _ = std::fs::remove_file(path);
-            return Err(error);
-        }
+        let piece = ZEROS.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        file.write_all(&ZEROS[..piece])?;
         left -= piece as u64;
     }
-    file.sync_all()?;
-    if let Some(folder) = path.parent() {
-        sync_folder(folder)?;
+    file.sync_all()
+}
+
+/// Whether a file holds zeros alone, as a segment does that nobody has begun.
+fn is_blank(path: &Path) -> io::Result<bool> {
+    let (mut file, mut buffer) = (File::open(path)?, vec![0; ZEROS.len()]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(true),
+            read if buffer[..read] == ZEROS[..read] => {}
+            _ => return Ok(false),
+        }
     }
-    Ok(file)
 }
 
 /// Makes names made or removed in `folder` survive a power cut.

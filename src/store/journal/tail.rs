@@ -17,12 +17,13 @@ use super::segment::{
     BLOCK_HEADER_BYTES, Block, HEADER_BYTES, HeaderRead, JournalId, SegmentHeader, block_length,
     segment_path, sync_folder,
 };
+use crate::faults::is_passing;
 use crate::store::latest::Latest;
 
 const WINDOW_BYTES: u64 = 256 << 10;
 
 /// A journal that can't be read though its end was published or recovered: a broken disk or a
-/// bug, nothing that waiting mends.
+/// bug, unless it [is passing](TailFault::is_passing).
 #[derive(Debug, thiserror::Error)]
 #[error("read the journal {} at byte {offset}", file.display())]
 pub struct TailFault {
@@ -33,6 +34,14 @@ pub struct TailFault {
     /// The read's own error; `None`: what was read is no block.
     #[source]
     pub source: Option<io::Error>,
+}
+
+impl TailFault {
+    /// Whether descriptors or memory were short: then nothing was changed, and reading again may
+    /// go better.
+    pub fn is_passing(&self) -> bool {
+        self.source.as_ref().is_some_and(is_passing)
+    }
 }
 
 /// A stretch of records; each of its bytes has its own logical offset, one by one.
@@ -170,18 +179,17 @@ impl Tail {
             let wanted = match have.first_chunk() {
                 Some(header) => match block_length(header) {
                     Some(length) if have.len() >= BLOCK_HEADER_BYTES + length => {
-                        return match Block::read(self.seed, self.at, have) {
-                            Some(_) => Ok((from, length)),
-                            None => Err(self.fault(None)),
-                        };
+                        match Block::read(self.seed, self.at, have) {
+                            Some(_) => return Ok((from, length)),
+                            None => self.next_segment()?,
+                        }
+                        continue;
                     }
                     Some(length) => (BLOCK_HEADER_BYTES + length) as u64,
-                    // Zeros: the segment ends here, and the journal goes on in the next.
-                    None if header.iter().all(|byte| *byte == 0) => {
+                    None => {
                         self.next_segment()?;
                         continue;
                     }
-                    None => return Err(self.fault(None)),
                 },
                 None => BLOCK_HEADER_BYTES as u64,
             };
@@ -204,12 +212,14 @@ impl Tail {
         let Some(file) = &self.file else { return Ok(false) };
         self.window.resize(usize::try_from(bytes).unwrap_or(0), 0);
         let read = read_at(file, &mut self.window, HEADER_BYTES as u64 + self.at - base);
-        let read = read.map_err(|error| self.fault(Some(error)))?;
-        self.window.truncate(read);
+        self.window.truncate(*read.as_ref().unwrap_or(&0));
         self.window_at = self.at;
+        let read = read.map_err(|error| self.fault(Some(error)))?;
         Ok(read as u64 >= wanted)
     }
 
+    /// Goes on in the next segment, which must begin right here: then what was read here, zeros
+    /// or not, is only what lies behind a segment's last block. Recovery judges by the same rule.
     fn next_segment(&mut self) -> Result<(), TailFault> {
         let Some((index, _)) = self.segments.get(self.reading).copied() else {
             return Err(self.fault(None));
@@ -217,63 +227,79 @@ impl Tail {
         if self.reading + 1 == self.segments.len() {
             self.look_up(index + 1)?;
         }
+        if self.segments[self.reading + 1].1 != self.at {
+            return Err(self.fault(None));
+        }
         self.reading += 1;
         self.file = None;
         self.window.clear();
         self.window_at = self.at;
-        match self.segments[self.reading].1 == self.at {
-            true => Ok(()),
-            false => Err(self.fault(None)),
-        }
+        Ok(())
     }
 
     fn look_up(&mut self, index: u32) -> Result<(), TailFault> {
         let path = segment_path(&self.folder, self.journal, index);
         let mut header = [0; HEADER_BYTES];
         let read = File::open(&path).and_then(|file| file.read_exact_at(&mut header, 0));
-        read.map_err(|error| TailFault { file: path.clone(), offset: 0, source: Some(error) })?;
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(self.fault(None)),
+            Err(error) => return Err(TailFault { file: path, offset: 0, source: Some(error) }),
+            Ok(()) => {}
+        }
         match SegmentHeader::decode(&header) {
             HeaderRead::Used(header) if header.journal == self.journal => {
                 self.segments.push_back((index, header.base));
                 Ok(())
             }
+            // It was not begun: the end that was published lies here.
+            HeaderRead::Unused => Err(self.fault(None)),
             _ => Err(TailFault { file: path, offset: 0, source: None }),
         }
     }
 
-    /// Unlinks the segments that lie wholly behind `committed`. The one that is read stays.
+    /// Unlinks the segments that lie wholly behind `committed`. The one that is read stays. What
+    /// fails is tried again the next time.
     pub fn trim(&mut self, committed: u64) -> io::Result<()> {
         let done = self.segments.iter().skip(1).take(self.reading);
         let done = done.take_while(|(_, base)| *base <= committed).count();
-        if done == 0 {
-            return Ok(());
-        }
-        let indices: Vec<u32> = self.segments.drain(..done).map(|(index, _)| index).collect();
-        self.reading -= done;
-        self.unlink(&indices)
-    }
-
-    /// Unlinks all of a found journal's files, once the sink has committed its end.
-    pub fn remove(mut self) -> io::Result<()> {
-        let files = self.found.take().unwrap_or_default();
-        self.unlink(&files)
-    }
-
-    fn unlink(&mut self, indices: &[u32]) -> io::Result<()> {
-        let mut bytes = 0;
-        for index in indices {
-            let path = segment_path(&self.folder, self.journal, *index);
-            match fs::metadata(&path).map(|file| file.len()).and_then(|length| {
-                fs::remove_file(&path)?;
-                Ok(length)
-            }) {
-                Ok(length) => bytes += length,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+        for _ in 0..done {
+            if let Some((index, _)) = self.segments.front().copied() {
+                self.unlink(index)?;
+                self.segments.pop_front();
+                self.reading -= 1;
             }
         }
-        sync_folder(&self.folder)?;
-        self.nudge.freed(bytes);
+        if done > 0 {
+            // Should a power cut bring them back, the sink knows their records.
+            let _ = sync_folder(&self.folder);
+        }
+        Ok(())
+    }
+
+    /// Unlinks all of a found journal's files, once the sink has committed its end, and makes
+    /// sure that they stay away. What fails may be tried again.
+    pub fn remove(&mut self) -> io::Result<()> {
+        let files = self.found.iter_mut().flat_map(std::mem::take).collect::<Vec<_>>();
+        for (done, index) in files.iter().enumerate() {
+            if let Err(error) = self.unlink(*index) {
+                self.found = Some(files[done..].to_vec());
+                return Err(error);
+            }
+        }
+        sync_folder(&self.folder)
+    }
+
+    fn unlink(&mut self, index: u32) -> io::Result<()> {
+        let path = segment_path(&self.folder, self.journal, index);
+        let unlinked = fs::metadata(&path).and_then(|file| {
+            fs::remove_file(&path)?;
+            Ok(file.len())
+        });
+        match unlinked {
+            Ok(bytes) => self.nudge.freed(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 

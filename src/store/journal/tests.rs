@@ -47,7 +47,7 @@ fn what_was_appended_is_read_now_and_after_a_reopening() {
     assert_eq!(opened.found.len(), 2);
     assert_eq!(ids(&mut opened.found[0]), expected(1), "first ids decide the order");
     assert_eq!(ids(&mut opened.found[1]), expected(0));
-    for found in opened.found {
+    for mut found in opened.found {
         found.remove().expect("it goes");
     }
     drop((opened.writers, opened.own, opened.journals));
@@ -104,9 +104,11 @@ fn found_journals_count_against_the_bound() {
     let limits = JournalLimits { bytes_max: 96 << 10, ..LIMITS };
     let mut opened = reopen(folder.path(), 1, &limits, 0).expect("it opens");
     let mut id = 0;
-    while segments(folder.path()).len() < 6 {
+    let writer = &mut opened.writers[0];
+    // To the end of the sixth segment: what a journal does not need is given back.
+    while writer.wires.begun.get() < 6 || writer.room() > 4000 {
         id += 1;
-        append_when_room(&mut opened.writers[0], id, 3000);
+        append_when_room(writer, id, 3000);
     }
     drop(opened);
     let mut opened = reopen(folder.path(), 1, &limits, 100).expect("it opens");
@@ -266,7 +268,8 @@ impl Sample {
         segments(self.folder.path()).iter().for_each(|path| fs::remove_file(path).expect("it"));
         fs::write(&self.file, bytes).expect("it writes");
         let mut opened = reopen(self.folder.path(), 1, &LIMITS, 1 << 64)?;
-        Ok(ids(&mut opened.found[0]))
+        // Without a record it may be gone already.
+        Ok(opened.found.first_mut().map(ids).unwrap_or_default())
     }
 
     fn check_damage(&self, bytes: &[u8], at: usize) -> Result<(), TestCaseError> {

@@ -9,11 +9,13 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use super::keeper::{Faults, Nudge, SegmentSizes, Spare};
+use super::keeper::{Nudge, SegmentSizes, Spare};
 use super::segment::{
     BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, BlockPlace, HEADER_BYTES, JournalId, SegmentHeader,
     put_blocks,
 };
+use crate::conditions::Condition;
+use crate::faults::Faults;
 use crate::store::latest::Latest;
 use crate::wire::Id;
 
@@ -93,6 +95,11 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether its first segment is there, so that its header is on the disk.
+    pub(super) fn has_begun(&self) -> bool {
+        self.active.is_some()
+    }
+
     /// Whose journal this is.
     pub fn journal(&self) -> JournalId {
         self.wires.journal
@@ -131,6 +138,8 @@ impl Writer {
         self.highest = self.highest.max(highest);
         if let Err(error) = self.write(rest) {
             self.failed = true;
+            let detail = format!("write a journal: {error}");
+            self.wires.faults.conditions().raise(Condition::JournalBroken, detail);
             return Err(JournalError::Io(error));
         }
         self.wires.end.publish(self.at);

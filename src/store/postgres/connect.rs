@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::{Client, Config, Error};
+use tokio_postgres::types::FromSql;
+use tokio_postgres::{Client, Config, Error, Row};
 
 use super::handshake::TlsFault;
 use super::parameters;
@@ -125,12 +126,14 @@ impl fmt::Debug for DatabaseUrl {
 pub(super) enum Means {
     /// It may go better later, over a new connection.
     Away,
-    /// A row is to blame.
-    Row,
-    /// A row that names what does not exist.
+    /// The server can't do what was asked, be it for a row or for the table: trying tells which.
+    Asked,
+    /// The server can't store a row that names what does not exist.
     Orphan,
-    /// A person has to mend it.
+    /// A person has to mend the connection or the whole database.
     Person,
+    /// Another hub serves the database.
+    Taken,
 }
 
 /// A call that failed.
@@ -148,15 +151,55 @@ impl CallFault {
     }
 }
 
-/// For a call before the commit: what was not committed is not there.
+/// Reads a column of an answer. One that others have given another type is a person's to mend.
+pub(super) fn column<'a, T: FromSql<'a>>(
+    what: &'static str,
+    row: &'a Row,
+    index: usize,
+) -> Result<T, CallFault> {
+    row.try_get(index).map_err(|error| {
+        let kind = row.columns().get(index).map_or("missing", |column| column.type_().name());
+        let reason = format!("{} is {kind}: {}", name_of(row, index), with_cause(&error));
+        CallFault::new(what, Means::Person, reason)
+    })
+}
+
+fn name_of(row: &Row, index: usize) -> &str {
+    row.columns().get(index).map_or("a column", |column| column.name())
+}
+
+/// For a call that sends no rows, so that none is to blame; what was not committed is not there.
 impl From<CallFault> for SinkError {
     fn from(fault: CallFault) -> SinkError {
         match fault.means {
             Means::Away => SinkError::Retry(fault.to_string()),
-            Means::Row => SinkError::Data(fault.to_string()),
-            Means::Orphan => SinkError::Orphan(fault.to_string()),
-            Means::Person => SinkError::Refused(fault.to_string()),
+            Means::Asked | Means::Orphan | Means::Person => SinkError::Refused(fault.to_string()),
+            Means::Taken => SinkError::Taken(fault.reason),
         }
+    }
+}
+
+impl CallFault {
+    /// For a call that sends rows.
+    pub(super) fn of_rows(self) -> SinkError {
+        match self.means {
+            Means::Asked => SinkError::Data(self.to_string()),
+            Means::Orphan => SinkError::Orphan(self.to_string()),
+            Means::Away | Means::Person | Means::Taken => self.into(),
+        }
+    }
+
+    /// For a call that asks whether rows may be sent.
+    pub(super) fn of_the_table(self) -> SinkError {
+        match self.is_of_what_was_asked() {
+            true => SinkError::Closed(self.to_string()),
+            false => self.into(),
+        }
+    }
+
+    /// Whether the server has answered, and says that it can't do what was asked.
+    pub(super) fn is_of_what_was_asked(&self) -> bool {
+        matches!(self.means, Means::Asked | Means::Orphan)
     }
 }
 
@@ -186,7 +229,7 @@ fn is_refusal(error: &Error) -> bool {
     }
 }
 
-fn fault(what: &'static str, error: &Error) -> CallFault {
+pub(super) fn fault(what: &'static str, error: &Error) -> CallFault {
     let Some(told) = error.as_db_error() else {
         return CallFault::new(what, means_here(error), with_cause(error));
     };
@@ -219,19 +262,19 @@ fn with_cause(error: &Error) -> String {
     }
 }
 
-/// Of a SQLSTATE.
+/// What a SQLSTATE means. Only those about the connection, the server or passing states are known
+/// by their class; whatever else a server says, it says of what it was asked.
 fn means(code: &str) -> Means {
     match code {
-        // These say that our columns are not the table's: no row is to blame.
-        "22P03" | "22P04" | "23502" => Means::Person,
+        "23503" => Means::Orphan,
+        // A lock that somebody holds.
+        "55P03" => Means::Away,
         // A standby, or a database set read-only.
         "25006" => Means::Person,
-        "23503" => Means::Orphan,
         _ => match code.get(..2) {
-            // P0: a trigger's own refusal.
-            Some("22" | "23" | "P0") => Means::Row,
-            Some("28" | "3D" | "3F" | "42" | "0A") => Means::Person,
-            _ => Means::Away,
+            Some("08" | "25" | "40" | "53" | "57" | "58") => Means::Away,
+            Some("28" | "3D") => Means::Person,
+            _ => Means::Asked,
         },
     }
 }
@@ -344,16 +387,23 @@ mod tests {
     #[test]
     fn a_state_says_who_has_to_act() {
         for (code, expected) in [
-            ("22021", Means::Row),
+            ("22021", Means::Asked),
+            ("22P03", Means::Asked),
             ("23503", Means::Orphan),
-            ("23505", Means::Row),
-            ("P0001", Means::Row),
-            ("22P03", Means::Person),
+            ("23505", Means::Asked),
+            ("23514", Means::Asked),
+            ("42501", Means::Asked),
+            ("42703", Means::Asked),
+            ("54000", Means::Asked),
+            ("55000", Means::Asked),
+            ("P0001", Means::Asked),
+            ("XX000", Means::Asked),
+            ("ZZ999", Means::Asked),
             ("25006", Means::Person),
             ("28P01", Means::Person),
             ("3D000", Means::Person),
-            ("42703", Means::Person),
-            ("42501", Means::Person),
+            ("08006", Means::Away),
+            ("25P03", Means::Away),
             ("40P01", Means::Away),
             ("53100", Means::Away),
             ("53300", Means::Away),
@@ -361,7 +411,7 @@ mod tests {
             ("57P01", Means::Away),
             ("57P03", Means::Away),
             ("57014", Means::Away),
-            ("XX000", Means::Away),
+            ("58030", Means::Away),
         ] {
             assert_eq!(means(code), expected, "{code}");
         }

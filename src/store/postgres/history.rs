@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
 
-use super::connect::{CallFault, Connection, DatabaseUrl, within};
+use super::connect::{CallFault, Connection, DatabaseUrl, column, within};
 use crate::shares::Place;
 use crate::store::copy::WallMicros;
 use crate::store::{
@@ -60,13 +60,15 @@ impl History {
             WHERE a.attrelid = to_regclass('users') AND a.attname IN ('id', 'image') \
             AND NOT a.attisdropped AND has_column_privilege(a.attrelid, a.attnum, 'SELECT')";
         let row = connection.client.query_one(sql, &[]);
-        let images = within(super::CALL_MAX, "look for pictures", row).await?.get(0);
+        let what = "look for pictures";
+        let images = column(what, &within(super::CALL_MAX, what, row).await?, 0)?;
         let sql = "SELECT count(*) FILTER (WHERE confrelid = to_regclass('users')) > 0, \
             count(*) FILTER (WHERE confrelid = to_regclass('spaces')) > 0 FROM pg_constraint \
             WHERE contype = 'f' AND conrelid = to_regclass('chat_messages')";
         let row = connection.client.query_one(sql, &[]);
-        let row = within(super::CALL_MAX, "look for foreign keys", row).await?;
-        let keys = (row.get(0), row.get(1));
+        let what = "look for foreign keys";
+        let row = within(super::CALL_MAX, what, row).await?;
+        let keys = (column(what, &row, 0)?, column(what, &row, 1)?);
         Ok(History { connection, wall, images, keys })
     }
 

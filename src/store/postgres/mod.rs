@@ -5,43 +5,44 @@
 //! meets its own position, not its own rows. Owns the only connection that writes; a call that
 //! fails, is late or is dropped takes its connection with it, and the server rolls back.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::fmt::Write;
-use std::pin::pin;
-use std::time::Duration;
 
-use futures_util::SinkExt;
+use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Error, SimpleQueryMessage, Statement};
 
 use crate::store::batch::{Advance, Batch};
-use crate::store::copy::{self, WallMicros};
+use crate::store::copy::WallMicros;
 use crate::store::journal::JournalId;
 use crate::store::letters::Holds;
+use crate::store::sift::{Known, Sifted};
 use crate::store::sink::{Absent, Sink, SinkError};
-use crate::wire::{Id, SpaceId, UserId};
+use crate::wire::Id;
 
 mod binding;
 mod connect;
 mod handshake;
 mod history;
+mod node;
 mod parameters;
 mod reader;
+mod rights;
 mod schema;
 mod served;
 mod tls;
+mod trial;
+mod way;
 
 pub use connect::{BadUrl, DatabaseUrl, TlsDefaults};
+pub(in crate::store) use node::Node;
 pub(in crate::store) use reader::{PostgresPlan, start_reader};
 pub(in crate::store) use schema::migrate;
 pub(in crate::store) use served::Served;
 pub use tls::BadTls;
 
-use connect::{CALL_MAX, CallFault, Connection, Means, within};
-
-/// What a row may add to the time that its COPY may take: a slow database must get a whole batch
-/// done within it, or it would be sent the same one for ever.
-const ROW_MAX: Duration = Duration::from_millis(1);
+use connect::{CALL_MAX, CallFault, Connection, column, within};
+use node::Claimant;
+use way::Way;
 
 /// What holds for the connection that writes. The server gives up waiting for a lock a little
 /// before we do, so that nothing of ours waits there that we no longer want; what we have given
@@ -59,18 +60,28 @@ pub struct PostgresSink {
     url: DatabaseUrl,
     wall: WallMicros,
     writer: Option<Writer>,
+    /// What a hub that serves holds; tools hold nothing.
+    claimant: Option<Claimant>,
+    /// Rights that the last connection's role lacks.
+    lacks: Option<String>,
 }
 
 #[derive(Debug)]
 struct Writer {
     connection: Connection,
-    copy: Statement,
+    way: Way,
 }
 
 impl PostgresSink {
     /// A sink that has not connected yet; times in this fixed offset.
     pub fn new(url: DatabaseUrl, utc_offset: i32) -> PostgresSink {
-        PostgresSink { url, wall: WallMicros::new(utc_offset), writer: None }
+        let wall = WallMicros::new(utc_offset);
+        PostgresSink { url, wall, writer: None, claimant: None, lacks: None }
+    }
+
+    /// The same for a hub that serves: nothing is written but under its claim.
+    pub(in crate::store) fn claiming(self, node: Node) -> PostgresSink {
+        PostgresSink { claimant: Some(Claimant::new(node)), ..self }
     }
 
     /// Gives the connection up, so that the next call may be on another runtime.
@@ -78,29 +89,12 @@ impl PostgresSink {
         self.writer = None;
     }
 
-    /// Takes the connection out: it is put back by who has used it to the end.
-    async fn take(&mut self) -> Result<Writer, CallFault> {
-        match self.writer.take() {
-            Some(writer) if !writer.connection.client.is_closed() => Ok(writer),
-            _ => Writer::open(&self.url).await,
-        }
-    }
-}
-
-impl Sink for PostgresSink {
-    async fn positions(&mut self, journals: &[JournalId]) -> Result<Vec<u64>, SinkError> {
-        let writer = self.take().await?;
-        let positions = writer.positions(journals).await?;
-        self.writer = Some(writer);
-        Ok(positions)
-    }
-
-    async fn append(&mut self, batch: &Batch) -> Result<(), SinkError> {
+    async fn try_append(&mut self, batch: &Batch) -> Result<(), SinkError> {
         let writer = self.take().await?;
         let outcome = writer.store(batch, self.wall).await;
         let usable = match &outcome {
             Ok(()) => true,
-            // Its halves come next, at once.
+            // What is to be stored of it comes next, at once.
             Err(SinkError::Data(_) | SinkError::Orphan(_)) => {
                 writer.connection.run("roll back", "ROLLBACK").await.is_ok()
             }
@@ -112,9 +106,70 @@ impl Sink for PostgresSink {
         outcome
     }
 
+    /// Takes the connection out: it is put back by who has used it to the end.
+    async fn take(&mut self) -> Result<Writer, CallFault> {
+        match self.writer.take() {
+            Some(writer) if !writer.connection.client.is_closed() => Ok(writer),
+            _ => {
+                let connection = Connection::open(&self.url).await?;
+                self.lacks = rights::missing(&connection).await?;
+                Writer::open(connection, self.claimant.as_mut()).await
+            }
+        }
+    }
+}
+
+impl Sink for PostgresSink {
+    async fn positions(&mut self, journals: &[JournalId]) -> Result<Vec<u64>, SinkError> {
+        let writer = self.take().await?;
+        let positions = match &mut self.claimant {
+            Some(claimant) => {
+                claimant.keep(&self.url);
+                claimant.positions(&writer.connection, journals).await?
+            }
+            None => writer.positions(journals).await?,
+        };
+        self.writer = Some(writer);
+        Ok(positions)
+    }
+
+    async fn append(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        match self.try_append(batch).await {
+            // What a connection remembers is not the table's fault; a new one looks at the
+            // columns first, and for the way that rows have.
+            Err(SinkError::Closed(_)) => self.try_append(batch).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn sift(&mut self, batch: &Batch, known: &Known) -> Result<Sifted, SinkError> {
+        let writer = self.take().await?;
+        let mut sifted = trial::sift(&writer, (batch, self.wall), known).await?;
+        self.writer = Some(writer);
+        if sifted.stuck.is_some() && sifted.decided == 0 {
+            // A new connection may know better, as in `append`.
+            self.writer = None;
+            let writer = self.take().await?;
+            sifted = trial::sift(&writer, (batch, self.wall), known).await?;
+            self.writer = Some(writer);
+        }
+        Ok(sifted)
+    }
+
+    fn lacks(&self) -> Option<&str> {
+        self.lacks.as_deref()
+    }
+
+    async fn look_at_rights(&mut self) -> Result<(), SinkError> {
+        let writer = self.take().await?;
+        self.lacks = rights::missing(&writer.connection).await?;
+        self.writer = Some(writer);
+        Ok(())
+    }
+
     async fn absent(&mut self, batch: &Batch) -> Result<Absent, SinkError> {
         let writer = self.take().await?;
-        let absent = writer.absent(batch).await?;
+        let absent = trial::absent(&writer.connection, batch).await?;
         self.writer = Some(writer);
         Ok(absent)
     }
@@ -128,6 +183,29 @@ impl Sink for PostgresSink {
              (SELECT highest FROM gone)) WHERE journal = '{ADOPTED}'"
         );
         writer.connection.run("forget a journal", &sql).await?;
+        self.writer = Some(writer);
+        Ok(())
+    }
+
+    async fn release(&mut self) -> Result<(), SinkError> {
+        if let Some(mut claimant) = self.claimant.take() {
+            let writer = self.take().await?;
+            claimant.release(&writer.connection).await?;
+        }
+        Ok(())
+    }
+
+    /// A position of 0 is as good as none, so that one of another hub that is about to move it
+    /// loses nothing: it asks, and gets a row.
+    async fn forget_unused(&mut self, journals: &[JournalId]) -> Result<(), SinkError> {
+        let writer = self.take().await?;
+        let names: Vec<String> = journals.iter().map(ToString::to_string).collect();
+        let parameters: [&(dyn ToSql + Sync); 2] = [&names, &ADOPTED];
+        let sql = "DELETE FROM hub_positions WHERE journal IN (SELECT journal FROM hub_positions \
+                   WHERE position::int8 = 0 AND journal <> ALL ($1) AND journal <> $2 \
+                   FOR UPDATE SKIP LOCKED)";
+        let rows = writer.connection.client.execute(sql, &parameters);
+        within(CALL_MAX, "forget journals without records", rows).await?;
         self.writer = Some(writer);
         Ok(())
     }
@@ -153,90 +231,46 @@ impl Holds for PostgresSink {
 }
 
 impl Writer {
-    async fn open(url: &DatabaseUrl) -> Result<Writer, CallFault> {
-        let connection = Connection::open(url).await?;
+    async fn open(
+        connection: Connection,
+        claimant: Option<&mut Claimant>,
+    ) -> Result<Writer, CallFault> {
         schema::bring_up_to_date(&connection).await?;
         connection.run("set up the connection", SESSION).await?;
-        let copy = within(CALL_MAX, "prepare", connection.client.prepare(copy::COPY)).await?;
-        Ok(Writer { connection, copy })
+        if let Some(claimant) = claimant {
+            claimant.claim(&connection).await?;
+        }
+        let way = Way::find(&connection).await?;
+        Ok(Writer { connection, way })
     }
 
     /// Waits for whoever is still changing them: a transaction of a run that was killed, or of a
     /// connection that was lost, may commit later than its hub believes. Behind the lock of a
     /// journal's row none is left; so each journal asked for gets a row.
     async fn positions(&self, journals: &[JournalId]) -> Result<Vec<u64>, CallFault> {
-        let client = &self.connection.client;
-        let names: Vec<String> = journals.iter().map(ToString::to_string).collect();
-        let parameters: [&(dyn ToSql + Sync); 1] = [&names];
-        let first = "INSERT INTO hub_positions (journal, position) \
-                     SELECT unnest($1::text[]), 0 ON CONFLICT DO NOTHING";
-        within(CALL_MAX, "make positions", client.execute(first, &parameters)).await?;
-        let sql = "SELECT journal, position FROM hub_positions WHERE journal = ANY ($1) \
-                   FOR UPDATE";
-        let rows = within(CALL_MAX, "read positions", client.query(sql, &parameters)).await?;
-        let position = |name: &String| {
-            let row = rows.iter().find(|row| row.get::<_, &str>(0) == name);
-            row.and_then(|row| u64::try_from(row.get::<_, i64>(1)).ok()).unwrap_or(0)
-        };
-        Ok(names.iter().map(position).collect())
+        let positions = read_positions(&self.connection, journals, None).await?;
+        Ok(positions.into_iter().map(|position| u64::try_from(position).unwrap_or(0)).collect())
     }
 
     async fn store(&self, batch: &Batch, wall: WallMicros) -> Result<(), SinkError> {
         let client = &self.connection.client;
         let steps = begin_and_step(batch);
         let answers = within(CALL_MAX, "move positions", client.simple_query(&steps)).await?;
-        let counted = |answer: &SimpleQueryMessage| match answer {
-            SimpleQueryMessage::CommandComplete(rows) => *rows,
-            _ => 0,
-        };
         // Never sent together with the rows: see the module.
-        let moved: u64 = answers.iter().map(counted).sum();
-        if moved != batch.advances().len() as u64 {
+        if rows_counted(&answers) != batch.advances().len() as u64 {
             return Err(SinkError::Unclear("journals are not where they were".into()));
         }
         if batch.rows() > 0 {
-            let limit = CALL_MAX + ROW_MAX * u32::try_from(batch.rows()).unwrap_or(u32::MAX);
-            let taken = within(limit, "copy rows", self.copy_rows(batch, wall)).await?;
-            if taken != batch.rows() as u64 {
-                let reason = format!("copy rows: a trigger dropped rows of {}", batch.rows());
-                return Err(SinkError::Data(reason));
-            }
+            let size = (batch.rows(), batch.bytes());
+            self.way.send(&self.connection, batch.records(), size, wall).await?;
         }
         match within(CALL_MAX, "commit", client.batch_execute("COMMIT")).await {
             Ok(()) => Ok(()),
             // A constraint that is checked late.
-            Err(fault) if matches!(fault.means, Means::Row | Means::Orphan) => Err(fault.into()),
+            Err(fault) if fault.is_of_what_was_asked() => Err(fault.of_rows()),
             // Whatever it says, only the positions tell whether a failed commit happened.
             Err(fault) => Err(SinkError::Unclear(fault.to_string())),
         }
-    }
-
-    async fn absent(&self, batch: &Batch) -> Result<Absent, CallFault> {
-        let client = &self.connection.client;
-        let users: BTreeSet<i32> = batch.records().map(|record| record.user.0).collect();
-        let spaces: BTreeSet<i32> = batch.records().map(|record| record.space.0).collect();
-        let missing = async |table: &str, ids: BTreeSet<i32>| {
-            let ids = ids.into_iter().collect::<Vec<i32>>();
-            let sql = format!(
-                "SELECT id FROM unnest($1::int4[]) id WHERE to_regclass('{table}') IS NOT NULL \
-                 AND NOT EXISTS (SELECT 1 FROM {table} known WHERE known.id = id.id)"
-            );
-            let parameters: [&(dyn ToSql + Sync); 1] = [&ids];
-            let rows = within(CALL_MAX, "ask who exists", client.query(&sql, &parameters)).await?;
-            Ok(rows.iter().map(|row| row.get::<_, i32>(0)).collect::<Vec<i32>>())
-        };
-        let users = missing("users", users).await?.into_iter().map(UserId).collect();
-        let spaces = missing("spaces", spaces).await?.into_iter().map(SpaceId).collect();
-        Ok(Absent { users, spaces })
-    }
-
-    /// How many rows the table took.
-    async fn copy_rows(&self, batch: &Batch, wall: WallMicros) -> Result<u64, Error> {
-        let bound = copy::bytes_for(batch.rows(), batch.bytes());
-        let rows = copy::rows(batch.records(), wall, bound).freeze();
-        let mut sink = pin!(self.connection.client.copy_in(&self.copy).await?);
-        sink.send(rows).await?;
-        sink.finish().await
     }
 
     /// Scans the messages the first time that a hub sees them; then positions carry it.
@@ -252,13 +286,45 @@ impl Writer {
         let parameters: [&(dyn ToSql + Sync); 2] = [&ADOPTED, &limit];
         within(schema::BUILD_MAX, "read ids", client.execute(scan, &parameters)).await?;
         self.connection.run("set up the connection", SESSION).await?;
-        let sql = "SELECT max(highest COLLATE \"C\") FROM hub_positions \
+        let sql = "SELECT max(highest COLLATE \"C\")::text FROM hub_positions \
                    WHERE highest COLLATE \"C\" <= $1";
         let parameters: [&(dyn ToSql + Sync); 1] = [&limit];
         let row = within(CALL_MAX, "read ids", client.query_one(sql, &parameters)).await?;
-        let highest = row.get::<_, Option<&str>>(0).and_then(Id::parse);
+        let highest = column::<Option<&str>>("read ids", &row, 0)?.and_then(Id::parse);
         Ok(highest.unwrap_or(Id::MIN))
     }
+}
+
+/// The positions of journals in their order, as they stand: one that is fenced is negative. Each
+/// journal gets a row, of this run where there is one.
+async fn read_positions(
+    connection: &Connection,
+    journals: &[JournalId],
+    boot: Option<&str>,
+) -> Result<Vec<i64>, CallFault> {
+    let client = &connection.client;
+    let names: Vec<String> = journals.iter().map(ToString::to_string).collect();
+    let first = "INSERT INTO hub_positions (journal, position, boot) \
+                 SELECT unnest($1::text[]), 0, $2 ON CONFLICT DO NOTHING";
+    let parameters: [&(dyn ToSql + Sync); 2] = [&names, &boot];
+    within(CALL_MAX, "make positions", client.execute(first, &parameters)).await?;
+    let sql = "SELECT journal::text, position::int8 FROM hub_positions \
+               WHERE journal = ANY ($1) FOR UPDATE";
+    let parameters: [&(dyn ToSql + Sync); 1] = [&names];
+    let what = "read positions";
+    let rows = within(CALL_MAX, what, client.query(sql, &parameters)).await?;
+    let pair = |row| Ok((column::<&str>(what, row, 0)?, column::<i64>(what, row, 1)?));
+    let known = rows.iter().map(pair).collect::<Result<HashMap<_, _>, CallFault>>()?;
+    Ok(names.iter().map(|name| known.get(name.as_str()).copied().unwrap_or(0)).collect())
+}
+
+/// How many rows the statements of one call have changed.
+fn rows_counted(answers: &[SimpleQueryMessage]) -> u64 {
+    let counted = |answer: &SimpleQueryMessage| match answer {
+        SimpleQueryMessage::CommandComplete(rows) => *rows,
+        _ => 0,
+    };
+    answers.iter().map(counted).sum()
 }
 
 /// One call: begins a transaction and moves each position on, from where it is known to be.

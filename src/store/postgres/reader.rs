@@ -15,6 +15,8 @@ use tokio_postgres::Error;
 
 use super::connect::{CallFault, DatabaseUrl, within};
 use super::history::{Counted, History};
+use crate::faults::{Faults, Panicked, caught_in};
+use crate::metrics::Metric;
 use crate::store::copy::WallMicros;
 use crate::store::reader::{Asked, Job, Jobs, Lane as Way, Reader};
 use crate::store::{
@@ -36,6 +38,8 @@ pub(in crate::store) struct PostgresPlan {
     pub(in crate::store) clock: ReadClock,
     /// The longest that a query may run, in milliseconds.
     pub(in crate::store) query_max: u64,
+    /// Where a thread that ends, and a query that fails, are told.
+    pub(in crate::store) faults: Faults,
 }
 
 /// Starts the thread; it connects at the first question, and ends when the reader is stopped.
@@ -44,10 +48,14 @@ pub(in crate::store) fn start_reader(plan: PostgresPlan) -> io::Result<(Reader, 
     let (one, ones) = Way::new();
     let (two, twos) = Way::new();
     let thread = Builder::new().name("hub-reader".into()).spawn(move || {
+        let part = plan.faults.watch("hub-reader");
         let totals = Totals::default();
         let lane =
             |jobs| Lane { plan: &plan, totals: &totals, history: None, failing: false }.run(jobs);
         runtime.block_on(async { tokio::join!(lane(ones), lane(twos)) });
+        part.ended();
+        // A name server that does not answer must not keep the thread.
+        runtime.shutdown_background();
     })?;
     Ok((Reader::over(vec![one, two], true), thread))
 }
@@ -96,24 +104,35 @@ impl Lane<'_> {
             // Whoever asked may be gone; so may be an answer's taker.
             match job {
                 Job::Page(query, mut asked) if !asked.is_closed() => {
-                    let page = self.page(query, &mut asked).await;
-                    asked.give(page);
-                    self.recount(query.space).await;
+                    let page = caught_in(self.page(query, &mut asked)).await;
+                    asked.give(self.unless_bug(page));
+                    let counted = caught_in(self.recount(query.space)).await;
+                    let _ = self.unless_bug(counted.map(Ok));
                 }
                 Job::Range(query, asked) if !asked.is_closed() => {
-                    let range = self.range(query).await;
-                    asked.give(range);
+                    let range = caught_in(self.range(query)).await;
+                    asked.give(self.unless_bug(range));
                 }
                 Job::Existing(user, space, answer, _waiting) if !answer.is_closed() => {
-                    let _ = answer.send(self.existing(user, space).await);
+                    let existing = caught_in(self.existing(user, space)).await;
+                    let _ = answer.send(self.unless_bug(existing));
                 }
                 Job::Missed(query, answer) if !answer.is_closed() => {
-                    let _ = answer.send(self.missed(query).await);
+                    let missed = caught_in(self.missed(query)).await;
+                    let _ = answer.send(self.unless_bug(missed));
                 }
                 Job::Page(..) | Job::Range(..) | Job::Missed(..) | Job::Existing(..) => {}
                 Job::Stop => return,
             }
         }
+    }
+
+    /// A bug costs one answer and the connection, not the thread.
+    fn unless_bug<T>(
+        &mut self,
+        answer: Result<Result<T, ReadFault>, Panicked>,
+    ) -> Result<T, ReadFault> {
+        answer.unwrap_or_else(|panicked| Err(self.failed(&panicked)))
     }
 
     async fn page(&mut self, query: PageQuery, asked: &mut Asked<Page>) -> Result<Page, ReadFault> {
@@ -182,7 +201,8 @@ impl Lane<'_> {
         Ok(answer)
     }
 
-    fn failed(&mut self, fault: &CallFault) -> ReadFault {
+    fn failed(&mut self, fault: &dyn std::error::Error) -> ReadFault {
+        self.plan.faults.metrics().store.add(Metric::ReadFaults, 1);
         if !std::mem::replace(&mut self.failing, true) {
             tracing::warn!(%fault, "the store can't be read");
         }

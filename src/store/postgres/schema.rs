@@ -5,20 +5,28 @@
 //! hubs may start at once: the work is done under an advisory lock, which is polled, because a
 //! session that waits for it would hold up an index being built.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio_postgres::types::ToSql;
 
-use super::connect::{CALL_MAX, CallFault, Connection, DatabaseUrl, Means, within};
+use super::connect::{CALL_MAX, CallFault, Connection, DatabaseUrl, Means, column, within};
 use crate::store::migrate::{Applied, MigrateStep, Migration, missing};
 use crate::store::sink::SinkError;
 
 /// PostgreSQL's scripts with tables.
-const TABLES: &[Migration] = &[Migration {
-    number: 1,
-    name: "tables",
-    sql: include_str!("../../../migrations/postgres/0001_tables.sql"),
-}];
+const TABLES: &[Migration] = &[
+    Migration {
+        number: 1,
+        name: "tables",
+        sql: include_str!("../../../migrations/postgres/0001_tables.sql"),
+    },
+    Migration {
+        number: 2,
+        name: "nodes",
+        sql: include_str!("../../../migrations/postgres/0003_nodes.sql"),
+    },
+];
 
 const INDEXES: &str = include_str!("../../../migrations/postgres/0002_indexes.sql");
 const INDEX_NAMES: [&str; 2] = ["chat_messages_space_id_id", "chat_messages_space_id_timestamp_id"];
@@ -139,8 +147,9 @@ async fn lock(connection: &Connection) -> Result<(), CallFault> {
     let sql = format!("SELECT pg_try_advisory_lock({LOCK})");
     let mut told = false;
     loop {
-        let row = within(CALL_MAX, "lock the schema", connection.client.query_one(&sql, &[]));
-        if row.await?.get(0) {
+        let what = "lock the schema";
+        let row = within(CALL_MAX, what, connection.client.query_one(&sql, &[])).await?;
+        if column(what, &row, 0)? {
             return Ok(());
         }
         if !std::mem::replace(&mut told, true) {
@@ -155,20 +164,21 @@ async fn applied(connection: &Connection) -> Result<Vec<Applied>, CallFault> {
     if !exists(connection, "hub_migrations").await? {
         return Ok(Vec::new());
     }
-    let sql = "SELECT number, checksum FROM hub_migrations ORDER BY number";
-    let rows = within(CALL_MAX, "read the schema's version", connection.client.query(sql, &[]));
-    let applied = |row: &tokio_postgres::Row| Applied {
-        number: u32::try_from(row.get::<_, i32>(0)).unwrap_or(0),
-        checksum: row.get(1),
+    let sql = "SELECT number::int4, checksum::text FROM hub_migrations ORDER BY 1";
+    let what = "read the schema's version";
+    let rows = within(CALL_MAX, what, connection.client.query(sql, &[])).await?;
+    let applied = |row: &tokio_postgres::Row| {
+        let number = u32::try_from(column::<i32>(what, row, 0)?).unwrap_or(0);
+        Ok(Applied { number, checksum: column(what, row, 1)? })
     };
-    Ok(rows.await?.iter().map(applied).collect())
+    rows.iter().map(applied).collect()
 }
 
 async fn exists(connection: &Connection, table: &str) -> Result<bool, CallFault> {
     let sql = "SELECT to_regclass($1::text) IS NOT NULL";
     let parameters: [&(dyn ToSql + Sync); 1] = [&table];
     let row = connection.client.query_one(sql, &parameters);
-    Ok(within(CALL_MAX, "look for tables", row).await?.get(0))
+    column("look for tables", &within(CALL_MAX, "look for tables", row).await?, 0)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -183,10 +193,12 @@ async fn index_state(connection: &Connection, name: &str) -> Result<IndexState, 
     let sql = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1::text)";
     let parameters: [&(dyn ToSql + Sync); 1] = [&name];
     let row = connection.client.query_opt(sql, &parameters);
-    Ok(match within(CALL_MAX, "look for indexes", row).await? {
+    let row = within(CALL_MAX, "look for indexes", row).await?;
+    let valid = row.map(|row| column::<bool>("look for indexes", &row, 0)).transpose()?;
+    Ok(match valid {
         None => IndexState::Missing,
-        Some(row) if row.get(0) => IndexState::Valid,
-        Some(_) => IndexState::Invalid,
+        Some(true) => IndexState::Valid,
+        Some(false) => IndexState::Invalid,
     })
 }
 
@@ -195,15 +207,17 @@ async fn check_columns(connection: &Connection) -> Result<(), CallFault> {
                JOIN pg_type t ON t.oid = a.atttypid \
                WHERE a.attrelid = to_regclass('chat_messages') AND a.attnum > 0 \
                AND NOT a.attisdropped";
-    let rows = within(CALL_MAX, "look at columns", connection.client.query(sql, &[])).await?;
-    let found = |name: &str| rows.iter().find(|row| row.get::<_, &str>(0) == name);
+    let what = "look at columns";
+    let rows = within(CALL_MAX, what, connection.client.query(sql, &[])).await?;
+    let pair = |row| Ok((column::<&str>(what, row, 0)?, column::<&str>(what, row, 1)?));
+    let kinds = rows.iter().map(pair).collect::<Result<HashMap<_, _>, CallFault>>()?;
     for (name, types) in COLUMNS {
-        let problem = match found(name).map(|row| row.get::<_, &str>(1)) {
-            Some(kind) if types.contains(&kind) => continue,
+        let problem = match kinds.get(name) {
+            Some(kind) if types.contains(kind) => continue,
             Some(kind) => format!("chat_messages.{name} is {kind}, not {}", types[0]),
             None => format!("chat_messages has no column {name}"),
         };
-        return Err(CallFault::new("look at columns", Means::Person, problem));
+        return Err(CallFault::new(what, Means::Person, problem));
     }
     Ok(())
 }

@@ -12,49 +12,65 @@ use super::super::batch::{Batch, BatchLimits};
 use super::super::batcher::{Batcher, Flight, Left, RetryWait, Stop};
 use super::super::dead::{DEAD_LETTERS_FILE, DeadLetters};
 use super::super::journal::model::{LIMITS, one, reopen};
-use super::super::journal::{Faults, JournalId, JournalLimits, Opened};
+use super::super::journal::{JournalId, JournalLimits, Opened};
 use super::super::nonces::NonceFiles;
+use super::super::reader::ReaderPlan;
 use super::super::refused::{NO_SPACE, Verdicts};
+use super::super::sift::{self, Known, Sifted, Trial};
 use super::super::sink::{Absent, Sink, SinkError};
 use super::super::sources::Sources;
-use super::super::{StoreState, start};
+use super::super::{Parts, Reader, StoreConfig, StoreState, start};
 use super::{Dice, NONCES, clock, config};
 use crate::clock::Clock;
-use crate::conditions::Conditions;
+use crate::conditions::{Condition, Conditions, Effect};
+use crate::faults::Faults;
 use crate::metrics::{Metric, Metrics};
+use crate::wire::record::Record;
 use crate::wire::{Id, SpaceId};
 
 /// What a database would hold.
-struct Model {
+pub(super) struct Model {
     positions: HashMap<JournalId, u64>,
     /// Space and id, in the order of commits.
-    rows: Vec<(i32, u128)>,
-    poison: BTreeSet<u128>,
+    pub(super) rows: Vec<(i32, u128)>,
+    pub(super) poison: BTreeSet<u128>,
     /// A space that is not there.
     absent: Option<SpaceId>,
+    /// Whether it can be asked who is not there.
+    pub(super) tells_absent: bool,
+    /// Rows that it refuses, whatever they hold.
+    pub(super) refuses: fn(&Record<'_>) -> bool,
     dice: Dice,
     /// Of 100 calls, so many fail.
     faults: u64,
+    /// Transactions and trials.
+    pub(super) calls: u64,
+    /// The next call is a bug.
+    panics: bool,
 }
 
 #[derive(Clone)]
-struct Rough(Arc<Mutex<Model>>);
+pub(super) struct Rough(Arc<Mutex<Model>>);
 
 impl Rough {
-    fn new(seed: u64, faults: u64) -> Rough {
+    pub(super) fn new(seed: u64, faults: u64) -> Rough {
         let dice = Dice(seed);
         let model = Model {
             positions: HashMap::new(),
             rows: Vec::new(),
             poison: BTreeSet::new(),
             absent: None,
+            tells_absent: true,
+            refuses: |_| false,
             dice,
             faults,
+            calls: 0,
+            panics: false,
         };
         Rough(Arc::new(Mutex::new(model)))
     }
 
-    fn with<T>(&self, look: impl FnOnce(&mut Model) -> T) -> T {
+    pub(super) fn with<T>(&self, look: impl FnOnce(&mut Model) -> T) -> T {
         look(&mut self.0.lock().expect("no test has panicked"))
     }
 }
@@ -65,6 +81,7 @@ impl Model {
     }
 
     fn append(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.calls += 1;
         if self.fails() {
             return Err(match self.dice.below(4) {
                 0 => SinkError::Retry("busy".into()),
@@ -86,12 +103,7 @@ impl Model {
                 return Err(SinkError::Unclear("moved".into()));
             }
         }
-        if batch.records().any(|record| self.absent == Some(record.space)) {
-            return Err(SinkError::Orphan("orphan".into()));
-        }
-        if batch.records().any(|record| self.poison.contains(&record.id.0)) {
-            return Err(SinkError::Data("poison".into()));
-        }
+        batch.records().try_for_each(|record| self.judge(&record))?;
         self.rows.extend(batch.records().map(|record| (record.space.0, record.id.0)));
         for advance in batch.advances() {
             self.positions.insert(advance.journal, advance.next);
@@ -100,9 +112,45 @@ impl Model {
     }
 }
 
+impl Model {
+    fn judge(&self, record: &Record<'_>) -> Result<(), SinkError> {
+        if self.absent == Some(record.space) {
+            return Err(SinkError::Orphan("orphan".into()));
+        }
+        match self.poison.contains(&record.id.0) || (self.refuses)(record) {
+            true => Err(SinkError::Data("poison".into())),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Nothing of what is tried depends on other rows.
+impl Trial for Rough {
+    async fn take(&mut self, rows: &[Record<'_>]) -> Result<(), SinkError> {
+        self.with(|model| {
+            model.calls += 1;
+            rows.iter().try_for_each(|row| model.judge(row))
+        })
+    }
+
+    async fn probe(&mut self, row: &Record<'_>) -> Result<(), SinkError> {
+        self.take(std::slice::from_ref(row)).await
+    }
+}
+
 impl Sink for Rough {
+    async fn sift(&mut self, batch: &Batch, known: &Known) -> Result<Sifted, SinkError> {
+        tokio::task::yield_now().await;
+        if self.with(Model::fails) {
+            return Err(SinkError::Retry("away".into()));
+        }
+        let rows: Vec<Record<'_>> = batch.records().collect();
+        sift::sift(self, &rows, known).await
+    }
+
     async fn positions(&mut self, journals: &[JournalId]) -> Result<Vec<u64>, SinkError> {
         tokio::task::yield_now().await;
+        assert!(!self.with(|model| model.panics), "a bug");
         self.with(|model| match model.fails() {
             true => Err(SinkError::Retry("away".into())),
             false => {
@@ -116,6 +164,7 @@ impl Sink for Rough {
         tokio::task::yield_now().await;
         self.with(|model| match model.fails() {
             true => Err(SinkError::Retry("away".into())),
+            false if !model.tells_absent => Ok(Absent::default()),
             false => Ok(Absent { spaces: model.absent.into_iter().collect(), ..Absent::default() }),
         })
     }
@@ -144,10 +193,10 @@ impl Sink for Rough {
 }
 
 /// One run of the hub: appends `ids` and stores; drained, or killed at some point.
-struct Run {
-    metrics: Arc<Metrics>,
-    batcher: Batcher<Rough>,
-    states: watch::Receiver<StoreState>,
+pub(super) struct Run {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) batcher: Batcher<Rough>,
+    pub(super) states: watch::Receiver<StoreState>,
 }
 
 fn nonces(folder: &Path) -> NonceFiles {
@@ -155,7 +204,7 @@ fn nonces(folder: &Path) -> NonceFiles {
     opened.expect("it opens").0
 }
 
-fn run(folder: &Path, sink: &Rough, opened: &mut Opened, limits: BatchLimits) -> Run {
+pub(super) fn run(folder: &Path, sink: &Rough, opened: &mut Opened, limits: BatchLimits) -> Run {
     let sources = Sources::new(std::mem::take(&mut opened.found), std::mem::take(&mut opened.own));
     let metrics = Arc::new(Metrics::new(1));
     let (state, states) = watch::channel(StoreState::Connecting);
@@ -171,14 +220,14 @@ fn run(folder: &Path, sink: &Rough, opened: &mut Opened, limits: BatchLimits) ->
         clock: clock(),
         metrics: metrics.clone(),
         conditions: Conditions::new(Clock::start()),
-        faults: Faults::new(metrics.clone()),
+        faults: Faults::unread(metrics.clone()),
         state,
         flight: Flight::new(1),
     };
     Run { metrics, batcher, states }
 }
 
-fn append(opened: &mut Opened, id: u128) {
+pub(super) fn append(opened: &mut Opened, id: u128) {
     // A space's records are all in one journal, as the hub has it.
     let shard = (id % 3) as usize % opened.writers.len();
     let (record, writer) = (one(id, 200 + id as usize % 300), &mut opened.writers[shard]);
@@ -188,13 +237,13 @@ fn append(opened: &mut Opened, id: u128) {
     writer.append(&record, Id(id)).expect("the room was promised");
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.expect("a runtime").block_on(future)
 }
 
 /// Serves a while, then drains.
-async fn drained(run: Run, turns: u64) -> Left {
+pub(super) async fn drained(run: Run, turns: u64) -> Left {
     let ((stop, stopped), (answer, answered)) = (oneshot::channel(), oneshot::channel());
     let teller = async {
         for _ in 0..turns {
@@ -207,7 +256,7 @@ async fn drained(run: Run, turns: u64) -> Left {
 }
 
 /// Serves a while, then is killed.
-async fn killed(run: Run, turns: u64) {
+pub(super) async fn killed(run: Run, turns: u64) {
     let (stop, stopped) = oneshot::channel();
     let killer = async {
         for _ in 0..turns {
@@ -272,7 +321,7 @@ fn check(seed: u64) {
     });
 }
 
-fn dead_letters(folder: &Path) -> Vec<u128> {
+pub(super) fn dead_letters(folder: &Path) -> Vec<u128> {
     let text = std::fs::read_to_string(folder.join(DEAD_LETTERS_FILE)).unwrap_or_default();
     let id = |line: &str| {
         let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
@@ -308,6 +357,35 @@ fn a_store_that_refuses_keeps_the_records_and_says_so() {
     assert_eq!(metrics.store.read().get(Metric::RowsStored), 0);
 }
 
+fn parts(config: &StoreConfig, sink: &Rough, opened: Opened) -> Parts<Rough> {
+    let plan = ReaderPlan {
+        database: config.data_dir.join("none"),
+        utc_offset: 0,
+        clock: clock(),
+        query_max: 1,
+        faults: config.faults.clone(),
+    };
+    let (reader, readers) = Reader::start(&plan, 0).expect("it starts");
+    let (sink, nonces, published) = (sink.clone(), nonces(&config.data_dir), Vec::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    Parts { opened, sink, reader, readers, nonces, published, runtime, seed: 1 }
+}
+
+#[test]
+fn a_batcher_that_panics_is_told_at_once_and_a_stop_says_that_it_is_gone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sink = Rough::new(1, 0);
+    sink.with(|model| model.panics = true);
+    let config = config(folder.path(), 1);
+    let opened = reopen(&folder.path().join("journal"), 1, &LIMITS, 0).expect("it opens");
+    let store = start(&config, parts(&config, &sink, opened)).expect("it starts");
+    assert_eq!(block_on(config.faults.wait()), "hub-store has ended in a panic");
+    assert!(config.conditions.holds(Condition::PartEnded));
+    assert_eq!(config.conditions.effect(), Some(Effect::Refusing));
+    assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), None);
+}
+
 #[test]
 fn shards_are_shown_what_is_stored_and_the_books_balance() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -316,27 +394,7 @@ fn shards_are_shown_what_is_stored_and_the_books_balance() {
     let mut config = config(folder.path(), 2);
     config.batch.rows_max = 4;
     let opened = reopen(&folder.path().join("journal"), 2, &LIMITS, 0).expect("it opens");
-    let (reader, readers) = super::super::Reader::start(
-        &super::super::reader::ReaderPlan {
-            database: folder.path().join("none"),
-            utc_offset: 0,
-            clock: clock(),
-            query_max: 1,
-        },
-        0,
-    )
-    .expect("it starts");
-    let parts = super::super::Parts {
-        faults: Faults::new(config.metrics.clone()),
-        sink: sink.clone(),
-        nonces: nonces(folder.path()),
-        published: Vec::new(),
-        reader,
-        readers,
-        highest: opened.highest,
-        seed: 1,
-        opened,
-    };
+    let parts = parts(&config, &sink, opened);
     let mut store = start(&config, parts).expect("it starts");
     for id in 1..=20u128 {
         let shard = (id % 3) as usize % 2;
@@ -346,7 +404,7 @@ fn shards_are_shown_what_is_stored_and_the_books_balance() {
     }
     let caught_up = store.state.wait_for(|state| *state == StoreState::Ready);
     block_on(caught_up).expect("records of 1970 are late, but none is left");
-    assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Left::default());
+    assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Some(Left::default()));
     let counts = config.metrics.total();
     assert_eq!(counts.get(Metric::RowsStored) + counts.get(Metric::RowsDead), 20);
     assert_eq!((counts.get(Metric::RowsDead), counts.get(Metric::JournalBytes)), (1, 0));

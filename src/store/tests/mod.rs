@@ -8,10 +8,12 @@ use super::journal::{JournalLimits, SyncMode};
 use super::{NonceLimits, ReadClock, RetryWait, StoreConfig};
 use crate::clock::Clock;
 use crate::conditions::Conditions;
+use crate::faults::Faults;
 use crate::metrics::Metrics;
 use crate::wire::time::{Micros, MonoMs, Now};
 
 mod batcher;
+mod refusals;
 mod sqlite;
 mod whole;
 
@@ -36,6 +38,7 @@ pub(super) fn message(image: &str) -> super::StoredMessage {
 const NONCES: NonceLimits = NonceLimits { max: 9, window: 1_000 };
 
 fn config(data_dir: &Path, shards: usize) -> StoreConfig {
+    let (metrics, conditions) = (Arc::new(Metrics::new(shards)), Conditions::new(Clock::start()));
     StoreConfig {
         data_dir: data_dir.into(),
         shards,
@@ -52,8 +55,9 @@ fn config(data_dir: &Path, shards: usize) -> StoreConfig {
         query_max: 5_000,
         utc_offset: -10_800,
         clock: clock(),
-        metrics: Arc::new(Metrics::new(shards)),
-        conditions: Conditions::new(Clock::start()),
+        faults: Faults::new(metrics.clone(), conditions.clone()),
+        metrics,
+        conditions,
     }
 }
 

@@ -213,6 +213,18 @@ fn a_row_that_is_refused_takes_its_batch_back_whole() {
 }
 
 #[test]
+fn a_table_of_positions_that_refuses_blames_no_row() {
+    let mut database = Database::new();
+    let harm = "DROP TABLE hub_positions; CREATE TABLE hub_positions (journal TEXT NOT NULL \
+                PRIMARY KEY, position INTEGER CHECK (position < 60)) STRICT, WITHOUT ROWID; \
+                INSERT INTO hub_positions VALUES ('00000000000000000000000000000009', 50)";
+    database.hand.execute_batch(harm).expect("it is changed");
+    let batch = batch(&[message(Id(1), BEGIN, 1, "a")], &mut 50);
+    let refused = block_on(database.sink.append(&batch));
+    assert!(matches!(refused, Err(SinkError::Refused(_))), "{refused:?}");
+}
+
+#[test]
 fn the_highest_id_leaves_out_the_future_and_what_is_no_id() {
     let mut database = Database::new();
     let limit = Id::first_of_ms(BEGIN / 1000 + 86_400_000);

@@ -1,14 +1,17 @@
 //! The store as the server has it: opened, written, read, stopped, opened again.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::super::journal::OpenError as JournalOpenError;
 use super::super::journal::model::one;
 use super::super::{
-    Left, OpenError, Page, PageOrder, PageQuery, RangeQuery, ReadFault, Store, StoreState,
-    open_sqlite,
+    Left, OpenError, Page, PageOrder, PageQuery, RangeQuery, ReadClock, ReadFault, Store,
+    StoreState, open_sqlite,
 };
 use super::config;
+use crate::metrics::Metric;
 use crate::shares::{Place, Pool};
 use crate::wire::nonce::{Nonce, NonceKey};
 use crate::wire::record::Record;
@@ -71,9 +74,8 @@ fn what_is_appended_is_stored_and_read_across_restarts_and_shard_counts() {
         }
         let page = block_on(store.reader.page(NEWEST, room())).expect("it reads").0;
         assert_eq!(ids(&page), expected.iter().rev().copied().collect::<Vec<_>>());
-        assert_eq!(*store.fault.borrow(), None);
         let reader = store.reader.clone();
-        assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Left::default());
+        assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Some(Left::default()));
         assert_eq!(block_on(reader.page(NEWEST, room())).err(), Some(ReadFault::Away));
     }
 }
@@ -93,12 +95,12 @@ fn a_crash_between_commit_and_trim_stores_nothing_twice() {
         let entry = entry.expect("it");
         std::fs::copy(entry.path(), journal.join(entry.file_name())).expect("it copies");
     }
-    assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Left::default());
+    assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Some(Left::default()));
     let database = folder.path().join("hub.sqlite3");
     std::fs::copy(database, copy.path().join("hub.sqlite3")).expect("it copies");
     let store = open(copy.path(), 2, 100).expect("it opens");
     assert_eq!(store.highest, Id(90));
-    assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Left::default());
+    assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Some(Left::default()));
     let store = open(copy.path(), 1, 200).expect("it opens");
     let page = block_on(store.reader.page(NEWEST, room())).expect("it reads").0;
     assert_eq!((page.total, ids(&page).len()), (30, 30));
@@ -151,6 +153,9 @@ fn a_database_that_is_none_refuses_the_start_in_one_line() {
     let error = open(folder.path(), 1, 0).expect_err("it is no database");
     assert!(error.to_string().contains("hub.sqlite3: "), "{error}");
     assert_eq!(error.to_string().lines().count(), 1);
+    let journal = std::fs::read_dir(folder.path().join("journal")).expect("a folder");
+    let left: Vec<_> = journal.map(|entry| entry.expect("it").file_name()).collect();
+    assert_eq!(left, ["lock"], "a start that fails leaves no segment");
 }
 
 #[test]
@@ -163,6 +168,7 @@ fn a_database_that_goes_away_is_a_fault_until_it_is_back() {
         utc_offset: 0,
         clock: super::clock(),
         query_max: 1000,
+        faults: config(folder.path(), 1).faults,
     };
     let (reader, threads) = super::super::Reader::start(&plan, 1).expect("it starts");
     let range =
@@ -173,6 +179,28 @@ fn a_database_that_goes_away_is_a_fault_until_it_is_back() {
     assert_eq!(block_on(reader.range(range, room())).expect("it reads").0.rows, []);
     block_on(reader.stop());
     threads.into_iter().for_each(|thread| thread.join().expect("it ends"));
+}
+
+#[test]
+fn a_bug_in_a_query_costs_one_answer_and_neither_the_thread_nor_the_hub() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = folder.path().join("hub.sqlite3");
+    drop(super::super::sqlite::SqliteSink::open(&database, 0).expect("it is made"));
+    let (config, asked) = (config(folder.path(), 1), AtomicU32::new(0));
+    let clock: ReadClock = Arc::new(move || {
+        assert_ne!(asked.fetch_add(1, Ordering::Relaxed), 0, "a bug");
+        (super::clock())()
+    });
+    let faults = config.faults.clone();
+    let plan =
+        super::super::reader::ReaderPlan { database, utc_offset: 0, clock, query_max: 9, faults };
+    let (reader, threads) = super::super::Reader::start(&plan, 1).expect("it starts");
+    assert_eq!(block_on(reader.page(NEWEST, room())).err(), Some(ReadFault::Away));
+    assert_eq!(block_on(reader.page(NEWEST, room())).expect("it reads").0.total, 0);
+    assert_eq!(config.metrics.store.read().get(Metric::ReadFaults), 1);
+    block_on(reader.stop());
+    threads.into_iter().for_each(|thread| thread.join().expect("it ends"));
+    assert_eq!(config.faults.first(), None);
 }
 
 #[test]
@@ -188,7 +216,7 @@ fn the_state_becomes_ready_without_a_message() {
 fn the_longest_record_that_the_limits_let_in_fits_the_journal() {
     let limits = crate::limits::Limits::default();
     let config = config(std::path::Path::new("x"), 1);
-    let shared = (config.clock, config.metrics, config.conditions);
+    let shared = (config.clock, config.metrics, config.faults);
     let config = super::super::StoreConfig::new("x".into(), 1, &limits, |_, _| 0, shared);
     let (content, username) = ("😀".repeat(1_000), "😀".repeat(256));
     let key = NonceKey::new(UserId(2), SpaceId(0), "a1");

@@ -1,0 +1,115 @@
+//! The way of rows into the table: COPY, or INSERT where policies judge single rows, because
+//! PostgreSQL has no COPY into such a table.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::SinkExt;
+use tokio_postgres::Statement;
+use tokio_postgres::types::ToSql;
+
+use super::connect::{CALL_MAX, CallFault, Connection, column, within};
+use crate::store::copy::{self, WallMicros};
+use crate::store::sink::SinkError;
+use crate::wire::record::Record;
+
+/// What a row may add to the time that its COPY may take: a slow database must get a whole batch
+/// done within it, or it would be sent the same one for ever.
+const ROW_MAX: Duration = Duration::from_millis(1);
+
+/// Instants come as microseconds since 1970.
+const INSERT: &str = "INSERT INTO chat_messages \
+    (id, content, user_id, username, space_id, timestamp) \
+    SELECT id, content, user_id, username, space_id, \
+    timestamp '1970-01-01' + at * interval '1 microsecond' \
+    FROM unnest($1::text[], $2::text[], $3::int4[], $4::text[], $5::int4[], $6::int8[]) \
+    AS sent (id, content, user_id, username, space_id, at)";
+
+/// How a connection sends rows.
+#[derive(Debug)]
+pub(super) enum Way {
+    Copy(Statement),
+    Insert(Statement),
+}
+
+impl Way {
+    /// The way that a connection's role has.
+    pub(super) async fn find(connection: &Connection) -> Result<Way, CallFault> {
+        let client = &connection.client;
+        let policies = "SELECT row_security_active('chat_messages')";
+        let row = within(CALL_MAX, "look for policies", client.query_one(policies, &[])).await?;
+        match column("look for policies", &row, 0)? {
+            true => within(CALL_MAX, "prepare", client.prepare(INSERT)).await.map(Way::Insert),
+            false => within(CALL_MAX, "prepare", client.prepare(copy::COPY)).await.map(Way::Copy),
+        }
+    }
+
+    /// Sends rows, of so many bytes as records; fewer than all are none. After `Closed` the
+    /// connection is of no more use.
+    pub(super) async fn send<'a>(
+        &self,
+        connection: &Connection,
+        records: impl Iterator<Item = Record<'a>>,
+        (rows, bytes): (usize, usize),
+        wall: WallMicros,
+    ) -> Result<(), SinkError> {
+        let limit = CALL_MAX + ROW_MAX * u32::try_from(rows).unwrap_or(u32::MAX);
+        let client = &connection.client;
+        let taken = match self {
+            Way::Copy(statement) => {
+                let encoded = copy::rows(records, wall, copy::bytes_for(rows, bytes)).freeze();
+                // An error here is none of the rows'. The connection is of no more use then: the
+                // crate loses count of the server's answers.
+                let sink = within(CALL_MAX, "copy rows", client.copy_in(statement)).await;
+                let mut sink = pin!(sink.map_err(CallFault::of_the_table)?);
+                let copied = async {
+                    sink.send(encoded).await?;
+                    sink.finish().await
+                };
+                within(limit, "copy rows", copied).await
+            }
+            Way::Insert(statement) => {
+                let columns = Columns::of(records, wall);
+                let parameters = columns.parameters();
+                within(limit, "insert rows", client.execute(statement, &parameters)).await
+            }
+        };
+        let taken = taken.map_err(CallFault::of_rows)?;
+        if taken != rows as u64 {
+            let dropped = (rows as u64).saturating_sub(taken);
+            let reason = format!("send rows: a trigger dropped {dropped} of {rows}");
+            return Err(SinkError::Data(reason));
+        }
+        Ok(())
+    }
+}
+
+/// Rows, column by column.
+#[derive(Default)]
+struct Columns<'a> {
+    ids: Vec<String>,
+    contents: Vec<&'a str>,
+    users: Vec<i32>,
+    usernames: Vec<&'a str>,
+    spaces: Vec<i32>,
+    instants: Vec<i64>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(records: impl Iterator<Item = Record<'a>>, wall: WallMicros) -> Columns<'a> {
+        let mut columns = Columns::default();
+        for record in records {
+            columns.ids.push(record.id.to_string());
+            columns.contents.push(record.content);
+            columns.users.push(record.user.0);
+            columns.usernames.push(record.username);
+            columns.spaces.push(record.space.0);
+            columns.instants.push(wall.of(record.at));
+        }
+        columns
+    }
+
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 6] {
+        [&self.ids, &self.contents, &self.users, &self.usernames, &self.spaces, &self.instants]
+    }
+}
