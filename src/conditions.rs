@@ -60,6 +60,9 @@ conditions! {
     AnotherHub "another_hub" Refusing
         "Another hub serves this database"
         "stop the other hub, or let this one wait: it takes over when the other ends";
+    DescriptorsShort "descriptors_short" Degraded
+        "New connections can't be accepted: descriptors or memory are short"
+        "see what else uses them, or allow the hub more open files (ulimit -n) or memory";
 }
 
 /// A condition that holds.

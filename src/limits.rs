@@ -181,6 +181,8 @@ limits! {
         "All request bodies in flight together; more is answered 503.";
     head_bytes_max: usize = 16_384, Bytes, 8 * KIB, MIB,
         "The head of an HTTP request.";
+    heads_bytes_max: usize = 64 << 20, Bytes, 64 * KIB, 4 * GIB,
+        "All heads that are still coming; 1/16 of the memory limit bounds it too.";
     headers_max: usize = 64, Count, 8, 1_024,
         "Header lines of an HTTP request.";
     handshake_wait: u64 = 10_000, Millis, 100, HOUR,
@@ -196,11 +198,11 @@ limits! {
     close_wait: u64 = 1_000, Millis, 10, HOUR,
         "Time between a close frame of the hub's and the end of the TCP connection.";
     connections_max: usize = 1_000_000, Count, 1, 16_000_000,
-        "Connections in all; the descriptors allowed (less 256) bound it too.";
+        "Members in all, beside an eighth for HTTP (32 to 1024); open files and memory bound both.";
     user_connections_max: u32 = 256, Count, 0, 1_000_000,
         "Connections of one user; 0 is off.";
     address_connections_max: u32 = 2_000, Count, 0, 16_000_000,
-        "Connections of one address (IPv6: /64); 0 is off, loopback is exempt.";
+        "Members of one address (IPv6: /64), beside an eighth for HTTP; 0 is off, loopback exempt.";
     connection_rate: Rate = Rate::new(2_000, 4_000), Rate, 0, 1_000_000,
         "New connections of the whole hub.";
     address_connection_rate: Rate = Rate::new(100, 500), Rate, 0, 1_000_000,
@@ -365,7 +367,7 @@ impl fmt::Display for Setting {
 impl Limits {
     /// Holds the bounds against each other; the first that can't be is the answer.
     pub fn check(&self) -> Result<(), BadLimit> {
-        let rules: [(&'static str, bool, &str); 8] = [
+        let rules: [(&'static str, bool, &str); 9] = [
             ("ping_period", self.ping_period < self.pong_wait, "must be below pong_wait"),
             ("drain_window", self.drain_window < self.stop_wait, "must be below stop_wait"),
             (
@@ -382,6 +384,11 @@ impl Limits {
                 "log_bytes_max",
                 self.log_bytes_max >= 16 * self.message_bytes_max,
                 "must hold 16 messages of message_bytes_max",
+            ),
+            (
+                "heads_bytes_max",
+                self.heads_bytes_max >= 2 * self.head_bytes_max,
+                "must be at least twice head_bytes_max",
             ),
             (
                 "bodies_bytes_max",

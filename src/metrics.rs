@@ -74,6 +74,7 @@ metrics! {
     BatchFaults "store_batch_faults" Counter "Transactions that failed and were tried again";
     BatchMicros "store_batch_microseconds" Counter "Time spent in committed transactions";
     HandshakesAccepted "handshakes_accepted" Counter "Upgrades answered with 101";
+    Displaced "connections_displaced" Counter "Connections closed to make room for others";
     HttpRequests "http_requests" Counter "HTTP requests, upgrades included";
     HttpFaults "http_faults" Counter "HTTP requests answered with a status of 500 or above";
     OriginsRefused "origins_refused" Counter "Requests of a foreign Origin";

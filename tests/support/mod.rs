@@ -61,6 +61,18 @@ impl Hub {
         Hub { child, address, args, dir }
     }
 
+    /// Starts a hub by a program that ends as the hub, such as `prlimit --nofile=1024:1024`.
+    pub fn start_under(wrapper: &[&str], args: &[&str]) -> Hub {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let hub = command(&args, dir.path());
+        let mut under = Command::new(wrapper[0]);
+        under.args(&wrapper[1..]).arg(hub.get_program()).args(hub.get_args());
+        let log = File::create(dir.path().join(LOG_FILE)).expect("a log");
+        let (child, address) = spawn(under.env_clear().stdin(Stdio::null()).stderr(log));
+        Hub { child, address, args, dir }
+    }
+
     /// Starts a hub without rate limits, for tests that are not about them.
     pub fn unlimited() -> Hub {
         Hub::start(&UNLIMITED)
