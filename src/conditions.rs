@@ -93,6 +93,9 @@ conditions! {
     NoncesLost "nonces_lost" Degraded
         "Nonces can't be kept: messages that are sent again may be new after a restart"
         "give data_dir room or descriptors, as the detail says; it is tried again";
+    DescriptorsShort "descriptors_short" Degraded
+        "New connections can't be accepted: descriptors or memory are short"
+        "see what else uses them, or allow the hub more open files (ulimit -n) or memory";
 }
 
 /// A condition that holds.

@@ -8,14 +8,16 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
 
+mod machine;
+mod memory;
 mod sources;
 mod suggest;
 
+pub use machine::Machine;
 pub use sources::{Given, Source, Sources, flag};
 pub use suggest::nearest;
 
@@ -23,9 +25,6 @@ use crate::edge::Origins;
 use crate::limits::{Limits, Setting, settings};
 use crate::store::postgres::DatabaseUrl;
 
-/// Descriptors that are not for connections: journals, database, listener, and the HTTP requests
-/// that are told there is no room.
-const DESCRIPTORS_KEPT: usize = 256;
 const SHARDS_MAX: usize = 1_024;
 
 /// How log lines are written.
@@ -60,7 +59,7 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Which log lines are written, as `RUST_LOG` has it.
     pub log: String,
-    /// Every bound; `connections_max` already fits the descriptors allowed.
+    /// Every bound, fitted to the descriptors and the memory allowed.
     pub limits: Limits,
     /// What the operator should know, one line each; to be logged at start.
     pub warnings: Vec<String>,
@@ -159,30 +158,6 @@ pub const MAIN: [MainSetting; 9] = [
     },
 ];
 
-/// What the machine allows; read by [`Machine::here`], given by hand in tests.
-#[derive(Clone, Copy, Debug)]
-pub struct Machine {
-    /// Processors that this process may use.
-    pub cores: usize,
-    /// Descriptors that this process may open.
-    pub descriptors_max: Option<usize>,
-}
-
-impl Machine {
-    /// This machine, for this process.
-    pub fn here() -> Machine {
-        let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Machine { cores, descriptors_max: descriptors_max(&limits) }
-    }
-}
-
-/// The soft limit of open files; `None`: not known, or unlimited.
-fn descriptors_max(proc_limits: &str) -> Option<usize> {
-    let line = proc_limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_whitespace().next()?.parse().ok()
-}
-
 impl Config {
     /// Merges what was given, and checks all of it.
     pub fn load(sources: &Sources, machine: Machine) -> Result<Config, BadConfig> {
@@ -201,9 +176,7 @@ impl Config {
         if !listen.ip().is_loopback() {
             warnings.push(beyond_loopback(listen, insecure, &reading)?);
         }
-        if let Some(allowed) = machine.descriptors_max {
-            warnings.extend(fit_descriptors(&mut limits, allowed));
-        }
+        warnings.extend(machine::fit(&mut limits, shards, machine)?);
         let origin = reading.origin;
         let config = Config {
             listen,
@@ -239,19 +212,6 @@ fn beyond_loopback(
          listen on 127.0.0.1, or say --insecure if you mean it",
         reading.name_of("listen")
     )))
-}
-
-/// Bounds connections by the descriptors allowed; says so if that is less than was asked for.
-fn fit_descriptors(limits: &mut Limits, allowed: usize) -> Option<String> {
-    // Where there are very few, a quarter of them still serves people.
-    let room = allowed.saturating_sub(DESCRIPTORS_KEPT).max(allowed / 4).max(1);
-    let asked = limits.connections_max;
-    limits.connections_max = asked.min(room);
-    (room < asked).then(|| {
-        format!(
-            "connections_max is {room}, not {asked}: {allowed} open files are allowed (ulimit -n)"
-        )
-    })
 }
 
 fn parse_bool(text: &str) -> Option<bool> {

@@ -76,6 +76,7 @@ metrics! {
     ReadFaults "store_read_faults" Counter "History queries that failed";
     BatchMicros "store_batch_microseconds" Counter "Time spent in committed transactions";
     HandshakesAccepted "handshakes_accepted" Counter "Upgrades answered with 101";
+    Displaced "connections_displaced" Counter "Connections closed to make room for others";
     HttpRequests "http_requests" Counter "HTTP requests, upgrades included";
     HttpFaults "http_faults" Counter "HTTP requests answered with a status of 500 or above";
     AnswersCut "answers_cut" Counter "Connections closed whose peer did not take its answer";

@@ -126,7 +126,7 @@ impl Server {
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let listener = listen(config.listen)?;
         let address = listener.local_addr()?;
-        let limits = with_memory_bound(config.limits.clone());
+        let limits = config.limits.clone();
         let clock = Clock::start();
         let metrics = Arc::new(Metrics::new(config.shards));
         let conditions = Conditions::new(clock);
@@ -352,6 +352,7 @@ fn announce(address: SocketAddr, config: &Config, limits: &Limits) {
         data_dir = %config.data_dir.display(),
         database = %config.database_url.as_ref().map_or("sqlite".into(), ToString::to_string),
         connections_max = limits.connections_max,
+        connections_bytes_max = connections_bytes_max(limits),
         logs_bytes_max = limits.logs_bytes_max,
         journal_bytes_max = limits.journal_bytes_max,
         "ready"
@@ -361,31 +362,10 @@ fn announce(address: SocketAddr, config: &Config, limits: &Limits) {
     }
 }
 
-/// Holds all logs together to a quarter of the memory that this process may use, and bodies and
-/// answers to an eighth each (P8).
-fn with_memory_bound(mut limits: Limits) -> Limits {
-    if let Some(memory) = memory_limit() {
-        let quarter = usize::try_from(memory / 4).unwrap_or(usize::MAX);
-        limits.logs_bytes_max = limits.logs_bytes_max.min(quarter);
-        let eighth = quarter / 2;
-        let bodies = limits.chat_body_bytes_max + limits.body_bytes_max;
-        limits.bodies_bytes_max = limits.bodies_bytes_max.min(eighth.max(bodies));
-        limits.answers_bytes_max = limits.answers_bytes_max.min(eighth);
-        limits.page_images_bytes_max =
-            limits.page_images_bytes_max.min(limits.answers_bytes_max / 4);
-    }
-    limits
-}
-
-/// The control group's memory limit, or the machine's memory.
-fn memory_limit() -> Option<u64> {
-    let group = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
-    let group = group.and_then(|text| text.trim().parse::<u64>().ok());
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-        Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
-    });
-    group.into_iter().chain(machine).min()
+/// What all connections cost at most that say nothing, or have not said all (P8).
+fn connections_bytes_max(limits: &Limits) -> u64 {
+    let places = hub::places_for(limits.connections_max) as u64;
+    places * hub::CONNECTION_BYTES + limits.heads_bytes_max as u64
 }
 
 /// The system's randomness: for ids of journals and seeds.

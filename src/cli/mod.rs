@@ -301,7 +301,7 @@ fn first_line(error: &clap::Error) -> String {
 mod tests {
     use super::*;
 
-    const MACHINE: Machine = Machine { cores: 4, descriptors_max: None };
+    const MACHINE: Machine = Machine { cores: 4, descriptors_max: None, memory_max: None };
 
     fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Command, CliExit> {
         let arguments = std::iter::once("cpi-hub").chain(arguments.iter().copied());

@@ -3,7 +3,7 @@
 use super::*;
 use crate::limits::Rate;
 
-const MACHINE: Machine = Machine { cores: 4, descriptors_max: None };
+const MACHINE: Machine = Machine { cores: 4, descriptors_max: None, memory_max: None };
 
 /// What was given, in the order of its weight.
 #[derive(Default)]
@@ -195,17 +195,48 @@ fn a_database_is_taken_from_anywhere_and_its_password_shown_nowhere() {
 
 #[test]
 fn connections_fit_the_descriptors_allowed() {
-    for (allowed, expected) in [(1_024, 768), (64, 16), (2, 1), (1_048_576, 1_000_000)] {
+    for (allowed, expected) in
+        [(1_024, 680), (128, 21), (20_000, 18_720), (4_096, 3_408), (1_048_576, 1_000_000)]
+    {
         let machine = Machine { descriptors_max: Some(allowed), ..MACHINE };
         let config = load_on(machine, Input::default()).expect("sound");
         assert_eq!(config.limits.connections_max, expected, "{allowed}");
         assert_eq!(config.warnings.len(), usize::from(expected < 1_000_000));
     }
-    let proc_limits = "Limit     Soft Limit   Hard Limit   Units\n\
-                       Max open files            1024                 524288               files\n";
-    assert_eq!(descriptors_max(proc_limits), Some(1_024));
-    assert_eq!(descriptors_max("Max open files            unlimited  unlimited  files"), None);
-    assert_eq!(descriptors_max(""), None);
+    for allowed in [0, 2, 64, 101] {
+        let machine = Machine { descriptors_max: Some(allowed), ..MACHINE };
+        let error = load_on(machine, Input::default()).map(|_| ()).expect_err("too few");
+        let expected = format!("{allowed} open files are allowed (ulimit -n): 3 shards ");
+        assert!(error.starts_with(&expected), "{error}");
+    }
+}
+
+#[test]
+fn connections_and_what_is_counted_in_bytes_fit_the_memory_allowed() {
+    let on = |memory: u64, input| {
+        let machine = Machine { memory_max: Some(memory), ..MACHINE };
+        load_on(machine, input).expect("sound")
+    };
+    let config = on(512 << 20, Input::default());
+    let limits = &config.limits;
+    assert_eq!((limits.logs_bytes_max, limits.heads_bytes_max), (128 << 20, 32 << 20));
+    assert_eq!((limits.bodies_bytes_max, limits.answers_bytes_max), (64 << 20, 64 << 20));
+    assert_eq!((limits.page_images_bytes_max, limits.connections_max), (8 << 20, 15_360));
+    assert_eq!(
+        config.warnings,
+        ["connections_max is 15360, not 1000000: a quarter of 512 MiB of memory holds no more"]
+    );
+    let few = Input { flags: &[("connections_max", "1000")], ..Input::default() };
+    assert_eq!(on(512 << 20, few).warnings, [""; 0]);
+    let large = on(64 << 30, Input::default());
+    assert_eq!((large.limits, large.warnings), (Limits::default(), vec![]));
+    let small = on(128 << 20, Input::default()).limits;
+    assert_eq!((small.bodies_bytes_max, small.answers_bytes_max), (16 << 20, 16 << 20));
+    assert_eq!(small.page_images_bytes_max, 4 << 20);
+    let tiny = on(1 << 20, Input::default()).limits;
+    let body = tiny.chat_body_bytes_max + tiny.body_bytes_max;
+    assert_eq!((tiny.bodies_bytes_max, tiny.answers_bytes_max), (body, 128 << 10));
+    assert_eq!((tiny.connections_max, tiny.heads_bytes_max), (16, 64 << 10));
 }
 
 #[test]

@@ -2,9 +2,10 @@
 //! handshakes on.
 //!
 //! Owns every connection's task until the connection ends or becomes a member's; awaits them all
-//! when it stops. Knows nothing of what is served: that is the [`Router`]'s.
+//! when it stops. A connection is accepted before it has a place, so that one that only waits for
+//! its peer is closed when somebody is there to take its place, and not before. Knows nothing of
+//! what is served: that is the [`Router`]'s.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,36 +13,55 @@ use std::time::Duration;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::connection;
 use super::peer::Peer;
+use crate::conditions::{Condition, Conditions};
+use crate::hub::Places;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
-/// Accepts until `stop`, then lets requests under way end within `close_wait`.
-pub(super) async fn run(
-    listener: TcpListener,
-    app: Router,
-    (limits, metrics): (Arc<Limits>, Arc<Metrics>),
-    stop: CancellationToken,
-) {
-    let mut open = Open::new(app, (Arc::clone(&limits), metrics), stop.clone());
-    let mut back_off = BackOff::default();
+/// What connections are served with.
+pub(super) struct Serving {
+    /// What is served.
+    pub app: Router,
+    /// Every bound.
+    pub limits: Arc<Limits>,
+    /// The places of all connections.
+    pub places: Places,
+    /// Counted into.
+    pub metrics: Arc<Metrics>,
+    /// Where it is told that none can be accepted.
+    pub conditions: Conditions,
+}
+
+/// Accepts until `stop`; then requests under way have `close_wait` to end, and connections that
+/// have not asked for anything yet have as long to ask.
+pub(super) async fn run(listener: TcpListener, serving: Serving, stop: CancellationToken) {
+    let close_wait = Duration::from_millis(serving.limits.close_wait);
+    let mut back_off = BackOff { wait: None, conditions: serving.conditions.clone() };
+    let mut open = Open::new(serving, stop.clone());
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            Some(ended) = open.tasks.join_next_with_id() => open.forget(ended),
-            accepted = listener.accept(), if open.has_room() => match accepted {
+            Some(ended) = open.tasks.join_next() => tell_panic(&ended),
+            accepted = listener.accept() => match accepted {
                 Ok((stream, address)) => {
                     back_off.end();
-                    open.start(stream, Peer::of(address));
+                    // Who was accepted is heard, unless there is no place.
+                    tokio::select! {
+                        biased;
+                        () = open.start(stream, Peer::of(address)) => {}
+                        () = stop.cancelled() => break,
+                    }
                 }
                 // The peer was gone before its turn came.
                 Err(error) if is_peers(&error) => {}
@@ -50,7 +70,7 @@ pub(super) async fn run(
         }
     }
     drop(listener);
-    open.finish(Duration::from_millis(limits.close_wait)).await;
+    open.finish(close_wait).await;
 }
 
 fn is_peers(error: &io::Error) -> bool {
@@ -60,21 +80,16 @@ fn is_peers(error: &io::Error) -> bool {
 
 /// Waits between attempts when descriptors or memory are short: the kernel's backlog holds the
 /// callers meanwhile, and the loop does not spin.
-#[derive(Default)]
 struct BackOff {
     wait: Option<Duration>,
+    conditions: Conditions,
 }
 
 impl BackOff {
     async fn pause(&mut self, error: &io::Error, stop: &CancellationToken) {
-        let wait = match self.wait {
-            None => {
-                tracing::warn!(%error, "connections can't be accepted; trying again");
-                BACK_OFF_MIN
-            }
-            Some(wait) => (wait * 2).min(BACK_OFF_MAX),
-        };
+        let wait = self.wait.map_or(BACK_OFF_MIN, |wait| (wait * 2).min(BACK_OFF_MAX));
         self.wait = Some(wait);
+        self.conditions.raise(Condition::DescriptorsShort, error);
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(wait) => {}
@@ -83,7 +98,7 @@ impl BackOff {
 
     fn end(&mut self) {
         if self.wait.take().is_some() {
-            tracing::info!("connections are accepted again");
+            self.conditions.clear(Condition::DescriptorsShort);
         }
     }
 }
@@ -91,78 +106,48 @@ impl BackOff {
 /// The connections that are open and are no member's yet.
 struct Open {
     tasks: JoinSet<()>,
-    addresses: HashMap<Id, u64>,
-    counts: HashMap<u64, u32>,
-    service: connection::Shared,
-    limits: Arc<Limits>,
+    shared: Arc<connection::Shared>,
 }
 
 impl Open {
-    fn new(
-        app: Router,
-        (limits, metrics): (Arc<Limits>, Arc<Metrics>),
-        stop: CancellationToken,
-    ) -> Open {
-        let bounds = (Arc::clone(&limits), metrics);
-        let service = connection::Shared::new(app, http(&limits), bounds, stop);
-        let (addresses, counts) = (HashMap::new(), HashMap::new());
-        Open { tasks: JoinSet::new(), addresses, counts, service, limits }
+    fn new(serving: Serving, stop: CancellationToken) -> Open {
+        let Serving { app, limits, places, metrics, .. } = serving;
+        let (app, http) = (TowerToHyperService::new(app), http(&limits));
+        let shared = connection::Shared { app, http, limits, places, metrics, stop };
+        Open { tasks: JoinSet::new(), shared: Arc::new(shared) }
     }
 
-    fn has_room(&self) -> bool {
-        self.tasks.len() < self.limits.connections_max
-    }
-
-    /// Serves a connection, unless its address has too many that are not members yet: then the
+    /// Serves a connection when there is a place, unless its address has too many: then the
     /// socket is closed unheard, since an answer would cost what the limit is there to save.
-    fn start(&mut self, stream: TcpStream, peer: Peer) {
-        if let Err(error) = connection::set_options(&stream, &self.limits) {
+    async fn start(&mut self, stream: TcpStream, peer: Peer) {
+        let Some(place) = self.shared.places.enter(peer.key()).await else {
+            return tracing::debug!(peer = %peer.0, "an address has too many connections");
+        };
+        if let Err(error) = connection::set_options(&stream, &self.shared.limits) {
             return tracing::debug!(%error, "a connection was gone when it was accepted");
         }
-        let Some(address) = peer.key() else {
-            self.tasks.spawn(self.service.clone().serve(stream, peer));
-            return;
-        };
-        let count = self.counts.entry(address).or_default();
-        let max = self.limits.address_connections_max;
-        if max > 0 && *count >= max {
-            return tracing::debug!(peer = %peer.0, "an address has too many connections");
-        }
-        *count += 1;
-        let task = self.tasks.spawn(self.service.clone().serve(stream, peer));
-        self.addresses.insert(task.id(), address);
-    }
-
-    fn forget(&mut self, ended: Result<(Id, ()), JoinError>) {
-        let id = match ended {
-            Ok((id, ())) => id,
-            Err(error) => {
-                if error.is_panic() {
-                    tracing::error!(%error, "a connection's task panicked; it alone is closed");
-                }
-                error.id()
-            }
-        };
-        let Some(address) = self.addresses.remove(&id) else { return };
-        if let Some(count) = self.counts.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                self.counts.remove(&address);
-            }
-        }
+        self.tasks.spawn(Arc::clone(&self.shared).serve(place, stream, peer));
     }
 
     /// Connections see `stop` by themselves; those that have not ended after `wait` are cut.
     async fn finish(mut self, wait: Duration) {
         let all = async {
-            while let Some(ended) = self.tasks.join_next_with_id().await {
-                self.forget(ended);
+            while let Some(ended) = self.tasks.join_next().await {
+                tell_panic(&ended);
             }
         };
         if tokio::time::timeout(wait, all).await.is_err() {
             tracing::info!("requests that were still under way are cut off");
         }
         self.tasks.shutdown().await;
+    }
+}
+
+fn tell_panic(ended: &Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a connection's task panicked; it alone is closed");
     }
 }
 

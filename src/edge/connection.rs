@@ -1,5 +1,8 @@
 //! One connection: HTTP until it ends, or until a handshake is accepted; then its socket moves
-//! on, with every byte that came behind the request's head.
+//! on, with every byte that came behind the request's head, and with its place.
+//!
+//! Hyper is there only from a whole head to the end of its answer: between requests a connection
+//! waits in `waiting`, where it costs next to nothing.
 //!
 //! An accepted handshake leaves hyper by way of its service's error, before hyper has written
 //! anything: hyper's own 101 can't be had in the exact bytes of WIRE A1 (it knows header names in
@@ -7,6 +10,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,15 +24,18 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use super::marked::{Mark, Marked};
 use super::paced::Paced;
 use super::peer::Peer;
-use super::strict::Strict;
+use super::transport::{Left, Transport};
+use super::waiting::{Waited, Waiting};
+use crate::hub::{Place, Places};
 use crate::limits::Limits;
-use crate::metrics::Metrics;
+use crate::metrics::{Metric, Metrics};
 use crate::wire::close::Close;
 use crate::wire::frame;
 
@@ -38,10 +45,11 @@ const LINGER_BYTES_MAX: usize = 64 << 10;
 const H2_REFUSED: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
-/// Takes a socket whose handshake was answered, and what had been read behind the request; gives
-/// the socket back, and what to tell it, if there is no place for it after all.
-pub(super) type Take = Box<dyn FnOnce(std::net::TcpStream, Bytes) -> Taken + Send + Sync>;
-type Taken = Result<(), (std::net::TcpStream, Close)>;
+/// Takes a socket whose handshake was answered, what had been read behind the request, and the
+/// connection's place; gives socket and place back, and what to tell the peer, if there is no room
+/// for a member after all.
+pub(super) type Take = Box<dyn FnOnce(std::net::TcpStream, Bytes, Place) -> Taken + Send + Sync>;
+type Taken = Result<(), (std::net::TcpStream, Option<Place>, Close)>;
 
 /// An accepted handshake; travels as an extension of its 101 response.
 pub(super) struct Upgrade {
@@ -63,37 +71,81 @@ impl fmt::Debug for Upgrade {
 struct Switching(Arc<Upgrade>);
 
 /// A future of a connection's service: hyper wants it nameable and movable.
-type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Switching>> + Send>>;
+type Answering = Pin<Box<dyn Future<Output = Result<Answer, Switching>> + Send>>;
+type Answer = Response<Marked<Body>>;
 
 /// What all connections share.
-#[derive(Clone)]
 pub(super) struct Shared {
-    app: TowerToHyperService<Router>,
-    http: http1::Builder,
-    limits: Arc<Limits>,
-    metrics: Arc<Metrics>,
-    stop: CancellationToken,
+    /// What is served.
+    pub app: TowerToHyperService<Router>,
+    /// How.
+    pub http: http1::Builder,
+    /// Every bound.
+    pub limits: Arc<Limits>,
+    /// Where connections wait for their peers.
+    pub places: Places,
+    /// Counted into.
+    pub metrics: Arc<Metrics>,
+    /// When it is over.
+    pub stop: CancellationToken,
+}
+
+/// What became of a request.
+enum Answered {
+    /// The connection waits for the next one.
+    Next(Waiting),
+    /// It is to be ended, so that its peer reads the last answer.
+    Last(TcpStream),
+    /// It becomes a member's.
+    Switches(TcpStream, Bytes, Upgrade),
+    /// Its place is wanted.
+    Displaced,
 }
 
 impl Shared {
-    /// Serves `app` by `http` until `stop`.
-    pub(super) fn new(
-        app: Router,
-        http: http1::Builder,
-        (limits, metrics): (Arc<Limits>, Arc<Metrics>),
-        stop: CancellationToken,
-    ) -> Shared {
-        Shared { app: TowerToHyperService::new(app), http, limits, metrics, stop }
+    /// Serves one connection to its end, or until its socket has moved on.
+    pub(super) async fn serve(self: Arc<Self>, place: Place, stream: TcpStream, peer: Peer) {
+        let mut waiting = Waiting::new(stream, place.taken);
+        let last = loop {
+            match waiting.head(&self.limits, &self.places, &self.stop).await {
+                Waited::Head => {}
+                Waited::Gone => return,
+                Waited::Late | Waited::Stopped => break waiting.stream,
+                Waited::Displaced => return self.count_displaced(),
+            }
+            // In a box: what hyper takes is many times what the rest of a connection does.
+            match Box::pin(self.answer(waiting, peer)).await {
+                Answered::Next(next) => waiting = next,
+                Answered::Last(stream) => break stream,
+                Answered::Displaced => return self.count_displaced(),
+                Answered::Switches(stream, first, upgrade) => {
+                    return Box::pin(self.hand_over(place, stream, first, upgrade)).await;
+                }
+            }
+        };
+        self.linger(last).await;
     }
 
-    /// Serves one connection to its end, or until its socket has moved on.
-    pub(super) async fn serve(self, stream: TcpStream, peer: Peer) {
-        let service = Requests { app: self.app, peer };
-        let paced = Paced::new(stream, &self.limits, &self.metrics);
-        let mut http = self.http.serve_connection(TokioIo::new(Strict::new(paced)), service);
-        let mut stopping = false;
+    fn count_displaced(&self) {
+        self.metrics.edge.add(Metric::Displaced, 1);
+    }
+
+    /// Has hyper serve what came.
+    async fn answer(&self, waiting: Waiting, peer: Peer) -> Answered {
+        let (answering, reading) = (Mark::default(), Mark::default());
+        let transport = Transport::new(waiting, (&answering, &reading), &self.places, |stream| {
+            Paced::new(stream, &self.limits, &self.metrics)
+        });
+        let service = Requests { app: self.app.clone(), peer, answering, reading };
+        // Asked to stop before it has read anything, hyper would not answer at all.
+        let mut stopping = self.stop.is_cancelled();
+        let mut http = self.http.clone();
+        http.keep_alive(!stopping);
+        let mut http = http.serve_connection(TokioIo::new(transport), service);
         let ended = loop {
             tokio::select! {
+                // For the same reason what came is read first.
+                biased;
                 ended = poll_fn(|context| http.poll_without_shutdown(context)) => break ended,
                 () = self.stop.cancelled(), if !stopping => {
                     stopping = true;
@@ -102,7 +154,11 @@ impl Shared {
             }
         };
         let parts = http.into_parts();
-        let mut stream = parts.io.into_inner().into_inner().into_inner();
+        let (mut stream, came) = match parts.io.into_inner().leave(parts.read_buf) {
+            Left::Idle(waiting) => return Answered::Next(waiting),
+            Left::Displaced => return Answered::Displaced,
+            Left::Other(stream, came) => (stream, came),
+        };
         match ended {
             Ok(()) => {}
             Err(error) if error.is_parse_version_h2() => {
@@ -110,14 +166,71 @@ impl Shared {
                 let _ = stream.write_all(H2_REFUSED).await;
             }
             Err(error) => match into_upgrade(error) {
-                Ok(upgrade) => {
-                    return hand_over(stream, parts.read_buf, upgrade, &self.limits).await;
-                }
+                Ok(upgrade) => return Answered::Switches(stream, came, upgrade),
                 Err(error) => tracing::debug!(%error, "a connection ended"),
             },
         }
-        linger(stream, &self.limits).await;
+        Answered::Last(stream)
     }
+
+    /// Answers 101 and passes the socket on.
+    async fn hand_over(&self, place: Place, mut stream: TcpStream, first: Bytes, upgrade: Upgrade) {
+        let wait = Duration::from_millis(self.limits.handshake_wait);
+        match tokio::time::timeout(wait, stream.write_all(&upgrade.head)).await {
+            Ok(Ok(())) => {}
+            _ => return tracing::debug!("a connection ended in its handshake"),
+        }
+        let socket = socket2::SockRef::from(&stream);
+        // A member that doesn't read is told so by its shard.
+        let options = give_up_after(&stream, None)
+            .and_then(|()| socket.set_send_buffer_size(self.limits.send_buffer_bytes));
+        if let Err(error) = options {
+            tracing::debug!(%error, "a socket keeps the options of the system");
+        }
+        let taken = stream.into_std().map(|stream| (upgrade.take)(stream, first, place));
+        // No room for it: its shard's inbox is full, or its shard has ended.
+        if let Ok(Err((stream, _place, close))) = taken
+            && let Ok(mut stream) = TcpStream::from_std(stream)
+        {
+            let mut goodbye = BytesMut::new();
+            frame::close(&mut goodbye, close.code(), close.reason());
+            if stream.write_all(&goodbye).await.is_ok() {
+                self.linger(stream).await;
+            }
+        }
+    }
+
+    /// Ends a connection so that its peer gets to read the last answer: says that nothing more
+    /// comes and waits for the peer to do the same, a little while, for a few bytes, and as long
+    /// as nobody needs the place. A socket that is closed with bytes unread is reset, and the peer
+    /// may never see what was sent before.
+    async fn linger(&self, mut stream: TcpStream) {
+        let goodbye = async {
+            stream.shutdown().await?;
+            let mut bytes = 0;
+            while bytes < LINGER_BYTES_MAX {
+                stream.readable().await?;
+                match throw_away(&stream) {
+                    Ok(0) => return Ok(()),
+                    Ok(count) => bytes += count,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            // The peer pushes on; what it sends now waits in its own buffers.
+            std::future::pending::<io::Result<()>>().await
+        };
+        // Ended, broken or out of time: the socket is closed either way.
+        let wait = Duration::from_millis(self.limits.close_wait);
+        tokio::select! {
+            _ = tokio::time::timeout(wait, goodbye) => {}
+            () = self.places.wanted(self.places.begin()) => self.count_displaced(),
+        }
+    }
+}
+
+fn throw_away(stream: &TcpStream) -> io::Result<usize> {
+    stream.try_read(&mut [0; 4096])
 }
 
 /// Sets up a connection's socket: small answers go out at once, and a peer that doesn't take its
@@ -145,21 +258,24 @@ fn give_up_after(_: &TcpStream, _: Option<Duration>) -> std::io::Result<()> {
 struct Requests {
     app: TowerToHyperService<Router>,
     peer: Peer,
+    answering: Mark,
+    reading: Mark,
 }
 
 impl Service<Request<Incoming>> for Requests {
-    type Response = Response<Body>;
+    type Response = Answer;
     type Error = Switching;
     type Future = Answering;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer);
-        let answer = self.app.call(request);
+        let (answering, reading) = (self.answering.clone(), self.reading.clone());
+        let answer = self.app.call(request.map(|body| Marked::new(body, reading)));
         Box::pin(async move {
             let Ok(mut response) = answer.await;
             match response.extensions_mut().remove::<Arc<Upgrade>>() {
                 Some(upgrade) => Err(Switching(upgrade)),
-                None => Ok(response),
+                None => Ok(response.map(|body| Marked::new(body, answering))),
             }
         })
     }
@@ -172,53 +288,4 @@ fn into_upgrade(error: hyper::Error) -> Result<Upgrade, hyper::Error> {
     };
     drop(error);
     Ok(Arc::into_inner(shared).expect("the response and the error were its other owners"))
-}
-
-/// Answers 101 and passes the socket on.
-async fn hand_over(mut stream: TcpStream, first: Bytes, upgrade: Upgrade, limits: &Limits) {
-    let wait = Duration::from_millis(limits.handshake_wait);
-    match tokio::time::timeout(wait, stream.write_all(&upgrade.head)).await {
-        Ok(Ok(())) => {}
-        _ => return tracing::debug!("a connection ended in its handshake"),
-    }
-    let socket = socket2::SockRef::from(&stream);
-    // A member that doesn't read is told so by its shard.
-    let options = give_up_after(&stream, None)
-        .and_then(|()| socket.set_send_buffer_size(limits.send_buffer_bytes));
-    if let Err(error) = options {
-        tracing::debug!(%error, "a socket keeps the options of the system");
-    }
-    let taken = stream.into_std().map(|stream| (upgrade.take)(stream, first));
-    // No place for it: its shard's inbox is full, or its shard has ended.
-    if let Ok(Err((stream, close))) = taken
-        && let Ok(mut stream) = TcpStream::from_std(stream)
-    {
-        let mut goodbye = BytesMut::new();
-        frame::close(&mut goodbye, close.code(), close.reason());
-        if stream.write_all(&goodbye).await.is_ok() {
-            linger(stream, limits).await;
-        }
-    }
-}
-
-/// Ends a connection so that its peer gets to read the last answer: says that nothing more comes
-/// and waits for the peer to do the same, a little while and for a few bytes. A socket that is
-/// closed with bytes unread is reset, and the peer may never see what was sent before.
-async fn linger(mut stream: TcpStream, limits: &Limits) {
-    let wait = Duration::from_millis(limits.close_wait);
-    let goodbye = async {
-        stream.shutdown().await?;
-        let mut thrown_away = [0; 4096];
-        let mut bytes = 0;
-        while bytes < LINGER_BYTES_MAX {
-            match stream.read(&mut thrown_away).await? {
-                0 => return Ok(()),
-                count => bytes += count,
-            }
-        }
-        // The peer pushes on; what it sends now waits in its own buffers.
-        std::future::pending::<std::io::Result<()>>().await
-    };
-    // Ended, broken or out of time: the socket is closed either way.
-    let _ = tokio::time::timeout(wait, goodbye).await;
 }

@@ -107,7 +107,13 @@ pub(super) fn unsound(message: &'static str) -> Response {
     (version, refusal).into_response()
 }
 
-fn switch(edge: &Arc<Edge>, peer: Peer, claim: Claim, permit: Permit, offer: Offer) -> Response {
+fn switch(
+    edge: &Arc<Edge>,
+    peer: Peer,
+    claim: Claim,
+    mut permit: Permit,
+    offer: Offer,
+) -> Response {
     let join = Join {
         space: claim.space,
         user: claim.user,
@@ -117,10 +123,14 @@ fn switch(edge: &Arc<Edge>, peer: Peer, claim: Claim, permit: Permit, offer: Off
         address: peer.key(),
     };
     let edge = Arc::clone(edge);
-    let take: Take = Box::new(move |stream, first_bytes| {
+    let take: Take = Box::new(move |stream, first_bytes, place| {
         edge.metrics.edge.add(Metric::HandshakesAccepted, 1);
+        permit.carry(place);
         let admission = Admission { join, stream, first_bytes, permit };
-        edge.hub.admit(admission).map_err(|(refused, close)| (refused.stream, close))
+        edge.hub.admit(admission).map_err(|(refused, close)| {
+            let Admission { stream, permit, .. } = *refused;
+            (stream, permit.part(), close)
+        })
     });
     switching(Upgrade { head: accepted_head(&offer), take })
 }

@@ -5,7 +5,7 @@
 //! in flight. Never waits for a shard's lock (there is none) and never touches a member's socket
 //! once it has been handed over.
 //!
-//! Reading order: [`serve`] here, `accept`, `connection`, `door`, `handshake`, `api`.
+//! Reading order: [`serve`] here, `accept`, `waiting`, `connection`, `door`, `handshake`, `api`.
 
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ mod cors;
 mod door;
 mod handshake;
 mod health;
+mod marked;
 mod paced;
 mod pages;
 mod peer;
@@ -35,11 +36,13 @@ mod scrape;
 #[cfg(test)]
 mod served;
 mod strict;
+mod transport;
+mod waiting;
 
 pub use cors::{BadOrigin, Origins};
 
 use crate::conditions::Conditions;
-use crate::hub::{Hub, PageRequest};
+use crate::hub::{Hub, PageRequest, Places};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::store::{Reader, StoreState};
@@ -107,10 +110,14 @@ pub async fn serve(listener: TcpListener, state: EdgeState, stop: CancellationTo
     };
     let EdgeState { hub, reader, metrics, limits: bounds, pages, .. } = state;
     let health = StoreHealth { state: state.store_state, conditions: state.conditions };
+    let serving = (Arc::clone(&metrics), health.conditions.clone());
+    let places = hub.places().clone();
     let pager = resume::Pager::new(hub.clone(), reader.clone(), Arc::clone(&bounds));
     let routes = routes((hub, reader), metrics, bounds, health);
-    let bounds = (limits, Arc::clone(&door.metrics));
-    let serving = accept::run(listener, door.before(routes), bounds, stop.clone());
+    let (metrics, conditions) = serving;
+    let app = door.before(routes);
+    let serving = accept::Serving { app, limits, places, metrics, conditions };
+    let serving = accept::run(listener, serving, stop.clone());
     // Those who still wait for a page when all is over get none.
     tokio::join!(serving, stop.run_until_cancelled(pager.run(pages)));
 }
@@ -124,15 +131,17 @@ pub async fn serve_starting(
     stop: CancellationToken,
 ) {
     let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let bounds = (limits, Arc::clone(&metrics));
-    let door = door::Door { origins, loopback, metrics };
+    let door = door::Door { origins, loopback, metrics: Arc::clone(&metrics) };
     let routes = Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::starting))
         .fallback(health::not_yet)
         .method_not_allowed_fallback(health::not_yet)
-        .with_state(conditions);
-    accept::run(listener, door.around(routes), bounds, stop).await;
+        .with_state(conditions.clone());
+    // Its connections have ended before the hub, with places of its own, begins.
+    let (app, places) = (door.around(routes), Places::new(&limits));
+    let serving = accept::Serving { app, limits, places, metrics, conditions };
+    accept::run(listener, serving, stop).await;
 }
 
 fn routes(

@@ -23,6 +23,9 @@ use super::door::{self, Door};
 use super::peer::Peer;
 use super::problem::Refusal;
 use super::{Origins, accept, handshake, pages};
+use crate::clock::Clock;
+use crate::conditions::Conditions;
+use crate::hub::Places;
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
 use crate::wire::close::Close;
@@ -43,15 +46,16 @@ const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n
 
 fn routes(limits: &Limits, taken: mpsc::Sender<Taken>) -> Router {
     let upgrade = async |State(taken): State<mpsc::Sender<Taken>>| {
-        let take = Box::new(move |stream, first| {
-            taken.try_send((stream, first)).map_err(|it| (it.into_inner().0, Close::Overloaded))
+        let take = Box::new(move |stream, first, place| {
+            let taken = taken.try_send((stream, first));
+            taken.map_err(|it| (it.into_inner().0, Some(place), Close::Overloaded))
         });
         handshake::switching(Upgrade { head: HEAD.to_vec(), take })
     };
     let full = async || {
         handshake::switching(Upgrade {
             head: HEAD.to_vec(),
-            take: Box::new(|stream, _| Err((stream, Close::Overloaded))),
+            take: Box::new(|stream, _, place| Err((stream, Some(place), Close::Overloaded))),
         })
     };
     let read = async |State(bodies): State<Bodies>,
@@ -72,6 +76,7 @@ fn routes(limits: &Limits, taken: mpsc::Sender<Taken>) -> Router {
         .route("/refused", get(async || Refusal::from(Reject::Draining)))
         .route("/fault", get(async || StatusCode::BAD_GATEWAY.into_response()))
         .route("/peer", get(peer))
+        .route("/large", get(async || vec![b'x'; 16 << 20]))
         .route("/v1/ws/spaces/{space_id}", get(unsound))
         .merge(pages::routes())
 }
@@ -86,8 +91,14 @@ impl Server {
         let door = Door { origins, loopback: true, metrics: Arc::clone(&metrics) };
         let app = door.before(routes(&limits, give));
         let stop = CancellationToken::new();
-        let bounds = (Arc::new(limits), Arc::clone(&metrics));
-        let task = tokio::spawn(accept::run(listener, app, bounds, stop.clone()));
+        let serving = accept::Serving {
+            app,
+            places: Places::new(&limits),
+            limits: Arc::new(limits),
+            metrics: Arc::clone(&metrics),
+            conditions: Conditions::new(Clock::start()),
+        };
+        let task = tokio::spawn(accept::run(listener, serving, stop.clone()));
         Server { address, metrics, taken, stop, task }
     }
 
@@ -368,6 +379,48 @@ async fn pages_come_with_their_policy_and_are_not_sent_twice() {
 }
 
 #[tokio::test]
+async fn who_does_not_take_an_answer_gives_way_where_all_places_are_taken() {
+    // One member, and one place for HTTP.
+    let server = Server::start(Limits { connections_max: 1, ..Limits::default() }).await;
+    let request = format!("GET /large HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        let mut stream = server.connect().await;
+        stream.write_all(request.as_bytes()).await.expect("the server reads");
+        slow.push(stream);
+    }
+    let answer = server.ask("GET /peer", "").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(server.metrics.total().get(Metric::Displaced) > 2);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn what_came_behind_a_request_is_the_next_ones_however_it_is_cut() {
+    let server = Server::start(Limits::default()).await;
+    let request = format!("GET /peer HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+    let post = "POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nhola";
+    let last =
+        format!("GET /peer HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.address);
+    let all = [&*request, post, "\r\n", &request, post, &last].concat();
+    for piece in [1, 7, 60, 61, all.len()] {
+        let mut client = server.connect().await;
+        client.set_nodelay(true).expect("an option");
+        for bytes in all.as_bytes().chunks(piece) {
+            client.write_all(bytes).await.expect("the server reads");
+            tokio::task::yield_now().await;
+        }
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.expect("the server closes in order");
+        let answer = String::from_utf8(answer).expect("text");
+        let bodies = answer.split("HTTP/1.1 200 OK\r\n").skip(1);
+        let bodies: Vec<_> = bodies.filter_map(|it| it.split("\r\n\r\n").nth(1)).collect();
+        assert_eq!(bodies, ["127.0.0.1", "4\n", "127.0.0.1", "4\n", "127.0.0.1"], "{piece}");
+    }
+    server.end().await;
+}
+
+#[tokio::test]
 async fn a_stopped_edge_ends_idle_connections_and_takes_no_more() {
     let server = Server::start(Limits::default()).await;
     let mut idle = server.connect().await;
@@ -381,4 +434,28 @@ async fn a_stopped_edge_ends_idle_connections_and_takes_no_more() {
     server.end().await;
     assert_eq!(idle.read(&mut [0; 1]).await.expect("closed in order"), 0);
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn whoever_has_not_asked_yet_when_the_edge_stops_is_answered() {
+    let server = Server::start(Limits::default()).await;
+    let mut silent = Vec::new();
+    for first in ["", "GET /pe"].repeat(20) {
+        let mut client = server.connect().await;
+        client.write_all(first.as_bytes()).await.expect("the server reads");
+        silent.push((first, client));
+    }
+    // They are accepted in turn, so these are once a later one is.
+    assert!(server.ask("GET /peer", "").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    server.stop.cancel();
+    let request = format!("GET /peer HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+    for (first, mut client) in silent {
+        client.write_all(&request.as_bytes()[first.len()..]).await.expect("the server reads");
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.expect("the server closes in order");
+        let answer = String::from_utf8(answer).expect("text");
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+    }
+    server.end().await;
 }

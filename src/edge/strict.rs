@@ -5,76 +5,8 @@
 //! hyper then answers 400 in its place and closes. Owns where in the stream it is; keeps the
 //! first bytes of a line, and changes nothing else: no body, and no frame behind an upgrade.
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
 /// More than any line takes that says how long a body is.
 const KEPT_BYTES: usize = 64;
-
-/// A connection whose request heads are held to the letter.
-#[derive(Debug)]
-pub(super) struct Strict<S> {
-    stream: S,
-    heads: Heads,
-}
-
-impl<S> Strict<S> {
-    /// Watches a connection from its first byte on.
-    pub(super) fn new(stream: S) -> Strict<S> {
-        Strict { stream, heads: Heads::default() }
-    }
-
-    /// The bare connection.
-    pub(super) fn into_inner(self) -> S {
-        self.stream
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Strict<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        self.heads.pass(&mut buffer.filled_mut()[before..]);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Strict<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
 
 /// Where in a connection's requests the next byte is.
 #[derive(Debug)]
@@ -108,13 +40,19 @@ struct Unsound;
 
 /// Reads heads as they come, in pieces of any size.
 #[derive(Default, Debug)]
-struct Heads {
+pub(super) struct Heads {
     place: Place,
     line: Line,
 }
 
 impl Heads {
-    fn pass(&mut self, mut bytes: &mut [u8]) {
+    /// Whether what comes next is of a head.
+    pub(super) fn in_head(&self) -> bool {
+        matches!(self.place, Place::Head(_))
+    }
+
+    /// Takes in what comes next, and marks what is unsound in it.
+    pub(super) fn pass(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
             let done = match &mut self.place {
                 Place::Rest => return,

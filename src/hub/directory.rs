@@ -1,16 +1,17 @@
 //! What the edge may know of the shards without asking them: which spaces have how many members,
-//! and how many connections there are in all, of a user, and of an address.
+//! and how many a user has. How many connections there are is kept in `places`.
 //!
 //! Shards write when membership changed in a turn, the edge reads. Nothing here is on a message's
 //! path. No guard leaves this file.
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
+use super::places::{MemberPlace, Place, Places};
 use crate::clock::Clock;
 use crate::limits::{Limits, Rate};
 use crate::shard::rate::Gcra;
@@ -22,9 +23,8 @@ use crate::wire::{SpaceId, SpaceKey, UserId};
 #[derive(Debug)]
 pub(super) struct Directory {
     spaces: DashMap<SpaceId, usize>,
-    connections: AtomicUsize,
+    places: Places,
     of_user: DashMap<UserId, u32>,
-    of_address: DashMap<u64, u32>,
     /// New connections, by address; those of the whole hub under [`WHOLE_HUB`].
     rates: DashMap<u64, Gcra>,
     /// Users and spaces that were asked for, whether they exist, and until when that holds.
@@ -68,9 +68,8 @@ impl Directory {
     pub(super) fn new(limits: Limits, clock: Clock) -> Arc<Directory> {
         Arc::new(Directory {
             spaces: DashMap::new(),
-            connections: AtomicUsize::new(0),
+            places: Places::new(&limits),
             of_user: DashMap::new(),
-            of_address: DashMap::new(),
             rates: DashMap::new(),
             people: DashMap::new(),
             draining: AtomicBool::new(false),
@@ -122,7 +121,12 @@ impl Directory {
         self.draining.load(Ordering::SeqCst)
     }
 
-    /// Takes a place among the connections.
+    /// The places of all connections.
+    pub(super) fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// Lets a connection be a member.
     pub(super) fn reserve(
         self: &Arc<Directory>,
         user: UserId,
@@ -137,19 +141,10 @@ impl Directory {
             self.take_rate(address, self.limits.address_connection_rate)?;
         }
         self.take_rate(WHOLE_HUB, self.limits.connection_rate)?;
-        // From here on the permit gives back what was taken, also on the way out.
-        let taken = self.connections.fetch_add(1, Ordering::Relaxed);
-        let mut permit = Permit { directory: Arc::clone(self), user: None, address: None };
-        if taken >= self.limits.connections_max {
-            return Err(Reject::TooManyConnections);
-        }
+        let member = self.places.member(address)?;
         take_one(&self.of_user, user, self.limits.user_connections_max)?;
-        permit.user = Some(user);
-        if let Some(address) = address {
-            take_one(&self.of_address, address, self.limits.address_connections_max)?;
-            permit.address = Some(address);
-        }
-        Ok(permit)
+        let directory = Arc::clone(self);
+        Ok(Permit { directory, user, _member: member, place: None })
     }
 
     /// The time.
@@ -170,12 +165,8 @@ impl Directory {
     }
 }
 
-fn take_one<K: std::hash::Hash + Eq>(
-    counts: &DashMap<K, u32>,
-    key: K,
-    max: u32,
-) -> Result<(), Reject> {
-    let mut count = counts.entry(key).or_insert(0);
+fn take_one(counts: &DashMap<UserId, u32>, user: UserId, max: u32) -> Result<(), Reject> {
+    let mut count = counts.entry(user).or_insert(0);
     if max > 0 && *count >= max {
         return Err(Reject::TooManyConnections);
     }
@@ -183,8 +174,8 @@ fn take_one<K: std::hash::Hash + Eq>(
     Ok(())
 }
 
-fn give_back<K: std::hash::Hash + Eq>(counts: &DashMap<K, u32>, key: K) {
-    if let Entry::Occupied(mut entry) = counts.entry(key) {
+fn give_back(counts: &DashMap<UserId, u32>, user: UserId) {
+    if let Entry::Occupied(mut entry) = counts.entry(user) {
         if *entry.get() <= 1 {
             entry.remove();
         } else {
@@ -193,23 +184,31 @@ fn give_back<K: std::hash::Hash + Eq>(counts: &DashMap<K, u32>, key: K) {
     }
 }
 
-/// A place among the connections, held as long as the socket lives. Dropping it frees the place.
+/// A member's place among the connections, held as long as its socket lives. Dropping it frees
+/// the place.
 #[derive(Debug)]
 pub struct Permit {
     directory: Arc<Directory>,
-    user: Option<UserId>,
-    address: Option<u64>,
+    user: UserId,
+    _member: MemberPlace,
+    place: Option<Place>,
+}
+
+impl Permit {
+    /// Takes over the place that the connection has had since it was accepted.
+    pub fn carry(&mut self, place: Place) {
+        self.place = Some(place);
+    }
+
+    /// Gives that place back to who goes on serving the connection, if it has one.
+    pub fn part(mut self) -> Option<Place> {
+        self.place.take()
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.directory.connections.fetch_sub(1, Ordering::Relaxed);
-        if let Some(user) = self.user {
-            give_back(&self.directory.of_user, user);
-        }
-        if let Some(address) = self.address {
-            give_back(&self.directory.of_address, address);
-        }
+        give_back(&self.directory.of_user, self.user);
     }
 }
 
@@ -241,7 +240,7 @@ mod tests {
         assert_eq!(reserve(3, near).err(), Some(Reject::TooManyConnections));
         drop(first);
         assert!(reserve(1, far).is_ok());
-        assert_eq!(directory.of_address.len(), 1);
+        assert_eq!(directory.of_user.len(), 2);
     }
 
     #[test]

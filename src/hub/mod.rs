@@ -25,6 +25,7 @@ mod askers;
 mod command;
 mod directory;
 mod inbox;
+mod places;
 mod shard_thread;
 mod socket;
 
@@ -33,6 +34,7 @@ use command::{Command, Queued, Waiting};
 use directory::{Directory, Person};
 pub use directory::{Permit, address_key, address_number};
 use inbox::Inbox;
+pub use places::{Begun, CONNECTION_BYTES, Place, Places, members_of, places_for};
 use shard_thread::ShardThread;
 
 /// What the hub is started with.
@@ -80,7 +82,7 @@ pub struct Admission {
     pub stream: std::net::TcpStream,
     /// What had been read behind the request's head.
     pub first_bytes: Bytes,
-    /// The place from [`Hub::reserve`].
+    /// From [`Hub::reserve`], with the connection's place.
     pub permit: Permit,
 }
 
@@ -202,7 +204,12 @@ impl Hub {
         &self.inboxes[shard_of(key, self.inboxes.len())]
     }
 
-    /// Takes a place among the connections: limits in all, of the user, of the address; rates of
+    /// The places of all connections, whose one count bounds them.
+    pub fn places(&self) -> &Places {
+        self.directory.places()
+    }
+
+    /// Lets a connection be a member: limits in all, of the user, of the address; rates of
     /// new connections; draining.
     pub fn reserve(&self, user: UserId, address: IpAddr) -> Result<Permit, Reject> {
         self.directory.reserve(user, address)

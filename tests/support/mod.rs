@@ -6,7 +6,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -17,9 +17,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::http::HeaderValue;
-use tungstenite::{Error, Message, WebSocket};
 
 pub mod answer;
+mod client;
 pub mod disk;
 pub mod gate;
 pub mod group;
@@ -31,6 +31,8 @@ pub mod returning;
 pub mod trials;
 
 pub use answer::Answer;
+#[allow(unused_imports, reason = "each test binary uses its own part")]
+pub use client::{Client, Closed};
 
 /// The longest that anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -58,7 +60,7 @@ impl Hub {
 
     /// The same with a directory of the test's choice.
     pub fn start_in(dir: TempDir, args: &[&str], env: &[(&str, &str)]) -> Hub {
-        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let args = owned(args);
         let mut command = command(&args, dir.path(), ANY_PORT);
         let (child, address) = spawn(command.envs(env.iter().copied()));
         Hub { child, address, args, dir }
@@ -66,8 +68,7 @@ impl Hub {
 
     /// Starts a hub that may have to wait before it serves. It listens when this returns.
     pub fn start_waiting(args: &[&str]) -> Hub {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let (dir, args) = (tempfile::tempdir().expect("a temporary directory"), owned(args));
         let (child, address) = spawn_waiting(&args, dir.path());
         Hub { child, address, args, dir }
     }
@@ -75,6 +76,16 @@ impl Hub {
     /// Starts it again, as [`start_waiting`](Hub::start_waiting) does.
     pub fn restart_waiting(&mut self) {
         (self.child, self.address) = spawn_waiting(&self.args, self.dir.path());
+    }
+
+    /// Starts a hub by a program that ends as the hub, such as `prlimit --nofile=1024:1024`.
+    pub fn start_under(wrapper: &[&str], args: &[&str]) -> Hub {
+        let (dir, args) = (tempfile::tempdir().expect("a temporary directory"), owned(args));
+        let hub = command(&args, dir.path(), ANY_PORT);
+        let mut under = Command::new(wrapper[0]);
+        under.args(&wrapper[1..]).arg(hub.get_program()).args(hub.get_args());
+        let (child, address) = spawn(set_up(&mut under, dir.path()));
+        Hub { child, address, args, dir }
     }
 
     /// Starts a hub without rate limits, for tests that are not about them.
@@ -285,9 +296,18 @@ fn command(args: &[String], data_dir: &Path, listen: &str) -> Command {
         .args(["--listen", listen, "--pinned", "false", "--log", "warn"])
         .arg("--data-dir")
         .arg(data_dir);
-    let log = File::options().create(true).append(true).open(data_dir.join(LOG_FILE));
-    command.args(args).env_clear().stdin(Stdio::null()).stderr(log.expect("a log"));
+    set_up(command.args(args), data_dir);
     command
+}
+
+/// Gives a hub no variables and no input, and has it write its log where the test finds it.
+fn set_up<'a>(command: &'a mut Command, data_dir: &Path) -> &'a mut Command {
+    let log = File::options().create(true).append(true).open(data_dir.join(LOG_FILE));
+    command.env_clear().stdin(Stdio::null()).stderr(log.expect("a log"))
+}
+
+fn owned(args: &[&str]) -> Vec<String> {
+    args.iter().map(|arg| (*arg).to_owned()).collect()
 }
 
 fn spawn_waiting(args: &[String], data_dir: &Path) -> (Child, SocketAddr) {
@@ -341,134 +361,6 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         }
         assert!(Instant::now() < until, "not within {PATIENCE:?}: {what}");
         std::thread::yield_now();
-    }
-}
-
-/// A WebSocket client.
-pub struct Client {
-    socket: WebSocket<TcpStream>,
-}
-
-/// How a connection ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Closed {
-    /// The close frame's code; `None`: an empty close frame, or none at all.
-    pub code: Option<u16>,
-    /// Its reason.
-    pub reason: String,
-}
-
-impl Client {
-    /// Sends a text.
-    pub fn send(&mut self, text: &str) {
-        self.socket.send(Message::text(text)).expect("the hub reads");
-    }
-
-    /// Says something.
-    pub fn chat(&mut self, content: &str) {
-        let data = serde_json::json!({"type": "chat", "data": {"content": content}});
-        self.send(&data.to_string());
-    }
-
-    /// Sends a frame of any kind.
-    pub fn send_message(&mut self, message: Message) {
-        self.socket.send(message).expect("the hub reads");
-    }
-
-    /// Reads on where a signal has interrupted it.
-    fn read(&mut self) -> Result<Message, Error> {
-        loop {
-            match self.socket.read() {
-                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
-                read => return read,
-            }
-        }
-    }
-
-    /// The next text, as it came.
-    pub fn text(&mut self) -> String {
-        loop {
-            match self.read().expect("a message") {
-                Message::Text(text) => return text.to_string(),
-                Message::Close(close) => panic!("closed instead of a message: {close:?}"),
-                _ => {}
-            }
-        }
-    }
-
-    /// The next message of any kind.
-    pub fn message(&mut self) -> Message {
-        self.read().expect("a message")
-    }
-
-    /// The next text, as JSON.
-    pub fn next(&mut self) -> Value {
-        serde_json::from_str(&self.text()).expect("JSON")
-    }
-
-    /// Reads up to the first message of a type.
-    pub fn next_of(&mut self, kind: &str) -> Value {
-        self.next_that(|its| its == kind)
-    }
-
-    /// Reads up to the first message whose type is one of these.
-    pub fn next_that(&mut self, is_one: impl Fn(&str) -> bool) -> Value {
-        loop {
-            let message = self.next();
-            if message["type"].as_str().is_some_and(&is_one) {
-                return message;
-            }
-        }
-    }
-
-    /// Sends unless the connection is over.
-    pub fn try_send(&mut self, message: Message) -> Result<(), ()> {
-        self.socket.send(message).map_err(|_| ())
-    }
-
-    /// The next text as JSON, or how the connection ended.
-    pub fn try_next(&mut self) -> Result<Value, Closed> {
-        loop {
-            match self.read() {
-                Ok(Message::Text(text)) => {
-                    return Ok(serde_json::from_str(&text).expect("JSON"));
-                }
-                Ok(Message::Close(Some(frame))) => {
-                    let reason = frame.reason.to_string();
-                    return Err(Closed { code: Some(frame.code.into()), reason });
-                }
-                Ok(_) => {}
-                Err(_) => return Err(Closed { code: None, reason: String::new() }),
-            }
-        }
-    }
-
-    /// Closes it with a code, and reads up to the end.
-    pub fn close(mut self) {
-        self.socket.close(None).expect("the hub reads");
-        while self.read().is_ok() {}
-    }
-
-    /// Reads until the hub has closed it; the texts that came before, and how.
-    pub fn until_closed(mut self) -> (Vec<String>, Closed) {
-        let mut texts = Vec::new();
-        let mut closed = Closed { code: None, reason: String::new() };
-        loop {
-            match self.read() {
-                Ok(Message::Text(text)) => texts.push(text.to_string()),
-                Ok(Message::Close(Some(frame))) => {
-                    closed.code = Some(frame.code.into());
-                    closed.reason = frame.reason.to_string();
-                }
-                Ok(_) => {}
-                Err(_) => return (texts, closed),
-            }
-        }
-    }
-
-    /// The bare connection: what comes next is up to the test.
-    pub fn stream(&mut self) -> &mut TcpStream {
-        self.socket.get_mut()
     }
 }
 

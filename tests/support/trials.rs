@@ -50,15 +50,25 @@ pub fn is_set(name: &str) -> bool {
 }
 
 /// Runs the tests, so many at a time. Without PostgreSQL's programs all of them show as ignored,
-/// and what a test lacks as ignored with its reason; as failed if `HUB_REQUIRE_SERVICES=1`.
+/// as failed if `HUB_REQUIRE_SERVICES=1`; the rest as [`run`] has it.
 pub fn run_with_postgres(tests: &[Named], threads: usize) -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(threads);
     let missing = Cluster::programs().is_none();
-    let required = is_set("HUB_REQUIRE_SERVICES");
     if missing {
         eprintln!("PostgreSQL's programs are missing: `scripts/test` installs them");
     }
+    run_unless(missing, tests, threads)
+}
+
+/// Runs the tests, so many at a time. What a test lacks shows as ignored with its reason; as
+/// failed if `HUB_REQUIRE_SERVICES=1`.
+pub fn run(tests: &[Named], threads: usize) -> ExitCode {
+    run_unless(false, tests, threads)
+}
+
+fn run_unless(missing: bool, tests: &[Named], threads: usize) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(threads);
+    let required = is_set("HUB_REQUIRE_SERVICES");
     let trial = |(name, test): &Named| {
         let test = *test;
         let run = move || {

@@ -33,8 +33,13 @@ const LOW_PACKAGES: [&str; 10] = [
 ];
 
 /// Where threads may share state.
-const SHARING_FILES: [&str; 4] =
-    ["src/hub/inbox.rs", "src/hub/directory.rs", "src/metrics.rs", "src/store/latest.rs"];
+const SHARING_FILES: [&str; 5] = [
+    "src/hub/inbox.rs",
+    "src/hub/directory.rs",
+    "src/hub/places.rs",
+    "src/metrics.rs",
+    "src/store/latest.rs",
+];
 
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;

@@ -1,0 +1,234 @@
+//! A connection's socket while hyper serves a request of it: gives hyper what came already, holds
+//! heads to the letter, and takes the connection back once the request is answered.
+//!
+//! Between two requests hyper is told that the peer has gone, so that an idle connection costs
+//! none of hyper's state; the peer never sees that. Owns the socket meanwhile, and knows whether
+//! the peer keeps the hub waiting: long enough, and its place may go to somebody else.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::marked::Mark;
+use super::paced::Paced;
+use super::strict::Heads;
+use super::waiting::Waiting;
+use crate::hub::Places;
+
+/// How long a peer may keep a request's body, or the taking of its answer, to itself before its
+/// place may be wanted by others.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What has been written of answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Written {
+    Nothing,
+    /// Some of it may wait in hyper.
+    Some,
+    /// All that hyper had.
+    All,
+}
+
+/// A socket in hyper's hands.
+#[derive(Debug)]
+pub(super) struct Transport {
+    stream: Paced<TcpStream>,
+    heads: Heads,
+    /// What came before hyper was there.
+    came: Bytes,
+    written: Written,
+    /// Copied by a request from its head to the end of its answer.
+    answering: Mark,
+    /// Copied by a request's body until nobody reads it any more.
+    reading: Mark,
+    /// Hyper was told that the peer has gone, between requests.
+    is_idle: bool,
+    body: Patience,
+    answer: Patience,
+}
+
+/// How a connection left hyper.
+#[derive(Debug)]
+pub(super) enum Left {
+    /// Its request is answered; it waits for the next one.
+    Idle(Waiting),
+    /// Its place is wanted.
+    Displaced,
+    /// What it is now is for hyper's result to say; the bytes came and are nobody's yet.
+    Other(TcpStream, Bytes),
+}
+
+impl Transport {
+    /// Takes a connection over. The service has the other copy of each mark, and hands out more.
+    pub(super) fn new(
+        waiting: Waiting,
+        (answering, reading): (&Mark, &Mark),
+        places: &Places,
+        pace: impl FnOnce(TcpStream) -> Paced<TcpStream>,
+    ) -> Transport {
+        let patience = || Patience { places: places.clone(), line: None, is_over: false };
+        Transport {
+            stream: pace(waiting.stream),
+            heads: waiting.heads,
+            came: waiting.came.into(),
+            written: Written::Nothing,
+            answering: answering.clone(),
+            reading: reading.clone(),
+            is_idle: false,
+            body: patience(),
+            answer: patience(),
+        }
+    }
+
+    /// Gives the connection back. `unread` is what hyper had of it.
+    pub(super) fn leave(self, unread: Bytes) -> Left {
+        if self.body.is_over || self.answer.is_over {
+            return Left::Displaced;
+        }
+        let came = match (unread.is_empty(), self.came.is_empty()) {
+            (_, true) => unread,
+            (true, _) => self.came,
+            _ => [&unread[..], &self.came].concat().into(),
+        };
+        let stream = self.stream.into_inner();
+        if !self.is_idle {
+            return Left::Other(stream, came);
+        }
+        let (heads, since) = (self.heads, self.body.places.begin());
+        // A copy: the bytes may be few, and stand in a buffer that is large.
+        Left::Idle(Waiting { stream, heads, came: came.to_vec(), served: true, since })
+    }
+
+    /// Whether a request is answered, to the last byte, and the next one has not come.
+    fn is_between(&self) -> bool {
+        self.written == Written::All && self.heads.in_head() && !is_under_way(&self.answering)
+    }
+
+    /// Nothing has come: whether that is an end, for hyper or of the peer's time.
+    fn poll_nothing(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_between() {
+            self.is_idle = true;
+            return Poll::Ready(Ok(()));
+        }
+        if self.heads.in_head() || !is_under_way(&self.reading) {
+            self.body.renew();
+            return Poll::Pending;
+        }
+        self.body.poll(context).map(Err)
+    }
+
+    fn note_written(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_pending() {
+            return self.answer.poll(context).map(Err);
+        }
+        self.written = Written::Some;
+        self.answer.renew();
+        written
+    }
+}
+
+/// Beside the transport's and the service's own, there is a copy.
+fn is_under_way(mark: &Mark) -> bool {
+    mark.copies() > 2
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.came.is_empty() {
+            let bytes = self.came.len().min(buffer.remaining());
+            buffer.put_slice(&self.came[..bytes]);
+            self.came.advance(bytes);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        if Pin::new(&mut self.stream).poll_read(context, buffer)?.is_pending() {
+            return self.poll_nothing(context);
+        }
+        self.heads.pass(&mut buffer.filled_mut()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note_written(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.note_written(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        // Hyper flushes when it has nothing left to write.
+        if self.written == Written::Some {
+            self.written = Written::All;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// Time that a peer has before its place may be wanted; begins when it is first polled.
+struct Patience {
+    places: Places,
+    line: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    is_over: bool,
+}
+
+impl Patience {
+    fn renew(&mut self) {
+        self.line = None;
+    }
+
+    /// Ready when the place is wanted.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let places = &self.places;
+        let line = self.line.get_or_insert_with(|| {
+            let places = places.clone();
+            Box::pin(async move {
+                tokio::time::sleep(PATIENCE).await;
+                places.wanted_badly().await;
+            })
+        });
+        ready!(line.as_mut().poll(context));
+        self.is_over = true;
+        Poll::Ready(io::ErrorKind::TimedOut.into())
+    }
+}
+
+impl std::fmt::Debug for Patience {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Patience").field("is_over", &self.is_over).finish_non_exhaustive()
+    }
+}

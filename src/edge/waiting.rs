@@ -1,0 +1,141 @@
+//! A connection whose peer is to send a request's head: nobody has asked for anything yet, so it
+//! costs its socket, a timer and the bytes that came, and no buffer and no HTTP state.
+//!
+//! Owns the bytes of a head that is still coming. Never answers: what is whole, too long or no
+//! head at all is hyper's.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+use super::strict::Heads;
+use crate::hub::{Begun, Places};
+use crate::limits::Limits;
+
+/// What is read at once; most heads are shorter.
+const READ_BYTES: usize = 4 << 10;
+/// Bytes of a head that each connection may hold without asking.
+const HEAD_BYTES_FREE: usize = 256;
+/// Bytes after which a head is looked at only where a line ends: what is no HTTP shows before.
+const FIRST_BYTES: usize = 32;
+
+/// A connection between requests.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// Its socket.
+    pub stream: TcpStream,
+    /// Where in its requests it is.
+    pub heads: Heads,
+    /// What came and was not read as a request yet; it has passed `heads`.
+    pub came: Vec<u8>,
+    /// A request was answered on it before.
+    pub served: bool,
+    /// Since when its peer is waited for.
+    pub since: Begun,
+}
+
+/// How a wait ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Waited {
+    /// There is something to be read as a request.
+    Head,
+    /// The peer has gone.
+    Gone,
+    /// The head was not there in time.
+    Late,
+    /// Another connection needs the place.
+    Displaced,
+    /// The edge stops.
+    Stopped,
+}
+
+impl Waiting {
+    /// A connection that has just been accepted.
+    pub(super) fn new(stream: TcpStream, since: Begun) -> Waiting {
+        Waiting { stream, heads: Heads::default(), came: Vec::new(), served: false, since }
+    }
+
+    /// Waits for a whole head. At `stop`, who was served before is ended, and who was not may
+    /// still ask.
+    pub(super) async fn head(
+        &mut self,
+        limits: &Limits,
+        places: &Places,
+        stop: &CancellationToken,
+    ) -> Waited {
+        if !self.came.is_empty() && self.is_whole(0, limits) {
+            return Waited::Head;
+        }
+        let wait = Duration::from_millis(limits.handshake_wait);
+        let mut late = std::pin::pin!(tokio::time::sleep(wait));
+        let mut wanted = std::pin::pin!(places.wanted(self.since));
+        let mut held = None;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stream_is_ready() => match self.read(limits) {
+                    Ok(0) => return Waited::Gone,
+                    Ok(bytes) if self.is_whole(bytes, limits) => return Waited::Head,
+                    Ok(_) => tokio::select! {
+                        () = self.hold(&mut held, places) => {}
+                        () = &mut wanted => return Waited::Displaced,
+                        () = &mut late => return Waited::Late,
+                    },
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => return Waited::Gone,
+                },
+                () = &mut wanted => return Waited::Displaced,
+                () = &mut late => return Waited::Late,
+                () = stop.cancelled(), if self.served => return Waited::Stopped,
+            }
+        }
+    }
+
+    /// An error shows when it is read.
+    async fn stream_is_ready(&self) {
+        _ = self.stream.readable().await;
+    }
+
+    /// Reads what is there, up to the bound of a head.
+    fn read(&mut self, limits: &Limits) -> io::Result<usize> {
+        let mut buffer = [0; READ_BYTES];
+        let room = limits.head_bytes_max.saturating_sub(self.came.len()).clamp(1, READ_BYTES);
+        let bytes = self.stream.try_read(&mut buffer[..room])?;
+        self.heads.pass(&mut buffer[..bytes]);
+        self.came.extend_from_slice(&buffer[..bytes]);
+        Ok(bytes)
+    }
+
+    /// Whether hyper has something to say of what came, of which so many bytes are new: it is a
+    /// whole head, or can't become one.
+    fn is_whole(&self, new: usize, limits: &Limits) -> bool {
+        let (came, before) = (&self.came, self.came.len() - new);
+        if came.len() >= limits.head_bytes_max {
+            return true;
+        }
+        if before > FIRST_BYTES && !came[before..].contains(&b'\n') {
+            return false;
+        }
+        let mut headers = vec![httparse::EMPTY_HEADER; limits.headers_max];
+        match httparse::Request::new(&mut headers).parse(came) {
+            Ok(status) => status.is_complete(),
+            Err(_) => true,
+        }
+    }
+
+    /// Takes room for the bytes that came, where they are more than every connection may hold.
+    async fn hold(&self, held: &mut Option<OwnedSemaphorePermit>, places: &Places) {
+        let has = HEAD_BYTES_FREE + held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let takes = self.came.capacity();
+        if takes > has {
+            let more = places.hold(takes - has).await;
+            match held {
+                Some(held) => held.merge(more),
+                None => *held = Some(more),
+            }
+        }
+    }
+}

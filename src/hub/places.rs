@@ -1,0 +1,358 @@
+//! Places among the connections, of every sort: taken when a connection is accepted, carried by
+//! it through HTTP into its space, and given back once, when its socket is closed.
+//!
+//! Owns all counts of connections but those of users. A part of the places is HTTP's: members
+//! never take it, so that probes, posts and refusals are answered however many members there are.
+//! Where all places are taken, the connection that has waited longest for its peer is asked to
+//! leave.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::limits::Limits;
+use crate::wire::reject::Reject;
+
+/// What one connection that says nothing costs the process and the kernel, at most.
+pub const CONNECTION_BYTES: u64 = 8 << 10;
+/// The most that HTTP keeps for itself of the places, and what it has where there are that many.
+const HTTP_PLACES: std::ops::RangeInclusive<usize> = 32..=1_024;
+/// How long a connection that was asked to leave may take before the next is asked too.
+const LEAVE_WAIT: Duration = Duration::from_millis(10);
+
+/// How many places there are where so many members may be.
+pub fn places_for(members_max: usize) -> usize {
+    let few = HTTP_PLACES.start().min(&members_max);
+    members_max + (members_max / 8).clamp(*few, *HTTP_PLACES.end())
+}
+
+/// How many members may be where there are so many places; at least one.
+pub fn members_of(places: usize) -> usize {
+    let (few, many) = (*HTTP_PLACES.start(), *HTTP_PLACES.end());
+    let most = (places / 9 * 8).min(places.saturating_sub(few));
+    most.max(places.saturating_sub(many)).max(places / 2).max(1)
+}
+
+/// All places. Cheap to clone; all clones share them.
+#[derive(Clone, Debug)]
+pub struct Places(Arc<All>);
+
+#[derive(Debug)]
+struct All {
+    /// Free places.
+    free: Arc<Semaphore>,
+    /// How many more of them may be members'.
+    free_members: Arc<Semaphore>,
+    /// Bytes that heads which are still coming may take, beyond what each has anyway.
+    free_head_bytes: Arc<Semaphore>,
+    /// Who waits for the peer between requests.
+    waiting: Line,
+    /// Who has waited long within a request or an answer: asked only where nobody else waits.
+    stalled: Line,
+    of_address: DashMap<u64, OfAddress>,
+    address_max: usize,
+}
+
+/// The connections of one address.
+#[derive(Default, Debug)]
+struct OfAddress {
+    all: usize,
+    members: usize,
+}
+
+/// When a wait began, among all that wait.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Begun(u64);
+
+/// A connection's place; dropping it frees the place.
+#[derive(Debug)]
+pub struct Place {
+    /// When it was taken: from then on its peer is waited for.
+    pub taken: Begun,
+    _free: OwnedSemaphorePermit,
+    _address: Option<Counted>,
+}
+
+/// A member's right to its place; dropping it lets another member in.
+#[derive(Debug)]
+pub(super) struct MemberPlace {
+    _free: OwnedSemaphorePermit,
+    _address: Option<Counted>,
+}
+
+/// One of an address's connections, or one of its members.
+#[derive(Debug)]
+struct Counted {
+    places: Places,
+    address: u64,
+    member: bool,
+}
+
+impl Places {
+    /// As many places as the limits say, all free.
+    pub fn new(limits: &Limits) -> Places {
+        let semaphore = |free: usize| Arc::new(Semaphore::new(free));
+        Places(Arc::new(All {
+            free: semaphore(places_for(limits.connections_max)),
+            free_members: semaphore(limits.connections_max),
+            free_head_bytes: semaphore(limits.heads_bytes_max),
+            waiting: Line::default(),
+            stalled: Line::default(),
+            of_address: DashMap::new(),
+            address_max: limits.address_connections_max as usize,
+        }))
+    }
+
+    /// Takes a place, where need be by having another connection leave. `None`: the address has
+    /// too many connections.
+    pub async fn enter(&self, address: Option<u64>) -> Option<Place> {
+        let address = match address {
+            Some(address) => Some(self.count(address, false)?),
+            None => None,
+        };
+        let free = match Arc::clone(&self.0.free).try_acquire_owned() {
+            Ok(free) => free,
+            Err(_) => self.make_room().await,
+        };
+        Some(Place { taken: self.begin(), _free: free, _address: address })
+    }
+
+    /// Begins a wait for the peer, behind all that have begun before.
+    pub fn begin(&self) -> Begun {
+        let mut standing = self.0.waiting.standing();
+        standing.begun += 1;
+        Begun(standing.begun)
+    }
+
+    async fn make_room(&self) -> OwnedSemaphorePermit {
+        let mut free = std::pin::pin!(acquire(&self.0.free, 1));
+        loop {
+            if !self.0.waiting.ask_first() {
+                self.0.stalled.ask_first();
+            }
+            if let Ok(taken) = tokio::time::timeout(LEAVE_WAIT, &mut free).await {
+                return taken;
+            }
+        }
+    }
+
+    /// Takes a member's right to its place.
+    pub(super) fn member(&self, address: Option<u64>) -> Result<MemberPlace, Reject> {
+        let free = Arc::clone(&self.0.free_members).try_acquire_owned();
+        let free = free.map_err(|_| Reject::TooManyConnections)?;
+        let address = match address {
+            Some(address) => Some(self.count(address, true).ok_or(Reject::TooManyConnections)?),
+            None => None,
+        };
+        Ok(MemberPlace { _free: free, _address: address })
+    }
+
+    /// Stands in line with those who wait for their peers, and comes back when the place is needed
+    /// for another connection: then it has to be left. Dropping this leaves the line.
+    pub async fn wanted(&self, since: Begun) {
+        self.0.waiting.stand(since).await;
+    }
+
+    /// The same for a connection that waits within a request or an answer.
+    pub async fn wanted_badly(&self) {
+        self.0.stalled.stand(self.begin()).await;
+    }
+
+    /// Takes room for bytes of a head that is still coming, until they are dropped; where need be
+    /// by having those leave who have waited longest, who may be the one that asks.
+    pub async fn hold(&self, bytes: usize) -> OwnedSemaphorePermit {
+        let mut free = std::pin::pin!(acquire(&self.0.free_head_bytes, bytes));
+        loop {
+            if let Ok(taken) = tokio::time::timeout(LEAVE_WAIT, &mut free).await {
+                return taken;
+            }
+            self.0.waiting.ask_first();
+        }
+    }
+
+    /// Counts a connection of an address. Beyond its members, an address has an eighth as many
+    /// connections that are none, so that a full one is told so.
+    fn count(&self, address: u64, member: bool) -> Option<Counted> {
+        let max = self.0.address_max;
+        let mut of = self.0.of_address.entry(address).or_default();
+        let (count, max) = match member {
+            true => (&mut of.members, max),
+            false => (&mut of.all, max + max.div_ceil(8)),
+        };
+        if max > 0 && *count >= max {
+            return None;
+        }
+        *count += 1;
+        Some(Counted { places: self.clone(), address, member })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut entry) = self.places.0.of_address.entry(self.address) {
+            let of = entry.get_mut();
+            let count = if self.member { &mut of.members } else { &mut of.all };
+            *count -= 1;
+            if of.all == 0 && of.members == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
+
+async fn acquire(semaphore: &Arc<Semaphore>, permits: usize) -> OwnedSemaphorePermit {
+    let permits = u32::try_from(permits).unwrap_or(u32::MAX);
+    let acquired = Arc::clone(semaphore).acquire_many_owned(permits).await;
+    acquired.expect("nobody closes this semaphore")
+}
+
+/// Those who may be asked to leave, who has waited longest first. Who was asked stands in it until
+/// gone, so that it shows that room is being made.
+#[derive(Default, Debug)]
+struct Line(Mutex<Standing>);
+
+#[derive(Default, Debug)]
+struct Standing {
+    /// How many waits have begun.
+    begun: u64,
+    /// `None`: was asked.
+    all: BTreeMap<Begun, Option<oneshot::Sender<()>>>,
+}
+
+impl Line {
+    /// Stands in the line until asked to leave.
+    async fn stand(&self, since: Begun) {
+        let (ask, asked) = oneshot::channel();
+        self.standing().all.insert(since, Some(ask));
+        let _stand = Stand { line: self, since };
+        asked.await.expect("whoever stands in the line is asked, or leaves it");
+    }
+
+    /// Asks the first who was not asked yet; whether anybody stands there.
+    fn ask_first(&self) -> bool {
+        let mut standing = self.standing();
+        if let Some(ask) = standing.all.values_mut().find_map(Option::take) {
+            // Who is just leaving the line does not hear it; the next is asked soon.
+            _ = ask.send(());
+        }
+        !standing.all.is_empty()
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One who stands in a line, until this is dropped.
+struct Stand<'a> {
+    line: &'a Line,
+    since: Begun,
+}
+
+impl Drop for Stand<'_> {
+    fn drop(&mut self) {
+        self.line.standing().all.remove(&self.since);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    fn places(members: usize, of_address: u32) -> Places {
+        Places::new(&Limits {
+            connections_max: members,
+            address_connections_max: of_address,
+            ..Limits::default()
+        })
+    }
+
+    #[test]
+    fn members_leave_a_part_of_the_places_to_http() {
+        for (places, members) in [
+            (1, 1),
+            (2, 1),
+            (16, 8),
+            (64, 32),
+            (100, 68),
+            (768, 680),
+            (9_216, 8_192),
+            (19_744, 18_720),
+            (1_001_024, 1_000_000),
+        ] {
+            assert_eq!(members_of(places), members, "{places}");
+            let all = places_for(members);
+            assert!(all <= places.max(2) && places <= all + 8, "{places}: {all}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_has_waited_longest_makes_room_and_others_stay() {
+        // Two for members and two for HTTP.
+        let places = places(2, 0);
+        let mut held = Vec::new();
+        for _ in 0..4 {
+            held.push(places.enter(None).await.expect("no address, no bound"));
+        }
+        let (older, newer) = (places.begin(), places.begin());
+        let mut second = Box::pin(places.wanted(newer));
+        assert_eq!(second.as_mut().now_or_never(), None);
+        let mut first = Box::pin(places.wanted(older));
+        assert_eq!((first.as_mut().now_or_never(), second.as_mut().now_or_never()), (None, None));
+        let mut newcomer = Box::pin(places.enter(None));
+        assert!(newcomer.as_mut().now_or_never().is_none());
+        assert_eq!(
+            (second.as_mut().now_or_never(), first.as_mut().now_or_never()),
+            (None, Some(()))
+        );
+        held.pop();
+        held.push(newcomer.await.expect("a place"));
+        assert_eq!(second.as_mut().now_or_never(), None);
+        // Nobody waits any more: who has stalled is next, and nobody is asked once there is room.
+        drop(second);
+        let mut stalled = Box::pin(places.wanted_badly());
+        assert_eq!(stalled.as_mut().now_or_never(), None);
+        let (_, newcomer) = tokio::join!(
+            async {
+                stalled.await;
+                drop(held.pop());
+            },
+            places.enter(None)
+        );
+        assert!(newcomer.is_some());
+        assert_eq!(places.wanted(places.begin()).now_or_never(), None);
+        assert_eq!(places.wanted_badly().now_or_never(), None);
+    }
+
+    #[tokio::test]
+    async fn an_address_has_one_count_of_all_its_connections() {
+        let places = places(100, 8);
+        let mut held = Vec::new();
+        for _ in 0..9 {
+            held.push(places.enter(Some(7)).await.expect("one more than members"));
+        }
+        let members: Vec<_> = (0..8).map(|_| places.member(Some(7)).expect("free")).collect();
+        assert_eq!(places.member(Some(7)).err(), Some(Reject::TooManyConnections));
+        assert!(places.enter(Some(7)).await.is_none());
+        assert!(places.enter(Some(8)).await.is_some());
+        drop((held, members));
+        assert!(places.0.of_address.is_empty());
+        assert!(places.enter(Some(7)).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_head_takes_the_room_of_those_who_have_waited_longest() {
+        let places = Places::new(&Limits { heads_bytes_max: 100, ..Limits::default() });
+        let first = places.hold(80).await;
+        let old = async {
+            places.wanted(places.begin()).await;
+            drop(first);
+        };
+        let ((), _second) = tokio::join!(old, places.hold(80));
+    }
+}

@@ -1,0 +1,135 @@
+//! A WebSocket client that reads and writes as slowly as its test does.
+
+use std::io::ErrorKind;
+use std::net::TcpStream;
+
+use serde_json::Value;
+use tungstenite::{Error, Message, WebSocket};
+
+/// A WebSocket client.
+pub struct Client {
+    pub(super) socket: WebSocket<TcpStream>,
+}
+
+/// How a connection ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Closed {
+    /// The close frame's code; `None`: an empty close frame, or none at all.
+    pub code: Option<u16>,
+    /// Its reason.
+    pub reason: String,
+}
+
+impl Client {
+    /// Sends a text.
+    pub fn send(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).expect("the hub reads");
+    }
+
+    /// Says something.
+    pub fn chat(&mut self, content: &str) {
+        let data = serde_json::json!({"type": "chat", "data": {"content": content}});
+        self.send(&data.to_string());
+    }
+
+    /// Sends a frame of any kind.
+    pub fn send_message(&mut self, message: Message) {
+        self.socket.send(message).expect("the hub reads");
+    }
+
+    /// Reads on where a signal has interrupted it.
+    fn read(&mut self) -> Result<Message, Error> {
+        loop {
+            match self.socket.read() {
+                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+
+    /// The next text, as it came.
+    pub fn text(&mut self) -> String {
+        loop {
+            match self.read().expect("a message") {
+                Message::Text(text) => return text.to_string(),
+                Message::Close(close) => panic!("closed instead of a message: {close:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// The next message of any kind.
+    pub fn message(&mut self) -> Message {
+        self.read().expect("a message")
+    }
+
+    /// The next text, as JSON.
+    pub fn next(&mut self) -> Value {
+        serde_json::from_str(&self.text()).expect("JSON")
+    }
+
+    /// Reads up to the first message of a type.
+    pub fn next_of(&mut self, kind: &str) -> Value {
+        self.next_that(|its| its == kind)
+    }
+
+    /// Reads up to the first message whose type is one of these.
+    pub fn next_that(&mut self, is_one: impl Fn(&str) -> bool) -> Value {
+        loop {
+            let message = self.next();
+            if message["type"].as_str().is_some_and(&is_one) {
+                return message;
+            }
+        }
+    }
+
+    /// Sends unless the connection is over.
+    pub fn try_send(&mut self, message: Message) -> Result<(), ()> {
+        self.socket.send(message).map_err(|_| ())
+    }
+
+    /// The next text as JSON, or how the connection ended.
+    pub fn try_next(&mut self) -> Result<Value, Closed> {
+        loop {
+            match self.read() {
+                Ok(Message::Text(text)) => {
+                    return Ok(serde_json::from_str(&text).expect("JSON"));
+                }
+                Ok(Message::Close(Some(frame))) => {
+                    let reason = frame.reason.to_string();
+                    return Err(Closed { code: Some(frame.code.into()), reason });
+                }
+                Ok(_) => {}
+                Err(_) => return Err(Closed { code: None, reason: String::new() }),
+            }
+        }
+    }
+
+    /// Closes it with a code, and reads up to the end.
+    pub fn close(mut self) {
+        self.socket.close(None).expect("the hub reads");
+        while self.read().is_ok() {}
+    }
+
+    /// Reads until the hub has closed it; the texts that came before, and how.
+    pub fn until_closed(mut self) -> (Vec<String>, Closed) {
+        let mut texts = Vec::new();
+        let mut closed = Closed { code: None, reason: String::new() };
+        loop {
+            match self.read() {
+                Ok(Message::Text(text)) => texts.push(text.to_string()),
+                Ok(Message::Close(Some(frame))) => {
+                    closed.code = Some(frame.code.into());
+                    closed.reason = frame.reason.to_string();
+                }
+                Ok(_) => {}
+                Err(_) => return (texts, closed),
+            }
+        }
+    }
+
+    /// The bare connection: what comes next is up to the test.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        self.socket.get_mut()
+    }
+}
