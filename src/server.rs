@@ -326,7 +326,9 @@ async fn open_store(
     let shard_of = |space, shards| hub::shard_of(SpaceKey::Chat(space), shards);
     let read_clock: store::ReadClock = Arc::new(move || clock.now());
     let shared = (read_clock, Arc::clone(metrics), conditions.clone());
-    let store_config = store::StoreConfig::new(data_dir, config.shards, limits, shard_of, shared);
+    let mut store_config =
+        store::StoreConfig::new(data_dir, config.shards, limits, shard_of, shared);
+    store_config.take_journals = config.take_journals;
     let mut random = || random.next();
     Ok(match &config.database_url {
         Some(url) => store::open_postgres(&store_config, url, &mut random).await?,

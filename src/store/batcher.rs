@@ -15,6 +15,7 @@ use super::dead::DeadLetters;
 use super::journal::{Faults, TailFault};
 use super::nonces::NonceFiles;
 use super::refused::Verdicts;
+use super::settle::Truth;
 use super::sink::{Sink, SinkError};
 use super::sources::Sources;
 use super::{ReadClock, StoreState};
@@ -69,11 +70,11 @@ pub(super) struct Batcher<S> {
     pub(super) journal_bytes_max: u64,
     pub(super) clock: ReadClock,
     pub(super) metrics: Arc<Metrics>,
-    #[expect(dead_code, reason = "the sinks and the halving raise theirs next")]
     pub(super) conditions: Conditions,
     pub(super) faults: Faults,
     pub(super) state: watch::Sender<StoreState>,
     pub(super) flight: Flight,
+    pub(super) truth: Truth,
 }
 
 /// What is on its way to the sink.
@@ -113,6 +114,12 @@ impl<S: Sink> Batcher<S> {
                 self.give_up(&fault);
             }
         }
+        if self.flight.connected
+            && let Err(error) = self.truth.bound.ends(self.sources.stored())
+        {
+            // Then the next start takes all that the journals hold for unstored.
+            tracing::debug!(%error, "how far the journals are stored can't be noted");
+        }
         // Whoever asked may have given up waiting.
         let _ = stop.answer.send(self.left());
     }
@@ -120,7 +127,13 @@ impl<S: Sink> Batcher<S> {
     async fn serve(&mut self) -> Infallible {
         self.connect().await;
         loop {
-            self.sources.wait().await;
+            tokio::select! {
+                () = self.sources.wait() => {}
+                () = Self::lost(&self.sink) => {
+                    self.connect().await;
+                    continue;
+                }
+            }
             if let Err(fault) = self.cycle().await {
                 self.give_up(&fault);
                 // Only a person can mend it; the process is about to end.
@@ -131,15 +144,12 @@ impl<S: Sink> Batcher<S> {
 
     /// Reads the sink's positions, until it gives them.
     async fn connect(&mut self) {
-        let journals = self.sources.journals();
-        let positions = loop {
-            match self.sink.positions(&journals).await {
-                Ok(positions) => break positions,
-                Err(error) => self.failed(&error).await,
-            }
-        };
-        self.sources.start_at(&positions);
-        self.flight.connected();
+        while let Err(error) = self.settle().await {
+            self.failed(&error).await;
+        }
+        if self.flight.connect() {
+            tracing::info!("the store takes messages again");
+        }
         self.count_backlog();
         self.forget_done().await;
         self.show(StoreState::Ready);
@@ -197,13 +207,15 @@ impl<S: Sink> Batcher<S> {
     /// Tries the next batch once; when it began, if it is stored.
     async fn try_store(&mut self) -> Result<Now, SinkError> {
         let begun = (self.clock)();
-        let Some(batch) = self.flight.work.last() else { return Ok(begun) };
-        if self.flight.in_doubt {
-            if is_stored(&mut self.sink, batch).await? {
-                return Ok(begun);
-            }
-            self.flight.in_doubt = false;
+        if self.flight.work.is_empty() {
+            return Ok(begun);
         }
+        if (self.flight.in_doubt || !self.sink.is_connected()) && self.settle().await? {
+            return Ok(begun);
+        }
+        self.leave_out_stored().await?;
+        // What the sink lacks comes first, if it is no longer where it was.
+        let Some(batch) = self.flight.work.last() else { return Ok(begun) };
         // Until the sink says what became of it; it may not come to that.
         self.flight.in_doubt = true;
         let outcome = self.sink.append(batch).await;
@@ -219,7 +231,7 @@ impl<S: Sink> Batcher<S> {
         }
         // Before its journal may go.
         self.nonces.append(&batch, begun.mono);
-        if let Err(error) = self.sources.committed(&batch) {
+        if let Err(error) = self.sources.committed(&batch, &mut self.truth.trimmed) {
             // The bytes stay until the next start; the bound still counts them.
             tracing::warn!(%error, "a stored journal segment can't be removed");
         }
@@ -258,11 +270,11 @@ impl<S: Sink> Batcher<S> {
     /// Removes found journals that are stored to their ends: first the files, then, when no
     /// crash can bring them back, their positions.
     async fn forget_done(&mut self) {
-        while let Some(tail) = self.sources.take_done() {
-            let journal = tail.journal();
+        while let Some((tail, gone)) = self.sources.take_done(&mut self.truth.trimmed) {
+            let journal = gone.journal;
             if let Err(error) = tail.remove() {
                 tracing::warn!(%journal, %error, "a stored journal can't be removed");
-            } else if let Err(error) = self.sink.forget(journal).await {
+            } else if let Err(error) = self.sink.forget(&gone).await {
                 // A row too many, which nobody will ask for again.
                 tracing::debug!(%journal, %error, "a journal's position stays");
             } else {
@@ -296,26 +308,33 @@ impl<S: Sink> Batcher<S> {
     }
 }
 
-/// Reads the positions back: whether a batch whose commit was in doubt is stored.
-async fn is_stored(sink: &mut impl Sink, batch: &Batch) -> Result<bool, SinkError> {
-    let journals: Vec<_> = batch.advances().iter().map(|advance| advance.journal).collect();
-    let positions = sink.positions(&journals).await?;
-    let all = |at: fn(&super::batch::Advance) -> u64| {
-        batch.advances().iter().map(at).eq(positions.iter().copied())
-    };
-    if all(|advance| advance.next) {
-        return Ok(true);
-    }
-    if all(|advance| advance.last) {
-        return Ok(false);
-    }
-    Err(SinkError::Refused("the journals' positions were changed by someone else".into()))
-}
-
 impl Flight {
-    fn connected(&mut self) {
-        self.failures = 0;
-        self.connected = true;
+    /// The sink has told its positions; whether it had failed before, having done so once.
+    fn connect(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.connected, true);
+        std::mem::take(&mut self.failures) > 0 && before
+    }
+
+    /// Whether it has ever.
+    pub(super) fn connected(&self) -> bool {
+        self.connected
+    }
+
+    /// The batch that the sink may have committed already.
+    pub(super) fn doubted(&self) -> Option<&Batch> {
+        self.work.last().filter(|_| self.in_doubt)
+    }
+
+    /// It has not.
+    pub(super) fn not_stored(&mut self) {
+        self.in_doubt = false;
+    }
+
+    /// Everything is to be read from the journals again.
+    pub(super) fn drop_all(&mut self) {
+        self.work.clear();
+        self.batch = Batch::new();
+        self.in_doubt = false;
     }
 
     fn next_wait(&mut self, retry: RetryWait) -> u64 {

@@ -22,6 +22,7 @@ use crate::wire::time::{Micros, Now};
 use crate::wire::{Id, SpaceId, UserId};
 
 pub use batcher::{Left, RetryWait};
+pub use holes::{Count, Missing, acknowledge, missing};
 pub use inspect::stored_positions;
 pub use letters::{Letter, Letters, Retried, retry};
 pub use nonces::NonceLimits;
@@ -38,14 +39,17 @@ use latest::Latest;
 use migrate::MigrateError;
 use nonces::NonceFiles;
 use refused::Verdicts;
+use settle::Truth;
 use sink::{Sink, SinkError};
 use sources::Sources;
 
 pub mod batch;
 mod batcher;
+mod bound;
 pub mod copy;
 mod dead;
 mod history;
+mod holes;
 mod inspect;
 pub mod journal;
 pub mod latest;
@@ -56,10 +60,13 @@ mod open;
 pub mod postgres;
 mod reader;
 mod refused;
+mod served;
+mod settle;
 pub mod sink;
 mod sources;
 pub mod sqlite;
 mod tally;
+mod trimmed;
 mod upgrade;
 pub mod wall;
 
@@ -245,6 +252,8 @@ pub struct StoreConfig {
     pub metrics: Arc<Metrics>,
     /// Where the store says what is wrong.
     pub conditions: Conditions,
+    /// Whether journals that were made for another store are to be stored in this one.
+    pub take_journals: bool,
 }
 
 impl StoreConfig {
@@ -280,6 +289,7 @@ impl StoreConfig {
             clock,
             metrics,
             conditions,
+            take_journals: false,
         }
     }
 }
@@ -301,6 +311,22 @@ pub enum OpenError {
     /// Its ids can't be read.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// The journals hold what waits for another store.
+    #[error(
+        "{}: {waiting} for {old}, not for {new}: give that one's DATABASE_URL again, or say \
+         --take-journals to store them in the new one",
+        data_dir.display()
+    )]
+    Bound {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// How many messages.
+        waiting: String,
+        /// What they were accepted for.
+        old: String,
+        /// What was configured.
+        new: String,
+    },
     /// A directory or a thread can't be made.
     #[error("{}: {error}", path.display())]
     Io {
@@ -376,11 +402,13 @@ struct Parts<S> {
     nonces: NonceFiles,
     published: Vec<First>,
     seed: u64,
+    truth: Truth,
 }
 
 fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io::Result<Store> {
     let Opened { writers, own, found, journals, .. } = parts.opened;
-    let sources = Sources::new(found, own);
+    let mut sources = Sources::new(found, own);
+    sources.leave_elsewhere(parts.truth.bound.elsewhere());
     let committed = sources.shown();
     let (ways, verdicts) = Verdicts::new(config.shards, config.shard_of);
     let (shown, state) = watch::channel(StoreState::Connecting);
@@ -400,6 +428,7 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
         faults: parts.faults,
         state: shown,
         flight: Flight::new(parts.seed),
+        truth: parts.truth,
     };
     let (stop, stopped) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

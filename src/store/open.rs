@@ -5,19 +5,28 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
+use super::bound::{Relation, Remembered, Target};
+use super::holes::Holes;
+use super::inspect::stored_name;
 use super::journal::{self, Faults, Opened};
 use super::nonces::NonceFiles;
-use super::postgres::{DatabaseUrl, PostgresPlan, PostgresSink, Served, start_reader};
+use super::postgres::{DatabaseUrl, PostgresPlan, PostgresSink, name_of, start_reader};
 use super::reader::{Reader, ReaderPlan};
+use super::served::Offsets;
+use super::settle::Truth;
 use super::sink::{Sink, SinkError};
 use super::sqlite::{self, SqliteSink};
+use super::trimmed::Trimmed;
 use super::{DAY_MS, OpenError, Parts, Store, StoreConfig, start};
+use crate::conditions::Condition;
 use crate::wire::Id;
 use crate::wire::nonce::First;
 
 const READ_CONNECTIONS: usize = 2;
 /// Between two tries to reach a database for the first time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// How long a start asks a database that its journals belong to for its name.
+const ASK_MAX: Duration = Duration::from_secs(1);
 
 /// Opens the journals, then a SQLite database beside them. `random` gives journal ids and the
 /// seed of waits.
@@ -26,11 +35,23 @@ pub fn open_sqlite(
     random: &mut impl FnMut() -> u128,
 ) -> Result<Store, OpenError> {
     let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
-    let Journaled { opened, faults, nonces, published } = open_journals(config, random)?;
+    let Journaled { mut opened, faults, nonces, published } = open_journals(config, random)?;
     let path = config.data_dir.join(sqlite::DATABASE_FILE);
+    let mut remembered = Remembered::read(&config.data_dir).map_err(io)?;
+    let mut target =
+        Target { database: sqlite::DATABASE_FILE.into(), store: stored_name(&config.data_dir) };
+    // Before a database is made: of a start that is refused none is left.
+    let parted = match remembered.relation(&target) {
+        Relation::Other => {
+            Some(remembered.part_with(&mut opened.found, &target, config.take_journals)?)
+        }
+        _ => None,
+    };
     let sink = SqliteSink::open(&path, config.utc_offset)
         .map_err(|error| OpenError::Database { path: path.clone(), error })?;
+    target.store = Some(sink.name()?);
     let highest = opened.highest.max(sink.highest(id_limit(config))?);
+    let (truth, highest) = bind(config, (remembered, target), parted, highest).map_err(io)?;
     let plan = ReaderPlan {
         database: path,
         utc_offset: config.utc_offset,
@@ -39,7 +60,8 @@ pub fn open_sqlite(
     };
     let (reader, readers) = Reader::start(&plan, READ_CONNECTIONS).map_err(io)?;
     let seed = random() as u64;
-    let parts = Parts { opened, sink, faults, reader, readers, highest, nonces, published, seed };
+    let parts =
+        Parts { opened, sink, faults, reader, readers, highest, nonces, published, seed, truth };
     start(config, parts).map_err(io)
 }
 
@@ -52,21 +74,25 @@ pub async fn open_postgres(
     random: &mut impl FnMut() -> u128,
 ) -> Result<Store, OpenError> {
     let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
-    let Journaled { opened, faults, nonces, published } = open_journals(config, random)?;
+    let Journaled { mut opened, faults, nonces, published } = open_journals(config, random)?;
     let mut sink = PostgresSink::new(url.clone(), config.utc_offset);
-    let database = url.identity();
-    let served = Served::read(&config.data_dir).map_err(io)?;
-    let highest = match served.filter(|served| served.database == database) {
-        Some(served) => served.highest,
-        None => {
-            let highest = wait_for(&mut sink, id_limit(config)).await;
-            Served { database, highest }.write(&config.data_dir).map_err(io)?;
-            highest
+    let mut remembered = Remembered::read(&config.data_dir).map_err(io)?;
+    let (mut target, relation) = meet(config, url, &remembered).await;
+    let parted = match relation {
+        Relation::Other => {
+            Some(remembered.part_with(&mut opened.found, &target, config.take_journals)?)
         }
+        _ => None,
     };
+    let mut highest = opened.highest;
+    if matches!(relation, Relation::First | Relation::Other) {
+        highest = highest.max(wait_for(&mut sink, id_limit(config)).await);
+        // Else it is learned with the first batch.
+        target.store = sink.identity().await.ok();
+    }
     // The store's own thread connects for itself.
     sink.disconnect();
-    let highest = opened.highest.max(highest);
+    let (truth, highest) = bind(config, (remembered, target), parted, highest).map_err(io)?;
     let (reader, thread) = start_reader(PostgresPlan {
         url: url.clone(),
         utc_offset: config.utc_offset,
@@ -75,8 +101,59 @@ pub async fn open_postgres(
     })
     .map_err(io)?;
     let (seed, readers) = (random() as u64, vec![thread]);
-    let parts = Parts { opened, sink, faults, reader, readers, highest, nonces, published, seed };
+    let parts =
+        Parts { opened, sink, faults, reader, readers, highest, nonces, published, seed, truth };
     start(config, parts).map_err(io)
+}
+
+/// Which database an address leads to, and what the journals have to do with it. Waits for one
+/// that only it can tell.
+async fn meet(
+    config: &StoreConfig,
+    url: &DatabaseUrl,
+    remembered: &Remembered,
+) -> (Target, Relation) {
+    let mut target = Target { database: url.identity(), store: None };
+    match remembered.relation(&target) {
+        Relation::SameAddress => {
+            // One that is away is asked when it is back, before anything is stored in it.
+            let asked = tokio::time::timeout(ASK_MAX, name_of(url)).await;
+            target.store = asked.ok().and_then(Result::ok).flatten();
+        }
+        Relation::Unknown => {
+            let what = format!(
+                "the journals were made for {}; whether {} is the same store, only it can say",
+                remembered.database(),
+                target.database,
+            );
+            config.conditions.raise(Condition::AnotherStore, &what);
+            target.store = wait_for_name(url, &what).await;
+            config.conditions.clear(Condition::AnotherStore);
+        }
+        known => return (target, known),
+    }
+    match remembered.relation(&target) {
+        // Ours has a name, this one has none yet.
+        Relation::Unknown => (target, Relation::Other),
+        known => (target, known),
+    }
+}
+
+/// Remembers the store; what is known of it, and above which id new ones begin.
+fn bind(
+    config: &StoreConfig,
+    (remembered, target): (Remembered, Target),
+    parted: Option<Offsets>,
+    highest: Id,
+) -> io::Result<(Truth, Id)> {
+    let mut trimmed = Trimmed::open(&config.data_dir)?;
+    let highest = highest.max(trimmed.highest(None)).max(remembered.highest());
+    if parted.is_some() {
+        trimmed.begin_anew();
+    }
+    let bound = remembered.bind(target, highest, parted)?;
+    let holes = Holes::open(&config.data_dir, &config.conditions, &config.metrics)?;
+    Ok((Truth { bound, trimmed, holes }, highest))
 }
 
 /// What is open before the sink is.
@@ -110,6 +187,22 @@ fn open_journals(
 /// An id of the far future would make all new ones so.
 fn id_limit(config: &StoreConfig) -> Id {
     Id::first_of_ms((config.clock)().unix.0 / 1000 + DAY_MS)
+}
+
+/// Reaches a database, however long it takes, and learns its name; `None`: it has none yet.
+async fn wait_for_name(url: &DatabaseUrl, what: &str) -> Option<String> {
+    let mut told: Option<SinkError> = None;
+    loop {
+        match name_of(url).await {
+            Ok(name) => return name,
+            Err(error) if told.as_ref() == Some(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "{what}; trying again");
+                told = Some(error);
+            }
+        }
+        tokio::time::sleep(FIRST_WAIT).await;
+    }
 }
 
 /// Reaches the database, however long it takes, and learns its highest id.

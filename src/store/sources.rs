@@ -8,9 +8,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::batch::{Batch, BatchLimits, Origin};
-use super::journal::{JournalId, Tail, TailFault};
+use super::batch::{Advance, Batch, BatchLimits, Origin};
+use super::journal::{JournalId, Piece, Tail, TailFault};
 use super::latest::Latest;
+use super::served::Offsets;
+use super::sink::Gone;
+use super::trimmed::Trimmed;
 use crate::wire::record::records;
 use crate::wire::time::MonoMs;
 
@@ -20,6 +23,12 @@ pub(super) struct Source {
     tail: Tail,
     /// What the sink holds.
     stored: u64,
+    /// The farthest that it has ever held of this journal.
+    reached: u64,
+    /// What lies before this belongs to another store.
+    floor: u64,
+    /// Up to here the sink may hold messages that its position says nothing of.
+    again_to: u64,
     /// Where the shard reads it; nobody asks about a found journal's.
     shown: Arc<Latest>,
     /// Records that were read but did not fit into the batch, and where they come from.
@@ -33,6 +42,9 @@ impl Source {
         Source {
             tail,
             stored: 0,
+            reached: 0,
+            floor: 0,
+            again_to: 0,
             shown: Arc::new(Latest::new()),
             held: Vec::new(),
             held_from: 0,
@@ -46,7 +58,7 @@ impl Source {
 
     /// Bytes that are not stored yet.
     fn backlog(&self) -> u64 {
-        self.tail.end().get().saturating_sub(self.stored)
+        self.tail.end().get().saturating_sub(self.stored.max(self.floor))
     }
 
     /// Moves at most one block into the batch.
@@ -73,7 +85,32 @@ impl Source {
     }
 
     fn is_done(&self) -> bool {
-        self.tail.is_found() && self.stored >= self.tail.end().get()
+        self.tail.is_found() && self.stored.max(self.floor) >= self.tail.end().get()
+    }
+
+    /// Goes on at what the sink holds, wherever it was before.
+    fn go_to(&mut self, position: u64) {
+        let end = self.tail.end().get();
+        // A run that was killed leaves no word of how far the sink once was.
+        let reached = match self.tail.is_found() && (position == 0 || position < self.tail.begin())
+        {
+            true => end,
+            false => self.reached,
+        };
+        self.again_to = self.again_to.max(reached);
+        self.stored = position;
+        self.reached = self.reached.max(position);
+        self.held.clear();
+        self.held_from = 0;
+        self.tail.start_at(position.max(self.floor));
+    }
+
+    /// What its first segments held for this store. What can't be read is not noted: should the
+    /// sink lack it one day, its number is not known.
+    fn pieces(&self, segments: usize) -> Vec<Piece> {
+        let mut pieces = self.tail.pieces(segments).unwrap_or_default();
+        pieces.retain(|piece| piece.to > self.floor);
+        pieces
     }
 
     /// Counts the records that nobody has taken yet.
@@ -84,6 +121,19 @@ impl Source {
         }
         Ok(rows as u64)
     }
+}
+
+/// Where a sink is, measured by what was believed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Standing {
+    /// Where it was before the batch in doubt.
+    AsBelieved,
+    /// Behind that batch.
+    Committed,
+    /// Elsewhere, where it can have been: it is older than it was, or new again.
+    Moved,
+    /// Farther than anything was ever sent.
+    Impossible,
 }
 
 /// All of them.
@@ -120,12 +170,63 @@ impl Sources {
         self.found.iter().chain(&self.own).map(|source| source.tail.journal()).collect()
     }
 
-    /// Goes on at what the sink holds, before anything is taken.
-    pub(super) fn start_at(&mut self, positions: &[u64]) {
-        for (source, position) in self.all().zip(positions) {
-            source.stored = *position;
-            source.tail.start_at(*position);
+    /// What lies before these offsets belongs to another store.
+    pub(super) fn leave_elsewhere(&mut self, floors: &Offsets) {
+        for source in self.all() {
+            source.floor = floors.get(&source.tail.journal()).copied().unwrap_or(0);
         }
+    }
+
+    /// Goes on at what the sink holds; of what was taken and not stored nobody may be left.
+    pub(super) fn go_to(&mut self, positions: &[u64]) {
+        for (source, position) in self.all().zip(positions) {
+            source.go_to(*position);
+        }
+    }
+
+    /// Holds the sink's positions against those believed, and a batch's whose commit is in doubt.
+    pub(super) fn compare(&mut self, positions: &[u64], doubted: &[Advance]) -> Standing {
+        let next = |source: &Source| {
+            let mut steps = doubted.iter().filter(|step| step.journal == source.tail.journal());
+            steps.next().map(|step| step.next)
+        };
+        let (mut before, mut behind, mut possible) = (true, !doubted.is_empty(), true);
+        for (source, position) in self.all().zip(positions) {
+            let next = next(source);
+            source.reached = source.reached.max(next.unwrap_or(0));
+            before &= *position == source.stored;
+            behind &= *position == next.unwrap_or(source.stored);
+            possible &= *position <= source.reached;
+        }
+        match (before, behind) {
+            (true, _) => Standing::AsBelieved,
+            (_, true) => Standing::Committed,
+            _ if possible => Standing::Moved,
+            _ => Standing::Impossible,
+        }
+    }
+
+    /// The journals that no longer hold all that the sink lacks: where the sink is, and where they
+    /// begin.
+    pub(super) fn lacking(&self) -> impl Iterator<Item = (JournalId, u64, u64)> {
+        let all = self.found.iter().chain(&self.own);
+        let place = |it: &Source| (it.tail.journal(), it.stored.max(it.floor), it.tail.begin());
+        all.map(place).filter(|(_, at, begin)| at < begin)
+    }
+
+    /// Whether a batch holds what the sink may have held before.
+    pub(super) fn is_again(&self, batch: &Batch) -> bool {
+        let is_again = |source: &Source, step: &Advance| {
+            source.tail.journal() == step.journal && step.last < source.again_to
+        };
+        let mut all = self.found.iter().chain(&self.own);
+        all.any(|source| batch.advances().iter().any(|step| is_again(source, step)))
+    }
+
+    /// How far each journal is stored.
+    pub(super) fn stored(&self) -> Offsets {
+        let all = self.found.iter().chain(&self.own);
+        all.map(|source| (source.tail.journal(), source.stored.max(source.floor))).collect()
     }
 
     /// Waits until a journal holds more than was taken.
@@ -179,16 +280,24 @@ impl Sources {
         Ok(())
     }
 
-    /// A batch was committed: shows it to the shards and frees what lies behind.
-    pub(super) fn committed(&mut self, batch: &Batch) -> std::io::Result<()> {
+    /// A batch was committed: shows it to the shards and frees what lies behind, once it is noted.
+    pub(super) fn committed(
+        &mut self,
+        batch: &Batch,
+        trimmed: &mut Trimmed,
+    ) -> std::io::Result<()> {
         let mut outcome = Ok(());
         for advance in batch.advances() {
             let source = self.all().find(|source| source.tail.journal() == advance.journal);
             let Some(source) = source else { continue };
-            assert!(source.stored < advance.next, "positions ascend");
             source.stored = advance.next;
+            source.reached = source.reached.max(advance.next);
             // All found journals are read to their ends before any of this run.
             source.shown.publish(advance.next + 1);
+            match source.tail.done_with(advance.next) {
+                0 => {}
+                done => trimmed.add(source.pieces(done)),
+            }
             outcome = source.tail.trim(advance.next).and(outcome);
         }
         outcome
@@ -201,10 +310,14 @@ impl Sources {
         }
     }
 
-    /// Takes out a found journal that is stored to its end.
-    pub(super) fn take_done(&mut self) -> Option<Tail> {
+    /// Takes out a found journal that is stored to its end; what left it last is noted.
+    pub(super) fn take_done(&mut self, trimmed: &mut Trimmed) -> Option<(Tail, Gone)> {
         let done = self.found.iter().position(Source::is_done)?;
-        self.found.remove(done).map(|source| source.tail)
+        let source = self.found.remove(done)?;
+        trimmed.add(source.pieces(source.tail.segments()));
+        let (journal, stored) = (source.tail.journal(), source.stored);
+        let highest = trimmed.highest(Some(journal));
+        Some((source.tail, Gone { journal, stored, highest }))
     }
 
     /// Bytes of records that wait in journals.

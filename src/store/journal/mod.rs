@@ -18,7 +18,7 @@ pub use inspect::{JournalReport, JournalState, Reports, inspect, is_open};
 pub(crate) use keeper::Faults;
 pub use segment::JournalId;
 pub(crate) use segment::sync_folder;
-pub use tail::{Stretch, Tail, TailFault};
+pub use tail::{Piece, Stretch, Tail, TailFault};
 pub use writer::{JournalError, Writer};
 
 use crate::wire::Id;

@@ -14,11 +14,18 @@ use crate::store::migrate::{Applied, MigrateStep, Migration, missing};
 use crate::store::sink::SinkError;
 
 /// PostgreSQL's scripts with tables.
-const TABLES: &[Migration] = &[Migration {
-    number: 1,
-    name: "tables",
-    sql: include_str!("../../../migrations/postgres/0001_tables.sql"),
-}];
+const TABLES: &[Migration] = &[
+    Migration {
+        number: 1,
+        name: "tables",
+        sql: include_str!("../../../migrations/postgres/0001_tables.sql"),
+    },
+    Migration {
+        number: 2,
+        name: "store",
+        sql: include_str!("../../../migrations/postgres/0003_store.sql"),
+    },
+];
 
 const INDEXES: &str = include_str!("../../../migrations/postgres/0002_indexes.sql");
 const INDEX_NAMES: [&str; 2] = ["chat_messages_space_id_id", "chat_messages_space_id_timestamp_id"];

@@ -10,14 +10,18 @@ use tokio::sync::{oneshot, watch};
 
 use super::super::batch::{Batch, BatchLimits};
 use super::super::batcher::{Batcher, Flight, Left, RetryWait, Stop};
+use super::super::bound::{Remembered, Target};
 use super::super::dead::{DEAD_LETTERS_FILE, DeadLetters};
+use super::super::holes::Holes;
 use super::super::journal::model::{LIMITS, one, reopen};
 use super::super::journal::{Faults, JournalId, JournalLimits, Opened};
 use super::super::nonces::NonceFiles;
 use super::super::refused::{NO_SPACE, Verdicts};
-use super::super::sink::{Absent, Sink, SinkError};
+use super::super::settle::Truth;
+use super::super::sink::{Absent, Gone, Past, Sink, SinkError};
 use super::super::sources::Sources;
-use super::super::{StoreState, start};
+use super::super::trimmed::Trimmed;
+use super::super::{Count, StoreState, missing, start};
 use super::{Dice, NONCES, clock, config};
 use crate::clock::Clock;
 use crate::conditions::Conditions;
@@ -35,6 +39,12 @@ struct Model {
     dice: Dice,
     /// Of 100 calls, so many fail.
     faults: u64,
+    /// Of 100 calls, before so many it becomes what it was.
+    returns: u64,
+    /// The highest id of journals that it has forgotten.
+    forgotten: u128,
+    /// What it was after each change: positions, rows, and the highest id forgotten.
+    past: Vec<(HashMap<JournalId, u64>, usize, u128)>,
 }
 
 #[derive(Clone)]
@@ -50,6 +60,9 @@ impl Rough {
             absent: None,
             dice,
             faults,
+            returns: 0,
+            forgotten: 0,
+            past: Vec::new(),
         };
         Rough(Arc::new(Mutex::new(model)))
     }
@@ -61,7 +74,18 @@ impl Rough {
 
 impl Model {
     fn fails(&mut self) -> bool {
+        if self.returns > 0 && self.dice.below(100) < self.returns && !self.past.is_empty() {
+            let changes = self.dice.below(self.past.len().min(30) as u64) as usize;
+            self.past.truncate(self.past.len() - changes);
+            let (positions, rows, forgotten) = self.past.last().expect("the first").clone();
+            self.rows.truncate(rows);
+            (self.positions, self.forgotten) = (positions, forgotten);
+        }
         self.dice.below(100) < self.faults
+    }
+
+    fn changed(&mut self) {
+        self.past.push((self.positions.clone(), self.rows.len(), self.forgotten));
     }
 
     fn append(&mut self, batch: &Batch) -> Result<(), SinkError> {
@@ -96,6 +120,7 @@ impl Model {
         for advance in batch.advances() {
             self.positions.insert(advance.journal, advance.next);
         }
+        self.changed();
         Ok(())
     }
 }
@@ -106,9 +131,30 @@ impl Sink for Rough {
         self.with(|model| match model.fails() {
             true => Err(SinkError::Retry("away".into())),
             false => {
-                let position = |journal| model.positions.get(journal).copied().unwrap_or(0);
-                Ok(journals.iter().map(position).collect())
+                let positions = &mut model.positions;
+                let all = journals.iter().map(|it| *positions.entry(*it).or_insert(0)).collect();
+                model.changed();
+                Ok(all)
             }
+        })
+    }
+
+    async fn identity(&mut self) -> Result<String, SinkError> {
+        Ok("model".into())
+    }
+
+    async fn past(&mut self, journals: &[JournalId], _limit: Id) -> Result<Past, SinkError> {
+        self.with(|model| {
+            let positions = journals.iter().map(|it| model.positions.get(it).copied()).collect();
+            let stored = model.rows.iter().map(|row| row.1).max().unwrap_or(0);
+            Ok(Past { positions, highest: Id(stored.max(model.forgotten)) })
+        })
+    }
+
+    async fn stored_ids(&mut self, batch: &Batch) -> Result<BTreeSet<Id>, SinkError> {
+        self.with(|model| {
+            let is_stored = |id: &Id| model.rows.iter().any(|row| row.1 == id.0);
+            Ok(batch.records().map(|record| record.id).filter(is_stored).collect())
         })
     }
 
@@ -128,11 +174,15 @@ impl Sink for Rough {
         outcome
     }
 
-    async fn forget(&mut self, journal: JournalId) -> Result<(), SinkError> {
+    async fn forget(&mut self, gone: &Gone) -> Result<(), SinkError> {
         self.with(|model| match model.fails() {
             true => Err(SinkError::Retry("away".into())),
             false => {
-                model.positions.remove(&journal);
+                if model.positions.get(&gone.journal) == Some(&gone.stored) {
+                    model.positions.remove(&gone.journal);
+                    model.forgotten = model.forgotten.max(gone.highest.0);
+                    model.changed();
+                }
                 Ok(())
             }
         })
@@ -150,6 +200,16 @@ struct Run {
     states: watch::Receiver<StoreState>,
 }
 
+fn truth(folder: &Path, conditions: &Conditions, metrics: &Arc<Metrics>) -> Truth {
+    let target = Target { database: "model".into(), store: Some("model".into()) };
+    let remembered = Remembered::read(folder).expect("it reads");
+    Truth {
+        bound: remembered.bind(target, Id::MIN, None).expect("it writes"),
+        trimmed: Trimmed::open(folder).expect("it opens"),
+        holes: Holes::open(folder, conditions, metrics).expect("it opens"),
+    }
+}
+
 fn nonces(folder: &Path) -> NonceFiles {
     let opened = NonceFiles::open(folder, Vec::new(), 1, NONCES, (clock())());
     opened.expect("it opens").0
@@ -159,7 +219,9 @@ fn run(folder: &Path, sink: &Rough, opened: &mut Opened, limits: BatchLimits) ->
     let sources = Sources::new(std::mem::take(&mut opened.found), std::mem::take(&mut opened.own));
     let metrics = Arc::new(Metrics::new(1));
     let (state, states) = watch::channel(StoreState::Connecting);
+    let conditions = Conditions::new(Clock::start());
     let batcher = Batcher {
+        truth: truth(folder, &conditions, &metrics),
         sink: sink.clone(),
         sources,
         limits,
@@ -170,7 +232,7 @@ fn run(folder: &Path, sink: &Rough, opened: &mut Opened, limits: BatchLimits) ->
         journal_bytes_max: 1 << 20,
         clock: clock(),
         metrics: metrics.clone(),
-        conditions: Conditions::new(Clock::start()),
+        conditions,
         faults: Faults::new(metrics.clone()),
         state,
         flight: Flight::new(1),
@@ -291,6 +353,75 @@ fn every_record_is_stored_once_and_in_order_whatever_fails() {
     }
 }
 
+/// A store that becomes what it was, at any moment, beside all other faults.
+fn check_returns(seed: u64) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut dice = Dice(seed);
+    let sink = Rough::new(seed ^ 78, dice.below(40));
+    sink.with(|model| model.changed());
+    let (mut next, mut accepted) = (1u128, Vec::new());
+    for round in 0..6u128 {
+        let shards = 1 + dice.below(3) as usize;
+        let journal = folder.path().join("journal");
+        let opened = reopen(&journal, shards, &room_beside(&journal, shards), round * 100);
+        let mut opened = opened.expect("it opens");
+        for _ in 0..dice.below(120) {
+            append(&mut opened, next);
+            accepted.push(next);
+            next += 1 + u128::from(dice.below(3));
+        }
+        let rows_max = 1 + dice.below(20) as usize;
+        let limits = BatchLimits { rows_max, bytes_max: 4000, wait: dice.below(2) };
+        let run = run(folder.path(), &sink, &mut opened, limits);
+        sink.with(|model| model.returns = if round < 5 { dice.below(15) } else { 0 });
+        let turns = dice.below(200);
+        match round < 5 && dice.below(2) == 0 {
+            true => block_on(killed(run, turns)),
+            false => {
+                let returns = sink.clone();
+                block_on(async {
+                    let calm = async {
+                        for _ in 0..turns {
+                            tokio::task::yield_now().await;
+                        }
+                        returns.with(|model| model.returns = 0);
+                    };
+                    let (left, ()) = tokio::join!(drained(run, turns), calm);
+                    assert_eq!(left, Left::default());
+                });
+            }
+        }
+    }
+    let stored: Vec<u128> = sink.with(|model| {
+        for space in 0..3 {
+            let ids = model.rows.iter().filter(|row| row.0 == space).map(|row| row.1);
+            assert!(ids.is_sorted(), "ids of a space ascend from commit to commit");
+        }
+        model.rows.iter().map(|(_, id)| *id).collect()
+    });
+    let once: BTreeSet<u128> = stored.iter().copied().collect();
+    assert_eq!(once.len(), stored.len(), "nothing is stored twice");
+    let lost: Vec<u128> = accepted.iter().copied().filter(|id| !once.contains(id)).collect();
+    let named = missing(folder.path()).expect("it reads");
+    match (named, lost.first().zip(lost.last())) {
+        (None, None) => {}
+        (Some(named), Some((first, last))) => {
+            assert_eq!((named.records, named.count), (lost.len() as u64, Count::Exact), "{lost:?}");
+            assert_eq!((named.ids.0.0, named.ids.1.0), (*first, *last));
+        }
+        (named, _) => panic!("{named:?} {lost:?}"),
+    }
+}
+
+#[test]
+fn a_store_that_goes_back_is_given_again_what_journals_hold_and_the_rest_is_named() {
+    let slow = std::env::var_os("HUB_SLOW_TESTS").is_some_and(|value| value == "1");
+    for seed in 0..if slow { 400 } else { 24 } {
+        let outcome = std::panic::catch_unwind(|| check_returns(seed));
+        assert!(outcome.is_ok(), "seed {seed}");
+    }
+}
+
 #[test]
 fn a_store_that_refuses_keeps_the_records_and_says_so() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -335,6 +466,7 @@ fn shards_are_shown_what_is_stored_and_the_books_balance() {
         readers,
         highest: opened.highest,
         seed: 1,
+        truth: truth(folder.path(), &config.conditions, &config.metrics),
         opened,
     };
     let mut store = start(&config, parts).expect("it starts");

@@ -41,6 +41,7 @@ fn config(data_dir: &Path, shards: usize) -> StoreConfig {
         clock: clock(),
         metrics: Arc::new(Metrics::new(shards)),
         conditions: Conditions::new(Clock::start()),
+        take_journals: false,
     }
 }
 
