@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::conditions::Conditions;
+use crate::conditions::{Condition, Conditions};
 use crate::config::Config;
 use crate::edge::{self, EdgeState};
 use crate::hub::{self, Hub, HubSetup, HubThreads, ShardStore};
@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::shard::event::Verdict;
 use crate::store::journal::Writer;
 use crate::store::latest::Latest;
-use crate::store::{self, Store, StoreHandle};
+use crate::store::{self, Left, Store, StoreHandle};
 use crate::wire::SpaceKey;
 
 /// A start that takes longer says so.
@@ -109,6 +109,7 @@ struct Server {
     hub: Hub,
     shards: HubThreads,
     store: StoreHandle,
+    conditions: Conditions,
     fault: tokio::sync::watch::Receiver<Option<String>>,
     edge: JoinHandle<()>,
     stop_edge: CancellationToken,
@@ -157,7 +158,7 @@ impl Server {
             limits: Arc::new(limits.clone()),
             origins: config.origins.clone(),
             store_state: store.state,
-            conditions,
+            conditions: conditions.clone(),
             pages: requests,
         };
         let stop_edge = CancellationToken::new();
@@ -170,6 +171,7 @@ impl Server {
             hub,
             shards,
             store: store.handle,
+            conditions,
             fault: store.fault,
             edge,
             stop_edge,
@@ -179,7 +181,7 @@ impl Server {
     }
 
     async fn run(mut self) -> Result<(), Fault> {
-        let broken = self.wait().await;
+        let mut broken = self.wait().await;
         let begun = self.clock.now().mono;
         // A hub that is broken has nothing to spread: its members go at once.
         let window = if broken.is_some() { 0 } else { self.drain_window };
@@ -203,10 +205,15 @@ impl Server {
         let spent = Duration::from_millis(self.clock.now().mono.since(begun));
         let wait = self.stop_wait.saturating_sub(spent).max(HURRY);
         tokio::select! {
-            left = self.store.stop(wait) => if left.records > 0 {
-                let records = left.records;
-                tracing::warn!(records, "records stay in the journal for the next start");
-            },
+            left = self.store.stop(wait) => {
+                if let Some(gone) = files_gone(&self.conditions, left) {
+                    tracing::error!("{gone}");
+                    broken = broken.or(Some(Fault::Broken(gone)));
+                } else if left.records > 0 {
+                    let records = left.records;
+                    tracing::warn!(records, "records stay in the journal for the next start");
+                }
+            }
             () = again(&mut self.terminate, &mut self.interrupt) => {
                 tracing::warn!("asked again: what is not stored stays in the journal");
             }
@@ -247,6 +254,23 @@ impl Server {
             }
         }
     }
+}
+
+/// What becomes of records that wait, where files were taken away from under the hub.
+fn files_gone(conditions: &Conditions, left: Left) -> Option<String> {
+    let files = [Condition::DataDirectory, Condition::DatabaseFile];
+    let raised = conditions.all().into_iter().find(|it| files.contains(&it.condition))?;
+    let records = match left {
+        Left { records: 0, bytes: 0 } => "nothing waited to be stored".into(),
+        Left { records: 0, bytes } => format!("{bytes} bytes of records are not stored"),
+        Left { records, .. } => format!("{records} records are not stored"),
+    };
+    let where_to = match conditions.holds(Condition::DataDirectory) {
+        true => "the journals are gone with them",
+        false => "they stay in the journals, for the next start on a database in its place",
+    };
+    let tail = if left == Left::default() { String::new() } else { format!("; {where_to}") };
+    Some(format!("{}: {records}{tail}", raised.detail))
 }
 
 fn shard_stores(

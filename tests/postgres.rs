@@ -39,6 +39,8 @@ mod tls;
 mod tools;
 #[path = "postgres/trouble.rs"]
 mod trouble;
+#[path = "postgres/truth.rs"]
+mod truth;
 
 const TESTS: &[Named] = &named![
     stored::chat_is_stored_and_read_back,
@@ -88,6 +90,15 @@ const TESTS: &[Named] = &named![
     journals::a_torn_tail_is_cut_and_all_before_it_is_stored,
     journals::damage_in_the_middle_is_refused_with_its_offset,
     journals::a_journal_shorter_than_what_is_stored_loses_nothing,
+    truth::an_older_database_is_given_again_what_the_journals_hold,
+    truth::an_older_database_at_a_start_is_given_again_what_the_journals_hold,
+    truth::positions_that_are_gone_cost_nothing_and_double_nothing,
+    truth::what_no_journal_holds_is_named_until_it_is_acknowledged,
+    truth::what_finished_journals_held_is_named_too,
+    truth::journals_wait_for_the_store_that_they_were_made_for,
+    truth::journals_are_taken_to_another_store_if_it_is_said,
+    truth::a_new_address_that_is_away_is_waited_for_and_told,
+    truth::another_store_at_the_same_address_ends_the_hub_before_a_row_is_written,
     clocks::ids_ascend_though_the_clock_jumps_forward_and_back,
 ];
 

@@ -19,7 +19,7 @@ use super::settle::Truth;
 use super::sink::{Sink, SinkError};
 use super::sources::Sources;
 use super::{ReadClock, StoreState};
-use crate::conditions::Conditions;
+use crate::conditions::{Condition, Conditions};
 use crate::metrics::{Metric, Metrics};
 use crate::wire::time::Now;
 
@@ -108,14 +108,16 @@ impl<S: Sink> Batcher<S> {
             never = self.serve() => match never {},
         };
         let Ok(stop) = stop else { return };
-        if !self.faults.is_told() {
+        // A database that is gone is not waited for.
+        let gone = self.conditions.holds(Condition::DatabaseFile);
+        if !self.faults.is_told() && !gone {
             // What is not stored in time stays in the journals.
             if let Ok(Err(fault)) = tokio::time::timeout(stop.wait, self.drain()).await {
                 self.give_up(&fault);
             }
         }
         if self.flight.connected
-            && let Err(error) = self.truth.bound.ends(self.sources.stored())
+            && let Err(error) = self.truth.bound.ends(&self.sources.stored())
         {
             // Then the next start takes all that the journals hold for unstored.
             tracing::debug!(%error, "how far the journals are stored can't be noted");

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use super::OpenError;
 use super::inspect::{stored_name, stored_positions};
-use super::journal::{Tail, TailFault};
-use super::served::{Offsets, Served};
+use super::journal::{Tail, TailFault, is_full};
+use super::served::{Offsets, Served, forget_stored, read_stored, write_stored};
 use super::sqlite::DATABASE_FILE;
 use crate::wire::Id;
 use crate::wire::record::records;
@@ -52,24 +52,18 @@ pub(super) struct Remembered {
     exact: bool,
 }
 
-/// Why a running hub must store no more.
+/// A running hub has met another store than the one it is bound to, and must store no more.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum OtherStore {
-    /// It met another store than the one it is bound to.
-    #[error(
-        "{database} is another store than the one that the journals of {} were made for; nothing \
-         was written to it",
-        data_dir.display()
-    )]
-    Met {
-        /// Where.
-        database: String,
-        /// Whose journals.
-        data_dir: PathBuf,
-    },
-    /// What it has met can't be remembered.
-    #[error("{0}")]
-    Unwritten(#[from] io::Error),
+#[error(
+    "{database} is another store than the one that the journals of {} were made for; nothing was \
+     written to it",
+    data_dir.display()
+)]
+pub(super) struct OtherStore {
+    /// Where.
+    database: String,
+    /// Whose journals.
+    data_dir: PathBuf,
 }
 
 /// Whether it is the embedded database that a directory has served.
@@ -87,7 +81,8 @@ impl Remembered {
         }
         let (mut stored, mut exact) = (HashMap::new(), false);
         if let Some(served) = &served {
-            stored = served.stored.iter().map(|(it, at)| (it.to_string(), *at)).collect();
+            let at_end = read_stored(data_dir)?;
+            stored = at_end.iter().map(|(it, at)| (it.to_string(), *at)).collect();
             exact = !stored.is_empty();
             let same = served.store.is_none() || served.store == embedded;
             if is_embedded(served)
@@ -173,18 +168,28 @@ impl Remembered {
         highest: Id,
         elsewhere: Option<Offsets>,
     ) -> io::Result<Bound> {
-        // How far the journals are stored changes from now on.
+        forget_stored(&self.data_dir)?;
         let mut served = Served::new(target.database, target.store, highest);
+        let same = elsewhere.is_none() && self.served.is_some();
         match (elsewhere, &self.served) {
             (Some(elsewhere), _) => served.elsewhere = elsewhere,
             (None, Some(before)) => {
                 served.elsewhere.clone_from(&before.elsewhere);
                 served.store = served.store.or_else(|| before.store.clone());
+                // It was the lowest that is safe, and still is.
+                served.highest = before.highest;
             }
             (None, None) => {}
         }
         if self.served.as_ref() != Some(&served) {
-            served.write(&self.data_dir)?;
+            match served.write(&self.data_dir) {
+                // Journals fill it, and only a hub that runs can store them; the next start tries
+                // again.
+                Err(error) if is_full(&error) && same => {
+                    tracing::warn!(%error, "the store's new name or address is not remembered");
+                }
+                written => written?,
+            }
         }
         Ok(Bound { data_dir: self.data_dir, served })
     }
@@ -227,26 +232,24 @@ impl Bound {
     pub(super) fn meet(&mut self, store: &str) -> Result<(), OtherStore> {
         match &self.served.store {
             Some(known) if known == store => Ok(()),
-            Some(_) => Err(OtherStore::Met {
+            Some(_) => Err(OtherStore {
                 database: named(&self.served.database),
                 data_dir: self.data_dir.clone(),
             }),
             None => {
-                let served = Served { store: Some(store.into()), ..self.served.clone() };
-                served.write(&self.data_dir)?;
-                self.served = served;
+                self.served.store = Some(store.into());
+                if let Err(error) = self.served.write(&self.data_dir) {
+                    // The next start learns it as this one did.
+                    tracing::warn!(%error, "the store's name can't be remembered");
+                }
                 Ok(())
             }
         }
     }
 
     /// Notes how far the journals are stored, for a start that can't ask the store.
-    pub(super) fn ends(&mut self, stored: Offsets) -> io::Result<()> {
-        let elsewhere = std::mem::take(&mut self.served.elsewhere);
-        self.served.elsewhere =
-            elsewhere.into_iter().filter(|(it, _)| stored.contains_key(it)).collect();
-        self.served.stored = stored;
-        self.served.write(&self.data_dir)
+    pub(super) fn ends(&self, stored: &Offsets) -> io::Result<()> {
+        write_stored(&self.data_dir, stored)
     }
 }
 

@@ -42,6 +42,7 @@ use refused::Verdicts;
 use settle::Truth;
 use sink::{Sink, SinkError};
 use sources::Sources;
+use strayed::{Watch, Watched};
 
 pub mod batch;
 mod batcher;
@@ -65,6 +66,7 @@ mod settle;
 pub mod sink;
 mod sources;
 pub mod sqlite;
+mod strayed;
 mod tally;
 mod trimmed;
 mod upgrade;
@@ -369,6 +371,7 @@ pub struct StoreHandle {
     reader: Reader,
     readers: Vec<JoinHandle<()>>,
     journals: Journals,
+    watch: Watch,
 }
 
 impl StoreHandle {
@@ -386,6 +389,7 @@ impl StoreHandle {
                 tracing::error!("a thread of the store has panicked");
             }
         }
+        self.watch.stop();
         self.journals.stop();
         left
     }
@@ -403,10 +407,20 @@ struct Parts<S> {
     published: Vec<First>,
     seed: u64,
     truth: Truth,
+    /// The embedded database's file.
+    database: Option<PathBuf>,
 }
 
 fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io::Result<Store> {
-    let Opened { writers, own, found, journals, .. } = parts.opened;
+    let Opened { writers, own, found, journals, door, .. } = parts.opened;
+    let watch = Watch::start(Watched {
+        data_dir: config.data_dir.clone(),
+        journals: own.iter().map(journal::Tail::journal).collect(),
+        database: parts.database,
+        door,
+        conditions: config.conditions.clone(),
+        holes: parts.truth.holes.clone(),
+    })?;
     let mut sources = Sources::new(found, own);
     sources.leave_elsewhere(parts.truth.bound.elsewhere());
     let committed = sources.shown();
@@ -435,7 +449,8 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
     let thread = Builder::new().name("hub-store".into());
     let thread = thread.spawn(move || runtime.block_on(batcher.run(stopped)))?;
     let (reader, readers) = (parts.reader, parts.readers);
-    let handle = StoreHandle { stop, batcher: thread, reader: reader.clone(), readers, journals };
+    let (batcher, reader) = (thread, reader);
+    let handle = StoreHandle { stop, batcher, reader: reader.clone(), readers, journals, watch };
     let (highest, published) = (parts.highest, parts.published);
     Ok(Store { writers, committed, highest, published, verdicts, reader, state, fault, handle })
 }

@@ -53,15 +53,26 @@ pub fn open_sqlite(
     let highest = opened.highest.max(sink.highest(id_limit(config))?);
     let (truth, highest) = bind(config, (remembered, target), parted, highest).map_err(io)?;
     let plan = ReaderPlan {
-        database: path,
+        database: path.clone(),
         utc_offset: config.utc_offset,
         clock: config.clock.clone(),
         query_max: config.query_max,
     };
     let (reader, readers) = Reader::start(&plan, READ_CONNECTIONS).map_err(io)?;
     let seed = random() as u64;
-    let parts =
-        Parts { opened, sink, faults, reader, readers, highest, nonces, published, seed, truth };
+    let parts = Parts {
+        opened,
+        sink,
+        faults,
+        reader,
+        readers,
+        highest,
+        nonces,
+        published,
+        seed,
+        truth,
+        database: Some(path),
+    };
     start(config, parts).map_err(io)
 }
 
@@ -101,8 +112,19 @@ pub async fn open_postgres(
     })
     .map_err(io)?;
     let (seed, readers) = (random() as u64, vec![thread]);
-    let parts =
-        Parts { opened, sink, faults, reader, readers, highest, nonces, published, seed, truth };
+    let parts = Parts {
+        opened,
+        sink,
+        faults,
+        reader,
+        readers,
+        highest,
+        nonces,
+        published,
+        seed,
+        truth,
+        database: None,
+    };
     start(config, parts).map_err(io)
 }
 

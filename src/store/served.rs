@@ -1,4 +1,5 @@
-//! What a data directory remembers of the store that its journals belong to: a file of one line.
+//! What a data directory remembers of the store that its journals belong to: a file of one line,
+//! and a second one from the end of a hub in order to the next start.
 //!
 //! With it a hub whose database is away knows that its journals belong there, and above which id
 //! it may go on; so it serves at once, and stores later. And a hub that finds another store in
@@ -15,6 +16,7 @@ use super::journal::{JournalId, sync_folder};
 use crate::wire::Id;
 
 const SERVED_FILE: &str = "served-database.json";
+const STORED_FILE: &str = "stored-at-end.json";
 
 /// Offsets in journals.
 pub(super) type Offsets = BTreeMap<JournalId, u64>;
@@ -28,8 +30,6 @@ pub(super) struct Served {
     pub(super) store: Option<String>,
     /// The highest id that it held then.
     pub(super) highest: Id,
-    /// How far it had the journals when a hub ended in order.
-    pub(super) stored: Offsets,
     /// What lies before these went to another store.
     pub(super) elsewhere: Offsets,
 }
@@ -37,7 +37,7 @@ pub(super) struct Served {
 impl Served {
     /// A store of which nothing more is known.
     pub(super) fn new(database: String, store: Option<String>, highest: Id) -> Served {
-        Served { database, store, highest, stored: Offsets::new(), elsewhere: Offsets::new() }
+        Served { database, store, highest, elsewhere: Offsets::new() }
     }
 
     /// What the directory remembers; nothing that can't be read is believed.
@@ -53,7 +53,6 @@ impl Served {
             database,
             store: text("store"),
             highest,
-            stored: offsets(&line["stored"]),
             elsewhere: offsets(&line["elsewhere"]),
         };
         Ok(text("database").zip(highest).map(served))
@@ -61,24 +60,49 @@ impl Served {
 
     /// Remembers it, whole or not at all.
     pub(super) fn write(&self, data_dir: &Path) -> io::Result<()> {
-        let offsets = |offsets: &Offsets| {
-            let each = offsets.iter().map(|(journal, at)| (journal.to_string(), (*at).into()));
-            Value::Object(each.collect::<Map<String, Value>>())
-        };
         let line = json!({
             "database": self.database,
             "store": self.store,
             "highest": self.highest.to_string(),
-            "stored": offsets(&self.stored),
-            "elsewhere": offsets(&self.elsewhere),
+            "elsewhere": value(&self.elsewhere),
         });
-        let (path, new) = (data_dir.join(SERVED_FILE), data_dir.join("served-database.new"));
-        let mut file = File::create(&new)?;
-        file.write_all(format!("{line}\n").as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
-        sync_folder(data_dir)
+        replace(data_dir, (SERVED_FILE, "served-database.new"), &line)
     }
+}
+
+/// How far the store had the journals when a hub ended in order; what was not said since.
+pub(super) fn read_stored(data_dir: &Path) -> io::Result<Offsets> {
+    match fs::read(data_dir.join(STORED_FILE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Offsets::new()),
+        text => Ok(offsets(&serde_json::from_slice(&text?).unwrap_or_default())),
+    }
+}
+
+/// Remembers it, at the end.
+pub(super) fn write_stored(data_dir: &Path, stored: &Offsets) -> io::Result<()> {
+    replace(data_dir, (STORED_FILE, "stored-at-end.new"), &value(stored))
+}
+
+/// A hub runs: from now on it may be otherwise. Needs no room, where journals fill the disk.
+pub(super) fn forget_stored(data_dir: &Path) -> io::Result<()> {
+    match fs::remove_file(data_dir.join(STORED_FILE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+fn replace(data_dir: &Path, (name, new): (&str, &str), line: &Value) -> io::Result<()> {
+    let new = data_dir.join(new);
+    let mut file = File::create(&new)?;
+    file.write_all(format!("{line}\n").as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, data_dir.join(name))?;
+    sync_folder(data_dir)
+}
+
+fn value(offsets: &Offsets) -> Value {
+    let each = offsets.iter().map(|(journal, at)| (journal.to_string(), (*at).into()));
+    Value::Object(each.collect::<Map<String, Value>>())
 }
 
 fn offsets(value: &Value) -> Offsets {
@@ -101,11 +125,17 @@ mod tests {
                 database: "db:5432/hub \"é\"".into(),
                 store,
                 highest,
-                stored: Offsets::from([(JournalId(5), 7), (JournalId(u128::MAX), u64::MAX)]),
-                elsewhere: Offsets::from([(JournalId(6), 8)]),
+                elsewhere: Offsets::from([(JournalId(5), 7), (JournalId(u128::MAX), u64::MAX)]),
             };
             served.write(folder.path()).expect("it writes");
             assert_eq!(Served::read(folder.path()).expect("it reads"), Some(served));
+        }
+        let stored = Offsets::from([(JournalId(5), 9)]);
+        write_stored(folder.path(), &stored).expect("it writes");
+        assert_eq!(read_stored(folder.path()).expect("it reads"), stored);
+        for _ in 0..2 {
+            forget_stored(folder.path()).expect("it goes");
+            assert_eq!(read_stored(folder.path()).expect("it reads"), Offsets::new());
         }
         let old = format!("{{\"database\":\"db\",\"highest\":\"{}\"}}\n", Id(5));
         fs::write(folder.path().join(SERVED_FILE), old).expect("it writes");

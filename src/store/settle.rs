@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::DAY_MS;
 use super::batch::Batch;
 use super::batcher::Batcher;
-use super::bound::{Bound, OtherStore};
+use super::bound::Bound;
 use super::holes::{Holes, Missing};
 use super::journal::JournalId;
 use super::sink::{Sink, SinkError};
@@ -69,19 +69,12 @@ impl<S: Sink> Batcher<S> {
     /// Nothing is stored in another store than that which the journals were made for.
     async fn check_store(&mut self) -> Result<(), SinkError> {
         let identity = self.sink.identity().await?;
-        match self.truth.bound.meet(&identity) {
-            Ok(()) => Ok(()),
-            Err(OtherStore::Unwritten(error)) => {
-                Err(SinkError::Retry(format!("remember the store: {error}")))
-            }
-            Err(other) => {
-                self.conditions.raise(Condition::AnotherStore, &other);
-                if !self.faults.is_told() {
-                    self.faults.report("the store", &other);
-                }
-                Err(SinkError::Refused(other.to_string()))
-            }
+        let Err(other) = self.truth.bound.meet(&identity) else { return Ok(()) };
+        self.conditions.raise(Condition::AnotherStore, &other);
+        if !self.faults.is_told() {
+            self.faults.report("the store", &other);
         }
+        Err(SinkError::Refused(other.to_string()))
     }
 
     /// What the sink has of journals that are gone.

@@ -15,6 +15,7 @@ use super::journal::JournalId;
 use super::letters::Holds;
 use super::migrate::{self, MigrateError};
 use super::sink::{Gone, Past, Sink, SinkError};
+use super::strayed::{Place, Strayed, database_places};
 use super::tally;
 use super::wall::WallFormat;
 use crate::wire::Id;
@@ -33,6 +34,7 @@ pub struct SqliteSink {
     wall: WallFormat,
     /// How many the last transaction stored rows of.
     spaces: u64,
+    files: Vec<Place>,
 }
 
 impl SqliteSink {
@@ -48,7 +50,8 @@ impl SqliteSink {
         migrate::sqlite(&mut connection, migrate::SQLITE)?;
         // `tally` does their work, by the batch.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-        Ok(SqliteSink { connection, wall: WallFormat::new(utc_offset), spaces: 0 })
+        let (wall, files) = (WallFormat::new(utc_offset), database_places(path));
+        Ok(SqliteSink { connection, wall, spaces: 0, files })
     }
 
     /// The highest id stored, those that are no ids or above `limit` left out.
@@ -61,7 +64,13 @@ impl SqliteSink {
         identity(&self.connection).map_err(|error| sink_error("read the store's name", &error))
     }
 
+    /// What a file takes that nobody will find again is not stored.
+    fn is_in_place(&mut self) -> Result<(), Strayed> {
+        self.files.iter_mut().try_for_each(Place::look)
+    }
+
     fn store(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.is_in_place().map_err(|strayed| SinkError::Retry(strayed.to_string()))?;
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -70,12 +79,14 @@ impl SqliteSink {
         let rows = insert(&transaction, batch, &mut self.wall);
         self.spaces = rows.map_err(|error| sink_error("insert rows", &error))?;
         // Whatever it says, only the positions tell whether a failed commit happened.
-        transaction.commit().map_err(|error| SinkError::Unclear(format!("commit: {error}")))
+        transaction.commit().map_err(|error| SinkError::Unclear(format!("commit: {error}")))?;
+        self.is_in_place().map_err(|strayed| SinkError::Unclear(strayed.to_string()))
     }
 }
 
 impl Sink for SqliteSink {
     async fn positions(&mut self, journals: &[JournalId]) -> Result<Vec<u64>, SinkError> {
+        self.is_in_place().map_err(|strayed| SinkError::Retry(strayed.to_string()))?;
         positions(&mut self.connection, journals)
             .map_err(|error| sink_error("read positions", &error))
     }

@@ -6,6 +6,7 @@
 //! the way in; the parts are `segment` (bytes), `recover`, `writer` (a shard's end), `tail` (the
 //! batcher's end) and `keeper` (the helper threads). Never knows what a sink is.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ use recover::Found;
 use segment::{BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, HEADER_BYTES};
 use writer::Wires;
 
-use super::latest::Latest;
+use super::latest::{Door, Latest};
 
 mod inspect;
 mod keeper;
@@ -42,7 +43,7 @@ pub(crate) mod model;
 #[cfg(test)]
 mod tests;
 
-const LOCK_FILE: &str = "lock";
+pub(crate) const LOCK_FILE: &str = "lock";
 const SEGMENT_BYTES_MAX: u64 = 16 << 20;
 /// The first segment is made while the start waits, the others behind its back.
 const FIRST_SEGMENT_BYTES_MAX: u64 = 1 << 20;
@@ -149,6 +150,8 @@ pub struct Opened {
     pub published: Vec<First>,
     /// The directory's lock and the helper threads.
     pub journals: Journals,
+    /// While it is shut no writer has room.
+    pub door: Door,
 }
 
 /// Holds the directory's lock and the helper threads; [`stop`](Journals::stop) ends both.
@@ -215,6 +218,7 @@ pub(crate) fn open(
     };
     let mut flusher = Flusher { shards: Vec::new(), made, faults: faults.clone() };
     let (mut writers, mut own) = (Vec::new(), Vec::new());
+    let door = Door::default();
     for end in Latest::group(shards) {
         let (give, spares) = mpsc::sync_channel(1);
         let wires = Wires {
@@ -229,6 +233,7 @@ pub(crate) fn open(
             sizes,
             record_bytes_max: limits.record_bytes_max as u64,
             always: limits.sync == SyncMode::Always,
+            door: door.clone(),
         };
         let (journal, begun) = (wires.journal, wires.begun.clone());
         let (made, synced) = (wires.made.clone(), wires.synced.clone());
@@ -243,7 +248,7 @@ pub(crate) fn open(
     let found = found.iter().map(|found| Tail::found(folder, found, nudge.clone())).collect();
     let journals = start((keeper, looks), flusher, limits.sync, lock)
         .map_err(|error| OpenError::io(folder, error))?;
-    Ok(Opened { writers, own, found, highest, published, journals })
+    Ok(Opened { writers, own, found, highest, published, journals, door })
 }
 
 /// Gives a writer its first segment; while found journals fill the bound or the disk, it comes
@@ -284,6 +289,16 @@ fn start(
     let thread = Builder::new().name("hub-journal".into());
     journals.keeper = Some(thread.spawn(move || keeper.run(&looks))?);
     Ok(journals)
+}
+
+/// The journals that have files in `folder`.
+pub(crate) fn journals_in(folder: &Path) -> io::Result<BTreeSet<JournalId>> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        found.extend(name.to_str().and_then(segment::parse_segment_name).map(|(it, _)| it));
+    }
+    Ok(found)
 }
 
 /// Takes a folder of journals for oneself, until the file is closed.

@@ -467,6 +467,7 @@ fn shards_are_shown_what_is_stored_and_the_books_balance() {
         highest: opened.highest,
         seed: 1,
         truth: truth(folder.path(), &config.conditions, &config.metrics),
+        database: None,
         opened,
     };
     let mut store = start(&config, parts).expect("it starts");
