@@ -121,6 +121,7 @@ fn config(data_dir: &Path, sync: SyncMode) -> StoreConfig {
         }),
         metrics: Arc::new(Metrics::new(1)),
         conditions: Conditions::new(Clock::start()),
+        take_journals: false,
     }
 }
 

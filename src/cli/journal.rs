@@ -31,9 +31,9 @@ const AFTER: &str = "inspect: a table of all journals (the default).\n\
     verify: reads all of them as a start would, and says whether a hub could start on them. A \
     torn tail is sound: what a kill or a power cut left behind the last append that counts.\n\
     acknowledge: says that you know of the messages that the store had and lacks, so that \
-    `/readyz` is ready again; holes.jsonl keeps them.\n\n\
-    The first two only read, take no lock, and may run beside a hub; what a hub writes right now may show \
-    as a torn tail. `stored` is how far the embedded database has it, `?` where that is not \
+    `/readyz` is ready again; holes.jsonl keeps them. The others only read.\n\n\
+    All take no lock, and may run beside a hub; what a hub writes right now may show as a torn \
+    tail. `stored` is how far the embedded database has it, `?` where that is not \
     known, as with PostgreSQL.\n\n\
     Exit code: 0 sound, 1 damaged (verify names file and offset), 78 a bad setting.";
 
@@ -44,7 +44,7 @@ pub(super) fn command() -> clap::Command {
     let action =
         Arg::new("action").value_name("inspect|verify|acknowledge").default_value(ACTIONS[0]);
     clap::Command::new("journal")
-        .about("Inspects or verifies the journals of a data directory, or acknowledges what is missing")
+        .about("Inspects or verifies journals, or acknowledges what the store lacks of them")
         .arg(action.value_parser(ACTIONS).hide_possible_values(true).help("What to do"))
         .after_help(AFTER)
 }
