@@ -86,6 +86,8 @@ pub(super) struct Flight {
     pub(super) work: Vec<Batch>,
     /// Whether the sink may have committed the next one already.
     in_doubt: bool,
+    /// Whether the sink was asked where it is, and has not said it to the end.
+    pub(super) unsettled: bool,
     /// Whether the sink has ever told its positions.
     connected: bool,
     /// Failures in a row.
@@ -212,7 +214,8 @@ impl<S: Sink> Batcher<S> {
         if self.flight.work.is_empty() {
             return Ok(begun);
         }
-        if (self.flight.in_doubt || !self.sink.is_connected()) && self.settle().await? {
+        let settled = !self.flight.in_doubt && !self.flight.unsettled;
+        if !(settled && self.sink.is_connected()) && self.settle().await? {
             return Ok(begun);
         }
         self.leave_out_stored().await?;

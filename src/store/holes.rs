@@ -173,6 +173,11 @@ impl Holes {
         Ok(holes)
     }
 
+    /// The data directory.
+    pub(super) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
     /// How long the file is, by which a change of it is seen.
     pub(super) fn length(&self) -> u64 {
         fs::metadata(self.data_dir.join(HOLES_FILE)).map_or(0, |file| file.len())

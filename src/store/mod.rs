@@ -383,13 +383,14 @@ impl StoreHandle {
         // A batcher that has panicked takes no word and gives none; journals keep their records.
         let _ = self.stop.send(Stop { wait, answer });
         let left = answered.await.unwrap_or_default();
+        // With its last connection a database's log goes, as it should.
+        self.watch.stop();
         self.reader.stop().await;
         for thread in self.readers.into_iter().chain([self.batcher]) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store has panicked");
             }
         }
-        self.watch.stop();
         self.journals.stop();
         left
     }

@@ -157,6 +157,11 @@ async fn meet(
     match remembered.relation(&target) {
         // Ours has a name, this one has none yet.
         Relation::Unknown => (target, Relation::Other),
+        Relation::Same if remembered.database() != target.database => {
+            let (from, to) = (remembered.database(), &target.database);
+            tracing::info!(from, to, "the store has moved: it is known by its own name");
+            (target, Relation::Same)
+        }
         known => (target, known),
     }
 }

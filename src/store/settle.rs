@@ -13,9 +13,10 @@ use super::batcher::Batcher;
 use super::bound::Bound;
 use super::holes::{Holes, Missing};
 use super::journal::JournalId;
+use super::letters::Letters;
 use super::sink::{Sink, SinkError};
 use super::sources::Standing;
-use super::trimmed::{Has, Trimmed};
+use super::trimmed::{Has, Known, Lacking, Trimmed};
 use crate::conditions::Condition;
 use crate::wire::Id;
 
@@ -34,6 +35,7 @@ impl<S: Sink> Batcher<S> {
     /// Reads where the sink is, and goes on from there; whether the batch whose commit was in
     /// doubt is stored. If the sink is elsewhere than it was, nothing is in flight any more.
     pub(super) async fn settle(&mut self) -> Result<bool, SinkError> {
+        self.flight.unsettled = true;
         self.check_store().await?;
         let journals = self.sources.journals();
         let positions = self.sink.positions(&journals).await?;
@@ -62,7 +64,8 @@ impl<S: Sink> Batcher<S> {
                 }
             }
         }
-        self.tell_missing(gone);
+        self.tell_missing(gone).await?;
+        self.flight.unsettled = false;
         Ok(standing == Standing::Committed)
     }
 
@@ -78,43 +81,47 @@ impl<S: Sink> Batcher<S> {
     }
 
     /// What the sink has of journals that are gone.
-    async fn gone(
-        &mut self,
-        there: &[JournalId],
-        limit: Id,
-    ) -> Result<Vec<(JournalId, Has)>, SinkError> {
+    async fn gone(&mut self, there: &[JournalId], limit: Id) -> Result<Vec<Lacking>, SinkError> {
         let gone = self.truth.trimmed.gone(there);
         if gone.is_empty() {
             return Ok(Vec::new());
         }
         let past = self.sink.past(&gone, limit).await?;
-        let has = |(journal, at): (JournalId, Option<u64>)| {
-            (journal, at.map_or(Has::Ids(past.highest), Has::UpTo))
+        let lacking = |(journal, at): (JournalId, Option<u64>)| {
+            let has = at.map_or(Has::Ids(past.highest), Has::UpTo);
+            Lacking { journal, has, end: None }
         };
-        Ok(gone.into_iter().zip(past.positions).map(has).collect())
+        Ok(gone.into_iter().zip(past.positions).map(lacking).collect())
     }
 
     /// Tells what neither the sink nor a journal has.
-    fn tell_missing(&mut self, gone: Vec<(JournalId, Has)>) {
-        let there = self.sources.lacking().map(|(journal, at, begin)| {
-            // What the first block lacks is known by where it begins.
-            (journal, Has::UpTo(at), Some(begin))
+    async fn tell_missing(&mut self, gone: Vec<Lacking>) -> Result<(), SinkError> {
+        let there = self.sources.lacking().map(|(journal, at, begin)| Lacking {
+            journal,
+            has: Has::UpTo(at),
+            end: Some(begin),
         });
-        let all: Vec<_> =
-            there.chain(gone.into_iter().map(|(journal, has)| (journal, has, None))).collect();
-        let (mut missing, mut told) = (Missing::default(), Vec::new());
-        for (journal, has, end) in all {
-            let more = self.truth.trimmed.missing(journal, has, end);
-            if !more.is_none() {
-                missing.add(more);
-                told.push((journal, has, end));
-            }
+        let mut lacking: Vec<Lacking> = there.chain(gone).collect();
+        // Positions may be gone whose messages are there.
+        let ids = self.truth.trimmed.last_ids(&lacking);
+        let mut known = Known::default();
+        if !ids.is_empty() {
+            known.stored = self.sink.stored_ids(&ids).await?;
+            let letters = Letters::read(self.truth.holes.data_dir()).unwrap_or_default();
+            known.dead = letters.letters.iter().map(|letter| letter.id).collect();
         }
+        let mut missing = Missing::default();
+        lacking.retain(|lacking| {
+            let more = self.truth.trimmed.missing(lacking, &known);
+            missing.add(more);
+            !more.is_none()
+        });
         if !missing.is_none() {
             // First what is missing, then that it was told: a crash in between has it told again.
             self.truth.holes.add(missing, (self.clock)().unix);
-            self.truth.trimmed.told(&told);
+            self.truth.trimmed.told(&lacking);
         }
+        Ok(())
     }
 
     /// Until the sink's connection is lost. One that is quiet is not asked otherwise, and a
@@ -133,7 +140,8 @@ impl<S: Sink> Batcher<S> {
         if !self.sources.is_again(batch) || batch.rows() == 0 {
             return Ok(());
         }
-        let stored = self.sink.stored_ids(batch).await?;
+        let ids: Vec<Id> = batch.records().map(|record| record.id).collect();
+        let stored = self.sink.stored_ids(&ids).await?;
         batch.bury(|record| stored.contains(&record.id));
         Ok(())
     }

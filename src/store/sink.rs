@@ -107,8 +107,8 @@ pub trait Sink {
     /// What is known of journals that are gone. Ids above `limit` count for nothing.
     async fn past(&mut self, journals: &[JournalId], limit: Id) -> Result<Past, SinkError>;
 
-    /// Which of a batch's messages are stored already.
-    async fn stored_ids(&mut self, batch: &Batch) -> Result<BTreeSet<Id>, SinkError>;
+    /// Which of these messages are stored.
+    async fn stored_ids(&mut self, ids: &[Id]) -> Result<BTreeSet<Id>, SinkError>;
 
     /// The highest id stored, those that are no ids or above `limit` left out.
     async fn highest_id(&mut self, limit: Id) -> Result<Id, SinkError>;

@@ -123,14 +123,14 @@ impl Sink for SqliteSink {
             .map_err(|error| sink_error("read positions", &error))
     }
 
-    async fn stored_ids(&mut self, batch: &Batch) -> Result<BTreeSet<Id>, SinkError> {
+    async fn stored_ids(&mut self, ids: &[Id]) -> Result<BTreeSet<Id>, SinkError> {
         let find = |connection: &Connection| {
             let sql = "SELECT 1 FROM chat_messages WHERE id = ?1";
             let mut statement = connection.prepare(sql)?;
             let mut found = BTreeSet::new();
-            for record in batch.records() {
-                if statement.exists([record.id.to_string()])? {
-                    found.insert(record.id);
+            for id in ids {
+                if statement.exists([id.to_string()])? {
+                    found.insert(*id);
                 }
             }
             Ok(found)

@@ -29,6 +29,26 @@ pub(super) enum Has {
     Ids(Id),
 }
 
+/// A journal that a store seems to lack a part of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Lacking {
+    /// Which.
+    pub(super) journal: JournalId,
+    /// What the store has of it.
+    pub(super) has: Has,
+    /// Where what is left of the journal begins; `None`: it is gone.
+    pub(super) end: Option<u64>,
+}
+
+/// Messages that are not missing, whatever positions say.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Known {
+    /// They are in the store.
+    pub(super) stored: BTreeSet<Id>,
+    /// They were refused, and are dead letters.
+    pub(super) dead: BTreeSet<Id>,
+}
+
 /// The stretches that have left the journals, each journal's ascending.
 #[derive(Debug)]
 pub(super) struct Trimmed {
@@ -132,9 +152,20 @@ impl Trimmed {
         pieces.map(|piece| piece.ids.1).max().unwrap_or(Id::MIN)
     }
 
-    /// What a store lacks of a journal that has left up to `end`, and is not there. It is told
-    /// once: [`told`](Trimmed::told) is to follow.
-    pub(super) fn missing(&self, journal: JournalId, has: Has, end: Option<u64>) -> Missing {
+    /// The last ids of the stretches that a store seems to lack.
+    pub(super) fn last_ids(&self, lacking: &[Lacking]) -> Vec<Id> {
+        let of = |lacking: &Lacking| {
+            let &Lacking { journal, has, .. } = lacking;
+            let told = move |it: &&Piece| it.journal == journal && it.records > 0;
+            let pieces = self.pieces.iter().filter(told);
+            pieces.filter(move |it| lacks(it, has).is_some()).map(|it| it.ids.1)
+        };
+        lacking.iter().flat_map(of).collect()
+    }
+
+    /// What a store lacks of a journal. It is told once: [`told`](Trimmed::told) is to follow.
+    pub(super) fn missing(&self, lacking: &Lacking, known: &Known) -> Missing {
+        let &Lacking { journal, has, end } = lacking;
         let mut missing = Missing::default();
         let mut covered = 0;
         for piece in self.pieces.iter().filter(|piece| piece.journal == journal) {
@@ -142,10 +173,16 @@ impl Trimmed {
                 covered += piece.to.saturating_sub(piece.from.max(at));
             }
             let Some(whole) = lacks(piece, has) else { continue };
-            if piece.records > 0 {
-                let count = if whole { Count::Exact } else { Count::AtMost };
-                missing.add(Missing { records: piece.records, count, ids: piece.ids });
+            // A stretch is stored in order: with its last message all of it is there.
+            if piece.records == 0 || known.stored.contains(&piece.ids.1) {
+                continue;
             }
+            let dead = known.dead.range(piece.ids.0..=piece.ids.1).next().is_some();
+            if dead && piece.records == 1 {
+                continue;
+            }
+            let count = if whole && !dead { Count::Exact } else { Count::AtMost };
+            missing.add(Missing { records: piece.records, count, ids: piece.ids });
         }
         if let (Has::UpTo(at), Some(end)) = (has, end)
             && covered < end.saturating_sub(at)
@@ -156,20 +193,20 @@ impl Trimmed {
     }
 
     /// Notes that what a store lacks was told: it is no news any more.
-    pub(super) fn told(&mut self, told: &[(JournalId, Has, Option<u64>)]) {
+    pub(super) fn told(&mut self, told: &[Lacking]) {
         for piece in &mut self.pieces {
-            let mut told = told.iter().filter(|(journal, ..)| *journal == piece.journal);
-            if told.any(|(_, has, _)| lacks(piece, *has).is_some()) {
+            let mut told = told.iter().filter(|it| it.journal == piece.journal);
+            if told.any(|it| lacks(piece, it.has).is_some()) {
                 piece.records = 0;
             }
         }
-        for (journal, has, end) in told {
+        for lacking in told {
             // Nothing was known of this part; that, too, is told once.
-            if let (Has::UpTo(from), Some(to)) = (*has, *end)
-                && self.missing(*journal, *has, *end).count == Count::About
+            if let &Lacking { journal, has: Has::UpTo(from), end: Some(to) } = lacking
+                && self.missing(lacking, &Known::default()).count == Count::About
             {
                 let ids = (Id::MAX, Id::MIN);
-                self.pieces.push(Piece { journal: *journal, from, to, records: 0, ids });
+                self.pieces.push(Piece { journal, from, to, records: 0, ids });
             }
         }
         let written = self.write();
@@ -243,6 +280,12 @@ mod tests {
         stretches.map(piece).collect()
     }
 
+    /// Of the first journal, by its position alone.
+    fn missing(trimmed: &Trimmed, has: Has, end: Option<u64>) -> Missing {
+        let lacking = Lacking { journal: JournalId(1), has, end };
+        trimmed.missing(&lacking, &Known::default())
+    }
+
     fn told(missing: &Missing) -> (u64, Count, u128, u128) {
         (missing.records, missing.count, missing.ids.0.0, missing.ids.1.0)
     }
@@ -267,14 +310,21 @@ mod tests {
             (Has::Ids(Id(140)), None, (40, Count::AtMost, 140, 179)),
             (Has::Ids(Id(179)), None, (0, Count::Exact, u128::MAX, 0)),
         ] {
-            assert_eq!(told(&trimmed.missing(one, has, end)), expected, "{has:?} {end:?}");
+            let missing = missing(&trimmed, has, end);
+            assert_eq!(told(&missing), expected, "{has:?} {end:?}");
         }
+        let lacking = Lacking { journal: one, has: Has::UpTo(5_000), end: None };
+        assert_eq!(trimmed.last_ids(&[lacking]), [Id(159), Id(169), Id(179)]);
+        let stored = BTreeSet::from([Id(169)]);
+        let known = Known { stored, dead: BTreeSet::from([Id(175)]) };
+        let some = trimmed.missing(&lacking, &known);
+        assert_eq!(told(&some), (20, Count::AtMost, 150, 179), "one of them is a dead letter");
         assert_eq!(trimmed.gone(&[one]), [JournalId(2)]);
         assert_eq!((trimmed.highest(None), trimmed.highest(Some(one))), (Id(529), Id(179)));
-        trimmed.told(&[(one, Has::UpTo(3_000), Some(8_000))]);
+        trimmed.told(&[Lacking { journal: one, has: Has::UpTo(3_000), end: Some(8_000) }]);
         let mut trimmed = Trimmed::open(folder.path()).expect("it opens");
-        assert_eq!(trimmed.missing(one, Has::UpTo(3_000), Some(8_000)).records, 0);
-        let before = trimmed.missing(one, Has::UpTo(2_000), Some(8_000));
+        assert_eq!(missing(&trimmed, Has::UpTo(3_000), Some(8_000)).records, 0);
+        let before = missing(&trimmed, Has::UpTo(2_000), Some(8_000));
         assert_eq!(told(&before), (10, Count::Exact, 120, 129));
         trimmed.begin_anew();
         let trimmed = Trimmed::open(folder.path()).expect("it opens");
@@ -294,7 +344,7 @@ mod tests {
         trimmed.add(tens(1, 3..4, 0));
         let trimmed = Trimmed::open(folder.path()).expect("it opens");
         assert_eq!(trimmed.pieces.len(), 3);
-        let missing = trimmed.missing(JournalId(1), Has::UpTo(0), Some(4_000));
+        let missing = missing(&trimmed, Has::UpTo(0), Some(4_000));
         assert_eq!((missing.records, missing.count), (30, Count::About), "one is not known");
     }
 
@@ -307,9 +357,9 @@ mod tests {
             trimmed.add(tens(1, from..from + 1_024, 0));
         }
         assert!(trimmed.pieces.len() <= PIECES_MAX);
-        let missing = trimmed.missing(JournalId(1), Has::UpTo(0), Some(1_000 * all));
-        assert_eq!((missing.records, missing.count), (10 * all, Count::Exact));
-        let newest = trimmed.missing(JournalId(1), Has::UpTo(1_000 * (all - 7)), None);
+        let whole = missing(&trimmed, Has::UpTo(0), Some(1_000 * all));
+        assert_eq!((whole.records, whole.count), (10 * all, Count::Exact));
+        let newest = missing(&trimmed, Has::UpTo(1_000 * (all - 7)), None);
         assert_eq!((newest.records, newest.count), (70, Count::Exact));
         assert_eq!(Trimmed::open(folder.path()).expect("it opens").pieces, trimmed.pieces);
     }

@@ -152,9 +152,9 @@ impl Sink for PostgresSink {
         Ok(past)
     }
 
-    async fn stored_ids(&mut self, batch: &Batch) -> Result<BTreeSet<Id>, SinkError> {
+    async fn stored_ids(&mut self, ids: &[Id]) -> Result<BTreeSet<Id>, SinkError> {
         let writer = self.take().await?;
-        let found = writer.stored_ids(batch).await?;
+        let found = writer.stored_ids(ids).await?;
         self.writer = Some(writer);
         Ok(found)
     }

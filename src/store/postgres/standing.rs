@@ -7,7 +7,6 @@ use tokio_postgres::types::ToSql;
 
 use super::connect::{CALL_MAX, CallFault, Connection, DatabaseUrl, Means, within};
 use super::{ADOPTED, Writer};
-use crate::store::batch::Batch;
 use crate::store::journal::JournalId;
 use crate::store::sink::{Past, SinkError};
 use crate::wire::Id;
@@ -56,8 +55,8 @@ impl Writer {
         Ok(Past { positions: names.iter().map(|name| position(name)).collect(), highest })
     }
 
-    pub(super) async fn stored_ids(&self, batch: &Batch) -> Result<BTreeSet<Id>, CallFault> {
-        let ids: Vec<String> = batch.records().map(|record| record.id.to_string()).collect();
+    pub(super) async fn stored_ids(&self, ids: &[Id]) -> Result<BTreeSet<Id>, CallFault> {
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
         let parameters: [&(dyn ToSql + Sync); 1] = [&ids];
         let sql = "SELECT id::text FROM chat_messages WHERE id = ANY ($1)";
         let rows = self.connection.client.query(sql, &parameters);

@@ -151,10 +151,10 @@ impl Sink for Rough {
         })
     }
 
-    async fn stored_ids(&mut self, batch: &Batch) -> Result<BTreeSet<Id>, SinkError> {
+    async fn stored_ids(&mut self, ids: &[Id]) -> Result<BTreeSet<Id>, SinkError> {
         self.with(|model| {
             let is_stored = |id: &Id| model.rows.iter().any(|row| row.1 == id.0);
-            Ok(batch.records().map(|record| record.id).filter(is_stored).collect())
+            Ok(ids.iter().copied().filter(is_stored).collect())
         })
     }
 
