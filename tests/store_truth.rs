@@ -109,7 +109,9 @@ fn a_database_that_is_removed_under_the_hub_is_noticed_and_nothing_more_is_taken
     let out = run_hub(&["--listen", "127.0.0.1:0", "--data-dir", dir, "--log", "error"], &[]);
     let line = String::from_utf8(out.stderr).expect("a text");
     assert_eq!(out.status.code(), Some(78), "{line}");
-    assert!(line.contains("wait for the embedded database"), "{line}");
+    let expected = " for the embedded database (hub.sqlite3), not for the one in its place: put \
+                    that one back, or say --take-journals";
+    assert!(line.contains(expected), "{line}");
     let args = [&UNLIMITED[..], &["--take-journals"]].concat();
     hub.restart_with(&args);
     eventually("what waited is stored", || {
@@ -251,7 +253,7 @@ fn messages_that_wait_for_the_embedded_database_go_to_no_other() {
     let line = String::from_utf8(out.stderr).expect("a text");
     assert_eq!((out.status.code(), line.lines().count()), (Some(78), 1), "{line}");
     let expected = ": 2 messages wait for the embedded database (hub.sqlite3), not for \
-                    127.0.0.1:1/hub: ";
+                    127.0.0.1:1/hub: leave DATABASE_URL out, or say --take-journals ";
     assert!(line.contains(expected), "{line}");
     hub.restart();
     hub.history_of(1, 3);

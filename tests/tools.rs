@@ -257,7 +257,7 @@ fn a_folder_without_journals_is_no_fault_and_one_that_is_not_there_is() {
         assert!(line.starts_with("data_dir: ") && line.contains("No such file"), "{line}");
     }
     let line = fails(folder.path(), &["journal", "mend"], 78);
-    assert_eq!(line, "`mend` is none of inspect, verify");
+    assert_eq!(line, "`mend` is none of inspect, verify, acknowledge");
     let line = fails(folder.path(), &["dead-letters", "retry", "--json"], 78);
     assert_eq!(line, "--json: belongs to dead-letters list, not to retry");
 }

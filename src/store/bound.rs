@@ -147,8 +147,13 @@ impl Remembered {
             return Err(OpenError::Bound {
                 data_dir: self.data_dir.clone(),
                 waiting: format!("{about}{waiting} {messages}"),
+                new: if old == new { "the one in its place".into() } else { named(&new) },
+                way_back: match (old == DATABASE_FILE, old == new) {
+                    (true, true) => "put that one back",
+                    (true, false) => "leave DATABASE_URL out",
+                    (false, _) => "give that one's DATABASE_URL again",
+                },
                 old: named(&old),
-                new: named(&new),
             });
         }
         tracing::warn!(from = old, to = new, taken = waiting, "journals go to another store now");

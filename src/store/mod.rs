@@ -315,8 +315,8 @@ pub enum OpenError {
     Sink(#[from] SinkError),
     /// The journals hold what waits for another store.
     #[error(
-        "{}: {waiting} for {old}, not for {new}: give that one's DATABASE_URL again, or say \
-         --take-journals to store them in the new one",
+        "{}: {waiting} for {old}, not for {new}: {way_back}, or say --take-journals to store them \
+         in the new one",
         data_dir.display()
     )]
     Bound {
@@ -328,6 +328,8 @@ pub enum OpenError {
         old: String,
         /// What was configured.
         new: String,
+        /// How they come to where they belong.
+        way_back: &'static str,
     },
     /// A directory or a thread can't be made.
     #[error("{}: {error}", path.display())]
