@@ -105,8 +105,8 @@ impl Model {
 
     fn commit(&mut self, batch: &Batch) -> Result<(), SinkError> {
         for advance in batch.advances() {
-            let position = self.positions.get(&advance.journal).copied().unwrap_or(0);
-            if position != advance.last {
+            // As PostgreSQL has it: a row that was never asked for, or is gone, is not moved.
+            if self.positions.get(&advance.journal) != Some(&advance.last) {
                 return Err(SinkError::Unclear("moved".into()));
             }
         }
