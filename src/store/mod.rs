@@ -24,6 +24,7 @@ use crate::wire::time::{Micros, Now};
 use crate::wire::{Id, SpaceId, UserId};
 
 pub use batcher::{Left, RetryWait};
+pub use holes::{Count, Missing, acknowledge, missing};
 pub use inspect::stored_positions;
 pub use letters::{Letter, Letters, Retried, retry};
 pub use nonces::NonceLimits;
@@ -40,14 +41,18 @@ use latest::Latest;
 use migrate::MigrateError;
 use nonces::NonceFiles;
 use refused::Verdicts;
+use settle::Truth;
 use sink::{Sink, SinkError};
 use sources::Sources;
+use strayed::{Watch, Watched};
 
 pub mod batch;
 mod batcher;
+mod bound;
 pub mod copy;
 mod dead;
 mod history;
+mod holes;
 mod inspect;
 pub mod journal;
 pub mod latest;
@@ -58,11 +63,15 @@ mod open;
 pub mod postgres;
 mod reader;
 mod refused;
+mod served;
+mod settle;
 pub mod sift;
 pub mod sink;
 mod sources;
 pub mod sqlite;
+mod strayed;
 mod tally;
+mod trimmed;
 mod upgrade;
 pub mod wall;
 
@@ -250,6 +259,8 @@ pub struct StoreConfig {
     pub conditions: Conditions,
     /// Where it tells what nothing mends, its own threads' ends included.
     pub faults: Faults,
+    /// Whether journals that were made for another store are to be stored in this one.
+    pub take_journals: bool,
 }
 
 impl StoreConfig {
@@ -286,6 +297,7 @@ impl StoreConfig {
             metrics,
             conditions: faults.conditions().clone(),
             faults,
+            take_journals: false,
         }
     }
 }
@@ -307,6 +319,24 @@ pub enum OpenError {
     /// Its ids can't be read.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// The journals hold what waits for another store.
+    #[error(
+        "{}: {waiting} for {old}, not for {new}: {way_back}, or say --take-journals to store them \
+         in the new one",
+        data_dir.display()
+    )]
+    Bound {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// How many messages.
+        waiting: String,
+        /// What they were accepted for.
+        old: String,
+        /// What was configured.
+        new: String,
+        /// How they come to where they belong.
+        way_back: &'static str,
+    },
     /// A directory or a thread can't be made.
     #[error("{}: {error}", path.display())]
     Io {
@@ -323,7 +353,10 @@ impl OpenError {
         match self {
             OpenError::Io { error, .. } => is_passing(error),
             OpenError::Journal(journal::OpenError::Io { error, .. }) => is_passing(error),
-            OpenError::Journal(_) | OpenError::Database { .. } | OpenError::Sink(_) => false,
+            OpenError::Journal(_)
+            | OpenError::Database { .. }
+            | OpenError::Sink(_)
+            | OpenError::Bound { .. } => false,
         }
     }
 }
@@ -358,6 +391,7 @@ pub struct StoreHandle {
     reader: Reader,
     readers: Vec<JoinHandle<()>>,
     journals: Journals,
+    watch: Watch,
 }
 
 impl StoreHandle {
@@ -369,6 +403,8 @@ impl StoreHandle {
         let (answer, answered) = oneshot::channel();
         let _ = self.stop.send(Stop { wait, answer });
         let left = answered.await.ok();
+        // With its last connection a database's log goes, as it should.
+        self.watch.stop();
         self.reader.stop().await;
         for thread in self.readers.into_iter().chain([self.batcher]) {
             // A panic was told when it happened.
@@ -390,11 +426,23 @@ struct Parts<S> {
     /// The batcher's; made before anything is begun, since it may fail.
     runtime: Runtime,
     seed: u64,
+    truth: Truth,
+    /// The embedded database's file.
+    database: Option<PathBuf>,
 }
 
 fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io::Result<Store> {
-    let Opened { writers, own, found, highest, journals } = parts.opened;
-    let sources = Sources::new(found, own);
+    let Opened { writers, own, found, highest, journals, door } = parts.opened;
+    let watch = Watch::start(Watched {
+        data_dir: config.data_dir.clone(),
+        journals: own.iter().map(journal::Tail::journal).collect(),
+        database: parts.database,
+        door,
+        faults: config.faults.clone(),
+        holes: parts.truth.holes.clone(),
+    })?;
+    let mut sources = Sources::new(found, own);
+    sources.leave_elsewhere(parts.truth.bound.elsewhere());
     let committed = sources.shown();
     let (ways, verdicts) = Verdicts::new(config.shards, config.shard_of);
     let (shown, state) = watch::channel(StoreState::Connecting);
@@ -413,6 +461,7 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
         faults: config.faults.clone(),
         state: shown,
         flight: Flight::new(parts.seed),
+        truth: parts.truth,
     };
     let (stop, stopped) = oneshot::channel();
     let runtime = parts.runtime;
@@ -426,7 +475,8 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
         runtime.shutdown_background();
     })?;
     let (reader, readers) = (parts.reader, parts.readers);
-    let handle = StoreHandle { stop, batcher: thread, reader: reader.clone(), readers, journals };
+    let (batcher, reader) = (thread, reader);
+    let handle = StoreHandle { stop, batcher, reader: reader.clone(), readers, journals, watch };
     let published = parts.published;
     Ok(Store { writers, committed, highest, published, verdicts, reader, state, handle })
 }

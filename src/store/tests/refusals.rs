@@ -12,7 +12,8 @@ use super::super::batcher::{Left, Stop};
 use super::super::journal::Opened;
 use super::super::journal::model::{LIMITS, reopen};
 use super::Dice;
-use super::batcher::{Rough, Run, append, block_on, dead_letters, drained, run};
+use super::batcher::{Run, append, block_on, dead_letters, drained, run};
+use super::rough::Rough;
 use crate::conditions::Condition;
 use crate::wire::record::Record;
 
@@ -86,7 +87,7 @@ fn a_lone_row_that_is_refused_waits_for_a_row_of_others_and_is_judged_by_it() {
         assert_eq!(dead_letters(folder.path()), [], "nothing says yet that it is the row");
         append(&mut opened, 2);
         until(|| sink.with(|model| model.rows.len()) == 1).await;
-        assert!(!conditions.holds(Condition::DatabaseRefuses));
+        until(|| !conditions.holds(Condition::DatabaseRefuses)).await;
         // From now on the last row that was stored is evidence enough.
         append(&mut opened, 4);
         until(|| dead_letters(folder.path()) == [1, 4]).await;
