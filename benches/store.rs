@@ -128,6 +128,7 @@ fn config(data_dir: &Path, sync: SyncMode) -> StoreConfig {
         faults: Faults::new(metrics.clone(), conditions.clone()),
         metrics,
         conditions,
+        take_journals: false,
     }
 }
 

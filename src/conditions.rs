@@ -96,6 +96,18 @@ conditions! {
     DescriptorsShort "descriptors_short" Degraded
         "New connections can't be accepted: descriptors or memory are short"
         "see what else uses them, or allow the hub more open files (ulimit -n) or memory";
+    AnotherStore "another_store" Refusing
+        "The journals were made for another store than the one configured"
+        "give that one's DATABASE_URL again, or say --take-journals to store them in the new one";
+    MessagesMissing "messages_missing" Degraded
+        "The store lacks messages that it had, and the journals no longer hold them"
+        "look for them in a newer copy of it; then run `cpi-hub journal acknowledge`";
+    DataDirectory "data_directory" Refusing
+        "The data directory, or a journal in it, is gone or was replaced under the running hub"
+        "put the very same folder back, or start the hub again: what it takes now would be lost";
+    DatabaseFile "database_file" Refusing
+        "The embedded database's file is gone or was replaced under the running hub"
+        "put the very same files back, or start the hub again: what it stores now would be lost";
 }
 
 /// A condition that holds.

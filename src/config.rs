@@ -51,6 +51,8 @@ pub struct Config {
     pub shards: usize,
     /// Whether shard threads keep to a core each.
     pub pinned: bool,
+    /// Whether journals that were made for another store are stored in this one.
+    pub take_journals: bool,
     /// Whether it may listen beyond loopback without any authentication.
     pub insecure: bool,
     /// Pages of these origins may use it.
@@ -106,7 +108,7 @@ pub struct MainSetting {
 }
 
 /// The settings that are no bounds, in the order of the help.
-pub const MAIN: [MainSetting; 9] = [
+pub const MAIN: [MainSetting; 10] = [
     MainSetting {
         name: "listen",
         form: "ADDR:PORT",
@@ -123,6 +125,12 @@ pub const MAIN: [MainSetting; 9] = [
         form: "URL",
         help: "PostgreSQL database to store in, postgresql://user:password@host:5432/name; better \
                given as DATABASE_URL, which others can't read [default: SQLite in data_dir]",
+    },
+    MainSetting {
+        name: "take_journals",
+        form: "BOOL",
+        help: "Store what journals hold for another store in this one; for one start, where the \
+               other will not come back",
     },
     MainSetting {
         name: "shards",
@@ -167,6 +175,7 @@ impl Config {
         let database_url = reading.database_url()?;
         let shards = reading.shards(machine.cores)?;
         let pinned = reading.value("pinned", "true or false", "true", parse_bool)?;
+        let take_journals = reading.value("take_journals", "true or false", "false", parse_bool)?;
         let insecure = reading.value("insecure", "true or false", "false", parse_bool)?;
         let origins = reading.origins()?;
         let log = reading.log()?;
@@ -184,6 +193,7 @@ impl Config {
             database_url,
             shards,
             pinned,
+            take_journals,
             insecure,
             origins,
             log_format,
@@ -351,6 +361,7 @@ impl fmt::Display for Config {
             let number = name == "shards" || self.limits.get(name).is_some();
             let value = match name {
                 "insecure" => self.insecure.to_string(),
+                "take_journals" => self.take_journals.to_string(),
                 "pinned" => self.pinned.to_string(),
                 _ if number && text.parse::<i64>().is_ok() => text.clone(),
                 _ => toml_text(text),

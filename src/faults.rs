@@ -63,9 +63,9 @@ impl Faults {
         self.tell(Condition::JournalBroken, format!("{what}: {error}"));
     }
 
-    /// Tells that another hub has taken over; the first fault told stays.
-    pub fn lose_claim(&self, by: &dyn Display) {
-        self.tell(Condition::ClaimLost, by.to_string());
+    /// Tells a condition with which the hub can't go on; the first fault told stays.
+    pub fn end(&self, condition: Condition, why: &dyn Display) {
+        self.tell(condition, why.to_string());
     }
 
     /// Watches a thread or a task from here on, under this name.

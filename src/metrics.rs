@@ -70,6 +70,7 @@ metrics! {
     JournalFaults "journal_faults" Counter "Journal writes or flushes that failed";
     ShardsRefusing "shards_refusing" Gauge "Shards that refuse chat: journal full or broken";
     RowsStored "rows_stored" Counter "Chat messages that the store has committed";
+    MessagesMissing "messages_missing" Gauge "Stored messages that are gone, not acknowledged";
     RowsDead "rows_dead_lettered" Counter "Chat messages that the store refused";
     Batches "store_batches" Counter "Transactions that the store committed";
     BatchFaults "store_batch_faults" Counter "Transactions that failed and were tried again";

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::clock::Clock;
-use crate::conditions::Conditions;
+use crate::conditions::{Condition, Conditions};
 use crate::config::Config;
 use crate::edge::{self, EdgeState};
 use crate::faults::Faults;
@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::shard::event::Verdict;
 use crate::store::journal::Writer;
 use crate::store::latest::Latest;
-use crate::store::{self, Store, StoreHandle};
+use crate::store::{self, Left, Store, StoreHandle};
 use crate::wire::SpaceKey;
 
 /// A start that takes longer says so.
@@ -112,6 +112,7 @@ struct Server {
     hub: Hub,
     shards: HubThreads,
     store: StoreHandle,
+    conditions: Conditions,
     faults: Faults,
     edge: JoinHandle<()>,
     stop_edge: CancellationToken,
@@ -162,7 +163,7 @@ impl Server {
             limits: Arc::new(limits.clone()),
             origins: config.origins.clone(),
             store_state: store.state,
-            conditions,
+            conditions: conditions.clone(),
             pages: requests,
         };
         let stop_edge = CancellationToken::new();
@@ -176,6 +177,7 @@ impl Server {
             hub,
             shards,
             store: store.handle,
+            conditions,
             faults,
             edge,
             stop_edge,
@@ -208,12 +210,17 @@ impl Server {
         }
         let spent = Duration::from_millis(self.clock.now().mono.since(begun));
         let wait = self.stop_wait.saturating_sub(spent).max(HURRY);
+        let mut gone = None;
         tokio::select! {
             // Without an answer: a fault was told, and decides below how this ends.
-            left = self.store.stop(wait) => if let Some(records) = left.map(|left| left.records)
-                && records > 0
-            {
-                tracing::warn!(records, "records stay in the journal for the next start");
+            left = self.store.stop(wait) => if let Some(left) = left {
+                gone = files_gone(&self.conditions, left);
+                if let Some(gone) = &gone {
+                    tracing::error!("{gone}");
+                } else if left.records > 0 {
+                    let records = left.records;
+                    tracing::warn!(records, "records stay in the journal for the next start");
+                }
             },
             () = again(&mut self.terminate, &mut self.interrupt) => {
                 tracing::warn!("asked again: what is not stored stays in the journal");
@@ -223,7 +230,7 @@ impl Server {
         _ = self.edge.await;
         tracing::info!("stopped");
         // Of what broke while it was ending, too.
-        match self.faults.first() {
+        match self.faults.first().or(gone) {
             Some(fault) => Err(Fault::Broken(fault)),
             None => closed.map_err(Fault::System),
         }
@@ -252,6 +259,23 @@ fn spawn_watched(
         let _part = part;
         task.await;
     })
+}
+
+/// What becomes of records that wait, where files were taken away from under the hub.
+fn files_gone(conditions: &Conditions, left: Left) -> Option<String> {
+    let files = [Condition::DataDirectory, Condition::DatabaseFile];
+    let raised = conditions.all().into_iter().find(|it| files.contains(&it.condition))?;
+    let records = match left {
+        Left { records: 0, bytes: 0 } => "nothing waited to be stored".into(),
+        Left { records: 0, bytes } => format!("{bytes} bytes of records are not stored"),
+        Left { records, .. } => format!("{records} records are not stored"),
+    };
+    let where_to = match conditions.holds(Condition::DataDirectory) {
+        true => "the journals are gone with them",
+        false => "they stay in the journals, for the next start on a database in its place",
+    };
+    let tail = if left == Left::default() { String::new() } else { format!("; {where_to}") };
+    Some(format!("{}: {records}{tail}", raised.detail))
 }
 
 fn shard_stores(
@@ -334,7 +358,9 @@ async fn open_store(
     let shard_of = |space, shards| hub::shard_of(SpaceKey::Chat(space), shards);
     let read_clock: store::ReadClock = Arc::new(move || clock.now());
     let shared = (read_clock, Arc::clone(metrics), faults.clone());
-    let store_config = store::StoreConfig::new(data_dir, config.shards, limits, shard_of, shared);
+    let mut store_config =
+        store::StoreConfig::new(data_dir, config.shards, limits, shard_of, shared);
+    store_config.take_journals = config.take_journals;
     let mut random = || random.next();
     Ok(match &config.database_url {
         Some(url) => store::open_postgres(&store_config, url, &mut random).await?,

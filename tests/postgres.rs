@@ -51,6 +51,8 @@ mod tls;
 mod tools;
 #[path = "postgres/trouble.rs"]
 mod trouble;
+#[path = "postgres/truth.rs"]
+mod truth;
 #[path = "postgres/watched.rs"]
 mod watched;
 
@@ -124,6 +126,15 @@ const TESTS: &[Named] = &named![
     nodes::a_restart_of_the_database_changes_no_claim,
     nodes::a_transaction_that_is_stuck_holds_up_no_take_over,
     nodes::a_copied_directory_is_another_hubs,
+    truth::an_older_database_is_given_again_what_the_journals_hold,
+    truth::an_older_database_at_a_start_is_given_again_what_the_journals_hold,
+    truth::positions_that_are_gone_cost_nothing_and_double_nothing,
+    truth::what_no_journal_holds_is_named_until_it_is_acknowledged,
+    truth::what_finished_journals_held_is_named_too,
+    truth::journals_wait_for_the_store_that_they_were_made_for,
+    truth::journals_are_taken_to_another_store_if_it_is_said,
+    truth::a_new_address_that_is_away_is_waited_for_and_told,
+    truth::another_store_at_the_same_address_ends_the_hub_before_a_row_is_written,
     clocks::ids_ascend_though_the_clock_jumps_forward_and_back,
     costs::restarts_that_nobody_says_a_word_to_cost_nothing,
     costs::restarts_with_one_message_each_cost_what_the_messages_take,

@@ -1,36 +1,50 @@
-//! `cpi-hub journal`: looks at the journals of a data directory, and changes nothing.
+//! `cpi-hub journal`: looks at the journals of a data directory and at what the store lacks of
+//! them; changes nothing but what is acknowledged.
+
+use std::path::Path;
 
 use clap::{Arg, ArgMatches};
 
 use super::CliExit;
 use super::table::table;
+use crate::clock::unix_now;
 use crate::config::Place;
 use crate::store::journal::{JournalReport, JournalState, OpenError, Reports, inspect};
-use crate::store::stored_positions;
+use crate::store::{self, stored_positions};
 use crate::wire::Id;
 
 /// What to look at, and how.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
     place: Place,
-    verify: bool,
+    action: Action,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Action {
+    Inspect,
+    Verify,
+    Acknowledge,
 }
 
 const AFTER: &str = "inspect: a table of all journals (the default).\n\
     verify: reads all of them as a start would, and says whether a hub could start on them. A \
-    torn tail is sound: what a kill or a power cut left behind the last append that counts.\n\n\
-    Both only read, take no lock, and may run beside a hub; what a hub writes right now may show \
-    as a torn tail. `stored` is how far the embedded database has it, `?` where that is not \
+    torn tail is sound: what a kill or a power cut left behind the last append that counts.\n\
+    acknowledge: says that you know of the messages that the store had and lacks, so that \
+    `/readyz` is ready again; holes.jsonl keeps them. The others only read.\n\n\
+    All take no lock, and may run beside a hub; what a hub writes right now may show as a torn \
+    tail. `stored` is how far the embedded database has it, `?` where that is not \
     known, as with PostgreSQL.\n\n\
     Exit code: 0 sound, 1 damaged (verify names file and offset), 78 a bad setting.";
 
-const ACTIONS: [&str; 2] = ["inspect", "verify"];
+const ACTIONS: [&str; 3] = ["inspect", "verify", "acknowledge"];
 
 /// The subcommand's own command line, but for where the data are.
 pub(super) fn command() -> clap::Command {
-    let action = Arg::new("action").value_name("inspect|verify").default_value(ACTIONS[0]);
+    let action =
+        Arg::new("action").value_name("inspect|verify|acknowledge").default_value(ACTIONS[0]);
     clap::Command::new("journal")
-        .about("Inspects or verifies the journals of a data directory; only reads")
+        .about("Inspects or verifies journals, or acknowledges what the store lacks of them")
         .arg(action.value_parser(ACTIONS).hide_possible_values(true).help("What to do"))
         .after_help(AFTER)
 }
@@ -38,13 +52,21 @@ pub(super) fn command() -> clap::Command {
 impl Options {
     pub(super) fn read(matches: &ArgMatches, place: Place) -> Options {
         let action = matches.get_one::<String>("action");
-        Options { place, verify: action.is_some_and(|action| action == ACTIONS[1]) }
+        let action = match action.and_then(|it| ACTIONS.iter().position(|known| known == it)) {
+            Some(1) => Action::Verify,
+            Some(2) => Action::Acknowledge,
+            _ => Action::Inspect,
+        };
+        Options { place, action }
     }
 }
 
 /// Looks; what to print before the end, and the end.
 pub fn run(options: &Options) -> (String, CliExit) {
     let data_dir = &options.place.data_dir;
+    if options.action == Action::Acknowledge {
+        return (String::new(), acknowledged(data_dir));
+    }
     let looked = match std::fs::metadata(data_dir) {
         Ok(_) => inspect(&data_dir.join("journal")),
         Err(error) => Err(OpenError::Io { path: data_dir.clone(), error }),
@@ -61,9 +83,12 @@ pub fn run(options: &Options) -> (String, CliExit) {
     };
     let rows: Vec<Vec<String>> =
         reports.journals.iter().map(|report| row(report, stored(report))).collect();
-    let shown = format!("{}\n\n{}", table(&HEADING, &rows), summary(&reports));
+    let mut shown = format!("{}\n\n{}", table(&HEADING, &rows), summary(&reports));
+    if let Ok(Some(missing)) = store::missing(data_dir) {
+        shown.push_str(&format!("\nthe store lacks {missing}, which no journal holds"));
+    }
     let damaged: Vec<String> = reports.journals.iter().filter_map(problem).collect();
-    match damaged.first().filter(|_| options.verify) {
+    match damaged.first().filter(|_| options.action == Action::Verify) {
         None => (String::new(), CliExit { code: 0, text: shown }),
         Some(first) => {
             let more = match damaged.len() {
@@ -72,6 +97,17 @@ pub fn run(options: &Options) -> (String, CliExit) {
             };
             (shown, CliExit { code: 1, text: format!("{first}{more}") })
         }
+    }
+}
+
+fn acknowledged(data_dir: &Path) -> CliExit {
+    let done = std::fs::metadata(data_dir).and_then(|_| store::acknowledge(data_dir, unix_now()));
+    match done {
+        Ok(Some(missing)) => CliExit { code: 0, text: format!("acknowledged: {missing}") },
+        Ok(None) => {
+            CliExit { code: 0, text: "nothing is missing that was not acknowledged".into() }
+        }
+        Err(error) => super::bad_place(&format!("{}: {error}", data_dir.display())).into(),
     }
 }
 

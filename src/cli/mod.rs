@@ -133,7 +133,7 @@ fn sources(
 ) -> Result<Sources, CliExit> {
     let mut sources = Sources::default();
     for name in MAIN.iter().map(|main| main.name).chain(settings().iter().map(|it| it.name)) {
-        if name == "insecure" {
+        if SWITCHES.contains(&name) {
             if matches.try_get_one::<bool>(name).ok().flatten() == Some(&true) {
                 sources.add_flag(name, "true".into());
             }
@@ -199,10 +199,7 @@ fn serve_arguments() -> Vec<Arg> {
         .value_parser(ValueParser::path_buf())
         .help("TOML file to read settings from [env: HUB_CONFIG]");
     let main = MAIN.iter().map(|main| match main.name {
-        "insecure" => {
-            let arg = Arg::new(main.name).long("insecure");
-            arg.action(ArgAction::SetTrue).help(main.help)
-        }
+        name if SWITCHES.contains(&name) => switch(name).help(main.help),
         name => argument(name, main.form).help(main.help),
     });
     let limits = settings().into_iter().map(|setting| {
@@ -210,6 +207,14 @@ fn serve_arguments() -> Vec<Arg> {
         argument(setting.name, form(&setting)).help(help).help_heading("Limits")
     });
     std::iter::once(file).chain(main).chain(limits).collect()
+}
+
+/// Settings whose flag stands without a value.
+const SWITCHES: [&str; 2] = ["insecure", "take_journals"];
+
+fn switch(name: &'static str) -> Arg {
+    let long: &'static str = name.replace('_', "-").leak();
+    Arg::new(name).long(long).action(ArgAction::SetTrue)
 }
 
 fn argument(name: &'static str, form: &'static str) -> Arg {

@@ -133,6 +133,16 @@ impl Batch {
         rest
     }
 
+    /// Leaves records out that are stored already; the steps stay as they are.
+    pub fn leave_out(&mut self, is_out: impl Fn(&Record<'_>) -> bool) {
+        let out: Vec<usize> = (0..self.rows)
+            .filter(|row| !self.buried.contains(row))
+            .zip(self.records())
+            .filter_map(|(row, record)| is_out(&record).then_some(row))
+            .collect();
+        self.buried.extend(out);
+    }
+
     /// Puts what was taken off behind it again.
     pub fn join(&mut self, later: Batch) {
         let (rows, from) = (self.rows, self.bytes.len());

@@ -15,6 +15,7 @@ use super::dead::DeadLetters;
 use super::journal::TailFault;
 use super::nonces::NonceFiles;
 use super::refused::Verdicts;
+use super::settle::Truth;
 use super::sink::{Sink, SinkError};
 use super::sources::Sources;
 use super::{ReadClock, StoreState};
@@ -80,6 +81,7 @@ pub(super) struct Batcher<S> {
     pub(super) faults: Faults,
     pub(super) state: watch::Sender<StoreState>,
     pub(super) flight: Flight,
+    pub(super) truth: Truth,
 }
 
 /// What is on its way to the sink.
@@ -93,6 +95,8 @@ pub(super) struct Flight {
     pub(super) good: Option<(UserId, SpaceId)>,
     /// Whether the sink may have committed the next one already.
     in_doubt: bool,
+    /// Whether the sink was asked where it is, and has not said it to the end.
+    pub(super) unsettled: bool,
     /// Whether the sink has ever told its positions.
     connected: bool,
     /// Whether a journal can't be read any more.
@@ -123,11 +127,19 @@ impl<S: Sink> Batcher<S> {
             never = self.serve() => match never {},
         };
         let Ok(stop) = stop else { return };
-        if !self.flight.given_up {
+        // A database that is gone is not waited for.
+        let gone = self.conditions.holds(Condition::DatabaseFile);
+        if !self.flight.given_up && !gone {
             // What is not stored in time stays in the journals.
             if let Ok(Err(fault)) = tokio::time::timeout(stop.wait, self.drain()).await {
                 self.give_up(&fault);
             }
+        }
+        if self.flight.connected
+            && let Err(error) = self.truth.bound.ends(&self.sources.stored())
+        {
+            // Then the next start takes all that the journals hold for unstored.
+            tracing::debug!(%error, "how far the journals are stored can't be noted");
         }
         // Where it fails, the next hub waits for the lease.
         let _ = tokio::time::timeout(RELEASE_MAX, self.sink.release()).await;
@@ -138,7 +150,13 @@ impl<S: Sink> Batcher<S> {
     async fn serve(&mut self) -> Infallible {
         self.connect().await;
         loop {
-            self.sources.wait().await;
+            tokio::select! {
+                () = self.sources.wait() => {}
+                () = Self::lost(&self.sink) => {
+                    self.connect().await;
+                    continue;
+                }
+            }
             if let Err(fault) = self.cycle().await {
                 self.give_up(&fault);
                 // Only a person can mend it; the process is about to end.
@@ -149,20 +167,17 @@ impl<S: Sink> Batcher<S> {
 
     /// Reads the sink's positions, until it gives them.
     async fn connect(&mut self) {
-        let journals = self.sources.journals();
-        let positions = loop {
-            match self.sink.positions(&journals).await {
-                Ok(positions) => break positions,
-                Err(error) => self.failed(&error).await,
-            }
-        };
-        self.sources.start_at(&positions);
-        self.flight.connected();
+        while let Err(error) = self.settle().await {
+            self.failed(&error).await;
+        }
+        if self.flight.connect() {
+            tracing::info!("the store takes messages again");
+        }
         self.conditions.clear(Condition::DatabaseUnusable);
         self.conditions.set(Condition::RightsMissing, self.sink.lacks());
         self.count_backlog();
         self.forget_done().await;
-        if let Err(error) = self.sink.forget_unused(&journals).await {
+        if let Err(error) = self.sink.forget_unused(&self.sources.journals()).await {
             tracing::debug!(%error, "positions of journals without records stay");
         }
         self.show(StoreState::Ready);
@@ -243,13 +258,16 @@ impl<S: Sink> Batcher<S> {
     /// Tries the next batch once; when it began, if it is stored.
     async fn try_store(&mut self) -> Result<Now, SinkError> {
         let begun = (self.clock)();
-        let Some(batch) = self.flight.work.last() else { return Ok(begun) };
-        if self.flight.in_doubt {
-            if is_stored(&mut self.sink, batch).await? {
-                return Ok(begun);
-            }
-            self.flight.in_doubt = false;
+        if self.flight.work.is_empty() {
+            return Ok(begun);
         }
+        let settled = !self.flight.in_doubt && !self.flight.unsettled;
+        if !(settled && self.sink.is_connected()) && self.settle().await? {
+            return Ok(begun);
+        }
+        self.leave_out_stored().await?;
+        // What the sink lacks comes first, if it is no longer where it was.
+        let Some(batch) = self.flight.work.last() else { return Ok(begun) };
         // Until the sink says what became of it; it may not come to that.
         self.flight.in_doubt = true;
         let outcome = self.sink.append(batch).await;
@@ -268,7 +286,8 @@ impl<S: Sink> Batcher<S> {
         self.nonces.append(&batch, begun.mono);
         self.conditions.set(Condition::NoncesLost, self.nonces.failing());
         // What can't be removed is tried again with each batch; the bound still counts it.
-        self.flight.kept = self.sources.committed(&batch).err().map(|error| error.to_string());
+        let freed = self.sources.committed(&batch, &mut self.truth.trimmed);
+        self.flight.kept = freed.err().map(|error| error.to_string());
         let now = (self.clock)();
         let store = &self.metrics.store;
         store.add(Metric::RowsStored, batch.rows() as u64);
@@ -307,7 +326,7 @@ impl<S: Sink> Batcher<S> {
         if let SinkError::Taken(_) = error {
             // Two that serve one database break every promise of order: this one ends.
             self.show(StoreState::Refused);
-            self.faults.lose_claim(error);
+            self.faults.end(Condition::ClaimLost, error);
             return std::future::pending().await;
         }
         if let SinkError::Refused(reason) = error {
@@ -342,12 +361,13 @@ impl<S: Sink> Batcher<S> {
     /// crash can bring them back, their positions.
     async fn forget_done(&mut self) {
         let mut kept = self.flight.kept.clone();
-        while let Some((journal, removed)) = self.sources.remove_done() {
+        while let Some((gone, removed)) = self.sources.remove_done(&mut self.truth.trimmed) {
+            let journal = gone.journal;
             if let Err(error) = removed {
                 // It counts as stored, and is tried again with the next batch.
                 kept = Some(error.to_string());
                 break;
-            } else if let Err(error) = self.sink.forget(journal).await {
+            } else if let Err(error) = self.sink.forget(&gone).await {
                 // A row too many, which nobody will ask for again.
                 tracing::debug!(%journal, %error, "a journal's position stays");
             } else {
@@ -383,26 +403,33 @@ impl<S: Sink> Batcher<S> {
     }
 }
 
-/// Reads the positions back: whether a batch whose commit was in doubt is stored.
-async fn is_stored(sink: &mut impl Sink, batch: &Batch) -> Result<bool, SinkError> {
-    let journals: Vec<_> = batch.advances().iter().map(|advance| advance.journal).collect();
-    let positions = sink.positions(&journals).await?;
-    let all = |at: fn(&super::batch::Advance) -> u64| {
-        batch.advances().iter().map(at).eq(positions.iter().copied())
-    };
-    if all(|advance| advance.next) {
-        return Ok(true);
-    }
-    if all(|advance| advance.last) {
-        return Ok(false);
-    }
-    Err(SinkError::Refused("the journals' positions were changed by someone else".into()))
-}
-
 impl Flight {
-    fn connected(&mut self) {
-        self.failures = 0;
-        self.connected = true;
+    /// The sink has told its positions; whether it had failed before, having done so once.
+    fn connect(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.connected, true);
+        std::mem::take(&mut self.failures) > 0 && before
+    }
+
+    /// Whether it has ever.
+    pub(super) fn connected(&self) -> bool {
+        self.connected
+    }
+
+    /// The batch that the sink may have committed already.
+    pub(super) fn doubted(&self) -> Option<&Batch> {
+        self.work.last().filter(|_| self.in_doubt)
+    }
+
+    /// It has not.
+    pub(super) fn not_stored(&mut self) {
+        self.in_doubt = false;
+    }
+
+    /// Everything is to be read from the journals again.
+    pub(super) fn drop_all(&mut self) {
+        self.work.clear();
+        self.batch = Batch::new();
+        self.in_doubt = false;
     }
 
     fn next_wait(&mut self, retry: RetryWait) -> u64 {

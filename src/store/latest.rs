@@ -63,6 +63,27 @@ impl Latest {
     }
 }
 
+/// A door that one thread shuts and opens, as often as it likes, and any may look at.
+#[derive(Clone, Default, Debug)]
+pub struct Door {
+    /// How often it was moved: odd while it is shut.
+    moves: Arc<Latest>,
+}
+
+impl Door {
+    /// Whether it is shut.
+    pub fn is_shut(&self) -> bool {
+        self.moves.get() % 2 == 1
+    }
+
+    /// Shuts it or opens it.
+    pub fn set_shut(&self, shut: bool) {
+        if self.is_shut() != shut {
+            self.moves.publish(self.moves.get() + 1);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

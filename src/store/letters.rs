@@ -14,10 +14,12 @@ use serde_json::{Map, Value};
 
 use super::OpenError;
 use super::batch::{Batch, BatchLimits, Origin};
+use super::bound::is_embedded;
 use super::dead::DEAD_LETTERS_FILE;
 use super::journal::{self, JournalId, sync_folder};
-use super::postgres::{DatabaseUrl, PostgresSink, Served};
-use super::sink::{Sink, SinkError};
+use super::postgres::{DatabaseUrl, PostgresSink};
+use super::served::Served;
+use super::sink::{Gone, Sink, SinkError};
 use super::sqlite::{DATABASE_FILE, SqliteSink};
 use crate::wire::record::Record;
 use crate::wire::time::{Micros, MonoMs};
@@ -169,7 +171,18 @@ pub async fn retry(
     if Letters::read(data_dir).map_err(io)?.letters.is_empty() {
         return Ok(Retried::default());
     }
-    if let (None, Some(served)) = (url, Served::read(data_dir).map_err(io)?) {
+    let served = Served::read(data_dir).map_err(io)?;
+    if let (Some(url), Some(served)) = (url, &served)
+        && served.database != url.identity()
+    {
+        let (from, to) = (&served.database, url.identity());
+        tracing::warn!(
+            from,
+            to,
+            "the letters were refused by another store, or at another address"
+        );
+    }
+    if let (None, Some(served)) = (url, served.filter(|served| !is_embedded(served))) {
         // Else what belongs there would end here, and leave the file.
         return Err(OpenError::Sink(SinkError::Refused(format!(
             "{} has stored in {}: say --database-url, or remove served-database.json if it no \
@@ -247,8 +260,9 @@ impl<S: Holds> Retry<S> {
         retried.left = kept.len() as u64 - retried.refused;
         letters.letters = kept;
         if self.at > 0 {
+            let gone = Gone { journal: self.journal, stored: self.at, highest: Id::MIN };
             // A row too many, if it stays; nobody will ask for it again.
-            let _ = self.sink.forget(self.journal).await;
+            let _ = self.sink.forget(&gone).await;
         }
         retried
     }

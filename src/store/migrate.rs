@@ -17,11 +17,18 @@ pub struct Migration {
 }
 
 /// SQLite's.
-pub const SQLITE: &[Migration] = &[Migration {
-    number: 1,
-    name: "chat_messages",
-    sql: include_str!("../../migrations/sqlite/0001_chat_messages.sql"),
-}];
+pub const SQLITE: &[Migration] = &[
+    Migration {
+        number: 1,
+        name: "chat_messages",
+        sql: include_str!("../../migrations/sqlite/0001_chat_messages.sql"),
+    },
+    Migration {
+        number: 2,
+        name: "store",
+        sql: include_str!("../../migrations/sqlite/0002_store.sql"),
+    },
+];
 
 /// Something that was missing from a database, and what makes it.
 #[derive(Clone, PartialEq, Eq, Debug)]

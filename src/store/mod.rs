@@ -1,7 +1,7 @@
 //! The store: what was accepted goes through a journal into a sink, and is read as history.
 //!
-//! Here live the types of history and the ways in, [`open_sqlite`] and [`open_postgres`]; the parts
-//! have a file each.
+//! Here live what a store is opened with, how it starts and how it stops; the ways in are
+//! [`open_sqlite`] and [`open_postgres`], and the parts have a file each.
 //! The store owns the data directory. It never decides what is accepted, and no part of it but
 //! [`journal::Writer`] is ever on a shard's thread.
 
@@ -19,15 +19,20 @@ use crate::faults::{Faults, is_passing};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::shard::event::Verdict;
+use crate::wire::Id;
 use crate::wire::nonce::First;
-use crate::wire::time::{Micros, Now};
-use crate::wire::{Id, SpaceId, UserId};
+use crate::wire::time::Now;
 
 pub use batcher::{Left, RetryWait};
+pub use holes::{Count, Missing, acknowledge, missing};
 pub use inspect::stored_positions;
 pub use letters::{Letter, Letters, Retried, retry};
 pub use nonces::NonceLimits;
 pub use open::{open_postgres, open_sqlite};
+pub use questions::{
+    Existing, Missed, MissedQuery, Page, PageOrder, PageQuery, Range, RangeQuery, ReadFault,
+    StoredMessage,
+};
 pub use reader::Reader;
 pub use refused::ShardOf;
 pub use upgrade::upgrade;
@@ -39,15 +44,20 @@ use journal::{JournalLimits, Journals, Opened, SyncMode, Writer};
 use latest::Latest;
 use migrate::MigrateError;
 use nonces::NonceFiles;
+use questions::Rows;
 use refused::Verdicts;
+use settle::Truth;
 use sink::{Sink, SinkError};
 use sources::Sources;
+use strayed::{Watch, Watched};
 
 pub mod batch;
 mod batcher;
+mod bound;
 pub mod copy;
 mod dead;
 mod history;
+mod holes;
 mod inspect;
 pub mod journal;
 pub mod latest;
@@ -56,186 +66,23 @@ pub mod migrate;
 mod nonces;
 mod open;
 pub mod postgres;
+mod questions;
 mod reader;
 mod refused;
+mod served;
+mod settle;
 pub mod sift;
 pub mod sink;
 mod sources;
 pub mod sqlite;
+mod strayed;
 mod tally;
+mod trimmed;
 mod upgrade;
 pub mod wall;
 
 #[cfg(test)]
 mod tests;
-
-/// One stored chat message, as history shows it (WIRE A4, E).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StoredMessage {
-    /// The id as stored; rows of the existing server may hold any text.
-    pub id: String,
-    /// The text.
-    pub content: String,
-    /// Who said it.
-    pub user: UserId,
-    /// The name at that time.
-    pub username: String,
-    /// Where.
-    pub space: SpaceId,
-    /// When.
-    pub at: Micros,
-    /// The sender's current picture, or ""; rows of one sender share it.
-    pub image: Arc<str>,
-}
-
-impl StoredMessage {
-    /// What it holds of memory; a picture counts with each row that shows it.
-    pub fn bytes(&self) -> usize {
-        let texts = self.id.len() + self.content.len() + self.username.len() + self.image.len();
-        size_of::<StoredMessage>() + texts
-    }
-}
-
-/// Rows that are read for somebody.
-trait Rows {
-    fn rows(&self) -> &[StoredMessage];
-
-    /// What they hold of memory.
-    fn bytes(&self) -> usize {
-        self.rows().iter().map(StoredMessage::bytes).sum()
-    }
-}
-
-impl Rows for Page {
-    fn rows(&self) -> &[StoredMessage] {
-        &self.rows
-    }
-}
-
-impl Rows for Range {
-    fn rows(&self) -> &[StoredMessage] {
-        &self.rows
-    }
-}
-
-/// What a numbered page is ordered by; ties by id in the same direction.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PageOrder {
-    /// By instant.
-    Timestamp,
-    /// By id.
-    Id,
-}
-
-/// A numbered page, as the existing front end asks (WIRE A4).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PageQuery {
-    /// The space.
-    pub space: SpaceId,
-    /// From 1.
-    pub page: u64,
-    /// Rows of one page.
-    pub page_size: u32,
-    /// What it is ordered by.
-    pub order: PageOrder,
-    /// Oldest first.
-    pub ascending: bool,
-    /// All pictures of the page together; what no longer fits is left out (WIRE A4).
-    pub images_bytes_max: usize,
-}
-
-/// A page and the number of all rows of its space.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Page {
-    /// In the order asked for.
-    pub rows: Vec<StoredMessage>,
-    /// All rows of the space.
-    pub total: u64,
-}
-
-/// A stretch of a space's history, by position (WIRE E).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RangeQuery {
-    /// The space.
-    pub space: SpaceId,
-    /// Only ids above; with no `before`, or with one: the first after it.
-    pub after: Option<Id>,
-    /// Only ids below; with no `after`: the last before it.
-    pub before: Option<Id>,
-    /// Rows at most.
-    pub limit: u32,
-    /// Longer pictures are left out, as they are when fanned out (WIRE B21).
-    pub image_bytes_max: usize,
-}
-
-/// What somebody has missed of a space: the first page of it, or of its newest part.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MissedQuery {
-    /// The space.
-    pub space: SpaceId,
-    /// Only ids above.
-    pub after: Id,
-    /// Only ids up to this one.
-    pub up_to: Id,
-    /// Only the newest so many of those.
-    pub newest_max: usize,
-    /// Rows at most.
-    pub limit: u32,
-    /// As [`RangeQuery`] has it.
-    pub image_bytes_max: usize,
-}
-
-impl MissedQuery {
-    fn range(&self, after: Id) -> RangeQuery {
-        let &MissedQuery { space, up_to, limit, image_bytes_max, .. } = self;
-        let before = Some(Id(up_to.0.saturating_add(1)));
-        RangeQuery { space, after: Some(after), before, limit, image_bytes_max }
-    }
-
-    /// Whether a range holds more than the newest ones that are wanted.
-    fn is_exceeded_by(&self, range: &Range) -> bool {
-        let wanted = self.newest_max != usize::MAX;
-        wanted && (range.has_more || range.rows.len() > self.newest_max)
-    }
-}
-
-/// Whether a user and a space exist, as far as the store knows users and spaces.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Existing {
-    /// The user does.
-    pub user: bool,
-    /// The space does.
-    pub space: bool,
-}
-
-/// A page of what was missed.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Missed {
-    /// The last id that was left out because of `newest_max`, or the query's `after`.
-    pub from: Id,
-    /// What follows it.
-    pub range: Range,
-}
-
-/// Ascending by id, and whether the range holds more.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Range {
-    /// Ascending by id.
-    pub rows: Vec<StoredMessage>,
-    /// Whether `limit` cut the range short.
-    pub has_more: bool,
-}
-
-/// Why history is not read now.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum ReadFault {
-    /// It can't be; already logged.
-    #[error("the store can't be read")]
-    Away,
-    /// Too many wait, or what was read has no room: in all, or of the address that asks.
-    #[error("too much is asked at once")]
-    Full,
-}
 
 /// What the sink is doing, for `/readyz`, logs and people.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -288,6 +135,8 @@ pub struct StoreConfig {
     pub conditions: Conditions,
     /// Where it tells what nothing mends, its own threads' ends included.
     pub faults: Faults,
+    /// Whether journals that were made for another store are to be stored in this one.
+    pub take_journals: bool,
 }
 
 impl StoreConfig {
@@ -324,6 +173,7 @@ impl StoreConfig {
             metrics,
             conditions: faults.conditions().clone(),
             faults,
+            take_journals: false,
         }
     }
 }
@@ -345,6 +195,24 @@ pub enum OpenError {
     /// Its ids can't be read.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// The journals hold what waits for another store.
+    #[error(
+        "{}: {waiting} for {old}, not for {new}: {way_back}, or say --take-journals to store them \
+         in the new one",
+        data_dir.display()
+    )]
+    Bound {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// How many messages.
+        waiting: String,
+        /// What they were accepted for.
+        old: String,
+        /// What was configured.
+        new: String,
+        /// How they come to where they belong.
+        way_back: &'static str,
+    },
     /// A directory or a thread can't be made.
     #[error("{}: {error}", path.display())]
     Io {
@@ -361,7 +229,10 @@ impl OpenError {
         match self {
             OpenError::Io { error, .. } => is_passing(error),
             OpenError::Journal(journal::OpenError::Io { error, .. }) => is_passing(error),
-            OpenError::Journal(_) | OpenError::Database { .. } | OpenError::Sink(_) => false,
+            OpenError::Journal(_)
+            | OpenError::Database { .. }
+            | OpenError::Sink(_)
+            | OpenError::Bound { .. } => false,
         }
     }
 }
@@ -396,6 +267,7 @@ pub struct StoreHandle {
     reader: Reader,
     readers: Vec<JoinHandle<()>>,
     journals: Journals,
+    watch: Watch,
 }
 
 impl StoreHandle {
@@ -407,6 +279,8 @@ impl StoreHandle {
         let (answer, answered) = oneshot::channel();
         let _ = self.stop.send(Stop { wait, answer });
         let left = answered.await.ok();
+        // With its last connection a database's log goes, as it should.
+        self.watch.stop();
         self.reader.stop().await;
         for thread in self.readers.into_iter().chain([self.batcher]) {
             // A panic was told when it happened.
@@ -428,11 +302,23 @@ struct Parts<S> {
     /// The batcher's; made before anything is begun, since it may fail.
     runtime: Runtime,
     seed: u64,
+    truth: Truth,
+    /// The embedded database's file.
+    database: Option<PathBuf>,
 }
 
 fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io::Result<Store> {
-    let Opened { writers, own, found, highest, journals } = parts.opened;
-    let sources = Sources::new(found, own);
+    let Opened { writers, own, found, highest, journals, door } = parts.opened;
+    let watch = Watch::start(Watched {
+        data_dir: config.data_dir.clone(),
+        journals: own.iter().map(journal::Tail::journal).collect(),
+        database: parts.database,
+        door,
+        faults: config.faults.clone(),
+        holes: parts.truth.holes.clone(),
+    })?;
+    let mut sources = Sources::new(found, own);
+    sources.leave_elsewhere(parts.truth.bound.elsewhere());
     let committed = sources.shown();
     let (ways, verdicts) = Verdicts::new(config.shards, config.shard_of);
     let (shown, state) = watch::channel(StoreState::Connecting);
@@ -451,6 +337,7 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
         faults: config.faults.clone(),
         state: shown,
         flight: Flight::new(parts.seed),
+        truth: parts.truth,
     };
     let (stop, stopped) = oneshot::channel();
     let runtime = parts.runtime;
@@ -464,7 +351,8 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
         runtime.shutdown_background();
     })?;
     let (reader, readers) = (parts.reader, parts.readers);
-    let handle = StoreHandle { stop, batcher: thread, reader: reader.clone(), readers, journals };
+    let (batcher, reader) = (thread, reader);
+    let handle = StoreHandle { stop, batcher, reader: reader.clone(), readers, journals, watch };
     let published = parts.published;
     Ok(Store { writers, committed, highest, published, verdicts, reader, state, handle })
 }

@@ -3,15 +3,22 @@
 
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::bound::{Relation, Remembered, Target};
+use super::holes::Holes;
+use super::inspect::stored_name;
 use super::journal::{self, Taken};
 use super::nonces::NonceFiles;
-use super::postgres::{DatabaseUrl, Node, PostgresPlan, PostgresSink, Served, start_reader};
+use super::postgres::{DatabaseUrl, Node, PostgresPlan, PostgresSink, name_of, start_reader};
 use super::reader::{Reader, ReaderPlan};
+use super::served::Offsets;
+use super::settle::Truth;
 use super::sink::{Sink, SinkError};
 use super::sqlite::{self, SqliteSink};
+use super::trimmed::Trimmed;
 use super::{DAY_MS, OpenError, Parts, Store, StoreConfig, start};
 use crate::conditions::Condition;
 use crate::wire::Id;
@@ -23,6 +30,8 @@ const FIRST_TRY_MAX: Duration = Duration::from_secs(2);
 const CLAIM_POLL: Duration = Duration::from_millis(500);
 /// Between two tries to reach a database for the first time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// How long a start asks a database that its journals belong to for its name.
+const ASK_MAX: Duration = Duration::from_secs(1);
 
 /// Takes the journals, opens a SQLite database beside them, then begins this run's journals.
 /// `random` gives journal ids and the seed of waits.
@@ -33,18 +42,32 @@ pub fn open_sqlite(
     let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
     let taken = take_journals(config)?;
     let path = config.data_dir.join(sqlite::DATABASE_FILE);
+    let mut remembered = Remembered::read(&config.data_dir).map_err(io)?;
+    let mut target =
+        Target { database: sqlite::DATABASE_FILE.into(), store: stored_name(&config.data_dir) };
+    // Before a database is made: of a start that is refused none is left.
+    let parted = match remembered.relation(&target) {
+        Relation::Other => {
+            let mut found = taken.tails(&config.faults);
+            Some(remembered.part_with(&mut found, &target, config.take_journals)?)
+        }
+        _ => None,
+    };
     let sink = SqliteSink::open(&path, config.utc_offset)
         .map_err(|error| OpenError::Database { path: path.clone(), error })?;
-    let highest = sink.highest(id_limit(config))?;
+    target.store = Some(sink.name()?);
+    let highest = taken.highest.max(sink.highest(id_limit(config))?);
+    let (truth, highest) = bind(config, (remembered, target), parted, highest).map_err(io)?;
     let plan = ReaderPlan {
-        database: path,
+        database: path.clone(),
         utc_offset: config.utc_offset,
         clock: config.clock.clone(),
         query_max: config.query_max,
         faults: config.faults.clone(),
     };
     let (reader, readers) = Reader::start(&plan, READ_CONNECTIONS).map_err(io)?;
-    begin(config, (taken, highest), sink, (reader, readers), random)
+    let end = (sink, truth, Some(path));
+    begin(config, (taken, highest), end, (reader, readers), random)
 }
 
 /// Takes the journals, for a PostgreSQL database. A data directory that has served this database
@@ -57,22 +80,30 @@ pub async fn open_postgres(
 ) -> Result<Store, OpenError> {
     let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
     let taken = take_journals(config)?;
+    let mut remembered = Remembered::read(&config.data_dir).map_err(io)?;
+    let (mut target, relation) = meet(config, url, &remembered).await;
+    let parted = match relation {
+        Relation::Other => {
+            let mut found = taken.tails(&config.faults);
+            Some(remembered.part_with(&mut found, &target, config.take_journals)?)
+        }
+        _ => None,
+    };
     let told = config.faults.clone();
-    let lost = move |by: &str| told.lose_claim(&SinkError::Taken(by.into()));
+    let lost = move |by: &str| told.end(Condition::ClaimLost, &SinkError::Taken(by.into()));
     let node = Node::new(&config.data_dir, random(), config.clock.clone(), lost).map_err(io)?;
     let mut sink = PostgresSink::new(url.clone(), config.utc_offset).claiming(node);
-    let database = url.identity();
-    let served = Served::read(&config.data_dir).map_err(io)?;
-    let highest = match served.filter(|served| served.database == database) {
-        Some(served) => wait_unless_away(&mut sink, config).await.unwrap_or(served.highest),
-        None => {
-            let highest = wait_for(&mut sink, config).await;
-            Served { database, highest }.write(&config.data_dir).map_err(io)?;
-            highest
-        }
-    };
+    let mut highest = taken.highest;
+    if matches!(relation, Relation::First | Relation::Other) {
+        highest = highest.max(wait_for(&mut sink, config).await);
+        // Else it is learned with the first batch.
+        target.store = sink.identity().await.ok();
+    } else if let Some(known) = wait_unless_away(&mut sink, config).await {
+        highest = highest.max(known);
+    }
     // The store's own thread connects for itself.
     sink.disconnect();
+    let (truth, highest) = bind(config, (remembered, target), parted, highest).map_err(io)?;
     let (reader, thread) = start_reader(PostgresPlan {
         url: url.clone(),
         utc_offset: config.utc_offset,
@@ -81,7 +112,63 @@ pub async fn open_postgres(
         faults: config.faults.clone(),
     })
     .map_err(io)?;
-    begin(config, (taken, highest), sink, (reader, vec![thread]), random)
+    let end = (sink, truth, None);
+    begin(config, (taken, highest), end, (reader, vec![thread]), random)
+}
+
+/// Which database an address leads to, and what the journals have to do with it. Waits for one
+/// that only it can tell.
+async fn meet(
+    config: &StoreConfig,
+    url: &DatabaseUrl,
+    remembered: &Remembered,
+) -> (Target, Relation) {
+    let mut target = Target { database: url.identity(), store: None };
+    match remembered.relation(&target) {
+        Relation::SameAddress => {
+            // One that is away is asked when it is back, before anything is stored in it.
+            let asked = tokio::time::timeout(ASK_MAX, name_of(url)).await;
+            target.store = asked.ok().and_then(Result::ok).flatten();
+        }
+        Relation::Unknown => {
+            let what = format!(
+                "the journals were made for {}; whether {} is the same store, only it can say",
+                remembered.database(),
+                target.database,
+            );
+            config.conditions.raise(Condition::AnotherStore, &what);
+            target.store = wait_for_name(url, &what).await;
+            config.conditions.clear(Condition::AnotherStore);
+        }
+        known => return (target, known),
+    }
+    match remembered.relation(&target) {
+        // Ours has a name, this one has none yet.
+        Relation::Unknown => (target, Relation::Other),
+        Relation::Same if remembered.database() != target.database => {
+            let (from, to) = (remembered.database(), &target.database);
+            tracing::info!(from, to, "the store has moved: it is known by its own name");
+            (target, Relation::Same)
+        }
+        known => (target, known),
+    }
+}
+
+/// Remembers the store; what is known of it, and above which id new ones begin.
+fn bind(
+    config: &StoreConfig,
+    (remembered, target): (Remembered, Target),
+    parted: Option<Offsets>,
+    highest: Id,
+) -> io::Result<(Truth, Id)> {
+    let mut trimmed = Trimmed::open(&config.data_dir)?;
+    let highest = highest.max(trimmed.highest(None)).max(remembered.highest());
+    if parted.is_some() {
+        trimmed.begin_anew();
+    }
+    let bound = remembered.bind(target, highest, parted)?;
+    let holes = Holes::open(&config.data_dir, &config.conditions, &config.metrics)?;
+    Ok((Truth { bound, trimmed, holes }, highest))
 }
 
 fn take_journals(config: &StoreConfig) -> Result<Taken, OpenError> {
@@ -98,7 +185,7 @@ fn take_journals(config: &StoreConfig) -> Result<Taken, OpenError> {
 fn begin<S: Sink + Send + 'static>(
     config: &StoreConfig,
     (mut taken, highest): (Taken, Id),
-    sink: S,
+    (sink, truth, database): (S, Truth, Option<PathBuf>),
     (reader, readers): (Reader, Vec<JoinHandle<()>>),
     random: &mut impl FnMut() -> u128,
 ) -> Result<Store, OpenError> {
@@ -110,7 +197,8 @@ fn begin<S: Sink + Send + 'static>(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io)?;
     let opened = taken.begin(highest, random, &config.faults)?;
     let seed = random() as u64;
-    let parts = Parts { opened, sink, reader, readers, nonces, published, runtime, seed };
+    let parts =
+        Parts { opened, sink, reader, readers, nonces, published, runtime, seed, truth, database };
     start(config, parts).map_err(io)
 }
 
@@ -126,6 +214,22 @@ async fn wait_unless_away(sink: &mut PostgresSink, config: &StoreConfig) -> Opti
         Ok(Ok(highest)) => Some(highest),
         Ok(Err(SinkError::Taken(_))) => Some(wait_for(sink, config).await),
         Ok(Err(_)) | Err(_) => None,
+    }
+}
+
+/// Reaches a database, however long it takes, and learns its name; `None`: it has none yet.
+async fn wait_for_name(url: &DatabaseUrl, what: &str) -> Option<String> {
+    let mut told: Option<SinkError> = None;
+    loop {
+        match name_of(url).await {
+            Ok(name) => return name,
+            Err(error) if told.as_ref() == Some(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "{what}; trying again");
+                told = Some(error);
+            }
+        }
+        tokio::time::sleep(FIRST_WAIT).await;
     }
 }
 

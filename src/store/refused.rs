@@ -153,7 +153,8 @@ impl<S: Sink> Batcher<S> {
         let filled = self.sources.fill(&mut batch, &limits, (self.clock)().mono);
         self.flight.work.push(batch);
         self.count_backlog();
-        filled
+        // Without descriptors for reading those that are in hand wait alone.
+        filled.or_else(|fault| if fault.is_passing() { Ok(()) } else { Err(fault) })
     }
 
     /// Dead-letters refused rows of the next batch; `false`: the disk does not take them.

@@ -54,6 +54,27 @@ impl Absent {
     }
 }
 
+/// A journal that was stored to its end, and is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gone {
+    /// Whose.
+    pub journal: JournalId,
+    /// The sink's position then.
+    pub stored: u64,
+    /// Its highest id.
+    pub highest: Id,
+}
+
+/// What a sink knows of journals that are gone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Past {
+    /// The positions of those asked for, in their order; `None`: it has forgotten that one, or
+    /// never knew it.
+    pub positions: Vec<Option<u64>>,
+    /// The highest id that it has ever held; those of forgotten journals are at most this.
+    pub highest: Id,
+}
+
 /// Stores batches and each journal's position in one transaction.
 ///
 /// A call may be dropped at any await: the batcher then reads positions back before it goes on.
@@ -91,8 +112,24 @@ pub trait Sink {
         Ok(Absent::default())
     }
 
-    /// Drops the position of a journal whose files are gone.
-    async fn forget(&mut self, journal: JournalId) -> Result<(), SinkError>;
+    /// Drops the position of a journal whose files are gone; its highest id stays known. A sink
+    /// that is not at that position any more keeps what it has.
+    async fn forget(&mut self, gone: &Gone) -> Result<(), SinkError>;
+
+    /// Whether it is the one that was asked last: a new connection may lead to another database,
+    /// or to an older copy of the same.
+    fn is_connected(&self) -> bool {
+        true
+    }
+
+    /// The random name that the store itself holds.
+    async fn identity(&mut self) -> Result<String, SinkError>;
+
+    /// What is known of journals that are gone. Ids above `limit` count for nothing.
+    async fn past(&mut self, journals: &[JournalId], limit: Id) -> Result<Past, SinkError>;
+
+    /// Which of these messages are stored.
+    async fn stored_ids(&mut self, ids: &[Id]) -> Result<BTreeSet<Id>, SinkError>;
 
     /// Gives free what other hubs wait for; nothing is stored after it.
     async fn release(&mut self) -> Result<(), SinkError> {

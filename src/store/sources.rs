@@ -8,9 +8,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::batch::{Batch, BatchLimits, Origin};
+use super::batch::{Advance, Batch, BatchLimits, Origin};
 use super::journal::{JournalId, Tail, TailFault};
 use super::latest::Latest;
+use super::served::Offsets;
+use super::sink::Gone;
+use super::trimmed::Trimmed;
 use crate::wire::record::records;
 use crate::wire::time::MonoMs;
 
@@ -20,12 +23,20 @@ pub(super) struct Source {
     tail: Tail,
     /// What the sink holds.
     stored: u64,
+    /// The farthest that it has ever held of this journal.
+    reached: u64,
+    /// What lies before this belongs to another store.
+    floor: u64,
+    /// Up to here the sink may hold messages that its position says nothing of.
+    again_to: u64,
     /// Where the shard reads it; nobody asks about a found journal's.
     shown: Arc<Latest>,
     /// Records that were read but did not fit into the batch, and where they come from.
     held: Vec<u8>,
     held_from: usize,
     held_offset: u64,
+    /// Segments that were noted before they go, and are still there.
+    noted: usize,
 }
 
 impl Source {
@@ -33,10 +44,14 @@ impl Source {
         Source {
             tail,
             stored: 0,
+            reached: 0,
+            floor: 0,
+            again_to: 0,
             shown: Arc::new(Latest::new()),
             held: Vec::new(),
             held_from: 0,
             held_offset: 0,
+            noted: 0,
         }
     }
 
@@ -46,7 +61,7 @@ impl Source {
 
     /// Bytes that are not stored yet.
     fn backlog(&self) -> u64 {
-        self.tail.end().get().saturating_sub(self.stored)
+        self.tail.end().get().saturating_sub(self.stored.max(self.floor))
     }
 
     /// Moves at most one block into the batch.
@@ -73,7 +88,45 @@ impl Source {
     }
 
     fn is_done(&self) -> bool {
-        self.tail.is_found() && self.stored >= self.tail.end().get()
+        self.tail.is_found() && self.stored.max(self.floor) >= self.tail.end().get()
+    }
+
+    /// Goes on at what the sink holds, wherever it was before.
+    fn go_to(&mut self, position: u64) {
+        let end = self.tail.end().get();
+        // A run that was killed leaves no word of how far the sink once was.
+        let reached = match self.tail.is_found() && (position == 0 || position < self.tail.begin())
+        {
+            true => end,
+            false => self.reached,
+        };
+        self.again_to = self.again_to.max(reached);
+        self.stored = position;
+        self.reached = self.reached.max(position);
+        self.held.clear();
+        self.held_from = 0;
+        self.tail.start_at(position.max(self.floor));
+    }
+
+    /// Notes what its first segments held for this store, each once. What can't be read is not
+    /// noted: should the sink lack it one day, its number is not known.
+    fn note(&mut self, segments: usize, trimmed: &mut Trimmed) {
+        if segments > self.noted {
+            let pieces = self.tail.pieces(self.noted..segments);
+            let mut pieces = pieces.unwrap_or_default();
+            pieces.retain(|piece| piece.to > self.floor);
+            trimmed.add(pieces);
+            self.noted = segments;
+        }
+    }
+
+    /// Unlinks the segments that the sink holds, once they are noted.
+    fn trim(&mut self, trimmed: &mut Trimmed) -> std::io::Result<()> {
+        self.note(self.tail.done_with(self.stored), trimmed);
+        let before = self.tail.segments();
+        let outcome = self.tail.trim(self.stored);
+        self.noted -= before - self.tail.segments();
+        outcome
     }
 
     /// Counts the records that nobody has taken yet.
@@ -84,6 +137,19 @@ impl Source {
         }
         Ok(rows as u64)
     }
+}
+
+/// Where a sink is, measured by what was believed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Standing {
+    /// Where it was before the batch in doubt.
+    AsBelieved,
+    /// Behind that batch.
+    Committed,
+    /// Elsewhere, where it can have been: it is older than it was, or new again.
+    Moved,
+    /// Farther than anything was ever sent.
+    Impossible,
 }
 
 /// All of them.
@@ -120,12 +186,63 @@ impl Sources {
         self.found.iter().chain(&self.own).map(|source| source.tail.journal()).collect()
     }
 
-    /// Goes on at what the sink holds, before anything is taken.
-    pub(super) fn start_at(&mut self, positions: &[u64]) {
-        for (source, position) in self.all().zip(positions) {
-            source.stored = *position;
-            source.tail.start_at(*position);
+    /// What lies before these offsets belongs to another store.
+    pub(super) fn leave_elsewhere(&mut self, floors: &Offsets) {
+        for source in self.all() {
+            source.floor = floors.get(&source.tail.journal()).copied().unwrap_or(0);
         }
+    }
+
+    /// Goes on at what the sink holds; of what was taken and not stored nobody may be left.
+    pub(super) fn go_to(&mut self, positions: &[u64]) {
+        for (source, position) in self.all().zip(positions) {
+            source.go_to(*position);
+        }
+    }
+
+    /// Holds the sink's positions against those believed, and a batch's whose commit is in doubt.
+    pub(super) fn compare(&mut self, positions: &[u64], doubted: &[Advance]) -> Standing {
+        let next = |source: &Source| {
+            let mut steps = doubted.iter().filter(|step| step.journal == source.tail.journal());
+            steps.next().map(|step| step.next)
+        };
+        let (mut before, mut behind, mut possible) = (true, !doubted.is_empty(), true);
+        for (source, position) in self.all().zip(positions) {
+            let next = next(source);
+            source.reached = source.reached.max(next.unwrap_or(0));
+            before &= *position == source.stored;
+            behind &= *position == next.unwrap_or(source.stored);
+            possible &= *position <= source.reached;
+        }
+        match (before, behind) {
+            (true, _) => Standing::AsBelieved,
+            (_, true) => Standing::Committed,
+            _ if possible => Standing::Moved,
+            _ => Standing::Impossible,
+        }
+    }
+
+    /// The journals that no longer hold all that the sink lacks: where the sink is, and where they
+    /// begin.
+    pub(super) fn lacking(&self) -> impl Iterator<Item = (JournalId, u64, u64)> {
+        let all = self.found.iter().chain(&self.own);
+        let place = |it: &Source| (it.tail.journal(), it.stored.max(it.floor), it.tail.begin());
+        all.map(place).filter(|(_, at, begin)| at < begin)
+    }
+
+    /// Whether a batch holds what the sink may have held before.
+    pub(super) fn is_again(&self, batch: &Batch) -> bool {
+        let is_again = |source: &Source, step: &Advance| {
+            source.tail.journal() == step.journal && step.last < source.again_to
+        };
+        let mut all = self.found.iter().chain(&self.own);
+        all.any(|source| batch.advances().iter().any(|step| is_again(source, step)))
+    }
+
+    /// How far each journal is stored.
+    pub(super) fn stored(&self) -> Offsets {
+        let all = self.found.iter().chain(&self.own);
+        all.map(|source| (source.tail.journal(), source.stored.max(source.floor))).collect()
     }
 
     /// Waits until a journal holds more than was taken.
@@ -179,20 +296,24 @@ impl Sources {
         Ok(())
     }
 
-    /// A batch was committed: shows it to the shards and frees what lies behind.
-    pub(super) fn committed(&mut self, batch: &Batch) -> std::io::Result<()> {
+    /// A batch was committed: shows it to the shards and frees what lies behind, once it is noted.
+    pub(super) fn committed(
+        &mut self,
+        batch: &Batch,
+        trimmed: &mut Trimmed,
+    ) -> std::io::Result<()> {
         let mut outcome = Ok(());
         for advance in batch.advances() {
             let source = self.all().find(|source| source.tail.journal() == advance.journal);
             let Some(source) = source else { continue };
-            assert!(source.stored < advance.next, "positions ascend");
             source.stored = advance.next;
+            source.reached = source.reached.max(advance.next);
             // All found journals are read to their ends before any of this run.
             source.shown.publish(advance.next + 1);
         }
         // Those of other batches too, where that has failed before.
         for source in self.all() {
-            outcome = source.tail.trim(source.stored).and(outcome);
+            outcome = source.trim(trimmed).and(outcome);
         }
         outcome
     }
@@ -204,16 +325,22 @@ impl Sources {
         }
     }
 
-    /// Removes the files of a found journal that is stored to its end. One whose files can't be
-    /// removed stays, and counts as stored.
-    pub(super) fn remove_done(&mut self) -> Option<(JournalId, std::io::Result<()>)> {
+    /// Removes the files of a found journal that is stored to its end, once what left it last is
+    /// noted. One whose files can't be removed stays, and counts as stored.
+    pub(super) fn remove_done(
+        &mut self,
+        trimmed: &mut Trimmed,
+    ) -> Option<(Gone, std::io::Result<()>)> {
         let done = self.found.iter().position(Source::is_done)?;
-        let tail = &mut self.found[done].tail;
-        let (journal, removed) = (tail.journal(), tail.remove());
+        let source = &mut self.found[done];
+        source.note(source.tail.segments(), trimmed);
+        let (journal, stored) = (source.tail.journal(), source.stored);
+        let highest = trimmed.highest(Some(journal));
+        let removed = source.tail.remove();
         if removed.is_ok() {
             self.found.remove(done);
         }
-        Some((journal, removed))
+        Some((Gone { journal, stored, highest }, removed))
     }
 
     /// Bytes of records that wait in journals.

@@ -3,6 +3,7 @@
 //! Owns the only connection that writes, in WAL with `synchronous=FULL`, so that what it says is
 //! committed survives a power cut. Its calls block; it lives on the store's own thread.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use super::journal::JournalId;
 use super::letters::Holds;
 use super::migrate::{self, MigrateError};
 use super::sift::{self, Known, Sifted, Trial};
-use super::sink::{Sink, SinkError};
+use super::sink::{Gone, Past, Sink, SinkError};
+use super::strayed::{Place, Strayed, database_places};
 use super::tally;
 use super::wall::WallFormat;
 use crate::wire::Id;
@@ -34,6 +36,7 @@ pub struct SqliteSink {
     wall: WallFormat,
     /// How many the last transaction stored rows of.
     spaces: u64,
+    files: Vec<Place>,
 }
 
 impl SqliteSink {
@@ -49,7 +52,8 @@ impl SqliteSink {
         migrate::sqlite(&mut connection, migrate::SQLITE)?;
         // `tally` does their work, by the batch.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-        Ok(SqliteSink { connection, wall: WallFormat::new(utc_offset), spaces: 0 })
+        let (wall, files) = (WallFormat::new(utc_offset), database_places(path));
+        Ok(SqliteSink { connection, wall, spaces: 0, files })
     }
 
     /// The highest id stored, those that are no ids or above `limit` left out.
@@ -57,7 +61,18 @@ impl SqliteSink {
         highest_id(&self.connection, limit).map_err(|error| sink_error("read ids", &error))
     }
 
+    /// The random name that the database was given when it was made.
+    pub(super) fn name(&self) -> Result<String, SinkError> {
+        identity(&self.connection).map_err(|error| sink_error("read the store's name", &error))
+    }
+
+    /// What a file takes that nobody will find again is not stored.
+    fn is_in_place(&mut self) -> Result<(), Strayed> {
+        self.files.iter_mut().try_for_each(Place::look)
+    }
+
     fn store(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.is_in_place().map_err(|strayed| SinkError::Retry(strayed.to_string()))?;
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -67,22 +82,16 @@ impl SqliteSink {
         let spaces = tally::count_in(&transaction, batch, &mut self.wall);
         self.spaces = spaces.map_err(|error| sink_error("count rows", &error))?;
         // Whatever it says, only the positions tell whether a failed commit happened.
-        transaction.commit().map_err(|error| SinkError::Unclear(format!("commit: {error}")))
+        transaction.commit().map_err(|error| SinkError::Unclear(format!("commit: {error}")))?;
+        self.is_in_place().map_err(|strayed| SinkError::Unclear(strayed.to_string()))
     }
 }
 
 impl Sink for SqliteSink {
     async fn positions(&mut self, journals: &[JournalId]) -> Result<Vec<u64>, SinkError> {
-        let sql = "SELECT position FROM hub_positions WHERE journal = ?1";
-        let read = |journal: &JournalId| {
-            let position = self
-                .connection
-                .query_row(sql, [journal.to_string()], |row| row.get::<_, i64>(0))
-                .optional()
-                .map_err(|error| sink_error("read positions", &error))?;
-            Ok(position.and_then(|position| u64::try_from(position).ok()).unwrap_or(0))
-        };
-        journals.iter().map(read).collect()
+        self.is_in_place().map_err(|strayed| SinkError::Retry(strayed.to_string()))?;
+        positions(&mut self.connection, journals)
+            .map_err(|error| sink_error("read positions", &error))
     }
 
     async fn append(&mut self, batch: &Batch) -> Result<(), SinkError> {
@@ -105,10 +114,41 @@ impl Sink for SqliteSink {
         (self.spaces / 2).min(WAIT_MAX)
     }
 
-    async fn forget(&mut self, journal: JournalId) -> Result<(), SinkError> {
-        let sql = "DELETE FROM hub_positions WHERE journal = ?1";
-        let done = self.connection.execute(sql, [journal.to_string()]);
-        done.map(drop).map_err(|error| sink_error("forget a journal", &error))
+    async fn forget(&mut self, gone: &Gone) -> Result<(), SinkError> {
+        let forget = |connection: &mut Connection| {
+            let transaction = connection.transaction()?;
+            let sql = "DELETE FROM hub_positions WHERE journal = ?1 AND position = ?2";
+            if transaction.execute(sql, (gone.journal.to_string(), signed(gone.stored)))? == 1 {
+                let sql = "UPDATE hub_store SET highest = max(highest, ?1)";
+                transaction.execute(sql, [gone.highest.to_string()])?;
+            }
+            transaction.commit()
+        };
+        forget(&mut self.connection).map_err(|error| sink_error("forget a journal", &error))
+    }
+
+    async fn identity(&mut self) -> Result<String, SinkError> {
+        self.name()
+    }
+
+    async fn past(&mut self, journals: &[JournalId], limit: Id) -> Result<Past, SinkError> {
+        past(&self.connection, journals, limit)
+            .map_err(|error| sink_error("read positions", &error))
+    }
+
+    async fn stored_ids(&mut self, ids: &[Id]) -> Result<BTreeSet<Id>, SinkError> {
+        let find = |connection: &Connection| {
+            let sql = "SELECT 1 FROM chat_messages WHERE id = ?1";
+            let mut statement = connection.prepare(sql)?;
+            let mut found = BTreeSet::new();
+            for id in ids {
+                if statement.exists([id.to_string()])? {
+                    found.insert(*id);
+                }
+            }
+            Ok(found)
+        };
+        find(&self.connection).map_err(|error: Error| sink_error("look for messages", &error))
     }
 
     async fn highest_id(&mut self, limit: Id) -> Result<Id, SinkError> {
@@ -124,6 +164,22 @@ impl Holds for SqliteSink {
     }
 }
 
+/// Each journal asked for gets a row: one without is unknown, or forgotten.
+fn positions(connection: &mut Connection, journals: &[JournalId]) -> Result<Vec<u64>, Error> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let first = "INSERT OR IGNORE INTO hub_positions (journal, position) VALUES (?1, 0)";
+    let sql = "SELECT position FROM hub_positions WHERE journal = ?1";
+    let mut positions = Vec::with_capacity(journals.len());
+    for journal in journals {
+        let journal = journal.to_string();
+        transaction.execute(first, [&journal])?;
+        let position = transaction.query_row(sql, [&journal], |row| row.get::<_, i64>(0))?;
+        positions.push(u64::try_from(position).unwrap_or(0));
+    }
+    transaction.commit()?;
+    Ok(positions)
+}
+
 /// Moves the journals' positions on, from where they are known to be.
 fn step(transaction: &Transaction<'_>, advances: &[Advance]) -> Result<(), SinkError> {
     let error = |error: Error| match sink_error("move positions", &error) {
@@ -131,7 +187,9 @@ fn step(transaction: &Transaction<'_>, advances: &[Advance]) -> Result<(), SinkE
         SinkError::Data(reason) => SinkError::Refused(reason),
         other => other,
     };
-    let first = "INSERT OR IGNORE INTO hub_positions (position, journal) VALUES (?1, ?2)";
+    let first = "INSERT INTO hub_positions (position, journal) VALUES (?1, ?2) \
+                 ON CONFLICT (journal) DO UPDATE SET position = excluded.position \
+                 WHERE hub_positions.position = 0";
     let mut next = transaction
         .prepare("UPDATE hub_positions SET position = ?1 WHERE journal = ?2 AND position = ?3")
         .map_err(error)?;
@@ -202,6 +260,26 @@ fn insert<'a>(
         insert.execute(row).map_err(error)?;
     }
     Ok(())
+}
+
+/// The random name that a database was given when it was made.
+pub(super) fn identity(connection: &Connection) -> Result<String, Error> {
+    connection.query_row("SELECT id FROM hub_store", [], |row| row.get(0))
+}
+
+fn past(connection: &Connection, journals: &[JournalId], limit: Id) -> Result<Past, Error> {
+    let sql = "SELECT position FROM hub_positions WHERE journal = ?1";
+    let mut statement = connection.prepare(sql)?;
+    let mut position = |journal: &JournalId| {
+        let at = statement.query_row([journal.to_string()], |row| row.get::<_, i64>(0));
+        Ok(at.optional()?.map(|at| u64::try_from(at).unwrap_or(0)))
+    };
+    let positions: Result<Vec<_>, Error> = journals.iter().map(&mut position).collect();
+    let forgotten: String =
+        connection.query_row("SELECT highest FROM hub_store", [], |row| row.get(0))?;
+    let forgotten = Id::parse(&forgotten).filter(|id| *id <= limit).unwrap_or(Id::MIN);
+    let highest = highest_id(connection, limit)?.max(forgotten);
+    Ok(Past { positions: positions?, highest })
 }
 
 fn highest_id(connection: &Connection, limit: Id) -> Result<Id, Error> {

@@ -7,6 +7,7 @@
 //! `recover`, `settle`, `writer` (a shard's end), `tail` (the batcher's end) and `keeper` (the
 //! helper threads). Never knows what a sink is.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use std::time::Duration;
 pub use inspect::{JournalReport, JournalState, Reports, inspect, is_open};
 pub use segment::JournalId;
 pub(crate) use segment::sync_folder;
-pub use tail::{Stretch, Tail, TailFault};
+pub use tail::{Piece, Stretch, Tail, TailFault};
 pub use writer::{JournalError, Writer};
 
 use crate::faults::Faults;
@@ -30,7 +31,7 @@ use segment::{BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, HEADER_BYTES, segment_path};
 use settle::Settled;
 use writer::Wires;
 
-use super::latest::Latest;
+use super::latest::{Door, Latest};
 
 mod inspect;
 mod keeper;
@@ -152,6 +153,8 @@ pub struct Opened {
     pub highest: Id,
     /// The directory's lock and the helper threads.
     pub journals: Journals,
+    /// While it is shut no writer has room.
+    pub door: Door,
 }
 
 /// Holds the directory's lock and the helper threads; [`stop`](Journals::stop) ends both.
@@ -223,6 +226,15 @@ pub(crate) fn take(
 }
 
 impl Taken {
+    /// The found journals, to be read before anything is begun.
+    pub(crate) fn tails(&self, faults: &Faults) -> Vec<Tail> {
+        // Nothing is freed by reading, so nobody has to look.
+        let account = Arc::new(Account::new(self.limits.bytes_max, 0, faults));
+        let nudge = Nudge::new(mpsc::sync_channel(1).0, account);
+        let found = self.found.iter();
+        found.map(|found| Tail::found(&self.folder, found, nudge.clone())).collect()
+    }
+
     /// Begins this run's journals, under ids that `random` gives; their headers say that no id up
     /// to `highest` is free. Then what found journals do not need is given back.
     pub(crate) fn begin(
@@ -252,6 +264,7 @@ impl Taken {
         };
         let mut flusher = Flusher { shards: Vec::new(), made, faults: faults.clone() };
         let (mut writers, mut own) = (Vec::new(), Vec::new());
+        let door = Door::default();
         for end in Latest::group(shards) {
             let (give, spares) = mpsc::sync_channel(1);
             let wires = Wires {
@@ -266,6 +279,7 @@ impl Taken {
                 sizes,
                 record_bytes_max: limits.record_bytes_max as u64,
                 always: limits.sync == SyncMode::Always,
+                door: door.clone(),
             };
             let (supplied, flushed) = ends(&wires, give);
             keeper.shards.push(supplied);
@@ -285,7 +299,7 @@ impl Taken {
         let found = found.map(|found| Tail::found(&folder, found, nudge.clone())).collect();
         let journals = start((keeper, looks), flusher, limits.sync, lock)
             .map_err(|error| OpenError::io(&folder, error))?;
-        Ok(Opened { writers, own, found, highest, journals })
+        Ok(Opened { writers, own, found, highest, journals, door })
     }
 }
 
@@ -355,6 +369,16 @@ fn start(
         part.ended();
     })?);
     Ok(journals)
+}
+
+/// The journals that have files in `folder`.
+pub(crate) fn journals_in(folder: &Path) -> io::Result<BTreeSet<JournalId>> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        found.extend(name.to_str().and_then(segment::parse_segment_name).map(|(it, _)| it));
+    }
+    Ok(found)
 }
 
 /// Takes a folder of journals for oneself, until the file is closed.

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use super::segment::{
 };
 use crate::faults::is_passing;
 use crate::store::latest::Latest;
+use crate::wire::Id;
+use crate::wire::record::records;
 
 const WINDOW_BYTES: u64 = 256 << 10;
 
@@ -53,6 +56,32 @@ pub struct Stretch<'a> {
     pub records: &'a [u8],
 }
 
+/// What stretches of a journal held: known when the journal is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Piece {
+    /// Whose.
+    pub journal: JournalId,
+    /// From this logical offset.
+    pub from: u64,
+    /// Up to this one.
+    pub to: u64,
+    /// How many records.
+    pub records: u64,
+    /// The lowest and the highest id of them.
+    pub ids: (Id, Id),
+}
+
+impl Piece {
+    fn of(journal: JournalId, (from, to): (u64, u64), block: &[u8]) -> Piece {
+        let mut piece = Piece { journal, from, to, records: 0, ids: (Id::MAX, Id::MIN) };
+        for record in records(block) {
+            piece.records += 1;
+            piece.ids = (piece.ids.0.min(record.id), piece.ids.1.max(record.id));
+        }
+        piece
+    }
+}
+
 /// One journal, for reading.
 #[derive(Debug)]
 pub struct Tail {
@@ -70,7 +99,7 @@ pub struct Tail {
     file: Option<File>,
     /// The logical offset that is read next.
     at: u64,
-    /// Where the sink's committed position was at the start: what lies before is skipped.
+    /// The sink's position when this was last placed: what lies before is skipped.
     skip_to: u64,
     window: Vec<u8>,
     window_at: u64,
@@ -142,15 +171,24 @@ impl Tail {
         self.end.get() > self.position()
     }
 
-    /// Goes on at the position that the sink has committed, before anything is read. A journal
-    /// that is shorter (cut by a power cut) counts as stored up to it.
+    /// Goes on at the position that the sink has, be it before or behind what was read. A journal
+    /// that is shorter (cut by a power cut) counts as stored up to it; of one that was trimmed
+    /// farther what is left comes next.
     pub fn start_at(&mut self, committed: u64) {
-        self.skip_to = self.skip_to.max(committed);
-        let next = self.segments.iter().rposition(|(_, base)| *base <= committed);
-        if let Some(next) = next.filter(|next| *next > self.reading) {
-            self.reading = next;
-            self.at = self.segments[next].1;
+        self.skip_to = committed;
+        let place = self.segments.iter().rposition(|(_, base)| *base <= committed).unwrap_or(0);
+        if let Some((_, base)) = self.segments.get(place) {
+            self.reading = place;
+            self.at = *base;
+            self.file = None;
+            self.window.clear();
+            self.window_at = self.at;
         }
+    }
+
+    /// The logical offset of the first block that is still there.
+    pub fn begin(&self) -> u64 {
+        self.segments.front().map_or_else(|| self.end.get(), |(_, base)| *base)
     }
 
     /// The next block's records, or what follows the start position in it; `None`: nothing yet.
@@ -257,11 +295,38 @@ impl Tail {
         }
     }
 
+    /// How many segments lie wholly behind `committed`. The one that is read is not among them.
+    pub fn done_with(&self, committed: u64) -> usize {
+        let done = self.segments.iter().skip(1).take(self.reading);
+        done.take_while(|(_, base)| *base <= committed).count()
+    }
+
+    /// How many segments are known to hold records.
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// What some of its segments hold, block by block, for when they are gone.
+    pub fn pieces(&self, segments: Range<usize>) -> io::Result<Vec<Piece>> {
+        let mut pieces: Vec<Piece> = Vec::new();
+        for (index, base) in self.segments.range(segments) {
+            let bytes = fs::read(segment_path(&self.folder, self.journal, *index))?;
+            let (mut at, mut offset) = (HEADER_BYTES, *base);
+            while let Some(block) =
+                bytes.get(at..).and_then(|it| Block::read(self.seed, offset, it))
+            {
+                pieces.push(Piece::of(self.journal, (offset, block.end()), block.records));
+                at += BLOCK_HEADER_BYTES + block.records.len();
+                offset = block.end();
+            }
+        }
+        Ok(pieces)
+    }
+
     /// Unlinks the segments that lie wholly behind `committed`. The one that is read stays. What
     /// fails is tried again the next time.
     pub fn trim(&mut self, committed: u64) -> io::Result<()> {
-        let done = self.segments.iter().skip(1).take(self.reading);
-        let done = done.take_while(|(_, base)| *base <= committed).count();
+        let done = self.done_with(committed);
         for _ in 0..done {
             if let Some((index, _)) = self.segments.front().copied() {
                 self.unlink(index)?;

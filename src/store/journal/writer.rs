@@ -16,7 +16,7 @@ use super::segment::{
 };
 use crate::conditions::Condition;
 use crate::faults::Faults;
-use crate::store::latest::Latest;
+use crate::store::latest::{Door, Latest};
 use crate::wire::Id;
 
 /// An append that did not happen; nothing of it will ever be read.
@@ -56,6 +56,8 @@ pub(super) struct Wires {
     pub(super) sizes: SegmentSizes,
     pub(super) record_bytes_max: u64,
     pub(super) always: bool,
+    /// Shut while what is written would be lost.
+    pub(super) door: Door,
 }
 
 /// A shard's journal of this run, for its owner.
@@ -111,9 +113,9 @@ impl Writer {
     }
 
     /// Bytes of records that the next append will surely take; 0: refuse chat at the door.
-    /// Cheap: two numbers of its own and one of the keeper's.
+    /// Cheap: two numbers of its own, one of the keeper's and the door's.
     pub fn room(&self) -> u64 {
-        if self.failed {
+        if self.failed || self.wires.door.is_shut() {
             return 0;
         }
         let (active, spare) = (self.left(), self.has_spare());

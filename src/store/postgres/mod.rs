@@ -5,7 +5,7 @@
 //! meets its own position, not its own rows. Owns the only connection that writes; a call that
 //! fails, is late or is dropped takes its connection with it, and the server rolls back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 
 use tokio_postgres::SimpleQueryMessage;
@@ -16,7 +16,7 @@ use crate::store::copy::WallMicros;
 use crate::store::journal::JournalId;
 use crate::store::letters::Holds;
 use crate::store::sift::{Known, Sifted};
-use crate::store::sink::{Absent, Sink, SinkError};
+use crate::store::sink::{Absent, Gone, Past, Sink, SinkError};
 use crate::wire::Id;
 
 mod binding;
@@ -28,7 +28,7 @@ mod parameters;
 mod reader;
 mod rights;
 mod schema;
-mod served;
+mod standing;
 mod tls;
 mod trial;
 mod way;
@@ -37,7 +37,7 @@ pub use connect::{BadUrl, DatabaseUrl, TlsDefaults};
 pub(in crate::store) use node::Node;
 pub(in crate::store) use reader::{PostgresPlan, start_reader};
 pub(in crate::store) use schema::migrate;
-pub(in crate::store) use served::Served;
+pub(in crate::store) use standing::name_of;
 pub use tls::BadTls;
 
 use connect::{CALL_MAX, CallFault, Connection, column, within};
@@ -174,10 +174,12 @@ impl Sink for PostgresSink {
         Ok(absent)
     }
 
-    async fn forget(&mut self, journal: JournalId) -> Result<(), SinkError> {
+    async fn forget(&mut self, gone: &Gone) -> Result<(), SinkError> {
+        let Gone { journal, stored, .. } = gone;
         let writer = self.take().await?;
         let sql = format!(
             "WITH gone AS (DELETE FROM hub_positions WHERE journal = '{journal}' \
+             AND position = {stored} \
              RETURNING highest COLLATE \"C\" AS highest) \
              UPDATE hub_positions SET highest = greatest(highest COLLATE \"C\", \
              (SELECT highest FROM gone)) WHERE journal = '{ADOPTED}'"
@@ -208,6 +210,31 @@ impl Sink for PostgresSink {
         within(CALL_MAX, "forget journals without records", rows).await?;
         self.writer = Some(writer);
         Ok(())
+    }
+
+    fn is_connected(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| !writer.connection.client.is_closed())
+    }
+
+    async fn identity(&mut self) -> Result<String, SinkError> {
+        let writer = self.take().await?;
+        let identity = writer.identity().await?;
+        self.writer = Some(writer);
+        Ok(identity)
+    }
+
+    async fn past(&mut self, journals: &[JournalId], limit: Id) -> Result<Past, SinkError> {
+        let writer = self.take().await?;
+        let past = writer.past(journals, limit).await?;
+        self.writer = Some(writer);
+        Ok(past)
+    }
+
+    async fn stored_ids(&mut self, ids: &[Id]) -> Result<BTreeSet<Id>, SinkError> {
+        let writer = self.take().await?;
+        let found = writer.stored_ids(ids).await?;
+        self.writer = Some(writer);
+        Ok(found)
     }
 
     async fn highest_id(&mut self, limit: Id) -> Result<Id, SinkError> {

@@ -26,6 +26,11 @@ const TABLES: &[Migration] = &[
         name: "nodes",
         sql: include_str!("../../../migrations/postgres/0003_nodes.sql"),
     },
+    Migration {
+        number: 3,
+        name: "store",
+        sql: include_str!("../../../migrations/postgres/0004_store.sql"),
+    },
 ];
 
 const INDEXES: &str = include_str!("../../../migrations/postgres/0002_indexes.sql");

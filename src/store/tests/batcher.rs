@@ -1,202 +1,50 @@
 //! The batcher against a sink that fails in every way, over runs of changing shard counts: each
 //! accepted record is stored once or dead-lettered, and each space's ids ascend.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use super::super::batch::{Batch, BatchLimits};
+use super::super::batch::BatchLimits;
 use super::super::batcher::{Batcher, Flight, Left, RetryWait, Stop};
+use super::super::bound::{Remembered, Target};
 use super::super::dead::{DEAD_LETTERS_FILE, DeadLetters};
+use super::super::holes::Holes;
 use super::super::journal::model::{LIMITS, one, reopen};
-use super::super::journal::{JournalId, JournalLimits, Opened};
+use super::super::journal::{JournalLimits, Opened};
 use super::super::nonces::NonceFiles;
 use super::super::reader::ReaderPlan;
 use super::super::refused::{NO_SPACE, Verdicts};
-use super::super::sift::{self, Known, Sifted, Trial};
-use super::super::sink::{Absent, Sink, SinkError};
+use super::super::settle::Truth;
 use super::super::sources::Sources;
-use super::super::{Parts, Reader, StoreConfig, StoreState, start};
+use super::super::trimmed::Trimmed;
+use super::super::{Count, Parts, Reader, StoreConfig, StoreState, missing, start};
+use super::rough::Rough;
 use super::{Dice, NONCES, clock, config};
 use crate::clock::Clock;
 use crate::conditions::{Condition, Conditions, Effect};
 use crate::faults::Faults;
 use crate::metrics::{Metric, Metrics};
-use crate::wire::record::Record;
 use crate::wire::{Id, SpaceId};
-
-/// What a database would hold.
-pub(super) struct Model {
-    positions: HashMap<JournalId, u64>,
-    /// Space and id, in the order of commits.
-    pub(super) rows: Vec<(i32, u128)>,
-    pub(super) poison: BTreeSet<u128>,
-    /// A space that is not there.
-    absent: Option<SpaceId>,
-    /// Whether it can be asked who is not there.
-    pub(super) tells_absent: bool,
-    /// Rows that it refuses, whatever they hold.
-    pub(super) refuses: fn(&Record<'_>) -> bool,
-    dice: Dice,
-    /// Of 100 calls, so many fail.
-    faults: u64,
-    /// Transactions and trials.
-    pub(super) calls: u64,
-    /// The next call is a bug.
-    panics: bool,
-}
-
-#[derive(Clone)]
-pub(super) struct Rough(Arc<Mutex<Model>>);
-
-impl Rough {
-    pub(super) fn new(seed: u64, faults: u64) -> Rough {
-        let dice = Dice(seed);
-        let model = Model {
-            positions: HashMap::new(),
-            rows: Vec::new(),
-            poison: BTreeSet::new(),
-            absent: None,
-            tells_absent: true,
-            refuses: |_| false,
-            dice,
-            faults,
-            calls: 0,
-            panics: false,
-        };
-        Rough(Arc::new(Mutex::new(model)))
-    }
-
-    pub(super) fn with<T>(&self, look: impl FnOnce(&mut Model) -> T) -> T {
-        look(&mut self.0.lock().expect("no test has panicked"))
-    }
-}
-
-impl Model {
-    fn fails(&mut self) -> bool {
-        self.dice.below(100) < self.faults
-    }
-
-    fn append(&mut self, batch: &Batch) -> Result<(), SinkError> {
-        self.calls += 1;
-        if self.fails() {
-            return Err(match self.dice.below(4) {
-                0 => SinkError::Retry("busy".into()),
-                1 => SinkError::Refused("read-only".into()),
-                2 => SinkError::Unclear("lost before the commit".into()),
-                _ => {
-                    self.commit(batch)?;
-                    SinkError::Unclear("lost behind the commit".into())
-                }
-            });
-        }
-        self.commit(batch)
-    }
-
-    fn commit(&mut self, batch: &Batch) -> Result<(), SinkError> {
-        for advance in batch.advances() {
-            let position = self.positions.get(&advance.journal).copied().unwrap_or(0);
-            if position != advance.last {
-                return Err(SinkError::Unclear("moved".into()));
-            }
-        }
-        batch.records().try_for_each(|record| self.judge(&record))?;
-        self.rows.extend(batch.records().map(|record| (record.space.0, record.id.0)));
-        for advance in batch.advances() {
-            self.positions.insert(advance.journal, advance.next);
-        }
-        Ok(())
-    }
-}
-
-impl Model {
-    fn judge(&self, record: &Record<'_>) -> Result<(), SinkError> {
-        if self.absent == Some(record.space) {
-            return Err(SinkError::Orphan("orphan".into()));
-        }
-        match self.poison.contains(&record.id.0) || (self.refuses)(record) {
-            true => Err(SinkError::Data("poison".into())),
-            false => Ok(()),
-        }
-    }
-}
-
-/// Nothing of what is tried depends on other rows.
-impl Trial for Rough {
-    async fn take(&mut self, rows: &[Record<'_>]) -> Result<(), SinkError> {
-        self.with(|model| {
-            model.calls += 1;
-            rows.iter().try_for_each(|row| model.judge(row))
-        })
-    }
-
-    async fn probe(&mut self, row: &Record<'_>) -> Result<(), SinkError> {
-        self.take(std::slice::from_ref(row)).await
-    }
-}
-
-impl Sink for Rough {
-    async fn sift(&mut self, batch: &Batch, known: &Known) -> Result<Sifted, SinkError> {
-        tokio::task::yield_now().await;
-        if self.with(Model::fails) {
-            return Err(SinkError::Retry("away".into()));
-        }
-        let rows: Vec<Record<'_>> = batch.records().collect();
-        sift::sift(self, &rows, known).await
-    }
-
-    async fn positions(&mut self, journals: &[JournalId]) -> Result<Vec<u64>, SinkError> {
-        tokio::task::yield_now().await;
-        assert!(!self.with(|model| model.panics), "a bug");
-        self.with(|model| match model.fails() {
-            true => Err(SinkError::Retry("away".into())),
-            false => {
-                let position = |journal| model.positions.get(journal).copied().unwrap_or(0);
-                Ok(journals.iter().map(position).collect())
-            }
-        })
-    }
-
-    async fn absent(&mut self, _batch: &Batch) -> Result<Absent, SinkError> {
-        tokio::task::yield_now().await;
-        self.with(|model| match model.fails() {
-            true => Err(SinkError::Retry("away".into())),
-            false if !model.tells_absent => Ok(Absent::default()),
-            false => Ok(Absent { spaces: model.absent.into_iter().collect(), ..Absent::default() }),
-        })
-    }
-
-    async fn append(&mut self, batch: &Batch) -> Result<(), SinkError> {
-        // Dropped at the first or the second of these, it has not or has committed.
-        tokio::task::yield_now().await;
-        let outcome = self.with(|model| model.append(batch));
-        tokio::task::yield_now().await;
-        outcome
-    }
-
-    async fn forget(&mut self, journal: JournalId) -> Result<(), SinkError> {
-        self.with(|model| match model.fails() {
-            true => Err(SinkError::Retry("away".into())),
-            false => {
-                model.positions.remove(&journal);
-                Ok(())
-            }
-        })
-    }
-
-    async fn highest_id(&mut self, _limit: Id) -> Result<Id, SinkError> {
-        Ok(Id::MIN)
-    }
-}
 
 /// One run of the hub: appends `ids` and stores; drained, or killed at some point.
 pub(super) struct Run {
     pub(super) metrics: Arc<Metrics>,
     pub(super) batcher: Batcher<Rough>,
     pub(super) states: watch::Receiver<StoreState>,
+}
+
+fn truth(folder: &Path, conditions: &Conditions, metrics: &Arc<Metrics>) -> Truth {
+    let target = Target { database: "model".into(), store: Some("model".into()) };
+    let remembered = Remembered::read(folder).expect("it reads");
+    Truth {
+        bound: remembered.bind(target, Id::MIN, None).expect("it writes"),
+        trimmed: Trimmed::open(folder).expect("it opens"),
+        holes: Holes::open(folder, conditions, metrics).expect("it opens"),
+    }
 }
 
 fn nonces(folder: &Path) -> NonceFiles {
@@ -208,7 +56,9 @@ pub(super) fn run(folder: &Path, sink: &Rough, opened: &mut Opened, limits: Batc
     let sources = Sources::new(std::mem::take(&mut opened.found), std::mem::take(&mut opened.own));
     let metrics = Arc::new(Metrics::new(1));
     let (state, states) = watch::channel(StoreState::Connecting);
+    let conditions = Conditions::new(Clock::start());
     let batcher = Batcher {
+        truth: truth(folder, &conditions, &metrics),
         sink: sink.clone(),
         sources,
         limits,
@@ -219,8 +69,8 @@ pub(super) fn run(folder: &Path, sink: &Rough, opened: &mut Opened, limits: Batc
         journal_bytes_max: 1 << 20,
         clock: clock(),
         metrics: metrics.clone(),
-        conditions: Conditions::new(Clock::start()),
-        faults: Faults::unread(metrics.clone()),
+        conditions: conditions.clone(),
+        faults: Faults::new(metrics.clone(), conditions),
         state,
         flight: Flight::new(1),
     };
@@ -340,6 +190,75 @@ fn every_record_is_stored_once_and_in_order_whatever_fails() {
     }
 }
 
+/// A store that becomes what it was, at any moment, beside all other faults.
+fn check_returns(seed: u64) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut dice = Dice(seed);
+    let sink = Rough::new(seed ^ 78, dice.below(40));
+    sink.with(|model| model.changed());
+    let (mut next, mut accepted) = (1u128, Vec::new());
+    for round in 0..6u128 {
+        let shards = 1 + dice.below(3) as usize;
+        let journal = folder.path().join("journal");
+        let opened = reopen(&journal, shards, &room_beside(&journal, shards), round * 100);
+        let mut opened = opened.expect("it opens");
+        for _ in 0..dice.below(120) {
+            append(&mut opened, next);
+            accepted.push(next);
+            next += 1 + u128::from(dice.below(3));
+        }
+        let rows_max = 1 + dice.below(20) as usize;
+        let limits = BatchLimits { rows_max, bytes_max: 4000, wait: dice.below(2) };
+        let run = run(folder.path(), &sink, &mut opened, limits);
+        sink.with(|model| model.returns = if round < 5 { dice.below(15) } else { 0 });
+        let turns = dice.below(200);
+        match round < 5 && dice.below(2) == 0 {
+            true => block_on(killed(run, turns)),
+            false => {
+                let returns = sink.clone();
+                block_on(async {
+                    let calm = async {
+                        for _ in 0..turns {
+                            tokio::task::yield_now().await;
+                        }
+                        returns.with(|model| model.returns = 0);
+                    };
+                    let (left, ()) = tokio::join!(drained(run, turns), calm);
+                    assert_eq!(left, Left::default());
+                });
+            }
+        }
+    }
+    let stored: Vec<u128> = sink.with(|model| {
+        for space in 0..3 {
+            let ids = model.rows.iter().filter(|row| row.0 == space).map(|row| row.1);
+            assert!(ids.is_sorted(), "ids of a space ascend from commit to commit");
+        }
+        model.rows.iter().map(|(_, id)| *id).collect()
+    });
+    let once: BTreeSet<u128> = stored.iter().copied().collect();
+    assert_eq!(once.len(), stored.len(), "nothing is stored twice");
+    let lost: Vec<u128> = accepted.iter().copied().filter(|id| !once.contains(id)).collect();
+    let named = missing(folder.path()).expect("it reads");
+    match (named, lost.first().zip(lost.last())) {
+        (None, None) => {}
+        (Some(named), Some((first, last))) => {
+            assert_eq!((named.records, named.count), (lost.len() as u64, Count::Exact), "{lost:?}");
+            assert_eq!((named.ids.0.0, named.ids.1.0), (*first, *last));
+        }
+        (named, _) => panic!("{named:?} {lost:?}"),
+    }
+}
+
+#[test]
+fn a_store_that_goes_back_is_given_again_what_journals_hold_and_the_rest_is_named() {
+    let slow = std::env::var_os("HUB_SLOW_TESTS").is_some_and(|value| value == "1");
+    for seed in 0..if slow { 400 } else { 24 } {
+        let outcome = std::panic::catch_unwind(|| check_returns(seed));
+        assert!(outcome.is_ok(), "seed {seed}");
+    }
+}
+
 #[test]
 fn a_store_that_refuses_keeps_the_records_and_says_so() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -369,7 +288,9 @@ fn parts(config: &StoreConfig, sink: &Rough, opened: Opened) -> Parts<Rough> {
     let (sink, nonces, published) = (sink.clone(), nonces(&config.data_dir), Vec::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
-    Parts { opened, sink, reader, readers, nonces, published, runtime, seed: 1 }
+    let truth = truth(&config.data_dir, &config.conditions, &config.metrics);
+    let (seed, database) = (1, None);
+    Parts { opened, sink, reader, readers, nonces, published, runtime, seed, truth, database }
 }
 
 #[test]

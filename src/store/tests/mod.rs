@@ -14,6 +14,7 @@ use crate::wire::time::{Micros, MonoMs, Now};
 
 mod batcher;
 mod refusals;
+mod rough;
 mod sqlite;
 mod whole;
 
@@ -58,6 +59,7 @@ fn config(data_dir: &Path, shards: usize) -> StoreConfig {
         faults: Faults::new(metrics.clone(), conditions.clone()),
         metrics,
         conditions,
+        take_journals: false,
     }
 }
 

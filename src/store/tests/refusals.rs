@@ -12,7 +12,8 @@ use super::super::batcher::{Left, Stop};
 use super::super::journal::Opened;
 use super::super::journal::model::{LIMITS, reopen};
 use super::Dice;
-use super::batcher::{Rough, Run, append, block_on, dead_letters, drained, run};
+use super::batcher::{Run, append, block_on, dead_letters, drained, run};
+use super::rough::Rough;
 use crate::conditions::Condition;
 use crate::wire::record::Record;
 

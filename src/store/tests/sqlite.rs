@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::super::batch::{Batch, BatchLimits, Origin};
 use super::super::history::History;
 use super::super::journal::JournalId;
-use super::super::sink::{Sink, SinkError};
+use super::super::sink::{Gone, Past, Sink, SinkError};
 use super::super::sqlite::SqliteSink;
 use super::super::tally::BLOCK_ROWS;
 use super::super::wall::WallFormat;
@@ -185,8 +185,14 @@ fn a_batch_is_stored_once_and_from_the_known_position_only() {
     assert!(matches!(skipped, SinkError::Unclear(_)), "{skipped:?}");
     let positions = block_on(database.sink.positions(&[JournalId(9), JournalId(8)]));
     assert_eq!(positions, Ok(vec![position, 0]));
-    block_on(database.sink.forget(JournalId(9))).expect("it is gone");
+    let mut gone = Gone { journal: JournalId(9), stored: position - 1, highest: Id(7) };
+    block_on(database.sink.forget(&gone)).expect("it is looked for");
+    assert_eq!(block_on(database.sink.positions(&[JournalId(9)])), Ok(vec![position]));
+    gone.stored = position;
+    block_on(database.sink.forget(&gone)).expect("it is gone");
     assert_eq!(block_on(database.sink.positions(&[JournalId(9)])), Ok(vec![0]));
+    let past = block_on(database.sink.past(&[JournalId(9), JournalId(7)], Id::MAX));
+    assert_eq!(past, Ok(Past { positions: vec![Some(0), None], highest: Id(7) }));
     database.model.extend(rows);
     assert_eq!(database.check_blocks(), 2);
 }

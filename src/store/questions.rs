@@ -1,0 +1,176 @@
+//! What history is asked and what it answers, the same for every database.
+//!
+//! Owns nothing; `reader` passes both on, and each database has its own way to the answers.
+
+use std::sync::Arc;
+
+use crate::wire::time::Micros;
+use crate::wire::{Id, SpaceId, UserId};
+
+/// One stored chat message, as history shows it (WIRE A4, E).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredMessage {
+    /// The id as stored; rows of the existing server may hold any text.
+    pub id: String,
+    /// The text.
+    pub content: String,
+    /// Who said it.
+    pub user: UserId,
+    /// The name at that time.
+    pub username: String,
+    /// Where.
+    pub space: SpaceId,
+    /// When.
+    pub at: Micros,
+    /// The sender's current picture, or ""; rows of one sender share it.
+    pub image: Arc<str>,
+}
+
+impl StoredMessage {
+    /// What it holds of memory; a picture counts with each row that shows it.
+    pub fn bytes(&self) -> usize {
+        let texts = self.id.len() + self.content.len() + self.username.len() + self.image.len();
+        size_of::<StoredMessage>() + texts
+    }
+}
+
+/// Rows that are read for somebody.
+pub(super) trait Rows {
+    fn rows(&self) -> &[StoredMessage];
+
+    /// What they hold of memory.
+    fn bytes(&self) -> usize {
+        self.rows().iter().map(StoredMessage::bytes).sum()
+    }
+}
+
+impl Rows for Page {
+    fn rows(&self) -> &[StoredMessage] {
+        &self.rows
+    }
+}
+
+impl Rows for Range {
+    fn rows(&self) -> &[StoredMessage] {
+        &self.rows
+    }
+}
+
+/// What a numbered page is ordered by; ties by id in the same direction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PageOrder {
+    /// By instant.
+    Timestamp,
+    /// By id.
+    Id,
+}
+
+/// A numbered page, as the existing front end asks (WIRE A4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PageQuery {
+    /// The space.
+    pub space: SpaceId,
+    /// From 1.
+    pub page: u64,
+    /// Rows of one page.
+    pub page_size: u32,
+    /// What it is ordered by.
+    pub order: PageOrder,
+    /// Oldest first.
+    pub ascending: bool,
+    /// All pictures of the page together; what no longer fits is left out (WIRE A4).
+    pub images_bytes_max: usize,
+}
+
+/// A page and the number of all rows of its space.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page {
+    /// In the order asked for.
+    pub rows: Vec<StoredMessage>,
+    /// All rows of the space.
+    pub total: u64,
+}
+
+/// A stretch of a space's history, by position (WIRE E).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RangeQuery {
+    /// The space.
+    pub space: SpaceId,
+    /// Only ids above; with no `before`, or with one: the first after it.
+    pub after: Option<Id>,
+    /// Only ids below; with no `after`: the last before it.
+    pub before: Option<Id>,
+    /// Rows at most.
+    pub limit: u32,
+    /// Longer pictures are left out, as they are when fanned out (WIRE B21).
+    pub image_bytes_max: usize,
+}
+
+/// What somebody has missed of a space: the first page of it, or of its newest part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MissedQuery {
+    /// The space.
+    pub space: SpaceId,
+    /// Only ids above.
+    pub after: Id,
+    /// Only ids up to this one.
+    pub up_to: Id,
+    /// Only the newest so many of those.
+    pub newest_max: usize,
+    /// Rows at most.
+    pub limit: u32,
+    /// As [`RangeQuery`] has it.
+    pub image_bytes_max: usize,
+}
+
+impl MissedQuery {
+    pub(super) fn range(&self, after: Id) -> RangeQuery {
+        let &MissedQuery { space, up_to, limit, image_bytes_max, .. } = self;
+        let before = Some(Id(up_to.0.saturating_add(1)));
+        RangeQuery { space, after: Some(after), before, limit, image_bytes_max }
+    }
+
+    /// Whether a range holds more than the newest ones that are wanted.
+    pub(super) fn is_exceeded_by(&self, range: &Range) -> bool {
+        let wanted = self.newest_max != usize::MAX;
+        wanted && (range.has_more || range.rows.len() > self.newest_max)
+    }
+}
+
+/// Whether a user and a space exist, as far as the store knows users and spaces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Existing {
+    /// The user does.
+    pub user: bool,
+    /// The space does.
+    pub space: bool,
+}
+
+/// A page of what was missed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Missed {
+    /// The last id that was left out because of `newest_max`, or the query's `after`.
+    pub from: Id,
+    /// What follows it.
+    pub range: Range,
+}
+
+/// Ascending by id, and whether the range holds more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Range {
+    /// Ascending by id.
+    pub rows: Vec<StoredMessage>,
+    /// Whether `limit` cut the range short.
+    pub has_more: bool,
+}
+
+/// Why history is not read now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ReadFault {
+    /// It can't be; already logged.
+    #[error("the store can't be read")]
+    Away,
+    /// Too many wait, or what was read has no room: in all, or of the address that asks.
+    #[error("too much is asked at once")]
+    Full,
+}

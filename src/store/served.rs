@@ -1,0 +1,149 @@
+//! What a data directory remembers of the store that its journals belong to: a file of one line,
+//! and a second one from the end of a hub in order to the next start.
+//!
+//! With it a hub whose database is away knows that its journals belong there, and above which id
+//! it may go on; so it serves at once, and stores later. And a hub that finds another store in
+//! its place knows that these journals are not for it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::journal::{JournalId, sync_folder};
+use crate::wire::Id;
+
+const SERVED_FILE: &str = "served-database.json";
+const STORED_FILE: &str = "stored-at-end.json";
+
+/// Offsets in journals.
+pub(super) type Offsets = BTreeMap<JournalId, u64>;
+
+/// A store that has been reached from this directory, with its schema up to date.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Served {
+    /// Where it was.
+    pub(super) database: String,
+    /// The random name that it holds itself; earlier versions did not ask for it.
+    pub(super) store: Option<String>,
+    /// The highest id that it held then.
+    pub(super) highest: Id,
+    /// What lies before these went to another store.
+    pub(super) elsewhere: Offsets,
+}
+
+impl Served {
+    /// A store of which nothing more is known.
+    pub(super) fn new(database: String, store: Option<String>, highest: Id) -> Served {
+        Served { database, store, highest, elsewhere: Offsets::new() }
+    }
+
+    /// What the directory remembers; nothing that can't be read is believed.
+    pub(super) fn read(data_dir: &Path) -> io::Result<Option<Served>> {
+        let text = match fs::read_to_string(data_dir.join(SERVED_FILE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text?,
+        };
+        let Ok(line) = serde_json::from_str::<Value>(&text) else { return Ok(None) };
+        let highest = line["highest"].as_str().and_then(Id::parse);
+        let text = |name: &str| line[name].as_str().map(str::to_owned);
+        let served = |(database, highest)| Served {
+            database,
+            store: text("store"),
+            highest,
+            elsewhere: offsets(&line["elsewhere"]),
+        };
+        Ok(text("database").zip(highest).map(served))
+    }
+
+    /// Remembers it, whole or not at all.
+    pub(super) fn write(&self, data_dir: &Path) -> io::Result<()> {
+        let line = json!({
+            "database": self.database,
+            "store": self.store,
+            "highest": self.highest.to_string(),
+            "elsewhere": value(&self.elsewhere),
+        });
+        replace(data_dir, (SERVED_FILE, "served-database.new"), &line)
+    }
+}
+
+/// How far the store had the journals when a hub ended in order; what was not said since.
+pub(super) fn read_stored(data_dir: &Path) -> io::Result<Offsets> {
+    match fs::read(data_dir.join(STORED_FILE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Offsets::new()),
+        text => Ok(offsets(&serde_json::from_slice(&text?).unwrap_or_default())),
+    }
+}
+
+/// Remembers it, at the end.
+pub(super) fn write_stored(data_dir: &Path, stored: &Offsets) -> io::Result<()> {
+    replace(data_dir, (STORED_FILE, "stored-at-end.new"), &value(stored))
+}
+
+/// A hub runs: from now on it may be otherwise. Needs no room, where journals fill the disk.
+pub(super) fn forget_stored(data_dir: &Path) -> io::Result<()> {
+    match fs::remove_file(data_dir.join(STORED_FILE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+fn replace(data_dir: &Path, (name, new): (&str, &str), line: &Value) -> io::Result<()> {
+    let new = data_dir.join(new);
+    let mut file = File::create(&new)?;
+    file.write_all(format!("{line}\n").as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, data_dir.join(name))?;
+    sync_folder(data_dir)
+}
+
+fn value(offsets: &Offsets) -> Value {
+    let each = offsets.iter().map(|(journal, at)| (journal.to_string(), (*at).into()));
+    Value::Object(each.collect::<Map<String, Value>>())
+}
+
+fn offsets(value: &Value) -> Offsets {
+    let offset = |(name, at): (&String, &Value)| {
+        Some((JournalId(u128::from_str_radix(name, 16).ok()?), at.as_u64()?))
+    };
+    value.as_object().into_iter().flatten().filter_map(offset).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_remembers_what_it_has_served() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert_eq!(Served::read(folder.path()).expect("it reads"), None);
+        for (highest, store) in [(Id::MIN, None), (Id(77), Some("a name".to_owned()))] {
+            let served = Served {
+                database: "db:5432/hub \"é\"".into(),
+                store,
+                highest,
+                elsewhere: Offsets::from([(JournalId(5), 7), (JournalId(u128::MAX), u64::MAX)]),
+            };
+            served.write(folder.path()).expect("it writes");
+            assert_eq!(Served::read(folder.path()).expect("it reads"), Some(served));
+        }
+        let stored = Offsets::from([(JournalId(5), 9)]);
+        write_stored(folder.path(), &stored).expect("it writes");
+        assert_eq!(read_stored(folder.path()).expect("it reads"), stored);
+        for _ in 0..2 {
+            forget_stored(folder.path()).expect("it goes");
+            assert_eq!(read_stored(folder.path()).expect("it reads"), Offsets::new());
+        }
+        let old = format!("{{\"database\":\"db\",\"highest\":\"{}\"}}\n", Id(5));
+        fs::write(folder.path().join(SERVED_FILE), old).expect("it writes");
+        let served = Served::new("db".into(), None, Id(5));
+        assert_eq!(Served::read(folder.path()).expect("it reads"), Some(served), "an older form");
+        for torn in ["", "{", "{\"database\":1}", "[]"] {
+            fs::write(folder.path().join(SERVED_FILE), torn).expect("it writes");
+            assert_eq!(Served::read(folder.path()).expect("it reads"), None);
+        }
+    }
+}

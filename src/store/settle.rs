@@ -1,0 +1,145 @@
+//! Where the sink is, held against what the batcher believes: after each connection, and after
+//! each commit that is in doubt.
+//!
+//! A sink that is behind (another copy of the database, an older backup) is given again what the
+//! journals still hold; what they no longer hold is told. One that is ahead of all that was ever
+//! sent is refused, and so is another store than the one the journals were made for.
+
+use std::time::Duration;
+
+use super::DAY_MS;
+use super::batch::Batch;
+use super::batcher::Batcher;
+use super::bound::Bound;
+use super::holes::{Holes, Missing};
+use super::journal::JournalId;
+use super::letters::Letters;
+use super::sink::{Sink, SinkError};
+use super::sources::Standing;
+use super::trimmed::{Has, Known, Lacking, Trimmed};
+use crate::conditions::Condition;
+use crate::wire::Id;
+
+/// How often a quiet batcher looks whether its sink is still connected.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What is known of the store beside what the journals hold.
+#[derive(Debug)]
+pub(super) struct Truth {
+    pub(super) bound: Bound,
+    pub(super) trimmed: Trimmed,
+    pub(super) holes: Holes,
+}
+
+impl<S: Sink> Batcher<S> {
+    /// Reads where the sink is, and goes on from there; whether the batch whose commit was in
+    /// doubt is stored. If the sink is elsewhere than it was, nothing is in flight any more.
+    pub(super) async fn settle(&mut self) -> Result<bool, SinkError> {
+        self.flight.unsettled = true;
+        self.check_store().await?;
+        let journals = self.sources.journals();
+        let positions = self.sink.positions(&journals).await?;
+        let doubted = self.flight.doubted();
+        let first = !self.flight.connected();
+        let standing = match first {
+            true => Standing::Moved,
+            false => self.sources.compare(&positions, doubted.map_or(&[], Batch::advances)),
+        };
+        let limit = Id::first_of_ms((self.clock)().unix.0 / 1000 + DAY_MS);
+        let gone = self.gone(&journals, limit).await?;
+        match standing {
+            Standing::Committed => {}
+            Standing::AsBelieved => self.flight.not_stored(),
+            Standing::Impossible => {
+                let text = "the journals' positions were changed by someone else";
+                return Err(SinkError::Refused(text.into()));
+            }
+            Standing::Moved => {
+                self.flight.drop_all();
+                let before = self.sources.backlog();
+                self.sources.go_to(&positions);
+                if !first {
+                    let bytes = self.sources.backlog().saturating_sub(before);
+                    tracing::warn!(bytes, "the store went back: storing again what journals hold");
+                }
+            }
+        }
+        self.tell_missing(gone).await?;
+        self.flight.unsettled = false;
+        Ok(standing == Standing::Committed)
+    }
+
+    /// Nothing is stored in another store than that which the journals were made for.
+    async fn check_store(&mut self) -> Result<(), SinkError> {
+        let identity = self.sink.identity().await?;
+        let Err(other) = self.truth.bound.meet(&identity) else { return Ok(()) };
+        self.faults.end(Condition::AnotherStore, &other);
+        Err(SinkError::Refused(other.to_string()))
+    }
+
+    /// What the sink has of journals that are gone.
+    async fn gone(&mut self, there: &[JournalId], limit: Id) -> Result<Vec<Lacking>, SinkError> {
+        let gone = self.truth.trimmed.gone(there);
+        if gone.is_empty() {
+            return Ok(Vec::new());
+        }
+        let past = self.sink.past(&gone, limit).await?;
+        let lacking = |(journal, at): (JournalId, Option<u64>)| {
+            let has = at.map_or(Has::Ids(past.highest), Has::UpTo);
+            Lacking { journal, has, end: None }
+        };
+        Ok(gone.into_iter().zip(past.positions).map(lacking).collect())
+    }
+
+    /// Tells what neither the sink nor a journal has.
+    async fn tell_missing(&mut self, gone: Vec<Lacking>) -> Result<(), SinkError> {
+        let there = self.sources.lacking().map(|(journal, at, begin)| Lacking {
+            journal,
+            has: Has::UpTo(at),
+            end: Some(begin),
+        });
+        let mut lacking: Vec<Lacking> = there.chain(gone).collect();
+        // Positions may be gone whose messages are there.
+        let ids = self.truth.trimmed.last_ids(&lacking);
+        let mut known = Known::default();
+        if !ids.is_empty() {
+            known.stored = self.sink.stored_ids(&ids).await?;
+            let letters = Letters::read(self.truth.holes.data_dir()).unwrap_or_default();
+            known.dead = letters.letters.iter().map(|letter| letter.id).collect();
+        }
+        let mut missing = Missing::default();
+        lacking.retain(|lacking| {
+            let more = self.truth.trimmed.missing(lacking, &known);
+            missing.add(more);
+            !more.is_none()
+        });
+        if !missing.is_none() {
+            // First what is missing, then that it was told: a crash in between has it told again.
+            self.truth.holes.add(missing, (self.clock)().unix);
+            self.truth.trimmed.told(&lacking);
+        }
+        Ok(())
+    }
+
+    /// Until the sink's connection is lost. One that is quiet is not asked otherwise, and a
+    /// database that comes back older is to be noticed before somebody says something.
+    pub(super) async fn lost(sink: &S) {
+        while sink.is_connected() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Leaves out of the next batch what is stored already, though its journal's position says
+    /// that it is not: of a table that was put back without the positions, or positions without
+    /// their table.
+    pub(super) async fn leave_out_stored(&mut self) -> Result<(), SinkError> {
+        let Some(batch) = self.flight.work.last_mut() else { return Ok(()) };
+        if !self.sources.is_again(batch) || batch.rows() == 0 {
+            return Ok(());
+        }
+        let ids: Vec<Id> = batch.records().map(|record| record.id).collect();
+        let stored = self.sink.stored_ids(&ids).await?;
+        batch.leave_out(|record| stored.contains(&record.id));
+        Ok(())
+    }
+}

@@ -1,0 +1,214 @@
+//! Whether the files that the store writes are still those at their paths: looked at twice a
+//! second, because a file that was removed takes everything and gives nothing back.
+//!
+//! Owns the thread that looks. While a file is gone or another stands in its place the journals'
+//! door is shut, so that nobody is told of a message that would be lost; when the very same files
+//! are back it opens again. Never touches what is in a file.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use super::holes::Holes;
+use super::journal::{JournalId, journals_in};
+use super::latest::Door;
+use crate::conditions::{Condition, Conditions};
+use crate::faults::Faults;
+
+/// Between two looks; what is accepted meanwhile may be lost.
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// A path, and the file that stood there first.
+#[derive(Debug)]
+pub(super) struct Place {
+    path: PathBuf,
+    file: Option<(u64, u64)>,
+}
+
+/// A file that is not where it was.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum Strayed {
+    /// Nothing stands there.
+    #[error("{} is gone", .0.display())]
+    Gone(PathBuf),
+    /// Another file stands there.
+    #[error("{} was replaced", .0.display())]
+    Replaced(PathBuf),
+}
+
+impl Place {
+    /// A path where a file stands, or will.
+    pub(super) fn new(path: PathBuf) -> Place {
+        let file = fs::metadata(&path).ok().map(|file| (file.dev(), file.ino()));
+        Place { path, file }
+    }
+
+    /// Whether the file that was seen there first still stands there.
+    pub(super) fn look(&mut self) -> Result<(), Strayed> {
+        let now = match fs::metadata(&self.path) {
+            Ok(file) => Some((file.dev(), file.ino())),
+            Err(error) if is_absent(&error) => None,
+            // Whoever can't look does not know.
+            Err(_) => return Ok(()),
+        };
+        match (self.file, now) {
+            (Some(_), None) => Err(Strayed::Gone(self.path.clone())),
+            (Some(first), Some(now)) if first != now => Err(Strayed::Replaced(self.path.clone())),
+            _ => {
+                self.file = self.file.or(now);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// An embedded database's files: what is written to its log is in it only together with that.
+pub(super) fn database_places(database: &Path) -> Vec<Place> {
+    let with = |suffix: &str| {
+        let mut path = database.as_os_str().to_owned();
+        path.push(suffix);
+        Place::new(path.into())
+    };
+    ["", "-wal", "-shm"].into_iter().map(with).collect()
+}
+
+/// What is looked at.
+pub(super) struct Watched {
+    /// The data directory.
+    pub(super) data_dir: PathBuf,
+    /// This run's journals.
+    pub(super) journals: Vec<JournalId>,
+    /// The embedded database, where there is one.
+    pub(super) database: Option<PathBuf>,
+    /// Shut while something has strayed.
+    pub(super) door: Door,
+    /// Where it tells what it finds, and its own end.
+    pub(super) faults: Faults,
+    pub(super) holes: Holes,
+}
+
+/// The thread; it ends with [`stop`](Watch::stop).
+#[derive(Debug)]
+pub(super) struct Watch {
+    stop: SyncSender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Watch {
+    /// Begins to look.
+    pub(super) fn start(watched: Watched) -> io::Result<Watch> {
+        let (stop, stopped) = mpsc::sync_channel(1);
+        let faults = watched.faults.clone();
+        let mut looking = Looking::new(watched);
+        let thread = Builder::new().name("hub-watch".into()).spawn(move || {
+            let part = faults.watch("hub-watch");
+            looking.run(&stopped);
+            part.ended();
+        })?;
+        Ok(Watch { stop, thread })
+    }
+
+    /// Ends the thread.
+    pub(super) fn stop(self) {
+        drop(self.stop);
+        // A panic was told when it happened.
+        let _ = self.thread.join();
+    }
+}
+
+/// The thread's own.
+struct Looking {
+    folders: Vec<Place>,
+    journal_folder: PathBuf,
+    /// Those of this run, and whether a file of theirs was seen.
+    journals: Vec<(JournalId, bool)>,
+    database: Vec<Place>,
+    door: Door,
+    conditions: Conditions,
+    holes: Holes,
+    holes_bytes: u64,
+}
+
+impl Looking {
+    fn new(watched: Watched) -> Looking {
+        let Watched { data_dir, journals, database, door, faults, holes } = watched;
+        let journal_folder = data_dir.join("journal");
+        let lock = journal_folder.join(super::journal::LOCK_FILE);
+        let folders = [data_dir, journal_folder.clone(), lock].into_iter().map(Place::new);
+        Looking {
+            folders: folders.collect(),
+            journal_folder,
+            journals: journals.into_iter().map(|journal| (journal, false)).collect(),
+            database: database.map_or_else(Vec::new, |path| database_places(&path)),
+            door,
+            conditions: faults.conditions().clone(),
+            holes_bytes: holes.length(),
+            holes,
+        }
+    }
+
+    fn run(&mut self, stopped: &Receiver<()>) {
+        while stopped.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        let folders = first_strayed(&mut self.folders).or_else(|| self.missing_journal());
+        let database = first_strayed(&mut self.database);
+        self.door.set_shut(folders.is_some() || database.is_some());
+        self.conditions.set(Condition::DataDirectory, folders);
+        self.conditions.set(Condition::DatabaseFile, database);
+        let bytes = self.holes.length();
+        if std::mem::replace(&mut self.holes_bytes, bytes) != bytes {
+            self.holes.look();
+        }
+    }
+
+    /// A journal of this run that had files and has none.
+    fn missing_journal(&mut self) -> Option<Strayed> {
+        let there = journals_in(&self.journal_folder).ok()?;
+        for (journal, seen) in &mut self.journals {
+            let is_there = there.contains(journal);
+            if *seen && !is_there {
+                let path = self.journal_folder.join(format!("{journal}.*"));
+                return Some(Strayed::Gone(path));
+            }
+            *seen |= is_there;
+        }
+        None
+    }
+}
+
+fn first_strayed(places: &mut [Place]) -> Option<Strayed> {
+    places.iter_mut().find_map(|place| place.look().err())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_gone_or_replaced_is_told_until_it_is_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, aside) = (folder.path().join("file"), folder.path().join("aside"));
+        let mut place = Place::new(path.clone());
+        assert_eq!(place.look(), Ok(()), "it was never there");
+        fs::write(&path, "a").expect("it writes");
+        assert_eq!(place.look(), Ok(()));
+        fs::rename(&path, &aside).expect("it moves");
+        assert_eq!(place.look(), Err(Strayed::Gone(path.clone())));
+        fs::write(&path, "a").expect("it writes");
+        assert_eq!(place.look(), Err(Strayed::Replaced(path.clone())));
+        fs::rename(&aside, &path).expect("it moves back");
+        assert_eq!(place.look(), Ok(()));
+    }
+}
