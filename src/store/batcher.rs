@@ -99,7 +99,7 @@ pub(super) struct Flight {
     pub(super) unsettled: bool,
     /// Whether the sink has ever told its positions.
     connected: bool,
-    /// Whether a journal can't be read any more.
+    /// Whether a journal can't be read any more, or another hub has the sink.
     given_up: bool,
     /// Failures in a row.
     pub(super) failures: u32,
@@ -326,6 +326,7 @@ impl<S: Sink> Batcher<S> {
         if let SinkError::Taken(_) = error {
             // Two that serve one database break every promise of order: this one ends.
             self.show(StoreState::Refused);
+            self.flight.given_up = true;
             self.faults.end(Condition::ClaimLost, error);
             return std::future::pending().await;
         }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::load::{Load, settled};
 use super::plan::{Draw, Event, How, events, setting};
-use super::verdict::{Verdict, missing};
+use super::verdict::{Holes, Known, Verdict, missing};
 use crate::support::postgres::Cluster;
 use crate::support::trials::is_set;
 use crate::support::{Hub, UNLIMITED, run_hub};
@@ -22,6 +22,8 @@ struct World {
     ready_max: Duration,
     drain_max: Duration,
     durable_broken: usize,
+    /// Runs of hubs with another data directory, which knows no nonce of the first one's.
+    others: Vec<u32>,
 }
 
 /// A hub on a cluster whose commits are on its disk.
@@ -69,6 +71,7 @@ pub fn kills_of_hub_and_database_lose_and_double_nothing() {
         ready_max: Duration::ZERO,
         drain_max: Duration::ZERO,
         durable_broken: 0,
+        others: Vec::new(),
     };
     let events = events(&mut world.draw, hub_kills, database_kills);
     for (number, event) in events.iter().enumerate() {
@@ -122,6 +125,7 @@ impl World {
             }
             Event::AnotherHub => self.another_hub(),
             Event::LostAddress => self.lost_address(),
+            Event::OlderDatabase => self.older_database(),
         }
         // Else the next thing happens to a hub that still has to catch up.
         if self.draw.below(2) == 0 {
@@ -140,6 +144,7 @@ impl World {
         self.stop_hub();
         settled("the other hub serves", || other.get("/readyz").status == 200);
         self.load.moved_to(&other);
+        self.others.push(self.load.run());
         self.load_for_a_while();
         std::mem::swap(&mut self.hub, &mut other);
         self.stop_hub();
@@ -164,6 +169,26 @@ impl World {
         let told = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert_eq!(refused.status.code(), Some(78), "{told}");
         assert_eq!(told.lines().count(), 1, "{told}");
+        self.restart_hub();
+    }
+
+    /// The hub is killed, and meets a database that is older than it was, as after a restored
+    /// backup: it stores again what its journals hold, and names the rest.
+    fn older_database(&mut self) {
+        until_ready(&self.hub);
+        let keep = "BEGIN ISOLATION LEVEL REPEATABLE READ; DROP SCHEMA IF EXISTS past CASCADE; \
+                    CREATE SCHEMA past; CREATE TABLE past.messages AS TABLE chat_messages; \
+                    CREATE TABLE past.positions AS TABLE hub_positions; COMMIT";
+        self.cluster.sql("hub", keep);
+        self.load_for_a_while();
+        self.hub.kill();
+        self.load.disconnected();
+        self.check_durable();
+        let go_back = "BEGIN; TRUNCATE chat_messages, hub_positions; \
+                       INSERT INTO chat_messages SELECT * FROM past.messages; \
+                       INSERT INTO hub_positions SELECT * FROM past.positions; COMMIT";
+        self.cluster.sql("hub", go_back);
+        self.load.store_is_away(false);
         self.restart_hub();
     }
 
@@ -203,7 +228,8 @@ impl World {
         let broken = self.load.counted(|counts| &counts.resumes_broken);
         self.check_durable();
         let (senders, receivers) = self.load.stop();
-        let mut verdict = Verdict::reach(&self.cluster, &senders, &receivers);
+        let known = Known { holes: Holes::read(self.hub.data_dir()), others: self.others };
+        let mut verdict = Verdict::reach(&self.cluster, (&senders, &receivers), &known);
         verdict.durable_broken = self.durable_broken;
         let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
         eprintln!(

@@ -164,6 +164,11 @@ impl Load {
         self.shared.port.store(hub.address.port(), Ordering::SeqCst);
     }
 
+    /// The hub's run now, as messages count it.
+    pub fn run(&self) -> u32 {
+        self.shared.run()
+    }
+
     /// The store goes away, or the hub can reach it.
     pub fn store_is_away(&self, away: bool) {
         self.shared.store_away.store(away, Ordering::SeqCst);

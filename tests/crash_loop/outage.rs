@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::kills::{hub_on_disk, until_ready, until_stored};
 use super::load::Load;
 use super::plan::setting;
-use super::verdict::Verdict;
+use super::verdict::{Known, Verdict};
 use crate::support::Hub;
 use crate::support::trials::is_set;
 
@@ -69,7 +69,7 @@ pub fn the_database_away_stops_nobody_and_everything_is_stored_when_it_is_back()
     until_stored(&hub);
     let stored = back.elapsed();
     let (senders, receivers) = load.stop();
-    let verdict = Verdict::reach(&cluster, &senders, &receivers);
+    let verdict = Verdict::reach(&cluster, (&senders, &receivers), &Known::default());
     eprintln!(
         "{away:?} away: {during} accepted, {per_second:.0}/s; {verdict}; resident {} MiB before, \
          {} at most, {} after; journal {journal:.0} MiB; caught up {:.1} s after its return, all \

@@ -38,6 +38,8 @@ pub enum Event {
     AnotherHub,
     /// The hub is killed, and started without its database's address first.
     LostAddress,
+    /// The hub is killed, and its database comes back as it was a while before.
+    OlderDatabase,
 }
 
 /// Random numbers of one seed.
@@ -66,9 +68,8 @@ pub fn events(draw: &mut Draw, hub_kills: usize, database_kills: usize) -> Vec<E
         });
     }
     // Each a few times at most: they take seconds.
-    for n in 0..(hub_kills / 8).clamp(1, 6) {
-        events.push(if n % 2 == 0 { Event::AnotherHub } else { Event::LostAddress });
-    }
+    const TURNS: [Event; 3] = [Event::AnotherHub, Event::OlderDatabase, Event::LostAddress];
+    events.extend(TURNS.into_iter().cycle().take((hub_kills / 4).clamp(3, 9)));
     for last in (1..events.len()).rev() {
         events.swap(last, draw.below(last as u64 + 1) as usize);
     }

@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::Path;
+
+use serde_json::Value;
 
 use super::book::{Id, Receiver, Sender, id, number};
 use super::talker::PUBLISH_ONCE_SURVIVES_KILLS;
@@ -23,8 +26,12 @@ pub struct Verdict {
     received: usize,
     stored: usize,
     refused: usize,
-    /// Accepted, and not stored under its id with its text.
+    /// Accepted, and not stored under its id with its text, nor named as missing.
     lost: usize,
+    /// Accepted, not stored, and among what the hub has named as missing.
+    named: usize,
+    /// Named as missing beyond those.
+    named_beyond: usize,
     /// Received by a member, and not stored.
     lost_seen: usize,
     /// Told as durable, and not stored right after a kill of both.
@@ -51,7 +58,8 @@ impl fmt::Display for Verdict {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "{} sent, {} accepted, {} durable, {} received, {} stored, {} refused; lost {}, \
+            "{} sent, {} accepted, {} durable, {} received, {} stored, {} refused; lost {} \
+             ({} more named as missing), \
              doubled {}, doubled by resend {}, durable broken {}, out of order {}",
             self.sent,
             self.accepted,
@@ -60,6 +68,7 @@ impl fmt::Display for Verdict {
             self.stored,
             self.refused,
             self.lost + self.lost_seen,
+            self.named,
             self.doubled,
             self.doubled_by_resend,
             self.durable_broken,
@@ -70,17 +79,23 @@ impl fmt::Display for Verdict {
 
 impl Verdict {
     /// Holds what clients know against what the database has.
-    pub fn reach(cluster: &Cluster, senders: &[Sender], receivers: &[Receiver]) -> Verdict {
+    pub fn reach(
+        cluster: &Cluster,
+        (senders, receivers): (&[Sender], &[Receiver]),
+        known: &Known,
+    ) -> Verdict {
+        let holes = &known.holes;
         let rows = rows(cluster);
         let mut verdict = Verdict { stored: rows.len(), ..Verdict::default() };
         let at: HashMap<Id, usize> =
             rows.iter().enumerate().map(|(index, row)| (row.id, index)).collect();
-        verdict.copies(&rows, senders);
+        verdict.copies(&rows, senders, known);
         for sender in senders {
-            verdict.sender(&rows, &at, sender);
+            verdict.sender(&rows, &at, (sender, holes));
         }
+        verdict.named_beyond = holes.messages.saturating_sub(verdict.named);
         for receiver in receivers {
-            verdict.receiver(&rows, &at, receiver);
+            verdict.receiver(&rows, &at, (receiver, holes));
         }
         let fell = "SELECT count(*) FROM (SELECT timestamp < lag(timestamp) OVER \
                     (PARTITION BY space_id ORDER BY id COLLATE \"C\") AS fell \
@@ -96,6 +111,7 @@ impl Verdict {
         let faults = [
             self.lost,
             self.lost_seen,
+            self.named_beyond,
             self.durable_broken,
             self.doubled,
             by_resend,
@@ -111,7 +127,7 @@ impl Verdict {
     }
 
     /// Counts the copies of each text, and looks at the order of their first ones.
-    fn copies(&mut self, rows: &[Row], senders: &[Sender]) {
+    fn copies(&mut self, rows: &[Row], senders: &[Sender], known: &Known) {
         let mut stored: HashMap<(&str, usize), usize> = HashMap::new();
         let mut latest: HashMap<&str, usize> = HashMap::new();
         for row in rows {
@@ -132,7 +148,12 @@ impl Verdict {
                 runs.dedup();
                 let beyond = copies.saturating_sub(runs.len());
                 self.doubled += beyond;
-                self.doubled_by_resend += copies.saturating_sub(1) - beyond;
+                // Publish once holds for the hubs of one data directory.
+                let to_others = runs.iter().filter(|run| known.others.contains(run)).count();
+                if to_others == 0 || to_others == runs.len() {
+                    self.doubled_by_resend += copies.saturating_sub(1) - beyond;
+                    self.renamed += usize::from(message.renamed);
+                }
                 // One that was sent twice may have been accepted, and nobody knows.
                 let refused = message.refused && message.runs.len() == 1;
                 self.refused_but_stored += usize::from(refused && copies > 0);
@@ -141,29 +162,40 @@ impl Verdict {
         self.foreign += stored.len();
     }
 
-    fn sender(&mut self, rows: &[Row], at: &HashMap<Id, usize>, sender: &Sender) {
+    fn sender(
+        &mut self,
+        rows: &[Row],
+        at: &HashMap<Id, usize>,
+        (sender, holes): (&Sender, &Holes),
+    ) {
         self.sent += sender.messages.len();
         for (number, message) in sender.messages.iter().enumerate() {
             self.durable += usize::from(message.durable);
             self.refused += usize::from(message.refused);
-            self.renamed += usize::from(message.renamed);
             let Some(id) = message.accepted else { continue };
             self.accepted += 1;
             let row = at.get(&id).map(|index| &rows[*index]);
             let is_it = |row: &Row| row.space == sender.space && row.text == sender.text(number);
-            self.lost += usize::from(!row.is_some_and(is_it));
+            let is_named = row.is_none() && holes.name(&id);
+            self.named += usize::from(is_named);
+            self.lost += usize::from(!is_named && !row.is_some_and(is_it));
         }
     }
 
     /// Over a connection, a member gets exactly the space's rows from the first to the last.
-    fn receiver(&mut self, rows: &[Row], at: &HashMap<Id, usize>, receiver: &Receiver) {
+    fn receiver(
+        &mut self,
+        rows: &[Row],
+        at: &HashMap<Id, usize>,
+        (receiver, holes): (&Receiver, &Holes),
+    ) {
         let mut last: Option<usize> = None;
         for stretch in &receiver.stretches {
             let mut goes_on = stretch.goes_on;
             for id in &stretch.ids {
                 self.received += 1;
                 let Some(index) = at.get(id).copied() else {
-                    self.lost_seen += 1;
+                    self.lost_seen += usize::from(!holes.name(id));
                     continue;
                 };
                 let in_order = match last {
@@ -175,6 +207,45 @@ impl Verdict {
                 (last, goes_on) = (Some(index), true);
             }
         }
+    }
+}
+
+/// What the test knows of a run beside what clients have written down.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// What the hub has named as missing.
+    pub holes: Holes,
+    /// Runs of hubs with another data directory.
+    pub others: Vec<u32>,
+}
+
+/// What the hub has named as missing.
+#[derive(Debug, Default)]
+pub struct Holes {
+    /// From which id to which.
+    stretches: Vec<(Id, Id)>,
+    /// How many in all.
+    messages: usize,
+}
+
+impl Holes {
+    /// Reads a data directory's.
+    pub fn read(data_dir: &Path) -> Holes {
+        let text = std::fs::read_to_string(data_dir.join("holes.jsonl")).unwrap_or_default();
+        let mut holes = Holes::default();
+        for line in text.lines() {
+            let line: Value = serde_json::from_str(line).expect("JSON");
+            assert_eq!(line["count"], "exact", "{line}");
+            let end = |name: &str| id(line[name].as_str().expect("an id"));
+            holes.stretches.push((end("first_id"), end("last_id")));
+            let messages = line["messages"].as_u64().expect("a number");
+            holes.messages += usize::try_from(messages).expect("not so many");
+        }
+        holes
+    }
+
+    fn name(&self, id: &Id) -> bool {
+        self.stretches.iter().any(|(first, last)| first <= id && id <= last)
     }
 }
 

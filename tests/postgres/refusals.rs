@@ -236,7 +236,8 @@ fn hub_of_ana(cluster: &Cluster, rights: &str) -> Hub {
 }
 
 const RIGHTS: &str = "GRANT USAGE ON SCHEMA public TO ana; \
-    GRANT SELECT, INSERT ON chat_messages TO ana; GRANT SELECT ON hub_migrations TO ana; \
+    GRANT SELECT, INSERT ON chat_messages TO ana; \
+    GRANT SELECT ON hub_migrations, hub_store TO ana; \
     GRANT SELECT, INSERT, UPDATE, DELETE ON hub_positions, hub_nodes TO ana";
 
 pub fn a_right_that_is_taken_away_is_waited_for_and_named() {

@@ -10,7 +10,7 @@ use crate::support::{Hub, UNLIMITED, eventually, run_hub};
 /// What README says that the role needs, once the tables are there.
 const RIGHTS: &str = "GRANT SELECT, INSERT ON chat_messages TO ana; \
     GRANT SELECT, INSERT, UPDATE, DELETE ON hub_positions, hub_nodes TO ana; \
-    GRANT SELECT ON hub_migrations TO ana";
+    GRANT SELECT ON hub_migrations, hub_store TO ana";
 const PEOPLE: &str = "GRANT SELECT (id, image) ON users TO ana; GRANT SELECT (id) ON spaces TO ana";
 
 /// A hub on the existing server's database, whose role has just these rights.

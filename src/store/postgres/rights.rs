@@ -17,6 +17,7 @@ const MISSING: &str = "SELECT string_agg(wanted.privilege || ' on ' || wanted.na
     ('hub_nodes', 'UPDATE', '{boot,directory,name,state,claimed,renewed}'), \
     ('hub_nodes', 'DELETE', '{}'), \
     ('hub_migrations', 'SELECT', '{number,checksum}'), \
+    ('hub_store', 'SELECT', '{id}'), \
     ('users', 'SELECT', '{id,image}'), \
     ('spaces', 'SELECT', '{id}')) AS wanted (name, privilege, columns) \
     WHERE CASE wanted.privilege \
