@@ -27,7 +27,7 @@ use crate::wire::time::MonoMs;
 /// several renewals in a row only if the database is away, and then nobody can take over.
 const LEASE: Duration = Duration::from_secs(5);
 /// The longest between two looks at a row that is said to stand still.
-const LOOKS_MAX: Duration = Duration::from_secs(2);
+const LOOKS_MAX: Duration = Duration::from_secs(3);
 /// Between two renewals; one that fails is tried again as soon.
 const RENEWAL: Duration = Duration::from_secs(1);
 const DIRECTORY_FILE: &str = "directory-id";
