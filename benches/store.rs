@@ -99,7 +99,7 @@ fn records(from: u64, rows: u64, spaces: u64, out: &mut Vec<u8>) -> Id {
     last
 }
 
-fn room() -> cpi_hub::shares::Place {
+fn room() -> cpi_hub::shares::Part {
     cpi_hub::shares::Pool::new(1 << 30, 1 << 30).take(1, 0).unwrap()
 }
 

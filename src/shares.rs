@@ -1,7 +1,7 @@
 //! What many draw from and nobody may use up: a pool with a bound in all, and a share of it for
 //! each address.
 //!
-//! Owns the counts. A [`Place`] is what somebody holds of a pool; dropping it gives that back, so
+//! Owns the counts. A [`Part`] is what somebody holds of a pool; dropping it gives that back, so
 //! that an end of any kind does. Never waits: what does not fit is refused.
 
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ struct Counts {
 
 /// What an address holds of a pool.
 #[derive(Debug)]
-pub struct Place {
+pub struct Part {
     pool: Pool,
     address: u64,
     amount: usize,
@@ -36,8 +36,8 @@ impl Pool {
     }
 
     /// Takes so much for an address. `None`: the pool has not so much left, or not for it.
-    pub fn take(&self, address: u64, amount: usize) -> Option<Place> {
-        let mut place = Place { pool: self.clone(), address, amount: 0 };
+    pub fn take(&self, address: u64, amount: usize) -> Option<Part> {
+        let mut place = Part { pool: self.clone(), address, amount: 0 };
         place.grow_to(amount).then_some(place)
     }
 
@@ -50,7 +50,7 @@ impl Pool {
     }
 }
 
-impl Place {
+impl Part {
     /// Whose it is.
     pub fn address(&self) -> u64 {
         self.address
@@ -107,7 +107,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Part {
     fn drop(&mut self) {
         self.shrink_to(0);
     }
@@ -145,7 +145,7 @@ mod tests {
             const MAX: usize = 100;
             const SHARE: usize = 40;
             let pool = Pool::new(MAX, SHARE);
-            let mut places: Vec<Place> = Vec::new();
+            let mut places: Vec<Part> = Vec::new();
             for (address, amount, begins) in steps {
                 let of = places.iter_mut().position(|place| place.address == address);
                 match of {
@@ -160,7 +160,7 @@ mod tests {
                 }
                 let of = |address| -> usize {
                     let its = places.iter().filter(|place| place.address == address);
-                    its.map(Place::amount).sum()
+                    its.map(Part::amount).sum()
                 };
                 prop_assert!((0..4).all(|address| of(address) <= SHARE));
                 let all: usize = (0..4).map(of).sum();

@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::peer::Peer;
 use super::problem::{Refusal, line};
 use crate::limits::Limits;
-use crate::shares::{Place, Pool};
+use crate::shares::{Part, Pool};
 use crate::store::StoredMessage;
 use crate::wire::reject::Reject;
 use crate::wire::time::TimeFormat;
@@ -55,7 +55,7 @@ impl Answers {
 
     /// Room for what so many rows hold at most, before they are asked for: whoever has none costs
     /// no query. Those that are read are counted as they are.
-    pub(super) fn begin(&self, peer: Peer, rows: u32) -> Result<Place, Refusal> {
+    pub(super) fn begin(&self, peer: Peer, rows: u32) -> Result<Part, Refusal> {
         let bytes = QUESTION_BYTES + rows as usize * self.row_bytes;
         self.pool.take(peer.number(), bytes).ok_or_else(overloaded)
     }
@@ -81,8 +81,8 @@ fn response(body: Body) -> Response {
 }
 
 /// Bytes that take room as long as anybody has them.
-fn held(text: Vec<u8>, place: Place) -> Bytes {
-    struct Held(Vec<u8>, #[expect(dead_code, reason = "dropping it gives the room back")] Place);
+fn held(text: Vec<u8>, place: Part) -> Bytes {
+    struct Held(Vec<u8>, #[expect(dead_code, reason = "dropping it gives the room back")] Part);
     impl AsRef<[u8]> for Held {
         fn as_ref(&self) -> &[u8] {
             &self.0
@@ -112,7 +112,7 @@ pub(super) struct Form {
 pub(super) fn rows(
     rows: Vec<StoredMessage>,
     form: Form,
-    mut place: Place,
+    mut place: Part,
 ) -> Result<Response, Refusal> {
     let held_bytes = rows.iter().map(StoredMessage::bytes).sum();
     let (rows, times) = (rows.into_iter(), TimeFormat::new(form.utc_offset));
@@ -228,7 +228,7 @@ struct Pieces {
     next: Option<Vec<u8>>,
     text: Text,
     /// `None` once the last piece has it.
-    place: Option<Place>,
+    place: Option<Part>,
     left: u64,
 }
 
@@ -320,7 +320,7 @@ mod tests {
         text
     }
 
-    fn answer(messages: Vec<StoredMessage>, place: Place) -> Result<Response, Refusal> {
+    fn answer(messages: Vec<StoredMessage>, place: Part) -> Result<Response, Refusal> {
         rows(messages, Form { row: row_text, end: END.into(), utc_offset: 0 }, place)
     }
 

@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use super::peer::Peer;
 use super::problem::Refusal;
 use crate::limits::Limits;
-use crate::shares::{Place, Pool};
+use crate::shares::{Part, Pool};
 use crate::wire::reject::Reject;
 
 /// The first allocation for a body; what is announced is not yet there.
@@ -34,7 +34,7 @@ pub(super) struct Bodies {
 pub(super) struct Received {
     /// What came.
     pub bytes: Vec<u8>,
-    _place: Place,
+    _place: Part,
 }
 
 impl Bodies {
@@ -128,7 +128,7 @@ impl Bodies {
 struct Arriving {
     bytes: Vec<u8>,
     /// As much as is allocated.
-    place: Place,
+    place: Part,
     /// It can't become longer.
     most: usize,
     is_large: bool,

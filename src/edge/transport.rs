@@ -22,7 +22,7 @@ use crate::hub::Places;
 
 /// How long a peer may keep a request's body, or the taking of its answer, to itself before its
 /// place may be wanted by others.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// What has been written of answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::faults::{Faults, caught};
 use crate::metrics::Metric;
-use crate::shares::{Place, Pool};
+use crate::shares::{Part, Pool};
 use crate::wire::{SpaceId, UserId};
 
 /// Questions of each sort that wait for one connection; more are refused.
@@ -58,7 +58,7 @@ pub(super) struct ReaderPlan {
 pub(super) enum Job {
     Page(PageQuery, Asked<Page>),
     Range(RangeQuery, Asked<Range>),
-    Existing(UserId, SpaceId, Answer<Existing>, Place),
+    Existing(UserId, SpaceId, Answer<Existing>, Part),
     Missed(MissedQuery, Answer<Missed>),
     Stop,
 }
@@ -69,9 +69,9 @@ type Answer<T> = oneshot::Sender<Result<T, ReadFault>>;
 /// long as they are anywhere.
 #[derive(Debug)]
 pub(super) struct Asked<T> {
-    answer: Answer<(T, Place)>,
-    room: Place,
-    _waiting: Place,
+    answer: Answer<(T, Part)>,
+    room: Part,
+    _waiting: Part,
 }
 
 impl<T: Rows> Asked<T> {
@@ -81,7 +81,7 @@ impl<T: Rows> Asked<T> {
     }
 
     /// The room, for rows that are known before they are read.
-    pub(super) fn room(&mut self) -> &mut Place {
+    pub(super) fn room(&mut self) -> &mut Part {
         &mut self.room
     }
 
@@ -171,20 +171,20 @@ impl Jobs {
 
 impl Reader {
     /// One numbered page; its rows take room, which comes back with them.
-    pub async fn page(&self, query: PageQuery, room: Place) -> Result<(Page, Place), ReadFault> {
+    pub async fn page(&self, query: PageQuery, room: Part) -> Result<(Page, Part), ReadFault> {
         self.ask(room, |asked| Job::Page(query, asked)).await
     }
 
     /// A stretch by position; the same of room.
-    pub async fn range(&self, query: RangeQuery, room: Place) -> Result<(Range, Place), ReadFault> {
+    pub async fn range(&self, query: RangeQuery, room: Part) -> Result<(Range, Part), ReadFault> {
         self.ask(room, |asked| Job::Range(query, asked)).await
     }
 
     async fn ask<T>(
         &self,
-        room: Place,
+        room: Part,
         job: impl FnOnce(Asked<T>) -> Job,
-    ) -> Result<(T, Place), ReadFault> {
+    ) -> Result<(T, Part), ReadFault> {
         let waiting = self.for_pages.take(room.address(), 1).ok_or(ReadFault::Full)?;
         let (answer, answered) = oneshot::channel();
         self.send(|lane| &lane.pages, job(Asked { answer, room, _waiting: waiting }))?;
@@ -345,7 +345,7 @@ impl ReaderPlan {
 mod tests {
     use super::*;
 
-    fn room(pool: &Pool) -> Place {
+    fn room(pool: &Pool) -> Part {
         pool.take(1, 0).expect("room")
     }
 

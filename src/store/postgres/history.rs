@@ -10,7 +10,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
 
 use super::connect::{CallFault, Connection, DatabaseUrl, column, within};
-use crate::shares::Place;
+use crate::shares::Part;
 use crate::store::copy::WallMicros;
 use crate::store::{
     Existing, Missed, MissedQuery, Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage,
@@ -83,7 +83,7 @@ impl History {
         &self,
         query: &PageQuery,
         (known, limit): (&Counted, Id),
-        room: &mut Place,
+        room: &mut Part,
     ) -> Result<(Option<Page>, Counted), Error> {
         let client = &self.connection.client;
         // Count and rows in one snapshot: a commit between them would move rows from one page to
@@ -221,7 +221,7 @@ impl History {
         &self,
         rows: &mut [StoredMessage],
         bytes_max: usize,
-        room: &mut Place,
+        room: &mut Part,
     ) -> Result<bool, Error> {
         if !self.images || rows.is_empty() {
             return Ok(true);

@@ -12,7 +12,7 @@ use super::super::{
 };
 use super::config;
 use crate::metrics::Metric;
-use crate::shares::{Place, Pool};
+use crate::shares::{Part, Pool};
 use crate::wire::nonce::{Nonce, NonceKey};
 use crate::wire::record::Record;
 use crate::wire::time::Micros;
@@ -46,7 +46,7 @@ fn ids(page: &Page) -> Vec<u128> {
 }
 
 /// As much as anybody wants.
-fn room() -> Place {
+fn room() -> Part {
     Pool::new(1 << 30, 1 << 30).take(1, 0).expect("room")
 }
 
