@@ -40,7 +40,7 @@ pub(in crate::store) use schema::migrate;
 pub(in crate::store) use standing::name_of;
 pub use tls::BadTls;
 
-use connect::{CALL_MAX, CallFault, Connection, column, within};
+use connect::{CALL_MAX, CallFault, Connection, Means, column, within};
 use node::Claimant;
 use way::Way;
 
@@ -106,14 +106,23 @@ impl PostgresSink {
         outcome
     }
 
+    async fn open(&mut self) -> Result<Writer, CallFault> {
+        let connection = Connection::open(&self.url).await?;
+        self.lacks = rights::missing(&connection).await?;
+        Writer::open(connection, self.claimant.as_mut()).await
+    }
+
     /// Takes the connection out: it is put back by who has used it to the end.
     async fn take(&mut self) -> Result<Writer, CallFault> {
         match self.writer.take() {
             Some(writer) if !writer.connection.client.is_closed() => Ok(writer),
             _ => {
-                let connection = Connection::open(&self.url).await?;
-                self.lacks = rights::missing(&connection).await?;
-                Writer::open(connection, self.claimant.as_mut()).await
+                let opened = self.open().await;
+                let is_away = matches!(&opened, Err(fault) if fault.means != Means::Taken);
+                if let Some(claimant) = self.claimant.as_mut().filter(|_| is_away) {
+                    claimant.look_away();
+                }
+                opened
             }
         }
     }
