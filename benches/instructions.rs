@@ -17,10 +17,10 @@ use bytes::BytesMut;
 use cpi_hub::metrics::Metric;
 use cpi_hub::shard::event::Input;
 use cpi_hub::store::copy::{self, WallMicros};
+use cpi_hub::wire::client_message::{ClientMessage, DecodeRules, Decoder};
 use cpi_hub::wire::close::Close;
-use cpi_hub::wire::header::{Incoming, ReadLimits, Reader};
-use cpi_hub::wire::message::{ClientMessage, DecodeRules, Decoder};
-use cpi_hub::wire::{Dialect, outgoing};
+use cpi_hub::wire::frame_reader::{Incoming, ReadLimits, Reader};
+use cpi_hub::wire::{Dialect, server_message};
 
 use stage::Stage;
 
@@ -110,7 +110,8 @@ fn encode(times: u64) {
     let mut out = BytesMut::with_capacity(1 << 16);
     for _ in 0..times {
         out.clear();
-        let bytes = outgoing::chat(&mut out, black_box(&chat), b"2026-01-02T03:04:05.678901-03:00");
+        let bytes =
+            server_message::chat(&mut out, black_box(&chat), b"2026-01-02T03:04:05.678901-03:00");
         assert_eq!(bytes, out.len());
     }
 }

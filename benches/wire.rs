@@ -16,9 +16,9 @@ use serde::Deserialize;
 
 use cpi_hub::store::copy::{self, WallMicros};
 use cpi_hub::wire::Dialect;
-use cpi_hub::wire::header::{Incoming, ReadLimits, Reader};
-use cpi_hub::wire::message::{ClientMessage, DecodeRules, Decoder};
-use cpi_hub::wire::outgoing;
+use cpi_hub::wire::client_message::{ClientMessage, DecodeRules, Decoder};
+use cpi_hub::wire::frame_reader::{Incoming, ReadLimits, Reader};
+use cpi_hub::wire::server_message;
 
 use samples::{body, frame};
 
@@ -139,12 +139,12 @@ fn encode(c: &mut Criterion) {
     let at = b"2026-01-02T03:04:05.678901-03:00";
     let chat = samples::outgoing_chat();
     let mut out = BytesMut::with_capacity(1 << 16);
-    let bytes = outgoing::chat(&mut out, &chat, at);
+    let bytes = server_message::chat(&mut out, &chat, at);
     assert_eq!(bytes, out.len());
     c.bench_function("encode/chat of 128 B", |b| {
         b.iter(|| {
             out.clear();
-            outgoing::chat(&mut out, black_box(&chat), at)
+            server_message::chat(&mut out, black_box(&chat), at)
         });
     });
 }

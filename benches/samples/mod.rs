@@ -1,7 +1,7 @@
 //! What benches of the wire are given: frames, bodies, a chat and its row.
 
-use cpi_hub::wire::outgoing::Chat;
 use cpi_hub::wire::record::Record;
+use cpi_hub::wire::server_message::Chat;
 use cpi_hub::wire::time::Micros;
 use cpi_hub::wire::{Id, SpaceId, UserId};
 

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 
 use cpi_hub::wire::Dialect;
-use cpi_hub::wire::message::Decoder;
+use cpi_hub::wire::client_message::Decoder;
 
 #[path = "../../tests/messages/model.rs"]
 mod model;

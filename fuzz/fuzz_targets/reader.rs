@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 
 use cpi_hub::wire::close::Close;
-use cpi_hub::wire::header::{Incoming, ReadLimits, Reader};
+use cpi_hub::wire::frame_reader::{Incoming, ReadLimits, Reader};
 
 const LIMITS: ReadLimits = ReadLimits { message_bytes_max: 512, fragments_max: 16 };
 

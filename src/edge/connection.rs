@@ -37,7 +37,7 @@ use crate::hub::{Place, Places};
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
 use crate::wire::close::Close;
-use crate::wire::frame;
+use crate::wire::frame_writer;
 
 /// Bytes of a refused request that are read and thrown away, so that its sender reads the answer
 /// before the kernel resets the connection.
@@ -193,7 +193,7 @@ impl Shared {
             && let Ok(mut stream) = TcpStream::from_std(stream)
         {
             let mut goodbye = BytesMut::new();
-            frame::close(&mut goodbye, close.code(), close.reason());
+            frame_writer::close(&mut goodbye, close.code(), close.reason());
             if stream.write_all(&goodbye).await.is_ok() {
                 self.linger(stream).await;
             }

@@ -18,7 +18,7 @@ use crate::hub::{Hub, PageRequest};
 use crate::limits::Limits;
 use crate::shard::event::{Fetch, Stretch};
 use crate::store::{Missed, MissedQuery, ReadFault, Reader, StoredMessage};
-use crate::wire::outgoing::{self, Chat};
+use crate::wire::server_message::{self, Chat};
 use crate::wire::time::{MonoMs, TimeFormat};
 use crate::wire::{Id, SpaceId};
 
@@ -167,7 +167,7 @@ fn encode(missed: &Missed, bytes_max: usize, utc_offset: i32) -> Stretch {
         let before = frames.len();
         let StoredMessage { content, user, username, space, at, image, .. } = row;
         let (space, user) = (*space, *user);
-        outgoing::chat(
+        server_message::chat(
             &mut frames,
             &Chat { id, space, user, username, content, image },
             times.text(*at),

@@ -28,7 +28,7 @@ use crate::shard::{Shard, ShardSetup};
 use crate::store::journal::Writer;
 use crate::store::latest::Latest;
 use crate::wire::close::Close;
-use crate::wire::header::{Incoming, ReadLimits};
+use crate::wire::frame_reader::{Incoming, ReadLimits};
 
 mod turn;
 

@@ -17,7 +17,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::directory::Permit;
 use crate::shard::event::{MemberKey, Sent, Sockets};
-use crate::wire::header::Reader;
+use crate::wire::frame_reader::Reader;
 
 /// Sockets that one pass takes from the epoll, and from those that are queued again.
 const PASS_MAX: usize = 256;

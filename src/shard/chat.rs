@@ -6,12 +6,12 @@ use super::event::{Effects, MemberKey, Post, Reply, Ticket};
 use super::member::Private;
 use super::nonce::Known;
 use crate::metrics::Metric;
+use crate::wire::client_message::{AckLevel, ClientMessage, DecodeRules, check_content};
 use crate::wire::close::Close;
-use crate::wire::message::{AckLevel, ClientMessage, DecodeRules, check_content};
 use crate::wire::nonce::{Nonce, NonceKey, content_hash};
-use crate::wire::outgoing::{self, Chat, Refusal};
 use crate::wire::record::Record;
 use crate::wire::reject::Reject;
+use crate::wire::server_message::{self, Chat, Refusal};
 use crate::wire::time::{Micros, MonoMs, Now};
 use crate::wire::{Id, SpaceId, SpaceKey, UserId};
 
@@ -74,7 +74,7 @@ impl Shard {
                     let whose = member.whose(SpaceKey::Chat(space));
                     let at = *self.time.text(now.unix);
                     self.answer(now, key, fx, |private| {
-                        private.push(|out| outgoing::pong(out, whose, &at));
+                        private.push(|out| server_message::pong(out, whose, &at));
                     });
                     Ok(())
                 }
@@ -148,7 +148,7 @@ impl Shard {
         let chat = Chat { id, space, user, username, content, image };
         let text = *self.time.text(at);
         let offset = self.append(now, said.slot, chat.frame_bytes_max(), |out| {
-            outgoing::chat(out, &chat, &text)
+            server_message::chat(out, &chat, &text)
         });
         self.spaces.at_mut(said.slot).expect("appended to it").log.index(
             id,
@@ -255,7 +255,7 @@ impl Shard {
         let refusal = Refusal { reject, nonce, id: None };
         let at = *self.time.text(now.unix);
         self.answer(now, key, fx, |private| {
-            private.push(|out| outgoing::error(out, dialect, &refusal, whose, &at));
+            private.push(|out| server_message::error(out, dialect, &refusal, whose, &at));
         });
     }
 

@@ -7,10 +7,10 @@ use super::Shard;
 use super::chat::Accepted;
 use super::event::{Effects, MemberKey, Reply, Ticket, Verdict};
 use crate::wire::Id;
+use crate::wire::client_message::AckLevel;
 use crate::wire::close::Close;
-use crate::wire::message::AckLevel;
-use crate::wire::outgoing::{self, Ack, Refusal};
 use crate::wire::reject::Reject;
+use crate::wire::server_message::{self, Ack, Refusal};
 use crate::wire::time::{MonoMs, Now};
 
 /// Posts that wait for a commit, and acks that do. Beyond it the post of the oldest record is
@@ -58,7 +58,9 @@ impl Shard {
         let Accepted { id, duplicate, record, .. } = accepted;
         let at = *self.time.text(now.unix);
         let ack = Ack { nonce, id, level: AckLevel::Accepted, duplicate };
-        self.answer(now, key, fx, |private| private.push(|out| outgoing::ack(out, &ack, &at)));
+        self.answer(now, key, fx, |private| {
+            private.push(|out| server_message::ack(out, &ack, &at))
+        });
         if level == AckLevel::Durable {
             let Some(member) = self.members.get_mut(key) else { return };
             if member.closing.is_some() {
@@ -118,7 +120,7 @@ impl Shard {
         let Err(reject) = stored else {
             let ack = Ack { nonce: &nonce, id, level: AckLevel::Durable, duplicate };
             return self.answer(now, key, fx, |private| {
-                private.push(|out| outgoing::ack(out, &ack, &at));
+                private.push(|out| server_message::ack(out, &ack, &at));
             });
         };
         self.counts.reject(reject);
@@ -126,7 +128,7 @@ impl Shard {
         let (dialect, whose) = (member.dialect, member.whose(space));
         let refusal = Refusal { reject, nonce: Some(&nonce), id: Some(id) };
         self.answer(now, key, fx, |private| {
-            private.push(|out| outgoing::error(out, dialect, &refusal, whose, &at));
+            private.push(|out| server_message::error(out, dialect, &refusal, whose, &at));
         });
     }
 

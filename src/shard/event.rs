@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use crate::wire::close::Close;
 use crate::wire::nonce::NonceKey;
-use crate::wire::outgoing::Resumed;
 use crate::wire::reject::Reject;
+use crate::wire::server_message::Resumed;
 use crate::wire::time::{Micros, MonoMs};
 use crate::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
 

@@ -284,7 +284,7 @@ impl SpaceLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::frame::FrameWriter;
+    use crate::wire::frame_writer::FrameWriter;
     use proptest::prelude::*;
 
     fn log_above(id: u128) -> SpaceLog {

@@ -6,9 +6,9 @@ use bytes::{Buf, BytesMut};
 use super::rate::Gcra;
 use super::resume::CatchUp;
 use crate::wire::close::Close;
-use crate::wire::outgoing::{Resumed, Whose};
+use crate::wire::server_message::{Resumed, Whose};
 use crate::wire::time::MonoMs;
-use crate::wire::{Dialect, SpaceKey, UserId, frame};
+use crate::wire::{Dialect, SpaceKey, UserId, frame_writer};
 
 /// The seat of a member that is in no space (any more).
 pub(super) const NO_SEAT: u32 = u32::MAX;
@@ -169,7 +169,7 @@ impl Private {
             self.bytes.truncate(at);
         }
         let at = self.bytes.len();
-        frame::pong(&mut self.bytes, payload);
+        frame_writer::pong(&mut self.bytes, payload);
         self.newest_pong = Some(at);
     }
 
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn only_the_newest_of_waiting_pongs_is_kept() {
         let mut private = Private::default();
-        private.push(frame::ping);
+        private.push(frame_writer::ping);
         private.push_pong(b"old");
         private.push_pong(b"new");
         assert_eq!(private.bytes(), b"\x89\x00\x8a\x03new");

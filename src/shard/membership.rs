@@ -8,9 +8,9 @@ use super::rate::Gcra;
 use super::{Shard, SpaceKey};
 use crate::metrics::Metric;
 use crate::wire::close::Close;
-use crate::wire::outgoing::{self, Welcome};
+use crate::wire::server_message::{self, Welcome};
 use crate::wire::time::Now;
-use crate::wire::{Dialect, Id, SpaceId, UserId, frame};
+use crate::wire::{Dialect, Id, SpaceId, UserId, frame_writer};
 
 /// More than any join, leave or status frame takes, beside the name (6 bytes an escape).
 pub(super) const CHANGE_BYTES_MAX: usize = 300;
@@ -86,7 +86,7 @@ impl Shard {
         let at = *self.time.text(now.unix);
         // A fresh member can't be over its private bound.
         _ = self.push_private(key, |private| {
-            private.push(|out| _ = outgoing::join(out, id, user, &name, &at));
+            private.push(|out| _ = server_message::join(out, id, user, &name, &at));
         });
     }
 
@@ -97,7 +97,7 @@ impl Shard {
         let utc = *self.utc.text(now.unix);
         if first {
             self.append(now, slot, CHANGE_BYTES_MAX, |out| {
-                outgoing::user_status(out, user, true, &utc)
+                server_message::user_status(out, user, true, &utc)
             });
         }
         // Its own status comes first and once: privately, so its cursor stands behind the news.
@@ -107,7 +107,7 @@ impl Shard {
         (member.cursor, member.boundary) = (end, end);
         member.rare().listing = Some(lowest);
         _ = self.push_private(key, |private| {
-            private.push(|out| _ = outgoing::user_status(out, user, true, &utc));
+            private.push(|out| _ = server_message::user_status(out, user, true, &utc));
         });
     }
 
@@ -129,7 +129,7 @@ impl Shard {
         };
         let at = *self.time.text(now.unix);
         _ = self.push_private(key, |private| {
-            private.push(|out| outgoing::welcome(out, &welcome, &at));
+            private.push(|out| server_message::welcome(out, &welcome, &at));
         });
         self.members.get_mut(key).expect("just made").username = name;
     }
@@ -232,9 +232,9 @@ impl Shard {
             && close.is_ours()
             && let Some(code) = close.code()
         {
-            outgoing::closing(queue, code, close.reason(), retry, &at);
+            server_message::closing(queue, code, close.reason(), retry, &at);
         }
-        frame::close(queue, close.code(), close.reason());
+        frame_writer::close(queue, close.code(), close.reason());
     }
 
     /// Takes a member out of its space and says so there.
@@ -258,12 +258,14 @@ impl Shard {
         match kind {
             SpaceKey::Chat(id) if announced && !unannounced => {
                 let at = *self.time.text(now.unix);
-                self.append(now, slot, CHANGE_BYTES_MAX, |out| outgoing::leave(out, id, user, &at));
+                self.append(now, slot, CHANGE_BYTES_MAX, |out| {
+                    server_message::leave(out, id, user, &at)
+                });
             }
             SpaceKey::Lobby if last => {
                 let utc = *self.utc.text(now.unix);
                 self.append(now, slot, CHANGE_BYTES_MAX, |out| {
-                    outgoing::user_status(out, user, false, &utc)
+                    server_message::user_status(out, user, false, &utc)
                 });
             }
             _ => {}
@@ -334,7 +336,7 @@ impl Shard {
             let timestamp = push.timestamp.as_deref().unwrap_or(&at);
             let bound = 100 + 6 * (push.kind.len() + timestamp.len()) + push.data.len();
             self.append(now, slot, bound, |out| {
-                outgoing::notification(out, &push.kind, &push.data, timestamp)
+                server_message::notification(out, &push.kind, &push.data, timestamp)
             });
             self.counts.add(Metric::NotificationsPushed, 1);
         }

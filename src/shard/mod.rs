@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::limits::Limits;
 use crate::metrics::{Counts, Metric};
-use crate::wire::message::Decoder;
+use crate::wire::client_message::Decoder;
 use crate::wire::nonce::First;
 use crate::wire::reject::Reject;
 use crate::wire::time::{MonoMs, Now, TimeFormat};

@@ -13,7 +13,7 @@ use super::log::Found;
 use super::member::{Member, Resume};
 use crate::metrics::Metric;
 use crate::wire::close::Close;
-use crate::wire::outgoing::{self, Missing, Resumed};
+use crate::wire::server_message::{self, Missing, Resumed};
 use crate::wire::time::{MonoMs, Now};
 use crate::wire::{Id, SpaceKey};
 
@@ -283,6 +283,6 @@ impl Shard {
     ) {
         let at = *self.time.text(now.unix);
         let bound = super::membership::CHANGE_BYTES_MAX + 6 * name.len();
-        self.append(now, slot, bound, |out| outgoing::join(out, id, user, name, &at));
+        self.append(now, slot, bound, |out| server_message::join(out, id, user, name, &at));
     }
 }

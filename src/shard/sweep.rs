@@ -10,7 +10,7 @@ use super::event::{Effects, Sent, Sockets};
 use super::member::Member;
 use super::space::Space;
 use crate::metrics::{Counts, Metric};
-use crate::wire::outgoing::{self, TimeText};
+use crate::wire::server_message::{self, TimeText};
 use crate::wire::time::{MonoMs, Now};
 use crate::wire::{Dialect, SpaceKey, UserId};
 
@@ -219,7 +219,7 @@ impl<S: Sockets> Visit<'_, S> {
         {
             member.presence_seen = space.presence_version;
             let (members, at) = (space.roster.len(), &self.at);
-            member.private().push(|out| outgoing::presence(out, id, members, at));
+            member.private().push(|out| server_message::presence(out, id, members, at));
         }
         let composed = member.private_bytes() - before;
         self.counts.add(Metric::PrivateBytes, composed as u64);
@@ -234,13 +234,13 @@ impl<S: Sockets> Visit<'_, S> {
             rare.resume = None;
             let at = self.at;
             if member.dialect == Dialect::V1 {
-                member.private().push(|out| outgoing::resumed(out, &resume.resumed, &at));
+                member.private().push(|out| server_message::resumed(out, &resume.resumed, &at));
             }
             if let SpaceKey::Chat(id) = space.key
                 && resume.own_join
             {
                 let (user, name) = (member.user, std::mem::take(&mut member.username));
-                member.private().push(|out| _ = outgoing::join(out, id, user, &name, &at));
+                member.private().push(|out| _ = server_message::join(out, id, user, &name, &at));
                 member.username = name;
             }
         } else if let Some(from) = rare.listing {
@@ -251,7 +251,7 @@ impl<S: Sockets> Visit<'_, S> {
             });
             for user in step {
                 let utc = &self.utc;
-                member.private().push(|out| _ = outgoing::user_status(out, user, true, utc));
+                member.private().push(|out| _ = server_message::user_status(out, user, true, utc));
             }
         }
     }

@@ -10,7 +10,7 @@ use super::member::Private;
 use super::space::Space;
 use crate::metrics::Metric;
 use crate::wire::close::Close;
-use crate::wire::frame;
+use crate::wire::frame_writer;
 use crate::wire::time::{MonoMs, Now};
 
 /// Members, and spaces, that a tick looks at in any case.
@@ -99,7 +99,7 @@ impl Shard {
             // Nobody is closed for a silence that it was not asked about.
             member.pinged = true;
             // A ping of 2 bytes is not what brings a queue over its bound.
-            _ = self.push_private(key, |private: &mut Private| private.push(frame::ping));
+            _ = self.push_private(key, |private: &mut Private| private.push(frame_writer::ping));
             return;
         }
         if now.mono < self.grace_until {

@@ -5,14 +5,14 @@
 
 use std::fmt;
 
+pub mod client_message;
 pub mod close;
-pub mod frame;
-pub mod header;
-pub mod message;
+pub mod frame_reader;
+pub mod frame_writer;
 pub mod nonce;
-pub mod outgoing;
 pub mod record;
 pub mod reject;
+pub mod server_message;
 pub mod time;
 
 use time::Micros;

@@ -5,7 +5,7 @@ mod properties;
 mod rows;
 
 use cpi_hub::wire::close::Close;
-use cpi_hub::wire::header::{Incoming, ReadLimits, Reader};
+use cpi_hub::wire::frame_reader::{Incoming, ReadLimits, Reader};
 
 const LIMITS: ReadLimits = ReadLimits { message_bytes_max: 512, fragments_max: 16 };
 const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];

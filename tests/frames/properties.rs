@@ -22,7 +22,7 @@ use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
 use cpi_hub::wire::close::Close;
-use cpi_hub::wire::header::{ReadLimits, Reader};
+use cpi_hub::wire::frame_reader::{ReadLimits, Reader};
 
 use super::{Event, LIMITS, events, frame};
 

@@ -1,6 +1,6 @@
 //! What the frame reader says to each kind of bad or odd frame, by RELIABILITY's rows.
 
-use cpi_hub::wire::header::Reader;
+use cpi_hub::wire::frame_reader::Reader;
 
 use super::{LIMITS, MASK, events, frame, names};
 

@@ -6,7 +6,7 @@ mod properties;
 mod rows;
 
 use cpi_hub::wire::Dialect;
-use cpi_hub::wire::message::{ClientMessage, DecodeRules, Decoder};
+use cpi_hub::wire::client_message::{ClientMessage, DecodeRules, Decoder};
 use cpi_hub::wire::reject::Reject;
 
 #[track_caller]

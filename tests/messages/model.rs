@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use cpi_hub::wire::Dialect;
-use cpi_hub::wire::message::{AckLevel, ClientMessage, DecodeRules, Decoder};
+use cpi_hub::wire::client_message::{AckLevel, ClientMessage, DecodeRules, Decoder};
 use cpi_hub::wire::reject::Reject;
 
 /// Nesting allowed.

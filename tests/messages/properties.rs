@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use cpi_hub::wire::Dialect;
-use cpi_hub::wire::message::Decoder;
+use cpi_hub::wire::client_message::Decoder;
 
 use super::model::{decoded, expected};
 

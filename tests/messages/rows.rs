@@ -1,7 +1,7 @@
 //! What each kind of message is answered with, by RELIABILITY's rows and WIRE's tables.
 
 use cpi_hub::wire::Dialect;
-use cpi_hub::wire::message::{AckLevel, ChatMessage, ClientMessage, check_content};
+use cpi_hub::wire::client_message::{AckLevel, ChatMessage, ClientMessage, check_content};
 use cpi_hub::wire::reject::Reject;
 
 use super::check_in;

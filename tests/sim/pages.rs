@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 use cpi_hub::shard::event::{Fetch, Input, MemberKey, Stretch};
-use cpi_hub::wire::frame::FrameWriter;
+use cpi_hub::wire::frame_writer::FrameWriter;
 use cpi_hub::wire::{Id, SpaceId, SpaceKey};
 
 use super::book::Book;

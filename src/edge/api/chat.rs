@@ -15,7 +15,7 @@ use super::post::PostBody;
 use super::{ChatJson, PathText, path_text};
 use crate::hub::Posted;
 use crate::shard::event::Post;
-use crate::wire::message::check_content;
+use crate::wire::client_message::check_content;
 use crate::wire::reject::Reject;
 use crate::wire::time::TimeFormat;
 use crate::wire::{SpaceId, UserId};

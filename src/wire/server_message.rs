@@ -5,8 +5,8 @@
 
 use bytes::BytesMut;
 
-use super::frame::FrameWriter;
-use super::message::AckLevel;
+use super::client_message::AckLevel;
+use super::frame_writer::FrameWriter;
 use super::reject::Reject;
 use super::time::TIME_BYTES;
 use super::{Dialect, Id, SpaceId, UserId};
