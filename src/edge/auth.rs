@@ -4,7 +4,7 @@
 //! it; that is why it listens to loopback only unless told otherwise. A token's claim will be
 //! held against the claimed user here, and nowhere else.
 
-use super::problem::Refusal;
+use super::http::problem::Refusal;
 use crate::wire::UserId;
 
 /// The user that a request speaks for; it claims to be `claimed` in its query or body.

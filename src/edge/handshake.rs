@@ -12,11 +12,11 @@ use axum::response::{IntoResponse, Response};
 use tungstenite::handshake::derive_accept_key;
 
 use super::api::{PathText, path_text};
-use super::connection::{Take, Upgrade};
-use super::door::not_found;
-use super::peer::Peer;
-use super::problem::Refusal;
-use super::query::{Given, Query};
+use super::http::connection::{Take, Upgrade};
+use super::http::door::not_found;
+use super::http::peer::Peer;
+use super::http::problem::Refusal;
+use super::http::query::{Given, Query};
 use super::{Edge, auth};
 use crate::hub::{Admission, Permit};
 use crate::limits::Limits;

@@ -15,31 +15,17 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-mod accept;
-mod answers;
+mod admin;
 mod api;
 mod auth;
-mod body;
-mod connection;
-mod cors;
-mod door;
+mod catch_up;
 mod handshake;
-mod health;
-mod marked;
-mod paced;
-mod pages;
-mod peer;
-mod problem;
-mod query;
-mod resume;
-mod scrape;
+mod http;
 #[cfg(test)]
-mod served;
-mod strict;
-mod transport;
-mod waiting;
+mod tests;
 
-pub use cors::{BadOrigin, Origins};
+pub use http::cors::{BadOrigin, Origins};
+use http::{accept, answers, body, door};
 
 use crate::conditions::Conditions;
 use crate::hub::{Hub, PageRequest, Places};
@@ -112,7 +98,7 @@ pub async fn serve(listener: TcpListener, state: EdgeState, stop: CancellationTo
     let health = StoreHealth { state: state.store_state, conditions: state.conditions };
     let serving = (Arc::clone(&metrics), health.conditions.clone());
     let places = hub.places().clone();
-    let pager = resume::Pager::new(hub.clone(), reader.clone(), Arc::clone(&bounds));
+    let pager = catch_up::Pager::new(hub.clone(), reader.clone(), Arc::clone(&bounds));
     let routes = routes((hub, reader), metrics, bounds, health);
     let (metrics, conditions) = serving;
     let app = door.before(routes);
@@ -133,10 +119,10 @@ pub async fn serve_starting(
     let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
     let door = door::Door { origins, loopback, metrics: Arc::clone(&metrics) };
     let routes = Router::new()
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::starting))
-        .fallback(health::not_yet)
-        .method_not_allowed_fallback(health::not_yet)
+        .route("/livez", get(api::health::livez))
+        .route("/readyz", get(api::health::starting))
+        .fallback(api::health::not_yet)
+        .method_not_allowed_fallback(api::health::not_yet)
         .with_state(conditions.clone());
     // Its connections have ended before the hub, with places of its own, begins.
     let (app, places) = (door.around(routes), Places::new(&limits));
@@ -151,7 +137,7 @@ fn routes(
     store: StoreHealth,
 ) -> Router {
     let (bodies, answers) = (body::Bodies::new(&limits), answers::Answers::new(&limits));
-    let scrape = scrape::Scrape::new(Arc::clone(&metrics), store.clone());
+    let scrape = api::metrics::Scrape::new(Arc::clone(&metrics), store.clone());
     let edge = Edge { hub, reader, metrics, limits, store, bodies, answers };
     Router::new()
         .route("/v1/ws/spaces/{space_id}", get(handshake::chat))
@@ -160,14 +146,14 @@ fn routes(
         .route("/v1/ws/spaces/{space_id}/chat", post(api::chat::post))
         .route("/v1/ws/spaces/{space_id}/broadcast", post(api::chat::post))
         .route("/v1/messages", get(api::history::pages))
-        .route("/v1/spaces", get(api::spaces::list))
+        .route("/v1/spaces", get(api::presence::list))
         .route("/v1/spaces/{space_id}/messages", get(api::history::range))
-        .route("/v1/spaces/{space_id}/presence", get(api::spaces::presence))
-        .route("/v1/spaces/{space_id}/members/{user_id}", delete(api::spaces::kick))
-        .route("/v1/users/{user_id}/notifications", post(api::notifications::push))
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
+        .route("/v1/spaces/{space_id}/presence", get(api::presence::presence))
+        .route("/v1/spaces/{space_id}/members/{user_id}", delete(api::presence::kick))
+        .route("/v1/users/{user_id}/notifications", post(admin::notify::push))
+        .route("/livez", get(api::health::livez))
+        .route("/readyz", get(api::health::readyz))
         .with_state(Arc::new(edge))
         .merge(scrape.route())
-        .merge(pages::routes())
+        .merge(api::console::routes())
 }

@@ -8,11 +8,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
 
-use super::super::peer::Peer;
-use super::super::problem::Refusal;
-use super::super::{Edge, auth, door};
 use super::post::PostBody;
 use super::{ChatJson, PathText, path_text};
+use crate::edge::http::peer::Peer;
+use crate::edge::http::problem::Refusal;
+use crate::edge::{Edge, auth, http::door};
 use crate::hub::Posted;
 use crate::shard::event::Post;
 use crate::wire::client_message::check_content;
@@ -30,7 +30,7 @@ const RESPOND_ASYNC: &str = "respond-async";
 
 /// Accepts a chat, and answers when it is stored, or after `durable_wait_max` when it is only
 /// accepted.
-pub(in super::super) async fn post(
+pub(in crate::edge) async fn post(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
     path: PathText,

@@ -7,12 +7,12 @@ use axum::extract::{Extension, RawQuery, State};
 use axum::response::Response;
 use serde::Serialize;
 
-use super::super::Edge;
-use super::super::answers::{self, Form};
-use super::super::peer::Peer;
-use super::super::problem::Refusal;
-use super::super::query::{Given, Query};
 use super::{ChatJson, PathText, limit, path_space, path_text};
+use crate::edge::Edge;
+use crate::edge::http::answers::{self, Form};
+use crate::edge::http::peer::Peer;
+use crate::edge::http::problem::Refusal;
+use crate::edge::http::query::{Given, Query};
 use crate::limits::Limits;
 use crate::store::{PageOrder, PageQuery, RangeQuery, ReadFault, StoredMessage};
 use crate::wire::reject::Reject;
@@ -24,7 +24,7 @@ const RANGE_LIMIT: u32 = 50;
 const PAGE_MAX: u64 = 1 << 40;
 
 /// `GET /v1/messages?space_id=&page=&page_size=&order_by=&sort_direction=`.
-pub(in super::super) async fn pages(
+pub(in crate::edge) async fn pages(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
     RawQuery(query): RawQuery,
@@ -40,7 +40,7 @@ pub(in super::super) async fn pages(
 }
 
 /// `GET /v1/spaces/{id}/messages?after=&before=&limit=`.
-pub(in super::super) async fn range(
+pub(in crate::edge) async fn range(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
     path: PathText,

@@ -4,17 +4,19 @@
 //! the answer.
 
 pub(super) mod chat;
+pub(super) mod console;
+pub(super) mod health;
 pub(super) mod history;
-pub(super) mod notifications;
-mod post;
-pub(super) mod spaces;
+pub(super) mod metrics;
+pub(super) mod post;
+pub(super) mod presence;
 
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use serde::Serialize;
 
-use super::problem::Refusal;
-use super::query::Query;
+use crate::edge::http::problem::Refusal;
+use crate::edge::http::query::Query;
 use crate::wire::{SpaceId, UserId, parse_int};
 
 /// A path's only variable segment; an error if it can't be decoded.
@@ -30,7 +32,7 @@ fn path_space(text: &str) -> Result<SpaceId, Refusal> {
     parse_int(text).map(SpaceId).ok_or_else(bad)
 }
 
-fn path_user(text: &str) -> Result<UserId, Refusal> {
+pub(super) fn path_user(text: &str) -> Result<UserId, Refusal> {
     let bad = || Refusal::field("user_id", "user_id debe ser un número");
     parse_int(text).map(UserId).ok_or_else(bad)
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::super::problem::Refusal;
+use crate::edge::http::problem::Refusal;
 use crate::limits::Limits;
 use crate::wire::reject::Reject;
 use crate::wire::{SpaceId, UserId, parse_int};
@@ -221,7 +221,7 @@ impl<'de> Visitor<'de> for Fields {
 }
 
 /// Reads an object of a bounded depth, with nothing behind it.
-pub(super) fn parse_object<'a, T: Deserialize<'a>>(
+pub(in crate::edge) fn parse_object<'a, T: Deserialize<'a>>(
     body: &'a [u8],
     limits: &Limits,
 ) -> Result<T, Refusal> {

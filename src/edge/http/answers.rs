@@ -36,7 +36,7 @@ const IMAGE_STEP: usize = 8 << 10;
 
 /// The room for answers. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Answers {
+pub(crate) struct Answers {
     pool: Pool,
     /// The most that a row holds, but for pictures and rows of other makers.
     row_bytes: usize,
@@ -44,7 +44,7 @@ pub(super) struct Answers {
 
 impl Answers {
     /// Room as the limits have it, and for one page of the longest messages in any case.
-    pub(super) fn new(limits: &Limits) -> Answers {
+    pub(crate) fn new(limits: &Limits) -> Answers {
         let texts = 4 * (limits.content_chars_max + limits.username_chars_max);
         let row_bytes = ROW_BYTES + texts;
         let rows = limits.page_size_max as usize * row_bytes;
@@ -55,13 +55,13 @@ impl Answers {
 
     /// Room for what so many rows hold at most, before they are asked for: whoever has none costs
     /// no query. Those that are read are counted as they are.
-    pub(super) fn begin(&self, peer: Peer, rows: u32) -> Result<Part, Refusal> {
+    pub(crate) fn begin(&self, peer: Peer, rows: u32) -> Result<Part, Refusal> {
         let bytes = QUESTION_BYTES + rows as usize * self.row_bytes;
         self.pool.take(peer.number(), bytes).ok_or_else(overloaded)
     }
 
     /// An answer of JSON that is encoded at once; its bytes count.
-    pub(super) fn json(&self, peer: Peer, value: &impl Serialize) -> Result<Response, Refusal> {
+    pub(crate) fn json(&self, peer: Peer, value: &impl Serialize) -> Result<Response, Refusal> {
         let text = line(value);
         let place = self.pool.take(peer.number(), text.len()).ok_or_else(overloaded)?;
         Ok(response(Body::from(held(text, place))))
@@ -93,13 +93,13 @@ fn held(text: Vec<u8>, place: Part) -> Bytes {
 
 /// Writes a row as JSON, each of its texts once, its picture as `""` and last: the picture is
 /// written apart.
-pub(super) type RowText = fn(&StoredMessage, time: &str) -> Vec<u8>;
+pub(crate) type RowText = fn(&StoredMessage, time: &str) -> Vec<u8>;
 
 /// What is behind the picture of a [`RowText`].
 const ROW_END: &[u8] = b"\"}";
 
 /// What stands around rows, and how one is written.
-pub(super) struct Form {
+pub(crate) struct Form {
     /// One row.
     pub row: RowText,
     /// Behind the rows, from the bracket that closes them.
@@ -109,7 +109,7 @@ pub(super) struct Form {
 }
 
 /// Answers with rows; `place` has been theirs since they were read.
-pub(super) fn rows(
+pub(crate) fn rows(
     rows: Vec<StoredMessage>,
     form: Form,
     mut place: Part,

@@ -15,7 +15,7 @@ use crate::metrics::{Metric, Metrics};
 
 /// What the door goes by.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(crate) struct Door {
     /// The origins that are let in.
     pub origins: Origins,
     /// The listener is on a loopback address: only loopback names are answered to.
@@ -26,14 +26,14 @@ pub(super) struct Door {
 
 impl Door {
     /// Puts the door in front of `routes`; what they don't know is 404, methods too.
-    pub(super) fn before(self, routes: Router) -> Router {
+    pub(crate) fn before(self, routes: Router) -> Router {
         let routes =
             routes.fallback(async || not_found()).method_not_allowed_fallback(async || not_found());
         self.around(routes)
     }
 
     /// The same for routes that have an answer to everything.
-    pub(super) fn around(self, routes: Router) -> Router {
+    pub(crate) fn around(self, routes: Router) -> Router {
         // Around the whole router, not each route: it adds headers of its own at its edge.
         let door = middleware::from_fn_with_state(Arc::new(self), pass);
         Router::new().fallback_service(routes).layer(door)
@@ -56,7 +56,7 @@ impl Door {
 }
 
 /// The answer of a route that is not there, byte for byte as the existing server has it.
-pub(super) fn not_found() -> Response {
+pub(crate) fn not_found() -> Response {
     (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/plain")], "404 page not found")
         .into_response()
 }
@@ -110,7 +110,7 @@ fn finish(response: &mut Response, problem: bool, is_last: bool) {
 }
 
 /// An answer of JSON.
-pub(super) fn json(status: StatusCode, value: &impl serde::Serialize) -> Response {
+pub(crate) fn json(status: StatusCode, value: &impl serde::Serialize) -> Response {
     let mut response = Response::new(Body::from(super::problem::line(value)));
     *response.status_mut() = status;
     let kind = HeaderValue::from_static("application/json");

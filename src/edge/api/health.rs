@@ -7,9 +7,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::problem::Refusal;
-use super::{Edge, door};
 use crate::conditions::{Conditions, Effect, Raised};
+use crate::edge::http::problem::Refusal;
+use crate::edge::{Edge, http::door};
 use crate::metrics::Metric;
 use crate::store::StoreState;
 use crate::wire::reject::Reject;
@@ -51,12 +51,12 @@ fn conditions_json(raised: Vec<Raised>) -> Vec<ConditionJson> {
 }
 
 /// The process answers.
-pub(super) async fn livez() -> Response {
+pub(in crate::edge) async fn livez() -> Response {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "ok").into_response()
 }
 
 /// Whether people can connect and chat now.
-pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Response {
+pub(in crate::edge) async fn readyz(State(edge): State<Arc<Edge>>) -> Response {
     let store = *edge.store.state.borrow();
     let conditions = &edge.store.conditions;
     let total = edge.metrics.total();
@@ -72,7 +72,7 @@ pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Response {
 }
 
 /// The answer of `/readyz` while the store is not open.
-pub(super) async fn starting(State(conditions): State<Conditions>) -> Response {
+pub(in crate::edge) async fn starting(State(conditions): State<Conditions>) -> Response {
     let store = store_name(StoreState::Connecting);
     let conditions = conditions_json(conditions.all());
     let answer = Answer { status: "starting", store, conditions };
@@ -80,12 +80,12 @@ pub(super) async fn starting(State(conditions): State<Conditions>) -> Response {
 }
 
 /// The answer to everything else then.
-pub(super) async fn not_yet() -> Refusal {
+pub(in crate::edge) async fn not_yet() -> Refusal {
     Reject::StoreUnavailable.into()
 }
 
 /// A store's state, as answers and metrics name it.
-pub(super) fn store_name(state: StoreState) -> &'static str {
+pub(in crate::edge) fn store_name(state: StoreState) -> &'static str {
     match state {
         StoreState::Connecting => "connecting",
         StoreState::Ready => "ready",

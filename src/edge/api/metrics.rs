@@ -6,9 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::health::store_name;
-use super::problem::Refusal;
-use super::{COMMIT, StoreHealth, VERSION};
 use crate::conditions::Condition;
+use crate::edge::http::problem::Refusal;
+use crate::edge::{COMMIT, StoreHealth, VERSION};
 use crate::metrics::{Counts, Kind, Metric, Metrics};
 use crate::store::StoreState;
 use crate::wire::close::Close;
@@ -39,11 +39,11 @@ struct Source {
 
 /// The endpoint.
 #[derive(Clone, Debug)]
-pub(super) struct Scrape(Arc<Registry>);
+pub(in crate::edge) struct Scrape(Arc<Registry>);
 
 impl Scrape {
     /// An endpoint that shows these.
-    pub(super) fn new(metrics: Arc<Metrics>, store: StoreHealth) -> Scrape {
+    pub(in crate::edge) fn new(metrics: Arc<Metrics>, store: StoreHealth) -> Scrape {
         let mut registry = Registry::with_prefix("hub");
         let build = Info::new(vec![("version", VERSION), ("commit", COMMIT)]);
         registry.register("build", "What is running", build);
@@ -52,7 +52,7 @@ impl Scrape {
     }
 
     /// `GET /metrics`.
-    pub(super) fn route(self) -> Router {
+    pub(in crate::edge) fn route(self) -> Router {
         Router::new().route("/metrics", get(scrape)).with_state(self)
     }
 

@@ -29,7 +29,7 @@ const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
 /// What connections are served with.
-pub(super) struct Serving {
+pub(crate) struct Serving {
     /// What is served.
     pub app: Router,
     /// Every bound.
@@ -44,7 +44,7 @@ pub(super) struct Serving {
 
 /// Accepts until `stop`; then requests under way have `close_wait` to end, and connections that
 /// have not asked for anything yet have as long to ask.
-pub(super) async fn run(listener: TcpListener, serving: Serving, stop: CancellationToken) {
+pub(crate) async fn run(listener: TcpListener, serving: Serving, stop: CancellationToken) {
     let close_wait = Duration::from_millis(serving.limits.close_wait);
     let mut back_off = BackOff { wait: None, conditions: serving.conditions.clone() };
     let mut open = Open::new(serving, stop.clone());

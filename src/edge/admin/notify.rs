@@ -9,11 +9,11 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::super::peer::Peer;
-use super::super::problem::Refusal;
-use super::super::{Edge, door};
-use super::post::parse_object;
-use super::{PathText, path_text, path_user};
+use crate::edge::api::post::parse_object;
+use crate::edge::api::{PathText, path_text, path_user};
+use crate::edge::http::peer::Peer;
+use crate::edge::http::problem::Refusal;
+use crate::edge::{Edge, http::door};
 use crate::limits::Limits;
 use crate::shard::event::Notification;
 use crate::wire::reject::Reject;
@@ -22,7 +22,7 @@ use crate::wire::reject::Reject;
 const TIME_CHARS_MAX: usize = 64;
 
 /// Pushes, and says to how many sockets.
-pub(in super::super) async fn push(
+pub(in crate::edge) async fn push(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
     path: PathText,

@@ -8,11 +8,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 
-use super::super::peer::Peer;
-use super::super::problem::Refusal;
-use super::super::query::Query;
-use super::super::{Edge, door};
 use super::{PathText, limit, path_space, path_text, path_user};
+use crate::edge::http::peer::Peer;
+use crate::edge::http::problem::Refusal;
+use crate::edge::http::query::Query;
+use crate::edge::{Edge, http::door};
 use crate::shard::event::Present;
 use crate::wire::SpaceId;
 
@@ -21,7 +21,7 @@ const SPACES_MAX: u32 = 1_000;
 const PRESENCE_USERS_MAX: usize = 500;
 
 /// `GET /v1/spaces?limit=`: the chat spaces that have members, largest first.
-pub(in super::super) async fn list(
+pub(in crate::edge) async fn list(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
     RawQuery(query): RawQuery,
@@ -47,7 +47,7 @@ fn list_json(spaces: &[(SpaceId, usize)], total: usize) -> impl Serialize {
 }
 
 /// `GET /v1/spaces/{id}/presence`: who is there, by user.
-pub(in super::super) async fn presence(
+pub(in crate::edge) async fn presence(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
     path: PathText,
@@ -83,7 +83,7 @@ fn presence_json(space: SpaceId, present: &Present) -> impl Serialize {
 }
 
 /// `DELETE /v1/spaces/{id}/members/{user_id}`: closes a user's sockets there.
-pub(in super::super) async fn kick(
+pub(in crate::edge) async fn kick(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -106,7 +106,7 @@ mod tests {
     use crate::wire::UserId;
 
     fn text(value: impl Serialize) -> String {
-        let line = super::super::super::problem::line(&value);
+        let line = crate::edge::http::problem::line(&value);
         String::from_utf8(line).expect("JSON is UTF-8")
     }
 

@@ -6,7 +6,7 @@
 
 /// One value of a query string.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Given<'a> {
+pub(crate) enum Given<'a> {
     /// The key is not there.
     Missing,
     /// Its first value, decoded; may be empty.
@@ -17,12 +17,12 @@ pub(super) enum Given<'a> {
 
 impl<'a> Given<'a> {
     /// Whether there is nothing to read: no key, or an empty value.
-    pub(super) fn is_empty(self) -> bool {
+    pub(crate) fn is_empty(self) -> bool {
         matches!(self, Given::Missing | Given::Text(""))
     }
 
     /// The text, if there is one.
-    pub(super) fn text(self) -> Option<&'a str> {
+    pub(crate) fn text(self) -> Option<&'a str> {
         match self {
             Given::Text(text) => Some(text),
             Given::Missing | Given::Broken => None,
@@ -32,11 +32,11 @@ impl<'a> Given<'a> {
 
 /// A query string, taken apart. The head's size bounds it.
 #[derive(Debug)]
-pub(super) struct Query(Vec<(String, Option<String>)>);
+pub(crate) struct Query(Vec<(String, Option<String>)>);
 
 impl Query {
     /// Takes a query string apart; pairs whose key can't be decoded are nobody's.
-    pub(super) fn parse(raw: Option<&str>) -> Query {
+    pub(crate) fn parse(raw: Option<&str>) -> Query {
         let pairs = raw.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         Query(
             pairs
@@ -49,7 +49,7 @@ impl Query {
     }
 
     /// The first value of a key.
-    pub(super) fn get(&self, name: &str) -> Given<'_> {
+    pub(crate) fn get(&self, name: &str) -> Given<'_> {
         match self.0.iter().find(|(key, _)| key == name) {
             None => Given::Missing,
             Some((_, None)) => Given::Broken,
@@ -59,7 +59,7 @@ impl Query {
 }
 
 /// Decodes `%XX`, and `+` as a space where `plus` says so. `None`: a broken escape, or no UTF-8.
-pub(super) fn decode(text: &str, plus: bool) -> Option<String> {
+pub(crate) fn decode(text: &str, plus: bool) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

@@ -23,32 +23,32 @@ const PAGES: &[Page] = &[
     Page {
         path: "/",
         kind: "text/html; charset=utf-8",
-        text: include_str!("../console/index.html"),
+        text: include_str!("../../console/index.html"),
     },
     Page {
         path: "/app.js",
         kind: "text/javascript; charset=utf-8",
-        text: include_str!("../console/app.js"),
+        text: include_str!("../../console/app.js"),
     },
     Page {
         path: "/timeline.js",
         kind: "text/javascript; charset=utf-8",
-        text: include_str!("../console/timeline.js"),
+        text: include_str!("../../console/timeline.js"),
     },
     Page {
         path: "/client.js",
         kind: "text/javascript; charset=utf-8",
-        text: include_str!("../console/client.js"),
+        text: include_str!("../../console/client.js"),
     },
     Page {
         path: "/style.css",
         kind: "text/css; charset=utf-8",
-        text: include_str!("../console/style.css"),
+        text: include_str!("../../console/style.css"),
     },
 ];
 
 /// The page, its scripts and its style.
-pub(super) fn routes() -> Router {
+pub(in crate::edge) fn routes() -> Router {
     PAGES.iter().fold(Router::new(), |router, page| {
         let tag = tag(page.text);
         router.route(page.path, get(move |headers: HeaderMap| ready(answer(page, &tag, &headers))))

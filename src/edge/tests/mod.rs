@@ -17,12 +17,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::body::Bodies;
-use super::connection::Upgrade;
-use super::door::{self, Door};
-use super::peer::Peer;
-use super::problem::Refusal;
-use super::{Origins, accept, handshake, pages};
+use super::api::console;
+use super::http::body::Bodies;
+use super::http::connection::Upgrade;
+use super::http::door::{self, Door};
+use super::http::peer::Peer;
+use super::http::problem::Refusal;
+use super::{Origins, accept, handshake};
 use crate::clock::Clock;
 use crate::conditions::Conditions;
 use crate::hub::Places;
@@ -78,7 +79,7 @@ fn routes(limits: &Limits, taken: mpsc::Sender<Taken>) -> Router {
         .route("/peer", get(peer))
         .route("/large", get(async || vec![b'x'; 16 << 20]))
         .route("/v1/ws/spaces/{space_id}", get(unsound))
-        .merge(pages::routes())
+        .merge(console::routes())
 }
 
 impl Server {

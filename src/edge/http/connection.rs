@@ -48,11 +48,11 @@ const H2_REFUSED: &[u8] =
 /// Takes a socket whose handshake was answered, what had been read behind the request, and the
 /// connection's place; gives socket and place back, and what to tell the peer, if there is no room
 /// for a member after all.
-pub(super) type Take = Box<dyn FnOnce(std::net::TcpStream, Bytes, Place) -> Taken + Send + Sync>;
+pub(crate) type Take = Box<dyn FnOnce(std::net::TcpStream, Bytes, Place) -> Taken + Send + Sync>;
 type Taken = Result<(), (std::net::TcpStream, Option<Place>, Close)>;
 
 /// An accepted handshake; travels as an extension of its 101 response.
-pub(super) struct Upgrade {
+pub(crate) struct Upgrade {
     /// The head of the answer, exactly.
     pub head: Vec<u8>,
     /// Where the socket goes.

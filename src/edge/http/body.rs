@@ -21,7 +21,7 @@ const FIRST_BYTES: usize = 16 << 10;
 
 /// All request bodies in flight. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Bodies {
+pub(crate) struct Bodies {
     small: Pool,
     large: Pool,
     /// What is longer is large.
@@ -31,7 +31,7 @@ pub(super) struct Bodies {
 
 /// A whole body; its bytes count as in flight until it is dropped.
 #[derive(Debug)]
-pub(super) struct Received {
+pub(crate) struct Received {
     /// What came.
     pub bytes: Vec<u8>,
     _place: Part,
@@ -40,7 +40,7 @@ pub(super) struct Received {
 impl Bodies {
     /// Room for the bodies that the limits allow. A bound that holds no small body beside a large
     /// one is one room for both.
-    pub(super) fn new(limits: &Limits) -> Bodies {
+    pub(crate) fn new(limits: &Limits) -> Bodies {
         let (all, largest) = (limits.bodies_bytes_max, limits.chat_body_bytes_max);
         let small_bytes_max = limits.body_bytes_max;
         // Half of it for an address, and one body in any case.
@@ -56,7 +56,7 @@ impl Bodies {
     }
 
     /// Reads a body of at most `bytes_max`; what goes beyond is not read.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         &self,
         peer: Peer,
         body: Body,
