@@ -1,10 +1,10 @@
 //! Pages of what members have missed, read from the store while they catch up (WIRE C, `after=`).
 //!
 //! Owns the questions that wait. Those for the same page share one query, so that a herd that
-//! comes back to a space costs what one of it does; few queries run at a time, so that history
-//! for people is answered in between. Whoever has waited too long for its page has gone on without
-//! it: what nobody waits for any more is not read, or a store that is too slow for a herd would
-//! be asked for late pages alone, and never catch up.
+//! comes back to a space costs what one member of it does; few queries run at a time, so that
+//! history for people is answered in between. A member that has waited too long for its page has
+//! gone on without it: what nobody waits for any more is not read, or a store that is too slow for
+//! a herd would be asked for late pages alone, and never catch up.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -15,17 +15,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::hub::{Hub, PageRequest};
-use crate::limits::Limits;
+use crate::limits::{CATCH_UP_QUERIES_MAX, CATCH_UP_ROWS_MAX, Limits};
 use crate::shard::event::{Fetch, Stretch};
 use crate::store::{Missed, MissedQuery, ReadFault, Reader, StoredMessage};
 use crate::wire::server_message::{self, Chat};
 use crate::wire::time::{MonoMs, TimeFormat};
 use crate::wire::{Id, SpaceId};
-
-/// Queries at a time, of all members.
-const QUERIES_MAX: usize = 4;
-/// Rows that are read for one page; with short messages they fill half of a default page.
-const ROWS_MAX: u32 = 128;
 
 /// What makes two questions the same.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -74,7 +69,7 @@ impl Pager {
                     }
                 },
             }
-            while self.queries.len() < QUERIES_MAX
+            while self.queries.len() < CATCH_UP_QUERIES_MAX
                 && let Some(wanted) = self.questions.next(self.hub.now())
             {
                 let (reader, limits) = (self.reader.clone(), Arc::clone(&self.limits));
@@ -83,7 +78,8 @@ impl Pager {
         }
     }
 
-    /// A bug: which query it was is not known. Those who wait try again.
+    /// Answers everybody that there is no page: which query has panicked is not known. Those who
+    /// wait try again.
     fn refuse_all(&mut self) {
         for request in std::mem::take(&mut self.questions).all() {
             self.hub.give(&request, None);
@@ -142,10 +138,11 @@ impl Questions {
 async fn read(reader: &Reader, wanted: Wanted, limits: &Limits) -> Option<Stretch> {
     let Wanted { space, after, up_to, newest_max, bytes_max } = wanted;
     let image_bytes_max = limits.image_bytes_max;
-    let query = MissedQuery { space, after, up_to, newest_max, limit: ROWS_MAX, image_bytes_max };
+    let query =
+        MissedQuery { space, after, up_to, newest_max, limit: CATCH_UP_ROWS_MAX, image_bytes_max };
     match reader.missed(query).await {
         Ok(missed) => Some(encode(&missed, bytes_max, limits.utc_offset)),
-        // The reader has said so.
+        // The reader has logged why.
         Err(ReadFault::Away | ReadFault::Full) => None,
     }
 }

@@ -14,6 +14,7 @@ use simd_json::{Buffers, ErrorType, Node, StaticNode, Tape};
 
 use super::Dialect;
 use super::reject::Reject;
+use crate::limits::NONCE_BYTES_MAX;
 
 /// How far a message must be before its sender is told.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -58,9 +59,6 @@ pub enum ClientMessage<'a> {
     /// A JSON ping.
     Ping,
 }
-
-/// `cpi-hub.v1`: bytes of a nonce, printable ASCII without space.
-const NONCE_BYTES_MAX: usize = 64;
 
 const BAD_NONCE: Reject =
     Reject::InvalidParameter { field: "nonce", message: "nonce no es válido" };
@@ -305,13 +303,19 @@ fn place(text: &str, start: usize) -> Range<usize> {
     from..from + text.len()
 }
 
-/// Whether a text may name a message for acks and for publishing once; also for
-/// `Idempotency-Key`.
+/// Whether a text may name a message (printable ASCII without space) for acks and for publishing once: a chat's `nonce`, and the
+/// `Idempotency-Key` of a post.
 pub fn is_nonce(text: &str) -> bool {
     (1..=NONCE_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// Holds a chat's text against the rules, over the socket and by post.
+/// The picture that is stored and sent with a message: the one given, or none ("") if it is too
+/// long.
+pub fn kept_image(image: &str, bytes_max: usize) -> &str {
+    if image.len() > bytes_max { "" } else { image }
+}
+
+/// Holds the text of a chat against the rules, whether it came over a socket or by post.
 pub fn check_content(content: &str, chars_max: usize) -> Result<(), Reject> {
     if content.is_empty() {
         return Err(Reject::ContentEmpty);

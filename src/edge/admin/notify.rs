@@ -9,20 +9,18 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::edge::api::post::parse_object;
-use crate::edge::api::{PathText, path_text, path_user};
+use crate::edge::http::body::parse_object;
 use crate::edge::http::peer::Peer;
 use crate::edge::http::problem::Refusal;
-use crate::edge::{Edge, http::door};
-use crate::limits::Limits;
+use crate::edge::http::query::{PathText, parse_user, path_text};
+use crate::edge::{Edge, http::json};
+use crate::hub::Notify;
+use crate::limits::{Limits, TIME_CHARS_MAX};
 use crate::shard::event::Notification;
 use crate::wire::reject::Reject;
 
-/// More than any date in any format takes.
-const TIME_CHARS_MAX: usize = 64;
-
 /// Pushes, and says to how many sockets.
-pub(in crate::edge) async fn push(
+pub(super) async fn push(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
     path: PathText,
@@ -35,16 +33,17 @@ pub(in crate::edge) async fn push(
     if edge.hub.is_draining() {
         return Err(Refusal::from(Reject::Draining).closing());
     }
-    let user = path_user(&path_text(path))?;
+    let user = parse_user(Some(&path_text(path)))?;
     let body = edge.bodies.read(peer, request.into_body(), edge.limits.body_bytes_max).await?;
     let push = parse(&body.bytes, &edge.limits)?;
-    let delivered = edge.hub.notify(user, push, peer.key()).await.map_err(Refusal::passed_on)?;
-    Ok(door::json(StatusCode::OK, &Pushed { delivered }))
+    let question = Notify { user, push: Box::new(push) };
+    let delivered = edge.hub.ask(question, peer.key()).await.map_err(Refusal::passed_on)?;
+    Ok(json::answer(StatusCode::OK, &Pushed { delivered }))
 }
 
 fn parse(body: &[u8], limits: &Limits) -> Result<Notification, Refusal> {
     #[derive(Deserialize)]
-    struct Given<'a> {
+    struct PushFields<'a> {
         #[serde(borrow)]
         data: Option<&'a RawValue>,
         #[serde(borrow, rename = "type")]
@@ -56,7 +55,7 @@ fn parse(body: &[u8], limits: &Limits) -> Result<Notification, Refusal> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(Refusal::bad_json());
     }
-    let given: Given<'_> = parse_object(body, limits)?;
+    let given: PushFields<'_> = parse_object(body, limits)?;
     let data = given.data.map(RawValue::get).unwrap_or_default();
     if !data.starts_with('{') {
         return Err(Refusal::field("data", "Invalid request data: data no es válido"));

@@ -10,23 +10,23 @@ use std::task::{Context, Poll};
 use std::vec;
 
 use axum::body::{Body, HttpBody};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use serde::Serialize;
 
+use super::json;
 use super::peer::Peer;
-use super::problem::{Refusal, line};
-use crate::limits::Limits;
+use super::problem::Refusal;
+use crate::limits::{Limits, PIECE_BYTES_MAX};
 use crate::shares::{Part, Pool};
 use crate::store::StoredMessage;
 use crate::wire::reject::Reject;
 use crate::wire::time::TimeFormat;
 
-/// Where a piece ends, and what it is allocated with: most rows end within.
+/// Where a piece ends; it is allocated with [`PIECE_BYTES_MAX`], within which most rows end.
 const PIECE_BYTES: usize = 48 << 10;
-const PIECE_BYTES_MAX: usize = 64 << 10;
 /// What an answer without rows takes before it is known.
 const QUESTION_BYTES: usize = 1 << 10;
 /// What a row holds beside what the limits bound: its id, and the row itself.
@@ -53,8 +53,8 @@ impl Answers {
         Answers { pool: Pool::new(all, (all / 2).max(page)), row_bytes }
     }
 
-    /// Room for what so many rows hold at most, before they are asked for: whoever has none costs
-    /// no query. Those that are read are counted as they are.
+    /// Room for what `rows` hold at most, before they are asked for: a peer without room costs no
+    /// query. Rows that were read are counted as they are.
     pub(crate) fn begin(&self, peer: Peer, rows: u32) -> Result<Part, Refusal> {
         let bytes = QUESTION_BYTES + rows as usize * self.row_bytes;
         self.pool.take(peer.number(), bytes).ok_or_else(overloaded)
@@ -62,22 +62,14 @@ impl Answers {
 
     /// An answer of JSON that is encoded at once; its bytes count.
     pub(crate) fn json(&self, peer: Peer, value: &impl Serialize) -> Result<Response, Refusal> {
-        let text = line(value);
+        let text = json::line(value);
         let place = self.pool.take(peer.number(), text.len()).ok_or_else(overloaded)?;
-        Ok(response(Body::from(held(text, place))))
+        Ok(json::response(StatusCode::OK, Body::from(held(text, place))))
     }
 }
 
 fn overloaded() -> Refusal {
     Reject::Overloaded.into()
-}
-
-fn response(body: Body) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::OK;
-    let kind = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
 }
 
 /// Bytes that take room as long as anybody has them.
@@ -123,7 +115,7 @@ pub(crate) fn rows(
     if text.ended {
         // All of it: the rows are gone, and its text is what it holds.
         return if place.set_to(first.len()) {
-            Ok(response(Body::from(held(first, place))))
+            Ok(json::response(StatusCode::OK, Body::from(held(first, place))))
         } else {
             Err(overloaded())
         };
@@ -132,7 +124,10 @@ pub(crate) fn rows(
         return Err(overloaded());
     }
     let left = (first.len() + text.rest_bytes()) as u64;
-    Ok(response(Body::new(Pieces { next: Some(first), text, place: Some(place), left })))
+    Ok(json::response(
+        StatusCode::OK,
+        Body::new(Pieces { next: Some(first), text, place: Some(place), left }),
+    ))
 }
 
 /// The text that is still to be written.

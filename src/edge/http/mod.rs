@@ -7,6 +7,7 @@ pub(super) mod body;
 pub(super) mod connection;
 pub(super) mod cors;
 pub(super) mod door;
+pub(super) mod json;
 mod marked;
 mod paced;
 pub(super) mod peer;

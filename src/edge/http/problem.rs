@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::json::line;
 use crate::wire::reject::Reject;
 
 /// The media type of RFC 9457.
@@ -63,7 +64,7 @@ impl Refusal {
         }
     }
 
-    /// The same, where the rest of the body stays unread.
+    /// This refusal, after which the connection is closed: the rest of the body stays unread.
     pub(crate) fn closing(self) -> Refusal {
         Refusal { closes: true, ..self }
     }
@@ -78,7 +79,7 @@ impl Refusal {
         *response.status_mut() = self.status;
         *response.body_mut() = Body::from(body);
         let headers = response.headers_mut();
-        // Of the empty body that carried the refusal.
+        // This length is that of the empty body that carried the refusal.
         headers.remove(header::CONTENT_LENGTH);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         if let Some(wait) = self.retry_after_ms {
@@ -143,13 +144,6 @@ impl IntoResponse for Refusal {
         response.extensions_mut().insert(self);
         response
     }
-}
-
-/// JSON as HTTP answers have it: compact, one newline behind it (WIRE, common forms).
-pub(crate) fn line(value: &impl Serialize) -> Vec<u8> {
-    let mut text = serde_json::to_vec(value).expect("plain structs with string keys serialise");
-    text.push(b'\n');
-    text
 }
 
 /// Whether `Accept` names the media type of RFC 9457.

@@ -94,7 +94,7 @@ impl Waiting {
         }
     }
 
-    /// An error shows when it is read.
+    /// Comes back when there is something to read; an error shows then.
     async fn stream_is_ready(&self) {
         _ = self.stream.readable().await;
     }
@@ -109,8 +109,8 @@ impl Waiting {
         Ok(bytes)
     }
 
-    /// Whether hyper has something to say of what came, of which so many bytes are new: it is a
-    /// whole head, or can't become one.
+    /// Whether hyper has something to say of what came: it is a whole head, or can't become one.
+    /// `new` is how many of the bytes came just now.
     fn is_whole(&self, new: usize, limits: &Limits) -> bool {
         let (came, before) = (&self.came, self.came.len() - new);
         if came.len() >= limits.head_bytes_max {
