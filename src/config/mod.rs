@@ -18,14 +18,12 @@ mod sources;
 mod suggest;
 
 pub use machine::Machine;
-pub use sources::{Given, Source, Sources, flag};
+pub use sources::{GivenText, Source, Sources, flag};
 pub use suggest::nearest;
 
 use crate::edge::Origins;
-use crate::limits::{Limits, Setting, settings};
+use crate::limits::{Limits, SHARDS_MAX, Setting, settings};
 use crate::store::postgres::DatabaseUrl;
-
-const SHARDS_MAX: usize = 1_024;
 
 /// How log lines are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,7 +68,7 @@ pub struct Config {
 
 /// Where a hub's data are: what the tools need to know of a configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct DataLocation {
     /// Where journals and the embedded store live.
     pub data_dir: PathBuf,
     /// The PostgreSQL database; `None`: the embedded one.
@@ -79,11 +77,11 @@ pub struct Place {
     pub utc_offset: i32,
 }
 
-impl Place {
+impl DataLocation {
     /// Checks these settings only: a tool runs where a hub might not be allowed to listen.
-    pub fn load(sources: &Sources) -> Result<Place, BadConfig> {
+    pub fn load(sources: &Sources) -> Result<DataLocation, BadConfig> {
         let mut reading = Reading { sources, origin: BTreeMap::new() };
-        Ok(Place {
+        Ok(DataLocation {
             data_dir: reading.data_dir()?,
             database_url: reading.database_url()?,
             utc_offset: reading.limits()?.utc_offset,
