@@ -1,7 +1,7 @@
 //! What the edge gives a shard to do, and who waits for the answer.
 //!
 //! A [`Question`] says whose shard answers it, what the heart is asked, and which reply is the
-//! answer. A new one is a struct here, its input in `shard/event.rs`, and the endpoint that asks.
+//! answer. A new one is a function here, its input in `shard/event.rs`, and the endpoint that asks.
 
 use std::fmt;
 
@@ -14,93 +14,46 @@ use crate::wire::reject::Reject;
 use crate::wire::time::Micros;
 use crate::wire::{Id, SpaceId, SpaceKey, UserId};
 
-/// Something that one shard is asked, and answers once.
-pub trait Question: Send + 'static {
-    /// What it answers.
-    type Answer: Send + 'static;
+/// Gives the heart an input under a ticket, which its replies are to name.
+type Ask = Box<dyn FnOnce(Ticket) -> Input<'static> + Send>;
 
-    /// The space whose shard is asked.
-    fn space(&self) -> SpaceKey;
-
-    /// What the heart is asked, under a ticket.
-    fn input(self, ticket: Ticket) -> Input<'static>;
-
+/// Something that a shard is asked, and answers once.
+pub struct Question<A> {
+    pub(super) space: SpaceKey,
+    ask: Ask,
     /// The answer in the heart's reply.
-    fn answer(reply: Reply) -> Option<Self::Answer>;
+    answer: fn(Reply) -> Option<A>,
 }
 
-/// Closes the members that a user has in a space (4009); answers how many.
-#[derive(Clone, Copy, Debug)]
-pub struct Kick {
-    /// The space.
-    pub space: SpaceId,
-    /// The user.
-    pub user: UserId,
-}
-
-/// Pushes to each notification socket of a user; answers how many.
-#[derive(Debug)]
-pub struct Notify {
-    /// The user.
-    pub user: UserId,
-    /// What they are told.
-    pub push: Box<Notification>,
-}
-
-/// Asks who is in a space.
-#[derive(Clone, Copy, Debug)]
-pub struct WhoIsThere {
-    /// The space.
-    pub space: SpaceId,
-    /// How many users are told at most.
-    pub users_max: usize,
-}
-
-impl Question for Kick {
-    type Answer = u32;
-
-    fn space(&self) -> SpaceKey {
-        SpaceKey::Chat(self.space)
+impl Question<u32> {
+    /// Closes the members that a user has in a space (4009); answers how many.
+    pub fn kick(space: SpaceId, user: UserId) -> Question<u32> {
+        let ask = Box::new(move |ticket| Input::Kick(ticket, space, user));
+        Question { space: SpaceKey::Chat(space), ask, answer: count }
     }
 
-    fn input(self, ticket: Ticket) -> Input<'static> {
-        Input::Kick(ticket, self.space, self.user)
-    }
-
-    fn answer(reply: Reply) -> Option<u32> {
-        count(reply)
+    /// Pushes to each notification socket of a user; answers how many.
+    pub fn notify(user: UserId, push: Notification) -> Question<u32> {
+        let ask = Box::new(move |ticket| Input::Notify(ticket, user, Box::new(push)));
+        Question { space: SpaceKey::Inbox(user), ask, answer: count }
     }
 }
 
-impl Question for Notify {
-    type Answer = u32;
-
-    fn space(&self) -> SpaceKey {
-        SpaceKey::Inbox(self.user)
-    }
-
-    fn input(self, ticket: Ticket) -> Input<'static> {
-        Input::Notify(ticket, self.user, self.push)
-    }
-
-    fn answer(reply: Reply) -> Option<u32> {
-        count(reply)
+impl Question<Present> {
+    /// Asks who is in a space; at most `users_max` of them are told.
+    pub fn who_is_there(space: SpaceId, users_max: usize) -> Question<Present> {
+        let ask = Box::new(move |ticket| Input::Presence(ticket, space, users_max));
+        let answer = |reply| if let Reply::Presence(who) = reply { Some(who) } else { None };
+        Question { space: SpaceKey::Chat(space), ask, answer }
     }
 }
 
-impl Question for WhoIsThere {
-    type Answer = Present;
-
-    fn space(&self) -> SpaceKey {
-        SpaceKey::Chat(self.space)
-    }
-
-    fn input(self, ticket: Ticket) -> Input<'static> {
-        Input::Presence(ticket, self.space, self.users_max)
-    }
-
-    fn answer(reply: Reply) -> Option<Present> {
-        if let Reply::Presence(present) = reply { Some(present) } else { None }
+impl<A: Send + 'static> Question<A> {
+    /// The command that asks, and where the answer comes.
+    pub(super) fn command(self) -> (Command, oneshot::Receiver<A>) {
+        let (give, given) = oneshot::channel();
+        let waiting = ForAnswer { give: Some(give), answer: self.answer };
+        (Command::Ask(self.ask, Waiting(Box::new(waiting))), given)
     }
 }
 
@@ -113,7 +66,7 @@ pub(super) enum Command {
     /// Take a connection in.
     Admit(Box<Admission>),
     /// Give the heart an input under a new ticket, whose replies go to who waits.
-    Ask(Box<dyn FnOnce(Ticket) -> Input<'static> + Send>, Waiting),
+    Ask(Ask, Waiting),
     /// Give a member that catches up the page that it asked for.
     Fetched(MemberKey, u32, Option<Stretch>),
 }
@@ -142,12 +95,6 @@ trait Hears {
 }
 
 impl Waiting {
-    /// Somebody who waits for the answer to a question.
-    pub(super) fn answer<Q: Question>() -> (Waiting, oneshot::Receiver<Q::Answer>) {
-        let (give, answer) = oneshot::channel();
-        (Waiting(Box::new(ForAnswer::<Q>(Some(give)))), answer)
-    }
-
     /// Passes a reply on. Whoever has given up waiting doesn't get it.
     pub(super) fn give(&mut self, reply: Reply) {
         self.0.hear(reply);
@@ -159,20 +106,21 @@ impl Waiting {
     }
 }
 
-struct ForAnswer<Q: Question>(Option<oneshot::Sender<Q::Answer>>);
+struct ForAnswer<A> {
+    give: Option<oneshot::Sender<A>>,
+    answer: fn(Reply) -> Option<A>,
+}
 
-impl<Q: Question> Hears for ForAnswer<Q> {
+impl<A> Hears for ForAnswer<A> {
     fn hear(&mut self, reply: Reply) {
         // A sender that is dropped tells the edge that there is no answer: a bug of ours.
-        let (give, answer) = (self.0.take(), Q::answer(reply));
+        let (give, answer) = (self.give.take(), (self.answer)(reply));
         debug_assert!(answer.is_some(), "the reply is to another question");
-        if let Some((give, answer)) = give.zip(answer) {
-            _ = give.send(answer);
-        }
+        _ = give.zip(answer).map(|(give, answer)| give.send(answer));
     }
 
     fn is_given_up(&self) -> bool {
-        self.0.as_ref().is_none_or(oneshot::Sender::is_closed)
+        self.give.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 }
 

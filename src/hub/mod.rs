@@ -30,8 +30,8 @@ mod shard_thread;
 mod socket;
 
 use askers::{Askers, Asking};
-use command::{Command, PostAccepted, PostReplies, Queued, Waiting};
-pub use command::{Kick, Notify, Question, WhoIsThere};
+pub use command::Question;
+use command::{Command, PostAccepted, PostReplies, Queued};
 use directory::{Directory, Reference};
 pub use directory::{Permit, address_key, address_number};
 use inbox::Inbox;
@@ -305,16 +305,15 @@ impl Hub {
     }
 
     /// Asks a shard something, for an address.
-    pub async fn ask<Q: Question>(
+    pub async fn ask<A: Send + 'static>(
         &self,
-        question: Q,
+        question: Question<A>,
         address: AddressKey,
-    ) -> Result<Q::Answer, Reject> {
-        let key = question.space();
+    ) -> Result<A, Reject> {
         let asking = self.askers.take(address).ok_or_else(|| self.refusal())?;
-        let (waiting, answer) = Waiting::answer::<Q>();
-        let command = Command::Ask(Box::new(|ticket| question.input(ticket)), waiting);
-        if self.inbox(key).push(Queued(command, asking)).is_err() {
+        let inbox = self.inbox(question.space);
+        let (command, answer) = question.command();
+        if inbox.push(Queued(command, asking)).is_err() {
             return Err(self.refusal());
         }
         answer.await.map_err(|_| self.unanswered())

@@ -303,8 +303,8 @@ fn place(text: &str, start: usize) -> Range<usize> {
     from..from + text.len()
 }
 
-/// Whether a text may name a message (printable ASCII without space) for acks and for publishing once: a chat's `nonce`, and the
-/// `Idempotency-Key` of a post.
+/// Whether a text (printable ASCII without space) may name a message for acks and for publishing
+/// once: a chat's `nonce`, and the `Idempotency-Key` of a post.
 pub fn is_nonce(text: &str) -> bool {
     (1..=NONCE_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -13,7 +13,7 @@ use crate::edge::http::json;
 use crate::edge::http::peer::Peer;
 use crate::edge::http::problem::Refusal;
 use crate::edge::http::query::{parse_user, path_space};
-use crate::hub::Kick;
+use crate::hub::Question;
 
 /// `DELETE /v1/spaces/{id}/members/{user_id}`: closes a user's sockets there.
 pub(super) async fn kick(
@@ -28,7 +28,7 @@ pub(super) async fn kick(
     let (space, user) = path.map_or_else(|_| Default::default(), |Path(segments)| segments);
     let (space, user) = (path_space(&space)?, parse_user(Some(&user))?);
     let closed =
-        edge.hub.ask(Kick { space, user }, peer.key()).await.map_err(Refusal::passed_on)?;
+        edge.hub.ask(Question::kick(space, user), peer.key()).await.map_err(Refusal::passed_on)?;
     tracing::info!(%space, %user, closed, "a user's sockets were closed by request");
     Ok(json::answer(StatusCode::OK, &Kicked { closed }))
 }

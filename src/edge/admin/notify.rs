@@ -14,7 +14,7 @@ use crate::edge::http::peer::Peer;
 use crate::edge::http::problem::Refusal;
 use crate::edge::http::query::{PathText, parse_user, path_text};
 use crate::edge::{Edge, http::json};
-use crate::hub::Notify;
+use crate::hub::Question;
 use crate::limits::{Limits, TIME_CHARS_MAX};
 use crate::shard::event::Notification;
 use crate::wire::reject::Reject;
@@ -36,8 +36,8 @@ pub(super) async fn push(
     let user = parse_user(Some(&path_text(path)))?;
     let body = edge.bodies.read(peer, request.into_body(), edge.limits.body_bytes_max).await?;
     let push = parse(&body.bytes, &edge.limits)?;
-    let question = Notify { user, push: Box::new(push) };
-    let delivered = edge.hub.ask(question, peer.key()).await.map_err(Refusal::passed_on)?;
+    let delivered = edge.hub.ask(Question::notify(user, push), peer.key()).await;
+    let delivered = delivered.map_err(Refusal::passed_on)?;
     Ok(json::answer(StatusCode::OK, &Pushed { delivered }))
 }
 

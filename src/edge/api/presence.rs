@@ -10,7 +10,7 @@ use crate::edge::Edge;
 use crate::edge::http::peer::Peer;
 use crate::edge::http::problem::Refusal;
 use crate::edge::http::query::{PathText, path_space, path_text};
-use crate::hub::WhoIsThere;
+use crate::hub::Question;
 use crate::limits::PRESENCE_USERS_MAX;
 use crate::shard::event::Present;
 use crate::wire::SpaceId;
@@ -24,7 +24,7 @@ pub(super) async fn presence(
     let space = path_space(&path_text(path))?;
     // Before a shard is asked: whoever has no room for an answer asks for none.
     let _begun = edge.answers.begin(peer, 0)?;
-    let question = WhoIsThere { space, users_max: PRESENCE_USERS_MAX };
+    let question = Question::who_is_there(space, PRESENCE_USERS_MAX);
     let present = edge.hub.ask(question, peer.key()).await;
     edge.answers.json(peer, &presence_json(space, &present.map_err(Refusal::passed_on)?))
 }

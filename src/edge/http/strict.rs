@@ -1,5 +1,6 @@
 //! What hyper lets pass in a request's head, and what a proxy in front may read otherwise: a line
-//! that ends without CR, a body's length said twice, codings around `chunked` (`docs/BAD_INPUT.md`).
+//! that ends without CR, a body's length said twice, codings around `chunked`
+//! (`docs/BAD_INPUT.md`).
 //!
 //! Watches a connection's bytes on their way to hyper, and puts a NUL where a head is unsound:
 //! hyper then answers 400 in its place and closes. Owns where in the stream it is; keeps the
