@@ -1,6 +1,6 @@
 //! Every bound of the hub, in one table: its name, default, range, unit and meaning.
 //!
-//! The same table makes the command line's flags (`--write-wait`), the environment's names
+//! This table also makes the command line's flags (`--write-wait`), the environment's names
 //! (`HUB_WRITE_WAIT`) and the file's keys (`write_wait`), so a bound can't be missing in one of
 //! them. [`Limits::check`] holds the bounds against each other, once, at start. Bounds that nobody
 //! has to set are the constants at the end; what all of them together may cost is [`sum`]'s to say.
@@ -53,7 +53,7 @@ pub enum Value {
     Rate(Rate),
 }
 
-/// One row of the table.
+/// A row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     /// The name: `write_wait`; the flag is `--write-wait`, the variable `HUB_WRITE_WAIT`.
@@ -288,47 +288,29 @@ limits! {
 impl Limits {
     /// Holds the bounds against each other; the first that can't be is the answer.
     pub fn check(&self) -> Result<(), BadLimit> {
+        let (log, message) = (self.log_bytes_max, self.message_bytes_max);
+        let (chat_body, body) = (self.chat_body_bytes_max, self.body_bytes_max);
+        let (logs, resume) = (self.logs_bytes_max, self.resume_bytes_max);
+        let (heads, head) = (self.heads_bytes_max, self.head_bytes_max);
+        let (answers, images) = (self.answers_bytes_max, self.page_images_bytes_max);
+        let (bodies, private) = (self.bodies_bytes_max, self.private_bytes_max);
         let rules: [(&'static str, bool, &str); 10] = [
             ("ping_period", self.ping_period < self.pong_wait, "must be below pong_wait"),
             ("drain_window", self.drain_window < self.stop_wait, "must be below stop_wait"),
-            (
-                "log_bytes_max",
-                self.resume_bytes_max <= self.log_bytes_max,
-                "must be at least resume_bytes_max",
-            ),
-            (
-                "logs_bytes_max",
-                self.logs_bytes_max >= self.log_bytes_max,
-                "must be at least log_bytes_max",
-            ),
-            (
-                "log_bytes_max",
-                self.log_bytes_max >= 16 * self.message_bytes_max,
-                "must hold 16 messages of message_bytes_max",
-            ),
-            (
-                "heads_bytes_max",
-                self.heads_bytes_max >= 2 * self.head_bytes_max,
-                "must be at least twice head_bytes_max",
-            ),
-            (
-                "bodies_bytes_max",
-                self.bodies_bytes_max >= self.chat_body_bytes_max,
-                "must hold one body of chat_body_bytes_max",
-            ),
+            ("log_bytes_max", resume <= log, "must be at least resume_bytes_max"),
+            ("logs_bytes_max", logs >= log, "must be at least log_bytes_max"),
+            ("log_bytes_max", log >= 16 * message, "must hold 16 messages of message_bytes_max"),
+            ("heads_bytes_max", heads >= 2 * head, "must be at least twice head_bytes_max"),
+            ("bodies_bytes_max", bodies >= chat_body, "must hold one body of chat_body_bytes_max"),
             (
                 "answers_bytes_max",
-                self.answers_bytes_max / 4 >= self.page_images_bytes_max,
+                answers / 4 >= images,
                 "must hold four pages of page_images_bytes_max",
             ),
-            (
-                "chat_body_bytes_max",
-                self.chat_body_bytes_max >= self.body_bytes_max,
-                "must be at least body_bytes_max",
-            ),
+            ("chat_body_bytes_max", chat_body >= body, "must be at least body_bytes_max"),
             (
                 "private_bytes_max",
-                self.private_bytes_max >= 8 * self.message_bytes_max,
+                private >= 8 * message,
                 "must hold 8 messages of message_bytes_max",
             ),
         ];

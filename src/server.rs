@@ -372,6 +372,14 @@ async fn open_store(
 
 /// Says where it listens, on standard output for people and programs, and with what bounds.
 fn announce(address: SocketAddr, config: &Config, limits: &Limits) {
+    let parts = sum::memory(limits, config.shards);
+    let each = parts.iter().map(|part| format!("{} {}", part.name, sum::readable(part.bytes)));
+    let each = each.collect::<Vec<_>>().join(", ");
+    tracing::info!(
+        bytes = sum::total(&parts),
+        parts = each,
+        "memory that the bounds allow at most"
+    );
     // Whoever closed our output does not want to know.
     _ = writeln!(io::stdout(), "cpi-hub listens on http://{address}");
     tracing::info!(
@@ -380,17 +388,10 @@ fn announce(address: SocketAddr, config: &Config, limits: &Limits) {
         data_dir = %config.data_dir.display(),
         database = %config.database_url.as_ref().map_or("sqlite".into(), ToString::to_string),
         connections_max = limits.connections_max,
+        connections_bytes_max = sum::connections(limits),
         logs_bytes_max = limits.logs_bytes_max,
         journal_bytes_max = limits.journal_bytes_max,
         "ready"
-    );
-    let parts = sum::memory(limits, config.shards);
-    let each = parts.iter().map(|part| format!("{} {}", part.name, sum::readable(part.bytes)));
-    let each = each.collect::<Vec<_>>().join(", ");
-    tracing::info!(
-        bytes = sum::total(&parts),
-        parts = each,
-        "memory that the bounds allow at most"
     );
     for warning in &config.warnings {
         tracing::warn!("{warning}");

@@ -29,7 +29,7 @@ use crate::wire::{SUBPROTOCOL, parse_int};
 const LOOK_PERIOD: Duration = Duration::from_millis(100);
 const DEFAULT_URL: &str = "ws://127.0.0.1:8080";
 
-/// Who talks where.
+/// The user who talks, and the space.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ChatOptions {
     /// The hub, without a path.

@@ -30,9 +30,9 @@ use crate::store::postgres::DatabaseUrl;
 pub enum LogFormat {
     /// Text on a terminal, JSON otherwise.
     Auto,
-    /// One readable line an event.
+    /// A readable line for each event.
     Text,
-    /// One JSON object an event.
+    /// A JSON object for each event.
     Json,
 }
 
@@ -107,62 +107,50 @@ pub struct MainSetting {
 
 /// The settings that are no bounds, in the order of the help.
 pub const MAIN: [MainSetting; 10] = [
-    MainSetting {
-        name: "listen",
-        form: "ADDR:PORT",
-        help: "Address and port of HTTP and WebSocket; PORT sets the port \
+    main(
+        "listen",
+        "ADDR:PORT",
+        "Address and port of HTTP and WebSocket; PORT sets the port \
                [default: 127.0.0.1:8080]",
-    },
-    MainSetting {
-        name: "data_dir",
-        form: "DIR",
-        help: "Directory of journals and the embedded store [default: data]",
-    },
-    MainSetting {
-        name: "database_url",
-        form: "URL",
-        help: "PostgreSQL database to store in, postgresql://user:password@host:5432/name; better \
+    ),
+    main("data_dir", "DIR", "Directory of journals and the embedded store [default: data]"),
+    main(
+        "database_url",
+        "URL",
+        "PostgreSQL database to store in, postgresql://user:password@host:5432/name; better \
                given as DATABASE_URL, which others can't read [default: SQLite in data_dir]",
-    },
-    MainSetting {
-        name: "take_journals",
-        form: "BOOL",
-        help: "Store what journals hold for another store in this one; for one start, where the \
+    ),
+    main(
+        "take_journals",
+        "BOOL",
+        "Store what journals hold for another store in this one; for one start, where the \
                other will not come back",
-    },
-    MainSetting {
-        name: "shards",
-        form: "N",
-        help: "Threads that own spaces and sockets [default: cores - 1, at least 1]",
-    },
-    MainSetting {
-        name: "pinned",
-        form: "true|false",
-        help: "Keep each shard's thread on a core of its own; false where others share the cores \
+    ),
+    main("shards", "N", "Threads that own spaces and sockets [default: cores - 1, at least 1]"),
+    main(
+        "pinned",
+        "true|false",
+        "Keep each shard's thread on a core of its own; false where others share the cores \
                [default: true]",
-    },
-    MainSetting {
-        name: "insecure",
-        form: "BOOL",
-        help: "Listen beyond loopback although nobody is authenticated",
-    },
-    MainSetting {
-        name: "origins",
-        form: "LIST",
-        help: "Origins whose pages may use the hub, with commas, or none; a proxy's own name \
+    ),
+    main("insecure", "BOOL", "Listen beyond loopback although nobody is authenticated"),
+    main(
+        "origins",
+        "LIST",
+        "Origins whose pages may use the hub, with commas, or none; a proxy's own name \
                belongs here too [default: http://localhost:3000]",
-    },
-    MainSetting {
-        name: "log",
-        form: "FILTER",
-        help: "Which log lines are written, as RUST_LOG has it [default: info]",
-    },
-    MainSetting {
-        name: "log_format",
-        form: "FORMAT",
-        help: "text, json, or auto: text on a terminal, json otherwise [default: auto]",
-    },
+    ),
+    main("log", "FILTER", "Which log lines are written, as RUST_LOG has it [default: info]"),
+    main(
+        "log_format",
+        "FORMAT",
+        "text, json, or auto: text on a terminal, json otherwise [default: auto]",
+    ),
 ];
+
+const fn main(name: &'static str, form: &'static str, help: &'static str) -> MainSetting {
+    MainSetting { name, form, help }
+}
 
 impl Config {
     /// Merges what was given, and checks all of it.

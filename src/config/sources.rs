@@ -20,7 +20,7 @@ pub enum Source {
     Variable(String),
     /// The file, by its path.
     File(String),
-    /// Nowhere.
+    /// The setting was not given.
     Default,
 }
 
@@ -52,12 +52,12 @@ impl fmt::Display for Source {
     }
 }
 
-/// One given value.
+/// A value that was given.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GivenText {
-    /// As it was written.
+    /// The value as it was written.
     pub text: String,
-    /// Where.
+    /// Where it was given.
     pub source: Source,
 }
 

@@ -96,7 +96,7 @@ impl Pager {
 /// The questions that wait.
 #[derive(Default, Debug)]
 struct Questions {
-    /// Who waits for what is queued or being read.
+    /// The members that wait for a page that is queued or being read.
     waiting: HashMap<Wanted, Vec<PageRequest>>,
     queue: VecDeque<Wanted>,
 }
@@ -124,12 +124,12 @@ impl Questions {
         None
     }
 
-    /// Who waits for a page that has been read.
+    /// The members that wait for a page that has been read.
     fn of(&mut self, wanted: &Wanted) -> Vec<PageRequest> {
         self.waiting.remove(wanted).unwrap_or_default()
     }
 
-    /// Who waits for any.
+    /// The members that wait for any page.
     fn all(self) -> impl Iterator<Item = PageRequest> {
         self.waiting.into_values().flatten()
     }

@@ -27,7 +27,7 @@ use crate::metrics::Metric;
 use crate::shard::event::Join;
 use crate::wire::{Dialect, Id, SUBPROTOCOL, SpaceKey, UserId, parse_int};
 
-/// Who wants to be a member of what, as the request says.
+/// What a request claims: the user, and the space that they want to join.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Claim {
     space: SpaceKey,

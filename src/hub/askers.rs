@@ -43,7 +43,7 @@ impl Askers {
                 marks.retain(|_, mark| Arc::strong_count(mark) > 1);
             }
             let mark = marks.entry(address).or_default();
-            // One is the map's own.
+            // One of the clones is the map's own.
             if Arc::strong_count(mark) <= self.commands_max {
                 asking = Some(Asking(Some(Arc::clone(mark))));
             }

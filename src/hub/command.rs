@@ -83,7 +83,7 @@ impl fmt::Debug for Queued {
     }
 }
 
-/// Who waits for the replies to a question.
+/// The waiting end of a question, to which its replies go.
 pub(super) struct Waiting(Box<dyn Hears + Send>);
 
 trait Hears {

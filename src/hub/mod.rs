@@ -45,9 +45,9 @@ pub struct HubSetup {
     pub limits: Limits,
     /// Where time is read.
     pub clock: Clock,
-    /// One shard each; its numbers.
+    /// The numbers of the hub, with a part for each shard.
     pub metrics: Arc<Metrics>,
-    /// One a shard.
+    /// The store's side of each shard.
     pub stores: Vec<ShardStore>,
     /// The highest id that any journal or the store holds.
     pub highest: Id,
@@ -66,7 +66,7 @@ pub struct HubSetup {
 /// A shard's side of the store.
 #[derive(Debug)]
 pub struct ShardStore {
-    /// Where its records go.
+    /// Where the shard's records go.
     pub journal: Writer,
     /// What of them the store has committed: 0, or 1 + the offset, with all of earlier runs.
     pub committed: Arc<Latest>,

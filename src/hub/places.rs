@@ -68,7 +68,7 @@ pub(super) struct MemberPlace {
     _address: Option<Counted>,
 }
 
-/// One of an address's connections, or one of its members.
+/// A count of one among an address's connections, or among its members.
 #[derive(Debug)]
 struct Counted {
     places: Places,

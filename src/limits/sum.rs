@@ -11,7 +11,7 @@ use super::{
     NONCE_BYTES_MAX, REFERENCES_MAX, places_for,
 };
 
-/// One of the things that take memory.
+/// Something that takes memory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MemoryPart {
     /// What takes it.
@@ -94,6 +94,11 @@ pub fn memory(limits: &Limits, shards: usize) -> Vec<MemoryPart> {
     ]
 }
 
+/// What all connections cost at most that say nothing, or have not said all.
+pub fn connections(limits: &Limits) -> u64 {
+    places_for(limits.connections_max) as u64 * CONNECTION_BYTES + limits.heads_bytes_max as u64
+}
+
 /// What all parts cost together.
 pub fn total(parts: &[MemoryPart]) -> u64 {
     parts.iter().map(|part| part.bytes).sum()
@@ -142,14 +147,14 @@ mod tests {
         "ASKERS_IDLE_MAX",
         // On the disk.
         "journal_bytes_max",
-        // Of work, of texts that are thrown away, of numbers.
+        // These bound work, texts that are thrown away, and numbers.
         "sweep_sends_max",
         "junk_max",
         "announce_members_max",
         "TIME_CHARS_MAX",
         "PAGE_NUMBER_MAX",
         "LINGER_BYTES_MAX",
-        // Of threads, and of the tool that chats.
+        // These bound threads, and the tool that chats.
         "EDGE_THREADS_MAX",
         "TYPED_LINES_MAX",
     ];

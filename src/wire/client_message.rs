@@ -121,15 +121,15 @@ impl Decoder {
             found => found,
         };
         match found {
-            Ok(Found::Ping) => Ok(ClientMessage::Ping),
-            Ok(Found::Chat(chat)) => chat.borrow(json).map(ClientMessage::Chat),
+            Ok(FoundMessage::Ping) => Ok(ClientMessage::Ping),
+            Ok(FoundMessage::Chat(chat)) => chat.borrow(json).map(ClientMessage::Chat),
             Err(Unread::Rejected(reject)) => Err(reject),
             Err(Unread::Number) => Err(Reject::InvalidMessageFormat),
         }
     }
 
     /// Parses `json` and finds what is read of it.
-    fn read(&mut self, json: &mut [u8], dialect: Dialect) -> Result<Found, Unread> {
+    fn read(&mut self, json: &mut [u8], dialect: Dialect) -> Result<FoundMessage, Unread> {
         let start = json.as_ptr().addr();
         let mut tape = mem::replace(&mut self.tape, Tape(Vec::new())).reset();
         let found = match simd_json::fill_tape(json, &mut self.buffers, &mut tape) {
@@ -151,7 +151,7 @@ enum Unread {
 }
 
 /// A message as places in its JSON: the parser's own borrow would last through the second try.
-enum Found {
+enum FoundMessage {
     Ping,
     Chat(FoundChat),
 }
@@ -182,7 +182,7 @@ impl FoundChat {
 
 /// Makes each number of a JSON text a 0, spaces after it; refuses what is no JSON.
 fn blank_numbers(json: &mut [u8]) -> Result<(), Reject> {
-    // It skips numbers by their grammar, whatever their size.
+    // serde_json skips numbers by their grammar, whatever their size.
     if serde_json::from_slice::<IgnoredAny>(json).is_err() {
         return Err(Reject::InvalidMessageFormat);
     }
@@ -232,7 +232,11 @@ fn keep<T>(slot: &mut Option<T>, value: T) -> Result<(), Reject> {
 }
 
 /// Finds the message in its parsed form; `start` is the address of the JSON.
-fn read_message(nodes: &[Node<'_>], dialect: Dialect, start: usize) -> Result<Found, Reject> {
+fn read_message(
+    nodes: &[Node<'_>],
+    dialect: Dialect,
+    start: usize,
+) -> Result<FoundMessage, Reject> {
     let fields = match nodes.split_first() {
         Some((Node::Object { .. }, fields)) => fields,
         Some((Node::Static(StaticNode::Null), _)) => return Err(Reject::UnknownMessageType),
@@ -248,10 +252,10 @@ fn read_message(nodes: &[Node<'_>], dialect: Dialect, start: usize) -> Result<Fo
     }
     match (kind, data) {
         (Some(Node::String("chat")), Some((Node::Object { .. }, fields))) => {
-            read_chat(fields, dialect, start).map(Found::Chat)
+            read_chat(fields, dialect, start).map(FoundMessage::Chat)
         }
         (Some(Node::String("chat")), _) => Err(Reject::InvalidChatMessage),
-        (Some(Node::String("ping")), _) => Ok(Found::Ping),
+        (Some(Node::String("ping")), _) => Ok(FoundMessage::Ping),
         (Some(Node::String(_)) | None, _) => Err(Reject::UnknownMessageType),
         (Some(_), _) => Err(Reject::InvalidMessageFormat),
     }

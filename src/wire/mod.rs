@@ -42,9 +42,9 @@ impl fmt::Display for UserId {
 pub enum SpaceKey {
     /// A numbered space with joins, leaves and stored chat.
     Chat(SpaceId),
-    /// Who is online, over the whole hub (`/v1/ws/user-connection`).
+    /// The space that tells who is online, over the whole hub (`/v1/ws/user-connection`).
     Lobby,
-    /// One person's pushes (`/v1/ws/notifications`).
+    /// The pushes to one person (`/v1/ws/notifications`).
     Inbox(UserId),
 }
 

@@ -349,12 +349,9 @@ pub fn circles(sources: &[Source]) -> Vec<String> {
     }
     // What is reached over any number of files.
     for over in 0..sources.len() {
-        for from in 0..sources.len() {
-            if reached[from][over] {
-                for to in 0..sources.len() {
-                    reached[from][to] |= reached[over][to];
-                }
-            }
+        let further = reached[over].clone();
+        for ends in reached.iter_mut().filter(|ends| ends[over]) {
+            ends.iter_mut().zip(&further).for_each(|(end, more)| *end |= more);
         }
     }
     let mut found = Vec::new();

@@ -1,6 +1,6 @@
 //! What operators ask and do: spaces by size, kicks, pushes (WIRE E).
 //!
-//! Who may do so is `auth`'s to say, for all routes of this folder at once.
+//! `auth` decides who may, for all routes of this folder at once.
 
 use std::sync::Arc;
 

@@ -51,7 +51,7 @@ fn parse(body: &[u8], limits: &Limits) -> Result<Notification, Refusal> {
         #[serde(borrow)]
         timestamp: Option<&'a RawValue>,
     }
-    // By hand, since serde reads a struct from an array too.
+    // This check is by hand, since serde reads a struct from an array too.
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(Refusal::bad_json());
     }

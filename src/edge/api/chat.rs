@@ -110,7 +110,7 @@ async fn is_stored(posted: &mut Posted, wait_ms: u64) -> Result<bool, Refusal> {
     match tokio::time::timeout(Duration::from_millis(wait_ms), &mut posted.durable).await {
         Ok(Ok(Ok(()))) => Ok(true),
         Ok(Ok(Err(reject))) => Err(Refusal::passed_on(reject)),
-        // Its shard is gone, or the store slow: the message is in the journal, no less, no more.
+        // The shard is gone, or the store is slow: the message is in the journal, and no further.
         Ok(Err(_)) | Err(_) => Ok(false),
     }
 }

@@ -20,32 +20,17 @@ struct WebFile {
     text: &'static str,
 }
 
+const fn file(path: &'static str, kind: &'static str, text: &'static str) -> WebFile {
+    WebFile { path, kind, text }
+}
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
 const FILES: &[WebFile] = &[
-    WebFile {
-        path: "/",
-        kind: "text/html; charset=utf-8",
-        text: include_str!("../../console/index.html"),
-    },
-    WebFile {
-        path: "/app.js",
-        kind: "text/javascript; charset=utf-8",
-        text: include_str!("../../console/app.js"),
-    },
-    WebFile {
-        path: "/timeline.js",
-        kind: "text/javascript; charset=utf-8",
-        text: include_str!("../../console/timeline.js"),
-    },
-    WebFile {
-        path: "/client.js",
-        kind: "text/javascript; charset=utf-8",
-        text: include_str!("../../console/client.js"),
-    },
-    WebFile {
-        path: "/style.css",
-        kind: "text/css; charset=utf-8",
-        text: include_str!("../../console/style.css"),
-    },
+    file("/", "text/html; charset=utf-8", include_str!("../../console/index.html")),
+    file("/app.js", SCRIPT, include_str!("../../console/app.js")),
+    file("/timeline.js", SCRIPT, include_str!("../../console/timeline.js")),
+    file("/client.js", SCRIPT, include_str!("../../console/client.js")),
+    file("/style.css", "text/css; charset=utf-8", include_str!("../../console/style.css")),
 ];
 
 /// The page, its scripts and its style.

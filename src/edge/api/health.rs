@@ -26,7 +26,7 @@ struct Answer {
     conditions: Vec<ConditionJson>,
 }
 
-/// One thing that is wrong.
+/// A condition that holds.
 #[derive(Serialize)]
 struct ConditionJson {
     name: &'static str,
@@ -79,7 +79,7 @@ pub(crate) async fn starting(State(conditions): State<Conditions>) -> Response {
     json::answer(StatusCode::SERVICE_UNAVAILABLE, &answer)
 }
 
-/// The answer to everything else then.
+/// The answer to everything else while the store is not open.
 pub(crate) async fn not_yet() -> Refusal {
     Reject::StoreUnavailable.into()
 }

@@ -1,4 +1,4 @@
-//! Who is in a space (WIRE E).
+//! The users in a space (WIRE E).
 
 use std::sync::Arc;
 

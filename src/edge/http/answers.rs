@@ -87,14 +87,14 @@ fn held(text: Vec<u8>, place: Part) -> Bytes {
 /// written apart.
 pub(crate) type RowText = fn(&StoredMessage, time: &str) -> Vec<u8>;
 
-/// What is behind the picture of a [`RowText`].
+/// What a [`RowText`] ends with, behind the picture.
 const ROW_END: &[u8] = b"\"}";
 
 /// What stands around rows, and how one is written.
 pub(crate) struct Form {
-    /// One row.
+    /// Writes one row.
     pub row: RowText,
-    /// Behind the rows, from the bracket that closes them.
+    /// What stands behind the rows, from the bracket that closes them.
     pub end: String,
     /// The offset that times are written in.
     pub utc_offset: i32,
@@ -113,7 +113,7 @@ pub(crate) fn rows(
     first.reserve_exact(held_bytes.min(PIECE_BYTES_MAX));
     text.fill(&mut first);
     if text.ended {
-        // All of it: the rows are gone, and its text is what it holds.
+        // One piece is all of the answer: the rows are gone, and it holds its text alone.
         return if place.set_to(first.len()) {
             Ok(json::response(StatusCode::OK, Body::from(held(first, place))))
         } else {
@@ -207,7 +207,7 @@ fn escape(text: &str, out: &mut Vec<u8>) {
     out.remove(at);
 }
 
-/// How long [`escape`] makes it.
+/// How long [`escape`] makes a text.
 fn escaped_bytes(text: &str) -> usize {
     let escaped = |byte: u8| match byte {
         b'"' | b'\\' | 0x08 | b'\t' | b'\n' | 0x0c | b'\r' => 2,

@@ -145,7 +145,7 @@ pub(crate) fn parse_object<'a, T: Deserialize<'a>>(
     limits: &Limits,
 ) -> Result<T, Refusal> {
     let bad = |_| Refusal::bad_json();
-    // Of what is skipped, serde_json checks neither text nor depth.
+    // serde_json checks neither text nor depth of what it skips.
     let text = simdutf8::basic::from_utf8(body).map_err(bad)?;
     if depth(body) > limits.json_depth_max {
         return Err(Refusal::bad_json());
@@ -232,7 +232,7 @@ mod tests {
         let refusal = large(4, 101).await.expect_err("all of it is held");
         assert_eq!((refusal.status.as_u16(), refusal.retry_after_ms), (503, Some(1_000)));
         assert_eq!(code(bodies.read(peer(1), announced(100), 1_000).await), Ok(100));
-        // One whose length shows late moves over, or is refused there.
+        // A body whose length shows late moves over, or is refused there.
         assert_eq!(code(bodies.read(peer(4), pieces(10), 1_000).await), Ok(100));
         assert_eq!(code(bodies.read(peer(4), pieces(11), 1_000).await), Err("overloaded"));
         drop(held);

@@ -91,11 +91,11 @@ pub(super) struct Shared {
 enum Answered {
     /// The connection waits for the next one.
     Next(Waiting),
-    /// It is to be ended, so that its peer reads the last answer.
+    /// The connection is to be ended, so that its peer reads the last answer.
     Last(TcpStream),
-    /// It becomes a member's.
+    /// The connection becomes a member's.
     Switches(TcpStream, Bytes, Upgrade),
-    /// Its place is wanted.
+    /// The connection's place is wanted.
     Displaced,
 }
 

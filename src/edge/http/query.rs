@@ -10,14 +10,14 @@ use axum::extract::rejection::PathRejection;
 use super::problem::Refusal;
 use crate::wire::{Id, SpaceId, UserId, parse_int, percent_decoded};
 
-/// One value of a query string.
+/// What a query string has under a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum QueryValue<'a> {
     /// The key is not there.
     Missing,
-    /// Its first value, decoded; may be empty.
+    /// The key's first value, decoded; may be empty.
     Text(&'a str),
-    /// Its first value can't be decoded.
+    /// The key's first value can't be decoded.
     Broken,
 }
 

@@ -62,9 +62,9 @@ pub(super) struct Transport {
 /// How a connection left hyper.
 #[derive(Debug)]
 pub(super) enum Left {
-    /// Its request is answered; it waits for the next one.
+    /// The request is answered; the connection waits for the next one.
     Idle(Waiting),
-    /// Its place is wanted.
+    /// The connection's place is wanted.
     Displaced,
     /// Hyper's result says what becomes of the connection; the bytes came and are nobody's yet.
     Other(TcpStream, Bytes),

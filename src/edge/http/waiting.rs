@@ -15,25 +15,26 @@ use super::strict::Heads;
 use crate::hub::{Begun, Places};
 use crate::limits::Limits;
 
-/// What is read at once; most heads are shorter.
+/// Bytes that are read at once; most heads are shorter.
 const READ_BYTES: usize = 4 << 10;
 /// Bytes of a head that each connection may hold without asking.
 const HEAD_BYTES_FREE: usize = 256;
-/// Bytes after which a head is looked at only where a line ends: what is no HTTP shows before.
+/// Bytes within which a head is looked at whenever more comes, since what is no HTTP shows there;
+/// after them, only where a line ends.
 const FIRST_BYTES: usize = 32;
 
 /// A connection between requests.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    /// Its socket.
+    /// The connection's socket.
     pub stream: TcpStream,
-    /// Where in its requests it is.
+    /// Where in its requests the connection is.
     pub heads: Heads,
     /// What came and was not read as a request yet; it has passed `heads`.
     pub came: Vec<u8>,
     /// A request was answered on it before.
     pub served: bool,
-    /// Since when its peer is waited for.
+    /// When the wait for its peer began.
     pub since: Begun,
 }
 
