@@ -184,7 +184,7 @@ impl Shard {
             self.turn.reply(ticket, Ok(Reply::Durable(stored)));
         }
         while let Some((to, stored)) = self.commits.next_ack() {
-            self.rooms.tell_durable(&mut self.turn, to, stored);
+            self.rooms.tell_durable(&mut self.turn, &to, stored);
         }
         if let Some(newest) = newest {
             self.commits.forget_refused(newest);

@@ -48,10 +48,6 @@ impl Seated<'_> {
     /// only a blocked one is too slow, never one that is merely unvisited.
     pub fn give(&mut self, turn: &mut Turn, write: impl FnOnce(&mut Private)) -> Option<Close> {
         self.member.give(self.key, turn, write);
-        self.owed_too_much(turn)
-    }
-
-    fn owed_too_much(&self, turn: &Turn) -> Option<Close> {
         let (owed, max) = (self.member.queue.private_bytes(), turn.limits.private_bytes_max);
         if owed <= max {
             None
@@ -63,13 +59,35 @@ impl Seated<'_> {
     }
 
     fn refuse(&mut self, turn: &mut Turn, refusal: &Refusal<'_>) -> Option<Close> {
-        self.member.refuse(self.key, turn, refusal, self.space.key());
-        self.owed_too_much(turn)
+        let (at, dialect) = (turn.at(), self.member.dialect());
+        let whose = self.member.whose(self.space.key());
+        self.give(turn, |private| {
+            private.push(|out| server_message::error(out, dialect, refusal, whose, &at));
+        })
     }
 
-    fn ack(&mut self, turn: &mut Turn, ack: &Ack<'_>) -> Option<Close> {
-        self.member.ack(self.key, turn, ack);
-        self.owed_too_much(turn)
+    /// Tells the member how far its message has come.
+    pub fn ack(&mut self, turn: &mut Turn, ack: &Ack<'_>) -> Option<Close> {
+        let at = turn.at();
+        self.give(turn, |private| private.push(|out| server_message::ack(out, ack, &at)))
+    }
+
+    /// Tells the member that its message is durable, or that the store will never hold it.
+    pub fn tell_durable(
+        &mut self,
+        turn: &mut Turn,
+        to: &AckTo,
+        stored: Result<(), Reject>,
+    ) -> Option<Close> {
+        self.member.waited();
+        let (id, nonce, duplicate) = (to.id, &*to.nonce, to.duplicate);
+        match stored {
+            Ok(()) => self.ack(turn, &Ack { nonce, id, level: AckLevel::Durable, duplicate }),
+            Err(reject) => {
+                turn.counts.reject(reject);
+                self.refuse(turn, &Refusal { reject, nonce: Some(nonce), id: Some(id) })
+            }
+        }
     }
 }
 
@@ -283,31 +301,11 @@ impl Rooms {
         }
     }
 
-    /// Tells a member how far its message has come, and closes it if it is owed too much.
-    pub fn ack(&mut self, turn: &mut Turn, key: MemberKey, ack: &Ack<'_>) {
-        let close = self.seated(key).and_then(|mut seated| seated.ack(turn, ack));
-        if let Some(close) = close {
-            self.let_go(turn, key, close);
-        }
-    }
-
     /// Tells a member that its message is durable, or that the store will never hold it.
-    pub fn tell_durable(&mut self, turn: &mut Turn, to: AckTo, stored: Result<(), Reject>) {
-        let AckTo { key, nonce, id, duplicate } = to;
-        let Some(mut seated) = self.seated(key) else { return };
-        seated.member.waited();
-        let close = match stored {
-            Ok(()) => {
-                let level = AckLevel::Durable;
-                seated.ack(turn, &Ack { nonce: &nonce, id, level, duplicate })
-            }
-            Err(reject) => {
-                turn.counts.reject(reject);
-                seated.refuse(turn, &Refusal { reject, nonce: Some(&nonce), id: Some(id) })
-            }
-        };
-        if let Some(close) = close {
-            self.let_go(turn, key, close);
+    pub fn tell_durable(&mut self, turn: &mut Turn, to: &AckTo, stored: Result<(), Reject>) {
+        let seated = self.seated(to.key);
+        if let Some(close) = seated.and_then(|mut it| it.tell_durable(turn, to, stored)) {
+            self.let_go(turn, to.key, close);
         }
     }
 

@@ -152,16 +152,18 @@ impl Shard {
         }
         let Accepted { id, duplicate, record, .. } = accepted;
         let turn = &mut self.turn;
+        let Some(mut seated) = self.rooms.seated(key) else { return };
         let ack = Ack { nonce, id, level: AckLevel::Accepted, duplicate };
-        self.rooms.ack(turn, key, &ack);
-        if level != AckLevel::Durable {
-            return;
+        let mut close = seated.ack(turn, &ack);
+        if close.is_none() && level == AckLevel::Durable {
+            seated.member.wait();
+            let to = AckTo { key, nonce: nonce.into(), id, duplicate };
+            if let Some(to) = self.commits.wait_ack(record, to) {
+                close = seated.tell_durable(turn, &to, Ok(()));
+            }
         }
-        let Some(Seated { member, .. }) = self.rooms.seated(key) else { return };
-        member.wait();
-        let to = AckTo { key, nonce: nonce.into(), id, duplicate };
-        if let Some(to) = self.commits.wait_ack(record, to) {
-            self.rooms.tell_durable(turn, to, Ok(()));
+        if let Some(close) = close {
+            self.rooms.let_go(turn, key, close);
         }
     }
 

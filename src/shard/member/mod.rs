@@ -8,9 +8,8 @@ use super::event::{AddressKey, Join, MemberKey};
 use super::rate::Gcra;
 use super::turn::Turn;
 use crate::limits::Limits;
-use crate::wire::client_message::AckLevel;
 use crate::wire::reject::Reject;
-use crate::wire::server_message::{self, Ack, Refusal, Welcome, Whose};
+use crate::wire::server_message::{self, Welcome, Whose};
 use crate::wire::time::{MonoMs, Now};
 use crate::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
 
@@ -221,27 +220,6 @@ impl Member {
         });
     }
 
-    /// Tells it that a message was refused; `space` is its own.
-    pub fn refuse(
-        &mut self,
-        key: MemberKey,
-        turn: &mut Turn,
-        refusal: &Refusal<'_>,
-        space: SpaceKey,
-    ) {
-        let (at, dialect, whose) = (turn.at(), self.dialect, self.whose(space));
-        self.give(key, turn, |private| {
-            private.push(|out| server_message::error(out, dialect, refusal, whose, &at));
-        });
-    }
-
-    /// Tells it how far a message of its own has come.
-    pub fn ack(&mut self, key: MemberKey, turn: &mut Turn, ack: &Ack<'_>) {
-        let at = turn.at();
-        self.give(key, turn, |private| private.push(|out| server_message::ack(out, ack, &at)));
-        debug_assert!(ack.level > AckLevel::None, "no ack says nothing");
-    }
-
     /// Whether it waits for as many commits as one member may.
     pub fn waits_are_full(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| rare.durable_waits >= DURABLE_WAITS_MAX)
@@ -259,9 +237,13 @@ impl Member {
         }
     }
 
-    /// It knows the count of its space's members by this number; false: it did already.
-    pub fn see_presence(&mut self, version: u32) -> bool {
-        std::mem::replace(&mut self.presence_seen, version) != version
+    /// Whether it was told the count of its space's members that has this number.
+    pub fn knows_presence(&self, version: u32) -> bool {
+        self.presence_seen == version
+    }
+
+    pub fn know_presence(&mut self, version: u32) {
+        self.presence_seen = version;
     }
 
     /// Has the list of who is online sent to it, from the lowest user on.

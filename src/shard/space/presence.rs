@@ -37,7 +37,7 @@ impl Default for Presence {
 impl Presence {
     /// A new member needs not be told the count.
     pub(super) fn seen_by(&self, member: &mut Member) {
-        member.see_presence(self.version);
+        member.know_presence(self.version);
     }
 }
 
@@ -95,16 +95,20 @@ impl Space {
     }
 
     /// Gives a member of the second dialect the count of members, if it does not know it.
+    #[inline]
     pub fn tell_count(&self, turn: &mut Turn, member: &mut Member) {
-        if let SpaceKey::Chat(id) = self.key
-            && member.dialect() == Dialect::V1
-            && member.see_presence(self.presence.version)
-        {
-            let (members, at) = (self.roster.len(), turn.at());
-            member.queue.push(&mut turn.counts, |private| {
-                private.push(|out| server_message::presence(out, id, members, &at));
-            });
+        if member.dialect() == Dialect::V1 && !member.knows_presence(self.presence.version) {
+            self.tell_new_count(turn, member);
         }
+    }
+
+    fn tell_new_count(&self, turn: &mut Turn, member: &mut Member) {
+        let SpaceKey::Chat(id) = self.key else { return };
+        member.know_presence(self.presence.version);
+        let (members, at) = (self.roster.len(), turn.at());
+        member.queue.push(&mut turn.counts, |private| {
+            private.push(|out| server_message::presence(out, id, members, &at));
+        });
     }
 
     /// Gives a member the next users of the list of who is online, if it is being sent that.
