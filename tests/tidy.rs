@@ -245,7 +245,7 @@ fn planted_shared_state_is_found() {
     check(rule, "src/edge/x.rs", "struct A(Arc<Semaphore>);\nstruct B(Rc<RefCell<u8>>);", &[2, 1]);
     check(rule, "src/edge/x.rs", "use tokio::sync::{Notify, watch};\nInput::Notify(1);", &[1]);
     check(rule, "src/edge/x.rs", "fn f(a: watch::Receiver<u8>, b: watch::Sender<u8>) {}", &[1]);
-    check(rule, "src/hub/shard_thread.rs", "Rc::new(RefCell::new(state))", &[]);
+    check(rule, "src/hub/thread/mod.rs", "Rc::new(RefCell::new(state))", &[]);
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn a_planted_circle_is_found() {
     assert_eq!(planted(&direct).len(), 1);
     let tests = ("src/edge/b.rs", "#[cfg(test)]\nmod tests {\n    use crate::edge::a::A;\n}");
     assert_eq!(planted(&[there, tests]), [""; 0]);
-    let allowed = [("src/shard/a.rs", "use super::b::B;"), ("src/shard/b.rs", "use super::a::A;")];
+    let allowed = [("src/store/a.rs", "use super::b::B;"), ("src/store/b.rs", "use super::a::A;")];
     assert_eq!(planted(&allowed), [""; 0], "until it is gone");
 }
 

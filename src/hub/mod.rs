@@ -26,8 +26,8 @@ mod command;
 mod directory;
 mod inbox;
 mod places;
-mod shard_thread;
 mod socket;
+mod thread;
 
 use askers::{Askers, Asking};
 pub use command::Question;
@@ -36,7 +36,7 @@ use directory::{Directory, Reference};
 pub use directory::{Permit, address_key, address_number};
 use inbox::Inbox;
 pub use places::{Begun, Place, Places};
-use shard_thread::ShardThread;
+use thread::ShardThread;
 
 /// What the hub is started with.
 #[derive(Debug)]

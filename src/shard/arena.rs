@@ -94,11 +94,6 @@ impl<T> Arena<T> {
     pub fn len(&self) -> usize {
         self.entries.len() - self.free.len()
     }
-
-    /// Whether nothing is held.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ macro_rules! coverage {
 }
 
 coverage! {
-    seeds turns inputs joins chats duplicates posts notifications deliveries private_frames
+    seeds turns inputs joins chats fed duplicates posts notifications deliveries private_frames
     partial_sends two_slice_sends sends_blocked
     too_slow_evictions write_wait_evictions fallen_evictions private_overflows pong_timeouts
     kicks junk_closes flood_closes refused_joins

@@ -26,9 +26,10 @@ pub enum Op {
     Drain,
     Restart,
     Failure,
+    Feed,
 }
 
-const WEIGHTS: [(Op, u64); 19] = [
+const WEIGHTS: [(Op, u64); 20] = [
     (Op::Join, 90),
     (Op::Talk, 220),
     (Op::Flood, 6),
@@ -48,6 +49,7 @@ const WEIGHTS: [(Op, u64); 19] = [
     (Op::Drain, 1),
     (Op::Restart, 2),
     (Op::Failure, 1),
+    (Op::Feed, 40),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
