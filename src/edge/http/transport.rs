@@ -138,10 +138,11 @@ impl Transport {
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         let written = self.pace.judge(context, written);
+        // Hyper has something to write, whether the socket takes it or not.
+        self.written = Written::Some;
         if written.is_pending() {
             return self.answer.poll(context).map(Err);
         }
-        self.written = Written::Some;
         self.answer.renew();
         written
     }
@@ -242,5 +243,41 @@ impl Patience {
 impl std::fmt::Debug for Patience {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Patience").field("is_over", &self.is_over).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+    use crate::metrics::Metrics;
+    use std::sync::Arc;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn an_answer_whose_end_waits_for_a_full_socket_is_not_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound listener");
+        let _peer = TcpStream::connect(address).await.expect("it listens");
+        let (stream, _) = listener.accept().await.expect("the peer");
+        let (limits, metrics) = (Limits::default(), Arc::new(Metrics::new(1)));
+        let (places, under_way) = (Places::new(&limits), UnderWay::default());
+        let waiting = Waiting::new(stream, places.begin());
+        let pace = Pace::new(&limits, &metrics);
+        let mut transport = Transport::new(waiting, &under_way, &places, pace);
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let mut space = [0; 16];
+        let mut nothing_comes = |transport: &mut Transport, context: &mut Context<'_>| {
+            let mut buffer = ReadBuf::new(&mut space);
+            Pin::new(transport).poll_read(context, &mut buffer).is_pending()
+        };
+        while Pin::new(&mut transport).poll_write(&mut context, &[7; 65_536]).is_ready() {
+            let flushed = Pin::new(&mut transport).poll_flush(&mut context);
+            assert!(matches!(flushed, Poll::Ready(Ok(()))));
+        }
+        // The body has ended, and its mark is gone: hyper alone has what is left.
+        assert!(nothing_comes(&mut transport, &mut context), "hyper would end the connection");
+        assert!(Pin::new(&mut transport).poll_flush(&mut context).is_ready());
+        assert!(!nothing_comes(&mut transport, &mut context), "it is between two requests");
     }
 }
