@@ -17,7 +17,7 @@ use cpi_hub::clock::Clock;
 use cpi_hub::conditions::Conditions;
 use cpi_hub::faults::Faults;
 use cpi_hub::metrics::Metrics;
-use cpi_hub::store::batch::{Batch, BatchLimits, Origin};
+use cpi_hub::store::batcher::batch::{Batch, BatchLimits, Origin};
 use cpi_hub::store::journal::{JournalId, JournalLimits, SyncMode};
 use cpi_hub::store::sink::Sink;
 use cpi_hub::store::sqlite::{DATABASE_FILE, SqliteSink};

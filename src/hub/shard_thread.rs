@@ -413,7 +413,7 @@ mod tests {
     use super::*;
     use crate::limits::Limits;
     use crate::shard::event::Join;
-    use crate::store::journal::model::{LIMITS, reopen};
+    use crate::store::journal::tests::{LIMITS, reopen};
     use crate::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
     use std::io::Write;
     use std::net::{Ipv4Addr, TcpListener, TcpStream};

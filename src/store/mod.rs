@@ -23,63 +23,47 @@ use crate::wire::Id;
 use crate::wire::nonce::First;
 use crate::wire::time::Now;
 
+pub use batcher::nonces::NonceLimits;
+pub use batcher::refused::ShardOf;
 pub use batcher::{Left, RetryWait};
-pub use holes::{Count, Missing, acknowledge, missing};
-pub use inspect::stored_positions;
-pub use letters::{Letter, Letters, Retried, retry};
-pub use nonces::NonceLimits;
+pub use data_dir::holes::{Count, Missing, acknowledge, missing};
+pub use dead_letters::retry::{Letter, Letters, Retried, retry};
 pub use open::{open_postgres, open_sqlite};
-pub use questions::{
+pub use query::{
     Existing, Missed, MissedQuery, Page, PageOrder, PageQuery, Range, RangeQuery, ReadFault,
     StoredMessage,
 };
 pub use reader::Reader;
-pub use refused::ShardOf;
+pub use sqlite::look::stored_positions;
 pub use upgrade::upgrade;
 
-use batch::BatchLimits;
+use batcher::batch::BatchLimits;
+use batcher::nonces::NonceFiles;
+use batcher::refused::Verdicts;
+use batcher::settle::Truth;
+use batcher::sources::Sources;
 use batcher::{Batcher, Flight, Stop};
-use dead::DeadLetters;
+use data_dir::strayed::{Watch, Watched};
+use dead_letters::file::DeadLetters;
 use journal::{JournalLimits, Journals, Opened, SyncMode, Writer};
 use latest::Latest;
 use migrate::MigrateError;
-use nonces::NonceFiles;
-use questions::Rows;
-use refused::Verdicts;
-use settle::Truth;
+use query::Rows;
 use sink::{Sink, SinkError};
-use sources::Sources;
-use strayed::{Watch, Watched};
 
-pub mod batch;
-mod batcher;
-mod bound;
-pub mod copy;
-mod dead;
-mod history;
-mod holes;
-mod inspect;
+pub mod batcher;
+mod data_dir;
+mod dead_letters;
 pub mod journal;
 pub mod latest;
-mod letters;
 pub mod migrate;
-mod nonces;
 mod open;
 pub mod postgres;
-mod questions;
+mod query;
 mod reader;
-mod refused;
-mod served;
-mod settle;
-pub mod sift;
 pub mod sink;
-mod sources;
 pub mod sqlite;
-mod strayed;
-mod tally;
-mod trimmed;
 mod upgrade;
-pub mod wall;
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::history::History;
+use super::sqlite::history::History;
 use super::{
     Existing, Missed, MissedQuery, Page, PageQuery, Range, RangeQuery, ReadClock, ReadFault, Rows,
 };

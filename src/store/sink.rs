@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::batch::Batch;
+use super::batcher::batch::Batch;
+use super::batcher::sift::{Known, Sifted};
 use super::journal::JournalId;
-use super::sift::{Known, Sifted};
 use crate::wire::record::Record;
 use crate::wire::reject::Reject;
 use crate::wire::{Id, SpaceId, UserId};

@@ -144,7 +144,7 @@ fn is_lock_of(line: &str, inode: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::journal::model::{LIMITS, one, reopen};
+    use crate::store::journal::tests::{LIMITS, one, reopen};
 
     #[test]
     fn a_lock_is_found_in_the_systems_list() {

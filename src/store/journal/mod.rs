@@ -42,11 +42,7 @@ mod tail;
 mod writer;
 
 #[cfg(test)]
-mod costs;
-#[cfg(test)]
-pub(crate) mod model;
-#[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) const LOCK_FILE: &str = "lock";
 const SEGMENT_BYTES_MAX: u64 = 16 << 20;

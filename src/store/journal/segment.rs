@@ -295,7 +295,7 @@ fn u128_at(bytes: &[u8], at: usize) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::journal::model::record;
+    use crate::store::journal::tests::record;
     use proptest::prelude::*;
 
     const PLACE: BlockPlace = BlockPlace { seed: 7, offset: 1000, synced: 900 };

@@ -252,7 +252,7 @@ fn records_in(bytes: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::journal::model::{LIMITS, ids, one, reopen};
+    use crate::store::journal::tests::{LIMITS, ids, one, reopen};
 
     #[test]
     fn after_a_failed_write_nothing_is_taken_any_more() {

@@ -10,8 +10,8 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
 
 use super::connect::{CallFault, Connection, DatabaseUrl, column, within};
+use super::copy::WallMicros;
 use crate::shares::Part;
-use crate::store::copy::WallMicros;
 use crate::store::{
     Existing, Missed, MissedQuery, Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage,
 };

@@ -36,7 +36,7 @@ const CLAIM: &str = "claim the database";
 
 /// A run of a hub, as other hubs see it.
 #[derive(Clone)]
-pub(in crate::store) struct Node {
+pub(crate) struct Node {
     /// Random, made at each start.
     boot: String,
     /// The data directory that it has locked.
@@ -56,7 +56,7 @@ impl fmt::Debug for Node {
 
 impl Node {
     /// The run that has locked this data directory. `lost` is told when it has to end.
-    pub(in crate::store) fn new(
+    pub(crate) fn new(
         data_dir: &Path,
         boot: u128,
         clock: ReadClock,

@@ -14,10 +14,10 @@ use std::time::Duration;
 use tokio_postgres::Error;
 
 use super::connect::{CallFault, DatabaseUrl, within};
+use super::copy::WallMicros;
 use super::history::{Counted, History};
 use crate::faults::{Faults, Panicked, caught_in};
 use crate::metrics::Metric;
-use crate::store::copy::WallMicros;
 use crate::store::reader::{Asked, Job, Jobs, Lane as Way, Reader};
 use crate::store::{
     DAY_MS, Existing, Missed, MissedQuery, Page, PageQuery, Range, RangeQuery, ReadClock, ReadFault,
@@ -32,18 +32,18 @@ const RECOUNT: u64 = 600_000;
 
 /// What a reader is made with.
 #[derive(Clone)]
-pub(in crate::store) struct PostgresPlan {
-    pub(in crate::store) url: DatabaseUrl,
-    pub(in crate::store) utc_offset: i32,
-    pub(in crate::store) clock: ReadClock,
+pub(crate) struct PostgresPlan {
+    pub(crate) url: DatabaseUrl,
+    pub(crate) utc_offset: i32,
+    pub(crate) clock: ReadClock,
     /// The longest that a query may run, in milliseconds.
-    pub(in crate::store) query_max: u64,
+    pub(crate) query_max: u64,
     /// Where a thread that ends, and a query that fails, are told.
-    pub(in crate::store) faults: Faults,
+    pub(crate) faults: Faults,
 }
 
 /// Starts the thread; it connects at the first question, and ends when the reader is stopped.
-pub(in crate::store) fn start_reader(plan: PostgresPlan) -> io::Result<(Reader, JoinHandle<()>)> {
+pub(crate) fn start_reader(plan: PostgresPlan) -> io::Result<(Reader, JoinHandle<()>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (one, ones) = Way::new();
     let (two, twos) = Way::new();

@@ -9,9 +9,9 @@ use tokio_postgres::types::ToSql;
 
 use super::Writer;
 use super::connect::{CALL_MAX, CallFault, Connection, column, within};
-use crate::store::batch::Batch;
-use crate::store::copy::WallMicros;
-use crate::store::sift::{self, Known, Sifted, Trial};
+use super::copy::WallMicros;
+use crate::store::batcher::batch::Batch;
+use crate::store::batcher::sift::{self, Known, Sifted, Trial};
 use crate::store::sink::{Absent, SinkError};
 use crate::wire::record::Record;
 use crate::wire::{SpaceId, UserId};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::batch::BatchLimits;
+use super::batcher::batch::BatchLimits;
 use super::journal::{JournalLimits, SyncMode};
 use super::{NonceLimits, ReadClock, RetryWait, StoreConfig};
 use crate::clock::Clock;

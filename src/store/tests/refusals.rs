@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::super::StoreState;
-use super::super::batch::BatchLimits;
+use super::super::batcher::batch::BatchLimits;
 use super::super::batcher::{Left, Stop};
 use super::super::journal::Opened;
-use super::super::journal::model::{LIMITS, reopen};
+use super::super::journal::tests::{LIMITS, reopen};
 use super::Dice;
 use super::batcher::{Run, append, block_on, dead_letters, drained, run};
 use super::rough::Rough;

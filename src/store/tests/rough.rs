@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
-use super::super::batch::Batch;
+use super::super::batcher::batch::Batch;
+use super::super::batcher::sift::{self, Known, Sifted, Trial};
 use super::super::journal::JournalId;
-use super::super::sift::{self, Known, Sifted, Trial};
 use super::super::sink::{Absent, Gone, Past, Sink, SinkError};
 use super::Dice;
 use crate::wire::record::Record;

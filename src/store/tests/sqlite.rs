@@ -2,13 +2,13 @@
 
 use rusqlite::Connection;
 
-use super::super::batch::{Batch, BatchLimits, Origin};
-use super::super::history::History;
+use super::super::batcher::batch::{Batch, BatchLimits, Origin};
 use super::super::journal::JournalId;
 use super::super::sink::{Gone, Past, Sink, SinkError};
 use super::super::sqlite::SqliteSink;
-use super::super::tally::BLOCK_ROWS;
-use super::super::wall::WallFormat;
+use super::super::sqlite::history::History;
+use super::super::sqlite::tally::BLOCK_ROWS;
+use super::super::sqlite::wall::WallFormat;
 use super::super::{MissedQuery, PageOrder, PageQuery, RangeQuery, StoredMessage};
 use super::Dice;
 use crate::wire::record::Record;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::super::journal::OpenError as JournalOpenError;
-use super::super::journal::model::one;
+use super::super::journal::tests::one;
 use super::super::{
     Left, OpenError, Page, PageOrder, PageQuery, RangeQuery, ReadClock, ReadFault, Store,
     StoreState, open_sqlite,

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::holes::{Count, Missing};
-use super::journal::{JournalId, Piece, sync_folder};
+use crate::store::journal::{JournalId, Piece, sync_folder};
 use crate::wire::Id;
 
 /// The file's name in the data directory.
@@ -22,7 +22,7 @@ const PIECES_MAX: usize = 32_768;
 
 /// What a store has of a journal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Has {
+pub(crate) enum Has {
     /// All before this offset.
     UpTo(u64),
     /// Nothing with an id above this one.
@@ -31,27 +31,27 @@ pub(super) enum Has {
 
 /// A journal that a store seems to lack a part of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Lacking {
+pub(crate) struct Lacking {
     /// Which.
-    pub(super) journal: JournalId,
+    pub(crate) journal: JournalId,
     /// What the store has of it.
-    pub(super) has: Has,
+    pub(crate) has: Has,
     /// Where what is left of the journal begins; `None`: it is gone.
-    pub(super) end: Option<u64>,
+    pub(crate) end: Option<u64>,
 }
 
 /// Messages that are not missing, whatever positions say.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// They are in the store.
-    pub(super) stored: BTreeSet<Id>,
+    pub(crate) stored: BTreeSet<Id>,
     /// They were refused, and are dead letters.
-    pub(super) dead: BTreeSet<Id>,
+    pub(crate) dead: BTreeSet<Id>,
 }
 
 /// The stretches that have left the journals, each journal's ascending.
 #[derive(Debug)]
-pub(super) struct Trimmed {
+pub(crate) struct Trimmed {
     folder: PathBuf,
     pieces: Vec<Piece>,
     /// Lines in the file; 0: it is to be written anew.
@@ -61,7 +61,7 @@ pub(super) struct Trimmed {
 
 impl Trimmed {
     /// Reads what a data directory knows.
-    pub(super) fn open(data_dir: &Path) -> io::Result<Trimmed> {
+    pub(crate) fn open(data_dir: &Path) -> io::Result<Trimmed> {
         let text = match fs::read(data_dir.join(TRIMMED_FILE)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             text => text?,
@@ -74,7 +74,7 @@ impl Trimmed {
     }
 
     /// Keeps what is about to leave a journal.
-    pub(super) fn add(&mut self, mut pieces: Vec<Piece>) {
+    pub(crate) fn add(&mut self, mut pieces: Vec<Piece>) {
         shorten(&mut pieces, SEGMENT_PIECES_MAX);
         if pieces.is_empty() {
             return;
@@ -141,19 +141,19 @@ impl Trimmed {
     }
 
     /// The journals that are gone: none of these.
-    pub(super) fn gone(&self, there: &[JournalId]) -> Vec<JournalId> {
+    pub(crate) fn gone(&self, there: &[JournalId]) -> Vec<JournalId> {
         let all: BTreeSet<JournalId> = self.pieces.iter().map(|piece| piece.journal).collect();
         all.into_iter().filter(|journal| !there.contains(journal)).collect()
     }
 
     /// The highest id of a journal, or of all, that has left.
-    pub(super) fn highest(&self, of: Option<JournalId>) -> Id {
+    pub(crate) fn highest(&self, of: Option<JournalId>) -> Id {
         let pieces = self.pieces.iter().filter(|it| of.is_none_or(|of| it.journal == of));
         pieces.map(|piece| piece.ids.1).max().unwrap_or(Id::MIN)
     }
 
     /// The last ids of the stretches that a store seems to lack.
-    pub(super) fn last_ids(&self, lacking: &[Lacking]) -> Vec<Id> {
+    pub(crate) fn last_ids(&self, lacking: &[Lacking]) -> Vec<Id> {
         let of = |lacking: &Lacking| {
             let &Lacking { journal, has, .. } = lacking;
             let told = move |it: &&Piece| it.journal == journal && it.records > 0;
@@ -164,7 +164,7 @@ impl Trimmed {
     }
 
     /// What a store lacks of a journal. It is told once: [`told`](Trimmed::told) is to follow.
-    pub(super) fn missing(&self, lacking: &Lacking, known: &Known) -> Missing {
+    pub(crate) fn missing(&self, lacking: &Lacking, known: &Known) -> Missing {
         let &Lacking { journal, has, end } = lacking;
         let mut missing = Missing::default();
         let mut covered = 0;
@@ -193,7 +193,7 @@ impl Trimmed {
     }
 
     /// Notes that what a store lacks was told: it is no news any more.
-    pub(super) fn told(&mut self, told: &[Lacking]) {
+    pub(crate) fn told(&mut self, told: &[Lacking]) {
         for piece in &mut self.pieces {
             let mut told = told.iter().filter(|it| it.journal == piece.journal);
             if told.any(|it| lacks(piece, it.has).is_some()) {
@@ -214,7 +214,7 @@ impl Trimmed {
     }
 
     /// The journals go to another store: what has left them is in the one before.
-    pub(super) fn begin_anew(&mut self) {
+    pub(crate) fn begin_anew(&mut self) {
         self.pieces.clear();
         let written = self.write();
         self.tell(written);

@@ -7,17 +7,17 @@
 
 use std::time::Duration;
 
-use super::DAY_MS;
+use super::Batcher;
 use super::batch::Batch;
-use super::batcher::Batcher;
-use super::bound::Bound;
-use super::holes::{Holes, Missing};
-use super::journal::JournalId;
-use super::letters::Letters;
-use super::sink::{Sink, SinkError};
 use super::sources::Standing;
-use super::trimmed::{Has, Known, Lacking, Trimmed};
 use crate::conditions::Condition;
+use crate::store::DAY_MS;
+use crate::store::data_dir::bound::Bound;
+use crate::store::data_dir::holes::{Holes, Missing};
+use crate::store::data_dir::trimmed::{Has, Known, Lacking, Trimmed};
+use crate::store::dead_letters::retry::Letters;
+use crate::store::journal::JournalId;
+use crate::store::sink::{Sink, SinkError};
 use crate::wire::Id;
 
 /// How often a quiet batcher looks whether its sink is still connected.
@@ -25,16 +25,16 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// What is known of the store beside what the journals hold.
 #[derive(Debug)]
-pub(super) struct Truth {
-    pub(super) bound: Bound,
-    pub(super) trimmed: Trimmed,
-    pub(super) holes: Holes,
+pub(crate) struct Truth {
+    pub(crate) bound: Bound,
+    pub(crate) trimmed: Trimmed,
+    pub(crate) holes: Holes,
 }
 
 impl<S: Sink> Batcher<S> {
     /// Reads where the sink is, and goes on from there; whether the batch whose commit was in
     /// doubt is stored. If the sink is elsewhere than it was, nothing is in flight any more.
-    pub(super) async fn settle(&mut self) -> Result<bool, SinkError> {
+    pub(crate) async fn settle(&mut self) -> Result<bool, SinkError> {
         self.flight.unsettled = true;
         self.check_store().await?;
         let journals = self.sources.journals();
@@ -123,7 +123,7 @@ impl<S: Sink> Batcher<S> {
 
     /// Until the sink's connection is lost. One that is quiet is not asked otherwise, and a
     /// database that comes back older is to be noticed before somebody says something.
-    pub(super) async fn lost(sink: &S) {
+    pub(crate) async fn lost(sink: &S) {
         while sink.is_connected() {
             tokio::time::sleep(LOOK).await;
         }
@@ -132,7 +132,7 @@ impl<S: Sink> Batcher<S> {
     /// Leaves out of the next batch what is stored already, though its journal's position says
     /// that it is not: of a table that was put back without the positions, or positions without
     /// their table.
-    pub(super) async fn leave_out_stored(&mut self) -> Result<(), SinkError> {
+    pub(crate) async fn leave_out_stored(&mut self) -> Result<(), SinkError> {
         let Some(batch) = self.flight.work.last_mut() else { return Ok(()) };
         if !self.sources.is_again(batch) || batch.rows() == 0 {
             return Ok(());

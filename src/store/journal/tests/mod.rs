@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+mod costs;
+mod model;
+
 use super::{JournalLimits, OpenError, Opened, SyncMode, Tail, take};
 use crate::faults::Faults;
 use crate::metrics::Metrics;

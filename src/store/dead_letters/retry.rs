@@ -12,15 +12,15 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::OpenError;
-use super::batch::{Batch, BatchLimits, Origin};
-use super::bound::is_embedded;
-use super::dead::DEAD_LETTERS_FILE;
-use super::journal::{self, JournalId, sync_folder};
-use super::postgres::{DatabaseUrl, PostgresSink};
-use super::served::Served;
-use super::sink::{Gone, Sink, SinkError};
-use super::sqlite::{DATABASE_FILE, SqliteSink};
+use super::file::DEAD_LETTERS_FILE;
+use crate::store::OpenError;
+use crate::store::batcher::batch::{Batch, BatchLimits, Origin};
+use crate::store::data_dir::bound::is_embedded;
+use crate::store::data_dir::served::Served;
+use crate::store::journal::{self, JournalId, sync_folder};
+use crate::store::postgres::{DatabaseUrl, PostgresSink};
+use crate::store::sink::{Gone, Sink, SinkError};
+use crate::store::sqlite::{DATABASE_FILE, SqliteSink};
 use crate::wire::record::Record;
 use crate::wire::time::{Micros, MonoMs};
 use crate::wire::{Id, SpaceId, UserId};
@@ -214,7 +214,7 @@ pub async fn retry(
 }
 
 /// A sink that can be asked for single messages.
-pub(super) trait Holds: Sink {
+pub(crate) trait Holds: Sink {
     /// Whether a message is stored.
     async fn holds(&mut self, id: Id) -> Result<bool, SinkError>;
 }

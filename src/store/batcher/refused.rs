@@ -4,20 +4,20 @@
 
 use tokio::sync::mpsc;
 
+use super::Batcher;
 use super::batch::BatchLimits;
-use super::batcher::Batcher;
-use super::journal::TailFault;
 use super::sift::{Known, Refusal, Sifted};
-use super::sink::{Absent, Sink, SinkError};
 use crate::conditions::Condition;
 use crate::metrics::Metric;
 use crate::shard::event::Verdict;
+use crate::store::journal::TailFault;
+use crate::store::sink::{Absent, Sink, SinkError};
 use crate::wire::SpaceId;
 use crate::wire::record::Record;
 use crate::wire::reject::Reject;
 
 const NO_USER: &str = "the user does not exist (23503, chat_messages_user_id_fkey)";
-pub(super) const NO_SPACE: &str = "the space does not exist (23503, chat_messages_space_id_fkey)";
+pub(crate) const NO_SPACE: &str = "the space does not exist (23503, chat_messages_space_id_fkey)";
 /// Verdicts that wait for one shard; the batcher waits with them.
 const VERDICTS_MAX: usize = 1_024;
 
@@ -26,14 +26,14 @@ pub type ShardOf = fn(SpaceId, usize) -> usize;
 
 /// The ways to the shards.
 #[derive(Debug)]
-pub(super) struct Verdicts {
+pub(crate) struct Verdicts {
     shards: Vec<mpsc::Sender<Verdict>>,
     shard_of: ShardOf,
 }
 
 impl Verdicts {
     /// One way a shard, and their ends.
-    pub(super) fn new(shards: usize, of: ShardOf) -> (Verdicts, Vec<mpsc::Receiver<Verdict>>) {
+    pub(crate) fn new(shards: usize, of: ShardOf) -> (Verdicts, Vec<mpsc::Receiver<Verdict>>) {
         let ways = (0..shards).map(|_| mpsc::channel(VERDICTS_MAX));
         let (shards, ends) = ways.unzip();
         (Verdicts { shards, shard_of: of }, ends)
@@ -76,7 +76,7 @@ impl<S: Sink> Batcher<S> {
     /// Finds out by trying what of the next batch is refused, after the sink has said this of the
     /// whole. Rows that are refused for what they are go to the dead letters; what stands before
     /// the first that is not decided is stored next; with nothing decided the rows wait.
-    pub(super) async fn sift(&mut self, told: SinkError) -> Result<(), TailFault> {
+    pub(crate) async fn sift(&mut self, told: SinkError) -> Result<(), TailFault> {
         let (absent, sifted) = match self.try_rows(&told).await {
             Ok(tried) => tried,
             Err(SinkError::Closed(words)) => return self.wait_for_mending(words).await,
@@ -131,7 +131,7 @@ impl<S: Sink> Batcher<S> {
 
     /// Waits while the database refuses all rows: none of them is to blame. Then goes on with what
     /// has come meanwhile too.
-    pub(super) async fn wait_for_mending(&mut self, words: String) -> Result<(), TailFault> {
+    pub(crate) async fn wait_for_mending(&mut self, words: String) -> Result<(), TailFault> {
         self.conditions.raise(Condition::DatabaseRefuses, &words);
         self.conditions.clear(Condition::DatabaseUnusable);
         self.wait_out(&SinkError::Refused(words)).await;

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::sqlite::{self, DATABASE_FILE};
-use super::upgrade::open_to_look;
+use super::DATABASE_FILE;
+use crate::store::upgrade::open_to_look;
 
 /// How far each journal is stored in the embedded database of a data directory; `None`: there is
 /// none, or it can't be read. No file is changed.
@@ -19,7 +19,7 @@ pub fn stored_positions(data_dir: &Path) -> Option<HashMap<String, u64>> {
 
 /// The name that the embedded database of a data directory holds; `None`: there is none, or it is
 /// of an earlier version. No file is changed.
-pub(super) fn stored_name(data_dir: &Path) -> Option<String> {
+pub(crate) fn stored_name(data_dir: &Path) -> Option<String> {
     let connection = open_to_look(&data_dir.join(DATABASE_FILE)).ok().flatten()?;
-    sqlite::identity(&connection).ok()
+    super::identity(&connection).ok()
 }

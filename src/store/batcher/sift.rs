@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::sink::{Absent, SinkError};
+use crate::store::sink::{Absent, SinkError};
 use crate::wire::record::Record;
 use crate::wire::{Id, SpaceId, UserId};
 

@@ -5,8 +5,8 @@
 
 use rusqlite::{OptionalExtension, Result, Statement, Transaction};
 
-use super::batch::Batch;
 use super::wall::WallFormat;
+use crate::store::batcher::batch::Batch;
 use crate::wire::time::Micros;
 use crate::wire::{Id, SpaceId};
 

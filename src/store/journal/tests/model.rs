@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::model::{LIMITS, ids, one, reopen};
-use super::{JournalError, JournalLimits, OpenError, SyncMode, Writer};
+use super::{LIMITS, ids, one, reopen};
+use crate::store::journal::{JournalError, JournalLimits, OpenError, SyncMode, Writer};
 use crate::wire::Id;
 use crate::wire::record::records;
 

@@ -3,7 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, Result, Row, ToSql, Transaction};
 
 use super::wall::WallFormat;
-use super::{Missed, MissedQuery, Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage};
+use crate::store::{
+    Missed, MissedQuery, Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage,
+};
 use crate::wire::time::Micros;
 use crate::wire::{Id, SpaceId, UserId};
 

@@ -7,27 +7,27 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::journal::sync_folder;
+use crate::store::journal::sync_folder;
 use crate::wire::record::Record;
 
 /// The file's name in the data directory.
-pub(super) const DEAD_LETTERS_FILE: &str = "dead-letters.jsonl";
+pub(crate) const DEAD_LETTERS_FILE: &str = "dead-letters.jsonl";
 
 /// Appends to the file, which is made when the first record comes.
 #[derive(Debug)]
-pub(super) struct DeadLetters {
+pub(crate) struct DeadLetters {
     path: PathBuf,
     file: Option<File>,
 }
 
 impl DeadLetters {
     /// In this data directory.
-    pub(super) fn new(data_dir: &Path) -> DeadLetters {
+    pub(crate) fn new(data_dir: &Path) -> DeadLetters {
         DeadLetters { path: data_dir.join(DEAD_LETTERS_FILE), file: None }
     }
 
     /// Writes records, each with why it was refused, and waits for the disk.
-    pub(super) fn write<'a>(
+    pub(crate) fn write<'a>(
         &mut self,
         refused: impl Iterator<Item = (Record<'a>, &'a str)>,
     ) -> io::Result<()> {

@@ -10,20 +10,27 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use super::batch::{Batch, BatchLimits};
-use super::dead::DeadLetters;
-use super::journal::TailFault;
-use super::nonces::NonceFiles;
-use super::refused::Verdicts;
-use super::settle::Truth;
-use super::sink::{Sink, SinkError};
-use super::sources::Sources;
-use super::{ReadClock, StoreState};
 use crate::conditions::{Condition, Conditions};
 use crate::faults::Faults;
 use crate::metrics::{Metric, Metrics};
+use crate::store::dead_letters::file::DeadLetters;
+use crate::store::journal::TailFault;
+use crate::store::sink::{Sink, SinkError};
+use crate::store::{ReadClock, StoreState};
 use crate::wire::time::{MonoMs, Now};
 use crate::wire::{SpaceId, UserId};
+use batch::{Batch, BatchLimits};
+use nonces::NonceFiles;
+use refused::Verdicts;
+use settle::Truth;
+use sources::Sources;
+
+pub mod batch;
+pub(crate) mod nonces;
+pub(crate) mod refused;
+pub(crate) mod settle;
+pub mod sift;
+pub(crate) mod sources;
 
 /// A store whose oldest waiting message is older than this is behind, in microseconds.
 const BEHIND_US: i64 = 5_000_000;
@@ -59,50 +66,50 @@ pub struct Left {
 
 /// Asks the batcher to end.
 #[derive(Debug)]
-pub(super) struct Stop {
+pub(crate) struct Stop {
     /// Time for storing what the journals hold.
-    pub(super) wait: Duration,
-    pub(super) answer: oneshot::Sender<Left>,
+    pub(crate) wait: Duration,
+    pub(crate) answer: oneshot::Sender<Left>,
 }
 
 /// Moves records; see the module.
-pub(super) struct Batcher<S> {
-    pub(super) sink: S,
-    pub(super) sources: Sources,
-    pub(super) limits: BatchLimits,
-    pub(super) retry: RetryWait,
-    pub(super) dead: DeadLetters,
-    pub(super) nonces: NonceFiles,
-    pub(super) verdicts: Verdicts,
-    pub(super) journal_bytes_max: u64,
-    pub(super) clock: ReadClock,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) conditions: Conditions,
-    pub(super) faults: Faults,
-    pub(super) state: watch::Sender<StoreState>,
-    pub(super) flight: Flight,
-    pub(super) truth: Truth,
+pub(crate) struct Batcher<S> {
+    pub(crate) sink: S,
+    pub(crate) sources: Sources,
+    pub(crate) limits: BatchLimits,
+    pub(crate) retry: RetryWait,
+    pub(crate) dead: DeadLetters,
+    pub(crate) nonces: NonceFiles,
+    pub(crate) verdicts: Verdicts,
+    pub(crate) journal_bytes_max: u64,
+    pub(crate) clock: ReadClock,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) conditions: Conditions,
+    pub(crate) faults: Faults,
+    pub(crate) state: watch::Sender<StoreState>,
+    pub(crate) flight: Flight,
+    pub(crate) truth: Truth,
 }
 
 /// What is on its way to the sink.
 #[derive(Debug, Default)]
-pub(super) struct Flight {
+pub(crate) struct Flight {
     /// Being filled; empty while `work` is not.
     batch: Batch,
     /// To be stored, the next one last. More than one only while a refused row is looked for.
-    pub(super) work: Vec<Batch>,
+    pub(crate) work: Vec<Batch>,
     /// User and space of the last row that was stored.
-    pub(super) good: Option<(UserId, SpaceId)>,
+    pub(crate) good: Option<(UserId, SpaceId)>,
     /// Whether the sink may have committed the next one already.
     in_doubt: bool,
     /// Whether the sink was asked where it is, and has not said it to the end.
-    pub(super) unsettled: bool,
+    pub(crate) unsettled: bool,
     /// Whether the sink has ever told its positions.
     connected: bool,
     /// Whether a journal can't be read any more, or another hub has the sink.
     given_up: bool,
     /// Failures in a row.
-    pub(super) failures: u32,
+    pub(crate) failures: u32,
     /// Why stored segments could not be removed the last time.
     kept: Option<String>,
     /// Times in a row that there was no descriptor or memory for reading.
@@ -114,14 +121,14 @@ pub(super) struct Flight {
 
 impl Flight {
     /// Nothing on its way; waits are drawn from `seed`.
-    pub(super) fn new(seed: u64) -> Flight {
+    pub(crate) fn new(seed: u64) -> Flight {
         Flight { jitter: seed, ..Flight::default() }
     }
 }
 
 impl<S: Sink> Batcher<S> {
     /// The task: until it is told to stop. A dropped sender is the same with no time to wait.
-    pub(super) async fn run(mut self, stop: oneshot::Receiver<Stop>) {
+    pub(crate) async fn run(mut self, stop: oneshot::Receiver<Stop>) {
         let stop = tokio::select! {
             stop = stop => stop,
             never = self.serve() => match never {},
@@ -322,7 +329,7 @@ impl<S: Sink> Batcher<S> {
     }
 
     /// Tells a failure, and waits. What only a person can mend is a condition too.
-    pub(super) async fn failed(&mut self, error: &SinkError) {
+    pub(crate) async fn failed(&mut self, error: &SinkError) {
         if let SinkError::Taken(_) = error {
             // Two that serve one database break every promise of order: this one ends.
             self.show(StoreState::Refused);
@@ -339,7 +346,7 @@ impl<S: Sink> Batcher<S> {
     }
 
     /// Tells a failure in the log, once until it is over or changes its kind, and waits.
-    pub(super) async fn wait_out(&mut self, error: &SinkError) {
+    pub(crate) async fn wait_out(&mut self, error: &SinkError) {
         self.conditions.set(Condition::RightsMissing, self.sink.lacks());
         self.metrics.store.add(Metric::BatchFaults, 1);
         let refused = matches!(error, SinkError::Refused(_));
@@ -379,7 +386,7 @@ impl<S: Sink> Batcher<S> {
         self.sources.show_earlier_runs();
     }
 
-    pub(super) fn count_backlog(&self) -> u64 {
+    pub(crate) fn count_backlog(&self) -> u64 {
         let backlog = self.sources.backlog();
         self.metrics.store.set(Metric::JournalBytes, backlog);
         backlog
@@ -412,22 +419,22 @@ impl Flight {
     }
 
     /// Whether it has ever.
-    pub(super) fn connected(&self) -> bool {
+    pub(crate) fn connected(&self) -> bool {
         self.connected
     }
 
     /// The batch that the sink may have committed already.
-    pub(super) fn doubted(&self) -> Option<&Batch> {
+    pub(crate) fn doubted(&self) -> Option<&Batch> {
         self.work.last().filter(|_| self.in_doubt)
     }
 
     /// It has not.
-    pub(super) fn not_stored(&mut self) {
+    pub(crate) fn not_stored(&mut self) {
         self.in_doubt = false;
     }
 
     /// Everything is to be read from the journals again.
-    pub(super) fn drop_all(&mut self) {
+    pub(crate) fn drop_all(&mut self) {
         self.work.clear();
         self.batch = Batch::new();
         self.in_doubt = false;

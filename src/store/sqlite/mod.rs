@@ -10,17 +10,21 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
 
-use super::batch::{Advance, Batch};
-use super::journal::JournalId;
-use super::letters::Holds;
-use super::migrate::{self, MigrateError};
-use super::sift::{self, Known, Sifted, Trial};
-use super::sink::{Gone, Past, Sink, SinkError};
-use super::strayed::{Place, Strayed, database_places};
-use super::tally;
-use super::wall::WallFormat;
+use crate::store::batcher::batch::{Advance, Batch};
+use crate::store::batcher::sift::{self, Known, Sifted, Trial};
+use crate::store::data_dir::strayed::{Place, Strayed, database_places};
+use crate::store::dead_letters::retry::Holds;
+use crate::store::journal::JournalId;
+use crate::store::migrate::{self, MigrateError};
+use crate::store::sink::{Gone, Past, Sink, SinkError};
 use crate::wire::Id;
 use crate::wire::record::Record;
+use wall::WallFormat;
+
+pub(crate) mod history;
+pub(crate) mod look;
+pub(crate) mod tally;
+pub mod wall;
 
 /// The file's name in the data directory.
 pub const DATABASE_FILE: &str = "hub.sqlite3";
@@ -62,7 +66,7 @@ impl SqliteSink {
     }
 
     /// The random name that the database was given when it was made.
-    pub(super) fn name(&self) -> Result<String, SinkError> {
+    pub(crate) fn name(&self) -> Result<String, SinkError> {
         identity(&self.connection).map_err(|error| sink_error("read the store's name", &error))
     }
 
@@ -263,7 +267,7 @@ fn insert<'a>(
 }
 
 /// The random name that a database was given when it was made.
-pub(super) fn identity(connection: &Connection) -> Result<String, Error> {
+pub(crate) fn identity(connection: &Connection) -> Result<String, Error> {
     connection.query_row("SELECT id FROM hub_store", [], |row| row.get(0))
 }
 
