@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::batch::Batch;
-use crate::store::journal::is_full;
+use crate::store::files::is_full;
 use crate::wire::nonce::{First, Nonce, NonceKey};
 use crate::wire::time::{Micros, MonoMs, Now};
 use crate::wire::{Id, SpaceId};

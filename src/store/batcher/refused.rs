@@ -6,45 +6,35 @@ use tokio::sync::mpsc;
 
 use super::Batcher;
 use super::batch::BatchLimits;
-use super::sift::{Known, Refusal, Sifted};
 use crate::conditions::Condition;
 use crate::metrics::Metric;
 use crate::shard::event::Verdict;
 use crate::store::journal::TailFault;
-use crate::store::sink::{Absent, Sink, SinkError};
-use crate::wire::SpaceId;
+use crate::store::sink::{Absent, Known, Refusal, Sifted, Sink, SinkError};
 use crate::wire::record::Record;
 use crate::wire::reject::Reject;
+use crate::wire::{SpaceId, SpaceKey};
 
 const NO_USER: &str = "the user does not exist (23503, chat_messages_user_id_fkey)";
 pub(crate) const NO_SPACE: &str = "the space does not exist (23503, chat_messages_space_id_fkey)";
 /// Verdicts that wait for one shard; the batcher waits with them.
 const VERDICTS_MAX: usize = 1_024;
 
-/// Which of so many shards a space lives on.
-pub type ShardOf = fn(SpaceId, usize) -> usize;
-
 /// The ways to the shards.
 #[derive(Debug)]
-pub(crate) struct Verdicts {
-    shards: Vec<mpsc::Sender<Verdict>>,
-    shard_of: ShardOf,
-}
+pub(crate) struct Verdicts(Vec<mpsc::Sender<Verdict>>);
 
 impl Verdicts {
     /// One way a shard, and their ends.
-    pub(crate) fn new(shards: usize, of: ShardOf) -> (Verdicts, Vec<mpsc::Receiver<Verdict>>) {
-        let ways = (0..shards).map(|_| mpsc::channel(VERDICTS_MAX));
-        let (shards, ends) = ways.unzip();
-        (Verdicts { shards, shard_of: of }, ends)
+    pub(crate) fn new(shards: usize) -> (Verdicts, Vec<mpsc::Receiver<Verdict>>) {
+        let (ways, ends) = (0..shards).map(|_| mpsc::channel(VERDICTS_MAX)).unzip();
+        (Verdicts(ways), ends)
     }
 
     /// Tells a space's shard. One that has ended needs to know nothing.
     async fn tell(&self, space: SpaceId, verdict: Verdict) {
-        let shard = (self.shard_of)(space, self.shards.len());
-        if let Some(shard) = self.shards.get(shard) {
-            _ = shard.send(verdict).await;
-        }
+        let shard = SpaceKey::Chat(space).shard(self.0.len());
+        _ = self.0[shard].send(verdict).await;
     }
 
     /// Tells who has to know that a refused row's user or space does not exist.
@@ -54,7 +44,7 @@ impl Verdicts {
                 self.tell(record.space, Verdict::NoSpace(record.space)).await;
             }
             Reject::UnknownUser => {
-                for shard in &self.shards {
+                for shard in &self.0 {
                     _ = shard.send(Verdict::NoUser(record.user)).await;
                 }
             }
@@ -76,7 +66,7 @@ impl<S: Sink> Batcher<S> {
     /// Finds out by trying what of the next batch is refused, after the sink has said this of the
     /// whole. Rows that are refused for what they are go to the dead letters; what stands before
     /// the first that is not decided is stored next; with nothing decided the rows wait.
-    pub(crate) async fn sift(&mut self, told: SinkError) -> Result<(), TailFault> {
+    pub(super) async fn sift(&mut self, told: SinkError) -> Result<(), TailFault> {
         let (absent, sifted) = match self.try_rows(&told).await {
             Ok(tried) => tried,
             Err(SinkError::Closed(words)) => return self.wait_for_mending(words).await,
@@ -131,7 +121,7 @@ impl<S: Sink> Batcher<S> {
 
     /// Waits while the database refuses all rows: none of them is to blame. Then goes on with what
     /// has come meanwhile too.
-    pub(crate) async fn wait_for_mending(&mut self, words: String) -> Result<(), TailFault> {
+    pub(super) async fn wait_for_mending(&mut self, words: String) -> Result<(), TailFault> {
         self.conditions.raise(Condition::DatabaseRefuses, &words);
         self.conditions.clear(Condition::DatabaseUnusable);
         self.wait_out(&SinkError::Refused(words)).await;
@@ -150,7 +140,7 @@ impl<S: Sink> Batcher<S> {
             bytes_max: self.limits.bytes_max.saturating_mul(2),
             ..self.limits
         };
-        let filled = self.sources.fill(&mut batch, &limits, (self.clock)().mono);
+        let filled = self.sources.fill(&mut batch, &limits, self.clock.now().mono);
         self.flight.work.push(batch);
         self.count_backlog();
         // Without descriptors for reading those that are in hand wait alone.

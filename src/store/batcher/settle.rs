@@ -14,8 +14,8 @@ use crate::conditions::Condition;
 use crate::store::DAY_MS;
 use crate::store::data_dir::bound::Bound;
 use crate::store::data_dir::holes::{Holes, Missing};
-use crate::store::data_dir::trimmed::{Has, Known, Lacking, Trimmed};
-use crate::store::dead_letters::retry::Letters;
+use crate::store::data_dir::trimmed::{Accounted, Has, Lacking, Trimmed};
+use crate::store::dead_letters::file::Letters;
 use crate::store::journal::JournalId;
 use crate::store::sink::{Sink, SinkError};
 use crate::wire::Id;
@@ -34,7 +34,7 @@ pub(crate) struct Truth {
 impl<S: Sink> Batcher<S> {
     /// Reads where the sink is, and goes on from there; whether the batch whose commit was in
     /// doubt is stored. If the sink is elsewhere than it was, nothing is in flight any more.
-    pub(crate) async fn settle(&mut self) -> Result<bool, SinkError> {
+    pub(super) async fn settle(&mut self) -> Result<bool, SinkError> {
         self.flight.unsettled = true;
         self.check_store().await?;
         let journals = self.sources.journals();
@@ -45,7 +45,7 @@ impl<S: Sink> Batcher<S> {
             true => Standing::Moved,
             false => self.sources.compare(&positions, doubted.map_or(&[], Batch::advances)),
         };
-        let limit = Id::first_of_ms((self.clock)().unix.0 / 1000 + DAY_MS);
+        let limit = Id::first_of_ms(self.clock.now().unix.0 / 1000 + DAY_MS);
         let gone = self.gone(&journals, limit).await?;
         match standing {
             Standing::Committed => {}
@@ -101,7 +101,7 @@ impl<S: Sink> Batcher<S> {
         let mut lacking: Vec<Lacking> = there.chain(gone).collect();
         // Positions may be gone whose messages are there.
         let ids = self.truth.trimmed.last_ids(&lacking);
-        let mut known = Known::default();
+        let mut known = Accounted::default();
         if !ids.is_empty() {
             known.stored = self.sink.stored_ids(&ids).await?;
             let letters = Letters::read(self.truth.holes.data_dir()).unwrap_or_default();
@@ -115,7 +115,7 @@ impl<S: Sink> Batcher<S> {
         });
         if !missing.is_none() {
             // First what is missing, then that it was told: a crash in between has it told again.
-            self.truth.holes.add(missing, (self.clock)().unix);
+            self.truth.holes.add(missing, self.clock.now().unix);
             self.truth.trimmed.told(&lacking);
         }
         Ok(())
@@ -123,7 +123,7 @@ impl<S: Sink> Batcher<S> {
 
     /// Until the sink's connection is lost. One that is quiet is not asked otherwise, and a
     /// database that comes back older is to be noticed before somebody says something.
-    pub(crate) async fn lost(sink: &S) {
+    pub(super) async fn lost(sink: &S) {
         while sink.is_connected() {
             tokio::time::sleep(LOOK).await;
         }
@@ -132,7 +132,7 @@ impl<S: Sink> Batcher<S> {
     /// Leaves out of the next batch what is stored already, though its journal's position says
     /// that it is not: of a table that was put back without the positions, or positions without
     /// their table.
-    pub(crate) async fn leave_out_stored(&mut self) -> Result<(), SinkError> {
+    pub(super) async fn leave_out_stored(&mut self) -> Result<(), SinkError> {
         let Some(batch) = self.flight.work.last_mut() else { return Ok(()) };
         if !self.sources.is_again(batch) || batch.rows() == 0 {
             return Ok(());

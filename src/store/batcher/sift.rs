@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use crate::store::sink::{Absent, SinkError};
+use crate::store::sink::{Known, Refusal, Sifted, SinkError};
 use crate::wire::record::Record;
 use crate::wire::{Id, SpaceId, UserId};
 
@@ -30,40 +30,6 @@ pub trait Trial {
 
     /// Whether a row would be taken; nothing of it stays.
     async fn probe(&mut self, row: &Record<'_>) -> Result<(), SinkError>;
-}
-
-/// What is known before rows are tried.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Known {
-    /// Users and spaces that the database says do not exist.
-    pub absent: Absent,
-    /// User and space of the last row that was stored.
-    pub good: Option<(UserId, SpaceId)>,
-    /// Failures since then: each time other rows are sampled.
-    pub round: usize,
-}
-
-/// A row that is refused for what it is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusal {
-    /// Its place among the rows.
-    pub row: usize,
-    /// The database's words.
-    pub reason: String,
-    /// The row names a user or a space that does not exist.
-    pub orphan: bool,
-}
-
-/// What trying has shown.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Sifted {
-    /// How many rows from the front are taken or refused for what they are.
-    pub decided: usize,
-    /// Rows that are refused for what they are, in their order.
-    pub refused: Vec<Refusal>,
-    /// What the database says of a harmless row in the place of the first that is not decided,
-    /// where it refuses all that was tried from there on.
-    pub stuck: Option<String>,
 }
 
 /// Tries the rows of a batch that was refused.

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use super::served::{Offsets, Served, forget_stored, read_stored, write_stored};
 use crate::store::OpenError;
-use crate::store::journal::{Tail, TailFault, is_full};
+use crate::store::files::is_full;
+use crate::store::journal::{Tail, TailFault};
 use crate::store::sqlite::DATABASE_FILE;
 use crate::store::sqlite::look::{stored_name, stored_positions};
 use crate::wire::Id;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::conditions::{Condition, Conditions};
 use crate::metrics::{Metric, Metrics};
-use crate::store::journal::sync_folder;
+use crate::store::files::sync_folder;
 use crate::wire::Id;
 use crate::wire::time::Micros;
 

@@ -6,13 +6,14 @@
 //! its place knows that these journals are not for it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::store::journal::{JournalId, sync_folder};
+use crate::store::files::replace;
+use crate::store::journal::JournalId;
 use crate::wire::Id;
 
 const SERVED_FILE: &str = "served-database.json";
@@ -66,7 +67,7 @@ impl Served {
             "highest": self.highest.to_string(),
             "elsewhere": value(&self.elsewhere),
         });
-        replace(data_dir, (SERVED_FILE, "served-database.new"), &line)
+        replace(&data_dir.join(SERVED_FILE), format!("{line}\n").as_bytes())
     }
 }
 
@@ -80,7 +81,7 @@ pub(crate) fn read_stored(data_dir: &Path) -> io::Result<Offsets> {
 
 /// Remembers it, at the end.
 pub(crate) fn write_stored(data_dir: &Path, stored: &Offsets) -> io::Result<()> {
-    replace(data_dir, (STORED_FILE, "stored-at-end.new"), &value(stored))
+    replace(&data_dir.join(STORED_FILE), format!("{}\n", value(stored)).as_bytes())
 }
 
 /// A hub runs: from now on it may be otherwise. Needs no room, where journals fill the disk.
@@ -89,15 +90,6 @@ pub(crate) fn forget_stored(data_dir: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
-}
-
-fn replace(data_dir: &Path, (name, new): (&str, &str), line: &Value) -> io::Result<()> {
-    let new = data_dir.join(new);
-    let mut file = File::create(&new)?;
-    file.write_all(format!("{line}\n").as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, data_dir.join(name))?;
-    sync_folder(data_dir)
 }
 
 fn value(offsets: &Offsets) -> Value {

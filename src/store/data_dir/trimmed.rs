@@ -6,12 +6,13 @@
 //! stretches, exact at their ends only.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::holes::{Count, Missing};
-use crate::store::journal::{JournalId, Piece, sync_folder};
+use crate::store::files::replace;
+use crate::store::journal::{JournalId, Piece};
 use crate::wire::Id;
 
 /// The file's name in the data directory.
@@ -42,7 +43,7 @@ pub(crate) struct Lacking {
 
 /// Messages that are not missing, whatever positions say.
 #[derive(Clone, Default, Debug)]
-pub(crate) struct Known {
+pub(crate) struct Accounted {
     /// They are in the store.
     pub(crate) stored: BTreeSet<Id>,
     /// They were refused, and are dead letters.
@@ -113,12 +114,7 @@ impl Trimmed {
     fn write(&mut self) -> io::Result<()> {
         self.bound();
         let lines: String = self.pieces.iter().map(line).collect();
-        let new = self.folder.join("stored-and-trimmed.new");
-        let mut file = File::create(&new)?;
-        file.write_all(lines.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, self.path())?;
-        sync_folder(&self.folder)?;
+        replace(&self.path(), lines.as_bytes())?;
         self.lines = self.pieces.len();
         Ok(())
     }
@@ -164,7 +160,7 @@ impl Trimmed {
     }
 
     /// What a store lacks of a journal. It is told once: [`told`](Trimmed::told) is to follow.
-    pub(crate) fn missing(&self, lacking: &Lacking, known: &Known) -> Missing {
+    pub(crate) fn missing(&self, lacking: &Lacking, known: &Accounted) -> Missing {
         let &Lacking { journal, has, end } = lacking;
         let mut missing = Missing::default();
         let mut covered = 0;
@@ -203,7 +199,7 @@ impl Trimmed {
         for lacking in told {
             // Nothing was known of this part; that, too, is told once.
             if let &Lacking { journal, has: Has::UpTo(from), end: Some(to) } = lacking
-                && self.missing(lacking, &Known::default()).count == Count::About
+                && self.missing(lacking, &Accounted::default()).count == Count::About
             {
                 let ids = (Id::MAX, Id::MIN);
                 self.pieces.push(Piece { journal, from, to, records: 0, ids });
@@ -283,7 +279,7 @@ mod tests {
     /// Of the first journal, by its position alone.
     fn missing(trimmed: &Trimmed, has: Has, end: Option<u64>) -> Missing {
         let lacking = Lacking { journal: JournalId(1), has, end };
-        trimmed.missing(&lacking, &Known::default())
+        trimmed.missing(&lacking, &Accounted::default())
     }
 
     fn told(missing: &Missing) -> (u64, Count, u128, u128) {
@@ -316,7 +312,7 @@ mod tests {
         let lacking = Lacking { journal: one, has: Has::UpTo(5_000), end: None };
         assert_eq!(trimmed.last_ids(&[lacking]), [Id(159), Id(169), Id(179)]);
         let stored = BTreeSet::from([Id(169)]);
-        let known = Known { stored, dead: BTreeSet::from([Id(175)]) };
+        let known = Accounted { stored, dead: BTreeSet::from([Id(175)]) };
         let some = trimmed.missing(&lacking, &known);
         assert_eq!(told(&some), (20, Count::AtMost, 150, 179), "one of them is a dead letter");
         assert_eq!(trimmed.gone(&[one]), [JournalId(2)]);

@@ -18,7 +18,6 @@ use std::time::Duration;
 
 pub use inspect::{JournalReport, JournalState, Reports, inspect, is_open};
 pub use segment::JournalId;
-pub(crate) use segment::sync_folder;
 pub use tail::{Piece, Stretch, Tail, TailFault};
 pub use writer::{JournalError, Writer};
 
@@ -31,6 +30,7 @@ use segment::{BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, HEADER_BYTES, segment_path};
 use settle::Settled;
 use writer::Wires;
 
+use super::files::is_full;
 use super::latest::{Door, Latest};
 
 mod inspect;
@@ -53,17 +53,6 @@ const SEGMENT_ALIGN: u64 = 4096;
 /// enough behind them that freeing one matters.
 const SEGMENTS_A_SHARD: u64 = 8;
 
-/// When written records are flushed to the disk.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SyncMode {
-    /// Every so many milliseconds: a power cut takes what was accepted since.
-    Every(u64),
-    /// Before each append returns.
-    Always,
-    /// Left to the kernel.
-    Never,
-}
-
 /// The bounds of all journals together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct JournalLimits {
@@ -71,8 +60,9 @@ pub struct JournalLimits {
     pub bytes_max: u64,
     /// The longest encoded record.
     pub record_bytes_max: usize,
-    /// When records are flushed.
-    pub sync: SyncMode,
+    /// How often written records are flushed, in milliseconds: a power cut takes what was accepted
+    /// since. `None`: that is left to the kernel, in benches and tests.
+    pub flush_period: Option<u64>,
     /// Nonces that are read back from one found journal, its last ones.
     pub nonces_max: usize,
 }
@@ -231,12 +221,12 @@ impl Taken {
         found.map(|found| Tail::found(&self.folder, found, nudge.clone())).collect()
     }
 
-    /// Begins this run's journals, under ids that `random` gives; their headers say that no id up
-    /// to `highest` is free. Then what found journals do not need is given back.
+    /// Begins this run's journals, whose names count up from `random`; their headers say that no id
+    /// up to `highest` is free. Then what found journals do not need is given back.
     pub(crate) fn begin(
         self,
         highest: Id,
-        random: &mut impl FnMut() -> u128,
+        random: u128,
         faults: &Faults,
     ) -> Result<Opened, OpenError> {
         let Taken { folder, limits, sizes, lock, found, shards, highest: known, .. } = self;
@@ -261,10 +251,10 @@ impl Taken {
         let mut flusher = Flusher { shards: Vec::new(), made, faults: faults.clone() };
         let (mut writers, mut own) = (Vec::new(), Vec::new());
         let door = Door::default();
-        for end in Latest::group(shards) {
+        for (shard, end) in (0..).zip(Latest::group(shards)) {
             let (give, spares) = mpsc::sync_channel(1);
             let wires = Wires {
-                journal: JournalId(random()),
+                journal: JournalId(random.wrapping_add(shard)),
                 end: end.clone(),
                 synced: Arc::new(Latest::new()),
                 made: Arc::new(Latest::new()),
@@ -274,7 +264,6 @@ impl Taken {
                 faults: faults.clone(),
                 sizes,
                 record_bytes_max: limits.record_bytes_max as u64,
-                always: limits.sync == SyncMode::Always,
                 door: door.clone(),
             };
             let (supplied, flushed) = ends(&wires, give);
@@ -293,7 +282,7 @@ impl Taken {
         account.add(settled.end(&folder, writers.iter().any(Writer::has_begun)));
         let found = settled.found.iter();
         let found = found.map(|found| Tail::found(&folder, found, nudge.clone())).collect();
-        let journals = start((keeper, looks), flusher, limits.sync, lock)
+        let journals = start((keeper, looks), flusher, limits.flush_period, lock)
             .map_err(|error| OpenError::io(&folder, error))?;
         Ok(Opened { writers, own, found, highest, journals, door })
     }
@@ -333,21 +322,16 @@ fn begin_first(keeper: &mut Keeper, shard: usize, writer: &mut Writer) -> io::Re
     }
 }
 
-/// Whether an error says that the disk has no room.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
 fn start(
     (keeper, looks): (Keeper, mpsc::Receiver<()>),
     flusher: Flusher,
-    sync: SyncMode,
+    flush_period: Option<u64>,
     lock: File,
 ) -> io::Result<Journals> {
     let (nudge, watching) = (keeper.nudge.clone(), flusher.faults.clone());
     let mut journals = Journals { nudge, keeper: None, flusher: None, _lock: lock };
     // Where nobody flushes, dropping the flusher tells the keeper so.
-    if let SyncMode::Every(millis) = sync {
+    if let Some(millis) = flush_period {
         let (stop, stopped) = mpsc::sync_channel(1);
         let period = Duration::from_millis(millis.max(1));
         let (thread, watching) = (Builder::new().name("hub-flush".into()), flusher.faults.clone());

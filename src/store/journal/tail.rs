@@ -16,9 +16,10 @@ use super::keeper::Nudge;
 use super::recover::Found;
 use super::segment::{
     BLOCK_HEADER_BYTES, Block, HEADER_BYTES, HeaderRead, JournalId, SegmentHeader, block_length,
-    segment_path, sync_folder,
+    segment_path,
 };
 use crate::faults::is_passing;
+use crate::store::files::sync_folder;
 use crate::store::latest::Latest;
 use crate::wire::Id;
 use crate::wire::record::records;

@@ -12,10 +12,8 @@ use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::types::ToSql;
 
 use crate::store::batcher::batch::{Advance, Batch};
-use crate::store::batcher::sift::{Known, Sifted};
-use crate::store::dead_letters::retry::Holds;
 use crate::store::journal::JournalId;
-use crate::store::sink::{Absent, Gone, Past, Sink, SinkError};
+use crate::store::sink::{Absent, Gone, Holds, Known, Past, Sifted, Sink, SinkError};
 use crate::wire::Id;
 
 mod connect;
@@ -31,7 +29,7 @@ mod way;
 
 pub use connect::{BadTls, BadUrl, DatabaseUrl, TlsDefaults};
 pub(crate) use node::Node;
-pub(crate) use reader::{PostgresPlan, start_reader};
+pub(crate) use reader::start_reader;
 pub(crate) use schema::migrate;
 pub(crate) use standing::name_of;
 

@@ -11,8 +11,8 @@ use super::Writer;
 use super::connect::{CALL_MAX, CallFault, Connection, column, within};
 use super::copy::WallMicros;
 use crate::store::batcher::batch::Batch;
-use crate::store::batcher::sift::{self, Known, Sifted, Trial};
-use crate::store::sink::{Absent, SinkError};
+use crate::store::batcher::sift::{self, Trial};
+use crate::store::sink::{Absent, Known, Sifted, SinkError};
 use crate::wire::record::Record;
 use crate::wire::{SpaceId, UserId};
 

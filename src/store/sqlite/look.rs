@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::DATABASE_FILE;
-use crate::store::upgrade::open_to_look;
+use rusqlite::{Connection, OpenFlags};
+
+use super::{BUSY_WAIT, DATABASE_FILE};
 
 /// How far each journal is stored in the embedded database of a data directory; `None`: there is
 /// none, or it can't be read. No file is changed.
@@ -22,4 +23,33 @@ pub fn stored_positions(data_dir: &Path) -> Option<HashMap<String, u64>> {
 pub(crate) fn stored_name(data_dir: &Path) -> Option<String> {
     let connection = open_to_look(&data_dir.join(DATABASE_FILE)).ok().flatten()?;
     super::identity(&connection).ok()
+}
+
+/// Opens the embedded database without a change to any file; `None`: there is none.
+pub(super) fn open_to_look(path: &Path) -> Result<Option<Connection>, rusqlite::Error> {
+    let with = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        Path::new(&name).exists()
+    };
+    if !with("") {
+        return Ok(None);
+    }
+    let mut uri = String::from("file:");
+    for letter in path.to_string_lossy().chars() {
+        match letter {
+            '%' => uri.push_str("%25"),
+            '?' => uri.push_str("%3f"),
+            '#' => uri.push_str("%23"),
+            letter => uri.push(letter),
+        }
+    }
+    // Where nobody has it open there is no log beside it, and it would be made.
+    if !with("-wal") {
+        uri.push_str("?immutable=1");
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(uri, flags)?;
+    connection.busy_timeout(BUSY_WAIT)?;
+    Ok(Some(connection))
 }

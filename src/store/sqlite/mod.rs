@@ -11,20 +11,23 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
 
 use crate::store::batcher::batch::{Advance, Batch};
-use crate::store::batcher::sift::{self, Known, Sifted, Trial};
+use crate::store::batcher::sift::{self, Trial};
 use crate::store::data_dir::strayed::{Place, Strayed, database_places};
-use crate::store::dead_letters::retry::Holds;
 use crate::store::journal::JournalId;
-use crate::store::migrate::{self, MigrateError};
-use crate::store::sink::{Gone, Past, Sink, SinkError};
+use crate::store::migrate::MigrateError;
+use crate::store::sink::{Gone, Holds, Known, Past, Sifted, Sink, SinkError};
 use crate::wire::Id;
 use crate::wire::record::Record;
 use wall::WallFormat;
 
 pub(crate) mod history;
 pub(crate) mod look;
+mod reader;
+pub(crate) mod schema;
 pub(crate) mod tally;
 pub mod wall;
+
+pub(crate) use reader::start_reader;
 
 /// The file's name in the data directory.
 pub const DATABASE_FILE: &str = "hub.sqlite3";
@@ -53,7 +56,7 @@ impl SqliteSink {
              PRAGMA wal_autocheckpoint = 4096; PRAGMA journal_size_limit = 67108864; \
              PRAGMA cache_size = -65536",
         )?;
-        migrate::sqlite(&mut connection, migrate::SQLITE)?;
+        schema::bring_up_to_date(&mut connection, schema::SCRIPTS)?;
         // `tally` does their work, by the batch.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         let (wall, files) = (WallFormat::new(utc_offset), database_places(path));

@@ -246,7 +246,7 @@ fn the_highest_id_leaves_out_the_future_and_what_is_no_id() {
 
 /// Batches of the hub's and rows by hand, so many that pages are reached by blocks.
 fn grown(seed: u64, rows: usize) -> Database {
-    let (mut database, mut dice) = (Database::new(), Dice(seed));
+    let (mut database, mut dice) = (Database::new(), Dice::new(seed));
     let (mut now, mut made) = (BEGIN, 0);
     while made < rows {
         let mut batch = Vec::new();
@@ -277,7 +277,7 @@ fn grown(seed: u64, rows: usize) -> Database {
 fn pages_are_those_of_a_plain_model_at_any_depth() {
     let mut database = grown(3, 16_000);
     assert!(database.check_blocks() > 6, "more than one block of {BLOCK_ROWS} rows a space");
-    let mut dice = Dice(4);
+    let mut dice = Dice::new(4);
     for n in 0..160 {
         let page_size = [1, 7, 25, 100][dice.below(4) as usize];
         let pages = database.model.len() as u64 / u64::from(page_size) + 2;
@@ -332,7 +332,7 @@ fn blocks_stay_exact_when_all_rows_come_by_hand() {
 
 #[test]
 fn ranges_are_those_of_a_plain_model() {
-    let (mut database, mut dice) = (Database::new(), Dice(5));
+    let (mut database, mut dice) = (Database::new(), Dice::new(5));
     let rows = (1..=120u128).map(|n| message(Id(n * 10), BEGIN, (n % 2) as i32, "x"));
     database.append(rows.collect());
     let mut ids: Vec<u128> = (1..=120).filter(|n| n % 2 == 1).map(|n| n * 10).collect();
@@ -366,7 +366,7 @@ fn ranges_are_those_of_a_plain_model() {
 
 #[test]
 fn what_was_missed_is_that_of_a_plain_model() {
-    let (mut database, mut dice) = (Database::new(), Dice(6));
+    let (mut database, mut dice) = (Database::new(), Dice::new(6));
     let rows = (1..=120u128).map(|n| message(Id(n * 10), BEGIN, (n % 2) as i32, "x"));
     database.append(rows.collect());
     let ids: Vec<u128> = (1..=120).filter(|n| n % 2 == 1).map(|n| n * 10).collect();
