@@ -118,6 +118,7 @@ fn config(data_dir: &Path, sync: Option<u64>) -> StoreConfig {
         nonces: NonceLimits { max: 262_144, window: 120_000 },
         retry: RetryWait::default(),
         query_max: 5_000,
+        image_bytes_max: 0,
         utc_offset: -10_800,
         clock: Clock::start(),
         faults: Faults::new(metrics, conditions),
@@ -236,7 +237,7 @@ async fn pages(folder: &Path, rows: u64) {
     for n in 0..200 {
         let after = Some(row(rows / 200 * n).0);
         let query =
-            RangeQuery { space: SpaceId(1), after, before: None, limit: 50, image_bytes_max: 0 };
+            RangeQuery { space: SpaceId(1), after, before: None, newest_max: None, limit: 50 };
         let begun = Instant::now();
         let (answer, _) = store.reader.range(query, room()).await.unwrap();
         times.push(begun.elapsed());

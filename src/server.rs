@@ -279,7 +279,7 @@ fn files_gone(conditions: &Conditions, left: Left) -> Option<String> {
 
 fn shard_stores(
     writers: Vec<Writer>,
-    committed: Vec<Arc<Latest>>,
+    committed: Vec<Arc<Latest<Option<u64>>>>,
     verdicts: Vec<mpsc::Receiver<Verdict>>,
 ) -> Vec<ShardStore> {
     let ends = writers.into_iter().zip(committed).zip(verdicts);

@@ -67,8 +67,9 @@ pub struct HubSetup {
 pub struct ShardStore {
     /// Where its records go.
     pub journal: Writer,
-    /// What of them the store has committed: 0, or 1 + the offset, with all of earlier runs.
-    pub committed: Arc<Latest>,
+    /// The offset up to which the store has committed them; `None`: it has not committed all of
+    /// earlier runs yet.
+    pub committed: Arc<Latest<Option<u64>>>,
     /// What it says of records that it refuses, before they count as committed.
     pub verdicts: mpsc::Receiver<Verdict>,
 }
@@ -114,7 +115,7 @@ pub struct Hub {
     askers: Arc<Askers>,
     directory: Arc<Directory>,
     metrics: Arc<Metrics>,
-    drain: Arc<Latest>,
+    drain: Arc<Latest<Option<u64>>>,
 }
 
 /// The shards' threads.
@@ -346,6 +347,6 @@ impl Hub {
     /// Begins shutdown: members are closed with 1012 over so many milliseconds.
     pub fn drain(&self, window_ms: u64) {
         self.directory.begin_drain();
-        self.drain.publish(window_ms + 1);
+        self.drain.publish(Some(window_ms));
     }
 }

@@ -27,8 +27,7 @@ pub use dead_letters::file::{Letter, Letters};
 pub use dead_letters::retry::{Retried, retry};
 pub use open::{open_postgres, open_sqlite};
 pub use query::{
-    Existing, Missed, MissedQuery, Page, PageOrder, PageQuery, Range, RangeQuery, ReadFault,
-    StoredMessage,
+    Existing, Page, PageOrder, PageQuery, Range, RangeQuery, ReadFault, StoredMessage,
 };
 pub use reader::Reader;
 pub use sqlite::look::stored_positions;
@@ -40,7 +39,6 @@ use data_dir::strayed::{Watch, Watched};
 use journal::{JournalLimits, Journals, Opened, Writer};
 use latest::Latest;
 use migrate::MigrateError;
-use query::Rows;
 use reader::Readers;
 use sink::{Sink, SinkError};
 
@@ -98,6 +96,8 @@ pub struct StoreConfig {
     pub retry: RetryWait,
     /// The longest that a history query may run, in milliseconds.
     pub query_max: u64,
+    /// Longer pictures are left out of ranges, as they are when fanned out (WIRE B21).
+    pub image_bytes_max: usize,
     /// The fixed offset of stored times, in seconds east of UTC.
     pub utc_offset: i32,
     /// Tells the time.
@@ -137,6 +137,7 @@ impl StoreConfig {
             nonces: NonceLimits { max: limits.nonces_max, window: limits.nonce_window },
             retry: RetryWait::default(),
             query_max: QUERY_MAX_MS,
+            image_bytes_max: limits.image_bytes_max,
             utc_offset: limits.utc_offset,
             clock,
             faults,
@@ -209,9 +210,9 @@ impl OpenError {
 pub struct Store {
     /// One a shard, in order; each goes to its shard's thread.
     pub writers: Vec<Writer>,
-    /// How far each shard's journal is stored: 0, or once all that earlier runs have left is
-    /// stored, 1 + one of the offsets that `Writer::append` returns.
-    pub committed: Vec<Arc<Latest>>,
+    /// How far each shard's journal is stored, as an offset that `Writer::append` returns; `None`:
+    /// what earlier runs have left is not stored yet.
+    pub committed: Vec<Arc<Latest<Option<u64>>>>,
     /// All new ids must be above this one.
     pub highest: Id,
     /// What earlier runs have published once, oldest first.

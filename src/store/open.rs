@@ -199,6 +199,7 @@ pub(super) fn read_plan(config: &StoreConfig) -> ReadPlan {
         utc_offset: config.utc_offset,
         clock: config.clock,
         query_max: config.query_max,
+        image_bytes_max: config.image_bytes_max,
         faults: config.faults.clone(),
     }
 }

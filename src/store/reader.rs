@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::{Existing, Missed, MissedQuery, Page, PageQuery, Range, RangeQuery, ReadFault, Rows};
+use super::query::{Existing, Page, PageQuery, Range, RangeQuery, ReadFault, Rows};
 use crate::clock::Clock;
 use crate::faults::Faults;
 use crate::shares::{Part, Pool};
@@ -37,6 +37,8 @@ pub(crate) struct ReadPlan {
     pub(super) clock: Clock,
     /// The longest that a query may run, in milliseconds.
     pub(super) query_max: u64,
+    /// Longer pictures are left out of ranges.
+    pub(super) image_bytes_max: usize,
     /// Where a thread that ends, and a query that fails, are told.
     pub(super) faults: Faults,
 }
@@ -47,7 +49,7 @@ pub(super) enum Job {
     Page(PageQuery, Asked<Page>),
     Range(RangeQuery, Asked<Range>),
     Existing(UserId, SpaceId, Answer<Existing>, Part),
-    Missed(MissedQuery, Answer<Missed>),
+    Missed(RangeQuery, Answer<Range>),
     Stop,
 }
 
@@ -180,7 +182,7 @@ impl Reader {
     }
 
     /// A page of what somebody has missed.
-    pub async fn missed(&self, query: MissedQuery) -> Result<Missed, ReadFault> {
+    pub async fn missed(&self, query: RangeQuery) -> Result<Range, ReadFault> {
         let (answer, answered) = oneshot::channel();
         self.send(|lane| &lane.first, Job::Missed(query, answer))?;
         answered.await.unwrap_or(Err(ReadFault::Away))
@@ -249,20 +251,9 @@ mod tests {
         pool.take(1, 0).expect("room")
     }
 
-    fn missed() -> MissedQuery {
-        MissedQuery {
-            space: SpaceId(1),
-            after: crate::wire::Id(0),
-            up_to: crate::wire::Id(9),
-            newest_max: 1,
-            limit: 1,
-            image_bytes_max: 0,
-        }
-    }
-
     fn range() -> RangeQuery {
         let (space, limit) = (SpaceId(1), 1);
-        RangeQuery { space, after: None, before: None, limit, image_bytes_max: 0 }
+        RangeQuery { space, after: None, before: None, newest_max: None, limit }
     }
 
     /// Whether it is not over at once.
@@ -285,7 +276,7 @@ mod tests {
         }
         for _ in 0..20 {
             let asks = reader.clone();
-            waiting.spawn(async move { drop(asks.missed(missed()).await) });
+            waiting.spawn(async move { drop(asks.missed(range()).await) });
         }
         while reader.lanes[0].first.capacity() > WAITING_MAX - 20
             || reader.lanes[0].pages.capacity() > WAITING_MAX - 20
@@ -323,7 +314,7 @@ mod tests {
         let running = jobs[busy].next().await;
         assert!(matches!(running, Some(Job::Range(..))));
         for _ in 0..2 {
-            let mut member = Box::pin(reader.missed(missed()));
+            let mut member = Box::pin(reader.missed(range()));
             assert!(waits(&mut member).await);
             assert!(matches!(jobs[1 - busy].next().await, Some(Job::Missed(..))));
             drop(member);
@@ -359,7 +350,11 @@ mod tests {
     async fn rows_without_room_are_not_given_and_room_comes_back_with_those_that_are() {
         let (lane, mut jobs) = Lane::new();
         let reader = Reader::over(vec![lane], true);
-        let rows = || Range { rows: vec![crate::store::tests::message("x")], has_more: false };
+        let rows = || Range {
+            after: None,
+            rows: vec![crate::store::tests::message("x")],
+            has_more: false,
+        };
         let bytes = rows().bytes();
         for (size, expected) in [(bytes, Ok(bytes)), (bytes - 1, Err(ReadFault::Full))] {
             let pool = Pool::new(size, size);

@@ -30,7 +30,7 @@ pub(crate) struct Source {
     /// Up to here the sink may hold messages that its position says nothing of.
     again_to: u64,
     /// Where the shard reads it; nobody asks about a found journal's.
-    shown: Arc<Latest>,
+    shown: Arc<Latest<Option<u64>>>,
     /// Records that were read but did not fit into the batch, and where they come from.
     held: Vec<u8>,
     held_from: usize,
@@ -171,9 +171,9 @@ impl Sources {
         }
     }
 
-    /// The cells that show each shard how far its journal is stored: 0, or 1 + the offset once
-    /// all that earlier runs have left is stored.
-    pub(crate) fn shown(&self) -> Vec<Arc<Latest>> {
+    /// The cells that show each shard how far its journal is stored, once all that earlier runs
+    /// have left is stored.
+    pub(crate) fn shown(&self) -> Vec<Arc<Latest<Option<u64>>>> {
         self.own.iter().map(|source| source.shown.clone()).collect()
     }
 
@@ -309,7 +309,7 @@ impl Sources {
             source.stored = advance.next;
             source.reached = source.reached.max(advance.next);
             // All found journals are read to their ends before any of this run.
-            source.shown.publish(advance.next + 1);
+            source.shown.publish(Some(advance.next));
         }
         // Those of other batches too, where that has failed before.
         for source in self.all() {
@@ -321,7 +321,7 @@ impl Sources {
     /// Shows the shards that all of the earlier runs is stored, once it is.
     pub(crate) fn show_earlier_runs(&self) {
         if self.found.iter().all(Source::is_done) {
-            self.own.iter().for_each(|source| source.shown.publish(source.stored + 1));
+            self.own.iter().for_each(|source| source.shown.publish(Some(source.stored)));
         }
     }
 

@@ -14,14 +14,12 @@ use std::time::Duration;
 use tokio_postgres::Error;
 
 use super::connect::{CallFault, DatabaseUrl, within};
-use super::copy::WallMicros;
 use super::history::{Counted, History};
 use crate::faults::{Panicked, caught_in};
 use crate::metrics::Metric;
+use crate::store::DAY_MS;
+use crate::store::query::{Existing, Page, PageQuery, Range, RangeQuery, ReadFault};
 use crate::store::reader::{Asked, Job, Jobs, Lane as Way, ReadPlan, Reader, Readers};
-use crate::store::{
-    DAY_MS, Existing, Missed, MissedQuery, Page, PageQuery, Range, RangeQuery, ReadFault,
-};
 use crate::wire::time::MonoMs;
 use crate::wire::{Id, SpaceId, UserId};
 
@@ -109,7 +107,7 @@ impl Lane<'_> {
                     let _ = answer.send(self.unless_bug(existing));
                 }
                 Job::Missed(query, answer) if !answer.is_closed() => {
-                    let missed = caught_in(self.missed(query)).await;
+                    let missed = caught_in(self.range(query)).await;
                     let _ = answer.send(self.unless_bug(missed));
                 }
                 Job::Page(..) | Job::Range(..) | Job::Missed(..) | Job::Existing(..) => {}
@@ -148,12 +146,6 @@ impl Lane<'_> {
         self.told(history, answer)
     }
 
-    async fn missed(&mut self, query: MissedQuery) -> Result<Missed, ReadFault> {
-        let history = self.open().await?;
-        let answer = limited(self.plan, history.missed(&query)).await;
-        self.told(history, answer)
-    }
-
     async fn recount(&mut self, space: SpaceId) {
         if !self.totals.is_old(space, self.plan.clock.now().mono) {
             return;
@@ -178,8 +170,7 @@ impl Lane<'_> {
         if let Some(history) = self.history.take().filter(|history| !history.is_closed()) {
             return Ok(history);
         }
-        let ReadPlan { utc_offset, query_max, .. } = self.plan;
-        let opened = History::open(self.url, WallMicros::new(*utc_offset), *query_max).await;
+        let opened = History::open(self.url, self.plan).await;
         opened.map_err(|fault| self.failed(&fault))
     }
 

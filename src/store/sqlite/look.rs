@@ -7,6 +7,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{BUSY_WAIT, DATABASE_FILE};
+use crate::store::query::unsigned;
 
 /// How far each journal is stored in the embedded database of a data directory; `None`: there is
 /// none, or it can't be read. No file is changed.
@@ -15,7 +16,7 @@ pub fn stored_positions(data_dir: &Path) -> Option<HashMap<String, u64>> {
     let mut statement = connection.prepare("SELECT journal, position FROM hub_positions").ok()?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?))).ok()?;
     let positions = rows.map_while(Result::ok);
-    Some(positions.map(|(journal, at)| (journal, u64::try_from(at).unwrap_or(0))).collect())
+    Some(positions.map(|(journal, at)| (journal, unsigned(at))).collect())
 }
 
 /// The name that the embedded database of a data directory holds; `None`: there is none, or it is

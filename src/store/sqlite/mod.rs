@@ -15,6 +15,7 @@ use crate::store::batcher::sift::{self, Trial};
 use crate::store::data_dir::strayed::{Place, Strayed, database_places};
 use crate::store::journal::JournalId;
 use crate::store::migrate::MigrateError;
+use crate::store::query::{signed, unsigned};
 use crate::store::sink::{Gone, Holds, Known, Past, Sifted, Sink, SinkError};
 use crate::wire::Id;
 use crate::wire::record::Record;
@@ -181,7 +182,7 @@ fn positions(connection: &mut Connection, journals: &[JournalId]) -> Result<Vec<
         let journal = journal.to_string();
         transaction.execute(first, [&journal])?;
         let position = transaction.query_row(sql, [&journal], |row| row.get::<_, i64>(0))?;
-        positions.push(u64::try_from(position).unwrap_or(0));
+        positions.push(unsigned(position));
     }
     transaction.commit()?;
     Ok(positions)
@@ -279,7 +280,7 @@ fn past(connection: &Connection, journals: &[JournalId], limit: Id) -> Result<Pa
     let mut statement = connection.prepare(sql)?;
     let mut position = |journal: &JournalId| {
         let at = statement.query_row([journal.to_string()], |row| row.get::<_, i64>(0));
-        Ok(at.optional()?.map(|at| u64::try_from(at).unwrap_or(0)))
+        Ok(at.optional()?.map(unsigned))
     };
     let positions: Result<Vec<_>, Error> = journals.iter().map(&mut position).collect();
     let forgotten: String =
@@ -333,8 +334,4 @@ fn is_of_the_file(error: &Error) -> bool {
                 | ErrorCode::PermissionDenied
         )
     )
-}
-
-fn signed(offset: u64) -> i64 {
-    i64::try_from(offset).expect("a journal is shorter than 8 EiB")
 }

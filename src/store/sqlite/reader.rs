@@ -63,7 +63,7 @@ impl Worker {
                     asked.give(self.ask(|history| history.range(&query)));
                 }
                 Job::Missed(query, answer) if !answer.is_closed() => {
-                    let _ = answer.send(self.ask(|history| history.missed(&query)));
+                    let _ = answer.send(self.ask(|history| history.range(&query)));
                 }
                 // SQLite has no users (WIRE F), and nobody asks for them.
                 Job::Page(..) | Job::Range(..) | Job::Missed(..) | Job::Existing(..) => {}
@@ -148,7 +148,13 @@ mod tests {
         drop(SqliteSink::open(&database, 0).expect("it is made"));
         let faults = Faults::unread(std::sync::Arc::new(Metrics::new(1)));
         let told = faults.clone();
-        let plan = ReadPlan { utc_offset: 0, clock: Clock::start(), query_max: 9_000, faults };
+        let plan = ReadPlan {
+            utc_offset: 0,
+            clock: Clock::start(),
+            query_max: 9_000,
+            image_bytes_max: 0,
+            faults,
+        };
         let mut worker = Worker { database, plan, history: None, failing: false };
         let thread = std::thread::spawn(move || {
             let bug = worker.ask(|_| -> rusqlite::Result<Page> { panic!("a bug") });

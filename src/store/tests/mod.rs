@@ -52,6 +52,7 @@ fn config(data_dir: &Path, shards: usize) -> StoreConfig {
         nonces: NONCES,
         retry: RetryWait { min: 0, max: 0 },
         query_max: 5_000,
+        image_bytes_max: 0,
         utc_offset: -10_800,
         clock: clock(),
         faults: Faults::unread(Arc::new(Metrics::new(shards))),

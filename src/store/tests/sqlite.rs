@@ -9,7 +9,7 @@ use super::super::sqlite::SqliteSink;
 use super::super::sqlite::history::History;
 use super::super::sqlite::tally::BLOCK_ROWS;
 use super::super::sqlite::wall::WallFormat;
-use super::super::{MissedQuery, PageOrder, PageQuery, RangeQuery, StoredMessage};
+use super::super::{PageOrder, PageQuery, RangeQuery, StoredMessage};
 use super::Dice;
 use crate::wire::record::Record;
 use crate::wire::time::{Micros, MonoMs};
@@ -159,7 +159,7 @@ fn any_text_comes_back_as_it_was() {
     rows.iter_mut().for_each(|row| row.username = row.content.clone());
     database.append(rows.clone());
     let query =
-        RangeQuery { space: SpaceId(1), after: None, before: None, limit: 50, image_bytes_max: 0 };
+        RangeQuery { space: SpaceId(1), after: None, before: None, newest_max: None, limit: 50 };
     let range = database.history.range(&query).expect("it reads");
     assert!(!range.has_more);
     assert_eq!(range.rows, rows);
@@ -355,7 +355,7 @@ fn ranges_are_those_of_a_plain_model() {
             after: after.map(Id),
             before: before.map(Id),
             limit: limit as u32,
-            image_bytes_max: 0,
+            newest_max: None,
         });
         let range = range.expect("it reads");
         let got = range.rows.iter().map(|row| Id::parse(&row.id).expect("an id").0);
@@ -380,18 +380,17 @@ fn what_was_missed_is_that_of_a_plain_model() {
         let left_out = missed.len().saturating_sub(newest_max);
         let from = left_out.checked_sub(1).map_or(after, |last| missed[last]);
         let newest = &missed[left_out..];
-        let query = MissedQuery {
+        let query = RangeQuery {
             space: SpaceId(1),
-            after: Id(after),
-            up_to: Id(up_to),
-            newest_max,
+            after: Some(Id(after)),
+            before: Some(Id(up_to + 1)),
+            newest_max: Some(newest_max).filter(|newest| *newest != usize::MAX),
             limit: limit as u32,
-            image_bytes_max: 0,
         };
-        let answer = database.history.missed(&query).expect("it reads");
-        let got = answer.range.rows.iter().map(|row| Id::parse(&row.id).expect("an id").0);
+        let answer = database.history.range(&query).expect("it reads");
+        let got = answer.rows.iter().map(|row| Id::parse(&row.id).expect("an id").0);
         assert!(got.eq(newest.iter().take(limit).copied()), "{query:?}");
-        assert_eq!((answer.from, answer.range.has_more), (Id(from), newest.len() > limit));
+        assert_eq!((answer.after, answer.has_more), (Some(Id(from)), newest.len() > limit));
     }
 }
 

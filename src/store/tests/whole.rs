@@ -64,7 +64,7 @@ fn what_is_appended_is_stored_and_read_across_restarts_and_shard_counts() {
         for shard in 0..shards {
             let id = 300 * (round as u128 + 1) + 3 * shard as u128;
             let end = store.writers[shard].append(&one(id, 50), Id(id)).expect("there is room");
-            assert_eq!(block_on(store.committed[shard].changed(end)), end + 1);
+            assert_eq!(block_on(store.committed[shard].changed(Some(end - 1))), Some(end));
             expected.push(id);
         }
         let page = block_on(store.reader.page(NEWEST, room())).expect("it reads").0;
@@ -117,8 +117,8 @@ fn a_nonce_outlives_its_stretch_of_the_journal() {
             std::thread::yield_now();
         }
         let end = store.writers[0].append(&bytes, Id(id)).expect("there is room");
-        let mut stored = 0;
-        while stored <= end {
+        let mut stored = None;
+        while stored.is_none_or(|at| at < end) {
             stored = block_on(store.committed[0].changed(stored));
         }
         bytes = one(id * 3, 7_000);
@@ -163,7 +163,7 @@ fn a_database_that_goes_away_is_a_fault_until_it_is_back() {
     let readers = start_reader(&elsewhere, &plan, 1).expect("it starts");
     let reader = readers.reader.clone();
     let range =
-        RangeQuery { space: SpaceId(0), after: None, before: None, limit: 5, image_bytes_max: 0 };
+        RangeQuery { space: SpaceId(0), after: None, before: None, newest_max: None, limit: 5 };
     assert_eq!(block_on(reader.range(range, room())).err(), Some(ReadFault::Away));
     assert!(!elsewhere.exists(), "a reader makes no database");
     drop(super::super::sqlite::SqliteSink::open(&elsewhere, 0).expect("it is made"));
