@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock::Clock;
 use crate::faults::{Faults, is_passing};
 use crate::limits::Limits;
+use crate::limits::QUERY_MAX;
 use crate::shard::event::Verdict;
 use crate::wire::Id;
 use crate::wire::nonce::First;
@@ -75,7 +76,6 @@ pub enum StoreState {
 
 /// How far ahead of the clock an id may be that is believed.
 const DAY_MS: i64 = 86_400_000;
-const QUERY_MAX_MS: u64 = 5_000;
 /// What a record is longer than its texts, rounded up; a test holds it against the record.
 const RECORD_BYTES_BESIDE_TEXT: usize = 64;
 
@@ -136,7 +136,7 @@ impl StoreConfig {
             },
             nonces: NonceLimits { max: limits.nonces_max, window: limits.nonce_window },
             retry: RetryWait::default(),
-            query_max: QUERY_MAX_MS,
+            query_max: QUERY_MAX,
             image_bytes_max: limits.image_bytes_max,
             utc_offset: limits.utc_offset,
             clock,

@@ -12,13 +12,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use super::query::{Existing, Page, PageQuery, Range, RangeQuery, ReadFault, Rows};
 use crate::clock::Clock;
 use crate::faults::Faults;
+use crate::limits::{MEMBERS_QUESTIONS_MAX, READER_QUEUE_MAX};
 use crate::shares::{Part, Pool};
 use crate::wire::{SpaceId, UserId};
 
-/// Questions of each sort that wait for one connection; more are refused.
-pub(super) const WAITING_MAX: usize = 256;
-/// Questions of members in a row, before a page gets its turn.
-const FIRST_MAX: u32 = 8;
 /// Reads history over connections of its own, never on a shard's thread. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reader {
@@ -109,8 +106,8 @@ pub(super) struct Jobs {
 impl Lane {
     /// Bounded queues, and their other end.
     pub(super) fn new() -> (Lane, Jobs) {
-        let (first, firsts) = mpsc::channel(WAITING_MAX);
-        let (pages, of_pages) = mpsc::channel(WAITING_MAX);
+        let (first, firsts) = mpsc::channel(READER_QUEUE_MAX);
+        let (pages, of_pages) = mpsc::channel(READER_QUEUE_MAX);
         let idle = Arc::new(Semaphore::new(1));
         let jobs = Jobs {
             first: firsts,
@@ -138,7 +135,7 @@ impl Jobs {
     }
 
     async fn next_of_both(&mut self) -> Option<Job> {
-        if self.firsts >= FIRST_MAX {
+        if self.firsts >= MEMBERS_QUESTIONS_MAX {
             self.firsts = 0;
             if let Ok(job) = self.pages.try_recv() {
                 return Some(job);
@@ -216,7 +213,7 @@ impl Reader {
 
     /// A reader whose connections take their questions from elsewhere.
     pub(super) fn over(lanes: Vec<Lane>, knows_people: bool) -> Reader {
-        let waiting = lanes.len() * WAITING_MAX;
+        let waiting = lanes.len() * READER_QUEUE_MAX;
         let pool = || Pool::new(waiting, waiting / 2);
         Reader { lanes: lanes.into(), for_pages: pool(), for_people: pool(), knows_people }
     }
@@ -278,8 +275,8 @@ mod tests {
             let asks = reader.clone();
             waiting.spawn(async move { drop(asks.missed(range()).await) });
         }
-        while reader.lanes[0].first.capacity() > WAITING_MAX - 20
-            || reader.lanes[0].pages.capacity() > WAITING_MAX - 20
+        while reader.lanes[0].first.capacity() > READER_QUEUE_MAX - 20
+            || reader.lanes[0].pages.capacity() > READER_QUEUE_MAX - 20
         {
             tokio::task::yield_now().await;
         }
@@ -309,7 +306,7 @@ mod tests {
         let (reader, pool) = (Reader::over(lanes, true), Pool::new(9, 9));
         let mut page = Box::pin(reader.range(range(), room(&pool)));
         assert!(waits(&mut page).await);
-        let busy = reader.lanes.iter().position(|lane| lane.pages.capacity() < WAITING_MAX);
+        let busy = reader.lanes.iter().position(|lane| lane.pages.capacity() < READER_QUEUE_MAX);
         let busy = busy.expect("it is queued");
         let running = jobs[busy].next().await;
         assert!(matches!(running, Some(Job::Range(..))));
@@ -330,7 +327,7 @@ mod tests {
         let pool = Pool::new(usize::MAX, usize::MAX);
         let ask = |address| reader.range(range(), pool.take(address, 0).expect("room"));
         let mut waiting = Vec::new();
-        for _ in 0..WAITING_MAX / 2 {
+        for _ in 0..READER_QUEUE_MAX / 2 {
             let mut asked = Box::pin(ask(1));
             assert!(waits(&mut asked).await);
             waiting.push(asked);

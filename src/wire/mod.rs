@@ -10,6 +10,7 @@ pub mod close;
 pub mod frame_reader;
 pub mod frame_writer;
 pub mod nonce;
+pub(crate) mod percent;
 pub(crate) mod random;
 pub mod record;
 pub mod reject;

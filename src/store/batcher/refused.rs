@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use super::Batcher;
 use super::batch::BatchLimits;
 use crate::conditions::Condition;
+use crate::limits::VERDICTS_MAX;
 use crate::metrics::Metric;
 use crate::shard::event::Verdict;
 use crate::store::journal::TailFault;
@@ -17,8 +18,6 @@ use crate::wire::{SpaceId, SpaceKey};
 
 const NO_USER: &str = "the user does not exist (23503, chat_messages_user_id_fkey)";
 pub(crate) const NO_SPACE: &str = "the space does not exist (23503, chat_messages_space_id_fkey)";
-/// Verdicts that wait for one shard; the batcher waits with them.
-const VERDICTS_MAX: usize = 1_024;
 
 /// The ways to the shards.
 #[derive(Debug)]

@@ -10,12 +10,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use crate::limits::TRIALS_MAX;
 use crate::store::sink::{Known, Refusal, Sifted, SinkError};
 use crate::wire::record::Record;
 use crate::wire::{Id, SpaceId, UserId};
 
-/// Trials of one transaction. What is not decided within them is left to the next.
-pub const TRIALS_MAX: usize = 512;
 /// Rows behind a refused one that are asked whether the database takes any.
 const SAMPLE: usize = 8;
 /// The random bits of an id.

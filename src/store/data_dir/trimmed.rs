@@ -11,15 +11,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::holes::{Count, Missing};
+use crate::limits::{SEGMENT_PIECES_MAX, TRIMMED_PIECES_MAX};
 use crate::store::files::replace;
 use crate::store::journal::{JournalId, Piece};
 use crate::wire::Id;
 
 /// The file's name in the data directory.
 const TRIMMED_FILE: &str = "stored-and-trimmed";
-/// Stretches that one segment is told in, and all of them.
-const SEGMENT_PIECES_MAX: usize = 8_192;
-const PIECES_MAX: usize = 32_768;
 
 /// What a store has of a journal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,7 +80,7 @@ impl Trimmed {
         }
         let begin = self.pieces.len();
         self.pieces.extend(pieces);
-        let written = match self.lines > 0 && self.pieces.len() <= PIECES_MAX {
+        let written = match self.lines > 0 && self.pieces.len() <= TRIMMED_PIECES_MAX {
             true => self.append(begin),
             false => self.write(),
         };
@@ -125,14 +123,14 @@ impl Trimmed {
 
     /// Tells the older half in half as many stretches; of many journals only the last stay.
     fn bound(&mut self) {
-        if self.pieces.len() <= PIECES_MAX {
+        if self.pieces.len() <= TRIMMED_PIECES_MAX {
             return;
         }
         let newer = self.pieces.split_off(self.pieces.len() / 2);
         let half = self.pieces.len() / 2;
         shorten(&mut self.pieces, half);
         self.pieces.extend(newer);
-        let surplus = self.pieces.len().saturating_sub(PIECES_MAX / 8 * 7);
+        let surplus = self.pieces.len().saturating_sub(TRIMMED_PIECES_MAX / 8 * 7);
         self.pieces.drain(..surplus);
     }
 
@@ -348,11 +346,11 @@ mod tests {
     fn old_stretches_grow_and_their_sums_stay() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut trimmed = Trimmed::open(folder.path()).expect("it opens");
-        let all = 2 * PIECES_MAX as u64;
+        let all = 2 * TRIMMED_PIECES_MAX as u64;
         for from in (0..all).step_by(1_024) {
             trimmed.add(tens(1, from..from + 1_024, 0));
         }
-        assert!(trimmed.pieces.len() <= PIECES_MAX);
+        assert!(trimmed.pieces.len() <= TRIMMED_PIECES_MAX);
         let whole = missing(&trimmed, Has::UpTo(0), Some(1_000 * all));
         assert_eq!((whole.records, whole.count), (10 * all, Count::Exact));
         let newest = missing(&trimmed, Has::UpTo(1_000 * (all - 7)), None);

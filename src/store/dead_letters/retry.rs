@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use super::file::{DEAD_LETTERS_FILE, Letter, Letters};
+use crate::limits::DOUBTS_MAX;
 use crate::store::OpenError;
 use crate::store::batcher::batch::{Batch, BatchLimits, Origin};
 use crate::store::data_dir::bound::is_embedded;
@@ -19,9 +20,6 @@ use crate::store::sink::{Gone, Holds, SinkError};
 use crate::store::sqlite::{DATABASE_FILE, SqliteSink};
 use crate::wire::Id;
 use crate::wire::time::MonoMs;
-
-/// How often a commit may be in doubt before a letter is left for another day.
-const DOUBTS_MAX: usize = 5;
 
 /// What became of a try.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

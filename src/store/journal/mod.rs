@@ -22,6 +22,7 @@ pub use tail::{Piece, Stretch, Tail, TailFault};
 pub use writer::{JournalError, Writer};
 
 use crate::faults::Faults;
+use crate::limits::{FIRST_SEGMENT_BYTES_MAX, SEGMENT_BYTES_MAX};
 use crate::wire::Id;
 use crate::wire::nonce::First;
 use keeper::{Account, Flushed, Flusher, Keeper, Nudge, SegmentSizes, Spare, Supplied};
@@ -45,9 +46,6 @@ mod writer;
 pub(crate) mod tests;
 
 pub(crate) const LOCK_FILE: &str = "lock";
-const SEGMENT_BYTES_MAX: u64 = 16 << 20;
-/// The first segment is made while the start waits, the others behind its back.
-const FIRST_SEGMENT_BYTES_MAX: u64 = 1 << 20;
 const SEGMENT_ALIGN: u64 = 4096;
 /// So many segments a shard would share the bound, were it small: one written, one spare, and
 /// enough behind them that freeing one matters.

@@ -19,12 +19,11 @@ use super::segment::{
     segment_path,
 };
 use crate::faults::is_passing;
+use crate::limits::TAIL_WINDOW_BYTES;
 use crate::store::files::sync_folder;
 use crate::store::latest::Latest;
 use crate::wire::Id;
 use crate::wire::record::records;
-
-const WINDOW_BYTES: u64 = 256 << 10;
 
 /// A journal that can't be read though its end was published or recovered: a broken disk or a
 /// bug, unless it [is passing](TailFault::is_passing).
@@ -247,7 +246,7 @@ impl Tail {
             let path = segment_path(&self.folder, self.journal, index);
             self.file = Some(File::open(path).map_err(|error| self.fault(Some(error)))?);
         }
-        let bytes = self.end.get().saturating_sub(self.at).min(WINDOW_BYTES.max(wanted));
+        let bytes = self.end.get().saturating_sub(self.at).min(TAIL_WINDOW_BYTES.max(wanted));
         let Some(file) = &self.file else { return Ok(false) };
         self.window.resize(usize::try_from(bytes).unwrap_or(0), 0);
         let read = read_at(file, &mut self.window, HEADER_BYTES as u64 + self.at - base);

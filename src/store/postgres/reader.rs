@@ -16,6 +16,7 @@ use tokio_postgres::Error;
 use super::connect::{CallFault, DatabaseUrl, within};
 use super::history::{Counted, History};
 use crate::faults::{Panicked, caught_in};
+use crate::limits::TOTALS_MAX;
 use crate::metrics::Metric;
 use crate::store::DAY_MS;
 use crate::store::query::{Existing, Page, PageQuery, Range, RangeQuery, ReadFault};
@@ -23,8 +24,6 @@ use crate::store::reader::{Asked, Job, Jobs, Lane as Way, ReadPlan, Reader, Read
 use crate::wire::time::MonoMs;
 use crate::wire::{Id, SpaceId, UserId};
 
-/// Spaces whose totals are kept; beyond it, all are counted anew.
-const TOTALS_MAX: usize = 10_000;
 /// How old a count may be before it is made anew, in milliseconds.
 const RECOUNT: u64 = 600_000;
 
