@@ -16,7 +16,7 @@ use bytes::BytesMut;
 
 use cpi_hub::metrics::Metric;
 use cpi_hub::shard::event::Input;
-use cpi_hub::store::postgres::copy::{self, WallMicros};
+use cpi_hub::store::copy::{self, WallMicros};
 use cpi_hub::wire::client_message::{ClientMessage, DecodeRules, Decoder};
 use cpi_hub::wire::close::Close;
 use cpi_hub::wire::frame_reader::{Incoming, ReadLimits, Reader};

@@ -17,12 +17,9 @@ use cpi_hub::clock::Clock;
 use cpi_hub::conditions::Conditions;
 use cpi_hub::faults::Faults;
 use cpi_hub::metrics::Metrics;
-use cpi_hub::store::batcher::batch::{Batch, BatchLimits, Origin};
-use cpi_hub::store::journal::{JournalId, JournalLimits};
-use cpi_hub::store::sink::Sink;
-use cpi_hub::store::sqlite::{DATABASE_FILE, SqliteSink};
 use cpi_hub::store::{
-    NonceLimits, PageOrder, PageQuery, RangeQuery, RetryWait, Store, StoreConfig, open_sqlite,
+    Batch, BatchLimits, DATABASE_FILE, JournalId, JournalLimits, NonceLimits, Origin, PageOrder,
+    PageQuery, RangeQuery, RetryWait, Sink, SqliteSink, Store, StoreConfig, open_sqlite,
 };
 use cpi_hub::wire::record::Record;
 use cpi_hub::wire::time::{Micros, MonoMs};

@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde::Deserialize;
 
-use cpi_hub::store::postgres::copy::{self, WallMicros};
+use cpi_hub::store::copy::{self, WallMicros};
 use cpi_hub::wire::Dialect;
 use cpi_hub::wire::client_message::{ClientMessage, DecodeRules, Decoder};
 use cpi_hub::wire::frame_reader::{Incoming, ReadLimits, Reader};

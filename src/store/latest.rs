@@ -106,19 +106,19 @@ impl<T: Shown> Latest<T> {
 
 /// A door that one thread shuts and opens, as often as it likes, and any may look at.
 #[derive(Clone, Default, Debug)]
-pub struct Door {
+pub(crate) struct Door {
     /// How often it was moved: odd while it is shut.
     moves: Arc<Latest>,
 }
 
 impl Door {
     /// Whether it is shut.
-    pub fn is_shut(&self) -> bool {
+    pub(crate) fn is_shut(&self) -> bool {
         self.moves.get() % 2 == 1
     }
 
     /// Shuts it or opens it.
-    pub fn set_shut(&self, shut: bool) {
+    pub(crate) fn set_shut(&self, shut: bool) {
         if self.is_shut() != shut {
             self.moves.publish(self.moves.get() + 1);
         }

@@ -5,7 +5,7 @@
 
 /// One script.
 #[derive(Clone, Copy, Debug)]
-pub struct Migration {
+pub(crate) struct Migration {
     /// From 1, without gaps.
     pub number: u32,
     /// For people.
@@ -25,7 +25,7 @@ pub struct MigrateStep {
 
 /// A script as the database remembers it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Applied {
+pub(crate) struct Applied {
     /// Its number.
     pub number: u32,
     /// [`Migration::checksum`] of what was applied.
@@ -71,13 +71,13 @@ impl Migration {
     }
 
     /// Tells one script from another; against accidents, not forgers.
-    pub fn checksum(&self) -> String {
+    pub(crate) fn checksum(&self) -> String {
         format!("{:08x}", crc32c::crc32c(self.sql.as_bytes()))
     }
 }
 
 /// The scripts that are still to be applied. `applied` ascends.
-pub fn missing<'a>(
+pub(crate) fn missing<'a>(
     known: &'a [Migration],
     applied: &[Applied],
 ) -> Result<&'a [Migration], MigrateError> {

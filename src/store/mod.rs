@@ -22,40 +22,45 @@ use crate::shard::event::Verdict;
 use crate::wire::Id;
 use crate::wire::nonce::First;
 
+pub use batcher::batch::{Batch, BatchLimits, Origin};
 pub use batcher::{Left, NonceLimits, RetryWait};
 pub use data_dir::holes::{Count, Missing, acknowledge, missing};
 pub use dead_letters::file::{Letter, Letters};
 pub use dead_letters::retry::{Retried, retry};
+pub use journal::{JournalId, JournalLimits};
 pub use open::{open_postgres, open_sqlite};
+pub use postgres::copy;
+pub use postgres::{DatabaseUrl, PostgresSink};
 pub use query::{
     Existing, Page, PageOrder, PageQuery, Range, RangeQuery, ReadFault, StoredMessage,
 };
 pub use reader::Reader;
+pub use sink::Sink;
 pub use sqlite::look::stored_positions;
+pub use sqlite::{DATABASE_FILE, SqliteSink};
 pub use upgrade::upgrade;
 
-use batcher::batch::BatchLimits;
 use batcher::{Batcher, Ends, NonceFiles, Sources, Stop, Truth, Verdicts};
 use data_dir::strayed::{Watch, Watched};
-use journal::{JournalLimits, Journals, Opened, Writer};
+use journal::{Journals, Opened, Writer};
 use latest::Latest;
 use migrate::MigrateError;
 use reader::Readers;
-use sink::{Sink, SinkError};
+use sink::SinkError;
 
-pub mod batcher;
+mod batcher;
 mod data_dir;
 mod dead_letters;
 mod files;
-pub mod journal;
-pub mod latest;
-pub mod migrate;
+pub(crate) mod journal;
+pub(crate) mod latest;
+pub(crate) mod migrate;
 mod open;
-pub mod postgres;
+pub(crate) mod postgres;
 mod query;
 mod reader;
-pub mod sink;
-pub mod sqlite;
+mod sink;
+pub(crate) mod sqlite;
 mod upgrade;
 
 #[cfg(test)]

@@ -21,8 +21,7 @@ const SAMPLE: usize = 8;
 const TAIL: u128 = (1 << 80) - 1;
 
 /// A transaction of trials, which is never committed.
-#[expect(async_fn_in_trait, reason = "it runs on the store's own thread, so no bound is needed")]
-pub trait Trial {
+pub(crate) trait Trial {
     /// Adds rows to those that the transaction has taken. `Data` and `Orphan` say that they are
     /// refused, and then nothing of them stays; any other error ends the transaction.
     async fn take(&mut self, rows: &[Record<'_>]) -> Result<(), SinkError>;
@@ -32,7 +31,7 @@ pub trait Trial {
 }
 
 /// Tries the rows of a batch that was refused.
-pub async fn sift(
+pub(crate) async fn sift(
     trial: &mut impl Trial,
     rows: &[Record<'_>],
     known: &Known,

@@ -16,10 +16,10 @@ use std::sync::mpsc::{self, SyncSender};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-pub use inspect::{JournalReport, JournalState, Reports, inspect, is_open};
+pub(crate) use inspect::{JournalReport, JournalState, Reports, inspect};
 pub use segment::JournalId;
-pub use tail::{Piece, Stretch, Tail, TailFault};
-pub use writer::{JournalError, Writer};
+pub(crate) use tail::{Piece, Tail, TailFault};
+pub(crate) use writer::Writer;
 
 use crate::faults::Faults;
 use crate::limits::{FIRST_SEGMENT_BYTES_MAX, SEGMENT_BYTES_MAX};
@@ -125,7 +125,7 @@ impl OpenError {
 
 /// All journals, opened.
 #[derive(Debug)]
-pub struct Opened {
+pub(crate) struct Opened {
     /// This run's, one a shard, in order: for the shards.
     pub writers: Vec<Writer>,
     /// This run's, one a shard, in order: for the batcher. Their ends wake one waiter.
@@ -143,7 +143,7 @@ pub struct Opened {
 
 /// Holds the directory's lock and the helper threads; [`stop`](Journals::stop) ends both.
 #[derive(Debug)]
-pub struct Journals {
+pub(crate) struct Journals {
     nudge: Nudge,
     keeper: Option<JoinHandle<()>>,
     flusher: Option<(SyncSender<()>, JoinHandle<()>)>,
@@ -154,7 +154,7 @@ pub struct Journals {
 impl Journals {
     /// Flushes what was written, ends the helper threads and gives the directory free. No spare
     /// is made any more, so the writers should be gone.
-    pub fn stop(self) {}
+    pub(crate) fn stop(self) {}
 }
 
 impl Drop for Journals {

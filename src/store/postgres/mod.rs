@@ -27,7 +27,8 @@ mod standing;
 mod trial;
 mod way;
 
-pub use connect::{BadTls, BadUrl, DatabaseUrl, TlsDefaults};
+pub use connect::DatabaseUrl;
+pub(crate) use connect::TlsDefaults;
 pub(crate) use node::Node;
 pub(crate) use reader::start_reader;
 pub(crate) use schema::migrate;

@@ -26,7 +26,7 @@ pub(crate) mod look;
 mod reader;
 pub(crate) mod schema;
 pub(crate) mod tally;
-pub mod wall;
+pub(crate) mod wall;
 
 pub(crate) use reader::start_reader;
 

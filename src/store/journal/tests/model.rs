@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::{LIMITS, ids, one, reopen};
-use crate::store::journal::{JournalError, JournalLimits, OpenError, Writer};
+use crate::store::journal::writer::JournalError;
+use crate::store::journal::{JournalLimits, OpenError, Writer};
 use crate::wire::Id;
 use crate::wire::record::records;
 

@@ -19,7 +19,7 @@ mod handshake;
 mod parameters;
 mod tls;
 
-pub use tls::BadTls;
+pub(crate) use tls::BadTls;
 
 use handshake::TlsFault;
 use tls::Tls;
