@@ -341,7 +341,9 @@ impl World {
         }
         self.serial += 1;
         let (space, user) = (SpaceId(self.rng.range(1, self.plan.spaces) as i32), UserId(77));
-        let (content, username) = (format!("from elsewhere {}", self.serial), "Eva");
+        let long = if self.rng.permille(self.plan.long) { self.rng.below(6_000) } else { 0 };
+        let content = format!("from elsewhere {} {}", self.serial, "x".repeat(long as usize));
+        let username = "Eva";
         self.elsewhere.start_above(self.book.newest);
         self.book.called(self.now);
         let (id, at) = self.elsewhere.next_id(self.now.unix.max(self.book.stamp()));

@@ -96,6 +96,14 @@ impl World {
         coverage.partial_sends = self.net.partial_sends;
         coverage.two_slice_sends = self.net.two_slice_sends;
         coverage.sends_blocked = self.net.sends_blocked;
+        if self.plan.fed {
+            assert_eq!((coverage.chats, coverage.durable_acks), (coverage.fed, 0));
+            coverage.fed_resumes_from_memory = coverage.resumes_from_memory;
+            coverage.fed_resumes_from_store = coverage.resumes_from_store;
+            coverage.fed_trims = coverage.trims;
+            coverage.fed_fallen_evictions = coverage.fallen_evictions;
+            coverage.fed_pauses = coverage.pauses;
+        }
     }
 
     fn turn(&mut self) {
