@@ -14,10 +14,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cpi_hub::store::batch::{Batch, BatchLimits, Origin};
-use cpi_hub::store::journal::JournalId;
-use cpi_hub::store::postgres::{DatabaseUrl, PostgresSink};
-use cpi_hub::store::sink::Sink;
+use cpi_hub::store::{Batch, BatchLimits, DatabaseUrl, JournalId, Origin, PostgresSink, Sink};
 use cpi_hub::wire::record::Record;
 use cpi_hub::wire::time::{Micros, MonoMs};
 use cpi_hub::wire::{Id, SpaceId, UserId};

@@ -17,15 +17,12 @@ use cpi_hub::clock::Clock;
 use cpi_hub::conditions::Conditions;
 use cpi_hub::faults::Faults;
 use cpi_hub::metrics::Metrics;
-use cpi_hub::store::batch::{Batch, BatchLimits, Origin};
-use cpi_hub::store::journal::{JournalId, JournalLimits, SyncMode};
-use cpi_hub::store::sink::Sink;
-use cpi_hub::store::sqlite::{DATABASE_FILE, SqliteSink};
 use cpi_hub::store::{
-    NonceLimits, PageOrder, PageQuery, RangeQuery, RetryWait, Store, StoreConfig, open_sqlite,
+    Batch, BatchLimits, DATABASE_FILE, JournalId, JournalLimits, NonceLimits, Origin, PageOrder,
+    PageQuery, RangeQuery, RetryWait, Sink, SqliteSink, Store, StoreConfig, open_sqlite,
 };
 use cpi_hub::wire::record::Record;
-use cpi_hub::wire::time::{Micros, MonoMs, Now};
+use cpi_hub::wire::time::{Micros, MonoMs};
 use cpi_hub::wire::{Id, SpaceId, UserId};
 
 const BEGIN_US: i64 = 1_767_333_845_678_901;
@@ -43,7 +40,7 @@ fn main() {
     let wanted = |part| only.as_deref().is_none_or(|only| only == part);
     if wanted("journal") {
         println!("journal");
-        for (name, sync) in [("never", SyncMode::Never), ("50 ms", SyncMode::Every(50))] {
+        for (name, sync) in [("never", None), ("50 ms", Some(50))] {
             for records in [1, 16, 256] {
                 journal(&folder.path().join("journals"), name, sync, records);
             }
@@ -103,8 +100,7 @@ fn room() -> cpi_hub::shares::Part {
     cpi_hub::shares::Pool::new(1 << 30, 1 << 30).take(1, 0).unwrap()
 }
 
-fn config(data_dir: &Path, sync: SyncMode) -> StoreConfig {
-    let begun = Instant::now();
+fn config(data_dir: &Path, sync: Option<u64>) -> StoreConfig {
     let (metrics, conditions) = (Arc::new(Metrics::new(1)), Conditions::new(Clock::start()));
     StoreConfig {
         data_dir: data_dir.into(),
@@ -112,37 +108,27 @@ fn config(data_dir: &Path, sync: SyncMode) -> StoreConfig {
         journal: JournalLimits {
             bytes_max: 1 << 30,
             record_bytes_max: 8 << 10,
-            sync,
+            flush_period: sync,
             nonces_max: 9,
         },
         batch: BatchLimits { rows_max: 10_000, bytes_max: 4 << 20, wait: 5 },
-        shard_of: |_, _| 0,
         nonces: NonceLimits { max: 262_144, window: 120_000 },
         retry: RetryWait::default(),
         query_max: 5_000,
+        image_bytes_max: 0,
         utc_offset: -10_800,
-        clock: Arc::new(move || Now {
-            mono: MonoMs(begun.elapsed().as_millis() as u64),
-            unix: Micros(BEGIN_US + begun.elapsed().as_micros() as i64),
-        }),
-        faults: Faults::new(metrics.clone(), conditions.clone()),
-        metrics,
-        conditions,
+        clock: Clock::start(),
+        faults: Faults::new(metrics, conditions),
         take_journals: false,
     }
 }
 
-fn open(data_dir: &Path, sync: SyncMode) -> Store {
-    let mut next = 0;
-    open_sqlite(&config(data_dir, sync), &mut || {
-        next += 1;
-        next
-    })
-    .unwrap()
+fn open(data_dir: &Path, sync: Option<u64>) -> Store {
+    open_sqlite(&config(data_dir, sync), 1).unwrap()
 }
 
 /// What a turn's append costs its shard, with nobody reading the journal.
-fn journal(folder: &Path, name: &str, sync: SyncMode, records_a_turn: u64) {
+fn journal(folder: &Path, name: &str, sync: Option<u64>, records_a_turn: u64) {
     let _ = std::fs::remove_dir_all(folder);
     let mut store = open(folder, sync);
     let mut turn = Vec::new();
@@ -209,7 +195,7 @@ async fn fill(folder: &Path, rows: u64) {
 }
 
 async fn pages(folder: &Path, rows: u64) {
-    let store = open(folder, SyncMode::Never);
+    let store = open(folder, None);
     let pages = rows.div_ceil(25);
     for (order, by) in [(PageOrder::Timestamp, "timestamp"), (PageOrder::Id, "id")] {
         for ascending in [false, true] {
@@ -248,7 +234,7 @@ async fn pages(folder: &Path, rows: u64) {
     for n in 0..200 {
         let after = Some(row(rows / 200 * n).0);
         let query =
-            RangeQuery { space: SpaceId(1), after, before: None, limit: 50, image_bytes_max: 0 };
+            RangeQuery { space: SpaceId(1), after, before: None, newest_max: None, limit: 50 };
         let begun = Instant::now();
         let (answer, _) = store.reader.range(query, room()).await.unwrap();
         times.push(begun.elapsed());

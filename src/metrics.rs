@@ -85,7 +85,7 @@ metrics! {
 }
 
 /// Not in a build that measures what counting costs.
-const COUNTS: bool = !cfg!(feature = "measure-no-metrics");
+const COUNTS: bool = !cfg!(measure_no_metrics);
 
 const METRICS: usize = Metric::ALL.len();
 const REJECTS: usize = METRICS + Reject::KINDS;

@@ -30,7 +30,6 @@ use crate::shard::event::Verdict;
 use crate::store::journal::Writer;
 use crate::store::latest::Latest;
 use crate::store::{self, Left, Store, StoreHandle};
-use crate::wire::SpaceKey;
 
 /// A start that takes longer says so.
 const LONG_START: Duration = Duration::from_secs(1);
@@ -84,7 +83,7 @@ fn setting_of(error: &store::OpenError) -> &'static str {
 
 /// Serves until SIGTERM or Ctrl-C.
 pub fn run(config: Config) -> Result<(), Fault> {
-    if cfg!(feature = "measure-no-journal") {
+    if cfg!(measure_no_journal) {
         tracing::warn!("built without a journal, to measure: no message is stored");
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -134,7 +133,7 @@ impl Server {
         let faults = Faults::new(Arc::clone(&metrics), conditions.clone());
         let mut random = Random::open()?;
         let starting = Starting::begin(&listener, &config, &limits, (&metrics, &faults))?;
-        let opening = open_store(&config, &limits, (clock, &faults), &metrics, &mut random);
+        let opening = open_store(&config, &limits, clock, &faults, random.next());
         let store = tokio::select! {
             store = opening => store?,
             () = again(&mut terminate, &mut interrupt) => return Ok(None),
@@ -280,7 +279,7 @@ fn files_gone(conditions: &Conditions, left: Left) -> Option<String> {
 
 fn shard_stores(
     writers: Vec<Writer>,
-    committed: Vec<Arc<Latest>>,
+    committed: Vec<Arc<Latest<Option<u64>>>>,
     verdicts: Vec<mpsc::Receiver<Verdict>>,
 ) -> Vec<ShardStore> {
     let ends = writers.into_iter().zip(committed).zip(verdicts);
@@ -350,21 +349,17 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Fault> {
 async fn open_store(
     config: &Config,
     limits: &Limits,
-    (clock, faults): (Clock, &Faults),
-    metrics: &Arc<Metrics>,
-    random: &mut Random,
+    clock: Clock,
+    faults: &Faults,
+    random: u128,
 ) -> Result<Store, Fault> {
     let data_dir = config.data_dir.clone();
-    let shard_of = |space, shards| hub::shard_of(SpaceKey::Chat(space), shards);
-    let read_clock: store::ReadClock = Arc::new(move || clock.now());
-    let shared = (read_clock, Arc::clone(metrics), faults.clone());
     let mut store_config =
-        store::StoreConfig::new(data_dir, config.shards, limits, shard_of, shared);
+        store::StoreConfig::new(data_dir, config.shards, limits, clock, faults.clone());
     store_config.take_journals = config.take_journals;
-    let mut random = || random.next();
     Ok(match &config.database_url {
-        Some(url) => store::open_postgres(&store_config, url, &mut random).await?,
-        None => store::open_sqlite(&store_config, &mut random)?,
+        Some(url) => store::open_postgres(&store_config, url, random).await?,
+        None => store::open_sqlite(&store_config, random)?,
     })
 }
 

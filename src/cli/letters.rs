@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 use super::table::table;
 use super::{CliExit, EXIT_CONFIG, logging, one_line};
 use crate::config::Place;
-use crate::store::wall::WallFormat;
+use crate::store::sqlite::wall::WallFormat;
 use crate::store::{Letter, Letters, OpenError, Retried, journal, retry};
 
 /// Which letters, and what to do with them.

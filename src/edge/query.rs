@@ -4,6 +4,8 @@
 //! decoded (a broken escape, bytes that are no UTF-8) is [`Given::Broken`], never skipped: it
 //! ends in its field's error instead of a default.
 
+pub(super) use crate::wire::percent::decode;
+
 /// One value of a query string.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Given<'a> {
@@ -56,25 +58,6 @@ impl Query {
             Some((_, Some(text))) => Given::Text(text),
         }
     }
-}
-
-/// Decodes `%XX`, and `+` as a space where `plus` says so. `None`: a broken escape, or no UTF-8.
-pub(super) fn decode(text: &str, plus: bool) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => hex(rest.next()?)? << 4 | hex(rest.next()?)?,
-            b'+' if plus => b' ',
-            _ => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    let value = char::from(digit).to_digit(16)?;
-    u8::try_from(value).ok()
 }
 
 #[cfg(test)]

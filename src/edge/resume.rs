@@ -17,30 +17,24 @@ use tokio::task::JoinSet;
 use crate::hub::{Hub, PageRequest};
 use crate::limits::Limits;
 use crate::shard::event::{Fetch, Stretch};
-use crate::store::{Missed, MissedQuery, ReadFault, Reader, StoredMessage};
+use crate::store::{Range, RangeQuery, ReadFault, Reader, StoredMessage};
+use crate::wire::Id;
 use crate::wire::server_message::{self, Chat};
 use crate::wire::time::{MonoMs, TimeFormat};
-use crate::wire::{Id, SpaceId};
 
 /// Queries at a time, of all members.
 const QUERIES_MAX: usize = 4;
 /// Rows that are read for one page; with short messages they fill half of a default page.
 const ROWS_MAX: u32 = 128;
 
-/// What makes two questions the same.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Wanted {
-    space: SpaceId,
-    after: Id,
-    up_to: Id,
-    newest_max: usize,
-    bytes_max: usize,
-}
-
-impl Wanted {
-    fn by(fetch: &Fetch) -> Wanted {
-        let &Fetch { space, after, up_to, newest_max, bytes_max, .. } = fetch;
-        Wanted { space, after, up_to, newest_max, bytes_max }
+/// The page that a question needs: what makes two questions the same.
+fn page_of(fetch: &Fetch) -> RangeQuery {
+    RangeQuery {
+        space: fetch.space,
+        after: Some(fetch.after),
+        before: Some(Id(fetch.up_to.0.saturating_add(1))),
+        newest_max: Some(fetch.newest_max).filter(|newest| *newest != usize::MAX),
+        limit: ROWS_MAX,
     }
 }
 
@@ -50,7 +44,7 @@ pub(super) struct Pager {
     reader: Reader,
     limits: Arc<Limits>,
     questions: Questions,
-    queries: JoinSet<(Wanted, Option<Stretch>)>,
+    queries: JoinSet<(RangeQuery, Option<Stretch>)>,
 }
 
 impl Pager {
@@ -75,10 +69,12 @@ impl Pager {
                 },
             }
             while self.queries.len() < QUERIES_MAX
-                && let Some(wanted) = self.questions.next(self.hub.now())
+                && let Some(fetch) = self.questions.next(self.hub.now())
             {
-                let (reader, limits) = (self.reader.clone(), Arc::clone(&self.limits));
-                self.queries.spawn(async move { (wanted, read(&reader, wanted, &limits).await) });
+                let (reader, utc_offset) = (self.reader.clone(), self.limits.utc_offset);
+                self.queries.spawn(async move {
+                    (page_of(&fetch), read(&reader, &fetch, utc_offset).await)
+                });
             }
         }
     }
@@ -90,7 +86,7 @@ impl Pager {
         }
     }
 
-    fn answer(&mut self, wanted: Wanted, page: Option<&Stretch>) {
+    fn answer(&mut self, wanted: RangeQuery, page: Option<&Stretch>) {
         for request in self.questions.of(&wanted) {
             self.hub.give(&request, page.cloned());
         }
@@ -101,13 +97,13 @@ impl Pager {
 #[derive(Default, Debug)]
 struct Questions {
     /// Who waits for what is queued or being read.
-    waiting: HashMap<Wanted, Vec<PageRequest>>,
-    queue: VecDeque<Wanted>,
+    waiting: HashMap<RangeQuery, Vec<PageRequest>>,
+    queue: VecDeque<RangeQuery>,
 }
 
 impl Questions {
     fn take(&mut self, request: PageRequest) {
-        let wanted = Wanted::by(&request.fetch);
+        let wanted = page_of(&request.fetch);
         let waiting = self.waiting.entry(wanted).or_default();
         if waiting.is_empty() {
             self.queue.push_back(wanted);
@@ -115,13 +111,13 @@ impl Questions {
         waiting.push(request);
     }
 
-    /// The next page to be read: the oldest question that somebody still waits with.
-    fn next(&mut self, now: MonoMs) -> Option<Wanted> {
+    /// What is to be read next: the oldest question that somebody still waits with.
+    fn next(&mut self, now: MonoMs) -> Option<Fetch> {
         while let Some(wanted) = self.queue.pop_front() {
             let Entry::Occupied(mut waiting) = self.waiting.entry(wanted) else { continue };
             waiting.get_mut().retain(|request| now < request.fetch.until);
-            if !waiting.get().is_empty() {
-                return Some(wanted);
+            if let Some(request) = waiting.get().first() {
+                return Some(request.fetch);
             }
             waiting.remove();
         }
@@ -129,7 +125,7 @@ impl Questions {
     }
 
     /// Who waits for a page that has been read.
-    fn of(&mut self, wanted: &Wanted) -> Vec<PageRequest> {
+    fn of(&mut self, wanted: &RangeQuery) -> Vec<PageRequest> {
         self.waiting.remove(wanted).unwrap_or_default()
     }
 
@@ -139,12 +135,9 @@ impl Questions {
     }
 }
 
-async fn read(reader: &Reader, wanted: Wanted, limits: &Limits) -> Option<Stretch> {
-    let Wanted { space, after, up_to, newest_max, bytes_max } = wanted;
-    let image_bytes_max = limits.image_bytes_max;
-    let query = MissedQuery { space, after, up_to, newest_max, limit: ROWS_MAX, image_bytes_max };
-    match reader.missed(query).await {
-        Ok(missed) => Some(encode(&missed, bytes_max, limits.utc_offset)),
+async fn read(reader: &Reader, fetch: &Fetch, utc_offset: i32) -> Option<Stretch> {
+    match reader.missed(page_of(fetch)).await {
+        Ok(range) => Some(encode(&range, fetch.bytes_max, utc_offset)),
         // The reader has said so.
         Err(ReadFault::Away | ReadFault::Full) => None,
     }
@@ -152,17 +145,18 @@ async fn read(reader: &Reader, wanted: Wanted, limits: &Limits) -> Option<Stretc
 
 /// The frames of as many rows as fit. Rows of other makers, whose ids are no positions, can't be
 /// resumed behind and are history's alone.
-fn encode(missed: &Missed, bytes_max: usize, utc_offset: i32) -> Stretch {
+fn encode(range: &Range, bytes_max: usize, utc_offset: i32) -> Stretch {
     let mut times = TimeFormat::new(utc_offset);
     let mut frames = BytesMut::new();
+    let after = range.after.unwrap_or(Id::MIN);
     let mut page = Stretch {
         frames: bytes::Bytes::new(),
         chats: 0,
-        from: missed.from,
-        last: missed.from,
-        more: missed.range.has_more,
+        from: after,
+        last: after,
+        more: range.has_more,
     };
-    for row in &missed.range.rows {
+    for row in &range.rows {
         let Some(id) = Id::parse(&row.id) else { continue };
         let before = frames.len();
         let StoredMessage { content, user, username, space, at, image, .. } = row;
@@ -187,9 +181,8 @@ fn encode(missed: &Missed, bytes_max: usize, utc_offset: i32) -> Stretch {
 mod tests {
     use super::*;
     use crate::shard::event::MemberKey;
-    use crate::store::Range;
-    use crate::wire::UserId;
     use crate::wire::time::Micros;
+    use crate::wire::{SpaceId, UserId};
 
     fn row(id: &str, content: &str) -> StoredMessage {
         StoredMessage {
@@ -207,7 +200,7 @@ mod tests {
     fn a_page_holds_whole_frames_up_to_its_bound_and_one_in_any_case() {
         let ids: Vec<String> = (1..=5).map(|id| Id(id).to_string()).collect();
         let rows: Vec<StoredMessage> = ids.iter().map(|id| row(id, &"x".repeat(200))).collect();
-        let missed = Missed { from: Id(0), range: Range { rows, has_more: false } };
+        let missed = Range { after: Some(Id(0)), rows, has_more: false };
         let all = encode(&missed, 1 << 20, -10_800);
         assert_eq!((all.chats, all.last, all.more), (5, Id(5), false));
         let one = all.frames.len() / 5;
@@ -239,9 +232,9 @@ mod tests {
         let slots = |all: Vec<PageRequest>| -> Vec<u32> {
             all.iter().map(|request| request.fetch.member.slot).collect()
         };
-        assert_eq!(slots(questions.of(&shared)), [10_000]);
+        assert_eq!(slots(questions.of(&page_of(&shared))), [10_000]);
         let last = questions.next(MonoMs(5_000)).expect("somebody waits");
-        assert_eq!(slots(questions.of(&last)), [10_001]);
+        assert_eq!(slots(questions.of(&page_of(&last))), [10_001]);
         assert_eq!(questions.next(MonoMs(5_000)), None);
         assert!(questions.waiting.is_empty());
     }
@@ -250,18 +243,19 @@ mod tests {
     fn those_who_miss_the_same_share_a_query_also_while_it_runs() {
         let mut questions = Questions::default();
         (0..5).for_each(|slot| questions.take(question(slot, 1, 5_000)));
-        let wanted = questions.next(MonoMs(0)).expect("one query");
+        let wanted = page_of(&questions.next(MonoMs(0)).expect("one query"));
         questions.take(question(5, 1, 5_000));
         assert_eq!(questions.next(MonoMs(0)), None, "it runs");
         assert_eq!(questions.of(&wanted).len(), 6);
         questions.take(question(6, 1, 5_000));
-        assert_eq!(questions.next(MonoMs(0)), Some(wanted), "it is over");
+        let next = questions.next(MonoMs(0)).map(|fetch| page_of(&fetch));
+        assert_eq!(next, Some(wanted), "it is over");
     }
 
     #[test]
     fn rows_of_other_makers_are_passed_over() {
         let rows = vec![row(&Id(1).to_string(), "a"), row("zz", "b"), row("", "c")];
-        let missed = Missed { from: Id(0), range: Range { rows, has_more: false } };
+        let missed = Range { after: Some(Id(0)), rows, has_more: false };
         let page = encode(&missed, 1 << 20, 0);
         assert_eq!((page.chats, page.last, page.more), (1, Id(1), false));
     }

@@ -67,8 +67,9 @@ pub struct HubSetup {
 pub struct ShardStore {
     /// Where its records go.
     pub journal: Writer,
-    /// What of them the store has committed: 0, or 1 + the offset, with all of earlier runs.
-    pub committed: Arc<Latest>,
+    /// The offset up to which the store has committed them; `None`: it has not committed all of
+    /// earlier runs yet.
+    pub committed: Arc<Latest<Option<u64>>>,
     /// What it says of records that it refuses, before they count as committed.
     pub verdicts: mpsc::Receiver<Verdict>,
 }
@@ -114,7 +115,7 @@ pub struct Hub {
     askers: Arc<Askers>,
     directory: Arc<Directory>,
     metrics: Arc<Metrics>,
-    drain: Arc<Latest>,
+    drain: Arc<Latest<Option<u64>>>,
 }
 
 /// The shards' threads.
@@ -180,28 +181,13 @@ pub fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
 }
 
 fn of_shard(published: &[First], shard: usize, shards: usize) -> Vec<First> {
-    let its = |first: &&First| shard_of(SpaceKey::Chat(first.space), shards) == shard;
+    let its = |first: &&First| SpaceKey::Chat(first.space).shard(shards) == shard;
     published.iter().filter(its).copied().collect()
-}
-
-/// Which of `shards` a space lives on: fixed for ever, so that tests and tools can tell.
-pub fn shard_of(key: SpaceKey, shards: usize) -> usize {
-    let (kind, number) = match key {
-        SpaceKey::Chat(space) => (0, space.0),
-        SpaceKey::Lobby => (1, 0),
-        SpaceKey::Inbox(user) => (2, user.0),
-    };
-    // The finalizer of MurmurHash3, whose every output bit depends on every input bit.
-    let mut word = kind << 32 | u64::from(number.cast_unsigned());
-    word = (word ^ (word >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
-    word = (word ^ (word >> 33)).wrapping_mul(0xC4CE_B9FE_1A85_EC53);
-    word ^= word >> 33;
-    (word % shards as u64) as usize
 }
 
 impl Hub {
     fn inbox(&self, key: SpaceKey) -> &Inbox<Queued> {
-        &self.inboxes[shard_of(key, self.inboxes.len())]
+        &self.inboxes[key.shard(self.inboxes.len())]
     }
 
     /// The places of all connections, whose one count bounds them.
@@ -361,30 +347,6 @@ impl Hub {
     /// Begins shutdown: members are closed with 1012 over so many milliseconds.
     pub fn drain(&self, window_ms: u64) {
         self.directory.begin_drain();
-        self.drain.publish(window_ms + 1);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_space_lives_on_the_same_shard_for_ever() {
-        let of = |key| shard_of(key, 7);
-        let chats: Vec<usize> = (-1..6).map(|space| of(SpaceKey::Chat(SpaceId(space)))).collect();
-        assert_eq!(chats, [3, 0, 0, 5, 2, 5, 5]);
-        assert_eq!(of(SpaceKey::Lobby), 6);
-        let inboxes: Vec<usize> = (1..4).map(|user| of(SpaceKey::Inbox(UserId(user)))).collect();
-        assert_eq!(inboxes, [5, 3, 0]);
-    }
-
-    #[test]
-    fn numbered_spaces_spread_evenly_over_the_shards() {
-        let mut spaces = [0; 4];
-        for space in 1..=10_000 {
-            spaces[shard_of(SpaceKey::Chat(SpaceId(space)), 4)] += 1;
-        }
-        assert!(spaces.iter().all(|count| (2_300..2_700).contains(count)), "{spaces:?}");
+        self.drain.publish(Some(window_ms));
     }
 }

@@ -1,55 +1,96 @@
-//! A latest-value cell: a number that only grows, read by others, with a wake for who waits.
+//! A latest-value cell: a value that only grows, read by others, with a wake for who waits.
 //!
 //! Carries journal ends from shards to the batcher and committed positions back.
 //! Nothing is ever queued here: who comes late reads the latest value and misses none of it.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-/// A number that only grows. One thread publishes, any may read or wait.
-#[derive(Debug, Default)]
-pub struct Latest {
-    value: AtomicU64,
-    // Shared by a group, so that one waiter can wait for any cell of it.
-    wake: Arc<Notify>,
+/// A value that a cell can show: as a number that grows as the value does.
+pub trait Shown: Copy {
+    /// The value as a number; a cell begins with 0.
+    fn number(self) -> u64;
+    /// The inverse.
+    fn of(number: u64) -> Self;
 }
 
-impl Latest {
-    /// A cell at 0.
-    pub fn new() -> Latest {
+impl Shown for u64 {
+    fn number(self) -> u64 {
+        self
+    }
+
+    fn of(number: u64) -> u64 {
+        number
+    }
+}
+
+/// `None` is below every number.
+impl Shown for Option<u64> {
+    fn number(self) -> u64 {
+        self.map_or(0, |value| value + 1)
+    }
+
+    fn of(number: u64) -> Option<u64> {
+        number.checked_sub(1)
+    }
+}
+
+/// A value that only grows. One thread publishes, any may read or wait.
+#[derive(Debug)]
+pub struct Latest<T = u64> {
+    number: AtomicU64,
+    // Shared by a group, so that one waiter can wait for any cell of it.
+    wake: Arc<Notify>,
+    kind: PhantomData<T>,
+}
+
+impl<T: Shown> Default for Latest<T> {
+    fn default() -> Latest<T> {
+        Latest::with(Arc::default())
+    }
+}
+
+impl<T: Shown> Latest<T> {
+    /// A cell with the lowest value.
+    pub fn new() -> Latest<T> {
         Latest::default()
     }
 
-    /// Cells at 0 that wake each other's waiters: see [`until`](Latest::until).
-    pub fn group(cells: usize) -> Vec<Arc<Latest>> {
+    fn with(wake: Arc<Notify>) -> Latest<T> {
+        Latest { number: AtomicU64::new(0), wake, kind: PhantomData }
+    }
+
+    /// Cells with the lowest value that wake each other's waiters: see [`until`](Latest::until).
+    pub fn group(cells: usize) -> Vec<Arc<Latest<T>>> {
         let wake = Arc::new(Notify::new());
-        let cell = || Arc::new(Latest { value: AtomicU64::new(0), wake: wake.clone() });
-        std::iter::repeat_with(cell).take(cells).collect()
+        (0..cells).map(|_| Arc::new(Latest::with(wake.clone()))).collect()
     }
 
     /// Shows `value`, unless a higher one is shown already. What the publisher wrote before is
     /// visible to whoever reads this value.
-    pub fn publish(&self, value: u64) {
-        if self.value.fetch_max(value, Ordering::AcqRel) < value {
+    pub fn publish(&self, value: T) {
+        let number = value.number();
+        if self.number.fetch_max(number, Ordering::AcqRel) < number {
             self.wake.notify_waiters();
         }
     }
 
     /// The latest value.
-    pub fn get(&self) -> u64 {
-        self.value.load(Ordering::Acquire)
+    pub fn get(&self) -> T {
+        T::of(self.number.load(Ordering::Acquire))
     }
 
     /// Waits until the value is above `seen`.
-    pub async fn changed(&self, seen: u64) -> u64 {
-        self.until(|| Some(self.get()).filter(|value| *value > seen)).await
+    pub async fn changed(&self, seen: T) -> T {
+        self.until(|| Some(self.get()).filter(|value| value.number() > seen.number())).await
     }
 
     /// Waits until `look` finds something; it looks now, and again whenever a cell of this
     /// one's group has grown.
-    pub async fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
+    pub async fn until<F>(&self, mut look: impl FnMut() -> Option<F>) -> F {
         loop {
             let wake = self.wake.notified();
             tokio::pin!(wake);
@@ -65,19 +106,19 @@ impl Latest {
 
 /// A door that one thread shuts and opens, as often as it likes, and any may look at.
 #[derive(Clone, Default, Debug)]
-pub struct Door {
+pub(crate) struct Door {
     /// How often it was moved: odd while it is shut.
     moves: Arc<Latest>,
 }
 
 impl Door {
     /// Whether it is shut.
-    pub fn is_shut(&self) -> bool {
+    pub(crate) fn is_shut(&self) -> bool {
         self.moves.get() % 2 == 1
     }
 
     /// Shuts it or opens it.
-    pub fn set_shut(&self, shut: bool) {
+    pub(crate) fn set_shut(&self, shut: bool) {
         if self.is_shut() != shut {
             self.moves.publish(self.moves.get() + 1);
         }
@@ -90,15 +131,20 @@ mod tests {
 
     #[test]
     fn a_value_never_goes_back() {
-        let cell = Latest::new();
+        let cell = Latest::<u64>::new();
         cell.publish(5);
         cell.publish(3);
         assert_eq!(cell.get(), 5);
+        let cell = Latest::<Option<u64>>::new();
+        assert_eq!(cell.get(), None);
+        cell.publish(Some(0));
+        cell.publish(None);
+        assert_eq!(cell.get(), Some(0));
     }
 
     #[test]
     fn who_waits_for_one_cell_is_woken_by_any_of_its_group() {
-        let cells = Latest::group(2);
+        let cells = Latest::<u64>::group(2);
         let second = cells[1].clone();
         let publisher = std::thread::spawn(move || second.publish(7));
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");

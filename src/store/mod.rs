@@ -14,72 +14,54 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::conditions::Conditions;
+use crate::clock::Clock;
 use crate::faults::{Faults, is_passing};
 use crate::limits::Limits;
-use crate::metrics::Metrics;
+use crate::limits::QUERY_MAX;
 use crate::shard::event::Verdict;
 use crate::wire::Id;
 use crate::wire::nonce::First;
-use crate::wire::time::Now;
 
-pub use batcher::{Left, RetryWait};
-pub use holes::{Count, Missing, acknowledge, missing};
-pub use inspect::stored_positions;
-pub use letters::{Letter, Letters, Retried, retry};
-pub use nonces::NonceLimits;
+pub use batcher::batch::{Batch, BatchLimits, Origin};
+pub use batcher::{Left, NonceLimits, RetryWait};
+pub use data_dir::holes::{Count, Missing, acknowledge, missing};
+pub use dead_letters::file::{Letter, Letters};
+pub use dead_letters::retry::{Retried, retry};
+pub use journal::{JournalId, JournalLimits};
 pub use open::{open_postgres, open_sqlite};
-pub use questions::{
-    Existing, Missed, MissedQuery, Page, PageOrder, PageQuery, Range, RangeQuery, ReadFault,
-    StoredMessage,
+pub use postgres::copy;
+pub use postgres::{DatabaseUrl, PostgresSink};
+pub use query::{
+    Existing, Page, PageOrder, PageQuery, Range, RangeQuery, ReadFault, StoredMessage,
 };
 pub use reader::Reader;
-pub use refused::ShardOf;
+pub use sink::Sink;
+pub use sqlite::look::stored_positions;
+pub use sqlite::{DATABASE_FILE, SqliteSink};
 pub use upgrade::upgrade;
 
-use batch::BatchLimits;
-use batcher::{Batcher, Flight, Stop};
-use dead::DeadLetters;
-use journal::{JournalLimits, Journals, Opened, SyncMode, Writer};
+use batcher::{Batcher, Ends, NonceFiles, Sources, Stop, Truth, Verdicts};
+use data_dir::strayed::{Watch, Watched};
+use journal::{Journals, Opened, Writer};
 use latest::Latest;
 use migrate::MigrateError;
-use nonces::NonceFiles;
-use questions::Rows;
-use refused::Verdicts;
-use settle::Truth;
-use sink::{Sink, SinkError};
-use sources::Sources;
-use strayed::{Watch, Watched};
+use reader::Readers;
+use sink::SinkError;
 
-pub mod batch;
 mod batcher;
-mod bound;
-pub mod copy;
-mod dead;
-mod history;
-mod holes;
-mod inspect;
-pub mod journal;
-pub mod latest;
-mod letters;
-pub mod migrate;
-mod nonces;
+mod data_dir;
+mod dead_letters;
+mod files;
+pub(crate) mod journal;
+pub(crate) mod latest;
+pub(crate) mod migrate;
 mod open;
-pub mod postgres;
-mod questions;
+pub(crate) mod postgres;
+mod query;
 mod reader;
-mod refused;
-mod served;
-mod settle;
-pub mod sift;
-pub mod sink;
-mod sources;
-pub mod sqlite;
-mod strayed;
-mod tally;
-mod trimmed;
+mod sink;
+pub(crate) mod sqlite;
 mod upgrade;
-pub mod wall;
 
 #[cfg(test)]
 mod tests;
@@ -97,12 +79,8 @@ pub enum StoreState {
     Refused,
 }
 
-/// Reads the clock, where time can't be passed in: from the store's own threads.
-pub type ReadClock = Arc<dyn Fn() -> Now + Send + Sync>;
-
 /// How far ahead of the clock an id may be that is believed.
 const DAY_MS: i64 = 86_400_000;
-const QUERY_MAX_MS: u64 = 5_000;
 /// What a record is longer than its texts, rounded up; a test holds it against the record.
 const RECORD_BYTES_BESIDE_TEXT: usize = 64;
 
@@ -117,23 +95,20 @@ pub struct StoreConfig {
     pub journal: JournalLimits,
     /// The batches' bounds.
     pub batch: BatchLimits,
-    /// Where a space's shard is.
-    pub shard_of: ShardOf,
     /// What is kept of nonces.
     pub nonces: NonceLimits,
     /// How long to wait after failures.
     pub retry: RetryWait,
     /// The longest that a history query may run, in milliseconds.
     pub query_max: u64,
+    /// Longer pictures are left out of ranges, as they are when fanned out (WIRE B21).
+    pub image_bytes_max: usize,
     /// The fixed offset of stored times, in seconds east of UTC.
     pub utc_offset: i32,
-    /// Reads the clock.
-    pub clock: ReadClock,
-    /// Where the store counts.
-    pub metrics: Arc<Metrics>,
-    /// Where the store says what is wrong.
-    pub conditions: Conditions,
-    /// Where it tells what nothing mends, its own threads' ends included.
+    /// Tells the time.
+    pub clock: Clock,
+    /// Where the store counts, says what is wrong, and tells what nothing mends, its own threads'
+    /// ends included.
     pub faults: Faults,
     /// Whether journals that were made for another store are to be stored in this one.
     pub take_journals: bool,
@@ -145,8 +120,8 @@ impl StoreConfig {
         data_dir: PathBuf,
         shards: usize,
         limits: &Limits,
-        shard_of: ShardOf,
-        (clock, metrics, faults): (ReadClock, Arc<Metrics>, Faults),
+        clock: Clock,
+        faults: Faults,
     ) -> StoreConfig {
         // A character takes four bytes at most.
         let text_bytes_max = 4 * (limits.content_chars_max + limits.username_chars_max);
@@ -156,7 +131,7 @@ impl StoreConfig {
             journal: JournalLimits {
                 bytes_max: limits.journal_bytes_max,
                 record_bytes_max: RECORD_BYTES_BESIDE_TEXT + text_bytes_max,
-                sync: SyncMode::Every(limits.sync_period),
+                flush_period: Some(limits.sync_period),
                 nonces_max: limits.nonces_max,
             },
             batch: BatchLimits {
@@ -164,14 +139,12 @@ impl StoreConfig {
                 bytes_max: limits.batch_bytes_max,
                 wait: limits.batch_wait,
             },
-            shard_of,
             nonces: NonceLimits { max: limits.nonces_max, window: limits.nonce_window },
             retry: RetryWait::default(),
-            query_max: QUERY_MAX_MS,
+            query_max: QUERY_MAX,
+            image_bytes_max: limits.image_bytes_max,
             utc_offset: limits.utc_offset,
             clock,
-            metrics,
-            conditions: faults.conditions().clone(),
             faults,
             take_journals: false,
         }
@@ -242,9 +215,9 @@ impl OpenError {
 pub struct Store {
     /// One a shard, in order; each goes to its shard's thread.
     pub writers: Vec<Writer>,
-    /// How far each shard's journal is stored: 0, or once all that earlier runs have left is
-    /// stored, 1 + one of the offsets that `Writer::append` returns.
-    pub committed: Vec<Arc<Latest>>,
+    /// How far each shard's journal is stored, as an offset that `Writer::append` returns; `None`:
+    /// what earlier runs have left is not stored yet.
+    pub committed: Vec<Arc<Latest<Option<u64>>>>,
     /// All new ids must be above this one.
     pub highest: Id,
     /// What earlier runs have published once, oldest first.
@@ -264,8 +237,7 @@ pub struct Store {
 pub struct StoreHandle {
     stop: oneshot::Sender<Stop>,
     batcher: JoinHandle<()>,
-    reader: Reader,
-    readers: Vec<JoinHandle<()>>,
+    readers: Readers,
     journals: Journals,
     watch: Watch,
 }
@@ -281,11 +253,9 @@ impl StoreHandle {
         let left = answered.await.ok();
         // With its last connection a database's log goes, as it should.
         self.watch.stop();
-        self.reader.stop().await;
-        for thread in self.readers.into_iter().chain([self.batcher]) {
-            // A panic was told when it happened.
-            let _ = thread.join();
-        }
+        self.readers.stop().await;
+        // A panic was told when it happened.
+        let _ = self.batcher.join();
         self.journals.stop();
         left
     }
@@ -295,19 +265,19 @@ impl StoreHandle {
 struct Parts<S> {
     opened: Opened,
     sink: S,
-    reader: Reader,
-    readers: Vec<JoinHandle<()>>,
+    truth: Truth,
+    readers: Readers,
     nonces: NonceFiles,
     published: Vec<First>,
     /// The batcher's; made before anything is begun, since it may fail.
     runtime: Runtime,
     seed: u64,
-    truth: Truth,
     /// The embedded database's file.
     database: Option<PathBuf>,
 }
 
 fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io::Result<Store> {
+    let Parts { sink, truth, readers, nonces, published, runtime, .. } = parts;
     let Opened { writers, own, found, highest, journals, door } = parts.opened;
     let watch = Watch::start(Watched {
         data_dir: config.data_dir.clone(),
@@ -315,44 +285,26 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
         database: parts.database,
         door,
         faults: config.faults.clone(),
-        holes: parts.truth.holes.clone(),
+        holes: truth.holes.clone(),
     })?;
     let mut sources = Sources::new(found, own);
-    sources.leave_elsewhere(parts.truth.bound.elsewhere());
+    sources.leave_elsewhere(truth.bound.elsewhere());
     let committed = sources.shown();
-    let (ways, verdicts) = Verdicts::new(config.shards, config.shard_of);
+    let (ways, verdicts) = Verdicts::new(config.shards);
     let (shown, state) = watch::channel(StoreState::Connecting);
-    let batcher = Batcher {
-        sink: parts.sink,
-        sources,
-        limits: config.batch,
-        retry: config.retry,
-        dead: DeadLetters::new(&config.data_dir),
-        verdicts: ways,
-        nonces: parts.nonces,
-        journal_bytes_max: config.journal.bytes_max,
-        clock: config.clock.clone(),
-        metrics: config.metrics.clone(),
-        conditions: config.conditions.clone(),
-        faults: config.faults.clone(),
-        state: shown,
-        flight: Flight::new(parts.seed),
-        truth: parts.truth,
-    };
+    let ends = Ends { sink, sources, nonces, verdicts: ways, truth, state: shown };
+    let batcher = Batcher::new(config, ends, parts.seed);
     let (stop, stopped) = oneshot::channel();
-    let runtime = parts.runtime;
     let thread = Builder::new().name("hub-store".into());
     let faults = config.faults.clone();
-    let thread = thread.spawn(move || {
+    let batcher = thread.spawn(move || {
         let part = faults.watch("hub-store");
         runtime.block_on(batcher.run(stopped));
         part.ended();
         // A name server that does not answer must not keep the thread.
         runtime.shutdown_background();
     })?;
-    let (reader, readers) = (parts.reader, parts.readers);
-    let (batcher, reader) = (thread, reader);
-    let handle = StoreHandle { stop, batcher, reader: reader.clone(), readers, journals, watch };
-    let published = parts.published;
+    let reader = readers.reader.clone();
+    let handle = StoreHandle { stop, batcher, readers, journals, watch };
     Ok(Store { writers, committed, highest, published, verdicts, reader, state, handle })
 }

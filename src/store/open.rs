@@ -4,21 +4,19 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::bound::{Relation, Remembered, Target};
-use super::holes::Holes;
-use super::inspect::stored_name;
+use super::batcher::{NonceFiles, Truth};
+use super::data_dir::bound::{Relation, Remembered, Target};
+use super::data_dir::holes::Holes;
+use super::data_dir::served::Offsets;
+use super::data_dir::trimmed::Trimmed;
 use super::journal::{self, Taken};
-use super::nonces::NonceFiles;
-use super::postgres::{DatabaseUrl, Node, PostgresPlan, PostgresSink, name_of, start_reader};
-use super::reader::{Reader, ReaderPlan};
-use super::served::Offsets;
-use super::settle::Truth;
+use super::postgres::{self, DatabaseUrl, Node, PostgresSink, name_of};
+use super::reader::{ReadPlan, Readers};
 use super::sink::{Sink, SinkError};
+use super::sqlite::look::stored_name;
 use super::sqlite::{self, SqliteSink};
-use super::trimmed::Trimmed;
 use super::{DAY_MS, OpenError, Parts, Store, StoreConfig, start};
 use crate::conditions::Condition;
 use crate::wire::Id;
@@ -34,11 +32,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const ASK_MAX: Duration = Duration::from_secs(1);
 
 /// Takes the journals, opens a SQLite database beside them, then begins this run's journals.
-/// `random` gives journal ids and the seed of waits.
-pub fn open_sqlite(
-    config: &StoreConfig,
-    random: &mut impl FnMut() -> u128,
-) -> Result<Store, OpenError> {
+/// `random` names them and seeds waits.
+pub fn open_sqlite(config: &StoreConfig, random: u128) -> Result<Store, OpenError> {
     let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
     let taken = take_journals(config)?;
     let path = config.data_dir.join(sqlite::DATABASE_FILE);
@@ -57,17 +52,10 @@ pub fn open_sqlite(
         .map_err(|error| OpenError::Database { path: path.clone(), error })?;
     target.store = Some(sink.name()?);
     let highest = taken.highest.max(sink.highest(id_limit(config))?);
-    let (truth, highest) = bind(config, (remembered, target), parted, highest).map_err(io)?;
-    let plan = ReaderPlan {
-        database: path.clone(),
-        utc_offset: config.utc_offset,
-        clock: config.clock.clone(),
-        query_max: config.query_max,
-        faults: config.faults.clone(),
-    };
-    let (reader, readers) = Reader::start(&plan, READ_CONNECTIONS).map_err(io)?;
-    let end = (sink, truth, Some(path));
-    begin(config, (taken, highest), end, (reader, readers), random)
+    let (truth, highest) = bind(config, remembered, target, parted, highest).map_err(io)?;
+    let readers = sqlite::start_reader(&path, &read_plan(config), READ_CONNECTIONS).map_err(io)?;
+    let ready = Ready { taken, highest, sink, truth, readers, database: Some(path) };
+    begin(config, ready, random)
 }
 
 /// Takes the journals, for a PostgreSQL database. A data directory that has served this database
@@ -76,7 +64,7 @@ pub fn open_sqlite(
 pub async fn open_postgres(
     config: &StoreConfig,
     url: &DatabaseUrl,
-    random: &mut impl FnMut() -> u128,
+    random: u128,
 ) -> Result<Store, OpenError> {
     let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
     let taken = take_journals(config)?;
@@ -91,7 +79,7 @@ pub async fn open_postgres(
     };
     let told = config.faults.clone();
     let lost = move |by: &str| told.end(Condition::ClaimLost, &SinkError::Taken(by.into()));
-    let node = Node::new(&config.data_dir, random(), config.clock.clone(), lost).map_err(io)?;
+    let node = Node::new(&config.data_dir, random, config.clock, lost).map_err(io)?;
     let mut sink = PostgresSink::new(url.clone(), config.utc_offset).claiming(node);
     let mut highest = taken.highest;
     if matches!(relation, Relation::First | Relation::Other) {
@@ -103,17 +91,10 @@ pub async fn open_postgres(
     }
     // The store's own thread connects for itself.
     sink.disconnect();
-    let (truth, highest) = bind(config, (remembered, target), parted, highest).map_err(io)?;
-    let (reader, thread) = start_reader(PostgresPlan {
-        url: url.clone(),
-        utc_offset: config.utc_offset,
-        clock: config.clock.clone(),
-        query_max: config.query_max,
-        faults: config.faults.clone(),
-    })
-    .map_err(io)?;
-    let end = (sink, truth, None);
-    begin(config, (taken, highest), end, (reader, vec![thread]), random)
+    let (truth, highest) = bind(config, remembered, target, parted, highest).map_err(io)?;
+    let readers = postgres::start_reader(url.clone(), read_plan(config)).map_err(io)?;
+    let ready = Ready { taken, highest, sink, truth, readers, database: None };
+    begin(config, ready, random)
 }
 
 /// Which database an address leads to, and what the journals have to do with it. Waits for one
@@ -136,9 +117,9 @@ async fn meet(
                 remembered.database(),
                 target.database,
             );
-            config.conditions.raise(Condition::AnotherStore, &what);
+            config.faults.conditions().raise(Condition::AnotherStore, &what);
             target.store = wait_for_name(url, &what).await;
-            config.conditions.clear(Condition::AnotherStore);
+            config.faults.conditions().clear(Condition::AnotherStore);
         }
         known => return (target, known),
     }
@@ -157,7 +138,8 @@ async fn meet(
 /// Remembers the store; what is known of it, and above which id new ones begin.
 fn bind(
     config: &StoreConfig,
-    (remembered, target): (Remembered, Target),
+    remembered: Remembered,
+    target: Target,
     parted: Option<Offsets>,
     highest: Id,
 ) -> io::Result<(Truth, Id)> {
@@ -167,7 +149,7 @@ fn bind(
         trimmed.begin_anew();
     }
     let bound = remembered.bind(target, highest, parted)?;
-    let holes = Holes::open(&config.data_dir, &config.conditions, &config.metrics)?;
+    let holes = Holes::open(&config.data_dir, config.faults.conditions(), config.faults.metrics())?;
     Ok((Truth { bound, trimmed, holes }, highest))
 }
 
@@ -181,30 +163,50 @@ fn take_journals(config: &StoreConfig) -> Result<Taken, OpenError> {
     Ok(journal::take(&config.data_dir.join("journal"), config.shards, &config.journal)?)
 }
 
+/// What a store is made of before anything is begun.
+struct Ready<S> {
+    taken: Taken,
+    /// The highest id of all that is known.
+    highest: Id,
+    sink: S,
+    truth: Truth,
+    readers: Readers,
+    /// The embedded database's file.
+    database: Option<PathBuf>,
+}
+
 /// Begins what writes, once nothing can fail any more but for the machine.
 fn begin<S: Sink + Send + 'static>(
     config: &StoreConfig,
-    (mut taken, highest): (Taken, Id),
-    (sink, truth, database): (S, Truth, Option<PathBuf>),
-    (reader, readers): (Reader, Vec<JoinHandle<()>>),
-    random: &mut impl FnMut() -> u128,
+    ready: Ready<S>,
+    random: u128,
 ) -> Result<Store, OpenError> {
     let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
-    let (found, now) = (std::mem::take(&mut taken.published), (config.clock)());
+    let Ready { mut taken, highest, sink, truth, readers, database } = ready;
+    let (found, now) = (std::mem::take(&mut taken.published), config.clock.now());
     let opening = NonceFiles::open(&config.data_dir, found, config.shards, config.nonces, now);
     let (nonces, published) = opening.map_err(io)?;
-    config.conditions.set(Condition::NoncesLost, nonces.failing());
+    config.faults.conditions().set(Condition::NoncesLost, nonces.failing());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io)?;
     let opened = taken.begin(highest, random, &config.faults)?;
-    let seed = random() as u64;
-    let parts =
-        Parts { opened, sink, reader, readers, nonces, published, runtime, seed, truth, database };
+    let seed = random as u64;
+    let parts = Parts { opened, sink, truth, readers, nonces, published, runtime, seed, database };
     start(config, parts).map_err(io)
+}
+
+pub(super) fn read_plan(config: &StoreConfig) -> ReadPlan {
+    ReadPlan {
+        utc_offset: config.utc_offset,
+        clock: config.clock,
+        query_max: config.query_max,
+        image_bytes_max: config.image_bytes_max,
+        faults: config.faults.clone(),
+    }
 }
 
 /// An id of the far future would make all new ones so.
 fn id_limit(config: &StoreConfig) -> Id {
-    Id::first_of_ms((config.clock)().unix.0 / 1000 + DAY_MS)
+    Id::first_of_ms(config.clock.now().unix.0 / 1000 + DAY_MS)
 }
 
 /// For a directory that can do without its database for now: one try, and the highest id; `None`:
@@ -242,8 +244,8 @@ async fn wait_for(sink: &mut PostgresSink, config: &StoreConfig) -> Id {
             Err(SinkError::Taken(by)) => Some(by),
             _ => None,
         };
-        config.conditions.set(Condition::AnotherHub, other);
-        config.conditions.set(Condition::RightsMissing, sink.lacks());
+        config.faults.conditions().set(Condition::AnotherHub, other);
+        config.faults.conditions().set(Condition::RightsMissing, sink.lacks());
         match tried {
             Ok(highest) => return highest,
             Err(SinkError::Taken(_)) => {

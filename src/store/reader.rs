@@ -4,31 +4,17 @@
 //! Owns the order of questions. What members miss and whether somebody exists is asked before
 //! pages are, since a member waits with it; and of those who wait one address has half at most.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::thread::JoinHandle;
 
-use rusqlite::{Connection, OpenFlags};
-use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::history::History;
-use super::{
-    Existing, Missed, MissedQuery, Page, PageQuery, Range, RangeQuery, ReadClock, ReadFault, Rows,
-};
-use crate::faults::{Faults, caught};
-use crate::metrics::Metric;
+use super::query::{Existing, Page, PageQuery, Range, RangeQuery, ReadFault, Rows};
+use crate::clock::Clock;
+use crate::faults::Faults;
+use crate::limits::{MEMBERS_QUESTIONS_MAX, READER_QUEUE_MAX};
 use crate::shares::{Part, Pool};
 use crate::wire::{SpaceId, UserId};
-
-/// Questions of each sort that wait for one connection; more are refused.
-pub(super) const WAITING_MAX: usize = 256;
-/// Questions of members in a row, before a page gets its turn.
-const FIRST_MAX: u32 = 8;
-/// How many virtual machine steps a query runs between two looks at the clock.
-const STEPS: i32 = 10_000;
-const BUSY_WAIT: Duration = Duration::from_millis(250);
 
 /// Reads history over connections of its own, never on a shard's thread. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -41,14 +27,15 @@ pub struct Reader {
     knows_people: bool,
 }
 
-/// What a reader's threads are made with.
+/// What holds for all of a reader's connections.
 #[derive(Clone)]
-pub(super) struct ReaderPlan {
-    pub(super) database: PathBuf,
+pub(crate) struct ReadPlan {
     pub(super) utc_offset: i32,
-    pub(super) clock: ReadClock,
+    pub(super) clock: Clock,
     /// The longest that a query may run, in milliseconds.
     pub(super) query_max: u64,
+    /// Longer pictures are left out of ranges.
+    pub(super) image_bytes_max: usize,
     /// Where a thread that ends, and a query that fails, are told.
     pub(super) faults: Faults,
 }
@@ -59,7 +46,7 @@ pub(super) enum Job {
     Page(PageQuery, Asked<Page>),
     Range(RangeQuery, Asked<Range>),
     Existing(UserId, SpaceId, Answer<Existing>, Part),
-    Missed(MissedQuery, Answer<Missed>),
+    Missed(RangeQuery, Answer<Range>),
     Stop,
 }
 
@@ -119,8 +106,8 @@ pub(super) struct Jobs {
 impl Lane {
     /// Bounded queues, and their other end.
     pub(super) fn new() -> (Lane, Jobs) {
-        let (first, firsts) = mpsc::channel(WAITING_MAX);
-        let (pages, of_pages) = mpsc::channel(WAITING_MAX);
+        let (first, firsts) = mpsc::channel(READER_QUEUE_MAX);
+        let (pages, of_pages) = mpsc::channel(READER_QUEUE_MAX);
         let idle = Arc::new(Semaphore::new(1));
         let jobs = Jobs {
             first: firsts,
@@ -148,7 +135,7 @@ impl Jobs {
     }
 
     async fn next_of_both(&mut self) -> Option<Job> {
-        if self.firsts >= FIRST_MAX {
+        if self.firsts >= MEMBERS_QUESTIONS_MAX {
             self.firsts = 0;
             if let Ok(job) = self.pages.try_recv() {
                 return Some(job);
@@ -192,7 +179,7 @@ impl Reader {
     }
 
     /// A page of what somebody has missed.
-    pub async fn missed(&self, query: MissedQuery) -> Result<Missed, ReadFault> {
+    pub async fn missed(&self, query: RangeQuery) -> Result<Range, ReadFault> {
         let (answer, answered) = oneshot::channel();
         self.send(|lane| &lane.first, Job::Missed(query, answer))?;
         answered.await.unwrap_or(Err(ReadFault::Away))
@@ -226,118 +213,30 @@ impl Reader {
 
     /// A reader whose connections take their questions from elsewhere.
     pub(super) fn over(lanes: Vec<Lane>, knows_people: bool) -> Reader {
-        let waiting = lanes.len() * WAITING_MAX;
+        let waiting = lanes.len() * READER_QUEUE_MAX;
         let pool = || Pool::new(waiting, waiting / 2);
         Reader { lanes: lanes.into(), for_pages: pool(), for_people: pool(), knows_people }
     }
+}
 
-    /// Starts so many threads; they end at [`stop`](Reader::stop), or when every clone is gone.
-    pub(super) fn start(
-        plan: &ReaderPlan,
-        connections: usize,
-    ) -> std::io::Result<(Reader, Vec<JoinHandle<()>>)> {
-        let (mut lanes, mut threads) = (Vec::new(), Vec::new());
-        for _ in 0..connections {
-            let (lane, jobs) = Lane::new();
-            let worker = Worker { plan: plan.clone(), history: None, failing: false };
-            let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-            let thread = Builder::new().name("hub-reader".into());
-            threads.push(thread.spawn(move || {
-                let part = worker.plan.faults.watch("hub-reader");
-                worker.run(&runtime, jobs);
-                part.ended();
-            })?);
-            lanes.push(lane);
-        }
-        Ok((Reader::over(lanes, false), threads))
-    }
+/// A reader and its threads.
+#[derive(Debug)]
+pub(crate) struct Readers {
+    pub(super) reader: Reader,
+    pub(super) threads: Vec<JoinHandle<()>>,
+}
 
+impl Readers {
     /// Ends the threads once they have answered what waits; later questions are refused.
-    pub(super) async fn stop(&self) {
-        for lane in self.lanes.iter() {
+    pub(super) async fn stop(self) {
+        for lane in self.reader.lanes.iter() {
             // A thread that has ended takes no word.
             let _ = lane.pages.send(Job::Stop).await;
         }
-    }
-}
-
-struct Worker {
-    plan: ReaderPlan,
-    /// Opened at the first question, and again after a fault.
-    history: Option<History>,
-    failing: bool,
-}
-
-impl Worker {
-    fn run(mut self, runtime: &Runtime, mut jobs: Jobs) {
-        while let Some(job) = runtime.block_on(jobs.next()) {
-            // Whoever asked may be gone; so may be an answer's taker.
-            match job {
-                Job::Page(query, asked) if !asked.is_closed() => {
-                    asked.give(self.ask(|history| history.page(&query)));
-                }
-                Job::Range(query, asked) if !asked.is_closed() => {
-                    asked.give(self.ask(|history| history.range(&query)));
-                }
-                Job::Missed(query, answer) if !answer.is_closed() => {
-                    let _ = answer.send(self.ask(|history| history.missed(&query)));
-                }
-                // SQLite has no users (WIRE F), and nobody asks for them.
-                Job::Page(..) | Job::Range(..) | Job::Missed(..) | Job::Existing(..) => {}
-                Job::Stop => return,
-            }
+        for thread in self.threads {
+            // A panic was told when it happened.
+            let _ = thread.join();
         }
-    }
-
-    fn ask<T>(
-        &mut self,
-        query: impl FnOnce(&mut History) -> rusqlite::Result<T>,
-    ) -> Result<T, ReadFault> {
-        // A bug costs one answer and the connection, not the thread.
-        match caught(|| self.history().and_then(query)) {
-            Ok(Ok(answer)) => {
-                if std::mem::replace(&mut self.failing, false) {
-                    tracing::info!("the store can be read again");
-                }
-                Ok(answer)
-            }
-            Ok(Err(error)) => Err(self.failed(&error)),
-            Err(panicked) => Err(self.failed(&panicked)),
-        }
-    }
-
-    fn failed(&mut self, error: &dyn std::error::Error) -> ReadFault {
-        self.plan.faults.metrics().store.add(Metric::ReadFaults, 1);
-        if !std::mem::replace(&mut self.failing, true) {
-            tracing::warn!(%error, "the store can't be read");
-        }
-        self.history = None;
-        ReadFault::Away
-    }
-
-    /// The connection, with a fresh time limit on what runs on it.
-    fn history(&mut self) -> rusqlite::Result<&mut History> {
-        let history = match self.history.take() {
-            Some(history) => history,
-            None => self.plan.open()?,
-        };
-        let history = self.history.insert(history);
-        let (clock, query_max) = (self.plan.clock.clone(), self.plan.query_max);
-        let begun = clock().mono;
-        let late = move || clock().mono.since(begun) > query_max;
-        history.connection().progress_handler(STEPS, Some(late))?;
-        Ok(history)
-    }
-}
-
-impl ReaderPlan {
-    fn open(&self) -> rusqlite::Result<History> {
-        // Read-only, so that a database that is not there yet is not made here.
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.database, flags)?;
-        connection.busy_timeout(BUSY_WAIT)?;
-        connection.execute_batch("PRAGMA mmap_size = 268435456; PRAGMA cache_size = -8192")?;
-        Ok(History::new(connection, self.utc_offset))
     }
 }
 
@@ -349,20 +248,9 @@ mod tests {
         pool.take(1, 0).expect("room")
     }
 
-    fn missed() -> MissedQuery {
-        MissedQuery {
-            space: SpaceId(1),
-            after: crate::wire::Id(0),
-            up_to: crate::wire::Id(9),
-            newest_max: 1,
-            limit: 1,
-            image_bytes_max: 0,
-        }
-    }
-
     fn range() -> RangeQuery {
         let (space, limit) = (SpaceId(1), 1);
-        RangeQuery { space, after: None, before: None, limit, image_bytes_max: 0 }
+        RangeQuery { space, after: None, before: None, newest_max: None, limit }
     }
 
     /// Whether it is not over at once.
@@ -385,10 +273,10 @@ mod tests {
         }
         for _ in 0..20 {
             let asks = reader.clone();
-            waiting.spawn(async move { drop(asks.missed(missed()).await) });
+            waiting.spawn(async move { drop(asks.missed(range()).await) });
         }
-        while reader.lanes[0].first.capacity() > WAITING_MAX - 20
-            || reader.lanes[0].pages.capacity() > WAITING_MAX - 20
+        while reader.lanes[0].first.capacity() > READER_QUEUE_MAX - 20
+            || reader.lanes[0].pages.capacity() > READER_QUEUE_MAX - 20
         {
             tokio::task::yield_now().await;
         }
@@ -402,8 +290,7 @@ mod tests {
         }
         assert_eq!(order, format!("{0}p{0}p{1}p{2}", "m".repeat(8), "m".repeat(4), "p".repeat(7)));
         // What waits when it is stopped is answered.
-        reader.stop().await;
-        drop(reader);
+        Readers { reader, threads: Vec::new() }.stop().await;
         let mut left = 0;
         while jobs.next().await.is_some() {
             left += 1;
@@ -419,12 +306,12 @@ mod tests {
         let (reader, pool) = (Reader::over(lanes, true), Pool::new(9, 9));
         let mut page = Box::pin(reader.range(range(), room(&pool)));
         assert!(waits(&mut page).await);
-        let busy = reader.lanes.iter().position(|lane| lane.pages.capacity() < WAITING_MAX);
+        let busy = reader.lanes.iter().position(|lane| lane.pages.capacity() < READER_QUEUE_MAX);
         let busy = busy.expect("it is queued");
         let running = jobs[busy].next().await;
         assert!(matches!(running, Some(Job::Range(..))));
         for _ in 0..2 {
-            let mut member = Box::pin(reader.missed(missed()));
+            let mut member = Box::pin(reader.missed(range()));
             assert!(waits(&mut member).await);
             assert!(matches!(jobs[1 - busy].next().await, Some(Job::Missed(..))));
             drop(member);
@@ -440,7 +327,7 @@ mod tests {
         let pool = Pool::new(usize::MAX, usize::MAX);
         let ask = |address| reader.range(range(), pool.take(address, 0).expect("room"));
         let mut waiting = Vec::new();
-        for _ in 0..WAITING_MAX / 2 {
+        for _ in 0..READER_QUEUE_MAX / 2 {
             let mut asked = Box::pin(ask(1));
             assert!(waits(&mut asked).await);
             waiting.push(asked);
@@ -460,7 +347,11 @@ mod tests {
     async fn rows_without_room_are_not_given_and_room_comes_back_with_those_that_are() {
         let (lane, mut jobs) = Lane::new();
         let reader = Reader::over(vec![lane], true);
-        let rows = || Range { rows: vec![crate::store::tests::message("x")], has_more: false };
+        let rows = || Range {
+            after: None,
+            rows: vec![crate::store::tests::message("x")],
+            has_more: false,
+        };
         let bytes = rows().bytes();
         for (size, expected) in [(bytes, Ok(bytes)), (bytes - 1, Err(ReadFault::Full))] {
             let pool = Pool::new(size, size);

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::batch::Batch;
+use super::batcher::batch::Batch;
 use super::journal::JournalId;
-use super::sift::{Known, Sifted};
 use crate::wire::record::Record;
 use crate::wire::reject::Reject;
 use crate::wire::{Id, SpaceId, UserId};
@@ -73,6 +72,40 @@ pub struct Past {
     pub positions: Vec<Option<u64>>,
     /// The highest id that it has ever held; those of forgotten journals are at most this.
     pub highest: Id,
+}
+
+/// What is known before rows are tried.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Known {
+    /// Users and spaces that the database says do not exist.
+    pub absent: Absent,
+    /// User and space of the last row that was stored.
+    pub good: Option<(UserId, SpaceId)>,
+    /// Failures since then: each time other rows are sampled.
+    pub round: usize,
+}
+
+/// A row that is refused for what it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// Its place among the rows.
+    pub row: usize,
+    /// The database's words.
+    pub reason: String,
+    /// The row names a user or a space that does not exist.
+    pub orphan: bool,
+}
+
+/// What trying has shown.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Sifted {
+    /// How many rows from the front are taken or refused for what they are.
+    pub decided: usize,
+    /// Rows that are refused for what they are, in their order.
+    pub refused: Vec<Refusal>,
+    /// What the database says of a harmless row in the place of the first that is not decided,
+    /// where it refuses all that was tried from there on.
+    pub stuck: Option<String>,
 }
 
 /// Stores batches and each journal's position in one transaction.
@@ -144,4 +177,10 @@ pub trait Sink {
 
     /// The highest id stored, those that are no ids or above `limit` left out.
     async fn highest_id(&mut self, limit: Id) -> Result<Id, SinkError>;
+}
+
+/// A sink that can be asked for single messages.
+pub(crate) trait Holds: Sink {
+    /// Whether a message is stored.
+    async fn holds(&mut self, id: Id) -> Result<bool, SinkError>;
 }

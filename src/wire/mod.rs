@@ -10,11 +10,14 @@ pub mod close;
 pub mod frame_reader;
 pub mod frame_writer;
 pub mod nonce;
+pub(crate) mod percent;
+pub(crate) mod random;
 pub mod record;
 pub mod reject;
 pub mod server_message;
 pub mod time;
 
+use random::SplitMix64;
 use time::Micros;
 
 /// A numbered space. The database's column is INT, hence `i32` (WIRE, common forms).
@@ -46,6 +49,23 @@ pub enum SpaceKey {
     Lobby,
     /// One person's pushes (`/v1/ws/notifications`).
     Inbox(UserId),
+}
+
+impl SpaceKey {
+    /// Which of `shards` the space lives on: fixed for ever, so that tests and tools can tell.
+    pub fn shard(self, shards: usize) -> usize {
+        let (kind, number) = match self {
+            SpaceKey::Chat(space) => (0, space.0),
+            SpaceKey::Lobby => (1, 0),
+            SpaceKey::Inbox(user) => (2, user.0),
+        };
+        // The finalizer of MurmurHash3, whose every output bit depends on every input bit.
+        let mut word = kind << 32 | u64::from(number.cast_unsigned());
+        word = (word ^ (word >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
+        word = (word ^ (word >> 33)).wrapping_mul(0xC4CE_B9FE_1A85_EC53);
+        word ^= word >> 33;
+        (word % shards as u64) as usize
+    }
 }
 
 /// Which messages a member understands: the seed's only, or `cpi-hub.v1` too.
@@ -135,13 +155,13 @@ impl fmt::Debug for Id {
 pub struct IdGenerator {
     last: Id,
     at: Micros,
-    random: u64,
+    random: SplitMix64,
 }
 
 impl IdGenerator {
     /// A generator whose random tails come from `seed`.
     pub fn new(seed: u64) -> IdGenerator {
-        IdGenerator { last: Id::MIN, at: Micros(0), random: seed }
+        IdGenerator { last: Id::MIN, at: Micros(0), random: SplitMix64(seed) }
     }
 
     /// Goes on above `id`: for what journals and store already hold (P1, across restarts).
@@ -173,18 +193,10 @@ impl IdGenerator {
     }
 
     /// 79 random bits: the top bit stays free, so that counting up can't leave the millisecond.
+    /// Enough to keep two shards' ids apart; ids are no secret.
     fn tail(&mut self) -> u128 {
-        let high = u128::from(self.random_u64() >> 1) << 16;
-        high & ((1 << 79) - 1) | u128::from(self.random_u64() & 0xFFFF)
-    }
-
-    /// SplitMix64: enough to keep two shards' ids apart; ids are no secret.
-    fn random_u64(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = self.random;
-        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        word ^ (word >> 31)
+        let high = u128::from(self.random.next() >> 1) << 16;
+        high & ((1 << 79) - 1) | u128::from(self.random.next() & 0xFFFF)
     }
 }
 
@@ -192,6 +204,25 @@ impl IdGenerator {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_space_lives_on_the_same_shard_for_ever() {
+        let of = |key: SpaceKey| key.shard(7);
+        let chats: Vec<usize> = (-1..6).map(|space| of(SpaceKey::Chat(SpaceId(space)))).collect();
+        assert_eq!(chats, [3, 0, 0, 5, 2, 5, 5]);
+        assert_eq!(of(SpaceKey::Lobby), 6);
+        let inboxes: Vec<usize> = (1..4).map(|user| of(SpaceKey::Inbox(UserId(user)))).collect();
+        assert_eq!(inboxes, [5, 3, 0]);
+    }
+
+    #[test]
+    fn numbered_spaces_spread_evenly_over_the_shards() {
+        let mut spaces = [0; 4];
+        for space in 1..=10_000 {
+            spaces[SpaceKey::Chat(SpaceId(space)).shard(4)] += 1;
+        }
+        assert!(spaces.iter().all(|count| (2_300..2_700).contains(count)), "{spaces:?}");
+    }
 
     #[test]
     fn an_id_has_the_text_of_the_ulid_specification() {

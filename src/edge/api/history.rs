@@ -123,7 +123,7 @@ fn range_query(path: &str, query: &Query, limits: &Limits) -> Result<RangeQuery,
     let after = position(query.get("after"), "after", "after no es una posición válida")?;
     let before = position(query.get("before"), "before", "before no es una posición válida")?;
     let limit = limit(query, RANGE_LIMIT, limits.page_size_max)?;
-    Ok(RangeQuery { space, after, before, limit, image_bytes_max: limits.image_bytes_max })
+    Ok(RangeQuery { space, after, before, newest_max: None, limit })
 }
 
 fn position(
@@ -272,7 +272,7 @@ mod tests {
             after: None,
             before: None,
             limit: 50,
-            image_bytes_max: 2_048,
+            newest_max: None,
         };
         assert_eq!(read("007", ""), Ok(all));
         let raw = format!("after={id}&before={}&limit=1000", Id::MAX);

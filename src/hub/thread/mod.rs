@@ -52,8 +52,8 @@ pub(super) struct ShardThread {
     pub directory: Arc<Directory>,
     pub metrics: Arc<Metrics>,
     pub store: ShardStore,
-    /// 0, or 1 + the window in ms once shutdown has begun.
-    pub drain: Arc<Latest>,
+    /// The window in ms, once shutdown has begun.
+    pub drain: Arc<Latest<Option<u64>>>,
     pub pages: mpsc::Sender<PageRequest>,
     pub clock: Clock,
 }
@@ -101,8 +101,7 @@ impl ShardThread {
         let state = State::new(self.setup, around, self.clock, self.metrics);
         let state = Rc::new(RefCell::new(state));
         let mut driver = tokio::task::spawn_local(drive(Rc::clone(&state)));
-        let mut committed = 0;
-        let mut drain = 0;
+        let (mut committed, mut drain) = (None, None);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -119,18 +118,22 @@ impl ShardThread {
                     while let Ok(verdict) = verdicts.try_recv() {
                         state.borrow_mut().input(Input::Verdict(verdict));
                     }
-                    state.borrow_mut().input(Input::Committed(offset - 1));
+                    if let Some(offset) = offset {
+                        state.borrow_mut().input(Input::Committed(offset));
+                    }
                 }
                 Some(verdict) = verdicts.recv() => {
                     state.borrow_mut().input(Input::Verdict(verdict));
                 }
                 window = self.drain.changed(drain) => {
                     drain = window;
-                    state.borrow_mut().input(Input::Drain(window - 1));
+                    if let Some(window) = window {
+                        state.borrow_mut().input(Input::Drain(window));
+                    }
                 }
                 _ = tick.tick() => {
                     state.borrow_mut().tick();
-                    if drain > 0 && state.borrow().is_left() {
+                    if drain.is_some() && state.borrow().is_left() {
                         // The last ones are told why, and that may take as long as with others.
                         self.inbox.close();
                         while let Some(Queued(command, _)) = self.inbox.pop() {
@@ -404,7 +407,7 @@ mod tests {
     use super::*;
     use crate::limits::Limits;
     use crate::shard::event::Join;
-    use crate::store::journal::model::{LIMITS, reopen};
+    use crate::store::journal::tests::{LIMITS, reopen};
     use crate::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
     use std::io::Write;
     use std::net::{Ipv4Addr, TcpListener, TcpStream};

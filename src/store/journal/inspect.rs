@@ -18,7 +18,7 @@ const LOOKS: usize = 4;
 
 /// How a journal is.
 #[derive(Debug)]
-pub enum JournalState {
+pub(crate) enum JournalState {
     /// Whole to its end.
     Sound,
     /// Sound too: something behind its end was never promised to anybody, and does not count.
@@ -39,7 +39,7 @@ pub enum JournalState {
 
 /// A journal, as far as it can be read.
 #[derive(Debug)]
-pub struct JournalReport {
+pub(crate) struct JournalReport {
     /// Which.
     pub journal: JournalId,
     /// Segments that hold records or did.
@@ -60,7 +60,7 @@ pub struct JournalReport {
 
 /// All journals of a folder.
 #[derive(Debug)]
-pub struct Reports {
+pub(crate) struct Reports {
     /// Oldest run first.
     pub journals: Vec<JournalReport>,
     /// Whether a hub has them open; `None`: the system does not tell.
@@ -68,7 +68,7 @@ pub struct Reports {
 }
 
 /// Looks at the journals in `folder`; there are none where there is no folder.
-pub fn inspect(folder: &Path) -> Result<Reports, OpenError> {
+pub(crate) fn inspect(folder: &Path) -> Result<Reports, OpenError> {
     let mut judged = look(folder)?;
     for _ in 1..LOOKS {
         if damage(&judged).is_empty() {
@@ -122,7 +122,7 @@ fn report((found, verdict): Judged) -> JournalReport {
 }
 
 /// Whether a hub has the folder, by the system's list of locks; `None`: it does not tell.
-pub fn is_open(folder: &Path) -> Option<bool> {
+pub(crate) fn is_open(folder: &Path) -> Option<bool> {
     let inode = match fs::metadata(folder.join(LOCK_FILE)) {
         Ok(file) => file.ino(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(false),
@@ -144,7 +144,7 @@ fn is_lock_of(line: &str, inode: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::journal::model::{LIMITS, one, reopen};
+    use crate::store::journal::tests::{LIMITS, one, reopen};
 
     #[test]
     fn a_lock_is_found_in_the_systems_list() {

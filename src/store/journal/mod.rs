@@ -16,13 +16,13 @@ use std::sync::mpsc::{self, SyncSender};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-pub use inspect::{JournalReport, JournalState, Reports, inspect, is_open};
+pub(crate) use inspect::{JournalReport, JournalState, Reports, inspect};
 pub use segment::JournalId;
-pub(crate) use segment::sync_folder;
-pub use tail::{Piece, Stretch, Tail, TailFault};
-pub use writer::{JournalError, Writer};
+pub(crate) use tail::{Piece, Tail, TailFault};
+pub(crate) use writer::Writer;
 
 use crate::faults::Faults;
+use crate::limits::{FIRST_SEGMENT_BYTES_MAX, SEGMENT_BYTES_MAX};
 use crate::wire::Id;
 use crate::wire::nonce::First;
 use keeper::{Account, Flushed, Flusher, Keeper, Nudge, SegmentSizes, Spare, Supplied};
@@ -31,6 +31,7 @@ use segment::{BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, HEADER_BYTES, segment_path};
 use settle::Settled;
 use writer::Wires;
 
+use super::files::is_full;
 use super::latest::{Door, Latest};
 
 mod inspect;
@@ -42,31 +43,13 @@ mod tail;
 mod writer;
 
 #[cfg(test)]
-mod costs;
-#[cfg(test)]
-pub(crate) mod model;
-#[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) const LOCK_FILE: &str = "lock";
-const SEGMENT_BYTES_MAX: u64 = 16 << 20;
-/// The first segment is made while the start waits, the others behind its back.
-const FIRST_SEGMENT_BYTES_MAX: u64 = 1 << 20;
 const SEGMENT_ALIGN: u64 = 4096;
 /// So many segments a shard would share the bound, were it small: one written, one spare, and
 /// enough behind them that freeing one matters.
 const SEGMENTS_A_SHARD: u64 = 8;
-
-/// When written records are flushed to the disk.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SyncMode {
-    /// Every so many milliseconds: a power cut takes what was accepted since.
-    Every(u64),
-    /// Before each append returns.
-    Always,
-    /// Left to the kernel.
-    Never,
-}
 
 /// The bounds of all journals together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,8 +58,9 @@ pub struct JournalLimits {
     pub bytes_max: u64,
     /// The longest encoded record.
     pub record_bytes_max: usize,
-    /// When records are flushed.
-    pub sync: SyncMode,
+    /// How often written records are flushed, in milliseconds: a power cut takes what was accepted
+    /// since. `None`: that is left to the kernel, in benches and tests.
+    pub flush_period: Option<u64>,
     /// Nonces that are read back from one found journal, its last ones.
     pub nonces_max: usize,
 }
@@ -141,7 +125,7 @@ impl OpenError {
 
 /// All journals, opened.
 #[derive(Debug)]
-pub struct Opened {
+pub(crate) struct Opened {
     /// This run's, one a shard, in order: for the shards.
     pub writers: Vec<Writer>,
     /// This run's, one a shard, in order: for the batcher. Their ends wake one waiter.
@@ -159,7 +143,7 @@ pub struct Opened {
 
 /// Holds the directory's lock and the helper threads; [`stop`](Journals::stop) ends both.
 #[derive(Debug)]
-pub struct Journals {
+pub(crate) struct Journals {
     nudge: Nudge,
     keeper: Option<JoinHandle<()>>,
     flusher: Option<(SyncSender<()>, JoinHandle<()>)>,
@@ -170,7 +154,7 @@ pub struct Journals {
 impl Journals {
     /// Flushes what was written, ends the helper threads and gives the directory free. No spare
     /// is made any more, so the writers should be gone.
-    pub fn stop(self) {}
+    pub(crate) fn stop(self) {}
 }
 
 impl Drop for Journals {
@@ -235,12 +219,12 @@ impl Taken {
         found.map(|found| Tail::found(&self.folder, found, nudge.clone())).collect()
     }
 
-    /// Begins this run's journals, under ids that `random` gives; their headers say that no id up
-    /// to `highest` is free. Then what found journals do not need is given back.
+    /// Begins this run's journals, whose names count up from `random`; their headers say that no id
+    /// up to `highest` is free. Then what found journals do not need is given back.
     pub(crate) fn begin(
         self,
         highest: Id,
-        random: &mut impl FnMut() -> u128,
+        random: u128,
         faults: &Faults,
     ) -> Result<Opened, OpenError> {
         let Taken { folder, limits, sizes, lock, found, shards, highest: known, .. } = self;
@@ -265,10 +249,10 @@ impl Taken {
         let mut flusher = Flusher { shards: Vec::new(), made, faults: faults.clone() };
         let (mut writers, mut own) = (Vec::new(), Vec::new());
         let door = Door::default();
-        for end in Latest::group(shards) {
+        for (shard, end) in (0..).zip(Latest::group(shards)) {
             let (give, spares) = mpsc::sync_channel(1);
             let wires = Wires {
-                journal: JournalId(random()),
+                journal: JournalId(random.wrapping_add(shard)),
                 end: end.clone(),
                 synced: Arc::new(Latest::new()),
                 made: Arc::new(Latest::new()),
@@ -278,7 +262,6 @@ impl Taken {
                 faults: faults.clone(),
                 sizes,
                 record_bytes_max: limits.record_bytes_max as u64,
-                always: limits.sync == SyncMode::Always,
                 door: door.clone(),
             };
             let (supplied, flushed) = ends(&wires, give);
@@ -297,7 +280,7 @@ impl Taken {
         account.add(settled.end(&folder, writers.iter().any(Writer::has_begun)));
         let found = settled.found.iter();
         let found = found.map(|found| Tail::found(&folder, found, nudge.clone())).collect();
-        let journals = start((keeper, looks), flusher, limits.sync, lock)
+        let journals = start((keeper, looks), flusher, limits.flush_period, lock)
             .map_err(|error| OpenError::io(&folder, error))?;
         Ok(Opened { writers, own, found, highest, journals, door })
     }
@@ -337,21 +320,16 @@ fn begin_first(keeper: &mut Keeper, shard: usize, writer: &mut Writer) -> io::Re
     }
 }
 
-/// Whether an error says that the disk has no room.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
 fn start(
     (keeper, looks): (Keeper, mpsc::Receiver<()>),
     flusher: Flusher,
-    sync: SyncMode,
+    flush_period: Option<u64>,
     lock: File,
 ) -> io::Result<Journals> {
     let (nudge, watching) = (keeper.nudge.clone(), flusher.faults.clone());
     let mut journals = Journals { nudge, keeper: None, flusher: None, _lock: lock };
     // Where nobody flushes, dropping the flusher tells the keeper so.
-    if let SyncMode::Every(millis) = sync {
+    if let Some(millis) = flush_period {
         let (stop, stopped) = mpsc::sync_channel(1);
         let period = Duration::from_millis(millis.max(1));
         let (thread, watching) = (Builder::new().name("hub-flush".into()), flusher.faults.clone());

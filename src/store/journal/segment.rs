@@ -10,6 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use crate::store::files::sync_folder;
 use crate::wire::Id;
 
 /// Bytes of a segment's header.
@@ -24,7 +25,7 @@ const MAGIC: &[u8; 8] = b"cpi-hubJ";
 const VERSION: u32 = 2;
 const CRC_AT: usize = 64;
 
-/// Names a journal for ever: random, made at its opening, never used twice.
+/// Names a journal for ever: random at its opening, never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct JournalId(pub u128);
 
@@ -275,11 +276,6 @@ fn is_blank(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Makes names made or removed in `folder` survive a power cut.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes[at..].first_chunk().copied().map_or(0, u32::from_le_bytes)
 }
@@ -295,7 +291,7 @@ fn u128_at(bytes: &[u8], at: usize) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::journal::model::record;
+    use crate::store::journal::tests::record;
     use proptest::prelude::*;
 
     const PLACE: BlockPlace = BlockPlace { seed: 7, offset: 1000, synced: 900 };

@@ -10,7 +10,8 @@ use std::io;
 use std::path::Path;
 
 use super::recover::Found;
-use super::segment::{HEADER_BYTES, segment_path, sync_folder};
+use super::segment::{HEADER_BYTES, segment_path};
+use crate::store::files::sync_folder;
 use crate::wire::Id;
 
 /// What is left.

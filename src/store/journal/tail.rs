@@ -16,20 +16,20 @@ use super::keeper::Nudge;
 use super::recover::Found;
 use super::segment::{
     BLOCK_HEADER_BYTES, Block, HEADER_BYTES, HeaderRead, JournalId, SegmentHeader, block_length,
-    segment_path, sync_folder,
+    segment_path,
 };
 use crate::faults::is_passing;
+use crate::limits::TAIL_WINDOW_BYTES;
+use crate::store::files::sync_folder;
 use crate::store::latest::Latest;
 use crate::wire::Id;
 use crate::wire::record::records;
-
-const WINDOW_BYTES: u64 = 256 << 10;
 
 /// A journal that can't be read though its end was published or recovered: a broken disk or a
 /// bug, unless it [is passing](TailFault::is_passing).
 #[derive(Debug, thiserror::Error)]
 #[error("read the journal {} at byte {offset}", file.display())]
-pub struct TailFault {
+pub(crate) struct TailFault {
     /// The segment.
     pub file: PathBuf,
     /// Where in it.
@@ -42,14 +42,14 @@ pub struct TailFault {
 impl TailFault {
     /// Whether descriptors or memory were short: then nothing was changed, and reading again may
     /// go better.
-    pub fn is_passing(&self) -> bool {
+    pub(crate) fn is_passing(&self) -> bool {
         self.source.as_ref().is_some_and(is_passing)
     }
 }
 
 /// A stretch of records; each of its bytes has its own logical offset, one by one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Stretch<'a> {
+pub(crate) struct Stretch<'a> {
     /// The logical offset of the first byte.
     pub offset: u64,
     /// Encoded records, whole ones.
@@ -58,7 +58,7 @@ pub struct Stretch<'a> {
 
 /// What stretches of a journal held: known when the journal is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Piece {
+pub(crate) struct Piece {
     /// Whose.
     pub journal: JournalId,
     /// From this logical offset.
@@ -84,7 +84,7 @@ impl Piece {
 
 /// One journal, for reading.
 #[derive(Debug)]
-pub struct Tail {
+pub(crate) struct Tail {
     folder: PathBuf,
     journal: JournalId,
     seed: u32,
@@ -147,34 +147,34 @@ impl Tail {
     }
 
     /// Whose journal this is.
-    pub fn journal(&self) -> JournalId {
+    pub(crate) fn journal(&self) -> JournalId {
         self.journal
     }
 
     /// The logical end now; the cell wakes whoever waits for more.
-    pub fn end(&self) -> &Arc<Latest> {
+    pub(crate) fn end(&self) -> &Arc<Latest> {
         &self.end
     }
 
     /// Whether it is of an earlier run, so that it ends.
-    pub fn is_found(&self) -> bool {
+    pub(crate) fn is_found(&self) -> bool {
         self.found.is_some()
     }
 
     /// The logical offset up to which it has been read.
-    pub fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.at.max(self.skip_to)
     }
 
     /// Whether there is something to read.
-    pub fn has_more(&self) -> bool {
+    pub(crate) fn has_more(&self) -> bool {
         self.end.get() > self.position()
     }
 
     /// Goes on at the position that the sink has, be it before or behind what was read. A journal
     /// that is shorter (cut by a power cut) counts as stored up to it; of one that was trimmed
     /// farther what is left comes next.
-    pub fn start_at(&mut self, committed: u64) {
+    pub(crate) fn start_at(&mut self, committed: u64) {
         self.skip_to = committed;
         let place = self.segments.iter().rposition(|(_, base)| *base <= committed).unwrap_or(0);
         if let Some((_, base)) = self.segments.get(place) {
@@ -187,12 +187,12 @@ impl Tail {
     }
 
     /// The logical offset of the first block that is still there.
-    pub fn begin(&self) -> u64 {
+    pub(crate) fn begin(&self) -> u64 {
         self.segments.front().map_or_else(|| self.end.get(), |(_, base)| *base)
     }
 
     /// The next block's records, or what follows the start position in it; `None`: nothing yet.
-    pub fn read(&mut self) -> Result<Option<Stretch<'_>>, TailFault> {
+    pub(crate) fn read(&mut self) -> Result<Option<Stretch<'_>>, TailFault> {
         while self.has_more() {
             let (from, length) = self.fill()?;
             let block_end = self.at + (BLOCK_HEADER_BYTES + length) as u64;
@@ -246,7 +246,7 @@ impl Tail {
             let path = segment_path(&self.folder, self.journal, index);
             self.file = Some(File::open(path).map_err(|error| self.fault(Some(error)))?);
         }
-        let bytes = self.end.get().saturating_sub(self.at).min(WINDOW_BYTES.max(wanted));
+        let bytes = self.end.get().saturating_sub(self.at).min(TAIL_WINDOW_BYTES.max(wanted));
         let Some(file) = &self.file else { return Ok(false) };
         self.window.resize(usize::try_from(bytes).unwrap_or(0), 0);
         let read = read_at(file, &mut self.window, HEADER_BYTES as u64 + self.at - base);
@@ -296,18 +296,18 @@ impl Tail {
     }
 
     /// How many segments lie wholly behind `committed`. The one that is read is not among them.
-    pub fn done_with(&self, committed: u64) -> usize {
+    pub(crate) fn done_with(&self, committed: u64) -> usize {
         let done = self.segments.iter().skip(1).take(self.reading);
         done.take_while(|(_, base)| *base <= committed).count()
     }
 
     /// How many segments are known to hold records.
-    pub fn segments(&self) -> usize {
+    pub(crate) fn segments(&self) -> usize {
         self.segments.len()
     }
 
     /// What some of its segments hold, block by block, for when they are gone.
-    pub fn pieces(&self, segments: Range<usize>) -> io::Result<Vec<Piece>> {
+    pub(crate) fn pieces(&self, segments: Range<usize>) -> io::Result<Vec<Piece>> {
         let mut pieces: Vec<Piece> = Vec::new();
         for (index, base) in self.segments.range(segments) {
             let bytes = fs::read(segment_path(&self.folder, self.journal, *index))?;
@@ -325,7 +325,7 @@ impl Tail {
 
     /// Unlinks the segments that lie wholly behind `committed`. The one that is read stays. What
     /// fails is tried again the next time.
-    pub fn trim(&mut self, committed: u64) -> io::Result<()> {
+    pub(crate) fn trim(&mut self, committed: u64) -> io::Result<()> {
         let done = self.done_with(committed);
         for _ in 0..done {
             if let Some((index, _)) = self.segments.front().copied() {
@@ -343,7 +343,7 @@ impl Tail {
 
     /// Unlinks all of a found journal's files, once the sink has committed its end, and makes
     /// sure that they stay away. What fails may be tried again.
-    pub fn remove(&mut self) -> io::Result<()> {
+    pub(crate) fn remove(&mut self) -> io::Result<()> {
         let files = self.found.iter_mut().flat_map(std::mem::take).collect::<Vec<_>>();
         for (done, index) in files.iter().enumerate() {
             if let Err(error) = self.unlink(*index) {

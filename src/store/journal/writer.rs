@@ -1,7 +1,7 @@
 //! A shard's end of its journal: appends the records of a turn, says how much room there is.
 //!
 //! Owns the segment that is written now and the spare behind it. Never waits: spares are made,
-//! and written bytes are synced, by the threads of `keeper.rs` (but in `SyncMode::Always`).
+//! and written bytes are synced, by the threads of `keeper.rs`.
 
 use std::fs::File;
 use std::io;
@@ -55,7 +55,6 @@ pub(super) struct Wires {
     pub(super) faults: Faults,
     pub(super) sizes: SegmentSizes,
     pub(super) record_bytes_max: u64,
-    pub(super) always: bool,
     /// Shut while what is written would be lost.
     pub(super) door: Door,
 }
@@ -103,12 +102,14 @@ impl Writer {
     }
 
     /// Whose journal this is.
-    pub fn journal(&self) -> JournalId {
+    #[cfg(test)]
+    pub(crate) fn journal(&self) -> JournalId {
         self.wires.journal
     }
 
     /// The logical end: what the last append returned.
-    pub fn end(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn end(&self) -> u64 {
         self.at
     }
 
@@ -133,7 +134,7 @@ impl Writer {
         if self.failed {
             return Err(JournalError::Failed);
         }
-        if records.is_empty() || cfg!(feature = "measure-no-journal") {
+        if records.is_empty() || cfg!(measure_no_journal) {
             return Ok(self.at);
         }
         let rest = self.encode(records)?;
@@ -183,31 +184,18 @@ impl Writer {
             let header = self.header(taken.index, base);
             self.next[..HEADER_BYTES].copy_from_slice(&header);
             taken.file.write_all_at(&self.next, 0)?;
-            if self.wires.always {
-                self.sync(&taken.file)?;
-            }
             spare = Some(taken);
         }
         if let Some(active) = self.active.as_ref().filter(|_| !self.head.is_empty()) {
             let at = HEADER_BYTES as u64 + self.at - active.base;
             active.file.write_all_at(&self.head, at)?;
-            if self.wires.always {
-                self.sync(&active.file)?;
-            }
         }
         self.at = base;
         if let Some(spare) = spare {
             self.at += (self.next.len() - HEADER_BYTES) as u64;
             self.activate(spare, base);
         }
-        if self.wires.always {
-            self.wires.synced.publish(self.at);
-        }
         Ok(())
-    }
-
-    fn sync(&self, file: &File) -> io::Result<()> {
-        file.sync_data().inspect_err(|error| self.wires.faults.report("flush the journal", error))
     }
 
     fn activate(&mut self, spare: Spare, base: u64) {
@@ -252,7 +240,7 @@ fn records_in(bytes: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::journal::model::{LIMITS, ids, one, reopen};
+    use crate::store::journal::tests::{LIMITS, ids, one, reopen};
 
     #[test]
     fn after_a_failed_write_nothing_is_taken_any_more() {

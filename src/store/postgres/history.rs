@@ -10,11 +10,12 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
 
 use super::connect::{CallFault, Connection, DatabaseUrl, column, within};
+use super::copy::WallMicros;
 use crate::shares::Part;
-use crate::store::copy::WallMicros;
-use crate::store::{
-    Existing, Missed, MissedQuery, Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage,
+use crate::store::query::{
+    Existing, Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage, signed, unsigned,
 };
+use crate::store::reader::ReadPlan;
 use crate::wire::{Id, SpaceId, UserId};
 
 /// Rows that are counted one by one from the near end, before the far end is thought of.
@@ -37,6 +38,8 @@ pub(super) struct Counted {
 pub(super) struct History {
     connection: Connection,
     wall: WallMicros,
+    /// Longer pictures are left out of ranges, as they are when fanned out (WIRE B21).
+    image_bytes_max: usize,
     /// Whether there are users with pictures.
     images: bool,
     /// Whether messages are only taken of users, and in spaces, that exist.
@@ -44,12 +47,9 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Connects; a query ends on the server too after `query_max` milliseconds.
-    pub(super) async fn open(
-        url: &DatabaseUrl,
-        wall: WallMicros,
-        query_max: u64,
-    ) -> Result<History, CallFault> {
+    /// Connects; a query ends on the server too when it is late.
+    pub(super) async fn open(url: &DatabaseUrl, plan: &ReadPlan) -> Result<History, CallFault> {
+        let &ReadPlan { utc_offset, query_max, image_bytes_max, .. } = plan;
         let connection = Connection::open(url).await?;
         let session = format!(
             "SET default_transaction_read_only = on; SET statement_timeout = {query_max}; \
@@ -69,7 +69,8 @@ impl History {
         let what = "look for foreign keys";
         let row = within(super::CALL_MAX, what, row).await?;
         let keys = (column(what, &row, 0)?, column(what, &row, 1)?);
-        Ok(History { connection, wall, images, keys })
+        let wall = WallMicros::new(utc_offset);
+        Ok(History { connection, wall, image_bytes_max, images, keys })
     }
 
     /// The server, or the way to it, has gone.
@@ -122,6 +123,31 @@ impl History {
 
     /// A stretch by position (WIRE E).
     pub(super) async fn range(&self, query: &RangeQuery) -> Result<Range, Error> {
+        let range = self.forwards_or_backwards(query).await?;
+        if !query.is_exceeded_by(&range) {
+            return Ok(range);
+        }
+        let sql = "SELECT id::text FROM chat_messages WHERE space_id = $1 \
+                   AND id COLLATE \"C\" > $2 AND id COLLATE \"C\" < $3 \
+                   ORDER BY id COLLATE \"C\" DESC LIMIT 1 OFFSET $4";
+        let id = |bound: Option<Id>, other| bound.unwrap_or(other).to_string();
+        let (after, before) = (id(query.after, Id::MIN), id(query.before, Id::MAX));
+        let skipped = signed(query.newest_max.unwrap_or(0) as u64);
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&query.space.0, Type::INT4),
+            (&after, Type::TEXT),
+            (&before, Type::TEXT),
+            (&skipped, Type::INT8),
+        ];
+        let rows = self.connection.client.query_typed(sql, &parameters).await?;
+        let last = rows.first().map(|row| row.try_get::<_, &str>(0)).transpose()?;
+        match last.and_then(Id::parse) {
+            None => Ok(range),
+            after => self.forwards_or_backwards(&RangeQuery { after, ..*query }).await,
+        }
+    }
+
+    async fn forwards_or_backwards(&self, query: &RangeQuery) -> Result<Range, Error> {
         let backwards = query.after.is_none();
         let direction = if backwards { "DESC" } else { "ASC" };
         let after = query.after.map_or_else(String::new, |id| id.to_string());
@@ -140,13 +166,13 @@ impl History {
             (&limit, Type::INT8),
         ];
         let mut rows = self.rows(&sql, &parameters).await?;
-        self.add_images(&mut rows, query.image_bytes_max).await?;
+        self.add_images(&mut rows, self.image_bytes_max).await?;
         let has_more = rows.len() as u64 > query.limit.into();
         rows.truncate(query.limit as usize);
         if backwards {
             rows.reverse();
         }
-        Ok(Range { rows, has_more })
+        Ok(Range { after: query.after, rows, has_more })
     }
 
     /// Whether a user and a space exist, where messages need them to.
@@ -164,31 +190,6 @@ impl History {
             user: exists(users, "users", user.0).await?,
             space: exists(spaces, "spaces", space.0).await?,
         })
-    }
-
-    /// A page of what somebody has missed.
-    pub(super) async fn missed(&self, query: &MissedQuery) -> Result<Missed, Error> {
-        let range = self.range(&query.range(query.after)).await?;
-        if !query.is_exceeded_by(&range) {
-            return Ok(Missed { from: query.after, range });
-        }
-        let sql = "SELECT id::text FROM chat_messages WHERE space_id = $1 \
-                   AND id COLLATE \"C\" > $2 AND id COLLATE \"C\" <= $3 \
-                   ORDER BY id COLLATE \"C\" DESC LIMIT 1 OFFSET $4";
-        let (after, up_to) = (query.after.to_string(), query.up_to.to_string());
-        let skipped = signed(query.newest_max as u64);
-        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
-            (&query.space.0, Type::INT4),
-            (&after, Type::TEXT),
-            (&up_to, Type::TEXT),
-            (&skipped, Type::INT8),
-        ];
-        let rows = self.connection.client.query_typed(sql, &parameters).await?;
-        let last = rows.first().map(|row| row.try_get::<_, &str>(0)).transpose()?;
-        match last.and_then(Id::parse) {
-            None => Ok(Missed { from: query.after, range }),
-            Some(from) => Ok(Missed { from, range: self.range(&query.range(from)).await? }),
-        }
     }
 
     async fn rows(
@@ -333,7 +334,7 @@ async fn count(
         [(&space.0, Type::INT4), (&known.up_to, Type::TEXT), (&limit, Type::TEXT)];
     let rows = client.query_typed(sql, &parameters).await?;
     let Some(row) = rows.first() else { return Ok((known.rows, known.clone())) };
-    let number = |column| Ok(u64::try_from(row.try_get::<_, i64>(column)?).unwrap_or(0));
+    let number = |column| Ok(unsigned(row.try_get(column)?));
     let newest: Option<String> = row.try_get(2)?;
     let up_to = newest.unwrap_or_else(|| known.up_to.clone());
     Ok((known.rows + number(0)?, Counted { rows: known.rows + number(1)?, up_to }))
@@ -350,8 +351,4 @@ fn message(row: &Row, wall: WallMicros) -> Result<StoredMessage, Error> {
         at: wall.instant(row.try_get(5)?),
         image: "".into(),
     })
-}
-
-fn signed(rows: u64) -> i64 {
-    i64::try_from(rows).unwrap_or(i64::MAX)
 }

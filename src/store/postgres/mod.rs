@@ -11,36 +11,31 @@ use std::fmt::Write;
 use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::types::ToSql;
 
-use crate::store::batch::{Advance, Batch};
-use crate::store::copy::WallMicros;
+use crate::store::batcher::batch::{Advance, Batch};
 use crate::store::journal::JournalId;
-use crate::store::letters::Holds;
-use crate::store::sift::{Known, Sifted};
-use crate::store::sink::{Absent, Gone, Past, Sink, SinkError};
+use crate::store::sink::{Absent, Gone, Holds, Known, Past, Sifted, Sink, SinkError};
 use crate::wire::Id;
 
-mod binding;
 mod connect;
-mod handshake;
+pub mod copy;
 mod history;
 mod node;
-mod parameters;
 mod reader;
 mod rights;
 mod schema;
 mod standing;
-mod tls;
 mod trial;
 mod way;
 
-pub use connect::{BadUrl, DatabaseUrl, TlsDefaults};
-pub(in crate::store) use node::Node;
-pub(in crate::store) use reader::{PostgresPlan, start_reader};
-pub(in crate::store) use schema::migrate;
-pub(in crate::store) use standing::name_of;
-pub use tls::BadTls;
+pub use connect::DatabaseUrl;
+pub(crate) use connect::TlsDefaults;
+pub(crate) use node::Node;
+pub(crate) use reader::start_reader;
+pub(crate) use schema::migrate;
+pub(crate) use standing::name_of;
 
 use connect::{CALL_MAX, CallFault, Connection, Means, column, within};
+use copy::WallMicros;
 use node::Claimant;
 use way::Way;
 
@@ -80,12 +75,12 @@ impl PostgresSink {
     }
 
     /// The same for a hub that serves: nothing is written but under its claim.
-    pub(in crate::store) fn claiming(self, node: Node) -> PostgresSink {
+    pub(crate) fn claiming(self, node: Node) -> PostgresSink {
         PostgresSink { claimant: Some(Claimant::new(node)), ..self }
     }
 
     /// Gives the connection up, so that the next call may be on another runtime.
-    pub(in crate::store) fn disconnect(&mut self) {
+    pub(crate) fn disconnect(&mut self) {
         self.writer = None;
     }
 

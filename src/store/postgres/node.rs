@@ -19,8 +19,9 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row};
 
 use super::connect::{CALL_MAX, CallFault, Connection, DatabaseUrl, Means, fault, within};
-use crate::store::ReadClock;
-use crate::store::journal::{JournalId, LOCK_FILE, sync_folder};
+use crate::clock::Clock;
+use crate::store::files::sync_folder;
+use crate::store::journal::{JournalId, LOCK_FILE};
 use crate::wire::time::MonoMs;
 
 /// How long a row has to stand still before its hub counts as gone. A hub that lives misses
@@ -36,14 +37,14 @@ const CLAIM: &str = "claim the database";
 
 /// A run of a hub, as other hubs see it.
 #[derive(Clone)]
-pub(in crate::store) struct Node {
+pub(crate) struct Node {
     /// Random, made at each start.
     boot: String,
     /// The data directory that it has locked.
     directory: String,
     /// For people.
     name: String,
-    clock: ReadClock,
+    clock: Clock,
     /// Told once, when another hub has taken over.
     lost: Arc<dyn Fn(&str) + Send + Sync>,
 }
@@ -56,10 +57,10 @@ impl fmt::Debug for Node {
 
 impl Node {
     /// The run that has locked this data directory. `lost` is told when it has to end.
-    pub(in crate::store) fn new(
+    pub(crate) fn new(
         data_dir: &Path,
         boot: u128,
-        clock: ReadClock,
+        clock: Clock,
         lost: impl Fn(&str) + Send + Sync + 'static,
     ) -> io::Result<Node> {
         let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -320,7 +321,7 @@ impl Claimant {
         let (own_state, others) = self.read(connection).await?;
         // The newest: where it is gone, all are.
         let other = others.first();
-        let now = (self.node.clock)().mono;
+        let now = self.node.clock.now().mono;
         self.seen = other.map(|other| Sight::again(self.seen.take(), other, now));
         let still = self.seen.as_ref().is_some_and(Sight::is_still);
         let outcome = match other {

@@ -8,56 +8,43 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
 use std::time::Duration;
 
 use tokio_postgres::Error;
 
 use super::connect::{CallFault, DatabaseUrl, within};
 use super::history::{Counted, History};
-use crate::faults::{Faults, Panicked, caught_in};
+use crate::faults::{Panicked, caught_in};
+use crate::limits::TOTALS_MAX;
 use crate::metrics::Metric;
-use crate::store::copy::WallMicros;
-use crate::store::reader::{Asked, Job, Jobs, Lane as Way, Reader};
-use crate::store::{
-    DAY_MS, Existing, Missed, MissedQuery, Page, PageQuery, Range, RangeQuery, ReadClock, ReadFault,
-};
+use crate::store::DAY_MS;
+use crate::store::query::{Existing, Page, PageQuery, Range, RangeQuery, ReadFault};
+use crate::store::reader::{Asked, Job, Jobs, Lane as Way, ReadPlan, Reader, Readers};
 use crate::wire::time::MonoMs;
 use crate::wire::{Id, SpaceId, UserId};
 
-/// Spaces whose totals are kept; beyond it, all are counted anew.
-const TOTALS_MAX: usize = 10_000;
 /// How old a count may be before it is made anew, in milliseconds.
 const RECOUNT: u64 = 600_000;
 
-/// What a reader is made with.
-#[derive(Clone)]
-pub(in crate::store) struct PostgresPlan {
-    pub(in crate::store) url: DatabaseUrl,
-    pub(in crate::store) utc_offset: i32,
-    pub(in crate::store) clock: ReadClock,
-    /// The longest that a query may run, in milliseconds.
-    pub(in crate::store) query_max: u64,
-    /// Where a thread that ends, and a query that fails, are told.
-    pub(in crate::store) faults: Faults,
-}
-
 /// Starts the thread; it connects at the first question, and ends when the reader is stopped.
-pub(in crate::store) fn start_reader(plan: PostgresPlan) -> io::Result<(Reader, JoinHandle<()>)> {
+pub(crate) fn start_reader(url: DatabaseUrl, plan: ReadPlan) -> io::Result<Readers> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (one, ones) = Way::new();
     let (two, twos) = Way::new();
     let thread = Builder::new().name("hub-reader".into()).spawn(move || {
         let part = plan.faults.watch("hub-reader");
         let totals = Totals::default();
-        let lane =
-            |jobs| Lane { plan: &plan, totals: &totals, history: None, failing: false }.run(jobs);
+        let lane = |jobs| {
+            Lane { url: &url, plan: &plan, totals: &totals, history: None, failing: false }
+                .run(jobs)
+        };
         runtime.block_on(async { tokio::join!(lane(ones), lane(twos)) });
         part.ended();
         // A name server that does not answer must not keep the thread.
         runtime.shutdown_background();
     })?;
-    Ok((Reader::over(vec![one, two], true), thread))
+    Ok(Readers { reader: Reader::over(vec![one, two], true), threads: vec![thread] })
 }
 
 #[derive(Default, Debug)]
@@ -91,7 +78,8 @@ impl Totals {
 
 /// One connection and those who wait for it.
 struct Lane<'a> {
-    plan: &'a PostgresPlan,
+    url: &'a DatabaseUrl,
+    plan: &'a ReadPlan,
     totals: &'a Totals,
     /// Opened at the first question, and again after a fault.
     history: Option<History>,
@@ -118,7 +106,7 @@ impl Lane<'_> {
                     let _ = answer.send(self.unless_bug(existing));
                 }
                 Job::Missed(query, answer) if !answer.is_closed() => {
-                    let missed = caught_in(self.missed(query)).await;
+                    let missed = caught_in(self.range(query)).await;
                     let _ = answer.send(self.unless_bug(missed));
                 }
                 Job::Page(..) | Job::Range(..) | Job::Missed(..) | Job::Existing(..) => {}
@@ -141,7 +129,7 @@ impl Lane<'_> {
         let (limit, room) = (self.id_limit(), asked.room());
         let answer = limited(self.plan, history.page(&query, (&known, limit), room)).await;
         let (page, counted) = self.told(history, answer)?;
-        self.totals.advance(query.space, counted, (self.plan.clock)().mono);
+        self.totals.advance(query.space, counted, self.plan.clock.now().mono);
         page.ok_or(ReadFault::Full)
     }
 
@@ -157,19 +145,13 @@ impl Lane<'_> {
         self.told(history, answer)
     }
 
-    async fn missed(&mut self, query: MissedQuery) -> Result<Missed, ReadFault> {
-        let history = self.open().await?;
-        let answer = limited(self.plan, history.missed(&query)).await;
-        self.told(history, answer)
-    }
-
     async fn recount(&mut self, space: SpaceId) {
-        if !self.totals.is_old(space, (self.plan.clock)().mono) {
+        if !self.totals.is_old(space, self.plan.clock.now().mono) {
             return;
         }
         let Ok(history) = self.open().await else { return };
         let counted = limited(self.plan, history.recount(space, self.id_limit())).await;
-        let now = (self.plan.clock)().mono;
+        let now = self.plan.clock.now().mono;
         match self.told(history, counted) {
             Ok(counted) => self.totals.replace(space, counted, now),
             // What has come since is still counted; the next try is due later.
@@ -179,7 +161,7 @@ impl Lane<'_> {
 
     /// Our ids are of now; a clock may be set back by hand.
     fn id_limit(&self) -> Id {
-        Id::first_of_ms((self.plan.clock)().unix.0 / 1000 + DAY_MS)
+        Id::first_of_ms(self.plan.clock.now().unix.0 / 1000 + DAY_MS)
     }
 
     /// Takes the connection out: it is put back by an answer, not by a fault.
@@ -187,8 +169,7 @@ impl Lane<'_> {
         if let Some(history) = self.history.take().filter(|history| !history.is_closed()) {
             return Ok(history);
         }
-        let PostgresPlan { url, utc_offset, query_max, .. } = self.plan;
-        let opened = History::open(url, WallMicros::new(*utc_offset), *query_max).await;
+        let opened = History::open(self.url, self.plan).await;
         opened.map_err(|fault| self.failed(&fault))
     }
 
@@ -211,7 +192,7 @@ impl Lane<'_> {
 }
 
 async fn limited<T>(
-    plan: &PostgresPlan,
+    plan: &ReadPlan,
     query: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, CallFault> {
     within(Duration::from_millis(plan.query_max), "read history", query).await

@@ -53,7 +53,7 @@ const COLUMNS: [(&str, &[&str]); 6] = [
 ];
 
 /// Connects and brings a database up to date, or only looks what that would be.
-pub(in crate::store) async fn migrate(
+pub(crate) async fn migrate(
     url: &DatabaseUrl,
     dry_run: bool,
 ) -> Result<Vec<MigrateStep>, SinkError> {

@@ -12,7 +12,7 @@ use crate::store::sink::{Past, SinkError};
 use crate::wire::Id;
 
 /// The random name of a database, which is not brought up to date; `None`: it has none yet.
-pub(in crate::store) async fn name_of(url: &DatabaseUrl) -> Result<Option<String>, SinkError> {
+pub(crate) async fn name_of(url: &DatabaseUrl) -> Result<Option<String>, SinkError> {
     let connection = Connection::open(url).await?;
     let sql = "SELECT to_regclass('hub_store') IS NOT NULL";
     let there = connection.client.query_one(sql, &[]);

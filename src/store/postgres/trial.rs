@@ -9,10 +9,10 @@ use tokio_postgres::types::ToSql;
 
 use super::Writer;
 use super::connect::{CALL_MAX, CallFault, Connection, column, within};
-use crate::store::batch::Batch;
-use crate::store::copy::WallMicros;
-use crate::store::sift::{self, Known, Sifted, Trial};
-use crate::store::sink::{Absent, SinkError};
+use super::copy::WallMicros;
+use crate::store::batcher::batch::Batch;
+use crate::store::batcher::sift::{self, Trial};
+use crate::store::sink::{Absent, Known, Sifted, SinkError};
 use crate::wire::record::Record;
 use crate::wire::{SpaceId, UserId};
 

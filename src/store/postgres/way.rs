@@ -9,7 +9,7 @@ use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 
 use super::connect::{CALL_MAX, CallFault, Connection, column, within};
-use crate::store::copy::{self, WallMicros};
+use super::copy::{self, WallMicros};
 use crate::store::sink::SinkError;
 use crate::wire::record::Record;
 

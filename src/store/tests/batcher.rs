@@ -8,73 +8,63 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use super::super::batch::BatchLimits;
-use super::super::batcher::{Batcher, Flight, Left, RetryWait, Stop};
-use super::super::bound::{Remembered, Target};
-use super::super::dead::{DEAD_LETTERS_FILE, DeadLetters};
-use super::super::holes::Holes;
-use super::super::journal::model::{LIMITS, one, reopen};
+use super::super::batcher::batch::BatchLimits;
+use super::super::batcher::{
+    Batcher, Ends, Left, NO_SPACE, NonceFiles, Sources, Stop, Truth, Verdicts,
+};
+use super::super::data_dir::bound::{Remembered, Target};
+use super::super::data_dir::holes::Holes;
+use super::super::data_dir::trimmed::Trimmed;
+use super::super::dead_letters::file::DEAD_LETTERS_FILE;
+use super::super::journal::tests::{LIMITS, one, reopen};
 use super::super::journal::{JournalLimits, Opened};
-use super::super::nonces::NonceFiles;
-use super::super::reader::ReaderPlan;
-use super::super::refused::{NO_SPACE, Verdicts};
-use super::super::settle::Truth;
-use super::super::sources::Sources;
-use super::super::trimmed::Trimmed;
+use super::super::reader::Readers;
 use super::super::{Count, Parts, Reader, StoreConfig, StoreState, missing, start};
 use super::rough::Rough;
 use super::{Dice, NONCES, clock, config};
-use crate::clock::Clock;
 use crate::conditions::{Condition, Conditions, Effect};
-use crate::faults::Faults;
 use crate::metrics::{Metric, Metrics};
 use crate::wire::{Id, SpaceId};
 
 /// One run of the hub: appends `ids` and stores; drained, or killed at some point.
 pub(super) struct Run {
     pub(super) metrics: Arc<Metrics>,
+    pub(super) conditions: Conditions,
     pub(super) batcher: Batcher<Rough>,
     pub(super) states: watch::Receiver<StoreState>,
 }
 
-fn truth(folder: &Path, conditions: &Conditions, metrics: &Arc<Metrics>) -> Truth {
+fn truth(config: &StoreConfig) -> Truth {
+    let (folder, faults) = (&config.data_dir, &config.faults);
     let target = Target { database: "model".into(), store: Some("model".into()) };
     let remembered = Remembered::read(folder).expect("it reads");
     Truth {
         bound: remembered.bind(target, Id::MIN, None).expect("it writes"),
         trimmed: Trimmed::open(folder).expect("it opens"),
-        holes: Holes::open(folder, conditions, metrics).expect("it opens"),
+        holes: Holes::open(folder, faults.conditions(), faults.metrics()).expect("it opens"),
     }
 }
 
 fn nonces(folder: &Path) -> NonceFiles {
-    let opened = NonceFiles::open(folder, Vec::new(), 1, NONCES, (clock())());
+    let opened = NonceFiles::open(folder, Vec::new(), 1, NONCES, clock().now());
     opened.expect("it opens").0
 }
 
-pub(super) fn run(folder: &Path, sink: &Rough, opened: &mut Opened, limits: BatchLimits) -> Run {
+pub(super) fn run(folder: &Path, sink: &Rough, opened: &mut Opened, batch: BatchLimits) -> Run {
+    let config = StoreConfig { batch, ..config(folder, 1) };
     let sources = Sources::new(std::mem::take(&mut opened.found), std::mem::take(&mut opened.own));
-    let metrics = Arc::new(Metrics::new(1));
     let (state, states) = watch::channel(StoreState::Connecting);
-    let conditions = Conditions::new(Clock::start());
-    let batcher = Batcher {
-        truth: truth(folder, &conditions, &metrics),
+    let ends = Ends {
         sink: sink.clone(),
         sources,
-        limits,
-        retry: RetryWait { min: 0, max: 0 },
-        dead: DeadLetters::new(folder),
         nonces: nonces(folder),
-        verdicts: Verdicts::new(0, |_, _| 0).0,
-        journal_bytes_max: 1 << 20,
-        clock: clock(),
-        metrics: metrics.clone(),
-        conditions: conditions.clone(),
-        faults: Faults::new(metrics.clone(), conditions),
+        verdicts: Verdicts::new(1).0,
+        truth: truth(&config),
         state,
-        flight: Flight::new(1),
     };
-    Run { metrics, batcher, states }
+    let batcher = Batcher::new(&config, ends, 1);
+    let (metrics, conditions) = (config.faults.metrics(), config.faults.conditions());
+    Run { metrics: metrics.clone(), conditions: conditions.clone(), batcher, states }
 }
 
 pub(super) fn append(opened: &mut Opened, id: u128) {
@@ -126,7 +116,7 @@ fn room_beside(journal: &Path, shards: usize) -> JournalLimits {
 
 fn check(seed: u64) {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let sink = Rough::new(seed ^ 77, dice.below(60));
     if dice.below(3) == 0 {
         sink.with(|model| model.absent = Some(SpaceId(dice.below(3) as i32)));
@@ -193,7 +183,7 @@ fn every_record_is_stored_once_and_in_order_whatever_fails() {
 /// A store that becomes what it was, at any moment, beside all other faults.
 fn check_returns(seed: u64) {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let sink = Rough::new(seed ^ 78, dice.below(40));
     sink.with(|model| model.changed());
     let (mut next, mut accepted) = (1u128, Vec::new());
@@ -266,7 +256,7 @@ fn a_store_that_refuses_keeps_the_records_and_says_so() {
     let mut opened = reopen(folder.path(), 1, &LIMITS, 0).expect("it opens");
     (1..=9).for_each(|id| append(&mut opened, id));
     let limits = BatchLimits { rows_max: 4, bytes_max: 4000, wait: 0 };
-    let Run { metrics, batcher, states } = run(folder.path(), &sink, &mut opened, limits);
+    let Run { metrics, batcher, states, .. } = run(folder.path(), &sink, &mut opened, limits);
     let ((stop, stopped), (answer, answered)) = (oneshot::channel(), oneshot::channel());
     stop.send(Stop { wait: Duration::ZERO, answer }).expect("it listens");
     let left = block_on(async { tokio::join!(batcher.run(stopped), answered).1 });
@@ -277,20 +267,12 @@ fn a_store_that_refuses_keeps_the_records_and_says_so() {
 }
 
 fn parts(config: &StoreConfig, sink: &Rough, opened: Opened) -> Parts<Rough> {
-    let plan = ReaderPlan {
-        database: config.data_dir.join("none"),
-        utc_offset: 0,
-        clock: clock(),
-        query_max: 1,
-        faults: config.faults.clone(),
-    };
-    let (reader, readers) = Reader::start(&plan, 0).expect("it starts");
+    let readers = Readers { reader: Reader::over(Vec::new(), false), threads: Vec::new() };
     let (sink, nonces, published) = (sink.clone(), nonces(&config.data_dir), Vec::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
-    let truth = truth(&config.data_dir, &config.conditions, &config.metrics);
-    let (seed, database) = (1, None);
-    Parts { opened, sink, reader, readers, nonces, published, runtime, seed, truth, database }
+    let (truth, seed, database) = (truth(config), 1, None);
+    Parts { opened, sink, truth, readers, nonces, published, runtime, seed, database }
 }
 
 #[test]
@@ -302,8 +284,8 @@ fn a_batcher_that_panics_is_told_at_once_and_a_stop_says_that_it_is_gone() {
     let opened = reopen(&folder.path().join("journal"), 1, &LIMITS, 0).expect("it opens");
     let store = start(&config, parts(&config, &sink, opened)).expect("it starts");
     assert_eq!(block_on(config.faults.wait()), "hub-store has ended in a panic");
-    assert!(config.conditions.holds(Condition::PartEnded));
-    assert_eq!(config.conditions.effect(), Some(Effect::Refusing));
+    assert!(config.faults.conditions().holds(Condition::PartEnded));
+    assert_eq!(config.faults.conditions().effect(), Some(Effect::Refusing));
     assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), None);
 }
 
@@ -320,13 +302,13 @@ fn shards_are_shown_what_is_stored_and_the_books_balance() {
     for id in 1..=20u128 {
         let shard = (id % 3) as usize % 2;
         let end = store.writers[shard].append(&one(id, 100), Id(id)).expect("there is room");
-        let shown = block_on(store.committed[shard].changed(end));
-        assert_eq!(shown, end + 1);
+        let shown = block_on(store.committed[shard].changed(Some(end - 1)));
+        assert_eq!(shown, Some(end));
     }
     let caught_up = store.state.wait_for(|state| *state == StoreState::Ready);
     block_on(caught_up).expect("records of 1970 are late, but none is left");
     assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Some(Left::default()));
-    let counts = config.metrics.total();
+    let counts = config.faults.metrics().total();
     assert_eq!(counts.get(Metric::RowsStored) + counts.get(Metric::RowsDead), 20);
     assert_eq!((counts.get(Metric::RowsDead), counts.get(Metric::JournalBytes)), (1, 0));
     assert_eq!(dead_letters(folder.path()), [7]);

@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::batch::BatchLimits;
-use super::journal::{JournalLimits, SyncMode};
-use super::{NonceLimits, ReadClock, RetryWait, StoreConfig};
+use super::batcher::batch::BatchLimits;
+use super::journal::JournalLimits;
+use super::{NonceLimits, RetryWait, StoreConfig};
 use crate::clock::Clock;
-use crate::conditions::Conditions;
 use crate::faults::Faults;
 use crate::metrics::Metrics;
+use crate::wire::random::SplitMix64;
 use crate::wire::time::{Micros, MonoMs, Now};
 
 mod batcher;
@@ -19,8 +19,8 @@ mod sqlite;
 mod whole;
 
 /// A clock that stands: everything is due when `wait` is 0.
-fn clock() -> ReadClock {
-    Arc::new(|| Now { mono: MonoMs(1_000), unix: Micros(1_767_333_845_678_901) })
+fn clock() -> Clock {
+    Clock::Standing(Now { mono: MonoMs(1_000), unix: Micros(1_767_333_845_678_901) })
 }
 
 /// A message with a picture.
@@ -39,39 +39,36 @@ pub(super) fn message(image: &str) -> super::StoredMessage {
 const NONCES: NonceLimits = NonceLimits { max: 9, window: 1_000 };
 
 fn config(data_dir: &Path, shards: usize) -> StoreConfig {
-    let (metrics, conditions) = (Arc::new(Metrics::new(shards)), Conditions::new(Clock::start()));
     StoreConfig {
         data_dir: data_dir.into(),
         shards,
         journal: JournalLimits {
             bytes_max: 512 << 10,
             record_bytes_max: 8 << 10,
-            sync: SyncMode::Every(5),
+            flush_period: Some(5),
             nonces_max: 9,
         },
         batch: BatchLimits { rows_max: 100, bytes_max: 64 << 10, wait: 0 },
-        shard_of: |_, _| 0,
         nonces: NONCES,
         retry: RetryWait { min: 0, max: 0 },
         query_max: 5_000,
+        image_bytes_max: 0,
         utc_offset: -10_800,
         clock: clock(),
-        faults: Faults::new(metrics.clone(), conditions.clone()),
-        metrics,
-        conditions,
+        faults: Faults::unread(Arc::new(Metrics::new(shards))),
         take_journals: false,
     }
 }
 
-/// SplitMix64, so that a test's choices come from its seed.
-struct Dice(u64);
+/// A test's choices, which come from its seed.
+struct Dice(SplitMix64);
 
 impl Dice {
+    fn new(seed: u64) -> Dice {
+        Dice(SplitMix64(seed))
+    }
+
     fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (word ^ (word >> 31)) % bound
+        self.0.next() % bound
     }
 }

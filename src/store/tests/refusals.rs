@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::super::StoreState;
-use super::super::batch::BatchLimits;
+use super::super::batcher::batch::BatchLimits;
 use super::super::batcher::{Left, Stop};
 use super::super::journal::Opened;
-use super::super::journal::model::{LIMITS, reopen};
+use super::super::journal::tests::{LIMITS, reopen};
 use super::Dice;
 use super::batcher::{Run, append, block_on, dead_letters, drained, run};
 use super::rough::Rough;
@@ -52,7 +52,7 @@ fn a_database_that_refuses_all_gets_all_once_it_is_mended() {
     let mut opened = opened(folder.path());
     (1..=100).for_each(|id| append(&mut opened, id));
     let run = run(folder.path(), &sink, &mut opened, BATCH);
-    let (conditions, states) = (run.batcher.conditions.clone(), run.states.clone());
+    let (conditions, states) = (run.conditions.clone(), run.states.clone());
     let refuses = || conditions.holds(Condition::DatabaseRefuses);
     let ((), left) = block_on(beside(run, async || {
         until(refuses).await;
@@ -81,7 +81,7 @@ fn a_lone_row_that_is_refused_waits_for_a_row_of_others_and_is_judged_by_it() {
     let mut opened = opened(folder.path());
     append(&mut opened, 1);
     let run = run(folder.path(), &sink, &mut opened, BatchLimits { rows_max: 1, ..BATCH });
-    let conditions = run.batcher.conditions.clone();
+    let conditions = run.conditions.clone();
     block_on(beside(run, async || {
         until(|| conditions.holds(Condition::DatabaseRefuses)).await;
         assert_eq!(dead_letters(folder.path()), [], "nothing says yet that it is the row");
@@ -115,7 +115,7 @@ fn an_orphan_holds_up_nobody_where_nobody_can_be_asked() {
 /// Rows and times of refusal at random; mended at the end.
 fn check(seed: u64) {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let sink = Rough::new(seed ^ 5, dice.below(30));
     let kinds: [fn(&Record<'_>) -> bool; 4] =
         [|_| true, |record| record.space.0 == 2, |record| record.at.0 > 60, |_| false];

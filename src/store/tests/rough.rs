@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
-use super::super::batch::Batch;
+use super::super::batcher::batch::Batch;
+use super::super::batcher::sift::{self, Trial};
 use super::super::journal::JournalId;
-use super::super::sift::{self, Known, Sifted, Trial};
-use super::super::sink::{Absent, Gone, Past, Sink, SinkError};
+use super::super::sink::{Absent, Gone, Known, Past, Sifted, Sink, SinkError};
 use super::Dice;
 use crate::wire::record::Record;
 use crate::wire::{Id, SpaceId};
@@ -43,7 +43,7 @@ pub(super) struct Rough(Arc<Mutex<Model>>);
 
 impl Rough {
     pub(super) fn new(seed: u64, faults: u64) -> Rough {
-        let dice = Dice(seed);
+        let dice = Dice::new(seed);
         let model = Model {
             positions: HashMap::new(),
             rows: Vec::new(),

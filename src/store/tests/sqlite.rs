@@ -2,14 +2,14 @@
 
 use rusqlite::Connection;
 
-use super::super::batch::{Batch, BatchLimits, Origin};
-use super::super::history::History;
+use super::super::batcher::batch::{Batch, BatchLimits, Origin};
 use super::super::journal::JournalId;
 use super::super::sink::{Gone, Past, Sink, SinkError};
 use super::super::sqlite::SqliteSink;
-use super::super::tally::BLOCK_ROWS;
-use super::super::wall::WallFormat;
-use super::super::{MissedQuery, PageOrder, PageQuery, RangeQuery, StoredMessage};
+use super::super::sqlite::history::History;
+use super::super::sqlite::tally::BLOCK_ROWS;
+use super::super::sqlite::wall::WallFormat;
+use super::super::{PageOrder, PageQuery, RangeQuery, StoredMessage};
 use super::Dice;
 use crate::wire::record::Record;
 use crate::wire::time::{Micros, MonoMs};
@@ -159,7 +159,7 @@ fn any_text_comes_back_as_it_was() {
     rows.iter_mut().for_each(|row| row.username = row.content.clone());
     database.append(rows.clone());
     let query =
-        RangeQuery { space: SpaceId(1), after: None, before: None, limit: 50, image_bytes_max: 0 };
+        RangeQuery { space: SpaceId(1), after: None, before: None, newest_max: None, limit: 50 };
     let range = database.history.range(&query).expect("it reads");
     assert!(!range.has_more);
     assert_eq!(range.rows, rows);
@@ -246,7 +246,7 @@ fn the_highest_id_leaves_out_the_future_and_what_is_no_id() {
 
 /// Batches of the hub's and rows by hand, so many that pages are reached by blocks.
 fn grown(seed: u64, rows: usize) -> Database {
-    let (mut database, mut dice) = (Database::new(), Dice(seed));
+    let (mut database, mut dice) = (Database::new(), Dice::new(seed));
     let (mut now, mut made) = (BEGIN, 0);
     while made < rows {
         let mut batch = Vec::new();
@@ -277,7 +277,7 @@ fn grown(seed: u64, rows: usize) -> Database {
 fn pages_are_those_of_a_plain_model_at_any_depth() {
     let mut database = grown(3, 16_000);
     assert!(database.check_blocks() > 6, "more than one block of {BLOCK_ROWS} rows a space");
-    let mut dice = Dice(4);
+    let mut dice = Dice::new(4);
     for n in 0..160 {
         let page_size = [1, 7, 25, 100][dice.below(4) as usize];
         let pages = database.model.len() as u64 / u64::from(page_size) + 2;
@@ -332,7 +332,7 @@ fn blocks_stay_exact_when_all_rows_come_by_hand() {
 
 #[test]
 fn ranges_are_those_of_a_plain_model() {
-    let (mut database, mut dice) = (Database::new(), Dice(5));
+    let (mut database, mut dice) = (Database::new(), Dice::new(5));
     let rows = (1..=120u128).map(|n| message(Id(n * 10), BEGIN, (n % 2) as i32, "x"));
     database.append(rows.collect());
     let mut ids: Vec<u128> = (1..=120).filter(|n| n % 2 == 1).map(|n| n * 10).collect();
@@ -355,7 +355,7 @@ fn ranges_are_those_of_a_plain_model() {
             after: after.map(Id),
             before: before.map(Id),
             limit: limit as u32,
-            image_bytes_max: 0,
+            newest_max: None,
         });
         let range = range.expect("it reads");
         let got = range.rows.iter().map(|row| Id::parse(&row.id).expect("an id").0);
@@ -366,7 +366,7 @@ fn ranges_are_those_of_a_plain_model() {
 
 #[test]
 fn what_was_missed_is_that_of_a_plain_model() {
-    let (mut database, mut dice) = (Database::new(), Dice(6));
+    let (mut database, mut dice) = (Database::new(), Dice::new(6));
     let rows = (1..=120u128).map(|n| message(Id(n * 10), BEGIN, (n % 2) as i32, "x"));
     database.append(rows.collect());
     let ids: Vec<u128> = (1..=120).filter(|n| n % 2 == 1).map(|n| n * 10).collect();
@@ -380,18 +380,17 @@ fn what_was_missed_is_that_of_a_plain_model() {
         let left_out = missed.len().saturating_sub(newest_max);
         let from = left_out.checked_sub(1).map_or(after, |last| missed[last]);
         let newest = &missed[left_out..];
-        let query = MissedQuery {
+        let query = RangeQuery {
             space: SpaceId(1),
-            after: Id(after),
-            up_to: Id(up_to),
-            newest_max,
+            after: Some(Id(after)),
+            before: Some(Id(up_to + 1)),
+            newest_max: Some(newest_max).filter(|newest| *newest != usize::MAX),
             limit: limit as u32,
-            image_bytes_max: 0,
         };
-        let answer = database.history.missed(&query).expect("it reads");
-        let got = answer.range.rows.iter().map(|row| Id::parse(&row.id).expect("an id").0);
+        let answer = database.history.range(&query).expect("it reads");
+        let got = answer.rows.iter().map(|row| Id::parse(&row.id).expect("an id").0);
         assert!(got.eq(newest.iter().take(limit).copied()), "{query:?}");
-        assert_eq!((answer.from, answer.range.has_more), (Id(from), newest.len() > limit));
+        assert_eq!((answer.after, answer.has_more), (Some(Id(from)), newest.len() > limit));
     }
 }
 

@@ -1,17 +1,16 @@
 //! The store as the server has it: opened, written, read, stopped, opened again.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::super::journal::OpenError as JournalOpenError;
-use super::super::journal::model::one;
+use super::super::journal::tests::one;
+use super::super::open::read_plan;
+use super::super::sqlite::start_reader;
 use super::super::{
-    Left, OpenError, Page, PageOrder, PageQuery, RangeQuery, ReadClock, ReadFault, Store,
+    Left, OpenError, Page, PageOrder, PageQuery, RangeQuery, ReadFault, Store, StoreConfig,
     StoreState, open_sqlite,
 };
 use super::config;
-use crate::metrics::Metric;
 use crate::shares::{Part, Pool};
 use crate::wire::nonce::{Nonce, NonceKey};
 use crate::wire::record::Record;
@@ -29,11 +28,7 @@ const RECORD: Record<'static> = Record {
 };
 
 fn open(folder: &std::path::Path, shards: usize, ids: u128) -> Result<Store, OpenError> {
-    let mut next = ids;
-    open_sqlite(&config(folder, shards), &mut || {
-        next += 1;
-        next
-    })
+    open_sqlite(&config(folder, shards), ids + 1)
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -69,7 +64,7 @@ fn what_is_appended_is_stored_and_read_across_restarts_and_shard_counts() {
         for shard in 0..shards {
             let id = 300 * (round as u128 + 1) + 3 * shard as u128;
             let end = store.writers[shard].append(&one(id, 50), Id(id)).expect("there is room");
-            assert_eq!(block_on(store.committed[shard].changed(end)), end + 1);
+            assert_eq!(block_on(store.committed[shard].changed(Some(end - 1))), Some(end));
             expected.push(id);
         }
         let page = block_on(store.reader.page(NEWEST, room())).expect("it reads").0;
@@ -112,7 +107,7 @@ fn a_nonce_outlives_its_stretch_of_the_journal() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut store = open(folder.path(), 1, 0).expect("it opens");
     let key = NonceKey::new(UserId(2), SpaceId(0), "a1");
-    let (nonce, at) = (Nonce { key, content: 7 }, (super::clock())().unix);
+    let (nonce, at) = (Nonce { key, content: 7 }, super::clock().now().unix);
     let first = Record { nonce: Some(nonce), at, ..RECORD };
     let mut bytes = Vec::new();
     first.append_to(&mut bytes);
@@ -122,8 +117,8 @@ fn a_nonce_outlives_its_stretch_of_the_journal() {
             std::thread::yield_now();
         }
         let end = store.writers[0].append(&bytes, Id(id)).expect("there is room");
-        let mut stored = 0;
-        while stored <= end {
+        let mut stored = None;
+        while stored.is_none_or(|at| at < end) {
             stored = block_on(store.committed[0].changed(stored));
         }
         bytes = one(id * 3, 7_000);
@@ -163,44 +158,18 @@ fn a_database_that_goes_away_is_a_fault_until_it_is_back() {
     let folder = tempfile::tempdir().expect("a folder");
     let database = folder.path().join("hub.sqlite3");
     drop(rusqlite::Connection::open(&database).map(|c| c.execute_batch("CREATE TABLE x (y)")));
-    let plan = super::super::reader::ReaderPlan {
-        database: folder.path().join("elsewhere"),
-        utc_offset: 0,
-        clock: super::clock(),
-        query_max: 1000,
-        faults: config(folder.path(), 1).faults,
-    };
-    let (reader, threads) = super::super::Reader::start(&plan, 1).expect("it starts");
+    let elsewhere = folder.path().join("elsewhere");
+    let plan = read_plan(&config(folder.path(), 1));
+    let readers = start_reader(&elsewhere, &plan, 1).expect("it starts");
+    let reader = readers.reader.clone();
     let range =
-        RangeQuery { space: SpaceId(0), after: None, before: None, limit: 5, image_bytes_max: 0 };
+        RangeQuery { space: SpaceId(0), after: None, before: None, newest_max: None, limit: 5 };
     assert_eq!(block_on(reader.range(range, room())).err(), Some(ReadFault::Away));
-    assert!(!plan.database.exists(), "a reader makes no database");
-    drop(super::super::sqlite::SqliteSink::open(&plan.database, 0).expect("it is made"));
+    assert!(!elsewhere.exists(), "a reader makes no database");
+    drop(super::super::sqlite::SqliteSink::open(&elsewhere, 0).expect("it is made"));
     assert_eq!(block_on(reader.range(range, room())).expect("it reads").0.rows, []);
-    block_on(reader.stop());
-    threads.into_iter().for_each(|thread| thread.join().expect("it ends"));
-}
-
-#[test]
-fn a_bug_in_a_query_costs_one_answer_and_neither_the_thread_nor_the_hub() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let database = folder.path().join("hub.sqlite3");
-    drop(super::super::sqlite::SqliteSink::open(&database, 0).expect("it is made"));
-    let (config, asked) = (config(folder.path(), 1), AtomicU32::new(0));
-    let clock: ReadClock = Arc::new(move || {
-        assert_ne!(asked.fetch_add(1, Ordering::Relaxed), 0, "a bug");
-        (super::clock())()
-    });
-    let faults = config.faults.clone();
-    let plan =
-        super::super::reader::ReaderPlan { database, utc_offset: 0, clock, query_max: 9, faults };
-    let (reader, threads) = super::super::Reader::start(&plan, 1).expect("it starts");
-    assert_eq!(block_on(reader.page(NEWEST, room())).err(), Some(ReadFault::Away));
-    assert_eq!(block_on(reader.page(NEWEST, room())).expect("it reads").0.total, 0);
-    assert_eq!(config.metrics.store.read().get(Metric::ReadFaults), 1);
-    block_on(reader.stop());
-    threads.into_iter().for_each(|thread| thread.join().expect("it ends"));
-    assert_eq!(config.faults.first(), None);
+    block_on(readers.stop());
+    assert_eq!(plan.faults.first(), None);
 }
 
 #[test]
@@ -216,8 +185,7 @@ fn the_state_becomes_ready_without_a_message() {
 fn the_longest_record_that_the_limits_let_in_fits_the_journal() {
     let limits = crate::limits::Limits::default();
     let config = config(std::path::Path::new("x"), 1);
-    let shared = (config.clock, config.metrics, config.faults);
-    let config = super::super::StoreConfig::new("x".into(), 1, &limits, |_, _| 0, shared);
+    let config = StoreConfig::new("x".into(), 1, &limits, config.clock, config.faults);
     let (content, username) = ("😀".repeat(1_000), "😀".repeat(256));
     let key = NonceKey::new(UserId(2), SpaceId(0), "a1");
     let nonce = Some(Nonce { key, content: 7 });

@@ -92,48 +92,25 @@ pub struct Page {
 }
 
 /// A stretch of a space's history, by position (WIRE E).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct RangeQuery {
     /// The space.
     pub space: SpaceId,
-    /// Only ids above; with no `before`, or with one: the first after it.
+    /// Lower bound, exclusive. If it is set, the range is read forwards from here.
     pub after: Option<Id>,
-    /// Only ids below; with no `after`: the last before it.
+    /// Upper bound, exclusive. If only this is set, the range is read backwards from here.
     pub before: Option<Id>,
+    /// The newest rows of those that are wanted, where older ones are to be left out; with `after`
+    /// and `before`.
+    pub newest_max: Option<usize>,
     /// Rows at most.
     pub limit: u32,
-    /// Longer pictures are left out, as they are when fanned out (WIRE B21).
-    pub image_bytes_max: usize,
 }
 
-/// What somebody has missed of a space: the first page of it, or of its newest part.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MissedQuery {
-    /// The space.
-    pub space: SpaceId,
-    /// Only ids above.
-    pub after: Id,
-    /// Only ids up to this one.
-    pub up_to: Id,
-    /// Only the newest so many of those.
-    pub newest_max: usize,
-    /// Rows at most.
-    pub limit: u32,
-    /// As [`RangeQuery`] has it.
-    pub image_bytes_max: usize,
-}
-
-impl MissedQuery {
-    pub(super) fn range(&self, after: Id) -> RangeQuery {
-        let &MissedQuery { space, up_to, limit, image_bytes_max, .. } = self;
-        let before = Some(Id(up_to.0.saturating_add(1)));
-        RangeQuery { space, after: Some(after), before, limit, image_bytes_max }
-    }
-
-    /// Whether a range holds more than the newest ones that are wanted.
+impl RangeQuery {
+    /// Whether a range holds more than the newest rows that are wanted.
     pub(super) fn is_exceeded_by(&self, range: &Range) -> bool {
-        let wanted = self.newest_max != usize::MAX;
-        wanted && (range.has_more || range.rows.len() > self.newest_max)
+        self.newest_max.is_some_and(|newest| range.has_more || range.rows.len() > newest)
     }
 }
 
@@ -146,18 +123,12 @@ pub struct Existing {
     pub space: bool,
 }
 
-/// A page of what was missed.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Missed {
-    /// The last id that was left out because of `newest_max`, or the query's `after`.
-    pub from: Id,
-    /// What follows it.
-    pub range: Range,
-}
-
 /// Ascending by id, and whether the range holds more.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Range {
+    /// Above which id the rows begin: the query's `after`, or the last one that was left out
+    /// because of `newest_max`.
+    pub after: Option<Id>,
     /// Ascending by id.
     pub rows: Vec<StoredMessage>,
     /// Whether `limit` cut the range short.
@@ -173,4 +144,14 @@ pub enum ReadFault {
     /// Too many wait, or what was read has no room: in all, or of the address that asks.
     #[error("too much is asked at once")]
     Full,
+}
+
+/// A count as databases take it.
+pub(super) fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A count or a position out of a database; none is below 0.
+pub(super) fn unsigned(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
 }

@@ -4,29 +4,29 @@
 use crate::wire::time::{Micros, TimeFormat, day_number};
 
 /// The length of what the hub writes: `2026-01-02 03:04:05.678901`.
-pub const WALL_BYTES: usize = 26;
+pub(crate) const WALL_BYTES: usize = 26;
 
 /// Writes and reads the column.
 #[derive(Clone, Debug)]
-pub struct WallFormat {
+pub(crate) struct WallFormat {
     offset_s: i32,
     time: TimeFormat,
 }
 
 impl WallFormat {
     /// For a fixed offset east of UTC, in seconds.
-    pub fn new(offset_s: i32) -> WallFormat {
+    pub(crate) fn new(offset_s: i32) -> WallFormat {
         WallFormat { offset_s, time: TimeFormat::new(offset_s) }
     }
 
     /// The column's text; texts are in the order of their instants.
-    pub fn text(&mut self, at: Micros) -> String {
+    pub(crate) fn text(&mut self, at: Micros) -> String {
         let text = &self.time.text(at)[..WALL_BYTES];
         text.iter().map(|byte| if *byte == b'T' { ' ' } else { char::from(*byte) }).collect()
     }
 
     /// Reads what the hub or an import wrote: a date, a time, 0 to 9 digits of a fraction.
-    pub fn parse(&self, text: &str) -> Option<Micros> {
+    pub(crate) fn parse(&self, text: &str) -> Option<Micros> {
         let (date, time) = text.split_once([' ', 'T'])?;
         let mut date = date.splitn(3, '-').map(number);
         let (year, month, day) = (date.next()??, date.next()??, date.next()??);

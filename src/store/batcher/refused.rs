@@ -4,47 +4,36 @@
 
 use tokio::sync::mpsc;
 
+use super::Batcher;
 use super::batch::BatchLimits;
-use super::batcher::Batcher;
-use super::journal::TailFault;
-use super::sift::{Known, Refusal, Sifted};
-use super::sink::{Absent, Sink, SinkError};
 use crate::conditions::Condition;
+use crate::limits::VERDICTS_MAX;
 use crate::metrics::Metric;
 use crate::shard::event::Verdict;
-use crate::wire::SpaceId;
+use crate::store::journal::TailFault;
+use crate::store::sink::{Absent, Known, Refusal, Sifted, Sink, SinkError};
 use crate::wire::record::Record;
 use crate::wire::reject::Reject;
+use crate::wire::{SpaceId, SpaceKey};
 
 const NO_USER: &str = "the user does not exist (23503, chat_messages_user_id_fkey)";
-pub(super) const NO_SPACE: &str = "the space does not exist (23503, chat_messages_space_id_fkey)";
-/// Verdicts that wait for one shard; the batcher waits with them.
-const VERDICTS_MAX: usize = 1_024;
-
-/// Which of so many shards a space lives on.
-pub type ShardOf = fn(SpaceId, usize) -> usize;
+pub(crate) const NO_SPACE: &str = "the space does not exist (23503, chat_messages_space_id_fkey)";
 
 /// The ways to the shards.
 #[derive(Debug)]
-pub(super) struct Verdicts {
-    shards: Vec<mpsc::Sender<Verdict>>,
-    shard_of: ShardOf,
-}
+pub(crate) struct Verdicts(Vec<mpsc::Sender<Verdict>>);
 
 impl Verdicts {
     /// One way a shard, and their ends.
-    pub(super) fn new(shards: usize, of: ShardOf) -> (Verdicts, Vec<mpsc::Receiver<Verdict>>) {
-        let ways = (0..shards).map(|_| mpsc::channel(VERDICTS_MAX));
-        let (shards, ends) = ways.unzip();
-        (Verdicts { shards, shard_of: of }, ends)
+    pub(crate) fn new(shards: usize) -> (Verdicts, Vec<mpsc::Receiver<Verdict>>) {
+        let (ways, ends) = (0..shards).map(|_| mpsc::channel(VERDICTS_MAX)).unzip();
+        (Verdicts(ways), ends)
     }
 
     /// Tells a space's shard. One that has ended needs to know nothing.
     async fn tell(&self, space: SpaceId, verdict: Verdict) {
-        let shard = (self.shard_of)(space, self.shards.len());
-        if let Some(shard) = self.shards.get(shard) {
-            _ = shard.send(verdict).await;
-        }
+        let shard = SpaceKey::Chat(space).shard(self.0.len());
+        _ = self.0[shard].send(verdict).await;
     }
 
     /// Tells who has to know that a refused row's user or space does not exist.
@@ -54,7 +43,7 @@ impl Verdicts {
                 self.tell(record.space, Verdict::NoSpace(record.space)).await;
             }
             Reject::UnknownUser => {
-                for shard in &self.shards {
+                for shard in &self.0 {
                     _ = shard.send(Verdict::NoUser(record.user)).await;
                 }
             }
@@ -150,7 +139,7 @@ impl<S: Sink> Batcher<S> {
             bytes_max: self.limits.bytes_max.saturating_mul(2),
             ..self.limits
         };
-        let filled = self.sources.fill(&mut batch, &limits, (self.clock)().mono);
+        let filled = self.sources.fill(&mut batch, &limits, self.clock.now().mono);
         self.flight.work.push(batch);
         self.count_backlog();
         // Without descriptors for reading those that are in hand wait alone.

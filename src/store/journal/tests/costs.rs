@@ -4,14 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::model::{LIMITS, ids, one, reopen, reopen_telling};
-use super::recover;
-use super::segment::{HEADER_BYTES, JournalId, create_segment, segment_path};
-use super::settle::Settled;
-use super::{JournalLimits, Opened};
+use super::{LIMITS, ids, one, reopen, reopen_telling};
 use crate::conditions::Condition;
 use crate::faults::Faults;
 use crate::metrics::{Metric, Metrics};
+use crate::store::journal::recover;
+use crate::store::journal::segment::{HEADER_BYTES, JournalId, create_segment, segment_path};
+use crate::store::journal::settle::Settled;
+use crate::store::journal::{JournalLimits, Opened};
 use crate::wire::Id;
 
 fn segments(folder: &Path) -> Vec<PathBuf> {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::journal::JournalId;
+use crate::store::journal::JournalId;
 use crate::wire::record::{Record, records};
 use crate::wire::time::{Micros, MonoMs};
 
@@ -231,7 +231,7 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::journal::model::record;
+    use crate::store::journal::tests::record;
     use proptest::prelude::*;
 
     const ALL: BatchLimits = BatchLimits { rows_max: usize::MAX, bytes_max: usize::MAX, wait: 5 };

@@ -12,10 +12,17 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::types::FromSql;
 use tokio_postgres::{Client, Config, Error, Row};
 
-use super::handshake::TlsFault;
-use super::parameters;
-use super::tls::{BadTls, Tls};
 use crate::store::sink::SinkError;
+
+mod binding;
+mod handshake;
+mod parameters;
+mod tls;
+
+pub(crate) use tls::BadTls;
+
+use handshake::TlsFault;
+use tls::Tls;
 
 /// The longest that any call may take, but those that build an index.
 pub(super) const CALL_MAX: Duration = Duration::from_secs(5);
@@ -93,7 +100,7 @@ impl DatabaseUrl {
     }
 
     /// Which database it is, whoever asks: what a data directory remembers it by.
-    pub(in crate::store) fn identity(&self) -> String {
+    pub(crate) fn identity(&self) -> String {
         let ports = self.config.get_ports();
         let port = |n: usize| *ports.get(n).or(ports.first()).unwrap_or(&DEFAULT_PORT);
         let hosts = self.config.get_hosts().iter().map(|host| match host {

@@ -14,24 +14,24 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use super::holes::Holes;
-use super::journal::{JournalId, journals_in};
-use super::latest::Door;
 use crate::conditions::{Condition, Conditions};
 use crate::faults::Faults;
+use crate::store::journal::{JournalId, journals_in};
+use crate::store::latest::Door;
 
 /// Between two looks; what is accepted meanwhile may be lost.
 const PERIOD: Duration = Duration::from_millis(500);
 
 /// A path, and the file that stood there first.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     path: PathBuf,
     file: Option<(u64, u64)>,
 }
 
 /// A file that is not where it was.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub(super) enum Strayed {
+pub(crate) enum Strayed {
     /// Nothing stands there.
     #[error("{} is gone", .0.display())]
     Gone(PathBuf),
@@ -42,13 +42,13 @@ pub(super) enum Strayed {
 
 impl Place {
     /// A path where a file stands, or will.
-    pub(super) fn new(path: PathBuf) -> Place {
+    pub(crate) fn new(path: PathBuf) -> Place {
         let file = fs::metadata(&path).ok().map(|file| (file.dev(), file.ino()));
         Place { path, file }
     }
 
     /// Whether the file that was seen there first still stands there.
-    pub(super) fn look(&mut self) -> Result<(), Strayed> {
+    pub(crate) fn look(&mut self) -> Result<(), Strayed> {
         let now = match fs::metadata(&self.path) {
             Ok(file) => Some((file.dev(), file.ino())),
             Err(error) if is_absent(&error) => None,
@@ -71,7 +71,7 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 /// An embedded database's files: what is written to its log is in it only together with that.
-pub(super) fn database_places(database: &Path) -> Vec<Place> {
+pub(crate) fn database_places(database: &Path) -> Vec<Place> {
     let with = |suffix: &str| {
         let mut path = database.as_os_str().to_owned();
         path.push(suffix);
@@ -81,30 +81,30 @@ pub(super) fn database_places(database: &Path) -> Vec<Place> {
 }
 
 /// What is looked at.
-pub(super) struct Watched {
+pub(crate) struct Watched {
     /// The data directory.
-    pub(super) data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
     /// This run's journals.
-    pub(super) journals: Vec<JournalId>,
+    pub(crate) journals: Vec<JournalId>,
     /// The embedded database, where there is one.
-    pub(super) database: Option<PathBuf>,
+    pub(crate) database: Option<PathBuf>,
     /// Shut while something has strayed.
-    pub(super) door: Door,
+    pub(crate) door: Door,
     /// Where it tells what it finds, and its own end.
-    pub(super) faults: Faults,
-    pub(super) holes: Holes,
+    pub(crate) faults: Faults,
+    pub(crate) holes: Holes,
 }
 
 /// The thread; it ends with [`stop`](Watch::stop).
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     stop: SyncSender<()>,
     thread: JoinHandle<()>,
 }
 
 impl Watch {
     /// Begins to look.
-    pub(super) fn start(watched: Watched) -> io::Result<Watch> {
+    pub(crate) fn start(watched: Watched) -> io::Result<Watch> {
         let (stop, stopped) = mpsc::sync_channel(1);
         let faults = watched.faults.clone();
         let mut looking = Looking::new(watched);
@@ -117,7 +117,7 @@ impl Watch {
     }
 
     /// Ends the thread.
-    pub(super) fn stop(self) {
+    pub(crate) fn stop(self) {
         drop(self.stop);
         // A panic was told when it happened.
         let _ = self.thread.join();
@@ -141,7 +141,7 @@ impl Looking {
     fn new(watched: Watched) -> Looking {
         let Watched { data_dir, journals, database, door, faults, holes } = watched;
         let journal_folder = data_dir.join("journal");
-        let lock = journal_folder.join(super::journal::LOCK_FILE);
+        let lock = journal_folder.join(crate::store::journal::LOCK_FILE);
         let folders = [data_dir, journal_folder.clone(), lock].into_iter().map(Place::new);
         Looking {
             folders: folders.collect(),

@@ -9,17 +9,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::batch::{Advance, Batch, BatchLimits, Origin};
-use super::journal::{JournalId, Tail, TailFault};
-use super::latest::Latest;
-use super::served::Offsets;
-use super::sink::Gone;
-use super::trimmed::Trimmed;
+use crate::store::data_dir::served::Offsets;
+use crate::store::data_dir::trimmed::Trimmed;
+use crate::store::journal::{JournalId, Tail, TailFault};
+use crate::store::latest::Latest;
+use crate::store::sink::Gone;
 use crate::wire::record::records;
 use crate::wire::time::MonoMs;
 
 /// A journal, and how far it has been taken and stored.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(crate) struct Source {
     tail: Tail,
     /// What the sink holds.
     stored: u64,
@@ -30,7 +30,7 @@ pub(super) struct Source {
     /// Up to here the sink may hold messages that its position says nothing of.
     again_to: u64,
     /// Where the shard reads it; nobody asks about a found journal's.
-    shown: Arc<Latest>,
+    shown: Arc<Latest<Option<u64>>>,
     /// Records that were read but did not fit into the batch, and where they come from.
     held: Vec<u8>,
     held_from: usize,
@@ -141,7 +141,7 @@ impl Source {
 
 /// Where a sink is, measured by what was believed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Standing {
+pub(crate) enum Standing {
     /// Where it was before the batch in doubt.
     AsBelieved,
     /// Behind that batch.
@@ -154,7 +154,7 @@ pub(super) enum Standing {
 
 /// All of them.
 #[derive(Debug)]
-pub(super) struct Sources {
+pub(crate) struct Sources {
     found: VecDeque<Source>,
     own: Vec<Source>,
     /// Whose turn it is.
@@ -163,7 +163,7 @@ pub(super) struct Sources {
 
 impl Sources {
     /// Found journals, oldest first, and this run's, one a shard.
-    pub(super) fn new(found: Vec<Tail>, own: Vec<Tail>) -> Sources {
+    pub(crate) fn new(found: Vec<Tail>, own: Vec<Tail>) -> Sources {
         Sources {
             found: found.into_iter().map(Source::new).collect(),
             own: own.into_iter().map(Source::new).collect(),
@@ -171,9 +171,9 @@ impl Sources {
         }
     }
 
-    /// The cells that show each shard how far its journal is stored: 0, or 1 + the offset once
-    /// all that earlier runs have left is stored.
-    pub(super) fn shown(&self) -> Vec<Arc<Latest>> {
+    /// The cells that show each shard how far its journal is stored, once all that earlier runs
+    /// have left is stored.
+    pub(crate) fn shown(&self) -> Vec<Arc<Latest<Option<u64>>>> {
         self.own.iter().map(|source| source.shown.clone()).collect()
     }
 
@@ -182,26 +182,26 @@ impl Sources {
     }
 
     /// All journals' ids, for asking the sink.
-    pub(super) fn journals(&self) -> Vec<JournalId> {
+    pub(crate) fn journals(&self) -> Vec<JournalId> {
         self.found.iter().chain(&self.own).map(|source| source.tail.journal()).collect()
     }
 
     /// What lies before these offsets belongs to another store.
-    pub(super) fn leave_elsewhere(&mut self, floors: &Offsets) {
+    pub(crate) fn leave_elsewhere(&mut self, floors: &Offsets) {
         for source in self.all() {
             source.floor = floors.get(&source.tail.journal()).copied().unwrap_or(0);
         }
     }
 
     /// Goes on at what the sink holds; of what was taken and not stored nobody may be left.
-    pub(super) fn go_to(&mut self, positions: &[u64]) {
+    pub(crate) fn go_to(&mut self, positions: &[u64]) {
         for (source, position) in self.all().zip(positions) {
             source.go_to(*position);
         }
     }
 
     /// Holds the sink's positions against those believed, and a batch's whose commit is in doubt.
-    pub(super) fn compare(&mut self, positions: &[u64], doubted: &[Advance]) -> Standing {
+    pub(crate) fn compare(&mut self, positions: &[u64], doubted: &[Advance]) -> Standing {
         let next = |source: &Source| {
             let mut steps = doubted.iter().filter(|step| step.journal == source.tail.journal());
             steps.next().map(|step| step.next)
@@ -224,14 +224,14 @@ impl Sources {
 
     /// The journals that no longer hold all that the sink lacks: where the sink is, and where they
     /// begin.
-    pub(super) fn lacking(&self) -> impl Iterator<Item = (JournalId, u64, u64)> {
+    pub(crate) fn lacking(&self) -> impl Iterator<Item = (JournalId, u64, u64)> {
         let all = self.found.iter().chain(&self.own);
         let place = |it: &Source| (it.tail.journal(), it.stored.max(it.floor), it.tail.begin());
         all.map(place).filter(|(_, at, begin)| at < begin)
     }
 
     /// Whether a batch holds what the sink may have held before.
-    pub(super) fn is_again(&self, batch: &Batch) -> bool {
+    pub(crate) fn is_again(&self, batch: &Batch) -> bool {
         let is_again = |source: &Source, step: &Advance| {
             source.tail.journal() == step.journal && step.last < source.again_to
         };
@@ -240,13 +240,13 @@ impl Sources {
     }
 
     /// How far each journal is stored.
-    pub(super) fn stored(&self) -> Offsets {
+    pub(crate) fn stored(&self) -> Offsets {
         let all = self.found.iter().chain(&self.own);
         all.map(|source| (source.tail.journal(), source.stored.max(source.floor))).collect()
     }
 
     /// Waits until a journal holds more than was taken.
-    pub(super) async fn wait(&self) {
+    pub(crate) async fn wait(&self) {
         let has_more = || self.found.iter().chain(&self.own).any(Source::has_more);
         match self.own.first() {
             // The cells of all own journals wake each other's waiters.
@@ -257,12 +257,12 @@ impl Sources {
     }
 
     /// Whether all that journals hold was taken.
-    pub(super) fn is_drained(&self) -> bool {
+    pub(crate) fn is_drained(&self) -> bool {
         !self.found.iter().chain(&self.own).any(Source::has_more)
     }
 
     /// Fills the batch as far as journals and limits go.
-    pub(super) fn fill(
+    pub(crate) fn fill(
         &mut self,
         batch: &mut Batch,
         limits: &BatchLimits,
@@ -297,7 +297,7 @@ impl Sources {
     }
 
     /// A batch was committed: shows it to the shards and frees what lies behind, once it is noted.
-    pub(super) fn committed(
+    pub(crate) fn committed(
         &mut self,
         batch: &Batch,
         trimmed: &mut Trimmed,
@@ -309,7 +309,7 @@ impl Sources {
             source.stored = advance.next;
             source.reached = source.reached.max(advance.next);
             // All found journals are read to their ends before any of this run.
-            source.shown.publish(advance.next + 1);
+            source.shown.publish(Some(advance.next));
         }
         // Those of other batches too, where that has failed before.
         for source in self.all() {
@@ -319,15 +319,15 @@ impl Sources {
     }
 
     /// Shows the shards that all of the earlier runs is stored, once it is.
-    pub(super) fn show_earlier_runs(&self) {
+    pub(crate) fn show_earlier_runs(&self) {
         if self.found.iter().all(Source::is_done) {
-            self.own.iter().for_each(|source| source.shown.publish(source.stored + 1));
+            self.own.iter().for_each(|source| source.shown.publish(Some(source.stored)));
         }
     }
 
     /// Removes the files of a found journal that is stored to its end, once what left it last is
     /// noted. One whose files can't be removed stays, and counts as stored.
-    pub(super) fn remove_done(
+    pub(crate) fn remove_done(
         &mut self,
         trimmed: &mut Trimmed,
     ) -> Option<(Gone, std::io::Result<()>)> {
@@ -344,12 +344,12 @@ impl Sources {
     }
 
     /// Bytes of records that wait in journals.
-    pub(super) fn backlog(&self) -> u64 {
+    pub(crate) fn backlog(&self) -> u64 {
         self.found.iter().chain(&self.own).map(Source::backlog).sum()
     }
 
     /// Counts the records that nobody has taken yet.
-    pub(super) fn count_rest(&mut self) -> Result<u64, TailFault> {
+    pub(crate) fn count_rest(&mut self) -> Result<u64, TailFault> {
         self.all().map(Source::count_rest).sum()
     }
 }

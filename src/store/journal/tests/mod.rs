@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{JournalLimits, OpenError, Opened, SyncMode, Tail, take};
+mod costs;
+mod model;
+
+use super::{JournalLimits, OpenError, Opened, Tail, take};
 use crate::faults::Faults;
 use crate::metrics::Metrics;
 use crate::wire::record::{Record, records};
@@ -36,11 +39,11 @@ pub(crate) fn one(id: u128, length: usize) -> Vec<u8> {
 pub(crate) const LIMITS: JournalLimits = JournalLimits {
     bytes_max: 256 << 10,
     record_bytes_max: 4 << 10,
-    sync: SyncMode::Never,
+    flush_period: None,
     nonces_max: 9,
 };
 
-/// Opens journals, with ids from a counter above `id`.
+/// Opens journals, named by numbers above `id`.
 pub(crate) fn reopen(
     folder: &Path,
     shards: usize,
@@ -58,12 +61,7 @@ pub(crate) fn reopen_telling(
     id: u128,
     faults: &Faults,
 ) -> Result<Opened, OpenError> {
-    let mut next = id;
-    let mut random = || {
-        next += 1;
-        next
-    };
-    take(folder, shards, limits)?.begin(Id::MIN, &mut random, faults)
+    take(folder, shards, limits)?.begin(Id::MIN, id + 1, faults)
 }
 
 /// The ids that a tail gives, to its end.

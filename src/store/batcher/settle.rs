@@ -7,17 +7,17 @@
 
 use std::time::Duration;
 
-use super::DAY_MS;
+use super::Batcher;
 use super::batch::Batch;
-use super::batcher::Batcher;
-use super::bound::Bound;
-use super::holes::{Holes, Missing};
-use super::journal::JournalId;
-use super::letters::Letters;
-use super::sink::{Sink, SinkError};
 use super::sources::Standing;
-use super::trimmed::{Has, Known, Lacking, Trimmed};
 use crate::conditions::Condition;
+use crate::store::DAY_MS;
+use crate::store::data_dir::bound::Bound;
+use crate::store::data_dir::holes::{Holes, Missing};
+use crate::store::data_dir::trimmed::{Accounted, Has, Lacking, Trimmed};
+use crate::store::dead_letters::file::Letters;
+use crate::store::journal::JournalId;
+use crate::store::sink::{Sink, SinkError};
 use crate::wire::Id;
 
 /// How often a quiet batcher looks whether its sink is still connected.
@@ -25,10 +25,10 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// What is known of the store beside what the journals hold.
 #[derive(Debug)]
-pub(super) struct Truth {
-    pub(super) bound: Bound,
-    pub(super) trimmed: Trimmed,
-    pub(super) holes: Holes,
+pub(crate) struct Truth {
+    pub(crate) bound: Bound,
+    pub(crate) trimmed: Trimmed,
+    pub(crate) holes: Holes,
 }
 
 impl<S: Sink> Batcher<S> {
@@ -45,7 +45,7 @@ impl<S: Sink> Batcher<S> {
             true => Standing::Moved,
             false => self.sources.compare(&positions, doubted.map_or(&[], Batch::advances)),
         };
-        let limit = Id::first_of_ms((self.clock)().unix.0 / 1000 + DAY_MS);
+        let limit = Id::first_of_ms(self.clock.now().unix.0 / 1000 + DAY_MS);
         let gone = self.gone(&journals, limit).await?;
         match standing {
             Standing::Committed => {}
@@ -101,7 +101,7 @@ impl<S: Sink> Batcher<S> {
         let mut lacking: Vec<Lacking> = there.chain(gone).collect();
         // Positions may be gone whose messages are there.
         let ids = self.truth.trimmed.last_ids(&lacking);
-        let mut known = Known::default();
+        let mut known = Accounted::default();
         if !ids.is_empty() {
             known.stored = self.sink.stored_ids(&ids).await?;
             let letters = Letters::read(self.truth.holes.data_dir()).unwrap_or_default();
@@ -115,7 +115,7 @@ impl<S: Sink> Batcher<S> {
         });
         if !missing.is_none() {
             // First what is missing, then that it was told: a crash in between has it told again.
-            self.truth.holes.add(missing, (self.clock)().unix);
+            self.truth.holes.add(missing, self.clock.now().unix);
             self.truth.trimmed.told(&lacking);
         }
         Ok(())

@@ -3,7 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, Result, Row, ToSql, Transaction};
 
 use super::wall::WallFormat;
-use super::{Missed, MissedQuery, Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage};
+use crate::store::query::{
+    Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage, signed, unsigned,
+};
 use crate::wire::time::Micros;
 use crate::wire::{Id, SpaceId, UserId};
 
@@ -51,6 +53,26 @@ impl History {
 
     /// A stretch by position (WIRE E).
     pub(crate) fn range(&mut self, query: &RangeQuery) -> Result<Range> {
+        let range = self.forwards_or_backwards(query)?;
+        if !query.is_exceeded_by(&range) {
+            return Ok(range);
+        }
+        let sql = "SELECT id FROM chat_messages WHERE space_id = ?1 AND id > ?2 AND id < ?3 \
+                   ORDER BY id DESC LIMIT 1 OFFSET ?4";
+        let id = |bound: Option<Id>, other| bound.unwrap_or(other).to_string();
+        let (after, before) = (id(query.after, Id::MIN), id(query.before, Id::MAX));
+        let skipped = signed(query.newest_max.unwrap_or(0) as u64);
+        let last: Option<String> = self
+            .connection
+            .query_row(sql, (query.space.0, after, before, skipped), |row| row.get(0))
+            .optional()?;
+        match last.as_deref().and_then(Id::parse) {
+            None => Ok(range),
+            after => self.forwards_or_backwards(&RangeQuery { after, ..*query }),
+        }
+    }
+
+    fn forwards_or_backwards(&self, query: &RangeQuery) -> Result<Range> {
         let after = query.after.map(|id| id.to_string());
         let before = query.before.map(|id| id.to_string());
         let backwards = after.is_none();
@@ -68,27 +90,7 @@ impl History {
         if backwards {
             rows.reverse();
         }
-        Ok(Range { rows, has_more })
-    }
-
-    /// A page of what somebody has missed.
-    pub(crate) fn missed(&mut self, query: &MissedQuery) -> Result<Missed> {
-        let range = self.range(&query.range(query.after))?;
-        if !query.is_exceeded_by(&range) {
-            return Ok(Missed { from: query.after, range });
-        }
-        let sql = "SELECT id FROM chat_messages WHERE space_id = ?1 AND id > ?2 AND id <= ?3 \
-                   ORDER BY id DESC LIMIT 1 OFFSET ?4";
-        let (after, up_to) = (query.after.to_string(), query.up_to.to_string());
-        let skipped = signed(query.newest_max as u64);
-        let last: Option<String> = self
-            .connection
-            .query_row(sql, (query.space.0, after, up_to, skipped), |row| row.get(0))
-            .optional()?;
-        match last.as_deref().and_then(Id::parse) {
-            None => Ok(Missed { from: query.after, range }),
-            Some(from) => Ok(Missed { from, range: self.range(&query.range(from))? }),
-        }
+        Ok(Range { after: query.after, rows, has_more })
     }
 }
 
@@ -224,12 +226,4 @@ fn message(row: &Row<'_>, wall: &WallFormat) -> Result<StoredMessage> {
         // SQLite has no users (WIRE F).
         image: "".into(),
     })
-}
-
-fn signed(rows: u64) -> i64 {
-    i64::try_from(rows).unwrap_or(i64::MAX)
-}
-
-fn unsigned(rows: i64) -> u64 {
-    u64::try_from(rows).unwrap_or(0)
 }

@@ -10,20 +10,33 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use super::batch::{Batch, BatchLimits};
-use super::dead::DeadLetters;
-use super::journal::TailFault;
-use super::nonces::NonceFiles;
-use super::refused::Verdicts;
-use super::settle::Truth;
-use super::sink::{Sink, SinkError};
-use super::sources::Sources;
-use super::{ReadClock, StoreState};
+use crate::clock::Clock;
 use crate::conditions::{Condition, Conditions};
 use crate::faults::Faults;
 use crate::metrics::{Metric, Metrics};
+use crate::store::dead_letters::file::DeadLetters;
+use crate::store::journal::TailFault;
+use crate::store::sink::{Sink, SinkError};
+use crate::store::{StoreConfig, StoreState};
+use crate::wire::random::SplitMix64;
 use crate::wire::time::{MonoMs, Now};
 use crate::wire::{SpaceId, UserId};
+use batch::{Batch, BatchLimits};
+
+pub mod batch;
+mod nonces;
+mod refused;
+mod settle;
+pub mod sift;
+mod sources;
+
+pub(super) use nonces::NonceFiles;
+pub use nonces::NonceLimits;
+#[cfg(test)]
+pub(super) use refused::NO_SPACE;
+pub(super) use refused::Verdicts;
+pub(super) use settle::Truth;
+pub(super) use sources::Sources;
 
 /// A store whose oldest waiting message is older than this is behind, in microseconds.
 const BEHIND_US: i64 = 5_000_000;
@@ -65,23 +78,35 @@ pub(super) struct Stop {
     pub(super) answer: oneshot::Sender<Left>,
 }
 
-/// Moves records; see the module.
-pub(super) struct Batcher<S> {
+/// What a batcher moves records from and into.
+#[derive(Debug)]
+pub(super) struct Ends<S> {
     pub(super) sink: S,
     pub(super) sources: Sources,
-    pub(super) limits: BatchLimits,
-    pub(super) retry: RetryWait,
-    pub(super) dead: DeadLetters,
     pub(super) nonces: NonceFiles,
     pub(super) verdicts: Verdicts,
-    pub(super) journal_bytes_max: u64,
-    pub(super) clock: ReadClock,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) conditions: Conditions,
-    pub(super) faults: Faults,
-    pub(super) state: watch::Sender<StoreState>,
-    pub(super) flight: Flight,
     pub(super) truth: Truth,
+    /// Shows what the sink is doing.
+    pub(super) state: watch::Sender<StoreState>,
+}
+
+/// Moves records; see the module.
+pub(super) struct Batcher<S> {
+    sink: S,
+    sources: Sources,
+    limits: BatchLimits,
+    retry: RetryWait,
+    dead: DeadLetters,
+    nonces: NonceFiles,
+    verdicts: Verdicts,
+    journal_bytes_max: u64,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    conditions: Conditions,
+    faults: Faults,
+    state: watch::Sender<StoreState>,
+    flight: Flight,
+    truth: Truth,
 }
 
 /// What is on its way to the sink.
@@ -90,36 +115,52 @@ pub(super) struct Flight {
     /// Being filled; empty while `work` is not.
     batch: Batch,
     /// To be stored, the next one last. More than one only while a refused row is looked for.
-    pub(super) work: Vec<Batch>,
+    work: Vec<Batch>,
     /// User and space of the last row that was stored.
-    pub(super) good: Option<(UserId, SpaceId)>,
+    good: Option<(UserId, SpaceId)>,
     /// Whether the sink may have committed the next one already.
     in_doubt: bool,
     /// Whether the sink was asked where it is, and has not said it to the end.
-    pub(super) unsettled: bool,
+    unsettled: bool,
     /// Whether the sink has ever told its positions.
     connected: bool,
     /// Whether a journal can't be read any more, or another hub has the sink.
     given_up: bool,
     /// Failures in a row.
-    pub(super) failures: u32,
+    failures: u32,
     /// Why stored segments could not be removed the last time.
     kept: Option<String>,
     /// Times in a row that there was no descriptor or memory for reading.
     shortages: u32,
-    jitter: u64,
+    jitter: SplitMix64,
     /// When rights were last looked for.
     rights_seen: MonoMs,
 }
 
-impl Flight {
-    /// Nothing on its way; waits are drawn from `seed`.
-    pub(super) fn new(seed: u64) -> Flight {
-        Flight { jitter: seed, ..Flight::default() }
-    }
-}
-
 impl<S: Sink> Batcher<S> {
+    /// A batcher that has not asked its sink yet; its waits are drawn from `seed`.
+    pub(super) fn new(config: &StoreConfig, ends: Ends<S>, seed: u64) -> Batcher<S> {
+        let Ends { sink, sources, nonces, verdicts, truth, state } = ends;
+        let faults = config.faults.clone();
+        Batcher {
+            sink,
+            sources,
+            limits: config.batch,
+            retry: config.retry,
+            dead: DeadLetters::new(&config.data_dir),
+            nonces,
+            verdicts,
+            journal_bytes_max: config.journal.bytes_max,
+            clock: config.clock,
+            metrics: faults.metrics().clone(),
+            conditions: faults.conditions().clone(),
+            faults,
+            state,
+            flight: Flight { jitter: SplitMix64(seed), ..Flight::default() },
+            truth,
+        }
+    }
+
     /// The task: until it is told to stop. A dropped sender is the same with no time to wait.
     pub(super) async fn run(mut self, stop: oneshot::Receiver<Stop>) {
         let stop = tokio::select! {
@@ -188,7 +229,7 @@ impl<S: Sink> Batcher<S> {
         self.store().await?;
         self.fill().await?;
         let limits = BatchLimits { wait: self.limits.wait.max(self.sink.wait()), ..self.limits };
-        while let Some(wait @ 1..) = self.flight.batch.due_in(&limits, (self.clock)().mono) {
+        while let Some(wait @ 1..) = self.flight.batch.due_in(&limits, self.clock.now().mono) {
             tokio::time::sleep(Duration::from_millis(wait)).await;
             self.fill().await?;
         }
@@ -210,7 +251,7 @@ impl<S: Sink> Batcher<S> {
     /// Fills the batch. Waits, and says so, while there is no descriptor or memory for reading.
     async fn fill(&mut self) -> Result<(), TailFault> {
         loop {
-            let now = (self.clock)().mono;
+            let now = self.clock.now().mono;
             let filled = self.sources.fill(&mut self.flight.batch, &self.limits, now);
             self.count_backlog();
             match filled {
@@ -257,7 +298,7 @@ impl<S: Sink> Batcher<S> {
 
     /// Tries the next batch once; when it began, if it is stored.
     async fn try_store(&mut self) -> Result<Now, SinkError> {
-        let begun = (self.clock)();
+        let begun = self.clock.now();
         if self.flight.work.is_empty() {
             return Ok(begun);
         }
@@ -288,7 +329,7 @@ impl<S: Sink> Batcher<S> {
         // What can't be removed is tried again with each batch; the bound still counts it.
         let freed = self.sources.committed(&batch, &mut self.truth.trimmed);
         self.flight.kept = freed.err().map(|error| error.to_string());
-        let now = (self.clock)();
+        let now = self.clock.now();
         let store = &self.metrics.store;
         store.add(Metric::RowsStored, batch.rows() as u64);
         store.add(Metric::Batches, 1);
@@ -311,7 +352,7 @@ impl<S: Sink> Batcher<S> {
 
     /// Looks again for rights that were missing, now and then.
     async fn look_at_rights(&mut self) {
-        let now = (self.clock)().mono;
+        let now = self.clock.now().mono;
         let is_due = now.since(self.flight.rights_seen) >= RIGHTS_PERIOD;
         if is_due && self.conditions.holds(Condition::RightsMissing) {
             self.flight.rights_seen = now;
@@ -322,7 +363,7 @@ impl<S: Sink> Batcher<S> {
     }
 
     /// Tells a failure, and waits. What only a person can mend is a condition too.
-    pub(super) async fn failed(&mut self, error: &SinkError) {
+    async fn failed(&mut self, error: &SinkError) {
         if let SinkError::Taken(_) = error {
             // Two that serve one database break every promise of order: this one ends.
             self.show(StoreState::Refused);
@@ -339,7 +380,7 @@ impl<S: Sink> Batcher<S> {
     }
 
     /// Tells a failure in the log, once until it is over or changes its kind, and waits.
-    pub(super) async fn wait_out(&mut self, error: &SinkError) {
+    async fn wait_out(&mut self, error: &SinkError) {
         self.conditions.set(Condition::RightsMissing, self.sink.lacks());
         self.metrics.store.add(Metric::BatchFaults, 1);
         let refused = matches!(error, SinkError::Refused(_));
@@ -379,7 +420,7 @@ impl<S: Sink> Batcher<S> {
         self.sources.show_earlier_runs();
     }
 
-    pub(super) fn count_backlog(&self) -> u64 {
+    fn count_backlog(&self) -> u64 {
         let backlog = self.sources.backlog();
         self.metrics.store.set(Metric::JournalBytes, backlog);
         backlog
@@ -412,22 +453,22 @@ impl Flight {
     }
 
     /// Whether it has ever.
-    pub(super) fn connected(&self) -> bool {
+    fn connected(&self) -> bool {
         self.connected
     }
 
     /// The batch that the sink may have committed already.
-    pub(super) fn doubted(&self) -> Option<&Batch> {
+    fn doubted(&self) -> Option<&Batch> {
         self.work.last().filter(|_| self.in_doubt)
     }
 
     /// It has not.
-    pub(super) fn not_stored(&mut self) {
+    fn not_stored(&mut self) {
         self.in_doubt = false;
     }
 
     /// Everything is to be read from the journals again.
-    pub(super) fn drop_all(&mut self) {
+    fn drop_all(&mut self) {
         self.work.clear();
         self.batch = Batch::new();
         self.in_doubt = false;
@@ -436,12 +477,7 @@ impl Flight {
     fn next_wait(&mut self, retry: RetryWait) -> u64 {
         let bound = retry.min.saturating_mul(1 << self.failures.min(32)).min(retry.max);
         self.failures = self.failures.saturating_add(1);
-        // SplitMix64, as the id generator has it.
-        self.jitter = self.jitter.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = self.jitter;
-        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (word ^ (word >> 31)) % (bound + 1)
+        self.jitter.next() % (bound + 1)
     }
 }
 

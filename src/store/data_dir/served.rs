@@ -6,42 +6,43 @@
 //! its place knows that these journals are not for it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::journal::{JournalId, sync_folder};
+use crate::store::files::replace;
+use crate::store::journal::JournalId;
 use crate::wire::Id;
 
 const SERVED_FILE: &str = "served-database.json";
 const STORED_FILE: &str = "stored-at-end.json";
 
 /// Offsets in journals.
-pub(super) type Offsets = BTreeMap<JournalId, u64>;
+pub(crate) type Offsets = BTreeMap<JournalId, u64>;
 
 /// A store that has been reached from this directory, with its schema up to date.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Served {
+pub(crate) struct Served {
     /// Where it was.
-    pub(super) database: String,
+    pub(crate) database: String,
     /// The random name that it holds itself; earlier versions did not ask for it.
-    pub(super) store: Option<String>,
+    pub(crate) store: Option<String>,
     /// The highest id that it held then.
-    pub(super) highest: Id,
+    pub(crate) highest: Id,
     /// What lies before these went to another store.
-    pub(super) elsewhere: Offsets,
+    pub(crate) elsewhere: Offsets,
 }
 
 impl Served {
     /// A store of which nothing more is known.
-    pub(super) fn new(database: String, store: Option<String>, highest: Id) -> Served {
+    pub(crate) fn new(database: String, store: Option<String>, highest: Id) -> Served {
         Served { database, store, highest, elsewhere: Offsets::new() }
     }
 
     /// What the directory remembers; nothing that can't be read is believed.
-    pub(super) fn read(data_dir: &Path) -> io::Result<Option<Served>> {
+    pub(crate) fn read(data_dir: &Path) -> io::Result<Option<Served>> {
         let text = match fs::read_to_string(data_dir.join(SERVED_FILE)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             text => text?,
@@ -59,19 +60,19 @@ impl Served {
     }
 
     /// Remembers it, whole or not at all.
-    pub(super) fn write(&self, data_dir: &Path) -> io::Result<()> {
+    pub(crate) fn write(&self, data_dir: &Path) -> io::Result<()> {
         let line = json!({
             "database": self.database,
             "store": self.store,
             "highest": self.highest.to_string(),
             "elsewhere": value(&self.elsewhere),
         });
-        replace(data_dir, (SERVED_FILE, "served-database.new"), &line)
+        replace(&data_dir.join(SERVED_FILE), format!("{line}\n").as_bytes())
     }
 }
 
 /// How far the store had the journals when a hub ended in order; what was not said since.
-pub(super) fn read_stored(data_dir: &Path) -> io::Result<Offsets> {
+pub(crate) fn read_stored(data_dir: &Path) -> io::Result<Offsets> {
     match fs::read(data_dir.join(STORED_FILE)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Offsets::new()),
         text => Ok(offsets(&serde_json::from_slice(&text?).unwrap_or_default())),
@@ -79,25 +80,16 @@ pub(super) fn read_stored(data_dir: &Path) -> io::Result<Offsets> {
 }
 
 /// Remembers it, at the end.
-pub(super) fn write_stored(data_dir: &Path, stored: &Offsets) -> io::Result<()> {
-    replace(data_dir, (STORED_FILE, "stored-at-end.new"), &value(stored))
+pub(crate) fn write_stored(data_dir: &Path, stored: &Offsets) -> io::Result<()> {
+    replace(&data_dir.join(STORED_FILE), format!("{}\n", value(stored)).as_bytes())
 }
 
 /// A hub runs: from now on it may be otherwise. Needs no room, where journals fill the disk.
-pub(super) fn forget_stored(data_dir: &Path) -> io::Result<()> {
+pub(crate) fn forget_stored(data_dir: &Path) -> io::Result<()> {
     match fs::remove_file(data_dir.join(STORED_FILE)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
-}
-
-fn replace(data_dir: &Path, (name, new): (&str, &str), line: &Value) -> io::Result<()> {
-    let new = data_dir.join(new);
-    let mut file = File::create(&new)?;
-    file.write_all(format!("{line}\n").as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, data_dir.join(name))?;
-    sync_folder(data_dir)
 }
 
 fn value(offsets: &Offsets) -> Value {

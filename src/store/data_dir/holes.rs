@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::journal::sync_folder;
 use crate::conditions::{Condition, Conditions};
 use crate::metrics::{Metric, Metrics};
+use crate::store::files::sync_folder;
 use crate::wire::Id;
 use crate::wire::time::Micros;
 
@@ -51,7 +51,7 @@ impl Default for Missing {
 
 impl Missing {
     /// Adds more that is missing.
-    pub(super) fn add(&mut self, more: Missing) {
+    pub(crate) fn add(&mut self, more: Missing) {
         self.records += more.records;
         self.count = self.count.max(more.count);
         self.ids = (self.ids.0.min(more.ids.0), self.ids.1.max(more.ids.1));
@@ -154,7 +154,7 @@ fn append(data_dir: &Path, line: &str) -> io::Result<()> {
 
 /// The hub's own view: shows what is missing in `/readyz` and `/metrics`.
 #[derive(Clone, Debug)]
-pub(super) struct Holes {
+pub(crate) struct Holes {
     data_dir: PathBuf,
     conditions: Conditions,
     metrics: Arc<Metrics>,
@@ -162,7 +162,7 @@ pub(super) struct Holes {
 
 impl Holes {
     /// Shows what the file says.
-    pub(super) fn open(
+    pub(crate) fn open(
         data_dir: &Path,
         conditions: &Conditions,
         metrics: &Arc<Metrics>,
@@ -174,24 +174,24 @@ impl Holes {
     }
 
     /// The data directory.
-    pub(super) fn data_dir(&self) -> &Path {
+    pub(crate) fn data_dir(&self) -> &Path {
         &self.data_dir
     }
 
     /// How long the file is, by which a change of it is seen.
-    pub(super) fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         fs::metadata(self.data_dir.join(HOLES_FILE)).map_or(0, |file| file.len())
     }
 
     /// Reads the file again: an operator may have acknowledged what is missing.
-    pub(super) fn look(&self) {
+    pub(crate) fn look(&self) {
         if let Ok(missing) = missing(&self.data_dir) {
             self.show(missing);
         }
     }
 
     /// Keeps and tells what was found missing.
-    pub(super) fn add(&self, hole: Missing, found: Micros) {
+    pub(crate) fn add(&self, hole: Missing, found: Micros) {
         let held = self.conditions.holds(Condition::MessagesMissing);
         let kept = append(&self.data_dir, &hole.line(found));
         if let Err(error) = &kept {

@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::batch::Batch;
-use super::journal::is_full;
+use crate::store::files::is_full;
 use crate::wire::nonce::{First, Nonce, NonceKey};
 use crate::wire::time::{Micros, MonoMs, Now};
 use crate::wire::{Id, SpaceId};
@@ -32,7 +32,7 @@ pub struct NonceLimits {
 
 /// Appends to the files.
 #[derive(Debug)]
-pub(super) struct NonceFiles {
+pub(crate) struct NonceFiles {
     folder: PathBuf,
     /// The file that is written now.
     number: u64,
@@ -51,7 +51,7 @@ pub(super) struct NonceFiles {
 impl NonceFiles {
     /// Reads what earlier runs have left in the files, adds what was found in their journals, and
     /// begins a new file with what is still within the window: that comes back too, oldest first.
-    pub(super) fn open(
+    pub(crate) fn open(
         folder: &Path,
         found: Vec<First>,
         shards: usize,
@@ -93,13 +93,13 @@ impl NonceFiles {
     }
 
     /// Why nonces can't be kept now.
-    pub(super) fn failing(&self) -> Option<&str> {
+    pub(crate) fn failing(&self) -> Option<&str> {
         self.failing.as_deref()
     }
 
     /// Keeps the nonces of a stored batch. Those that the disk does not take are tried again with
     /// the next batch, as far as the bound goes.
-    pub(super) fn append(&mut self, batch: &Batch, now: MonoMs) {
+    pub(crate) fn append(&mut self, batch: &Batch, now: MonoMs) {
         for first in batch.records().filter_map(|record| record.first()) {
             put(&mut self.buffer, &first);
         }
@@ -211,7 +211,7 @@ fn take(bytes: &[u8; ENTRY_BYTES]) -> Option<First> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::batch::{BatchLimits, Origin};
+    use crate::store::batcher::batch::{BatchLimits, Origin};
     use crate::store::journal::JournalId;
     use crate::wire::UserId;
     use crate::wire::record::Record;

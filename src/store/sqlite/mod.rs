@@ -10,17 +10,25 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
 
-use super::batch::{Advance, Batch};
-use super::journal::JournalId;
-use super::letters::Holds;
-use super::migrate::{self, MigrateError};
-use super::sift::{self, Known, Sifted, Trial};
-use super::sink::{Gone, Past, Sink, SinkError};
-use super::strayed::{Place, Strayed, database_places};
-use super::tally;
-use super::wall::WallFormat;
+use crate::store::batcher::batch::{Advance, Batch};
+use crate::store::batcher::sift::{self, Trial};
+use crate::store::data_dir::strayed::{Place, Strayed, database_places};
+use crate::store::journal::JournalId;
+use crate::store::migrate::MigrateError;
+use crate::store::query::{signed, unsigned};
+use crate::store::sink::{Gone, Holds, Known, Past, Sifted, Sink, SinkError};
 use crate::wire::Id;
 use crate::wire::record::Record;
+use wall::WallFormat;
+
+pub(crate) mod history;
+pub(crate) mod look;
+mod reader;
+pub(crate) mod schema;
+pub(crate) mod tally;
+pub(crate) mod wall;
+
+pub(crate) use reader::start_reader;
 
 /// The file's name in the data directory.
 pub const DATABASE_FILE: &str = "hub.sqlite3";
@@ -49,7 +57,7 @@ impl SqliteSink {
              PRAGMA wal_autocheckpoint = 4096; PRAGMA journal_size_limit = 67108864; \
              PRAGMA cache_size = -65536",
         )?;
-        migrate::sqlite(&mut connection, migrate::SQLITE)?;
+        schema::bring_up_to_date(&mut connection, schema::SCRIPTS)?;
         // `tally` does their work, by the batch.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         let (wall, files) = (WallFormat::new(utc_offset), database_places(path));
@@ -62,7 +70,7 @@ impl SqliteSink {
     }
 
     /// The random name that the database was given when it was made.
-    pub(super) fn name(&self) -> Result<String, SinkError> {
+    pub(crate) fn name(&self) -> Result<String, SinkError> {
         identity(&self.connection).map_err(|error| sink_error("read the store's name", &error))
     }
 
@@ -174,7 +182,7 @@ fn positions(connection: &mut Connection, journals: &[JournalId]) -> Result<Vec<
         let journal = journal.to_string();
         transaction.execute(first, [&journal])?;
         let position = transaction.query_row(sql, [&journal], |row| row.get::<_, i64>(0))?;
-        positions.push(u64::try_from(position).unwrap_or(0));
+        positions.push(unsigned(position));
     }
     transaction.commit()?;
     Ok(positions)
@@ -263,7 +271,7 @@ fn insert<'a>(
 }
 
 /// The random name that a database was given when it was made.
-pub(super) fn identity(connection: &Connection) -> Result<String, Error> {
+pub(crate) fn identity(connection: &Connection) -> Result<String, Error> {
     connection.query_row("SELECT id FROM hub_store", [], |row| row.get(0))
 }
 
@@ -272,7 +280,7 @@ fn past(connection: &Connection, journals: &[JournalId], limit: Id) -> Result<Pa
     let mut statement = connection.prepare(sql)?;
     let mut position = |journal: &JournalId| {
         let at = statement.query_row([journal.to_string()], |row| row.get::<_, i64>(0));
-        Ok(at.optional()?.map(|at| u64::try_from(at).unwrap_or(0)))
+        Ok(at.optional()?.map(unsigned))
     };
     let positions: Result<Vec<_>, Error> = journals.iter().map(&mut position).collect();
     let forgotten: String =
@@ -326,8 +334,4 @@ fn is_of_the_file(error: &Error) -> bool {
                 | ErrorCode::PermissionDenied
         )
     )
-}
-
-fn signed(offset: u64) -> i64 {
-    i64::try_from(offset).expect("a journal is shorter than 8 EiB")
 }

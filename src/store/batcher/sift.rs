@@ -10,20 +10,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::sink::{Absent, SinkError};
+use crate::limits::TRIALS_MAX;
+use crate::store::sink::{Known, Refusal, Sifted, SinkError};
 use crate::wire::record::Record;
 use crate::wire::{Id, SpaceId, UserId};
 
-/// Trials of one transaction. What is not decided within them is left to the next.
-pub const TRIALS_MAX: usize = 512;
 /// Rows behind a refused one that are asked whether the database takes any.
 const SAMPLE: usize = 8;
 /// The random bits of an id.
 const TAIL: u128 = (1 << 80) - 1;
 
 /// A transaction of trials, which is never committed.
-#[expect(async_fn_in_trait, reason = "it runs on the store's own thread, so no bound is needed")]
-pub trait Trial {
+pub(crate) trait Trial {
     /// Adds rows to those that the transaction has taken. `Data` and `Orphan` say that they are
     /// refused, and then nothing of them stays; any other error ends the transaction.
     async fn take(&mut self, rows: &[Record<'_>]) -> Result<(), SinkError>;
@@ -32,42 +30,8 @@ pub trait Trial {
     async fn probe(&mut self, row: &Record<'_>) -> Result<(), SinkError>;
 }
 
-/// What is known before rows are tried.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Known {
-    /// Users and spaces that the database says do not exist.
-    pub absent: Absent,
-    /// User and space of the last row that was stored.
-    pub good: Option<(UserId, SpaceId)>,
-    /// Failures since then: each time other rows are sampled.
-    pub round: usize,
-}
-
-/// A row that is refused for what it is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusal {
-    /// Its place among the rows.
-    pub row: usize,
-    /// The database's words.
-    pub reason: String,
-    /// The row names a user or a space that does not exist.
-    pub orphan: bool,
-}
-
-/// What trying has shown.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Sifted {
-    /// How many rows from the front are taken or refused for what they are.
-    pub decided: usize,
-    /// Rows that are refused for what they are, in their order.
-    pub refused: Vec<Refusal>,
-    /// What the database says of a harmless row in the place of the first that is not decided,
-    /// where it refuses all that was tried from there on.
-    pub stuck: Option<String>,
-}
-
 /// Tries the rows of a batch that was refused.
-pub async fn sift(
+pub(crate) async fn sift(
     trial: &mut impl Trial,
     rows: &[Record<'_>],
     known: &Known,

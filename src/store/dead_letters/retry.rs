@@ -5,58 +5,21 @@
 //! can't be read stays in it as it is. Killed at any point, the next try finds each letter either
 //! stored, which counts, or still there.
 
-use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
 use std::path::Path;
 
-use serde_json::{Map, Value};
-
-use super::OpenError;
-use super::batch::{Batch, BatchLimits, Origin};
-use super::bound::is_embedded;
-use super::dead::DEAD_LETTERS_FILE;
-use super::journal::{self, JournalId, sync_folder};
-use super::postgres::{DatabaseUrl, PostgresSink};
-use super::served::Served;
-use super::sink::{Gone, Sink, SinkError};
-use super::sqlite::{DATABASE_FILE, SqliteSink};
-use crate::wire::record::Record;
-use crate::wire::time::{Micros, MonoMs};
-use crate::wire::{Id, SpaceId, UserId};
-
-/// How often a commit may be in doubt before a letter is left for another day.
-const DOUBTS_MAX: usize = 5;
-
-/// One line of the file.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Letter {
-    /// The message's.
-    pub id: Id,
-    /// Where it was said.
-    pub space: SpaceId,
-    /// By whom.
-    pub user: UserId,
-    /// When.
-    pub at: Micros,
-    /// As they were called.
-    pub username: String,
-    /// What was said.
-    pub content: String,
-    /// Why it was refused.
-    pub reason: String,
-    /// The line as it is, with what later versions may have added.
-    pub line: Map<String, Value>,
-}
-
-/// The file, as far as it can be read.
-#[derive(Clone, PartialEq, Default, Debug)]
-pub struct Letters {
-    /// Each message once, its last line, in the order of the first ones.
-    pub letters: Vec<Letter>,
-    /// Lines that are no letters: one that a full disk has cut, or somebody's edits.
-    pub unread: Vec<Vec<u8>>,
-}
+use super::file::{DEAD_LETTERS_FILE, Letter, Letters};
+use crate::limits::DOUBTS_MAX;
+use crate::store::OpenError;
+use crate::store::batcher::batch::{Batch, BatchLimits, Origin};
+use crate::store::data_dir::bound::is_embedded;
+use crate::store::data_dir::served::Served;
+use crate::store::journal::{self, JournalId};
+use crate::store::postgres::{DatabaseUrl, PostgresSink};
+use crate::store::sink::{Gone, Holds, SinkError};
+use crate::store::sqlite::{DATABASE_FILE, SqliteSink};
+use crate::wire::Id;
+use crate::wire::time::MonoMs;
 
 /// What became of a try.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -71,92 +34,6 @@ pub struct Retried {
     pub left: u64,
     /// Why.
     pub stopped: Option<SinkError>,
-}
-
-impl Letter {
-    fn read(line: &[u8]) -> Option<Letter> {
-        let Value::Object(line) = serde_json::from_slice(line).ok()? else { return None };
-        let number = |name: &str| line.get(name)?.as_i64();
-        let text = |name: &str| line.get(name)?.as_str().map(str::to_owned);
-        Some(Letter {
-            id: Id::parse(line.get("id")?.as_str()?)?,
-            space: SpaceId(i32::try_from(number("space_id")?).ok()?),
-            user: UserId(i32::try_from(number("user_id")?).ok()?),
-            at: Micros(number("unix_us")?),
-            username: text("username")?,
-            content: text("content")?,
-            reason: text("reason").unwrap_or_default(),
-            line,
-        })
-    }
-
-    /// A line's letter, and what stands before it: a full disk cuts a line, and the next one is
-    /// written right behind the cut.
-    fn find(line: &[u8]) -> (&[u8], Option<Letter>) {
-        let begins = line.windows(2).enumerate().filter(|(_, pair)| pair == b"{\"");
-        let mut letters = begins.filter_map(|(at, _)| Some((at, Letter::read(&line[at..])?)));
-        match letters.next() {
-            Some((at, letter)) => (&line[..at], Some(letter)),
-            None => (line, None),
-        }
-    }
-
-    /// For a nonce it is too late: its window is long over.
-    fn record(&self) -> Record<'_> {
-        Record {
-            id: self.id,
-            at: self.at,
-            space: self.space,
-            user: self.user,
-            username: &self.username,
-            content: &self.content,
-            nonce: None,
-        }
-    }
-}
-
-impl Letters {
-    /// Reads the file of a data directory; where there is none there are no letters.
-    pub fn read(data_dir: &Path) -> io::Result<Letters> {
-        let bytes = match fs::read(data_dir.join(DEAD_LETTERS_FILE)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            bytes => bytes?,
-        };
-        let mut found = Letters::default();
-        let mut places: HashMap<Id, usize> = HashMap::new();
-        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let (torn, letter) = Letter::find(line);
-            if !torn.is_empty() {
-                found.unread.push(torn.to_vec());
-            }
-            let Some(letter) = letter else { continue };
-            let place = *places.entry(letter.id).or_insert(found.letters.len());
-            match found.letters.get_mut(place) {
-                Some(before) => *before = letter,
-                None => found.letters.push(letter),
-            }
-        }
-        Ok(found)
-    }
-
-    /// Replaces the file, whole or not at all.
-    fn write(&self, data_dir: &Path) -> io::Result<()> {
-        let (path, new) = (data_dir.join(DEAD_LETTERS_FILE), data_dir.join("dead-letters.new"));
-        let mut bytes = Vec::new();
-        for line in &self.unread {
-            bytes.extend_from_slice(line);
-            bytes.push(b'\n');
-        }
-        for letter in &self.letters {
-            serde_json::to_writer(&mut bytes, &letter.line)?;
-            bytes.push(b'\n');
-        }
-        let mut file = File::create(&new)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
-        sync_folder(data_dir)
-    }
 }
 
 /// Tries to store each letter again, in the PostgreSQL database or the embedded one; those that
@@ -211,12 +88,6 @@ pub async fn retry(
     };
     letters.write(data_dir).map_err(io)?;
     Ok(retried)
-}
-
-/// A sink that can be asked for single messages.
-pub(super) trait Holds: Sink {
-    /// Whether a message is stored.
-    async fn holds(&mut self, id: Id) -> Result<bool, SinkError>;
 }
 
 /// Stores rows one by one, each with a step of its own, so that a sink's promises hold for them
@@ -299,33 +170,6 @@ impl<S: Holds> Retry<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn line(id: u128, reason: &str) -> String {
-        let id = Id(id);
-        format!(
-            r#"{{"content":"hola","id":"{id}","later":1,"reason":"{reason}","space_id":1,"unix_us":5,"user_id":2,"username":"Ana"}}"#
-        )
-    }
-
-    #[test]
-    fn letters_are_read_once_each_and_what_is_none_stays() {
-        let folder = tempfile::tempdir().expect("a folder");
-        assert_eq!(Letters::read(folder.path()).expect("it reads"), Letters::default());
-        let (one, two, torn) = (line(1, "a"), line(2, "b"), r#"{"content":"ho"#);
-        let text = format!("{one}\n{torn}{two}\n{}\n{torn}", line(1, "c"));
-        fs::write(folder.path().join(DEAD_LETTERS_FILE), text).expect("it writes");
-        let letters = Letters::read(folder.path()).expect("it reads");
-        let told: Vec<_> = letters.letters.iter().map(|one| (one.id.0, &*one.reason)).collect();
-        assert_eq!(told, [(1, "c"), (2, "b")]);
-        letters.write(folder.path()).expect("it writes");
-        let text = fs::read_to_string(folder.path().join(DEAD_LETTERS_FILE)).expect("it reads");
-        assert_eq!(
-            text,
-            format!("{torn}\n{torn}\n{}\n{two}\n", line(1, "c")),
-            "what is new stays too"
-        );
-        assert_eq!(Letters::read(folder.path()).expect("it reads"), letters);
-    }
 
     #[tokio::test]
     async fn no_letters_need_no_lock_and_no_database() {

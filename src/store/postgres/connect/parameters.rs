@@ -1,6 +1,8 @@
 //! Takes single parameters out of a database's address, where the crate that reads the rest does
 //! not know them. Pure; both forms of libpq, URLs and lists of `key=value`.
 
+use crate::wire::percent;
+
 /// An address without some of its parameters, and their values as they were given.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Taken {
@@ -27,7 +29,7 @@ fn from_url(text: &str, scheme_bytes: usize, names: &[&str]) -> Taken {
     let mut kept = Vec::new();
     for pair in text[query + 1..].split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        match names.iter().position(|known| *known == name).zip(decoded(value)) {
+        match names.iter().position(|known| *known == name).zip(percent::decode(value, false)) {
             Some((place, value)) => taken.values[place] = Some(value),
             None => kept.push(pair),
         }
@@ -37,26 +39,6 @@ fn from_url(text: &str, scheme_bytes: usize, names: &[&str]) -> Taken {
         taken.rest = format!("{}?{}", taken.rest, kept.join("&"));
     }
     taken
-}
-
-/// Without its percent signs; `None`: what they hide is no text.
-fn decoded(value: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let (digits, after) = rest.split_at_checked(2)?;
-        if !digits.iter().all(u8::is_ascii_hexdigit) {
-            return None;
-        }
-        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
-        rest = after;
-    }
-    String::from_utf8(bytes).ok()
 }
 
 fn from_list(text: &str, names: &[&str]) -> Taken {

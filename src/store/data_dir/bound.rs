@@ -9,26 +9,27 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::OpenError;
-use super::inspect::{stored_name, stored_positions};
-use super::journal::{Tail, TailFault, is_full};
 use super::served::{Offsets, Served, forget_stored, read_stored, write_stored};
-use super::sqlite::DATABASE_FILE;
+use crate::store::OpenError;
+use crate::store::files::is_full;
+use crate::store::journal::{Tail, TailFault};
+use crate::store::sqlite::DATABASE_FILE;
+use crate::store::sqlite::look::{stored_name, stored_positions};
 use crate::wire::Id;
 use crate::wire::record::records;
 
 /// The store that a start has before it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Target {
+pub(crate) struct Target {
     /// Where it is: a database's address, or the embedded one's file.
-    pub(super) database: String,
+    pub(crate) database: String,
     /// Its own name, where it was reached; an embedded one that is not there has none either.
-    pub(super) store: Option<String>,
+    pub(crate) store: Option<String>,
 }
 
 /// What a directory's memory says of a target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Relation {
+pub(crate) enum Relation {
     /// The directory has served none yet.
     First,
     /// The same store, here or at another address.
@@ -43,7 +44,7 @@ pub(super) enum Relation {
 
 /// What a start knows of the directory.
 #[derive(Debug)]
-pub(super) struct Remembered {
+pub(crate) struct Remembered {
     data_dir: PathBuf,
     served: Option<Served>,
     /// How far the store had found journals, where that is known.
@@ -59,7 +60,7 @@ pub(super) struct Remembered {
      written to it",
     data_dir.display()
 )]
-pub(super) struct OtherStore {
+pub(crate) struct OtherStore {
     /// Where.
     database: String,
     /// Whose journals.
@@ -67,13 +68,13 @@ pub(super) struct OtherStore {
 }
 
 /// Whether it is the embedded database that a directory has served.
-pub(super) fn is_embedded(served: &Served) -> bool {
+pub(crate) fn is_embedded(served: &Served) -> bool {
     served.database == DATABASE_FILE
 }
 
 impl Remembered {
     /// Reads it; of a directory of earlier versions it is seen from the embedded database.
-    pub(super) fn read(data_dir: &Path) -> io::Result<Remembered> {
+    pub(crate) fn read(data_dir: &Path) -> io::Result<Remembered> {
         let embedded = stored_name(data_dir);
         let mut served = Served::read(data_dir)?;
         if served.is_none() && data_dir.join(DATABASE_FILE).exists() {
@@ -96,17 +97,17 @@ impl Remembered {
     }
 
     /// The highest id that the store held.
-    pub(super) fn highest(&self) -> Id {
+    pub(crate) fn highest(&self) -> Id {
         self.served.as_ref().map_or(Id::MIN, |served| served.highest)
     }
 
     /// Where the store was.
-    pub(super) fn database(&self) -> &str {
+    pub(crate) fn database(&self) -> &str {
         self.served.as_ref().map_or("", |served| &served.database)
     }
 
     /// Whether a target is the store that is remembered.
-    pub(super) fn relation(&self, target: &Target) -> Relation {
+    pub(crate) fn relation(&self, target: &Target) -> Relation {
         let Some(served) = &self.served else { return Relation::First };
         let same_kind = is_embedded(served) == (target.database == DATABASE_FILE);
         let same_address = served.database == target.database;
@@ -124,7 +125,7 @@ impl Remembered {
 
     /// Refuses a start whose journals hold what waits for another store, unless they are to be
     /// taken to this one. What was stored in the other is then left out.
-    pub(super) fn part_with(
+    pub(crate) fn part_with(
         &mut self,
         found: &mut [Tail],
         target: &Target,
@@ -167,7 +168,7 @@ impl Remembered {
     }
 
     /// Remembers the store that the journals are bound to from now on.
-    pub(super) fn bind(
+    pub(crate) fn bind(
         self,
         target: Target,
         highest: Id,
@@ -222,19 +223,19 @@ fn count(tail: &mut Tail, from: u64) -> Result<u64, TailFault> {
 
 /// The store that a running hub's journals are bound to.
 #[derive(Debug)]
-pub(super) struct Bound {
+pub(crate) struct Bound {
     data_dir: PathBuf,
     served: Served,
 }
 
 impl Bound {
     /// What lies before these offsets belongs to another store.
-    pub(super) fn elsewhere(&self) -> &Offsets {
+    pub(crate) fn elsewhere(&self) -> &Offsets {
         &self.served.elsewhere
     }
 
     /// A store says its name. The first one is remembered, if none was known.
-    pub(super) fn meet(&mut self, store: &str) -> Result<(), OtherStore> {
+    pub(crate) fn meet(&mut self, store: &str) -> Result<(), OtherStore> {
         match &self.served.store {
             Some(known) if known == store => Ok(()),
             Some(_) => Err(OtherStore {
@@ -253,7 +254,7 @@ impl Bound {
     }
 
     /// Notes how far the journals are stored, for a start that can't ask the store.
-    pub(super) fn ends(&self, stored: &Offsets) -> io::Result<()> {
+    pub(crate) fn ends(&self, stored: &Offsets) -> io::Result<()> {
         write_stored(&self.data_dir, stored)
     }
 }

@@ -5,8 +5,9 @@
 
 use rusqlite::{OptionalExtension, Result, Statement, Transaction};
 
-use super::batch::Batch;
 use super::wall::WallFormat;
+use crate::store::batcher::batch::Batch;
+use crate::store::query::signed;
 use crate::wire::time::Micros;
 use crate::wire::{Id, SpaceId};
 
@@ -57,7 +58,7 @@ pub(crate) fn count_in(
     let mut spaces = 0;
     for rows in rows.chunk_by_mut(|a, b| a.space == b.space) {
         spaces += 1;
-        add.execute((rows[0].space.0, signed(rows.len())))?;
+        add.execute((rows[0].space.0, signed(rows.len() as u64)))?;
         blocks.count_in(Ordering::Time, rows)?;
         rows.sort_unstable_by_key(|row| row.id);
         blocks.count_in(Ordering::Id, rows)?;
@@ -122,7 +123,7 @@ impl<'a> Blocks<'a> {
                 self.halve(space, ordering, counted)?;
             }
         }
-        let added = signed(rows.len() - before);
+        let added = signed((rows.len() - before) as u64);
         if added == 0 {
             return Ok(());
         }
@@ -158,8 +159,4 @@ impl<'a> Blocks<'a> {
 
 fn block(row: &rusqlite::Row<'_>) -> Result<Block> {
     Ok(Block { key: (row.get(0)?, row.get(1)?), total: row.get(2)? })
-}
-
-fn signed(rows: usize) -> i64 {
-    i64::try_from(rows).expect("a batch is small")
 }

@@ -6,23 +6,22 @@
 //! stretches, exact at their ends only.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::holes::{Count, Missing};
-use super::journal::{JournalId, Piece, sync_folder};
+use crate::limits::{SEGMENT_PIECES_MAX, TRIMMED_PIECES_MAX};
+use crate::store::files::replace;
+use crate::store::journal::{JournalId, Piece};
 use crate::wire::Id;
 
 /// The file's name in the data directory.
 const TRIMMED_FILE: &str = "stored-and-trimmed";
-/// Stretches that one segment is told in, and all of them.
-const SEGMENT_PIECES_MAX: usize = 8_192;
-const PIECES_MAX: usize = 32_768;
 
 /// What a store has of a journal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Has {
+pub(crate) enum Has {
     /// All before this offset.
     UpTo(u64),
     /// Nothing with an id above this one.
@@ -31,27 +30,27 @@ pub(super) enum Has {
 
 /// A journal that a store seems to lack a part of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Lacking {
+pub(crate) struct Lacking {
     /// Which.
-    pub(super) journal: JournalId,
+    pub(crate) journal: JournalId,
     /// What the store has of it.
-    pub(super) has: Has,
+    pub(crate) has: Has,
     /// Where what is left of the journal begins; `None`: it is gone.
-    pub(super) end: Option<u64>,
+    pub(crate) end: Option<u64>,
 }
 
 /// Messages that are not missing, whatever positions say.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Known {
+pub(crate) struct Accounted {
     /// They are in the store.
-    pub(super) stored: BTreeSet<Id>,
+    pub(crate) stored: BTreeSet<Id>,
     /// They were refused, and are dead letters.
-    pub(super) dead: BTreeSet<Id>,
+    pub(crate) dead: BTreeSet<Id>,
 }
 
 /// The stretches that have left the journals, each journal's ascending.
 #[derive(Debug)]
-pub(super) struct Trimmed {
+pub(crate) struct Trimmed {
     folder: PathBuf,
     pieces: Vec<Piece>,
     /// Lines in the file; 0: it is to be written anew.
@@ -61,7 +60,7 @@ pub(super) struct Trimmed {
 
 impl Trimmed {
     /// Reads what a data directory knows.
-    pub(super) fn open(data_dir: &Path) -> io::Result<Trimmed> {
+    pub(crate) fn open(data_dir: &Path) -> io::Result<Trimmed> {
         let text = match fs::read(data_dir.join(TRIMMED_FILE)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             text => text?,
@@ -74,14 +73,14 @@ impl Trimmed {
     }
 
     /// Keeps what is about to leave a journal.
-    pub(super) fn add(&mut self, mut pieces: Vec<Piece>) {
+    pub(crate) fn add(&mut self, mut pieces: Vec<Piece>) {
         shorten(&mut pieces, SEGMENT_PIECES_MAX);
         if pieces.is_empty() {
             return;
         }
         let begin = self.pieces.len();
         self.pieces.extend(pieces);
-        let written = match self.lines > 0 && self.pieces.len() <= PIECES_MAX {
+        let written = match self.lines > 0 && self.pieces.len() <= TRIMMED_PIECES_MAX {
             true => self.append(begin),
             false => self.write(),
         };
@@ -113,12 +112,7 @@ impl Trimmed {
     fn write(&mut self) -> io::Result<()> {
         self.bound();
         let lines: String = self.pieces.iter().map(line).collect();
-        let new = self.folder.join("stored-and-trimmed.new");
-        let mut file = File::create(&new)?;
-        file.write_all(lines.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, self.path())?;
-        sync_folder(&self.folder)?;
+        replace(&self.path(), lines.as_bytes())?;
         self.lines = self.pieces.len();
         Ok(())
     }
@@ -129,31 +123,31 @@ impl Trimmed {
 
     /// Tells the older half in half as many stretches; of many journals only the last stay.
     fn bound(&mut self) {
-        if self.pieces.len() <= PIECES_MAX {
+        if self.pieces.len() <= TRIMMED_PIECES_MAX {
             return;
         }
         let newer = self.pieces.split_off(self.pieces.len() / 2);
         let half = self.pieces.len() / 2;
         shorten(&mut self.pieces, half);
         self.pieces.extend(newer);
-        let surplus = self.pieces.len().saturating_sub(PIECES_MAX / 8 * 7);
+        let surplus = self.pieces.len().saturating_sub(TRIMMED_PIECES_MAX / 8 * 7);
         self.pieces.drain(..surplus);
     }
 
     /// The journals that are gone: none of these.
-    pub(super) fn gone(&self, there: &[JournalId]) -> Vec<JournalId> {
+    pub(crate) fn gone(&self, there: &[JournalId]) -> Vec<JournalId> {
         let all: BTreeSet<JournalId> = self.pieces.iter().map(|piece| piece.journal).collect();
         all.into_iter().filter(|journal| !there.contains(journal)).collect()
     }
 
     /// The highest id of a journal, or of all, that has left.
-    pub(super) fn highest(&self, of: Option<JournalId>) -> Id {
+    pub(crate) fn highest(&self, of: Option<JournalId>) -> Id {
         let pieces = self.pieces.iter().filter(|it| of.is_none_or(|of| it.journal == of));
         pieces.map(|piece| piece.ids.1).max().unwrap_or(Id::MIN)
     }
 
     /// The last ids of the stretches that a store seems to lack.
-    pub(super) fn last_ids(&self, lacking: &[Lacking]) -> Vec<Id> {
+    pub(crate) fn last_ids(&self, lacking: &[Lacking]) -> Vec<Id> {
         let of = |lacking: &Lacking| {
             let &Lacking { journal, has, .. } = lacking;
             let told = move |it: &&Piece| it.journal == journal && it.records > 0;
@@ -164,7 +158,7 @@ impl Trimmed {
     }
 
     /// What a store lacks of a journal. It is told once: [`told`](Trimmed::told) is to follow.
-    pub(super) fn missing(&self, lacking: &Lacking, known: &Known) -> Missing {
+    pub(crate) fn missing(&self, lacking: &Lacking, known: &Accounted) -> Missing {
         let &Lacking { journal, has, end } = lacking;
         let mut missing = Missing::default();
         let mut covered = 0;
@@ -193,7 +187,7 @@ impl Trimmed {
     }
 
     /// Notes that what a store lacks was told: it is no news any more.
-    pub(super) fn told(&mut self, told: &[Lacking]) {
+    pub(crate) fn told(&mut self, told: &[Lacking]) {
         for piece in &mut self.pieces {
             let mut told = told.iter().filter(|it| it.journal == piece.journal);
             if told.any(|it| lacks(piece, it.has).is_some()) {
@@ -203,7 +197,7 @@ impl Trimmed {
         for lacking in told {
             // Nothing was known of this part; that, too, is told once.
             if let &Lacking { journal, has: Has::UpTo(from), end: Some(to) } = lacking
-                && self.missing(lacking, &Known::default()).count == Count::About
+                && self.missing(lacking, &Accounted::default()).count == Count::About
             {
                 let ids = (Id::MAX, Id::MIN);
                 self.pieces.push(Piece { journal, from, to, records: 0, ids });
@@ -214,7 +208,7 @@ impl Trimmed {
     }
 
     /// The journals go to another store: what has left them is in the one before.
-    pub(super) fn begin_anew(&mut self) {
+    pub(crate) fn begin_anew(&mut self) {
         self.pieces.clear();
         let written = self.write();
         self.tell(written);
@@ -283,7 +277,7 @@ mod tests {
     /// Of the first journal, by its position alone.
     fn missing(trimmed: &Trimmed, has: Has, end: Option<u64>) -> Missing {
         let lacking = Lacking { journal: JournalId(1), has, end };
-        trimmed.missing(&lacking, &Known::default())
+        trimmed.missing(&lacking, &Accounted::default())
     }
 
     fn told(missing: &Missing) -> (u64, Count, u128, u128) {
@@ -316,7 +310,7 @@ mod tests {
         let lacking = Lacking { journal: one, has: Has::UpTo(5_000), end: None };
         assert_eq!(trimmed.last_ids(&[lacking]), [Id(159), Id(169), Id(179)]);
         let stored = BTreeSet::from([Id(169)]);
-        let known = Known { stored, dead: BTreeSet::from([Id(175)]) };
+        let known = Accounted { stored, dead: BTreeSet::from([Id(175)]) };
         let some = trimmed.missing(&lacking, &known);
         assert_eq!(told(&some), (20, Count::AtMost, 150, 179), "one of them is a dead letter");
         assert_eq!(trimmed.gone(&[one]), [JournalId(2)]);
@@ -352,11 +346,11 @@ mod tests {
     fn old_stretches_grow_and_their_sums_stay() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut trimmed = Trimmed::open(folder.path()).expect("it opens");
-        let all = 2 * PIECES_MAX as u64;
+        let all = 2 * TRIMMED_PIECES_MAX as u64;
         for from in (0..all).step_by(1_024) {
             trimmed.add(tens(1, from..from + 1_024, 0));
         }
-        assert!(trimmed.pieces.len() <= PIECES_MAX);
+        assert!(trimmed.pieces.len() <= TRIMMED_PIECES_MAX);
         let whole = missing(&trimmed, Has::UpTo(0), Some(1_000 * all));
         assert_eq!((whole.records, whole.count), (10 * all, Count::Exact));
         let newest = missing(&trimmed, Has::UpTo(1_000 * (all - 7)), None);

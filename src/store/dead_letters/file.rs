@@ -1,0 +1,213 @@
+//! The dead-letter file: records that the sink refuses for what they are, as lines of JSON.
+//!
+//! A line is on the disk before the position behind its record is committed. After a crash in
+//! between it is written again: readers of the file go by `id`.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::store::files::{replace, sync_folder};
+use crate::wire::record::Record;
+use crate::wire::time::Micros;
+use crate::wire::{Id, SpaceId, UserId};
+
+/// The file's name in the data directory.
+pub(crate) const DEAD_LETTERS_FILE: &str = "dead-letters.jsonl";
+
+/// Appends to the file, which is made when the first record comes.
+#[derive(Debug)]
+pub(crate) struct DeadLetters {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl DeadLetters {
+    /// In this data directory.
+    pub(crate) fn new(data_dir: &Path) -> DeadLetters {
+        DeadLetters { path: data_dir.join(DEAD_LETTERS_FILE), file: None }
+    }
+
+    /// Writes records, each with why it was refused, and waits for the disk.
+    pub(crate) fn write<'a>(
+        &mut self,
+        refused: impl Iterator<Item = (Record<'a>, &'a str)>,
+    ) -> io::Result<()> {
+        let mut lines = String::new();
+        for (record, reason) in refused {
+            let line = serde_json::json!({
+                "reason": reason,
+                "id": record.id.to_string(),
+                "space_id": record.space.0,
+                "user_id": record.user.0,
+                "username": record.username,
+                "content": record.content,
+                "unix_us": record.at.0,
+            });
+            lines.push_str(&format!("{line}\n"));
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => {
+                let file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+                if let Some(folder) = self.path.parent() {
+                    sync_folder(folder)?;
+                }
+                self.file.insert(file)
+            }
+        };
+        // In one write: only a full disk cuts a line, and then all are written again.
+        let end = file.metadata()?.len();
+        if let Err(error) = file.write_all(lines.as_bytes()) {
+            file.set_len(end)?;
+            return Err(error);
+        }
+        file.sync_data()
+    }
+}
+
+/// One line of the file.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Letter {
+    /// The message's.
+    pub id: Id,
+    /// Where it was said.
+    pub space: SpaceId,
+    /// By whom.
+    pub user: UserId,
+    /// When.
+    pub at: Micros,
+    /// As they were called.
+    pub username: String,
+    /// What was said.
+    pub content: String,
+    /// Why it was refused.
+    pub reason: String,
+    /// The line as it is, with what later versions may have added.
+    pub line: Map<String, Value>,
+}
+
+/// The file, as far as it can be read.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Letters {
+    /// Each message once, its last line, in the order of the first ones.
+    pub letters: Vec<Letter>,
+    /// Lines that are no letters: one that a full disk has cut, or somebody's edits.
+    pub unread: Vec<Vec<u8>>,
+}
+
+impl Letter {
+    fn read(line: &[u8]) -> Option<Letter> {
+        let Value::Object(line) = serde_json::from_slice(line).ok()? else { return None };
+        let number = |name: &str| line.get(name)?.as_i64();
+        let text = |name: &str| line.get(name)?.as_str().map(str::to_owned);
+        Some(Letter {
+            id: Id::parse(line.get("id")?.as_str()?)?,
+            space: SpaceId(i32::try_from(number("space_id")?).ok()?),
+            user: UserId(i32::try_from(number("user_id")?).ok()?),
+            at: Micros(number("unix_us")?),
+            username: text("username")?,
+            content: text("content")?,
+            reason: text("reason").unwrap_or_default(),
+            line,
+        })
+    }
+
+    /// A line's letter, and what stands before it: a full disk cuts a line, and the next one is
+    /// written right behind the cut.
+    fn find(line: &[u8]) -> (&[u8], Option<Letter>) {
+        let begins = line.windows(2).enumerate().filter(|(_, pair)| pair == b"{\"");
+        let mut letters = begins.filter_map(|(at, _)| Some((at, Letter::read(&line[at..])?)));
+        match letters.next() {
+            Some((at, letter)) => (&line[..at], Some(letter)),
+            None => (line, None),
+        }
+    }
+
+    /// For a nonce it is too late: its window is long over.
+    pub(super) fn record(&self) -> Record<'_> {
+        Record {
+            id: self.id,
+            at: self.at,
+            space: self.space,
+            user: self.user,
+            username: &self.username,
+            content: &self.content,
+            nonce: None,
+        }
+    }
+}
+
+impl Letters {
+    /// Reads the file of a data directory; where there is none there are no letters.
+    pub fn read(data_dir: &Path) -> io::Result<Letters> {
+        let bytes = match fs::read(data_dir.join(DEAD_LETTERS_FILE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            bytes => bytes?,
+        };
+        let mut found = Letters::default();
+        let mut places: HashMap<Id, usize> = HashMap::new();
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let (torn, letter) = Letter::find(line);
+            if !torn.is_empty() {
+                found.unread.push(torn.to_vec());
+            }
+            let Some(letter) = letter else { continue };
+            let place = *places.entry(letter.id).or_insert(found.letters.len());
+            match found.letters.get_mut(place) {
+                Some(before) => *before = letter,
+                None => found.letters.push(letter),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Replaces the file, whole or not at all.
+    pub(super) fn write(&self, data_dir: &Path) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        for line in &self.unread {
+            bytes.extend_from_slice(line);
+            bytes.push(b'\n');
+        }
+        for letter in &self.letters {
+            serde_json::to_writer(&mut bytes, &letter.line)?;
+            bytes.push(b'\n');
+        }
+        replace(&data_dir.join(DEAD_LETTERS_FILE), &bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(id: u128, reason: &str) -> String {
+        let id = Id(id);
+        format!(
+            r#"{{"content":"hola","id":"{id}","later":1,"reason":"{reason}","space_id":1,"unix_us":5,"user_id":2,"username":"Ana"}}"#
+        )
+    }
+
+    #[test]
+    fn letters_are_read_once_each_and_what_is_none_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert_eq!(Letters::read(folder.path()).expect("it reads"), Letters::default());
+        let (one, two, torn) = (line(1, "a"), line(2, "b"), r#"{"content":"ho"#);
+        let text = format!("{one}\n{torn}{two}\n{}\n{torn}", line(1, "c"));
+        fs::write(folder.path().join(DEAD_LETTERS_FILE), text).expect("it writes");
+        let letters = Letters::read(folder.path()).expect("it reads");
+        let told: Vec<_> = letters.letters.iter().map(|one| (one.id.0, &*one.reason)).collect();
+        assert_eq!(told, [(1, "c"), (2, "b")]);
+        letters.write(folder.path()).expect("it writes");
+        let text = fs::read_to_string(folder.path().join(DEAD_LETTERS_FILE)).expect("it reads");
+        assert_eq!(
+            text,
+            format!("{torn}\n{torn}\n{}\n{two}\n", line(1, "c")),
+            "what is new stays too"
+        );
+        assert_eq!(Letters::read(folder.path()).expect("it reads"), letters);
+    }
+}

@@ -1,0 +1,5 @@
+//! Dead letters: records that the sink refuses for what they are, kept in a file of lines until
+//! `cpi-hub dead-letters` finds that the sink takes them.
+
+pub(crate) mod file;
+pub(crate) mod retry;

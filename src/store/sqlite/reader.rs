@@ -1,0 +1,168 @@
+//! History out of SQLite: a few connections, each on a thread of its own that asks one question
+//! after the other. Never on a shard's thread, never in the batcher's way.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread::Builder;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::runtime::Runtime;
+
+use super::history::History;
+use crate::faults::caught;
+use crate::metrics::Metric;
+use crate::store::query::ReadFault;
+use crate::store::reader::{Job, Jobs, Lane, ReadPlan, Reader, Readers};
+
+/// How many virtual machine steps a query runs between two looks at the clock.
+const STEPS: i32 = 10_000;
+const BUSY_WAIT: Duration = Duration::from_millis(250);
+
+/// Starts the threads, which open the database when they are first asked. They end when the reader
+/// is stopped, or when every clone of it is gone.
+pub(crate) fn start_reader(
+    database: &Path,
+    plan: &ReadPlan,
+    connections: usize,
+) -> io::Result<Readers> {
+    let (mut lanes, mut threads) = (Vec::new(), Vec::new());
+    for _ in 0..connections {
+        let (lane, jobs) = Lane::new();
+        let (database, plan) = (database.into(), plan.clone());
+        let worker = Worker { database, plan, history: None, failing: false };
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let thread = Builder::new().name("hub-reader".into());
+        threads.push(thread.spawn(move || {
+            let part = worker.plan.faults.watch("hub-reader");
+            worker.run(&runtime, jobs);
+            part.ended();
+        })?);
+        lanes.push(lane);
+    }
+    Ok(Readers { reader: Reader::over(lanes, false), threads })
+}
+
+struct Worker {
+    database: PathBuf,
+    plan: ReadPlan,
+    /// Opened at the first question, and again after a fault.
+    history: Option<History>,
+    failing: bool,
+}
+
+impl Worker {
+    fn run(mut self, runtime: &Runtime, mut jobs: Jobs) {
+        while let Some(job) = runtime.block_on(jobs.next()) {
+            // Whoever asked may be gone; so may be an answer's taker.
+            match job {
+                Job::Page(query, asked) if !asked.is_closed() => {
+                    asked.give(self.ask(|history| history.page(&query)));
+                }
+                Job::Range(query, asked) if !asked.is_closed() => {
+                    asked.give(self.ask(|history| history.range(&query)));
+                }
+                Job::Missed(query, answer) if !answer.is_closed() => {
+                    let _ = answer.send(self.ask(|history| history.range(&query)));
+                }
+                // SQLite has no users (WIRE F), and nobody asks for them.
+                Job::Page(..) | Job::Range(..) | Job::Missed(..) | Job::Existing(..) => {}
+                Job::Stop => return,
+            }
+        }
+    }
+
+    fn ask<T>(
+        &mut self,
+        query: impl FnOnce(&mut History) -> rusqlite::Result<T>,
+    ) -> Result<T, ReadFault> {
+        // A bug costs one answer and the connection, not the thread.
+        match caught(|| self.history().and_then(query)) {
+            Ok(Ok(answer)) => {
+                if std::mem::replace(&mut self.failing, false) {
+                    tracing::info!("the store can be read again");
+                }
+                Ok(answer)
+            }
+            Ok(Err(error)) => Err(self.failed(&error)),
+            Err(panicked) => Err(self.failed(&panicked)),
+        }
+    }
+
+    fn failed(&mut self, error: &dyn std::error::Error) -> ReadFault {
+        self.plan.faults.metrics().store.add(Metric::ReadFaults, 1);
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::warn!(%error, "the store can't be read");
+        }
+        self.history = None;
+        ReadFault::Away
+    }
+
+    /// The connection, with a fresh time limit on what runs on it.
+    fn history(&mut self) -> rusqlite::Result<&mut History> {
+        let history = match self.history.take() {
+            Some(history) => history,
+            None => self.open()?,
+        };
+        let history = self.history.insert(history);
+        let (clock, query_max) = (self.plan.clock, self.plan.query_max);
+        let begun = clock.now().mono;
+        let late = move || clock.now().mono.since(begun) > query_max;
+        history.connection().progress_handler(STEPS, Some(late))?;
+        Ok(history)
+    }
+
+    fn open(&self) -> rusqlite::Result<History> {
+        // Read-only, so that a database that is not there yet is not made here.
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.database, flags)?;
+        connection.busy_timeout(BUSY_WAIT)?;
+        connection.execute_batch("PRAGMA mmap_size = 268435456; PRAGMA cache_size = -8192")?;
+        Ok(History::new(connection, self.plan.utc_offset))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::faults::Faults;
+    use crate::metrics::Metrics;
+    use crate::store::query::{Page, PageOrder, PageQuery};
+    use crate::store::sqlite::SqliteSink;
+    use crate::wire::SpaceId;
+
+    const NEWEST: PageQuery = PageQuery {
+        space: SpaceId(0),
+        page: 1,
+        page_size: 100,
+        order: PageOrder::Timestamp,
+        ascending: false,
+        images_bytes_max: 0,
+    };
+
+    #[test]
+    fn a_bug_in_a_query_costs_one_answer_and_neither_the_thread_nor_the_hub() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = folder.path().join("hub.sqlite3");
+        drop(SqliteSink::open(&database, 0).expect("it is made"));
+        let faults = Faults::unread(std::sync::Arc::new(Metrics::new(1)));
+        let told = faults.clone();
+        let plan = ReadPlan {
+            utc_offset: 0,
+            clock: Clock::start(),
+            query_max: 9_000,
+            image_bytes_max: 0,
+            faults,
+        };
+        let mut worker = Worker { database, plan, history: None, failing: false };
+        let thread = std::thread::spawn(move || {
+            let bug = worker.ask(|_| -> rusqlite::Result<Page> { panic!("a bug") });
+            (bug, worker.ask(|history| history.page(&NEWEST)))
+        });
+        let (bug, next) = thread.join().expect("it ends");
+        assert_eq!((bug, next.map(|page| page.total)), (Err(ReadFault::Away), Ok(0)));
+        assert_eq!(told.metrics().store.read().get(Metric::ReadFaults), 1);
+        assert_eq!(told.first(), None);
+    }
+}
