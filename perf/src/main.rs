@@ -11,12 +11,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use cpi_hub_perf::client::{self, Server};
-use cpi_hub_perf::dialect::Dialect;
-use cpi_hub_perf::fanout::{self, Load};
-use cpi_hub_perf::figures::Figures;
+use cpi_hub_perf::client::connection::{self, Server};
+use cpi_hub_perf::client::dialect::Dialect;
+use cpi_hub_perf::measure::figures::Figures;
+use cpi_hub_perf::measure::process;
 use cpi_hub_perf::report::Report;
-use cpi_hub_perf::{floor, idle, process};
+use cpi_hub_perf::scenario::fanout::{self, Load};
+use cpi_hub_perf::{floor, scenario::idle};
 
 mod run;
 
@@ -224,7 +225,7 @@ fn run_fanout(target: &Target, shape: &Shape, load: Load) -> io::Result<bool> {
 
 impl Target {
     fn server(&self, dialect: Dialect) -> io::Result<Server> {
-        Ok(Server { address: client::address(&self.url)?, dialect })
+        Ok(Server { address: connection::address(&self.url)?, dialect })
     }
 
     fn prepare(&self, connections: usize) -> io::Result<()> {

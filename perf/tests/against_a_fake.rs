@@ -7,11 +7,11 @@ mod fake;
 
 use std::time::Duration;
 
-use cpi_hub_perf::client::Server;
-use cpi_hub_perf::dialect::Dialect;
-use cpi_hub_perf::fanout::{Load, Plan};
-use cpi_hub_perf::figures::Figures;
-use cpi_hub_perf::idle;
+use cpi_hub_perf::client::connection::Server;
+use cpi_hub_perf::client::dialect::Dialect;
+use cpi_hub_perf::measure::figures::Figures;
+use cpi_hub_perf::scenario::fanout::{Load, Plan};
+use cpi_hub_perf::scenario::idle;
 use fake::Fault;
 
 fn server(fault: Fault) -> Server {

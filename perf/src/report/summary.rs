@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::columns;
 use super::runs::Run;
-use crate::figures::MUST_BE_ZERO;
+use crate::measure::figures::MUST_BE_ZERO;
 
 /// The server that the others are compared with.
 pub(super) const OURS: &str = "hub";

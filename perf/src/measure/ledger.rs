@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use crate::stamp::{ID_BYTES, Stamp};
+use crate::client::stamp::{ID_BYTES, Stamp};
 
 /// What went wrong; all zero on a good run.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]

@@ -4,8 +4,8 @@ use std::io;
 
 use hdrhistogram::Histogram;
 
-use crate::figures::Figures;
-use crate::process::{Cost, cost, own_cost};
+use crate::measure::figures::Figures;
+use crate::measure::process::{Cost, cost, own_cost};
 
 /// What has been counted at one moment.
 #[derive(Clone, Copy, Debug)]

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::engine::Ended;
-use crate::fanout::{Plan, Run};
-use crate::figures::Figures;
-use crate::marks::{latencies, mib, quantile_ms, rates};
+use crate::client::engine::Ended;
+use crate::measure::figures::Figures;
+use crate::measure::marks::{latencies, mib, quantile_ms, rates};
+use crate::scenario::fanout::{Plan, Run};
 
 /// Time for the sockets of the stalled to bring what has gathered.
 const LOOK: Duration = Duration::from_secs(1);

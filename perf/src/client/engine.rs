@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
-use crate::client::{self, Connection, Refusal};
-use crate::dialect::Dialect;
-use crate::frames::{self, BINARY, CLOSE, Fault, PING, PONG};
-use crate::nats::{self, Junk, Operation};
+use crate::client::connection::{self, Connection, Refusal};
+use crate::client::dialect::Dialect;
+use crate::client::frames::{self, BINARY, CLOSE, Fault, PING, PONG};
+use crate::client::nats::{self, Junk, Operation};
 
 /// Room for a few hundred frames: one read takes what has gathered.
 const READ_BYTES: usize = 256 * 1024;
@@ -229,8 +229,8 @@ impl Engine {
     ) -> Result<usize, Ended> {
         let head_bytes = match &mut self.connections[member] {
             Some(connection) if connection.is_opening => {
-                let Some(end) = client::head_end(input) else { return Ok(0) };
-                if let Some(refusal) = client::refusal(&input[..end]) {
+                let Some(end) = connection::head_end(input) else { return Ok(0) };
+                if let Some(refusal) = connection::refusal(&input[..end]) {
                     return Err(Ended::Refused(refusal));
                 }
                 connection.is_opening = false;

@@ -6,10 +6,10 @@
 
 use std::borrow::Cow;
 
-use crate::client::Seat;
-use crate::frames::{BINARY, TEXT};
-use crate::pusher;
-use crate::stamp::NONCE_PLACE;
+use crate::client::connection::Seat;
+use crate::client::frames::{BINARY, TEXT};
+use crate::client::pusher;
+use crate::client::stamp::NONCE_PLACE;
 
 /// A server's language.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]

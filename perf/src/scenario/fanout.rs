@@ -7,14 +7,14 @@
 use std::io;
 use std::time::Duration;
 
-use crate::client::{Seat, Server, connect};
-use crate::engine::Engine;
-use crate::figures::Figures;
-use crate::ledger::{Faults, Ledger};
-use crate::marks::{Mark, latencies, rates};
-use crate::progress::Progress;
-use crate::stamp::{Message, Stamp};
-use crate::tally::Tally;
+use crate::client::connection::{Seat, Server, connect};
+use crate::client::engine::Engine;
+use crate::client::stamp::{Message, Stamp};
+use crate::measure::figures::Figures;
+use crate::measure::ledger::{Faults, Ledger};
+use crate::measure::marks::{Mark, latencies, rates};
+use crate::measure::progress::Progress;
+use crate::measure::tally::Tally;
 
 /// How messages are published.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use crate::dialect::Dialect;
-use crate::frames;
+use crate::client::dialect::Dialect;
+use crate::client::frames;
 
 /// Longer than any handshake that is going to succeed.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);

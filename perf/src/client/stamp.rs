@@ -6,8 +6,8 @@
 //! letters of a stamp are `a` to `p`, four bits each, and need no escape in any server's frame. A
 //! frame without a mark that calls itself a chat is reported, never guessed at.
 
-use crate::client::Seat;
-use crate::dialect::Dialect;
+use crate::client::connection::Seat;
+use crate::client::dialect::Dialect;
 
 /// The letters of a mark and its stamp.
 pub const STAMP_BYTES: usize = MARK.len() + NUMBERS_BYTES;

@@ -8,11 +8,16 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use crate::client::Server;
-use crate::dialect::Dialect;
-use crate::fanout::{self, Load};
-use crate::figures::Figures;
-use crate::{churn, durable, herd, idle, stalled};
+use self::fanout::Load;
+use crate::client::connection::Server;
+use crate::client::dialect::Dialect;
+use crate::measure::figures::Figures;
+pub mod churn;
+pub mod durable;
+pub mod fanout;
+pub mod herd;
+pub mod idle;
+pub mod stalled;
 
 /// A scenario that was read.
 #[derive(Clone, Debug)]

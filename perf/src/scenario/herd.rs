@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::client::{Seat, Server, connect, dial};
-use crate::engine::{Ended, Engine, Receive};
-use crate::fanout::micros;
-use crate::figures::Figures;
-use crate::marks::{Mark, histogram, latencies, shares};
-use crate::progress::Progress;
+use crate::client::connection::{Seat, Server, connect, dial};
+use crate::client::engine::{Ended, Engine, Receive};
+use crate::measure::figures::Figures;
+use crate::measure::marks::{Mark, histogram, latencies, shares};
+use crate::measure::progress::Progress;
+use crate::scenario::fanout::micros;
 
 /// What is run.
 #[derive(Clone, Debug)]

@@ -7,11 +7,11 @@ use std::io;
 
 use hdrhistogram::Histogram;
 
-use crate::engine::{Ended, Receive};
-use crate::figures::Figures;
-use crate::ledger::{Faults, Ledger};
-use crate::marks::{histogram, quantile_ms};
-use crate::stamp::{ID_BYTES, Seen, Shape, Stamp, read_ack};
+use crate::client::engine::{Ended, Receive};
+use crate::client::stamp::{ID_BYTES, Seen, Shape, Stamp, read_ack};
+use crate::measure::figures::Figures;
+use crate::measure::ledger::{Faults, Ledger};
+use crate::measure::marks::{histogram, quantile_ms};
 
 /// One delivery in so many gives a latency; a prime, so that it falls on all members.
 const LATENCY_EVERY: u64 = 7;

@@ -5,10 +5,10 @@
 
 use std::io;
 
-use crate::dialect::Dialect;
-use crate::fanout::{Plan, Run};
-use crate::figures::Figures;
-use crate::marks::{latencies, rates};
+use crate::client::dialect::Dialect;
+use crate::measure::figures::Figures;
+use crate::measure::marks::{latencies, rates};
+use crate::scenario::fanout::{Plan, Run};
 
 /// Runs a fan-out and waits for both acknowledgements of every message.
 pub fn run(plan: &Plan) -> io::Result<Figures> {

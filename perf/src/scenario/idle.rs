@@ -7,12 +7,12 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::client::{Seat, Server, connect};
-use crate::engine::{Ended, Engine, Receive};
-use crate::fanout::micros;
-use crate::figures::Figures;
-use crate::process::{Cost, cost};
-use crate::progress::Progress;
+use crate::client::connection::{Seat, Server, connect};
+use crate::client::engine::{Ended, Engine, Receive};
+use crate::measure::figures::Figures;
+use crate::measure::process::{Cost, cost};
+use crate::measure::progress::Progress;
+use crate::scenario::fanout::micros;
 
 /// What is run.
 #[derive(Clone, Debug)]
