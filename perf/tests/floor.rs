@@ -4,8 +4,8 @@ use std::io::Read;
 use std::thread;
 use std::time::Duration;
 
-use cpi_hub_perf::client::connection::{self, Seat, Server};
-use cpi_hub_perf::client::dialect::Dialect;
+use cpi_hub_perf::client::connection::{self, Server};
+use cpi_hub_perf::client::dialect::{Dialect, Seat};
 use cpi_hub_perf::client::frames;
 use cpi_hub_perf::floor;
 use cpi_hub_perf::scenario::{self, Target};

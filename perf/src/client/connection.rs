@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use crate::client::dialect::Dialect;
+use crate::client::dialect::{Dialect, Seat};
 use crate::client::frames;
 
 /// Longer than any handshake that is going to succeed.
@@ -14,15 +14,6 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// RFC 6455's own example; a fixed key is enough where no cache stands between.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-
-/// Which member of which space a connection is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Seat {
-    /// The space's number.
-    pub space: i32,
-    /// The user's number.
-    pub user: i32,
-}
 
 /// An open connection.
 #[derive(Debug)]

@@ -6,10 +6,20 @@
 
 use std::borrow::Cow;
 
-use crate::client::connection::Seat;
 use crate::client::frames::{BINARY, TEXT};
 use crate::client::pusher;
-use crate::client::stamp::NONCE_PLACE;
+
+/// Which member of which space a connection is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seat {
+    /// The space's number.
+    pub space: i32,
+    /// The user's number.
+    pub user: i32,
+}
+
+/// The place of a nonce in a message that is made in advance: each sending writes letters there.
+pub const NONCE_PLACE: &str = "NNNNNNNNNNNNNNNNNNNNNNNN";
 
 /// A server's language.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]

@@ -37,6 +37,11 @@ pub enum Ended {
     Foreign,
 }
 
+/// A time as [`Engine::now`] counts it.
+pub(crate) fn micros(duration: Duration) -> u64 {
+    duration.as_micros() as u64
+}
+
 /// What a scenario is told.
 pub trait Receive {
     /// A text came; `now` is the run's microsecond in which its read returned.
@@ -79,7 +84,7 @@ impl Engine {
 
     /// Microseconds of the run.
     pub fn now(&self) -> u64 {
-        self.started.elapsed().as_micros() as u64
+        micros(self.started.elapsed())
     }
 
     /// Takes a connection in; its number counts from 0. What came with the handshake is told.

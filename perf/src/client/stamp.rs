@@ -6,8 +6,7 @@
 //! letters of a stamp are `a` to `p`, four bits each, and need no escape in any server's frame. A
 //! frame without a mark that calls itself a chat is reported, never guessed at.
 
-use crate::client::connection::Seat;
-use crate::client::dialect::Dialect;
+use crate::client::dialect::{Dialect, NONCE_PLACE, Seat};
 
 /// The letters of a mark and its stamp.
 pub const STAMP_BYTES: usize = MARK.len() + NUMBERS_BYTES;
@@ -27,7 +26,7 @@ const CHAT_WITHIN: usize = 64;
 pub struct Stamp {
     /// Which publisher of the run.
     pub publisher: u32,
-    /// Its how manieth message, from 0.
+    /// How many messages this publisher had sent before.
     pub sequence: u32,
     /// When it was sent or, in an open loop, due: microseconds of the run.
     pub at: u32,
@@ -167,8 +166,6 @@ impl Message {
     }
 }
 
-/// Where a dialect with nonces wants the stamp's letters again.
-pub const NONCE_PLACE: &str = "NNNNNNNNNNNNNNNNNNNNNNNN";
 const _: () = assert!(NONCE_PLACE.len() == NUMBERS_BYTES, "a nonce is a stamp");
 
 /// What an acknowledgement says.

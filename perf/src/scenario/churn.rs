@@ -11,34 +11,26 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::client::connection::{Seat, Server, connect, dial};
-use crate::client::engine::{Ended, Engine, Receive};
+use super::keys::{Keys, Times};
+use super::kind::{Kind, Target};
+use crate::client::connection::{connect, dial};
+use crate::client::dialect::Seat;
+use crate::client::engine::{Ended, Engine, Receive, micros};
 use crate::measure::figures::Figures;
 use crate::measure::marks::{Mark, histogram, latencies, shares};
 use crate::measure::progress::Progress;
-use crate::scenario::fanout::micros;
 
 /// What is run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where the connections go.
-    pub server: Server,
-    /// The server's process, on this machine.
-    pub pid: Option<u32>,
-    /// The space's number.
-    pub space: i32,
     /// Members who stay.
     pub members: usize,
     /// Joins a second.
     pub rate: f64,
     /// How long a joiner stays.
     pub stay: Duration,
-    /// What is not measured.
-    pub warm_up: Duration,
-    /// What is measured.
-    pub measure: Duration,
-    /// How long the last leaves may take.
-    pub settle: Duration,
+    /// How long it takes.
+    pub times: Times,
     /// New connections a second while those who stay come in.
     pub connect_rate: f64,
 }
@@ -101,11 +93,27 @@ impl Receive for Tally {
 }
 
 impl Plan {
-    /// Runs it.
-    pub fn run(&self) -> io::Result<Figures> {
+    pub(super) fn read(keys: &mut Keys) -> Result<Plan, String> {
+        Ok(Plan {
+            rate: keys.positive("rate", None)?,
+            connect_rate: keys.connect_rate()?,
+            members: keys.count("members", None)?,
+            stay: keys.time("stay", 1.0)?,
+            times: Times::read(keys)?,
+        })
+    }
+}
+
+impl Kind for Plan {
+    fn connections(&self) -> usize {
+        self.members + (self.rate * self.stay.as_secs_f64()) as usize + 1_000
+    }
+
+    fn run(&self, target: Target) -> io::Result<Figures> {
         let mut run = Run {
             plan: self,
-            engine: Engine::new(self.server.dialect)?,
+            target,
+            engine: Engine::new(target.server.dialect)?,
             tally: Tally {
                 members: self.members,
                 joiners: Vec::new(),
@@ -121,10 +129,10 @@ impl Plan {
         };
         run.open_members()?;
         let started = run.engine.now();
-        run.churn_until(started, started + micros(self.warm_up))?;
+        run.churn_until(started, started + micros(self.times.warm_up))?;
         let (before, joins, texts) = (run.mark()?, run.tally.joins, run.tally.texts);
         run.tally.measured_from = before.at;
-        run.churn_until(started, before.at + micros(self.measure))?;
+        run.churn_until(started, before.at + micros(self.times.measure))?;
         let after = run.mark()?;
         let (joins, texts) = (run.tally.joins - joins, run.tally.texts - texts);
         run.settle()?;
@@ -134,6 +142,7 @@ impl Plan {
 
 struct Run<'a> {
     plan: &'a Plan,
+    target: Target,
     engine: Engine,
     tally: Tally,
     progress: Progress,
@@ -143,8 +152,8 @@ impl Run<'_> {
     fn open_members(&mut self) -> io::Result<()> {
         let started = self.engine.now();
         for member in 0..self.plan.members {
-            let seat = Seat { space: self.plan.space, user: member as i32 + 1 };
-            self.engine.add(connect(self.plan.server, seat)?, &mut self.tally)?;
+            let seat = Seat { space: self.target.first_space, user: member as i32 + 1 };
+            self.engine.add(connect(self.target.server, seat)?, &mut self.tally)?;
             let due = started + (member as f64 * 1e6 / self.plan.connect_rate) as u64;
             self.engine.turn(Duration::ZERO, &mut self.tally)?;
             self.progress.tell(self.engine.now(), || format!("{member} members"));
@@ -179,7 +188,7 @@ impl Run<'_> {
 
     fn join(&mut self) -> io::Result<()> {
         let user = (self.plan.members + self.tally.joiners.len()) as i32 + 1;
-        let connection = dial(self.plan.server, Seat { space: self.plan.space, user })?;
+        let connection = dial(self.target.server, Seat { space: self.target.first_space, user })?;
         self.tally.joiners.push(Phase::Joining(self.engine.now()));
         self.engine.add(connection, &mut self.tally)?;
         Ok(())
@@ -200,7 +209,7 @@ impl Run<'_> {
     }
 
     fn settle(&mut self) -> io::Result<()> {
-        let deadline = self.engine.now() + micros(self.plan.settle);
+        let deadline = self.engine.now() + micros(self.plan.times.settle);
         let is_over = |phase: &Phase| *phase == Phase::Over;
         while self.engine.now() < deadline && !self.tally.joiners.iter().all(is_over) {
             self.leave_due(u64::MAX);
@@ -210,7 +219,7 @@ impl Run<'_> {
     }
 
     fn mark(&self) -> io::Result<Mark> {
-        Mark::now(self.engine.now(), self.plan.pid)
+        Mark::now(self.engine.now(), self.target.pid)
     }
 
     fn figures(&self, before: Mark, after: Mark, joins: u64, texts: u64) -> Figures {

@@ -7,8 +7,11 @@
 use std::io;
 use std::time::Duration;
 
-use crate::client::connection::{Seat, Server, connect};
-use crate::client::engine::Engine;
+use super::keys::{Keys, Times};
+use super::kind::{Kind, Target};
+use crate::client::connection::connect;
+use crate::client::dialect::Seat;
+use crate::client::engine::{Engine, micros};
 use crate::client::stamp::{Message, Stamp};
 use crate::measure::figures::Figures;
 use crate::measure::ledger::{Faults, Ledger};
@@ -31,17 +34,21 @@ pub enum Load {
     },
 }
 
+impl Load {
+    fn closed(keys: &mut Keys) -> Result<Load, String> {
+        Ok(Load::Closed { in_flight: keys.count("in_flight", None)? as u32 })
+    }
+
+    fn open(keys: &mut Keys) -> Result<Load, String> {
+        Ok(Load::Open { rate: keys.positive("rate", None)? })
+    }
+}
+
 /// What is run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where the messages go.
-    pub server: Server,
-    /// The server's process, on this machine; without it there are no CPU figures.
-    pub pid: Option<u32>,
     /// How many spaces.
     pub spaces: usize,
-    /// The number of the first.
-    pub first_space: i32,
     /// Members of each space.
     pub members: usize,
     /// How many of each space's members publish.
@@ -50,12 +57,8 @@ pub struct Plan {
     pub load: Load,
     /// Bytes of a content; at least a stamp's.
     pub content_bytes: usize,
-    /// What is not measured.
-    pub warm_up: Duration,
-    /// What is measured.
-    pub measure: Duration,
-    /// How long the last messages may take to arrive.
-    pub settle: Duration,
+    /// How long it takes.
+    pub times: Times,
 }
 
 /// The longest wait for a socket: how late the end of a phase can be seen.
@@ -64,12 +67,15 @@ const TURN: Duration = Duration::from_millis(5);
 const HANDSHAKES_BETWEEN_TURNS: usize = 16;
 const JOIN_WAIT: Duration = Duration::from_secs(30);
 
-impl Plan {
-    /// Runs it.
-    pub fn run(&self) -> io::Result<Figures> {
-        let mut run = Run::new(self)?;
+impl Kind for Plan {
+    fn connections(&self) -> usize {
+        self.spaces * self.members
+    }
+
+    fn run(&self, target: Target) -> io::Result<Figures> {
+        let mut run = Run::new(self, target)?;
         run.join_all()?;
-        run.publish_until(run.engine.now() + micros(self.warm_up))?;
+        run.warm_up()?;
         let (before, after) = run.measure()?;
         run.settle()?;
         let mut figures = Figures::default();
@@ -79,15 +85,30 @@ impl Plan {
         run.verdict(&[], &mut figures);
         Ok(figures)
     }
+}
 
-    /// Connections in all.
-    pub fn all_members(&self) -> usize {
-        self.spaces * self.members
+impl Plan {
+    pub(super) fn closed(keys: &mut Keys) -> Result<Plan, String> {
+        Plan::read(keys, Load::closed)
     }
 
-    fn seat(&self, member: usize) -> Seat {
-        let space = self.first_space + (member / self.members) as i32;
-        Seat { space, user: member as i32 + 1 }
+    pub(super) fn open(keys: &mut Keys) -> Result<Plan, String> {
+        Plan::read(keys, Load::open)
+    }
+
+    fn read(keys: &mut Keys, load: fn(&mut Keys) -> Result<Load, String>) -> Result<Plan, String> {
+        let plan = Plan {
+            spaces: keys.count("spaces", Some(1))?,
+            members: keys.count("members", None)?,
+            publishers: keys.count("publishers", Some(1))?,
+            content_bytes: keys.count("content_bytes", Some(128))?,
+            times: Times::read(keys)?,
+            load: load(keys)?,
+        };
+        if plan.publishers > plan.members {
+            return Err("publishers: they are members, so at most `members`".into());
+        }
+        Ok(plan)
     }
 
     /// What is run, as figures.
@@ -100,30 +121,12 @@ impl Plan {
         };
         figures.count("content_bytes", self.content_bytes);
     }
-
-    /// The member that sends what `publisher` publishes, counted over all spaces: the one of the
-    /// same number in its space. Where a server sends to the others only, it is that one's
-    /// neighbour, so that each message comes back to the publisher's own number there too.
-    fn member_of(&self, publisher: usize) -> usize {
-        let (space, own) = (publisher / self.publishers, publisher % self.publishers);
-        let away = usize::from(!self.server.dialect.echoes());
-        space * self.members + (own + away) % self.senders()
-    }
-
-    /// How many of each space's first members it takes to publish.
-    pub(crate) fn senders(&self) -> usize {
-        if self.server.dialect.echoes() { self.publishers } else { self.publishers.max(2) }
-    }
-}
-
-/// A time as the run counts it.
-pub(crate) fn micros(duration: Duration) -> u64 {
-    duration.as_micros() as u64
 }
 
 /// A run under way: scenarios that add something to a fan-out drive it themselves.
 pub(crate) struct Run<'a> {
     plan: &'a Plan,
+    target: Target,
     pub(crate) engine: Engine,
     pub(crate) tally: Tally,
     /// One for each space: a dialect may name it in the message.
@@ -136,46 +139,71 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(crate) fn new(plan: &'a Plan) -> io::Result<Run<'a>> {
-        let dialect = plan.server.dialect;
-        if plan.senders() > plan.members {
-            return Err(io::Error::other("this server sends to others only: from two members on"));
-        }
+    pub(crate) fn new(plan: &'a Plan, target: Target) -> io::Result<Run<'a>> {
+        let dialect = target.server.dialect;
         let tally = Tally::new(plan.spaces, plan.members, plan.publishers)?;
-        let message = |space: usize| {
-            Message::new(dialect, plan.seat(space * plan.members), plan.content_bytes)
-        };
-        Ok(Run {
+        let mut run = Run {
             plan,
+            target,
             engine: Engine::new(dialect)?,
             tally: if dialect.has_ids() { tally } else { tally.without_ids() },
-            messages: (0..plan.spaces).map(message).collect(),
+            messages: Vec::new(),
             published: vec![0; plan.spaces * plan.publishers],
             published_count: 0,
             publishing_since: None,
             progress: Progress::default(),
-        })
+        };
+        if run.senders() > plan.members {
+            return Err(io::Error::other("this server sends to others only: from two members on"));
+        }
+        let seats = (0..plan.spaces).map(|space| run.seat(space * plan.members));
+        let message = |seat| Message::new(dialect, seat, plan.content_bytes);
+        run.messages = seats.map(message).collect();
+        Ok(run)
+    }
+
+    fn seat(&self, member: usize) -> Seat {
+        let space = self.target.first_space + (member / self.plan.members) as i32;
+        Seat { space, user: member as i32 + 1 }
+    }
+
+    /// The member that sends what `publisher` publishes, counted over all spaces: the one of the
+    /// same number in its space. Where a server sends to the others only, it is that one's
+    /// neighbour, so that each message comes back to the publisher's own number there too.
+    fn member_of(&self, publisher: usize) -> usize {
+        let (plan, away) = (self.plan, usize::from(!self.echoes()));
+        let (space, own) = (publisher / plan.publishers, publisher % plan.publishers);
+        space * plan.members + (own + away) % self.senders()
+    }
+
+    /// How many of each space's first members it takes to publish.
+    pub(crate) fn senders(&self) -> usize {
+        if self.echoes() { self.plan.publishers } else { self.plan.publishers.max(2) }
+    }
+
+    fn echoes(&self) -> bool {
+        self.target.server.dialect.echoes()
     }
 
     /// Opens all connections and waits until each has its own join.
     pub(crate) fn join_all(&mut self) -> io::Result<()> {
-        for member in 0..self.plan.all_members() {
-            let connection = connect(self.plan.server, self.plan.seat(member))?;
+        for member in 0..self.plan.connections() {
+            let connection = connect(self.target.server, self.seat(member))?;
             self.engine.add(connection, &mut self.tally)?;
             if member.is_multiple_of(HANDSHAKES_BETWEEN_TURNS) {
                 self.engine.turn(Duration::ZERO, &mut self.tally)?;
-                let all = self.plan.all_members();
+                let all = self.plan.connections();
                 self.progress.tell(self.engine.now(), || format!("{member} of {all} connected"));
             }
         }
         let deadline = self.engine.now() + micros(JOIN_WAIT);
-        while self.tally.joined_count < self.plan.all_members() {
+        while self.tally.joined_count < self.plan.connections() {
             self.engine.turn(TURN, &mut self.tally)?;
             if let Some((member, why)) = self.tally.ended.first() {
                 return Err(io::Error::other(format!("member {member} ended at once: {why:?}")));
             }
             if self.engine.now() > deadline {
-                let (joined, all) = (self.tally.joined_count, self.plan.all_members());
+                let (joined, all) = (self.tally.joined_count, self.plan.connections());
                 let error = self.tally.first_error.as_deref().unwrap_or("no error was told");
                 return Err(io::Error::other(format!(
                     "only {joined} of {all} members have joined: {error}"
@@ -185,17 +213,22 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Publishes through the time that is not measured.
+    pub(crate) fn warm_up(&mut self) -> io::Result<()> {
+        self.publish_until(self.engine.now() + micros(self.plan.times.warm_up))
+    }
+
     /// Publishes through the measured time; what was counted before and after it.
     pub(crate) fn measure(&mut self) -> io::Result<(Mark, Mark)> {
         let before = self.mark()?;
         self.tally.measured_from = before.at;
-        self.publish_until(before.at + micros(self.plan.measure))?;
+        self.publish_until(before.at + micros(self.plan.times.measure))?;
         let after = self.mark()?;
         self.tally.measured_from = u64::MAX;
         Ok((before, after))
     }
 
-    pub(crate) fn publish_until(&mut self, end: u64) -> io::Result<()> {
+    fn publish_until(&mut self, end: u64) -> io::Result<()> {
         let started = *self.publishing_since.get_or_insert(self.engine.now());
         if self.published_count == 0 {
             self.publish_first();
@@ -235,7 +268,7 @@ impl<'a> Run<'a> {
             for _ in 0..in_flight {
                 self.push(publisher, now);
             }
-            self.engine.flush(self.plan.member_of(publisher));
+            self.engine.flush(self.member_of(publisher));
         }
     }
 
@@ -247,7 +280,7 @@ impl<'a> Run<'a> {
         for same in returned.chunk_by(|a, b| a == b) {
             let publisher = same[0] as usize;
             same.iter().for_each(|_| self.push(publisher, now));
-            self.engine.flush(self.plan.member_of(publisher));
+            self.engine.flush(self.member_of(publisher));
         }
         returned.clear();
         self.tally.returned = returned;
@@ -261,15 +294,16 @@ impl<'a> Run<'a> {
             let publisher = (self.published_count % self.published.len() as u64) as usize;
             let at = started + (self.published_count as f64 * 1e6 / rate) as u64;
             self.push(publisher, at);
-            self.engine.flush(self.plan.member_of(publisher));
+            self.engine.flush(self.member_of(publisher));
         }
     }
 
     fn push(&mut self, publisher: usize, at: u64) {
         let sequence = self.published[publisher];
         let stamp = Stamp { publisher: publisher as u32, sequence, at: at as u32 };
+        let member = self.member_of(publisher);
         let message = &mut self.messages[publisher / self.plan.publishers];
-        self.engine.push(self.plan.member_of(publisher), message.stamped(stamp));
+        self.engine.push(member, message.stamped(stamp));
         self.published[publisher] += 1;
         self.published_count += 1;
     }
@@ -290,7 +324,7 @@ impl<'a> Run<'a> {
     }
 
     fn settle_while(&mut self, but: &[usize], is_done: impl Fn(&Tally) -> bool) -> io::Result<()> {
-        let deadline = self.engine.now() + micros(self.plan.settle);
+        let deadline = self.engine.now() + micros(self.plan.times.settle);
         while self.engine.now() < deadline {
             self.engine.turn(TURN, &mut self.tally)?;
             let behind =
@@ -306,9 +340,9 @@ impl<'a> Run<'a> {
 
     /// How many messages a member must get of each of its space's publishers.
     fn expected(&self, member: usize) -> impl Iterator<Item = u32> {
-        let (plan, first) = (self.plan, member / self.plan.members * self.plan.publishers);
-        let is_for =
-            move |publisher| plan.server.dialect.echoes() || plan.member_of(publisher) != member;
+        let plan = self.plan;
+        let first = member / plan.members * plan.publishers;
+        let is_for = move |publisher| self.echoes() || self.member_of(publisher) != member;
         (first..first + plan.publishers)
             .map(move |publisher| if is_for(publisher) { self.published[publisher] } else { 0 })
     }
@@ -318,7 +352,7 @@ impl<'a> Run<'a> {
             deliveries: self.tally.deliveries,
             published: self.published_count,
             reads: self.engine.reads,
-            ..Mark::now(self.engine.now(), self.plan.pid)?
+            ..Mark::now(self.engine.now(), self.target.pid)?
         })
     }
 

@@ -10,22 +10,18 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::client::connection::{Seat, Server, connect, dial};
-use crate::client::engine::{Ended, Engine, Receive};
+use super::keys::Keys;
+use super::kind::{Kind, Target};
+use crate::client::connection::{connect, dial};
+use crate::client::dialect::Seat;
+use crate::client::engine::{Ended, Engine, Receive, micros};
 use crate::measure::figures::Figures;
 use crate::measure::marks::{Mark, histogram, latencies, shares};
 use crate::measure::progress::Progress;
-use crate::scenario::fanout::micros;
 
 /// What is run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where the connections go.
-    pub server: Server,
-    /// The server's process, on this machine.
-    pub pid: Option<u32>,
-    /// The number of the first space.
-    pub first_space: i32,
     /// How many connections.
     pub connections: usize,
     /// Members of each space; the last may have fewer.
@@ -94,108 +90,14 @@ impl Receive for Tally {
 }
 
 impl Plan {
-    /// Runs it.
-    pub fn run(&self) -> io::Result<Figures> {
-        let mut engine = Engine::new(self.server.dialect)?;
-        let mut tally = Tally {
-            people: Vec::new(),
-            is_back: vec![false; self.connections],
-            back: 0,
-            lost_at: 0,
-            latency_us: histogram()?,
-            refused: 0,
-            failed: 0,
-            first_end: None,
-            again: BTreeMap::new(),
-            now: 0,
-        };
-        let mut progress = Progress::default();
-        self.open(&mut engine, &mut tally, &mut progress)?;
-        if let Some(why) = tally.first_end {
-            return Err(io::Error::other(format!("a connection ended before the loss: {why:?}")));
-        }
-        let before = Mark::now(engine.now(), self.pid)?;
-        self.lose(&mut engine, &mut tally)?;
-        self.come_back(&mut engine, &mut tally, &mut progress)?;
-        let after = Mark::now(engine.now(), self.pid)?;
-        Ok(self.figures(&tally, before, after))
-    }
-
-    fn seat(&self, person: usize) -> Seat {
-        let space = self.first_space + (person / self.members) as i32;
-        Seat { space, user: person as i32 + 1 }
-    }
-
-    fn open(
-        &self,
-        engine: &mut Engine,
-        tally: &mut Tally,
-        progress: &mut Progress,
-    ) -> io::Result<()> {
-        let started = engine.now();
-        for person in 0..self.connections {
-            tally.people.push(person);
-            engine.add(connect(self.server, self.seat(person))?, tally)?;
-            let due = started + (person as f64 * 1e6 / self.connect_rate) as u64;
-            engine.turn(Duration::ZERO, tally)?;
-            progress.tell(engine.now(), || format!("{person} connections"));
-            while engine.now() < due {
-                engine.turn(TURN, tally)?;
-            }
-        }
-        let end = engine.now() + micros(self.hold);
-        while engine.now() < end {
-            engine.turn(TURN, tally)?;
-        }
-        Ok(())
-    }
-
-    /// Cuts all connections, and dials anew.
-    fn lose(&self, engine: &mut Engine, tally: &mut Tally) -> io::Result<()> {
-        tally.is_back.fill(false);
-        tally.back = 0;
-        tally.latency_us.reset();
-        let open: Vec<usize> = engine.open().collect();
-        tally.lost_at = engine.now();
-        open.into_iter().for_each(|member| engine.cut(member));
-        for person in 0..self.connections {
-            self.dial(engine, tally, person)?;
-            if person.is_multiple_of(DIALS_BETWEEN_TURNS) {
-                tally.now = engine.now();
-                engine.turn(Duration::ZERO, tally)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn dial(&self, engine: &mut Engine, tally: &mut Tally, person: usize) -> io::Result<()> {
-        tally.people.push(person);
-        engine.add(dial(self.server, self.seat(person))?, tally)?;
-        Ok(())
-    }
-
-    fn come_back(
-        &self,
-        engine: &mut Engine,
-        tally: &mut Tally,
-        progress: &mut Progress,
-    ) -> io::Result<()> {
-        let deadline = tally.lost_at + micros(self.wait);
-        while tally.back < self.connections && engine.now() < deadline {
-            tally.now = engine.now();
-            while let Some(entry) = tally.again.first_entry() {
-                let (at, person) = *entry.key();
-                if at > tally.now {
-                    break;
-                }
-                entry.remove();
-                self.dial(engine, tally, person)?;
-            }
-            engine.turn(TURN, tally)?;
-            let (back, refused) = (tally.back, tally.refused);
-            progress.tell(engine.now(), || format!("{back} back, {refused} refusals"));
-        }
-        Ok(())
+    pub(super) fn read(keys: &mut Keys) -> Result<Plan, String> {
+        Ok(Plan {
+            connections: keys.count("connections", None)?,
+            members: keys.count("members", Some(10))?,
+            connect_rate: keys.connect_rate()?,
+            hold: keys.time("hold", 2.0)?,
+            wait: keys.time("wait", 60.0)?,
+        })
     }
 
     fn figures(&self, tally: &Tally, before: Mark, after: Mark) -> Figures {
@@ -214,5 +116,121 @@ impl Plan {
         }
         figures.count("not_back", self.connections - tally.back);
         figures
+    }
+}
+
+impl Kind for Plan {
+    fn connections(&self) -> usize {
+        self.connections
+    }
+
+    fn run(&self, target: Target) -> io::Result<Figures> {
+        let mut run = Run {
+            plan: self,
+            target,
+            engine: Engine::new(target.server.dialect)?,
+            tally: Tally {
+                people: Vec::new(),
+                is_back: vec![false; self.connections],
+                back: 0,
+                lost_at: 0,
+                latency_us: histogram()?,
+                refused: 0,
+                failed: 0,
+                first_end: None,
+                again: BTreeMap::new(),
+                now: 0,
+            },
+            progress: Progress::default(),
+        };
+        run.open()?;
+        if let Some(why) = run.tally.first_end {
+            return Err(io::Error::other(format!("a connection ended before the loss: {why:?}")));
+        }
+        let before = Mark::now(run.engine.now(), target.pid)?;
+        run.lose()?;
+        run.come_back()?;
+        let after = Mark::now(run.engine.now(), target.pid)?;
+        Ok(self.figures(&run.tally, before, after))
+    }
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    target: Target,
+    engine: Engine,
+    tally: Tally,
+    progress: Progress,
+}
+
+impl Run<'_> {
+    fn seat(&self, person: usize) -> Seat {
+        let space = self.target.first_space + (person / self.plan.members) as i32;
+        Seat { space, user: person as i32 + 1 }
+    }
+
+    fn open(&mut self) -> io::Result<()> {
+        let started = self.engine.now();
+        for person in 0..self.plan.connections {
+            self.tally.people.push(person);
+            let connection = connect(self.target.server, self.seat(person))?;
+            self.engine.add(connection, &mut self.tally)?;
+            let due = started + (person as f64 * 1e6 / self.plan.connect_rate) as u64;
+            self.engine.turn(Duration::ZERO, &mut self.tally)?;
+            self.progress.tell(self.engine.now(), || format!("{person} connections"));
+            while self.engine.now() < due {
+                self.engine.turn(TURN, &mut self.tally)?;
+            }
+        }
+        let end = self.engine.now() + micros(self.plan.hold);
+        while self.engine.now() < end {
+            self.engine.turn(TURN, &mut self.tally)?;
+        }
+        Ok(())
+    }
+
+    /// Cuts all connections, and dials anew.
+    fn lose(&mut self) -> io::Result<()> {
+        let tally = &mut self.tally;
+        tally.is_back.fill(false);
+        tally.back = 0;
+        tally.latency_us.reset();
+        let open: Vec<usize> = self.engine.open().collect();
+        tally.lost_at = self.engine.now();
+        open.into_iter().for_each(|member| self.engine.cut(member));
+        for person in 0..self.plan.connections {
+            self.dial(person)?;
+            if person.is_multiple_of(DIALS_BETWEEN_TURNS) {
+                self.tally.now = self.engine.now();
+                self.engine.turn(Duration::ZERO, &mut self.tally)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn dial(&mut self, person: usize) -> io::Result<()> {
+        self.tally.people.push(person);
+        let connection = dial(self.target.server, self.seat(person))?;
+        self.engine.add(connection, &mut self.tally)?;
+        Ok(())
+    }
+
+    fn come_back(&mut self) -> io::Result<()> {
+        let deadline = self.tally.lost_at + micros(self.plan.wait);
+        while self.tally.back < self.plan.connections && self.engine.now() < deadline {
+            self.tally.now = self.engine.now();
+            while let Some(entry) = self.tally.again.first_entry() {
+                let (at, person) = *entry.key();
+                if at > self.tally.now {
+                    break;
+                }
+                entry.remove();
+                self.dial(person)?;
+            }
+            self.engine.turn(TURN, &mut self.tally)?;
+            let (back, refused) = (self.tally.back, self.tally.refused);
+            self.progress.tell(self.engine.now(), || format!("{back} back, {refused} refusals"));
+        }
+        Ok(())
     }
 }

@@ -7,28 +7,24 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::client::connection::{Seat, Server, connect};
-use crate::client::engine::{Ended, Engine, Receive};
+use super::keys::Keys;
+use super::kind::{Kind, Target};
+use crate::client::connection::connect;
+use crate::client::dialect::Seat;
+use crate::client::engine::{Ended, Engine, Receive, micros};
 use crate::measure::figures::Figures;
 use crate::measure::process::{Cost, cost};
 use crate::measure::progress::Progress;
-use crate::scenario::fanout::micros;
 
 /// What is run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where the connections go.
-    pub server: Server,
-    /// The server's process, on this machine.
-    pub pid: u32,
     /// How many connections there are when memory is read, ascending; not empty.
     pub steps: Vec<usize>,
-    /// The number of the first space.
-    pub first_space: i32,
     /// Members of each space; the last may have fewer.
     pub members: usize,
     /// Connections a second at most: the hub has a limit on new ones.
-    pub rate: f64,
+    pub connect_rate: f64,
     /// How long they stay before memory is read, and again after.
     pub hold: Duration,
 }
@@ -62,43 +58,13 @@ struct Step {
 }
 
 impl Plan {
-    /// Runs it.
-    pub fn run(&self) -> io::Result<Figures> {
-        let mut engine = Engine::new(self.server.dialect)?;
-        let mut tally = Tally::default();
-        let before = cost(self.pid)?;
-        let mut steps = vec![Step { connections: 0, joined: before, held: before }];
-        let mut progress = Progress::default();
-        for connections in &self.steps {
-            let have = steps.last().map_or(0, |step| step.connections);
-            self.open(&mut engine, &mut tally, &mut progress, have..*connections)?;
-            let joined = cost(self.pid)?;
-            wait(&mut engine, &mut tally, self.hold)?;
-            steps.push(Step { connections: *connections, joined, held: cost(self.pid)? });
-        }
-        Ok(self.figures(&tally, &steps))
-    }
-
-    fn open(
-        &self,
-        engine: &mut Engine,
-        tally: &mut Tally,
-        progress: &mut Progress,
-        numbers: Range<usize>,
-    ) -> io::Result<()> {
-        let (started, first) = (engine.now(), numbers.start);
-        for number in numbers {
-            let space = self.first_space + (number / self.members) as i32;
-            let connection = connect(self.server, Seat { space, user: number as i32 + 1 })?;
-            engine.add(connection, tally)?;
-            let due = started + ((number - first) as f64 * 1e6 / self.rate) as u64;
-            engine.turn(Duration::ZERO, tally)?;
-            progress.tell(engine.now(), || format!("{number} connections"));
-            while engine.now() < due {
-                engine.turn(TURN.min(Duration::from_micros(due - engine.now())), tally)?;
-            }
-        }
-        Ok(())
+    pub(super) fn read(keys: &mut Keys) -> Result<Plan, String> {
+        Ok(Plan {
+            steps: keys.steps("steps")?,
+            members: keys.count("members", Some(10))?,
+            connect_rate: keys.connect_rate()?,
+            hold: keys.time("hold", 3.0)?,
+        })
     }
 
     fn figures(&self, tally: &Tally, steps: &[Step]) -> Figures {
@@ -133,10 +99,65 @@ impl Plan {
     }
 }
 
-fn wait(engine: &mut Engine, tally: &mut Tally, hold: Duration) -> io::Result<()> {
-    let end = engine.now() + micros(hold);
-    while engine.now() < end {
-        engine.turn(TURN, tally)?;
+impl Kind for Plan {
+    fn connections(&self) -> usize {
+        self.steps.last().copied().unwrap_or(0)
     }
-    Ok(())
+
+    fn run(&self, target: Target) -> io::Result<Figures> {
+        let missing = || io::Error::other("`idle` reads the server's memory: --pid PID");
+        let pid = target.pid.ok_or_else(missing)?;
+        let mut run = Run {
+            plan: self,
+            target,
+            engine: Engine::new(target.server.dialect)?,
+            tally: Tally::default(),
+            progress: Progress::default(),
+        };
+        let before = cost(pid)?;
+        let mut steps = vec![Step { connections: 0, joined: before, held: before }];
+        for connections in &self.steps {
+            let have = steps.last().map_or(0, |step| step.connections);
+            run.open(have..*connections)?;
+            let joined = cost(pid)?;
+            run.wait()?;
+            steps.push(Step { connections: *connections, joined, held: cost(pid)? });
+        }
+        Ok(self.figures(&run.tally, &steps))
+    }
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    target: Target,
+    engine: Engine,
+    tally: Tally,
+    progress: Progress,
+}
+
+impl Run<'_> {
+    fn open(&mut self, numbers: Range<usize>) -> io::Result<()> {
+        let (started, first) = (self.engine.now(), numbers.start);
+        for number in numbers {
+            let space = self.target.first_space + (number / self.plan.members) as i32;
+            let seat = Seat { space, user: number as i32 + 1 };
+            self.engine.add(connect(self.target.server, seat)?, &mut self.tally)?;
+            let due = started + ((number - first) as f64 * 1e6 / self.plan.connect_rate) as u64;
+            self.engine.turn(Duration::ZERO, &mut self.tally)?;
+            self.progress.tell(self.engine.now(), || format!("{number} connections"));
+            while self.engine.now() < due {
+                let left = Duration::from_micros(due - self.engine.now());
+                self.engine.turn(TURN.min(left), &mut self.tally)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        let end = self.engine.now() + micros(self.plan.hold);
+        while self.engine.now() < end {
+            self.engine.turn(TURN, &mut self.tally)?;
+        }
+        Ok(())
+    }
 }

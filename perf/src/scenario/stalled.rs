@@ -9,50 +9,70 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::client::engine::Ended;
+use super::fanout::{self, Run};
+use super::keys::Keys;
+use super::kind::{Kind, Target};
+use crate::client::engine::{Ended, micros};
 use crate::measure::figures::Figures;
 use crate::measure::marks::{latencies, mib, quantile_ms, rates};
-use crate::scenario::fanout::{Plan, Run};
 
 /// Time for the sockets of the stalled to bring what has gathered.
 const LOOK: Duration = Duration::from_secs(1);
 const TURN: Duration = Duration::from_millis(5);
 
-/// Runs a fan-out in which, for a second measured time, so many members of the first space don't
-/// read.
-pub fn run(plan: &Plan, stalled: usize) -> io::Result<Figures> {
-    if stalled == 0 || stalled + plan.senders() > plan.members {
-        return Err(io::Error::other(
-            "`stalled`: from 1, and at most the members who don't publish",
-        ));
-    }
-    let mut run = Run::new(plan)?;
-    run.join_all()?;
-    run.publish_until(run.engine.now() + plan.warm_up.as_micros() as u64)?;
-    let (calm, _) = run.measure()?;
-    let without = run.tally.take_latencies()?;
-    let members: Vec<usize> = (plan.members - stalled..plan.members).collect();
-    for member in &members {
-        run.engine.stall(*member)?;
-    }
-    let (before, after) = run.measure()?;
-    run.settle_but(&members)?;
-    let evicted = look(&mut run, &members)?;
+/// A fan-out in which, for a second measured time, members of the first space don't read.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    fanout: fanout::Plan,
+    /// How many don't read.
+    stalled: usize,
+}
 
-    let mut figures = Figures::default();
-    plan.describe(&mut figures);
-    figures.count("stalled", stalled).count("stalled_closed", evicted);
-    rates(&mut figures, before, after);
-    latencies(&mut figures, &run.tally.latency_us);
-    beside(&mut figures, &without, &run.tally.latency_us);
-    if let (Some(from), Some(calm), Some(to)) = (before.server, calm.server, after.server) {
-        figures.number("rss_growth_mib", mib(to.rss_bytes as f64 - from.rss_bytes as f64));
-        let growth = from.rss_bytes as f64 - calm.rss_bytes as f64;
-        figures.number("rss_growth_without_mib", mib(growth));
+impl Plan {
+    pub(super) fn read(keys: &mut Keys) -> Result<Plan, String> {
+        Ok(Plan { fanout: fanout::Plan::open(keys)?, stalled: keys.count("stalled", None)? })
     }
-    run.tally.ended.retain(|(member, _)| !members.contains(member));
-    run.verdict(&members, &mut figures);
-    Ok(figures)
+}
+
+impl Kind for Plan {
+    fn connections(&self) -> usize {
+        self.fanout.connections()
+    }
+
+    fn run(&self, target: Target) -> io::Result<Figures> {
+        let (plan, stalled) = (&self.fanout, self.stalled);
+        let mut run = Run::new(plan, target)?;
+        if stalled + run.senders() > plan.members {
+            let told = "`stalled`: from 1, and at most the members who don't publish";
+            return Err(io::Error::other(told));
+        }
+        run.join_all()?;
+        run.warm_up()?;
+        let (calm, _) = run.measure()?;
+        let without = run.tally.take_latencies()?;
+        let members: Vec<usize> = (plan.members - stalled..plan.members).collect();
+        for member in &members {
+            run.engine.stall(*member)?;
+        }
+        let (before, after) = run.measure()?;
+        run.settle_but(&members)?;
+        let evicted = look(&mut run, &members)?;
+
+        let mut figures = Figures::default();
+        plan.describe(&mut figures);
+        figures.count("stalled", stalled).count("stalled_closed", evicted);
+        rates(&mut figures, before, after);
+        latencies(&mut figures, &run.tally.latency_us);
+        beside(&mut figures, &without, &run.tally.latency_us);
+        if let (Some(from), Some(calm), Some(to)) = (before.server, calm.server, after.server) {
+            figures.number("rss_growth_mib", mib(to.rss_bytes as f64 - from.rss_bytes as f64));
+            let growth = from.rss_bytes as f64 - calm.rss_bytes as f64;
+            figures.number("rss_growth_without_mib", mib(growth));
+        }
+        run.tally.ended.retain(|(member, _)| !members.contains(member));
+        run.verdict(&members, &mut figures);
+        Ok(figures)
+    }
 }
 
 /// Reads the stalled again; how many of them the server had closed.
@@ -62,7 +82,7 @@ fn look(run: &mut Run<'_>, members: &[usize]) -> io::Result<usize> {
     for member in members {
         run.engine.resume(*member, &mut run.tally)?;
     }
-    let end = run.engine.now() + LOOK.as_micros() as u64;
+    let end = run.engine.now() + micros(LOOK);
     while run.engine.now() < end {
         run.engine.turn(TURN, &mut run.tally)?;
     }
