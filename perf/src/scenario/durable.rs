@@ -39,7 +39,7 @@ impl Kind for Plan {
         run.join_all()?;
         run.warm_up()?;
         let (before, after) = run.measure()?;
-        // Late acknowledgements of measured messages count with their latency; no new ones are sent.
+        // Late acknowledgements of measured messages count with their latency; nothing new is sent.
         run.tally.measured_from = before.at;
         let published = run.published_count;
         run.settle_until(|tally| tally.acks.accepted.min(tally.acks.durable) >= published)?;
