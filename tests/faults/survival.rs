@@ -78,6 +78,8 @@ pub fn ids_go_on_ascending_after_a_restart_with_another_number_of_shards() {
 pub fn a_second_signal_ends_the_hub_though_members_are_not_closed_yet() {
     let mut hub = Hub::start(&["--drain-window", "30m", "--stop-wait", "1h"]);
     let mut members = [1, 2].map(|user| hub.join(1, user, "Ana"));
+    // A handshake is answered before its member has joined; one that comes to a drain is closed.
+    eventually("both have joined", || (hub.metric("hub_members") == 2.0).then_some(()));
     hub.signal("TERM");
     eventually("it drains", || (hub.get("/readyz").status == 503).then_some(()));
     // Still served: the window is long.
