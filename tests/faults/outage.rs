@@ -1,15 +1,15 @@
-//! The store away or refusing, and the journal full (WIRE H 14, P5): chat goes on, then is refused
-//! before anybody sees it, and everything accepted is stored when the store is back.
+//! The store away or refusing, and the journal full (P5; `docs/WIRE.md` H 14): chat goes on, then
+//! is refused before anybody sees it, and everything accepted is stored when the store is back.
 
-use crate::support::{Hub, UNLIMITED, eventually};
 use serde_json::{Value, json};
+
+use crate::support::{Hub, eventually};
 
 const ARGS: [&str; 6] =
     ["--journal-bytes-max", "4MiB", "--message-bytes-max", "8KiB", "--durable-wait-max", "300ms"];
 
 pub fn a_full_journal_refuses_chat_unseen_and_nothing_accepted_is_lost() {
-    let args: Vec<&str> = UNLIMITED.into_iter().chain(ARGS).collect();
-    let hub = Hub::start(&args);
+    let hub = Hub::unlimited_with(&ARGS);
     let mut watcher = hub.join(1, 1, "Ana");
     watcher.next();
     let lock = hub.lock_store();
@@ -67,7 +67,7 @@ pub fn a_full_journal_refuses_chat_unseen_and_nothing_accepted_is_lost() {
 
 /// Rows that SQLite refuses, for what they are and all of them, by an operator's hand.
 pub fn sqlite_refuses_single_rows_alone_and_gets_all_rows_once_it_is_mended() {
-    let hub = Hub::start(&UNLIMITED);
+    let hub = Hub::unlimited();
     let path = hub.data_dir().join("hub.sqlite3");
     let database = rusqlite::Connection::open(path).expect("the hub's database");
     database.busy_timeout(crate::support::PATIENCE).expect("an option");

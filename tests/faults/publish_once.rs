@@ -1,8 +1,9 @@
 //! Publish once: a message that is sent again under its nonce is there once, over socket and HTTP,
-//! across kills and other shard counts (P7; WIRE C, E, H 12).
+//! across kills and other shard counts (P7; `docs/WIRE.md` C, E, H 12).
+
+use serde_json::{Value, json};
 
 use crate::support::{Answer, Client, Hub};
-use serde_json::{Value, json};
 
 fn post(hub: &Hub, key: &str, message: &str) -> Answer {
     let body = json!({"user_id": 1, "username": "Ana", "message": message}).to_string();

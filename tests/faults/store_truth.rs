@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::support::{Hub, UNLIMITED, eventually, run_hub};
 use serde_json::{Value, json};
+
+use crate::support::{Hub, UNLIMITED, eventually, run_hub};
 
 /// Within so long a missing file is noticed.
 const NOTICE: Duration = Duration::from_secs(2);
@@ -19,22 +20,11 @@ fn post(hub: &Hub, text: &str) -> (u16, Value) {
 
 /// A hub whose posts do not wait long for a store that is gone, with one message stored.
 fn hub_with_one() -> Hub {
-    let hub = Hub::start(&[&UNLIMITED[..], &["--durable-wait-max", "100ms"]].concat());
+    let hub = Hub::unlimited_with(&["--durable-wait-max", "100ms"]);
     let (status, _) = post(&hub, "antes");
     assert!(status == 200 || status == 202);
     hub.history_of(1, 1);
     hub
-}
-
-fn contents(hub: &Hub) -> Vec<String> {
-    let text = |row: Value| row["content"].as_str().expect("a text").to_owned();
-    hub.history(1).into_iter().map(text).collect()
-}
-
-fn conditions(hub: &Hub) -> Vec<String> {
-    let answer = hub.get("/readyz").json();
-    let all = answer["conditions"].as_array().cloned().unwrap_or_default();
-    all.into_iter().map(|it| it["name"].as_str().expect("a name").to_owned()).collect()
 }
 
 /// Waits, not longer than allowed, until `/readyz` says no for this reason; then chat is refused
@@ -42,7 +32,7 @@ fn conditions(hub: &Hub) -> Vec<String> {
 fn is_noticed(hub: &Hub, begun: Instant, name: &str) {
     let mut ana = hub.join_v1(1, 7, "&username=Ana");
     ana.next_of("join");
-    eventually(name, || conditions(hub).contains(&name.to_owned()).then_some(()));
+    eventually(name, || hub.has_condition(name).then_some(()));
     assert!(begun.elapsed() < NOTICE, "{name}: {:?}", begun.elapsed());
     assert_eq!(hub.get("/readyz").status, 503);
     eventually("posts are refused", || {
@@ -112,7 +102,7 @@ pub fn a_database_that_is_removed_under_the_hub_is_noticed_and_nothing_more_is_t
     let args = [&UNLIMITED[..], &["--take-journals"]].concat();
     hub.restart_with(&args);
     eventually("what waited is stored", || {
-        contents(&hub).contains(&"entre".to_owned()).then_some(())
+        hub.contents(1).contains(&"entre".to_owned()).then_some(())
     });
 }
 
@@ -130,13 +120,13 @@ pub fn a_directory_that_is_moved_away_is_noticed_and_heals_when_it_is_back() {
     let begun = Instant::now();
     fs::rename(hub.data_dir(), &aside).expect("it moves");
     is_noticed(&hub, begun, "data_directory");
-    assert!(conditions(&hub).contains(&"database_file".to_owned()));
+    assert!(hub.has_condition("database_file"));
     fs::rename(&aside, hub.data_dir()).expect("it moves back");
     eventually("it is ready again", || {
         (hub.get("/readyz").json()["status"] == "ready").then_some(())
     });
     eventually("it takes chat again", || (post(&hub, "después").0 == 200).then_some(()));
-    let said = contents(&hub);
+    let said = hub.contents(1);
     assert_eq!((said[0].as_str(), said.last().map(String::as_str)), ("antes", Some("después")));
 }
 
@@ -183,7 +173,7 @@ pub fn a_database_that_is_replaced_under_the_hub_is_noticed() {
 }
 
 pub fn an_older_database_at_a_start_is_given_again_what_the_journals_hold() {
-    let mut hub = Hub::start(&UNLIMITED);
+    let mut hub = Hub::unlimited();
     let mut said = Vec::new();
     let say = |hub: &Hub, said: &mut Vec<String>, more: usize| {
         for _ in 0..more {
@@ -203,7 +193,7 @@ pub fn an_older_database_at_a_start_is_given_again_what_the_journals_hold() {
     put_back(&hub, &copy);
     hub.restart();
     hub.history_of(1, 15);
-    assert_eq!(contents(&hub), said);
+    assert_eq!(hub.contents(1), said);
     assert_eq!(hub.metric("hub_messages_missing"), 0.0);
     // Once more, when the journal with those five is gone: they are named.
     hub.stop("TERM");
@@ -216,9 +206,7 @@ pub fn an_older_database_at_a_start_is_given_again_what_the_journals_hold() {
     hub.stop("TERM");
     put_back(&hub, &copy);
     hub.restart();
-    eventually("it is told", || {
-        conditions(&hub).contains(&"messages_missing".to_owned()).then_some(())
-    });
+    eventually("it is told", || hub.has_condition("messages_missing").then_some(()));
     assert_eq!(hub.metric("hub_messages_missing"), 5.0);
     let (first, last) = (lost[0].as_str().expect("an id"), lost[4].as_str().expect("an id"));
     let named = format!("5 messages, ids {first} to {last}");
@@ -247,5 +235,5 @@ pub fn messages_that_wait_for_the_embedded_database_go_to_no_other() {
     assert!(line.contains(expected), "{line}");
     hub.restart();
     hub.history_of(1, 3);
-    assert_eq!(contents(&hub), ["antes", "a", "b"]);
+    assert_eq!(hub.contents(1), ["antes", "a", "b"]);
 }

@@ -5,9 +5,11 @@
 
 use std::time::Instant;
 
-use crate::support::ledger::{Ledger, Load, random};
-use crate::support::{Hub, eventually};
 use serde_json::{Value, json};
+
+use crate::support::ledger::{Ledger, Load, random};
+use crate::support::trials::is_slow;
+use crate::support::{Hub, eventually};
 
 fn kill_under_load(kills: u64, seed: u64) {
     eprintln!("seed {seed}");
@@ -25,8 +27,7 @@ fn kill_under_load(kills: u64, seed: u64) {
 }
 
 pub fn nothing_received_or_acked_is_missing_after_kills_under_load() {
-    let slow = std::env::var_os("HUB_SLOW_TESTS").is_some();
-    kill_under_load(if slow { 20 } else { 3 }, 20_261_124);
+    kill_under_load(if is_slow() { 20 } else { 3 }, 20_261_124);
 }
 
 pub fn a_stopped_hub_has_stored_everything_and_says_goodbye() {

@@ -4,18 +4,14 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
+use serde_json::json;
+
 use crate::support::peers::{
     connect_from, forget_peak, get, get_from, memory, post_from, post_head,
 };
-use crate::support::{Answer, Hub, UNLIMITED, eventually};
-use serde_json::json;
+use crate::support::{Answer, GOOD, Hub, eventually};
 
-const GOOD: &str = r#"{"user_id":1,"username":"Ana","message":"hola"}"#;
 const PAGE: &str = "/v1/messages?space_id=1&page_size=100";
-
-fn unlimited(args: &[&str]) -> Hub {
-    Hub::start(&UNLIMITED.into_iter().chain(args.iter().copied()).collect::<Vec<_>>())
-}
 
 /// The largest chat post that is taken: its avatar fills it.
 fn largest_post() -> String {
@@ -43,7 +39,7 @@ fn begin_posts(hub: &Hub, last: u8, count: usize) -> Vec<TcpStream> {
 
 #[test]
 fn slow_large_bodies_of_one_address_hold_up_no_small_body_and_no_other_address() {
-    let hub = unlimited(&["--handshake-wait", "10m"]);
+    let hub = Hub::unlimited_with(&["--handshake-wait", "10m"]);
     let slow = begin_posts(&hub, 2, 9);
     for last in [2, 3] {
         for _ in 0..20 {
@@ -75,7 +71,8 @@ fn slow_large_bodies_of_one_address_hold_up_no_small_body_and_no_other_address()
 /// A hub whose space 1 has a page of 600 KB, and room for few of them at a time.
 fn hub_with_pages(args: &[&str]) -> Hub {
     let bounds = ["--answers-bytes-max", "4MiB", "--page-images-bytes-max", "64KiB"];
-    let hub = unlimited(&bounds.into_iter().chain(args.iter().copied()).collect::<Vec<_>>());
+    let hub =
+        Hub::unlimited_with(&bounds.into_iter().chain(args.iter().copied()).collect::<Vec<_>>());
     // Each character takes six bytes in an answer.
     let message = format!("{}{}", "😀".repeat(500), "\u{1}".repeat(500));
     let body = json!({"user_id": 1, "username": "Ana", "message": message}).to_string();
@@ -162,7 +159,7 @@ fn a_slow_but_steady_reader_gets_the_same_bytes() {
 
 #[test]
 fn the_names_of_a_crowd_count_as_an_answer_too() {
-    let hub = unlimited(&["--answers-bytes-max", "2MiB", "--page-images-bytes-max", "0"]);
+    let hub = Hub::unlimited_with(&["--answers-bytes-max", "2MiB", "--page-images-bytes-max", "0"]);
     let name = "%F0%9F%98%80".repeat(256);
     let members: Vec<_> = (1..=500)
         .map(|user| hub.socket(&format!("/v1/ws/spaces/1?user_id={user}&username={name}"), None))

@@ -1,8 +1,9 @@
-//! The HTTP side: posts, history, presence, notifications, health (WIRE A3-A6, E, H 5-10), against
-//! the real binary.
+//! The HTTP side: posts, history, presence, notifications, health (`docs/WIRE.md` A3-A6, E,
+//! H 5-10), against the real binary.
 
-use crate::support::{Answer, Hub, UNLIMITED, eventually};
 use serde_json::{Value, json};
+
+use crate::support::{Answer, Hub, eventually};
 
 fn refused(answer: &Answer, status: u16, code: &str, message: &str) {
     let body = json!({"status_code": status, "message": message, "code": code});
@@ -111,7 +112,7 @@ fn bad_posts() -> Vec<BadPost> {
 
 #[test]
 fn a_bad_post_is_told_the_first_thing_that_is_wrong_and_fans_nothing_out() {
-    let hub = Hub::start(&UNLIMITED);
+    let hub = Hub::unlimited();
     let mut watcher = hub.join(1, 1, "Ana");
     watcher.next();
     for (path, body, (code, message)) in bad_posts() {
@@ -126,7 +127,7 @@ fn a_bad_post_is_told_the_first_thing_that_is_wrong_and_fans_nothing_out() {
 
 #[test]
 fn a_thousand_emoji_and_a_great_avatar_pass() {
-    let hub = Hub::start(&UNLIMITED);
+    let hub = Hub::unlimited();
     let mut watcher = hub.join(1, 1, "Ana");
     watcher.next();
     let content = "😀".repeat(1000);
@@ -149,7 +150,7 @@ fn a_thousand_emoji_and_a_great_avatar_pass() {
 
 #[test]
 fn a_key_makes_a_post_once_and_async_is_not_waited_for() {
-    let hub = Hub::start(&UNLIMITED);
+    let hub = Hub::unlimited();
     let body = r#"{"user_id":1,"username":"Ana","message":"once"}"#;
     let post = |headers: &[(&str, &str)], body: &str| {
         hub.request("POST", "/v1/ws/spaces/1/chat", headers, body.as_bytes())
@@ -170,7 +171,7 @@ fn a_key_makes_a_post_once_and_async_is_not_waited_for() {
 
 #[test]
 fn history_pages_as_the_front_end_asks() {
-    let hub = Hub::start(&UNLIMITED);
+    let hub = Hub::unlimited();
     let mut client = hub.join(1, 1, "Ana");
     for number in 0..30 {
         client.chat(&number.to_string());
@@ -212,7 +213,7 @@ fn history_pages_as_the_front_end_asks() {
 
 #[test]
 fn history_by_position_is_a_range() {
-    let hub = Hub::start(&UNLIMITED);
+    let hub = Hub::unlimited();
     let mut client = hub.join(1, 1, "Ana");
     let mut ids = Vec::new();
     for number in 0..9 {

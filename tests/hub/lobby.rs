@@ -1,9 +1,9 @@
-//! Who is online, over many people who come and go (WIRE A6, H 9), and times that no host's zone
-//! can bend (H 6).
+//! Who is online, over many people who come and go (`docs/WIRE.md` A6, H 9), and times that no
+//! host's zone can bend (H 6).
 
 use std::collections::BTreeMap;
 
-use crate::support::{Client, Hub, UNLIMITED};
+use crate::support::{Client, Hub};
 
 const PEOPLE: i64 = 1_000;
 
@@ -23,7 +23,7 @@ fn hear(reader: &mut Client, last: &mut BTreeMap<i64, String>, expected: &BTreeM
 
 #[test]
 fn the_last_word_on_a_thousand_people_is_right_for_early_and_late_readers() {
-    let hub = Hub::start(&UNLIMITED);
+    let hub = Hub::unlimited();
     let mut early = open(&hub, 1);
     let mut people: Vec<Client> = (2..2 + PEOPLE).map(|user| open(&hub, user)).collect();
     let mut late = open(&hub, 5_000);

@@ -1,11 +1,12 @@
 //! What members get beyond the seed: one order, the second dialect, resume, counts, timeouts
-//! (WIRE A2, C).
+//! (`docs/WIRE.md` A2, C).
 
 use std::io::{Read, Write};
 
-use crate::support::{Client, Hub, UNLIMITED, frame};
 use serde_json::{Value, json};
 use tungstenite::Message;
+
+use crate::support::{Client, Hub, frame};
 
 #[test]
 fn forty_chats_in_one_write_are_forty_frames_in_one_order_for_all() {
@@ -146,8 +147,7 @@ fn a_client_that_comes_back_gets_what_it_missed_then_its_own_join() {
 
 #[test]
 fn a_big_space_counts_instead_of_announcing() {
-    let args: Vec<&str> = UNLIMITED.into_iter().chain(["--announce-members-max", "2"]).collect();
-    let hub = Hub::start(&args);
+    let hub = Hub::unlimited_with(&["--announce-members-max", "2"]);
     let mut seed = hub.join(1, 1, "Ana");
     seed.next();
     let mut v1 = hub.join_v1(1, 2, "");
@@ -185,11 +185,14 @@ fn silence_is_pinged_and_then_closed() {
 
 #[test]
 fn a_reader_that_stalls_is_evicted_and_the_others_are_not() {
-    let args: Vec<&str> = UNLIMITED
-        .into_iter()
-        .chain(["--write-wait", "1s", "--send-buffer-bytes", "4KiB", "--close-wait", "100ms"])
-        .collect();
-    let hub = Hub::start(&args);
+    let hub = Hub::unlimited_with(&[
+        "--write-wait",
+        "1s",
+        "--send-buffer-bytes",
+        "4KiB",
+        "--close-wait",
+        "100ms",
+    ]);
     let stalled = hub.join(1, 2, "stalls");
     let mut healthy = hub.join(1, 1, "Ana");
     healthy.next();

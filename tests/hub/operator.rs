@@ -1,5 +1,5 @@
-//! What operators do and get wrong: command line, environment, file, data directory, signals, logs
-//! (issue's point 7; RELIABILITY 67, 68, 76, canary), against the real binary.
+//! What operators do and get wrong: command line, environment, file, data directory, signals, logs,
+//! against the real binary.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,9 +8,10 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
 
-use crate::support::{Answer, Hub, PATIENCE, eventually, frame};
 use rusqlite::Connection;
 use serde_json::json;
+
+use crate::support::{Answer, Hub, PATIENCE, eventually, frame, upgrade};
 
 /// A process of the binary, all of whose streams the test holds. Killed when dropped.
 struct Process {
@@ -120,14 +121,6 @@ fn read_to(stream: &mut TcpStream, text: &str) {
     }
 }
 
-fn upgrade(path: &str) -> Vec<u8> {
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
-    .into_bytes()
-}
-
 #[test]
 fn either_signal_stops_it_with_exit_0() {
     for signal in ["INT", "TERM"] {
@@ -162,7 +155,7 @@ fn a_hub_whose_log_nobody_reads_goes_on() {
     // Each end of a connection is a line at this level.
     for user in 0..3 {
         let path = format!("/v1/ws/spaces/1?user_id={user}");
-        let (answer, mut member) = ask(address, upgrade(&path));
+        let (answer, mut member) = ask(address, upgrade(&path, ""));
         assert_eq!(answer.status, 101);
         member.write_all(&frame(0x88, b"")).expect("the hub reads");
         let mut rest = Vec::new();
@@ -443,7 +436,7 @@ fn nothing_that_people_say_or_prove_themselves_with_is_logged() {
     let hub = Process::serve(dir.path(), &["--log", "trace", "--drain-window", "0"]);
     let address = hub.address();
     let query = "user_id=7&username=canary-name&token=canary-token";
-    let (answer, mut member) = ask(address, upgrade(&format!("/v1/ws/spaces/1?{query}")));
+    let (answer, mut member) = ask(address, upgrade(&format!("/v1/ws/spaces/1?{query}"), ""));
     assert_eq!(answer.status, 101);
     let chat = json!({"type": "chat", "data": {"content": "canary-text"}}).to_string();
     member.write_all(&frame(0x81, chat.as_bytes())).expect("the hub reads");
@@ -465,7 +458,7 @@ fn nothing_that_people_say_or_prove_themselves_with_is_logged() {
     assert_eq!(post("/v1/ws/spaces/1/chat", "", &body[1..]), 400);
     assert_eq!(post("/v1/ws/spaces/1/chat", "Origin: http://canary\r\n", body), 403);
     assert_eq!(post("/v1/users/7/notifications", "", r#"{"data":{"x":"canary-push"}}"#), 200);
-    let unsound = upgrade(&format!("/v1/ws/spaces/canary?{query}"));
+    let unsound = upgrade(&format!("/v1/ws/spaces/canary?{query}"), "");
     assert_eq!(ask(address, unsound).0.status, 400);
     assert_eq!(ask(address, "GET /canary HTTP/1.1\r\ncanary\r\n\r\n").0.status, 400);
     member.write_all(b"\x81\x06canary").expect("the hub reads");

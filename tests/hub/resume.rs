@@ -1,14 +1,15 @@
-//! Resume (P3; WIRE C, H 13): from memory, over its edge into the store, more than it brings, and
-//! while the store is away; by a client alone, and by a crowd through drops and restarts.
+//! Resume (P3; `docs/WIRE.md` C, H 13): from memory, over its edge into the store, more than it
+//! brings, and while the store is away; by a client alone, and by a crowd through drops and
+//! restarts.
+
+use serde_json::{Value, json};
 
 use crate::support::returning::{self, Crowd};
-use crate::support::{Client, Hub, UNLIMITED};
-use serde_json::{Value, json};
+use crate::support::{Client, Hub};
 
 /// Little is kept in memory, so that most of what was missed is the store's to tell.
 fn forgetful() -> Hub {
-    let args: Vec<&str> = UNLIMITED.into_iter().chain(["--resume-bytes-max", "4KiB"]).collect();
-    Hub::start(&args)
+    Hub::unlimited_with(&["--resume-bytes-max", "4KiB"])
 }
 
 /// Says so many messages of so many bytes, the last one answered; their ids.
@@ -103,9 +104,7 @@ fn of_more_than_ten_thousand_the_newest_are_sent_and_the_hole_is_named() {
 
 #[test]
 fn while_the_store_is_away_memory_is_sent_and_the_hole_is_named() {
-    let args = ["--resume-bytes-max", "4KiB", "--resume-wait", "300ms"];
-    let args: Vec<&str> = UNLIMITED.into_iter().chain(args).collect();
-    let hub = Hub::start(&args);
+    let hub = Hub::unlimited_with(&["--resume-bytes-max", "4KiB", "--resume-wait", "300ms"]);
     let mut ana = hub.join(1, 1, "Ana");
     let stored = say(&mut ana, 1, 380);
     hub.history_of(1, 1);

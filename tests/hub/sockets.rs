@@ -1,29 +1,17 @@
-//! The chat socket as clients of the existing server know it (WIRE A1, A2, H 1-4, 8), against the
-//! real binary.
+//! The chat socket as clients of the existing server know it (`docs/WIRE.md` A1, A2, H 1-4, 8),
+//! against the real binary.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
 
-use crate::support::{Answer, Closed, Hub, eventually, frame};
 use serde_json::{Value, json};
 
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-
-fn upgrade(path: &str, extra: &str) -> String {
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{extra}\r\n"
-    )
-}
+use crate::support::{Answer, Closed, Hub, KEY, eventually, frame, upgrade};
 
 fn ask(hub: &Hub, request: &str) -> Answer {
     let mut stream = hub.connect();
     stream.write_all(request.as_bytes()).expect("the hub reads");
     Answer::read(&mut stream)
-}
-
-fn closed(code: u16, reason: &str) -> Closed {
-    Closed { code: Some(code), reason: reason.to_owned() }
 }
 
 /// Asserts the whole outside of a timestamp in form T.
@@ -218,11 +206,11 @@ fn each_way_to_leave_is_announced_once() {
     let answer = hub.request("DELETE", "/v1/spaces/1/members/5", &[], b"");
     assert_eq!((answer.status, answer.json()), (200, json!({"closed": 1})));
     leaves(5);
-    assert_eq!(kicked.until_closed().1, closed(4009, "kicked"));
+    assert_eq!(kicked.until_closed().1, Closed::by(4009, "kicked"));
     let mut rude = hub.join(1, 6, "is rude");
     rude.stream().write_all(&[0x81, 0x01, b'x']).expect("written");
     leaves(6);
-    assert_eq!(rude.until_closed().1, closed(1002, "protocol_error"));
+    assert_eq!(rude.until_closed().1, Closed::by(1002, "protocol_error"));
     watcher.send(r#"{"type":"ping"}"#);
     assert_eq!(watcher.next()["type"], "pong", "nobody left twice");
     let again = hub.request("DELETE", "/v1/spaces/1/members/5", &[], b"");

@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
-use crate::support::{Hub, eventually, run_hub};
 use rusqlite::Connection;
 use serde_json::json;
+
+use crate::support::{Hub, eventually, run_hub};
 
 /// Runs a command over a data directory; exit code, standard output, standard error.
 fn tool(data_dir: &Path, args: &[&str]) -> (Option<i32>, String, String) {
@@ -190,8 +191,7 @@ fn journals_are_shown_and_verified_beside_a_hub_and_after_it() {
 
 #[test]
 fn a_hub_under_load_is_never_called_damaged() {
-    let options = ["--shards", "1", "--journal-bytes-max", "4MiB"];
-    let hub = Hub::start(&[&options[..], &crate::support::UNLIMITED].concat());
+    let hub = Hub::unlimited_with(&["--shards", "1", "--journal-bytes-max", "4MiB"]);
     std::thread::scope(|scope| {
         let writing = scope.spawn(|| {
             let mut ana = hub.join(1, 1, "Ana Paz");

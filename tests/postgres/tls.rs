@@ -1,5 +1,5 @@
 //! TLS to the server: each `sslmode` against servers with and without it, with certificates that
-//! are right, of a stranger, of another host, and self-signed (issue's point 1).
+//! are right, of a stranger, of another host, and self-signed.
 
 use std::path::Path;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::stored::{hub_on, post, until_store_is};
 use crate::support::postgres::Cluster;
-use crate::support::trials::is_set;
+use crate::support::trials::is_slow;
 use crate::support::{Answer, Hub, PATIENCE, eventually};
 
 /// What the log says of a store that is away.
@@ -70,7 +70,7 @@ pub fn a_frozen_server_holds_up_nobody() {
     };
     assert!(signal("STOP"));
     let (begun, mut said) = (Instant::now(), vec!["antes".to_owned()]);
-    let time = if is_set("HUB_SLOW_TESTS") { 60 } else { 1 };
+    let time = if is_slow() { 60 } else { 1 };
     while begun.elapsed() < Duration::from_secs(time) {
         said.extend(chat_without_a_store(&hub));
     }

@@ -52,9 +52,7 @@ fn say(hub: &Hub, said: &mut Vec<String>, more: usize) -> Vec<String> {
 
 /// A condition that `/readyz` tells of.
 fn condition(hub: &Hub, name: &str) -> Option<Value> {
-    let answer = hub.get("/readyz").json();
-    let all = answer["conditions"].as_array().cloned().unwrap_or_default();
-    all.into_iter().find(|it| it["name"] == name)
+    hub.conditions().into_iter().find(|condition| condition["name"] == name)
 }
 
 pub fn an_older_database_is_given_again_what_the_journals_hold() {

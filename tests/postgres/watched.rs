@@ -1,13 +1,11 @@
 //! Threads that die, and hub tables that others have changed: nothing goes on beside a dead part,
 //! and nothing dies of what a database answers.
 
-use serde_json::Value;
-
 use super::failing::Failing;
 use super::stored::{hub_on, post, until_store_is};
+use crate::support::eventually;
 use crate::support::postgres::Cluster;
 use crate::support::trials::Outcome;
-use crate::support::{Hub, eventually};
 
 pub fn a_thread_that_dies_ends_the_hub_at_once_with_its_name() -> Outcome {
     let cluster = Cluster::start(&[]);
@@ -37,10 +35,6 @@ fn change(cluster: &Cluster, sql: &str) {
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                WHERE application_name = 'cpi-hub'";
     cluster.sql("hub", &format!("{sql}; {end}"));
-}
-
-fn contents(hub: &Hub) -> Vec<Value> {
-    hub.history(1).iter().map(|row| row["content"].clone()).collect()
 }
 
 pub fn a_hub_column_of_another_type_is_read_all_the_same() {
@@ -112,7 +106,7 @@ pub fn a_hub_column_that_can_not_be_read_is_named_and_blames_no_row() {
         change(&cluster, &format!("{mend}; {back}"));
         eventually(mend, || (cluster.sql("hub", STORED) == said).then_some(()));
         until_store_is(&hub, "ready");
-        assert_eq!(contents(&hub), said);
+        assert_eq!(hub.contents(1), said);
     }
     assert!(!hub.data_dir().join("dead-letters.jsonl").exists());
 }

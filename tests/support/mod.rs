@@ -6,7 +6,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -90,7 +90,12 @@ impl Hub {
 
     /// Starts a hub without rate limits, for tests that are not about them.
     pub fn unlimited() -> Hub {
-        Hub::start(&UNLIMITED)
+        Hub::unlimited_with(&[])
+    }
+
+    /// Starts a hub without rate limits and with further arguments.
+    pub fn unlimited_with(args: &[&str]) -> Hub {
+        Hub::start(&[&UNLIMITED[..], args].concat())
     }
 
     /// Its data directory.
@@ -235,6 +240,22 @@ impl Hub {
         text.lines().filter(of_name).filter_map(value).sum()
     }
 
+    /// What `/readyz` says is wrong.
+    pub fn conditions(&self) -> Vec<Value> {
+        self.get("/readyz").json()["conditions"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Whether `/readyz` says that this is wrong.
+    pub fn has_condition(&self, name: &str) -> bool {
+        self.conditions().iter().any(|condition| condition["name"] == name)
+    }
+
+    /// The contents of a space's stored messages, oldest first.
+    pub fn contents(&self, space: i32) -> Vec<String> {
+        let text = |row: Value| row["content"].as_str().expect("a text").to_owned();
+        self.history(space).into_iter().map(text).collect()
+    }
+
     /// All stored messages of a space, oldest first, read by position.
     pub fn history(&self, space: i32) -> Vec<Value> {
         let mut all: Vec<Value> = Vec::new();
@@ -274,6 +295,9 @@ impl Drop for Hub {
 
 /// In the data directory; not the hub's own.
 pub const LOG_FILE: &str = "log-of-the-test";
+
+/// A chat post's body with nothing wrong in it.
+pub const GOOD: &str = r#"{"user_id":1,"username":"Ana","message":"hola"}"#;
 
 /// Arguments that take the rate limits off.
 pub const UNLIMITED: [&str; 8] = [
@@ -350,6 +374,26 @@ pub fn run_hub(args: &[&str], env: &[(&str, &str)]) -> std::process::Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cpi-hub"));
     command.args(args).env_clear().envs(env.iter().copied()).stdin(Stdio::null());
     command.output().expect("the hub runs")
+}
+
+/// The handshake's key: the example of RFC 6455.
+pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+/// A request to become a WebSocket, with further header lines.
+pub fn upgrade(path: &str, lines: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{lines}\r\n"
+    )
+}
+
+/// What comes until the hub closes.
+pub fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut answer = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut answer) {
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+    }
+    answer
 }
 
 /// Asks again until there is an answer.

@@ -44,8 +44,12 @@ impl Ends for Outcome {
     }
 }
 
-/// Whether whoever runs the tests has set `name=1`.
-pub fn is_set(name: &str) -> bool {
+/// Whether tests may take minutes: `HUB_SLOW_TESTS=1`, which `scripts/test` sets.
+pub fn is_slow() -> bool {
+    is_set("HUB_SLOW_TESTS")
+}
+
+fn is_set(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| value == "1")
 }
 

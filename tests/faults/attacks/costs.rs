@@ -52,11 +52,7 @@ pub fn a_connection_that_says_nothing_costs_next_to_nothing() {
 }
 
 pub fn heads_that_are_still_coming_have_one_bound() {
-    let args: Vec<&str> = UNLIMITED
-        .into_iter()
-        .chain(["--handshake-wait", "1m", "--heads-bytes-max", "1MiB"])
-        .collect();
-    let hub = Hub::start(&args);
+    let hub = Hub::unlimited_with(&["--handshake-wait", "1m", "--heads-bytes-max", "1MiB"]);
     assert_alive(&hub);
     let before = resident_bytes(&hub);
     let head = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(15_000));

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{assert_alive, join, open, post};
-use crate::support::{Hub, eventually, trials};
+use crate::support::{Hub, eventually, trials, upgrade};
 
 const SOCKETS: usize = 480;
 const SILENT: usize = 700;
@@ -32,7 +32,7 @@ fn herd(hub: &Hub) -> Vec<TcpStream> {
         let numbers = (0..HERD).filter(move |number| number % CALLERS == caller);
         let connect = |number| {
             let mut stream = hub.connect();
-            let asked = stream.write_all(super::upgrade(&path(number)).as_bytes());
+            let asked = stream.write_all(upgrade(&path(number), "").as_bytes());
             asked.ok().map(|()| stream)
         };
         numbers.filter_map(connect).collect::<Vec<_>>()
@@ -65,7 +65,7 @@ fn talk(hub: &Hub, is_over: &AtomicBool) -> HashSet<String> {
 }
 
 pub fn under_attack_everything_accepted_is_stored() {
-    let (herds, apart) = match trials::is_set("HUB_SLOW_TESTS") {
+    let (herds, apart) = match trials::is_slow() {
         true => (10, Duration::from_secs(3)),
         false => (1, Duration::from_secs(1)),
     };

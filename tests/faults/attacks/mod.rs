@@ -9,7 +9,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::support::{Answer, Hub};
+use crate::support::{Answer, Hub, upgrade};
 
 const LIVEZ: &[u8] = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -55,17 +55,10 @@ fn answered(hub: &Hub, count: usize, first: &[u8]) -> Vec<TcpStream> {
     (0..count).flat_map(|_| open(hub, 1, first)).map(ask).collect()
 }
 
-fn upgrade(path: &str) -> String {
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
-}
-
 /// Opens a socket; the answer's status.
 fn join(hub: &Hub, path: &str) -> (Answer, TcpStream) {
     let mut stream = hub.connect();
-    stream.write_all(upgrade(path).as_bytes()).expect("the hub reads");
+    stream.write_all(upgrade(path, "").as_bytes()).expect("the hub reads");
     (Answer::read(&mut stream), stream)
 }
 

@@ -6,7 +6,7 @@
 
 mod watched;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ use self::watched::watch;
 use crate::support::group::Group;
 use crate::support::peers::{connect_from, get, get_from, post_head};
 use crate::support::postgres::Cluster;
-use crate::support::trials::{self, Outcome, is_set};
-use crate::support::{Hub, PATIENCE, UNLIMITED, eventually};
+use crate::support::trials::{self, Outcome, is_slow};
+use crate::support::{Hub, PATIENCE, UNLIMITED, eventually, rest};
 
 const MEMORY: usize = 512 << 20;
 const PAGE: &str = "/v1/messages?space_id=1&page_size=100";
@@ -26,7 +26,7 @@ const SLOWER_MAX: u32 = 3;
 const ECHO_FREE: Duration = Duration::from_millis(50);
 
 fn crowd(full: usize) -> usize {
-    if is_set("HUB_SLOW_TESTS") { full } else { full / 10 }
+    if is_slow() { full } else { full / 10 }
 }
 
 /// Attacks a hub in a small group, and holds what the others saw against what they saw before.
@@ -36,7 +36,7 @@ fn attack(prepare: &str, attack: impl FnOnce(&Hub)) -> Outcome {
     let cluster = Cluster::start(&[]);
     let url = cluster.url();
     let mut args: Vec<&str> = ["--database-url", &url].into_iter().chain(UNLIMITED).collect();
-    if !is_set("HUB_SLOW_TESTS") {
+    if !is_slow() {
         args.extend(["--handshake-wait", "3s", "--write-wait", "3s"]);
     }
     let hub = group.within(|| Hub::start(&args));
@@ -64,15 +64,6 @@ fn attack(prepare: &str, attack: impl FnOnce(&Hub)) -> Outcome {
     Ok(())
 }
 
-/// Reads until the hub closes.
-fn rest(mut stream: TcpStream) -> Vec<u8> {
-    let mut answer = Vec::new();
-    if let Err(error) = stream.read_to_end(&mut answer) {
-        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
-    }
-    answer
-}
-
 pub fn slow_large_bodies() -> Outcome {
     attack("", |hub| {
         let body = vec![b' '; (8 << 20) - 1];
@@ -81,7 +72,7 @@ pub fn slow_large_bodies() -> Outcome {
             stream.write_all(post_head(body.len() + 1).as_bytes()).expect("the hub reads");
             // Those that have no room are refused meanwhile.
             _ = stream.write_all(&body);
-            rest(stream)
+            rest(&mut stream)
         };
         std::thread::scope(|scope| {
             let slow: Vec<_> = (0..9).map(|_| scope.spawn(begin)).collect();

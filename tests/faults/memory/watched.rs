@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use tungstenite::Message;
 
-use crate::support::Hub;
 use crate::support::group::Group;
 use crate::support::peers::post_from;
+use crate::support::{GOOD, Hub};
 
-const GOOD: &str = r#"{"user_id":1,"username":"Ana","message":"hola"}"#;
 /// The others' address.
 const OTHERS: u8 = 7;
 

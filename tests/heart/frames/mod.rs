@@ -1,5 +1,5 @@
-//! The frame reader from outside: RELIABILITY's rows on frames, properties over cuts and
-//! mutations, and tungstenite's reader beside it.
+//! The frame reader from outside: the rows of `docs/BAD_INPUT.md` on frames, properties over cuts
+//! and mutations, and tungstenite's reader beside it.
 
 mod properties;
 mod rows;

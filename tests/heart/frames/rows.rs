@@ -1,4 +1,5 @@
-//! What the frame reader says to each kind of bad or odd frame, by RELIABILITY's rows.
+//! What the frame reader says to each kind of bad or odd frame, by the rows of
+//! `docs/BAD_INPUT.md`.
 
 use cpi_hub::wire::frame_reader::Reader;
 

@@ -1,5 +1,5 @@
-//! The decoder of client messages from outside: tables by RELIABILITY's rows, and a plain model
-//! of WIRE's rules beside it.
+//! The decoder of client messages from outside: the rows of `docs/BAD_INPUT.md`, and a plain
+//! model of the rules of `docs/WIRE.md` beside it.
 
 mod model;
 mod properties;

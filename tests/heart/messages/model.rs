@@ -1,5 +1,5 @@
-//! WIRE A2's and C's rules put as plainly as they can be, over serde_json. The fuzz target for
-//! decoding uses it too.
+//! The rules of `docs/WIRE.md` A2 and C put as plainly as they can be, over serde_json. The fuzz
+//! target for decoding uses it too.
 
 use std::fmt;
 

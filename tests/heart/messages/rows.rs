@@ -1,4 +1,5 @@
-//! What each kind of message is answered with, by RELIABILITY's rows and WIRE's tables.
+//! What each kind of message is answered with, by the rows of `docs/BAD_INPUT.md` and the
+//! tables of `docs/WIRE.md`.
 
 use cpi_hub::wire::Dialect;
 use cpi_hub::wire::client_message::{AckLevel, ChatMessage, ClientMessage, check_content};

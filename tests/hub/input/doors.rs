@@ -1,28 +1,21 @@
 //! Bad input at the door, in raw bytes: slow, huge, ambiguous and foreign requests, and what goes
-//! wrong around a socket's beginning and end (RELIABILITY 10-12, 23-35, 74), against the real
-//! binary. Each row's other tests are named in docs/BAD_INPUT.md.
+//! wrong around a socket's beginning and end, against the real binary. A test's rows are those of
+//! `docs/BAD_INPUT.md`.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::support::{Answer, Closed, Hub, UNLIMITED, eventually, frame};
 use serde_json::json;
 use tungstenite::Message;
 
+use crate::support::{Answer, Closed, GOOD, Hub, eventually, frame, rest, upgrade};
+
 const HOST: &str = "Host: localhost\r\n";
-const GOOD: &str = r#"{"user_id":1,"username":"Ana","message":"hola"}"#;
 const NEXT: &str = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-fn closed(code: u16, reason: &str) -> Closed {
-    Closed { code: Some(code), reason: reason.to_owned() }
-}
-
-fn upgrade(path: &str, host: &str, extra: &str) -> String {
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{extra}\r\n"
-    )
+fn upgrade_at(host: &str, path: &str, lines: &str) -> String {
+    upgrade(path, lines).replacen("localhost", host, 1)
 }
 
 fn post(headers: &str, body: &str) -> String {
@@ -34,16 +27,12 @@ fn exchange(hub: &Hub, bytes: impl AsRef<[u8]>) -> String {
     let mut stream = hub.connect();
     // The hub may have answered and closed before it has all of it.
     _ = stream.write_all(bytes.as_ref());
-    rest(&mut stream)
+    rest_of(&mut stream)
 }
 
-/// What comes back until the hub closes.
-fn rest(stream: &mut TcpStream) -> String {
-    let mut answer = Vec::new();
-    if let Err(error) = stream.read_to_end(&mut answer) {
-        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
-    }
-    String::from_utf8(answer).expect("text")
+/// The text that comes back until the hub closes.
+fn rest_of(stream: &mut TcpStream) -> String {
+    String::from_utf8(rest(stream)).expect("text")
 }
 
 /// Sends a piece again and again, slowly, until the hub has said something or closed.
@@ -56,7 +45,7 @@ fn drip(stream: &mut TcpStream, first: &str, piece: &str) -> String {
             Ok(0) => return String::new(),
             Ok(_) => {
                 stream.set_read_timeout(Some(crate::support::PATIENCE)).expect("a timeout");
-                return format!("{}{}", char::from(answer[0]), rest(stream));
+                return format!("{}{}", char::from(answer[0]), rest_of(stream));
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(_) => return String::new(),
@@ -79,9 +68,9 @@ fn rows_10_to_12_who_is_slow_is_given_up_and_holds_nobody_up() {
     let hub = Hub::start(&["--handshake-wait", "500ms", "--close-wait", "100ms"]);
     let mut silent: Vec<TcpStream> = (0..200).map(|_| hub.connect()).collect();
     assert_eq!(hub.get("/livez").status, 200);
-    assert_eq!(rest(&mut silent[0]), "");
+    assert_eq!(rest_of(&mut silent[0]), "");
     for stream in &mut silent {
-        assert_eq!(rest(stream), "");
+        assert_eq!(rest_of(stream), "");
     }
     let head = drip(&mut hub.connect(), "GET /livez HTTP/1.1\r\nX: ", "x");
     assert!(head.is_empty() || head.starts_with("HTTP/1.1 408 "), "{head}");
@@ -94,13 +83,12 @@ fn rows_10_to_12_who_is_slow_is_given_up_and_holds_nobody_up() {
     // Between two requests too.
     let mut kept = hub.connect();
     kept.write_all(NEXT.as_bytes()).expect("the hub reads");
-    assert_eq!(rest(&mut kept).matches("HTTP/1.1 200 OK").count(), 1);
+    assert_eq!(rest_of(&mut kept).matches("HTTP/1.1 200 OK").count(), 1);
 }
 
 #[test]
 fn who_does_not_take_its_answer_is_given_up() {
-    let args: Vec<&str> = UNLIMITED.into_iter().chain(["--write-wait", "300ms"]).collect();
-    let hub = Hub::start(&args);
+    let hub = Hub::unlimited_with(&["--write-wait", "300ms"]);
     let message = "ñ".repeat(1000);
     let body = json!({"user_id": 1, "username": "Ana", "message": message}).to_string();
     for _ in 0..20 {
@@ -124,7 +112,7 @@ fn row_28_heads_beyond_their_bounds_are_431() {
         ("lines", format!("GET / HTTP/1.1\r\n{HOST}{}\r\n", "X: x\r\n".repeat(2_000))),
         ("65 lines", format!("GET / HTTP/1.1\r\n{HOST}{}\r\n", "X: x\r\n".repeat(64))),
         ("query", format!("GET /v1/messages?{long} HTTP/1.1\r\n{HOST}\r\n")),
-        ("upgrade", upgrade(&format!("/v1/ws/spaces/1?user_id=1&username={long}"), "a", "")),
+        ("upgrade", upgrade_at("a", &format!("/v1/ws/spaces/1?user_id=1&username={long}"), "")),
         ("no end", format!("GET / HTTP/1.1\r\n{HOST}{}", "X: x\r\n".repeat(100_000))),
     ] {
         let answer = exchange(&hub, head);
@@ -203,7 +191,7 @@ fn row_31_what_follows_a_refused_upgrade_is_never_a_request() {
         ("/v1/ws", "localhost", "", 404),
         ("/livez", "localhost", "", 200),
     ] {
-        let answer = exchange(&hub, format!("{}{NEXT}", upgrade(path, host, extra)));
+        let answer = exchange(&hub, format!("{}{NEXT}", upgrade_at(host, path, extra)));
         assert_one_answer(&answer, status, path);
     }
 }
@@ -282,7 +270,7 @@ fn row_33_no_path_or_query_leads_into_another_space() {
         ("/v1/ws/spaces/1?USER_ID=1", bad("user_id es requerido")),
         ("/v1/ws/spaces/1?user_id[]=1", bad("user_id es requerido")),
     ] {
-        let answer = exchange(&hub, upgrade(path, "localhost", ""));
+        let answer = exchange(&hub, upgrade(path, ""));
         assert_one_answer(&answer, status, path);
         assert!(answer.contains(text), "{path}: {answer}");
     }
@@ -321,7 +309,7 @@ fn row_34_an_upgrade_of_a_foreign_page_is_403_and_empty() {
         ("localhost.evil.example", &[]),
     ] {
         let lines: String = origins.iter().map(|origin| format!("Origin: {origin}\r\n")).collect();
-        let answer = exchange(&hub, upgrade(path, host, &lines));
+        let answer = exchange(&hub, upgrade_at(host, path, &lines));
         assert_one_answer(&answer, 403, &format!("{host} {lines}"));
         assert!(answer.ends_with("\r\n\r\n"), "{answer}");
     }
@@ -333,7 +321,7 @@ fn row_34_an_upgrade_of_a_foreign_page_is_403_and_empty() {
         ("app.example", "Origin: https://app.example\r\n"),
     ] {
         let mut stream = hub.connect();
-        stream.write_all(upgrade(path, host, origin).as_bytes()).expect("the hub reads");
+        stream.write_all(upgrade_at(host, path, origin).as_bytes()).expect("the hub reads");
         let answer = Answer::read(&mut stream);
         assert_eq!((answer.status, answer.header("access-control-allow-origin")), (101, None));
     }
@@ -374,7 +362,7 @@ fn row_23_of_a_ping_flood_the_newest_is_answered_and_a_long_one_is_closed() {
     let mut rude = hub.join(1, 2, "Beto");
     while rude.try_send(Message::Ping("x".into())).is_ok() && hub.metric("hub_leaves_total") < 1.0 {
     }
-    assert_eq!(rude.until_closed().1, closed(4029, "too_fast"));
+    assert_eq!(rude.until_closed().1, Closed::by(4029, "too_fast"));
     assert_eq!(watcher.next()["user_id"], 2);
     assert_eq!(watcher.next()["type"], "leave");
 }
@@ -394,7 +382,7 @@ fn row_24_unsolicited_pongs_are_ignored_and_counted() {
     while client.try_send(Message::Pong("x".into())).is_ok() && hub.metric("hub_leaves_total") < 1.0
     {
     }
-    assert_eq!(client.until_closed().1, closed(4029, "too_fast"));
+    assert_eq!(client.until_closed().1, Closed::by(4029, "too_fast"));
 }
 
 #[test]
@@ -418,7 +406,7 @@ fn row_27_compression_is_not_negotiated_and_its_bit_is_an_error() {
     let offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
     let mut stream = hub.connect();
     let path = "/v1/ws/spaces/1?user_id=1";
-    stream.write_all(upgrade(path, "localhost", offer).as_bytes()).expect("the hub reads");
+    stream.write_all(upgrade(path, offer).as_bytes()).expect("the hub reads");
     let answer = Answer::read(&mut stream);
     assert_eq!((answer.status, answer.header("sec-websocket-extensions")), (101, None));
     stream.write_all(&frame(0xC1, &[0xAA; 100])).expect("the hub reads");
@@ -437,7 +425,7 @@ fn row_74_a_forged_address_is_not_believed() {
         .map(|user| {
             let path = format!("/v1/ws/spaces/1?user_id={user}");
             let mut stream = hub.connect();
-            stream.write_all(upgrade(&path, "localhost", forged).as_bytes()).expect("written");
+            stream.write_all(upgrade(&path, forged).as_bytes()).expect("written");
             assert_eq!(Answer::read(&mut stream).status, 101);
             stream
         })

@@ -1,10 +1,11 @@
 //! Hostile text and forged fields, over sockets and posts: either refused at the door or exactly
-//! what comes out again (RELIABILITY 29, 41, 43-45), against the real binary.
+//! what comes out again, against the real binary.
 
 use std::io::Write;
 
-use crate::support::{Answer, Hub, UNLIMITED};
 use serde_json::{Value, json};
+
+use crate::support::{Answer, Hub};
 
 const TEXTS: [&str; 10] = [
     "'; DROP TABLE chat_messages; --",
@@ -87,8 +88,7 @@ fn row_45_what_a_post_says_of_id_and_time_is_not_read() {
 
 #[test]
 fn row_29_an_upgrade_of_http_1_0_or_without_connection_is_no_upgrade() {
-    let args: Vec<&str> = UNLIMITED.into_iter().chain(["--close-wait", "100ms"]).collect();
-    let hub = Hub::start(&args);
+    let hub = Hub::unlimited_with(&["--close-wait", "100ms"]);
     let sound = "GET /v1/ws/spaces/1?user_id=1 HTTP/1.1\r\nHost: localhost\r\n\
          Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";

@@ -1,15 +1,12 @@
 //! What a member may not say: junk, limits and broken frames, each with its answer and nobody else
-//! hurt (WIRE A2, C, D).
+//! hurt (`docs/WIRE.md` A2, C, D).
 
 use std::io::{Read, Write};
 
-use crate::support::{Closed, Hub, frame};
 use serde_json::json;
 use tungstenite::Message;
 
-fn closed(code: u16, reason: &str) -> Closed {
-    Closed { code: Some(code), reason: reason.to_owned() }
-}
+use crate::support::{Closed, Hub, frame};
 
 #[test]
 fn junk_is_answered_and_the_socket_lives_on() {
@@ -95,7 +92,7 @@ fn too_much_junk_ends_the_connection() {
     }
     let (texts, how) = client.until_closed();
     assert_eq!(texts.len(), 1 + 20);
-    assert_eq!(how, closed(1008, "too_many_errors"));
+    assert_eq!(how, Closed::by(1008, "too_many_errors"));
 }
 
 #[test]
@@ -147,7 +144,7 @@ fn a_message_of_512_bytes_passes_and_513_close_also_in_fragments() {
     whole.send(&text_of(512));
     assert_eq!(watcher.next_of("chat")["user_id"], 2);
     whole.send(&text_of(513));
-    assert_eq!(whole.until_closed().1, closed(1009, "message_too_big"));
+    assert_eq!(whole.until_closed().1, Closed::by(1009, "message_too_big"));
     assert_eq!(watcher.next()["type"], "leave");
 
     let mut parts = hub.join(1, 3, "Caro");
@@ -155,12 +152,12 @@ fn a_message_of_512_bytes_passes_and_513_close_also_in_fragments() {
     let mut bytes = frame(0x01, &text[..300]);
     bytes.extend(frame(0x80, &text[300..]));
     parts.stream().write_all(&bytes).expect("written");
-    assert_eq!(parts.until_closed().1, closed(1009, "message_too_big"));
+    assert_eq!(parts.until_closed().1, Closed::by(1009, "message_too_big"));
 
     let mut declared = hub.join(1, 4, "Dani");
     let head = [0x81, 0xFF, 0, 0, 0, 0, 0x40, 0, 0, 0, 1, 2, 3, 4];
     declared.stream().write_all(&head).expect("written");
-    assert_eq!(declared.until_closed().1, closed(1009, "message_too_big"));
+    assert_eq!(declared.until_closed().1, Closed::by(1009, "message_too_big"));
 }
 
 #[test]
@@ -256,5 +253,5 @@ fn a_flood_is_refused_with_a_hint_and_then_closed() {
         }
     };
     assert!(hinted);
-    assert_eq!(how, closed(4029, "too_fast"));
+    assert_eq!(how, Closed::by(4029, "too_fast"));
 }

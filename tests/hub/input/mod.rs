@@ -1,4 +1,4 @@
-//! Bad input, in raw bytes: `docs/BAD_INPUT.md` names the test of each kind.
+//! Bad input in raw bytes, row by row of `docs/BAD_INPUT.md`.
 
 mod doors;
 mod hostile;
