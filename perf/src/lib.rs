@@ -5,6 +5,8 @@
 //! and shown of one run), `scenario` (the kinds of load and their files), `report` (what is shown
 //! of many runs). Beside them `floor`: the least that a server can do.
 
+#![warn(unreachable_pub)]
+
 pub mod client;
 pub mod floor;
 pub mod measure;

@@ -4,8 +4,10 @@
 //! Exit code 1: the hub lost, doubled or reordered something, or closed a member; 2: the run
 //! could not be made.
 
+#![warn(unreachable_pub)]
+
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -32,7 +34,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Scenario {
-    /// Closed loop: each publisher keeps so many messages in flight.
+    /// Closed loop: each publisher keeps a number of messages in flight.
     Fanout {
         #[command(flatten)]
         place: Place,
@@ -42,7 +44,7 @@ enum Scenario {
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
         in_flight: u32,
     },
-    /// Open loop: so many messages a second in all; latency counts from when each was due.
+    /// Open loop: a rate of messages in all; latency counts from when each was due.
     Open {
         #[command(flatten)]
         place: Place,
@@ -170,8 +172,7 @@ fn obey(cli: Cli) -> io::Result<bool> {
             let report = Report::load(&folder).map_err(io::Error::other)?;
             fs::write(folder.join("report.json"), report.to_json())?;
             fs::write(folder.join("report.html"), report.to_html())?;
-            print!("{}", report.to_text());
-            Ok(true)
+            io::stdout().write_all(report.to_text().as_bytes()).map(|()| true)
         }
         Scenario::Fanout { place, shape, in_flight } => {
             run_fanout(&place, &shape, Load::Closed { in_flight })
@@ -221,7 +222,7 @@ impl Place {
         self.core.map_or(Ok(()), process::pin)?;
         let target = Target { server, pid: self.pid, first_space: self.first_space };
         let figures = plan.run(target)?;
-        println!("scenario {scenario} at {}\n{}", self.url, figures.to_text());
+        writeln!(io::stdout(), "scenario {scenario} at {}\n{}", self.url, figures.to_text())?;
         if let Some(file) = &self.json {
             fs::write(file, figures.to_json())?;
         }
