@@ -7,7 +7,9 @@ mod documents;
 mod rules;
 mod source;
 
-use documents::{broken_links, dependencies, read, section, settings_table, with_settings_table};
+use documents::{
+    broken_links, dependencies, missing_tests, read, section, settings_table, with_settings_table,
+};
 use source::Source;
 
 const EVERYWHERE: [&str; 5] = ["src", "tests", "benches", "perf/src", "perf/tests"];
@@ -20,7 +22,7 @@ fn hold(folders: &[&str], rule: impl Fn(&Source) -> Vec<String>) {
     assert!(found.is_empty(), "{} found:\n{}", found.len(), found.join("\n"));
 }
 
-/// Checks that a rule finds so much in a planted file, and where.
+/// Checks on which lines of a planted file a rule finds something.
 fn check(rule: impl Fn(&Source) -> Vec<String>, path: &str, text: &str, lines: &[usize]) {
     let found = rule(&Source::new(path, text));
     let expected: Vec<String> = lines.iter().map(|line| format!("{path}:{line}: ")).collect();
@@ -125,6 +127,12 @@ fn links_in_the_documents_lead_somewhere() {
     let found: Vec<String> =
         DOCUMENTS.iter().flat_map(|name| broken_links(name, &read(name))).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn tests_that_the_page_of_bad_input_names_are_there() {
+    let found = missing_tests(&read("docs/BAD_INPUT.md"), &Source::all(&["tests", "src"]));
+    assert!(found.is_empty(), "docs/BAD_INPUT.md:\n{}", found.join("\n"));
 }
 
 #[test]
@@ -255,4 +263,15 @@ fn a_planted_table_of_settings_is_replaced() {
 fn a_planted_broken_link_is_found() {
     let text = "[a](Cargo.toml) [b](https://example.org)\n[c](nowhere.md#x) [d](#here)\n";
     assert_eq!(broken_links("README.md", text), ["README.md:2: leads nowhere: nowhere.md"]);
+}
+
+#[test]
+fn a_planted_name_of_no_test_is_found() {
+    let sources = [Source::new("tests/hub/doors.rs", "fn row_9_is_refused() {}")];
+    let good =
+        "| 9 | `x` | no | `doors` row_9 and properties (raw); `tests/hub/doors.rs` refused |";
+    assert_eq!(missing_tests(good, &sources), [""; 0]);
+    let bad = "| row | what |\n| 9 | `x` | no | `doors` row_8 (raw); `gates` |";
+    let expected = ["line 2: no test row_8 of doors", "line 2: no test `gates` of gates"];
+    assert_eq!(missing_tests(bad, &sources), expected);
 }
