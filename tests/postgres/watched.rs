@@ -14,7 +14,7 @@ pub fn a_thread_that_dies_ends_the_hub_at_once_with_its_name() -> Outcome {
         assert_eq!(post(&hub, (1, 2), "antes").0, 200);
         assert_eq!(hub.get("/v1/messages?space_id=1").status, 200, "its reader has connected");
         let ana = hub.join(1, 1, "Ana");
-        // Its runtime can't ask for events any more, which is a panic.
+        // The thread's runtime can't ask for events any more, which is a panic.
         let dying = Failing::start_in_thread(&hub, name, "epoll_wait,epoll_pwait", "EBADF")?;
         let status = hub.wait();
         drop(dying);
@@ -40,6 +40,8 @@ fn change(cluster: &Cluster, sql: &str) {
 pub fn a_hub_column_of_another_type_is_read_all_the_same() {
     let cluster = Cluster::start(&[]);
     let hub = hub_on(&cluster);
+    // A session that ends while the hub still connects begins with another question.
+    until_store_is(&hub, "ready");
     let mut said = Vec::new();
     for sql in [
         "ALTER TABLE hub_migrations ALTER number TYPE bigint",
@@ -65,6 +67,8 @@ const STORED: &str = "SELECT content FROM chat_messages ORDER BY id COLLATE \"C\
 pub fn a_hub_column_that_can_not_be_read_is_named_and_blames_no_row() {
     let cluster = Cluster::start(&[]);
     let hub = hub_on(&cluster);
+    // A session that ends while the hub still connects begins with another question.
+    until_store_is(&hub, "ready");
     let mut said = Vec::new();
     for (harm, mend, told) in [
         (
