@@ -17,7 +17,7 @@ use crate::client::frames::{self, CLOSE};
 const LISTENER: Token = Token(usize::MAX);
 const EVENTS: usize = 1024;
 const READ_BYTES: usize = 64 * 1024;
-/// What everybody has read of a space's bytes is dropped when it is so much.
+/// A space's bytes that everybody has read are dropped when they are this many.
 const DROP_BYTES: usize = 1024 * 1024;
 /// Tells a member that it is in.
 const WELCOME: &[u8] = b"\x81\x12{\"type\":\"welcome\"}";

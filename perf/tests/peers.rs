@@ -20,7 +20,7 @@ fn run(dialect: Dialect, serve: fn(TcpStream) -> Option<()>) -> Figures {
     run_space(dialect, 1, 1, serve)
 }
 
-/// Runs a space of so many members, of whom so many publish.
+/// Runs a space of `members`, of whom `publishers` publish.
 fn run_space(
     dialect: Dialect,
     members: usize,

@@ -23,7 +23,7 @@ fn resident_kib(hub: &Hub) -> u64 {
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
-/// Lets the load run so long; the most memory meanwhile.
+/// Lets the load run for this time; the most memory meanwhile.
 fn watch(hub: &Hub, time: Duration) -> u64 {
     let (begun, mut most) = (Instant::now(), 0);
     let mut sampled = 0;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Hub, UNLIMITED, eventually, run_hub};
 
-/// Within so long a missing file is noticed.
+/// How long it may take until a missing file is noticed.
 const NOTICE: Duration = Duration::from_secs(2);
 
 fn post(hub: &Hub, text: &str) -> (u16, Value) {

@@ -21,12 +21,12 @@ fn largest_post() -> String {
     body.replace("\"image\":\"\"", &format!("\"image\":\"{image}\""))
 }
 
-/// Begins so many of the largest posts from `127.0.0.last`, and keeps their last byte back.
+/// Begins `count` of the largest posts from `127.0.0.last`, and keeps their last byte back.
 fn begin_posts(hub: &Hub, last: u8, count: usize) -> Vec<TcpStream> {
     let body = largest_post();
     let begin = |mut stream: TcpStream| {
         stream.write_all(post_head(body.len()).as_bytes()).expect("the hub reads");
-        // Those that have no room are refused meanwhile.
+        // A body for which there is no room is refused meanwhile.
         _ = stream.write_all(&body.as_bytes()[..body.len() - 1]);
         stream
     };
@@ -90,7 +90,7 @@ fn assert_whole(answer: &Answer) {
     assert_eq!(answer.json()["data"].as_array().map(Vec::len), Some(100));
 }
 
-/// Asks for a page so many times from `127.0.0.last`, and reads none of the answers.
+/// Asks for a page `count` times from `127.0.0.last`, and reads none of the answers.
 fn ask_and_read_nothing(hub: &Hub, last: u8, count: usize) -> Vec<TcpStream> {
     let ask = |_| {
         let mut stream = connect_from(hub, last, true);

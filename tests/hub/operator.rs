@@ -376,7 +376,7 @@ fn the_port_that_a_platform_gives_is_listened_on() {
     assert!(address.ip().is_loopback() && address.port() != 8080, "{address}");
 }
 
-/// One that chats from a terminal.
+/// A process that chats from a terminal.
 fn chatter(hub: &Hub, user: &str, name: &str) -> Process {
     let url = format!("http://{}", hub.address);
     let args = ["chat", "--url", &url, "--space", "1", "--user-id", user, "--username", name];

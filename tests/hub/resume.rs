@@ -12,7 +12,7 @@ fn forgetful() -> Hub {
     Hub::unlimited_with(&["--resume-bytes-max", "4KiB"])
 }
 
-/// Says so many messages of so many bytes, the last one answered; their ids.
+/// Says this many messages of this many bytes, and waits for the last one; their ids.
 fn say(client: &mut Client, messages: usize, bytes: usize) -> Vec<String> {
     let text = "x".repeat(bytes);
     let mut ids = Vec::with_capacity(messages);
@@ -144,7 +144,7 @@ fn others_talk_on_while_one_catches_up_and_it_misses_nothing() {
     let ids = say(&mut ana, 2_000, 380);
     let mut back = hub.join_v1(1, 2, &format!("&after={}", ids[0]));
     back.next_of("welcome");
-    // It is in the space, can speak and be asked, before it has read anything.
+    // The member is in the space and can speak before it has read anything.
     back.send(r#"{"type":"chat","data":{"content":"mientras","nonce":"m1"}}"#);
     say(&mut ana, 300, 380);
     let (mut sent, mut acked, mut resumed) = (Vec::new(), None, None);

@@ -134,7 +134,7 @@ fn rows(shown: &str) -> Vec<Vec<String>> {
     lines.map(cells).map(full).collect()
 }
 
-/// A hub that was killed with so many messages in one journal.
+/// A hub that was killed with this many messages in one journal.
 fn killed_with(messages: usize) -> (Hub, String) {
     let mut hub = Hub::start(&["--shards", "1", "--sync-period", "1ms", "--message-rate", "off"]);
     let mut last = String::new();

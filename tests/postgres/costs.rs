@@ -25,7 +25,7 @@ fn bytes_at_rest(hub: &Hub, files: usize) -> u64 {
     eventually("each shard has its spare", || {
         let there = bytes(hub);
         let told = hub.metric("hub_journal_disk_bytes") as u64;
-        // One that is being made is there before its bytes are, and is not told yet.
+        // A file that is being made is there before its bytes are, and is not told yet.
         let whole = segments(hub).iter().all(|it| it.metadata().is_ok_and(|file| file.len() > 0));
         let same = told == there && bytes(hub) == there;
         (segments(hub).len() == files && whole && same).then_some(there)

@@ -57,7 +57,7 @@ pub fn a_segment_that_can_not_be_synced_is_made_later_and_leaves_no_file() -> Ou
     let cluster = Cluster::start(&[]);
     let hub = hub_with_small_segments(&cluster);
     let (mut watcher, mut speaker) = (hub.join(1, 1, "Ana"), hub.join_v1(1, 2, ""));
-    // Of the file that is made, or of its folder.
+    // The sync that fails is that of the new file, or of its folder.
     let failing = Failing::start(&hub, "fsync", None)?;
     let (mut accepted, refusal) = say_until_refused(&mut speaker, &mut watcher);
     assert_eq!(refusal["data"]["code"], "store_unavailable", "{refusal}");

@@ -153,7 +153,7 @@ fn check_refusal(cluster: &Cluster, hub: &Hub, harm: &str, mend: &str) {
     until_store_is(hub, "refused");
     let tries = hub.metric("hub_store_batch_faults_total");
     assert_eq!(hub.get("/readyz").json()["status"], "degraded");
-    // That a session was ended may come first, what is wrong only at the next try.
+    // The first line may say that a session was ended; the next try says what is wrong.
     let told = hub.log().matches(TOLD).count() - told;
     assert!((1..=2).contains(&told), "{told} lines for {harm}\n{}", hub.log());
     cluster.sql("postgres", "ALTER DATABASE hub RESET default_transaction_read_only");

@@ -37,7 +37,7 @@ fn until_stored(cluster: &Cluster, said: &[String]) {
     eventually("all is stored, once and in order", || (stored(cluster) == said).then_some(()));
 }
 
-/// Says so many more, and waits until each is stored; their ids.
+/// Says `more` messages, and waits until each is stored; their ids.
 fn say(hub: &Hub, said: &mut Vec<String>, more: usize) -> Vec<String> {
     let mut ids = Vec::new();
     for _ in 0..more {

@@ -53,12 +53,12 @@ impl Hub {
         Hub::start_with_env(args, &[])
     }
 
-    /// The same with variables; it sees none but these, and none after a restart.
+    /// Starts a hub with variables; it sees none but these, and none after a restart.
     pub fn start_with_env(args: &[&str], env: &[(&str, &str)]) -> Hub {
         Hub::start_in(tempfile::tempdir().expect("a temporary directory"), args, env)
     }
 
-    /// The same with a directory of the test's choice.
+    /// Starts a hub in a directory of the test's choice.
     pub fn start_in(dir: TempDir, args: &[&str], env: &[(&str, &str)]) -> Hub {
         let args = owned(args);
         let mut command = command(&args, dir.path(), ANY_PORT);
@@ -158,7 +158,7 @@ impl Hub {
         (self.child, self.address) = spawn(&mut command(&self.args, self.dir.path(), ANY_PORT));
     }
 
-    /// The same with other arguments.
+    /// Starts it again on the same data with other arguments.
     pub fn restart_with(&mut self, args: &[&str]) {
         self.args = args.iter().map(|arg| (*arg).to_owned()).collect();
         self.restart();
@@ -274,7 +274,7 @@ impl Hub {
         }
     }
 
-    /// Waits until a space has so many stored messages; gives them.
+    /// Waits until a space has this many stored messages; gives them.
     pub fn history_of(&self, space: i32, messages: usize) -> Vec<Value> {
         eventually("the messages are stored", || {
             let history = self.history(space);

@@ -28,9 +28,9 @@ pub struct Connection {
     pub out: Vec<u8>,
     /// Whether the server's answer to the handshake has still to come.
     pub is_opening: bool,
-    /// Of a dialect whose frames carry a stream: what has come and is no whole operation yet.
+    /// Where frames carry a stream: what has come and is no whole operation yet.
     pub plain: Vec<u8>,
-    /// Of such a dialect: what the frame that was begun has still to bring.
+    /// Where frames carry a stream: what the frame that was begun has still to bring.
     pub frame_rest: u64,
 }
 

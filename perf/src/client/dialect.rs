@@ -135,7 +135,7 @@ impl Dialect {
         self != Dialect::Pusher
     }
 
-    /// What a client's message has before and behind a content of so many bytes.
+    /// What a client's message has before and behind a content of `content_bytes`.
     pub fn around_content(self, seat: Seat, content_bytes: usize) -> (String, String) {
         const SEED: &str = "{\"type\":\"chat\",\"data\":{\"content\":\"";
         match self {

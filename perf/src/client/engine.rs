@@ -18,7 +18,7 @@ use crate::client::nats::{self, Junk, Operation};
 /// Room for a few hundred frames: one read takes what has gathered.
 const READ_BYTES: usize = 256 * 1024;
 const EVENTS: usize = 1024;
-/// After so many full reads of one socket the others have their turn.
+/// After this many full reads of one socket the others have their turn.
 const FULL_READS: usize = 4;
 const _: () = assert!(READ_BYTES as u64 > frames::PAYLOAD_BYTES_MAX + 16, "a frame fits a read");
 
@@ -159,7 +159,7 @@ impl Engine {
         connection.out.drain(..sent);
     }
 
-    /// Waits for sockets, at most so long, and serves each that is ready.
+    /// Waits for sockets, at most for `wait`, and serves each that is ready.
     pub fn turn(&mut self, wait: Duration, receive: &mut impl Receive) -> io::Result<()> {
         let unread = mem::take(&mut self.unread);
         let wait = if unread.is_empty() { wait } else { Duration::ZERO };

@@ -147,7 +147,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// A message as a dialect has it, with a content of so many bytes, at least a stamp's.
+    /// A message as a dialect has it, with a content of `content_bytes`, at least a stamp's.
     pub fn new(dialect: Dialect, seat: Seat, content_bytes: usize) -> Message {
         let content = ".".repeat(content_bytes.max(STAMP_BYTES));
         let (before, after) = dialect.around_content(seat, content.len());

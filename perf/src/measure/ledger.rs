@@ -42,7 +42,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// A ledger for so many members, each in a space of so many publishers.
+    /// A ledger for `members`, each in a space of `publishers`.
     pub fn new(members: usize, publishers: usize) -> Ledger {
         Ledger {
             publishers,

@@ -35,7 +35,7 @@ impl Progress {
         self.due = now + Progress::every(self.is_terminal);
         let (before, after) = if self.is_terminal { ("\r\x1b[2K", "") } else { ("", "\n") };
         self.is_shown = self.is_terminal;
-        // Who closed standard error doesn't want to know.
+        // A caller who closed standard error doesn't want to know.
         let _ = write!(io::stderr(), "{before}{:4} s  {}{after}", now / 1_000_000, line());
         let _ = io::stderr().flush();
     }

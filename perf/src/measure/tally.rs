@@ -13,7 +13,7 @@ use crate::measure::figures::Figures;
 use crate::measure::ledger::{Faults, Ledger};
 use crate::measure::marks::{histogram, quantile_ms};
 
-/// One delivery in so many gives a latency; a prime, so that it falls on all members.
+/// One delivery in this many gives a latency; a prime, so that it falls on all members.
 const LATENCY_EVERY: u64 = 7;
 
 /// What came in.
@@ -32,7 +32,7 @@ pub struct Tally {
     pub deliveries: u64,
     /// Publishers whose messages came back since they were last asked, once each.
     pub returned: Vec<u32>,
-    /// Of what was published since `measured_from`.
+    /// Latencies of what was published since `measured_from`.
     pub latency_us: Histogram<u64>,
     /// From which microsecond on latencies count.
     pub measured_from: u64,
@@ -59,7 +59,7 @@ pub struct Acks {
 }
 
 impl Tally {
-    /// For `spaces` spaces of so many members and publishers each.
+    /// A tally for `spaces` spaces of this many members and publishers each.
     pub fn new(spaces: usize, members: usize, publishers: usize) -> io::Result<Tally> {
         let all = spaces * members;
         Ok(Tally {

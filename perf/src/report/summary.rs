@@ -12,7 +12,7 @@ pub(super) const OURS: &str = "hub";
 /// Median and range.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Stats {
-    /// Of an even number the mean of both in the middle.
+    /// For an even number of values the mean of both in the middle.
     pub median: f64,
     /// The smallest.
     pub min: f64,

@@ -1,5 +1,5 @@
 //! The churn scenario: beside members who stay, others join a space, stay a while, say good-bye
-//! and leave, so many a second.
+//! and leave, at a rate.
 //!
 //! Measured are the time from the first packet to the joiner's first frame, and the server's CPU
 //! for each join with its leave. Whatever its rate, at most [`AWAY_MAX`] handshakes are on their
@@ -167,7 +167,7 @@ impl Run<'_> {
     fn away(&self) -> usize {
         let tally = &self.tally;
         let is_joining = |phase: &&Phase| matches!(phase, Phase::Joining(_));
-        // Those who are joining are among the last.
+        // Joiners who are not in yet are among the last.
         tally.joiners.iter().rev().take(2 * AWAY_MAX).filter(is_joining).count()
     }
 

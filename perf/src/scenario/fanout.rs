@@ -1,5 +1,5 @@
-//! The fan-out scenario: members of spaces, some of whom publish, in a closed loop (so many
-//! messages in flight each) or an open one (so many a second in all, whatever the hub does).
+//! The fan-out scenario: members of spaces, some of whom publish, in a closed loop (each keeps a
+//! number of messages in flight) or an open one (a rate in all, whatever the hub does).
 //!
 //! Every delivery is entered in the ledger. Rates and costs are taken between warm-up and end;
 //! losses are counted after the last message had time to arrive.
@@ -22,12 +22,12 @@ use crate::measure::tally::Tally;
 /// How messages are published.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Load {
-    /// Each publisher sends the next message when one of so many has come back.
+    /// Each publisher sends the next message when one of those in flight has come back.
     Closed {
         /// Messages of one publisher on their way.
         in_flight: u32,
     },
-    /// So many messages a second in all; latency counts from when each was due.
+    /// A rate in all; latency counts from when each was due.
     Open {
         /// Messages a second.
         rate: f64,
@@ -63,7 +63,7 @@ pub struct Plan {
 
 /// The longest wait for a socket: how late the end of a phase can be seen.
 const TURN: Duration = Duration::from_millis(5);
-/// Joins of members already in are read between so many handshakes.
+/// After this many handshakes the joins of members already in are read.
 const HANDSHAKES_BETWEEN_TURNS: usize = 16;
 const JOIN_WAIT: Duration = Duration::from_secs(30);
 
@@ -313,12 +313,12 @@ impl<'a> Run<'a> {
         self.settle_while(&[], |_| true)
     }
 
-    /// The same, with nothing expected of the members `but`.
+    /// Settles as [`settle`](Run::settle) does, with nothing expected of the members `but`.
     pub(crate) fn settle_but(&mut self, but: &[usize]) -> io::Result<()> {
         self.settle_while(but, |_| true)
     }
 
-    /// The same, where something else has to hold too.
+    /// Settles as [`settle`](Run::settle) does, where something else has to hold too.
     pub(crate) fn settle_until(&mut self, is_done: impl Fn(&Tally) -> bool) -> io::Result<()> {
         self.settle_while(&[], is_done)
     }

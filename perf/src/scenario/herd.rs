@@ -50,7 +50,7 @@ struct Tally {
     refused: u64,
     failed: u64,
     first_end: Option<Ended>,
-    /// Who is to come again, by time.
+    /// The people who are to come again, by time.
     again: BTreeMap<(u64, usize), ()>,
     now: u64,
 }

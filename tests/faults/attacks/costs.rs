@@ -12,7 +12,7 @@ use crate::support::group::Group;
 use crate::support::trials::Outcome;
 use crate::support::{Hub, UNLIMITED};
 
-/// Of one connection, in a build without optimisation; an optimised one needs less.
+/// What one connection may cost in a build without optimisation; an optimised build needs less.
 const BYTES_MAX: usize = 4 << 10;
 /// The allocator takes and gives back 2 MiB at a time: among this many that is 262 bytes each.
 const SILENT: usize = 8_000;

@@ -12,7 +12,7 @@ const HALF_A_POST: &str = "POST /v1/ws/spaces/1/chat HTTP/1.1\r\nHost: localhost
      Content-Length: 47\r\n\r\n{\"user_id\":1,\"username\"";
 const REST_OF_THE_POST: &[u8] = b":\"Ana\",\"message\":\"hola\"}";
 
-/// A hub of one shard that may open so few files, without limits of rates.
+/// A hub of one shard that may open this many files, without limits of rates.
 fn small_hub(files: &str) -> Hub {
     let args: Vec<&str> = UNLIMITED.into_iter().chain(["--shards", "1"]).collect();
     Hub::start_under(&["prlimit", &format!("--nofile={files}:{files}")], &args)

@@ -21,7 +21,7 @@ use crate::support::{Hub, PATIENCE, UNLIMITED, eventually, rest};
 const MEMORY: usize = 512 << 20;
 const PAGE: &str = "/v1/messages?space_id=1&page_size=100";
 const PICTURES: &str = "/v1/messages?space_id=2&page_size=100";
-/// How often an echo may be slower than before, and what is no matter.
+/// How many times slower an echo may be than before; below `ECHO_FREE` it does not matter.
 const SLOWER_MAX: u32 = 3;
 const ECHO_FREE: Duration = Duration::from_millis(50);
 
@@ -70,7 +70,7 @@ pub fn slow_large_bodies() -> Outcome {
         let begin = || {
             let mut stream = connect_from(hub, 2, false);
             stream.write_all(post_head(body.len() + 1).as_bytes()).expect("the hub reads");
-            // Those that have no room are refused meanwhile.
+            // A body for which there is no room is refused meanwhile.
             _ = stream.write_all(&body);
             rest(&mut stream)
         };

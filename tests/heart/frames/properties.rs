@@ -238,7 +238,7 @@ proptest! {
         };
         let accepted = &ours[..ours.len() - 1];
         match refusal(&theirs) {
-            // It reads on to the end of a frame, or of a message.
+            // The reader goes on to the end of a frame, or of a message.
             _ if close == Close::InvalidUtf8 => prop_assert!(theirs.starts_with(accepted)),
             None => prop_assert!(!is_padded && theirs == accepted, "{:?} {:?}", ours, theirs),
             Some(their) => {

@@ -116,7 +116,7 @@ fn row_28_heads_beyond_their_bounds_are_431() {
         ("no end", format!("GET / HTTP/1.1\r\n{HOST}{}", "X: x\r\n".repeat(100_000))),
     ] {
         let answer = exchange(&hub, head);
-        // Of what it does not read of so much, the kernel may lose the answer.
+        // The hub does not read all of this, so the kernel may lose the answer.
         if name != "no end" || !answer.is_empty() {
             assert_one_answer(&answer, 431, name);
         }
@@ -392,7 +392,7 @@ fn row_26_a_peer_that_answers_no_close_is_ended_all_the_same() {
     deaf.next();
     let kicked = hub.request("DELETE", "/v1/spaces/1/members/1", &[], b"");
     assert_eq!(kicked.json(), json!({"closed": 1}));
-    // It goes on talking; nothing of that is heard.
+    // The client goes on talking; the hub hears nothing of that.
     let mut rest = Vec::new();
     let chat = json!({"type": "chat", "data": {"content": "late"}}).to_string();
     while deaf.stream().write_all(&frame(0x81, chat.as_bytes())).is_ok() {}
