@@ -17,7 +17,7 @@ use crate::wire::time::Micros;
 pub enum Effect {
     /// People can connect and chat: `/readyz` says 200 `degraded`.
     Degraded,
-    /// They can't: `/readyz` says 503 `refusing`.
+    /// People can't: `/readyz` says 503 `refusing`.
     Refusing,
 }
 
@@ -113,9 +113,9 @@ conditions! {
 /// A condition that holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Raised {
-    /// Which.
+    /// Which condition it is.
     pub condition: Condition,
-    /// Since when.
+    /// When it began.
     pub since: Micros,
     /// What is known of this case; no text of a client's.
     pub detail: String,

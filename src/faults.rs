@@ -27,7 +27,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// None was told yet.
+    /// No fault was told yet.
     pub fn new(metrics: Arc<Metrics>, conditions: Conditions) -> Faults {
         Faults { told: Arc::new(watch::Sender::new(None)), metrics, conditions }
     }
@@ -37,7 +37,7 @@ impl Faults {
         &self.conditions
     }
 
-    /// Where it counts.
+    /// Where faults are counted.
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
@@ -135,7 +135,7 @@ impl Drop for Watched {
 /// waited for, and never taken for damage.
 pub(crate) fn is_passing(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, OutOfMemory, QuotaExceeded, StorageFull, WouldBlock};
-    // These two are no kinds of the standard library.
+    // The standard library has no kinds for too many open files.
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     matches!(error.kind(), Interrupted | OutOfMemory | QuotaExceeded | StorageFull | WouldBlock)
@@ -161,7 +161,7 @@ pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     panic::catch_unwind(AssertUnwindSafe(work)).map_err(|payload| Panicked::new(&*payload))
 }
 
-/// The same for work that waits.
+/// Does some work that waits, as [`caught`] does work that does not.
 pub(crate) async fn caught_in<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
     let mut work = pin!(work);
     std::future::poll_fn(|context| match caught(|| work.as_mut().poll(context)) {

@@ -1,10 +1,17 @@
 //! Every bound of the hub, in one table: its name, default, range, unit and meaning.
 //!
-//! The same table makes the command line's flags (`--write-wait`), the environment's names
+//! This table also makes the command line's flags (`--write-wait`), the environment's names
 //! (`HUB_WRITE_WAIT`) and the file's keys (`write_wait`), so a bound can't be missing in one of
-//! them. [`Limits::check`] holds the bounds against each other, once, at start.
+//! them. [`Limits::check`] holds the bounds against each other, once, at start. Bounds that nobody
+//! has to set are the constants at the end; what all of them together may cost is [`sum`]'s to say.
 
+mod places;
+pub mod sum;
 mod text;
+
+use std::time::Duration;
+
+pub use places::{members_of, places_for};
 
 /// What a setting's number counts, and so how it is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,7 +53,7 @@ pub enum Value {
     Rate(Rate),
 }
 
-/// One row of the table.
+/// A row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     /// The name: `write_wait`; the flag is `--write-wait`, the variable `HUB_WRITE_WAIT`.
@@ -281,47 +288,29 @@ limits! {
 impl Limits {
     /// Holds the bounds against each other; the first that can't be is the answer.
     pub fn check(&self) -> Result<(), BadLimit> {
+        let (log, message) = (self.log_bytes_max, self.message_bytes_max);
+        let (chat_body, body) = (self.chat_body_bytes_max, self.body_bytes_max);
+        let (logs, resume) = (self.logs_bytes_max, self.resume_bytes_max);
+        let (heads, head) = (self.heads_bytes_max, self.head_bytes_max);
+        let (answers, images) = (self.answers_bytes_max, self.page_images_bytes_max);
+        let (bodies, private) = (self.bodies_bytes_max, self.private_bytes_max);
         let rules: [(&'static str, bool, &str); 10] = [
             ("ping_period", self.ping_period < self.pong_wait, "must be below pong_wait"),
             ("drain_window", self.drain_window < self.stop_wait, "must be below stop_wait"),
-            (
-                "log_bytes_max",
-                self.resume_bytes_max <= self.log_bytes_max,
-                "must be at least resume_bytes_max",
-            ),
-            (
-                "logs_bytes_max",
-                self.logs_bytes_max >= self.log_bytes_max,
-                "must be at least log_bytes_max",
-            ),
-            (
-                "log_bytes_max",
-                self.log_bytes_max >= 16 * self.message_bytes_max,
-                "must hold 16 messages of message_bytes_max",
-            ),
-            (
-                "heads_bytes_max",
-                self.heads_bytes_max >= 2 * self.head_bytes_max,
-                "must be at least twice head_bytes_max",
-            ),
-            (
-                "bodies_bytes_max",
-                self.bodies_bytes_max >= self.chat_body_bytes_max,
-                "must hold one body of chat_body_bytes_max",
-            ),
+            ("log_bytes_max", resume <= log, "must be at least resume_bytes_max"),
+            ("logs_bytes_max", logs >= log, "must be at least log_bytes_max"),
+            ("log_bytes_max", log >= 16 * message, "must hold 16 messages of message_bytes_max"),
+            ("heads_bytes_max", heads >= 2 * head, "must be at least twice head_bytes_max"),
+            ("bodies_bytes_max", bodies >= chat_body, "must hold one body of chat_body_bytes_max"),
             (
                 "answers_bytes_max",
-                self.answers_bytes_max / 4 >= self.page_images_bytes_max,
+                answers / 4 >= images,
                 "must hold four pages of page_images_bytes_max",
             ),
-            (
-                "chat_body_bytes_max",
-                self.chat_body_bytes_max >= self.body_bytes_max,
-                "must be at least body_bytes_max",
-            ),
+            ("chat_body_bytes_max", chat_body >= body, "must be at least body_bytes_max"),
             (
                 "private_bytes_max",
-                self.private_bytes_max >= 8 * self.message_bytes_max,
+                private >= 8 * message,
                 "must hold 8 messages of message_bytes_max",
             ),
         ];
@@ -332,8 +321,51 @@ impl Limits {
     }
 }
 
-// Bounds of the store that are no settings.
+// Bounds that are the same in every hub.
 
+/// What one connection that says nothing costs the process and the kernel, at most.
+pub const CONNECTION_BYTES: u64 = 8 << 10;
+/// Bytes of a message on the sockets that only listen (WIRE A6), where `message_bytes_max` is less.
+pub const LISTENER_MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a nonce and of an `Idempotency-Key`.
+pub const NONCE_BYTES_MAX: usize = 64;
+/// Characters of a pusher's own time: more than any date in any format takes.
+pub const TIME_CHARS_MAX: usize = 64;
+/// The greatest number of a history page that is asked of the store. No space has so many pages; a
+/// greater number would only overflow the store's arithmetic.
+pub const PAGE_NUMBER_MAX: u64 = 1 << 40;
+/// Spaces in one list.
+pub const SPACES_MAX: u32 = 1_000;
+/// Users in one answer of who is in a space.
+pub const PRESENCE_USERS_MAX: usize = 500;
+/// Bytes of one piece of an answer, but for what escapes make longer.
+pub const PIECE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a refused request that are read and thrown away, so that its sender reads the answer
+/// before the kernel resets the connection.
+pub const LINGER_BYTES_MAX: usize = 64 << 10;
+/// Time between two attempts to accept, when descriptors or memory are short.
+pub const ACCEPT_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Queries at a time for members that catch up.
+pub const CATCH_UP_QUERIES_MAX: usize = 4;
+/// Rows that are read for one page of a member that catches up; with short messages they fill half
+/// of a default page.
+pub const CATCH_UP_ROWS_MAX: u32 = 128;
+/// Users and spaces of which the edge remembers whether they exist; beyond it all are asked for
+/// anew.
+pub const REFERENCES_MAX: usize = 100_000;
+/// How long it is believed that a user or a space exists, in ms.
+pub const EXISTS_WAIT: u64 = 600_000;
+/// How long it is believed that a user or a space does not exist, in ms. Shards believe it for
+/// `absent_window`.
+pub const MISSING_WAIT: u64 = 5_000;
+/// Addresses whose counts of commands are kept, beyond those that have commands.
+pub const ASKERS_IDLE_MAX: usize = 1_024;
+/// Shard threads.
+pub const SHARDS_MAX: usize = 1_024;
+/// Threads of the edge: HTTP must not take the cores that shards need.
+pub const EDGE_THREADS_MAX: usize = 2;
+/// Lines typed into `cpi-hub chat` that wait; more wait in the terminal.
+pub const TYPED_LINES_MAX: usize = 16;
 /// Verdicts on refused messages that wait for one shard; the batcher waits with more.
 pub const VERDICTS_MAX: usize = 1_024;
 

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use cpi_hub::cli::{self, Command, logging};
+use cpi_hub::cli::{self, EXIT_CONFIG, Subcommand, logging};
 use cpi_hub::config::{Config, Machine};
 use cpi_hub::server::{self, Fault};
 
@@ -12,20 +12,17 @@ use cpi_hub::server::{self, Fault};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The exit code of a bad configuration (`EX_CONFIG` of sysexits.h).
-const EXIT_CONFIG: u8 = 78;
-
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os(), std::env::vars_os(), Machine::here()) {
-        Ok(Command::Serve(config)) => serve(*config),
-        Ok(Command::Chat(options)) => cli::chat::run(&options),
-        Ok(Command::Migrate(options)) => cli::migrate::run(&options).report(),
-        Ok(Command::Journal(options)) => {
+        Ok(Subcommand::Serve(config)) => serve(*config),
+        Ok(Subcommand::Chat(options)) => cli::chat::run(&options),
+        Ok(Subcommand::Migrate(options)) => cli::migrate::run(&options).report(),
+        Ok(Subcommand::Journal(options)) => {
             let (shown, exit) = cli::journal::run(&options);
             cli::show(&shown);
             exit.report()
         }
-        Ok(Command::DeadLetters(options)) => cli::letters::run(&options).report(),
+        Ok(Subcommand::DeadLetters(options)) => cli::letters::run(&options).report(),
         Err(exit) => exit.report(),
     }
 }

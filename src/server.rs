@@ -21,10 +21,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::clock::Clock;
 use crate::conditions::{Condition, Conditions};
 use crate::config::Config;
-use crate::edge::{self, EdgeState};
+use crate::edge::{self, EdgeState, Health, StartingState};
 use crate::faults::Faults;
 use crate::hub::{self, Hub, HubSetup, HubThreads, ShardStore};
-use crate::limits::Limits;
+use crate::limits::{EDGE_THREADS_MAX, Limits, sum};
 use crate::metrics::Metrics;
 use crate::shard::event::Verdict;
 use crate::store::journal::Writer;
@@ -33,10 +33,8 @@ use crate::store::{self, Left, Store, StoreHandle};
 
 /// A start that takes longer says so.
 const LONG_START: Duration = Duration::from_secs(1);
-/// What is left for the store when there is no time.
+/// The time that the store has when there is no time.
 const HURRY: Duration = Duration::from_millis(500);
-/// Threads of the edge: HTTP must not take the cores that shards need.
-const EDGE_THREADS_MAX: usize = 2;
 /// Connections that may wait to be accepted: a herd's, as far as the kernel allows.
 const BACKLOG: i32 = 4_096;
 
@@ -120,7 +118,7 @@ struct Server {
 }
 
 impl Server {
-    /// `None`: a signal came before the database did.
+    /// Starts everything. `None`: a signal came before the store was open.
     async fn build(config: Config) -> Result<Option<Server>, Fault> {
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -132,7 +130,7 @@ impl Server {
         let conditions = Conditions::new(clock);
         let faults = Faults::new(Arc::clone(&metrics), conditions.clone());
         let mut random = Random::open()?;
-        let starting = Starting::begin(&listener, &config, &limits, (&metrics, &faults))?;
+        let starting = Starting::begin(&listener, &config, &metrics, &faults)?;
         let opening = open_store(&config, &limits, clock, &faults, random.next());
         let store = tokio::select! {
             store = opening => store?,
@@ -161,13 +159,12 @@ impl Server {
             metrics,
             limits: Arc::new(limits.clone()),
             origins: config.origins.clone(),
-            store_state: store.state,
-            conditions: conditions.clone(),
+            health: Health { store: store.state, conditions: conditions.clone() },
             pages: requests,
         };
         let stop_edge = CancellationToken::new();
         let serving = edge::serve(listener, edge_state, stop_edge.clone());
-        let edge = spawn_watched(&faults, ("the listener", &stop_edge), serving);
+        let edge = spawn_watched(&faults, "the listener", &stop_edge, serving);
         announce(address, &config, &limits);
         Ok(Some(Server {
             clock,
@@ -228,14 +225,14 @@ impl Server {
         self.stop_edge.cancel();
         _ = self.edge.await;
         tracing::info!("stopped");
-        // Of what broke while it was ending, too.
+        // A part may have broken while the hub was ending, too.
         match self.faults.first().or(gone) {
             Some(fault) => Err(Fault::Broken(fault)),
             None => closed.map_err(Fault::System),
         }
     }
 
-    /// Until it is to stop; whether that is because something broke.
+    /// Waits until the server is to stop; whether that is because something broke.
     async fn wait(&mut self) -> bool {
         tokio::select! {
             () = again(&mut self.terminate, &mut self.interrupt) => false,
@@ -250,7 +247,8 @@ impl Server {
 /// Spawns a task that may end from the moment that its `stop` is cancelled, and not before.
 fn spawn_watched(
     faults: &Faults,
-    (name, stop): (&str, &CancellationToken),
+    name: &str,
+    stop: &CancellationToken,
     task: impl Future<Output = ()> + Send + 'static,
 ) -> JoinHandle<()> {
     let part = faults.watch(name).until(stop.clone());
@@ -289,7 +287,7 @@ fn shard_stores(
 
 /// The port while the store is being opened, which takes as long as a new database is away.
 struct Starting {
-    // A start that is given up ends it too.
+    /// Dropped, it ends the listener: a start that is given up does so too.
     stop: DropGuard,
     edge: JoinHandle<()>,
 }
@@ -298,27 +296,31 @@ impl Starting {
     fn begin(
         listener: &TcpListener,
         config: &Config,
-        limits: &Limits,
-        (metrics, faults): (&Arc<Metrics>, &Faults),
+        metrics: &Arc<Metrics>,
+        faults: &Faults,
     ) -> io::Result<Starting> {
         let listener = socket2::SockRef::from(listener).try_clone()?;
         let listener = TcpListener::from_std(listener.into())?;
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
-        let conditions = faults.conditions().clone();
-        let shared = (Arc::clone(metrics), Arc::new(limits.clone()), conditions);
-        let serving = edge::serve_starting(listener, config.origins.clone(), shared, stop.clone());
+        let state = StartingState {
+            metrics: Arc::clone(metrics),
+            limits: Arc::new(config.limits.clone()),
+            origins: config.origins.clone(),
+            conditions: faults.conditions().clone(),
+        };
+        let serving = edge::serve_starting(listener, state, stop.clone());
         let telling = async move {
             tokio::time::sleep(LONG_START).await;
             tracing::info!(%address, "starting: not ready before the store is open");
         };
         let telling = stop.clone().run_until_cancelled_owned(telling);
         let both = async move { _ = tokio::join!(serving, telling) };
-        let edge = spawn_watched(faults, ("the first listener", &stop), both);
+        let edge = spawn_watched(faults, "the first listener", &stop, both);
         Ok(Starting { stop: stop.drop_guard(), edge })
     }
 
-    /// From here on the hub itself answers. Who is connected has `close_wait` to be answered.
+    /// Ends, so that the hub itself answers from here on. Requests under way have `close_wait`.
     async fn end(self) {
         drop(self.stop);
         _ = self.edge.await;
@@ -365,6 +367,14 @@ async fn open_store(
 
 /// Says where it listens, on standard output for people and programs, and with what bounds.
 fn announce(address: SocketAddr, config: &Config, limits: &Limits) {
+    let parts = sum::memory(limits, config.shards);
+    let each = parts.iter().map(|part| format!("{} {}", part.name, sum::readable(part.bytes)));
+    let each = each.collect::<Vec<_>>().join(", ");
+    tracing::info!(
+        bytes = sum::total(&parts),
+        parts = each,
+        "memory that the bounds allow at most"
+    );
     // Whoever closed our output does not want to know.
     _ = writeln!(io::stdout(), "cpi-hub listens on http://{address}");
     tracing::info!(
@@ -373,7 +383,7 @@ fn announce(address: SocketAddr, config: &Config, limits: &Limits) {
         data_dir = %config.data_dir.display(),
         database = %config.database_url.as_ref().map_or("sqlite".into(), ToString::to_string),
         connections_max = limits.connections_max,
-        connections_bytes_max = connections_bytes_max(limits),
+        connections_bytes_max = sum::connections(limits),
         logs_bytes_max = limits.logs_bytes_max,
         journal_bytes_max = limits.journal_bytes_max,
         "ready"
@@ -381,12 +391,6 @@ fn announce(address: SocketAddr, config: &Config, limits: &Limits) {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-}
-
-/// What all connections cost at most that say nothing, or have not said all (P8).
-fn connections_bytes_max(limits: &Limits) -> u64 {
-    let places = hub::places_for(limits.connections_max) as u64;
-    places * hub::CONNECTION_BYTES + limits.heads_bytes_max as u64
 }
 
 /// The system's randomness: for ids of journals and seeds.

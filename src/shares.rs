@@ -35,7 +35,7 @@ impl Pool {
         Pool(Arc::new(watch::Sender::new(Counts { free: max, share, held: HashMap::new() })))
     }
 
-    /// Takes so much for an address. `None`: the pool has not so much left, or not for it.
+    /// Takes an amount for an address. `None`: the pool has less left, or less for this address.
     pub fn take(&self, address: u64, amount: usize) -> Option<Part> {
         let mut place = Part { pool: self.clone(), address, amount: 0 };
         place.grow_to(amount).then_some(place)
@@ -51,7 +51,7 @@ impl Pool {
 }
 
 impl Part {
-    /// Whose it is.
+    /// The address that holds it.
     pub fn address(&self) -> u64 {
         self.address
     }
@@ -61,7 +61,7 @@ impl Part {
         self.amount
     }
 
-    /// Makes it at least so much. `false`: there is not so much left, and it stays as it was.
+    /// Grows to at least this amount. `false`: there is not enough left, and it stays as it was.
     #[must_use]
     pub fn grow_to(&mut self, amount: usize) -> bool {
         let more = amount.saturating_sub(self.amount);
@@ -82,7 +82,7 @@ impl Part {
         fits
     }
 
-    /// Gives back what is beyond so much.
+    /// Gives back what is beyond this amount.
     pub fn shrink_to(&mut self, amount: usize) {
         let less = self.amount.saturating_sub(amount);
         if less == 0 {
@@ -99,7 +99,8 @@ impl Part {
         });
     }
 
-    /// Makes it exactly so much; `false`, and as it was, if there is not so much left.
+    /// Makes it exactly this amount. `false`: there is not enough left, and it stays
+    /// as it was.
     #[must_use]
     pub fn set_to(&mut self, amount: usize) -> bool {
         self.shrink_to(amount);

@@ -22,17 +22,16 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error, HandshakeError, Message, WebSocket};
 
 use super::{CliExit, EXIT_CONFIG};
+use crate::limits::TYPED_LINES_MAX;
 use crate::wire::{SUBPROTOCOL, parse_int};
 
 /// How often the keyboard is looked at.
 const LOOK_PERIOD: Duration = Duration::from_millis(100);
-/// Typed lines that wait; more wait in the terminal.
-const LINES_MAX: usize = 16;
 const DEFAULT_URL: &str = "ws://127.0.0.1:8080";
 
-/// Who talks where.
+/// The user who talks, and the space.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Options {
+pub struct ChatOptions {
     /// The hub, without a path.
     pub url: String,
     /// The space.
@@ -56,8 +55,8 @@ pub(super) fn command() -> clap::Command {
         ])
 }
 
-impl Options {
-    pub(super) fn read(matches: &ArgMatches) -> Result<Options, CliExit> {
+impl ChatOptions {
+    pub(super) fn read(matches: &ArgMatches) -> Result<ChatOptions, CliExit> {
         let text = |name: &str| matches.get_one::<String>(name).map_or("", String::as_str);
         let number = |name: &str, flag: &str| {
             let given = text(name);
@@ -65,7 +64,7 @@ impl Options {
             parse_int(given).ok_or(CliExit { code: EXIT_CONFIG, text: problem })
         };
         let url = Some(text("url")).filter(|url| !url.is_empty()).unwrap_or(DEFAULT_URL);
-        Ok(Options {
+        Ok(ChatOptions {
             url: url.trim_end_matches('/').into(),
             space: number("space", "--space")?,
             user: number("user_id", "--user-id")?,
@@ -74,9 +73,9 @@ impl Options {
     }
 
     /// The address to connect to, and the socket's URL.
-    fn target(&self) -> Result<(String, String), Fault> {
+    fn target(&self) -> Result<(String, String), ChatFault> {
         let url = self.url.replacen("http://", "ws://", 1);
-        let bad = || Fault::Url(self.url.clone());
+        let bad = || ChatFault::Url(self.url.clone());
         let uri: Uri = url.parse().map_err(|_| bad())?;
         let (Some("ws"), Some(host)) = (uri.scheme_str(), uri.host()) else { return Err(bad()) };
         let address = format!("{host}:{}", uri.port_u16().unwrap_or(80));
@@ -94,7 +93,7 @@ impl Options {
 
 /// Why a conversation ended that nobody left.
 #[derive(Debug, thiserror::Error)]
-enum Fault {
+enum ChatFault {
     #[error("--url: `{0}` is not a hub's address such as {DEFAULT_URL} (TLS is not spoken here)")]
     Url(String),
     #[error("{address}: {error}; is the hub running?")]
@@ -109,14 +108,14 @@ enum Fault {
     Terminal(#[from] io::Error),
 }
 
-impl From<Error> for Fault {
-    fn from(error: Error) -> Fault {
-        Fault::Broken(Box::new(error))
+impl From<Error> for ChatFault {
+    fn from(error: Error) -> ChatFault {
+        ChatFault::Broken(Box::new(error))
     }
 }
 
 /// Talks until the keyboard or the hub ends it.
-pub fn run(options: &Options) -> ExitCode {
+pub fn run(options: &ChatOptions) -> ExitCode {
     match connect(options).and_then(|socket| talk(socket, &keyboard(), &mut io::stdout())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
@@ -127,9 +126,10 @@ pub fn run(options: &Options) -> ExitCode {
     }
 }
 
-fn connect(options: &Options) -> Result<WebSocket<TcpStream>, Fault> {
+fn connect(options: &ChatOptions) -> Result<WebSocket<TcpStream>, ChatFault> {
     let (address, url) = options.target()?;
-    let stream = TcpStream::connect(&address).map_err(|error| Fault::Connect { address, error })?;
+    let stream =
+        TcpStream::connect(&address).map_err(|error| ChatFault::Connect { address, error })?;
     stream.set_nodelay(true)?;
     let mut request = url.into_client_request()?;
     let protocol = HeaderValue::from_static(SUBPROTOCOL);
@@ -139,7 +139,7 @@ fn connect(options: &Options) -> Result<WebSocket<TcpStream>, Fault> {
             socket.get_ref().set_read_timeout(Some(LOOK_PERIOD))?;
             Ok(socket)
         }
-        Err(HandshakeError::Failure(Error::Http(answer))) => Err(Fault::Refused(why(&answer))),
+        Err(HandshakeError::Failure(Error::Http(answer))) => Err(ChatFault::Refused(why(&answer))),
         Err(HandshakeError::Failure(error)) => Err(error.into()),
         Err(HandshakeError::Interrupted(_)) => unreachable!("the socket blocks without a timeout"),
     }
@@ -155,7 +155,7 @@ fn why(answer: &Response<Option<Vec<u8>>>) -> String {
 /// Lines as they are typed. The thread ends with the process: nothing else can interrupt a read
 /// of the terminal.
 fn keyboard() -> Receiver<String> {
-    let (typed, lines) = sync_channel(LINES_MAX);
+    let (typed, lines) = sync_channel(TYPED_LINES_MAX);
     std::thread::spawn(move || {
         let all = io::stdin().lock().lines().map_while(Result::ok);
         all.take_while(|line| typed.send(line.clone()).is_ok()).for_each(drop);
@@ -167,7 +167,7 @@ fn talk(
     mut socket: WebSocket<TcpStream>,
     lines: &Receiver<String>,
     out: &mut impl Write,
-) -> Result<(), Fault> {
+) -> Result<(), ChatFault> {
     let mut screen = Screen::new();
     let mut typing = Typing::Goes;
     loop {
@@ -186,7 +186,7 @@ fn talk(
                 }
             }
             Ok(Message::Close(_)) | Err(_) if typing == Typing::Left => return Ok(()),
-            Ok(Message::Close(frame)) => return Err(Fault::Closed(reason(frame))),
+            Ok(Message::Close(frame)) => return Err(ChatFault::Closed(reason(frame))),
             Ok(_) => {}
             Err(Error::Io(error)) if is_timeout(&error) => {}
             Err(error) => return Err(error.into()),
@@ -208,7 +208,7 @@ fn say(
     lines: &Receiver<String>,
     screen: &mut Screen,
     out: &mut impl Write,
-) -> Result<Typing, Fault> {
+) -> Result<Typing, ChatFault> {
     loop {
         match lines.try_recv().map(|line| screen.compose(&line)) {
             Ok(Composed::Nothing) => {}
@@ -339,8 +339,8 @@ fn safe(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn options(url: &str, username: &str) -> Options {
-        Options { url: url.into(), space: 1, user: 7, username: username.into() }
+    fn options(url: &str, username: &str) -> ChatOptions {
+        ChatOptions { url: url.into(), space: 1, user: 7, username: username.into() }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use clap::{Arg, ArgMatches};
 use super::CliExit;
 use super::table::table;
 use crate::clock::unix_now;
-use crate::config::Place;
+use crate::config::DataLocation;
 use crate::store::journal::{JournalReport, JournalState, OpenError, Reports, inspect};
 use crate::store::{self, stored_positions};
 use crate::wire::Id;
@@ -16,7 +16,7 @@ use crate::wire::Id;
 /// What to look at, and how.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
-    place: Place,
+    place: DataLocation,
     action: Action,
 }
 
@@ -50,7 +50,7 @@ pub(super) fn command() -> clap::Command {
 }
 
 impl Options {
-    pub(super) fn read(matches: &ArgMatches, place: Place) -> Options {
+    pub(super) fn read(matches: &ArgMatches, place: DataLocation) -> Options {
         let action = matches.get_one::<String>("action");
         let action = match action.and_then(|it| ACTIONS.iter().position(|known| known == it)) {
             Some(1) => Action::Verify,

@@ -8,14 +8,14 @@ use clap::{Arg, ArgAction, ArgMatches};
 
 use super::table::table;
 use super::{CliExit, EXIT_CONFIG, logging, one_line};
-use crate::config::Place;
+use crate::config::DataLocation;
 use crate::store::sqlite::wall::WallFormat;
 use crate::store::{Letter, Letters, OpenError, Retried, journal, retry};
 
 /// Which letters, and what to do with them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
-    place: Place,
+    place: DataLocation,
     retry: bool,
     json: bool,
     content: bool,
@@ -47,7 +47,7 @@ pub(super) fn command() -> clap::Command {
 }
 
 impl Options {
-    pub(super) fn read(matches: &ArgMatches, place: Place) -> Result<Options, CliExit> {
+    pub(super) fn read(matches: &ArgMatches, place: DataLocation) -> Result<Options, CliExit> {
         let action = matches.get_one::<String>("action");
         let flag = |name: &str| matches.get_flag(name);
         let retry = action.is_some_and(|action| action == ACTIONS[1]);
@@ -130,7 +130,7 @@ fn retried(options: &Options) -> CliExit {
         Ok(runtime) => runtime,
         Err(error) => return CliExit { code: 1, text: format!("start: {error}") },
     };
-    let Place { data_dir, database_url, utc_offset } = &options.place;
+    let DataLocation { data_dir, database_url, utc_offset } = &options.place;
     if let Err(error) = std::fs::metadata(data_dir) {
         return super::bad_place(&format!("{}: {error}", data_dir.display())).into();
     }

@@ -16,7 +16,7 @@ pub fn start(config: &Config) -> Result<(), BadConfig> {
     begin(&config.log, text)
 }
 
-/// The same for a tool, which has a person before it.
+/// Starts logging for a tool, which has a person before it.
 pub fn start_for_people() -> Result<(), BadConfig> {
     begin("info", true)
 }

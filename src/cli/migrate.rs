@@ -5,14 +5,14 @@ use std::fmt::Write;
 use clap::{Arg, ArgAction, ArgMatches};
 
 use super::{CliExit, logging};
-use crate::config::Place;
+use crate::config::DataLocation;
 use crate::store::migrate::MigrateStep;
 use crate::store::{OpenError, upgrade};
 
 /// What to migrate.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
-    place: Place,
+    place: DataLocation,
     dry_run: bool,
 }
 
@@ -32,7 +32,7 @@ pub(super) fn command() -> clap::Command {
 }
 
 impl Options {
-    pub(super) fn read(matches: &ArgMatches, place: Place) -> Options {
+    pub(super) fn read(matches: &ArgMatches, place: DataLocation) -> Options {
         Options { place, dry_run: matches.get_flag("dry_run") }
     }
 
@@ -57,7 +57,7 @@ pub fn run(options: &Options) -> CliExit {
         Ok(runtime) => runtime,
         Err(error) => return CliExit { code: 1, text: format!("start: {error}") },
     };
-    let Place { data_dir, database_url, .. } = &options.place;
+    let DataLocation { data_dir, database_url, .. } = &options.place;
     let done = runtime.block_on(upgrade(data_dir, database_url.as_ref(), options.dry_run));
     let database = options.database();
     match done {

@@ -20,22 +20,22 @@ pub mod logging;
 pub mod migrate;
 mod table;
 
-use crate::config::{BadConfig, Config, MAIN, Machine, Place, Sources, flag, nearest};
+use crate::config::{BadConfig, Config, DataLocation, MAIN, Machine, Sources, flag, nearest};
 use crate::edge::{COMMIT, VERSION};
-use crate::limits::{Setting, Unit, settings};
+use crate::limits::{Setting, Unit, settings, sum};
 
 /// The exit code of a bad configuration (`EX_CONFIG` of sysexits.h).
-const EXIT_CONFIG: u8 = 78;
+pub const EXIT_CONFIG: u8 = 78;
 
 const COMMANDS: &str = "serve, config, migrate, journal, dead-letters and chat";
 
 /// What to run.
 #[derive(Debug)]
-pub enum Command {
+pub enum Subcommand {
     /// Serve.
     Serve(Box<Config>),
     /// Chat from the terminal.
-    Chat(chat::Options),
+    Chat(chat::ChatOptions),
     /// Bring the database up to date.
     Migrate(migrate::Options),
     /// Look at the dead letters, or try them again.
@@ -98,32 +98,45 @@ pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     machine: Machine,
-) -> Result<Command, CliExit> {
+) -> Result<Subcommand, CliExit> {
     let matches = command().try_get_matches_from(arguments).map_err(explain)?;
     let given = |matches: &ArgMatches| sources(matches, environment);
     match matches.subcommand() {
-        Some(("chat", matches)) => Ok(Command::Chat(chat::Options::read(matches)?)),
+        Some(("chat", matches)) => Ok(Subcommand::Chat(chat::ChatOptions::read(matches)?)),
         Some(("config", matches)) => {
             let config = Config::load(&given(matches)?, machine)?;
-            Err(CliExit { code: 0, text: config.to_string() })
+            Err(CliExit { code: 0, text: format!("{config}#\n{}", memory_table(&config)) })
         }
         Some(("migrate", matches)) => {
-            let place = Place::load(&given(matches)?)?;
-            Ok(Command::Migrate(migrate::Options::read(matches, place)))
+            let place = DataLocation::load(&given(matches)?)?;
+            Ok(Subcommand::Migrate(migrate::Options::read(matches, place)))
         }
         Some(("journal", matches)) => {
-            let place = Place::load(&given(matches)?)?;
-            Ok(Command::Journal(journal::Options::read(matches, place)))
+            let place = DataLocation::load(&given(matches)?)?;
+            Ok(Subcommand::Journal(journal::Options::read(matches, place)))
         }
         Some(("dead-letters", matches)) => {
-            let place = Place::load(&given(matches)?)?;
-            Ok(Command::DeadLetters(letters::Options::read(matches, place)?))
+            let place = DataLocation::load(&given(matches)?)?;
+            Ok(Subcommand::DeadLetters(letters::Options::read(matches, place)?))
         }
         Some((_serve, matches)) => {
-            Ok(Command::Serve(Box::new(Config::load(&given(matches)?, machine)?)))
+            Ok(Subcommand::Serve(Box::new(Config::load(&given(matches)?, machine)?)))
         }
-        None => Ok(Command::Serve(Box::new(Config::load(&given(&matches)?, machine)?))),
+        None => Ok(Subcommand::Serve(Box::new(Config::load(&given(&matches)?, machine)?))),
     }
+}
+
+/// What the configuration can cost in memory, as comments of its file.
+fn memory_table(config: &Config) -> String {
+    let parts = sum::memory(&config.limits, config.shards);
+    let row = |name: &str, bytes, bounds: &str| {
+        vec![name.to_owned(), sum::readable(bytes), bounds.to_owned()]
+    };
+    let mut rows: Vec<_> =
+        parts.iter().map(|part| row(part.name, part.bytes, part.bounds)).collect();
+    rows.push(row("all together", sum::total(&parts), ""));
+    let table = table::table(&["memory at most", " bytes", "bounded by"], &rows);
+    table.lines().map(|line| format!("# {line}\n")).collect()
 }
 
 /// What was given, as far as the command has options for it.
@@ -166,8 +179,9 @@ fn command() -> clap::Command {
         or off.";
     let version: &'static str = format!("{VERSION} (commit {COMMIT})").leak();
     let serve = clap::Command::new("serve").about("Serves; the same as without a command");
-    let config = clap::Command::new("config")
-        .about("Prints the configuration as TOML, with where each value came from");
+    let config = clap::Command::new("config").about(
+        "Prints the configuration as TOML, where each value came from, and what it may cost",
+    );
     clap::Command::new("cpi-hub")
         .version(version)
         .about(ABOUT)
@@ -269,7 +283,7 @@ fn explain(error: clap::Error) -> CliExit {
     CliExit { code: EXIT_CONFIG, text }
 }
 
-/// Of a choice that is not there.
+/// The problem with a value that is none of the choices, if that is the error.
 fn none_of(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidValue) else {
         return None;
@@ -308,7 +322,7 @@ mod tests {
 
     const MACHINE: Machine = Machine { cores: 4, descriptors_max: None, memory_max: None };
 
-    fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Command, CliExit> {
+    fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Subcommand, CliExit> {
         let arguments = std::iter::once("cpi-hub").chain(arguments.iter().copied());
         let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
         parse(arguments.map(OsString::from), environment, MACHINE)
@@ -316,7 +330,7 @@ mod tests {
 
     fn served(arguments: &[&str]) -> Config {
         match run(arguments, &[]) {
-            Ok(Command::Serve(config)) => *config,
+            Ok(Subcommand::Serve(config)) => *config,
             other => panic!("{arguments:?}: {other:?}"),
         }
     }
@@ -399,12 +413,16 @@ mod tests {
         assert_eq!(printed.code, 0);
         assert!(printed.text.contains("pong_wait = \"2m\""), "{}", printed.text);
         assert!(printed.text.contains("# HUB_WRITE_WAIT"), "{}", printed.text);
+        let part = printed.text.lines().find(|line| line.starts_with("# space logs "));
+        let part = part.expect("the parts of memory");
+        assert!(part.ends_with("  1.0 GiB  logs_bytes_max"), "{part}");
+        printed.text.parse::<toml::Table>().expect("all but the settings is comments");
     }
 
     #[test]
     fn chat_needs_a_space_and_a_user() {
         let arguments = ["chat", "--space", "1", "--user-id", "7", "--username", "Ana"];
-        let Ok(Command::Chat(options)) = run(&arguments, &[("HUB_BAD", "x")]) else {
+        let Ok(Subcommand::Chat(options)) = run(&arguments, &[("HUB_BAD", "x")]) else {
             panic!("chat reads no configuration")
         };
         assert_eq!(options.url, "ws://127.0.0.1:8080");

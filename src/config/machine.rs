@@ -9,16 +9,15 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::BadConfig;
 use super::memory::memory_max;
-use crate::hub::{CONNECTION_BYTES, members_of, places_for};
-use crate::limits::Limits;
+use crate::limits::{CONNECTION_BYTES, Limits, members_of, places_for};
 
 /// Open files that are no connections, of the process: output, listener, signals, the runtime,
 /// the store's database with its readers, or their connections, and as many again to spare.
 const KEPT_FILES: usize = 56;
-/// The same of each shard: journals that are written, flushed and read, three epolls, nonces.
+/// Open files of each shard: journals that are written, flushed and read, three epolls, nonces.
 const KEPT_SHARD_FILES: usize = 10;
-/// What is kept where there are many.
-const KEPT_FILES_MAX: usize = 256;
+/// Open files that are kept for what is no connection where many are allowed.
+const KEPT_FILES_OF_MANY: usize = 256;
 /// With fewer places a hub is of no use.
 const PLACES_MIN: usize = 16;
 /// Shares of memory: a quarter for logs, a quarter for connections, 1/16 for heads, an eighth for
@@ -117,5 +116,5 @@ fn share(memory: u64, part: u64) -> usize {
 
 fn kept_files(shards: usize, allowed: usize) -> usize {
     let needed = KEPT_FILES + shards * KEPT_SHARD_FILES;
-    needed.max(KEPT_FILES_MAX.min(allowed / 4)).min(allowed)
+    needed.max(KEPT_FILES_OF_MANY.min(allowed / 4)).min(allowed)
 }

@@ -20,7 +20,7 @@ pub enum Source {
     Variable(String),
     /// The file, by its path.
     File(String),
-    /// Nowhere.
+    /// The setting was not given.
     Default,
 }
 
@@ -52,19 +52,19 @@ impl fmt::Display for Source {
     }
 }
 
-/// One given value.
+/// A value that was given.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Given {
-    /// As it was written.
+pub struct GivenText {
+    /// The value as it was written.
     pub text: String,
-    /// Where.
+    /// Where it was given.
     pub source: Source,
 }
 
 /// Everything that was given; a setting is there once, from its strongest source.
 #[derive(Clone, Default, Debug)]
 pub struct Sources {
-    given: BTreeMap<&'static str, Given>,
+    given: BTreeMap<&'static str, GivenText>,
     pub(super) port: Option<String>,
     /// `PGSSLMODE` and `PGSSLROOTCERT`, which count where the database's address says nothing.
     pub(super) tls: TlsDefaults,
@@ -81,7 +81,7 @@ fn names() -> impl Iterator<Item = &'static str> {
 
 impl Sources {
     /// A setting's value, if it was given.
-    pub fn get(&self, name: &str) -> Option<&Given> {
+    pub fn get(&self, name: &str) -> Option<&GivenText> {
         self.given.get(name)
     }
 
@@ -92,7 +92,7 @@ impl Sources {
 
     /// Keeps the first: sources are added from the strongest to the weakest.
     fn add(&mut self, name: &'static str, text: String, source: Source) {
-        self.given.entry(name).or_insert(Given { text, source });
+        self.given.entry(name).or_insert(GivenText { text, source });
     }
 
     /// Adds the environment: `HUB_…`, `PORT`, `RUST_LOG`, `DATABASE_URL`, `PGSSLMODE` and

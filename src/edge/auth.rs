@@ -1,13 +1,22 @@
-//! Who a request speaks for.
+//! Whom a request speaks for, and who may ask what operators ask.
 //!
-//! The hub has no secret yet, so identity is what the request claims, as the existing server has
-//! it; that is why it listens to loopback only unless told otherwise. A token's claim will be
-//! held against the claimed user here, and nowhere else.
+//! The hub has no secret yet: a person is who the request claims to be, as the existing server has
+//! it, and everybody is an operator; that is why it listens to loopback only unless told
+//! otherwise. Tokens will be read and judged here, and nowhere else.
 
-use super::problem::Refusal;
+use axum::Router;
+use axum::http::{HeaderMap, Uri};
+
+use super::http::problem::Refusal;
 use crate::wire::UserId;
 
-/// The user that a request speaks for; it claims to be `claimed` in its query or body.
-pub(super) fn identify(claimed: UserId) -> Result<UserId, Refusal> {
+/// The user that a request speaks for; its query or body claims `claimed`. A token will come in
+/// the query of a browser's handshake, and in the headers of all else.
+pub(super) fn identify(_: &Uri, _: &HeaderMap, claimed: UserId) -> Result<UserId, Refusal> {
     Ok(claimed)
+}
+
+/// Lets only operators through to `routes`. Nobody is asked yet.
+pub(super) fn operators_only<S>(routes: Router<S>) -> Router<S> {
+    routes
 }

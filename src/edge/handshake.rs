@@ -1,30 +1,33 @@
 //! The three socket endpoints: a request is checked in WIRE A1's order, answered 101, and its
 //! socket sent to the shard of its space.
 //!
-//! Everything up to the 101 is pure but for the place among the connections, which is taken last
-//! but one and given back by dropping it.
+//! Everything up to the 101 is pure but for the member's permit, which is taken last but one and
+//! given back by dropping it.
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{Extension, RawQuery, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use tungstenite::handshake::derive_accept_key;
 
-use super::api::{PathText, path_text};
-use super::connection::{Take, Upgrade};
-use super::door::not_found;
-use super::peer::Peer;
-use super::problem::Refusal;
-use super::query::{Given, Query};
+use super::http::connection::{Take, Upgrade};
+use super::http::door::not_found;
+use super::http::peer::Peer;
+use super::http::problem::Refusal;
+use super::http::query::{
+    PathText, Query, QueryValue, parse_user, path_space, path_text, position,
+};
 use super::{Edge, auth};
 use crate::hub::{Admission, Permit};
 use crate::limits::Limits;
 use crate::metrics::Metric;
 use crate::shard::event::Join;
-use crate::wire::{Dialect, Id, SUBPROTOCOL, SpaceId, SpaceKey, UserId, parse_int};
+use crate::wire::{Dialect, Id, SUBPROTOCOL, SpaceKey, UserId, parse_int};
 
-/// Who wants to be a member of what, as the request says.
+/// What a request claims: the user, and the space that they want to join.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Claim {
     space: SpaceKey,
@@ -40,8 +43,16 @@ struct Offer {
     dialect: Dialect,
 }
 
+/// The endpoints.
+pub(super) fn routes() -> Router<Arc<Edge>> {
+    Router::new()
+        .route("/v1/ws/spaces/{space_id}", get(chat))
+        .route("/v1/ws/user-connection", get(lobby))
+        .route("/v1/ws/notifications", get(inbox))
+}
+
 /// `GET /v1/ws/spaces/{space_id}`.
-pub(super) async fn chat(
+async fn chat(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
     space: PathText,
@@ -53,7 +64,7 @@ pub(super) async fn chat(
 }
 
 /// `GET /v1/ws/user-connection`.
-pub(super) async fn lobby(
+async fn lobby(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
     RawQuery(query): RawQuery,
@@ -64,7 +75,7 @@ pub(super) async fn lobby(
 }
 
 /// `GET /v1/ws/notifications`.
-pub(super) async fn inbox(
+async fn inbox(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
     RawQuery(query): RawQuery,
@@ -86,7 +97,7 @@ fn answer(
         return not_found();
     }
     let reserved = claim.and_then(|claim| {
-        let user = auth::identify(claim.user)?;
+        let user = auth::identify(request.uri(), request.headers(), claim.user)?;
         let permit = edge.hub.reserve(user, peer.0)?;
         Ok((Claim { user, ..claim }, permit))
     });
@@ -165,28 +176,15 @@ fn chat_claim(space: &str, query: &Query, limits: &Limits) -> Result<Claim, Refu
         return Err(Refusal::field("user_id", "user_id es requerido"));
     }
     let name = match query.get("username") {
-        Given::Missing => "",
-        Given::Text(name) if is_name(name, limits) => name,
+        QueryValue::Missing => "",
+        QueryValue::Text(name) if is_name(name, limits) => name,
         _ => return Err(Refusal::field("username", "username no es válido")),
     };
-    let space = parse_int(space)
-        .ok_or_else(|| Refusal::field("space_id", "space_id debe ser un número"))?;
-    let user = user
-        .text()
-        .and_then(parse_int)
-        .ok_or_else(|| Refusal::field("user_id", "user_id debe ser un número"))?;
-    let after = match query.get("after") {
-        Given::Missing => None,
-        given => Some(
-            given
-                .text()
-                .and_then(Id::parse)
-                .ok_or_else(|| Refusal::field("after", "after no es una posición válida"))?,
-        ),
-    };
+    let space = path_space(space)?;
+    let user = parse_user(user.text())?;
+    let after = position(query, "after", "after no es una posición válida")?;
     let username = if name.is_empty() { default_name(user) } else { name.into() };
-    let (space, user) = (SpaceKey::Chat(SpaceId(space)), UserId(user));
-    Ok(Claim { space, user, username, after })
+    Ok(Claim { space: SpaceKey::Chat(space), user, username, after })
 }
 
 /// Rows 3 and 6, on the other two endpoints.
@@ -195,15 +193,12 @@ fn other_claim(query: &Query, space: impl Fn(UserId) -> SpaceKey) -> Result<Clai
     if given.is_empty() {
         return Err(Refusal::field("user_id", "user_id is required"));
     }
-    let user = given
-        .text()
-        .and_then(parse_int)
-        .ok_or_else(|| Refusal::field("user_id", "user_id must be a number"))?;
-    let username = default_name(user);
-    Ok(Claim { space: space(UserId(user)), user: UserId(user), username, after: None })
+    let number = given.text().and_then(parse_int).map(UserId);
+    let user = number.ok_or_else(|| Refusal::field("user_id", "user_id must be a number"))?;
+    Ok(Claim { space: space(user), user, username: default_name(user), after: None })
 }
 
-fn default_name(user: i32) -> Box<str> {
+fn default_name(user: UserId) -> Box<str> {
     format!("User{user}").into()
 }
 
@@ -255,6 +250,7 @@ fn is_key(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::SpaceId;
     use axum::http::HeaderName;
 
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";

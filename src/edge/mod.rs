@@ -1,45 +1,33 @@
-//! The edge: HTTP on one port. Handshakes, whose sockets go to their shards; the API; health and
-//! metrics; the console's pages.
+//! The edge: HTTP on one port. Handshakes, whose sockets go to their shards; what people ask, and
+//! what operators ask.
 //!
 //! Owns the listener, the connections that are no members yet, and the bytes of bodies and answers
 //! in flight. Never waits for a shard's lock (there is none) and never touches a member's socket
 //! once it has been handed over.
 //!
-//! Reading order: [`serve`] here, `accept`, `waiting`, `connection`, `door`, `handshake`, `api`.
+//! Reading order: [`serve`] here; `http/`: `accept`, `waiting`, `connection`, `door`; `handshake`;
+//! `api/` and `admin/`.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{delete, get, post};
+use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-mod accept;
-mod answers;
+mod admin;
 mod api;
 mod auth;
-mod body;
-mod connection;
-mod cors;
-mod door;
+mod catch_up;
 mod handshake;
-mod health;
-mod marked;
-mod paced;
-mod pages;
-mod peer;
-mod problem;
-mod query;
-mod resume;
-mod scrape;
+mod http;
 #[cfg(test)]
-mod served;
-mod strict;
-mod transport;
-mod waiting;
+mod tests;
 
-pub use cors::{BadOrigin, Origins};
+use api::health;
+pub use http::cors::{BadOrigin, Origins};
+use http::{accept, answers, body, door};
 
 use crate::conditions::Conditions;
 use crate::hub::{Hub, PageRequest, Places};
@@ -47,9 +35,9 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::store::{Reader, StoreState};
 
-/// The version, and the commit where the build was told it (`CPI_HUB_COMMIT`).
+/// The version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The commit that was built, or "unknown".
+/// The commit that was built (`CPI_HUB_COMMIT` at build time), or "unknown".
 pub const COMMIT: &str = match option_env!("CPI_HUB_COMMIT") {
     Some(commit) => commit,
     None => "unknown",
@@ -68,19 +56,32 @@ pub struct EdgeState {
     pub limits: Arc<Limits>,
     /// Pages of these origins may use the hub.
     pub origins: Origins,
-    /// What the sink is doing, for `/readyz` and `/metrics`.
-    pub store_state: watch::Receiver<StoreState>,
-    /// What is wrong now, for the same.
-    pub conditions: Conditions,
+    /// For `/readyz` and `/metrics`.
+    pub health: Health,
     /// Members that need pages of history.
     pub pages: mpsc::Receiver<PageRequest>,
 }
 
 /// How the store is, and what else is wrong.
 #[derive(Clone, Debug)]
-struct StoreHealth {
-    state: watch::Receiver<StoreState>,
-    conditions: Conditions,
+pub struct Health {
+    /// What the sink is doing.
+    pub store: watch::Receiver<StoreState>,
+    /// What is wrong now.
+    pub conditions: Conditions,
+}
+
+/// What the edge works with while the store is not open.
+#[derive(Debug)]
+pub struct StartingState {
+    /// Counted into.
+    pub metrics: Arc<Metrics>,
+    /// Every bound.
+    pub limits: Arc<Limits>,
+    /// Pages of these origins may use the hub.
+    pub origins: Origins,
+    /// What is wrong now, for `/readyz`.
+    pub conditions: Conditions,
 }
 
 /// What handlers work with.
@@ -90,7 +91,7 @@ struct Edge {
     reader: Reader,
     metrics: Arc<Metrics>,
     limits: Arc<Limits>,
-    store: StoreHealth,
+    health: Health,
     bodies: body::Bodies,
     answers: answers::Answers,
 }
@@ -101,73 +102,50 @@ struct Edge {
 /// Cancel `stop` last of all: until then, handshakes and posts are answered `draining` once the
 /// hub drains, so that nobody hangs in the listener's backlog.
 pub async fn serve(listener: TcpListener, state: EdgeState, stop: CancellationToken) {
-    let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let limits = Arc::clone(&state.limits);
-    let door = door::Door {
-        origins: state.origins.clone(),
-        loopback,
-        metrics: Arc::clone(&state.metrics),
-    };
-    let EdgeState { hub, reader, metrics, limits: bounds, pages, .. } = state;
-    let health = StoreHealth { state: state.store_state, conditions: state.conditions };
-    let serving = (Arc::clone(&metrics), health.conditions.clone());
+    let EdgeState { hub, reader, metrics, limits, origins, health, pages } = state;
+    let pager = catch_up::Pager::new(hub.clone(), reader.clone(), Arc::clone(&limits));
     let places = hub.places().clone();
-    let pager = resume::Pager::new(hub.clone(), reader.clone(), Arc::clone(&bounds));
-    let routes = routes((hub, reader), metrics, bounds, health);
-    let (metrics, conditions) = serving;
-    let app = door.before(routes);
+    let conditions = health.conditions.clone();
+    let edge = Edge {
+        bodies: body::Bodies::new(&limits),
+        answers: answers::Answers::new(&limits),
+        hub,
+        reader,
+        metrics: Arc::clone(&metrics),
+        limits: Arc::clone(&limits),
+        health,
+    };
+    let app = door::Door::new(&listener, origins, &metrics).before(routes(edge));
     let serving = accept::Serving { app, limits, places, metrics, conditions };
     let serving = accept::run(listener, serving, stop.clone());
-    // Those who still wait for a page when all is over get none.
+    // A member that still waits for a page when all is over gets none.
     tokio::join!(serving, stop.run_until_cancelled(pager.run(pages)));
 }
 
 /// Answers on `listener` while the store can't be opened yet, until `stop`: alive, not ready, and
 /// nothing else.
-pub async fn serve_starting(
-    listener: TcpListener,
-    origins: Origins,
-    (metrics, limits, conditions): (Arc<Metrics>, Arc<Limits>, Conditions),
-    stop: CancellationToken,
-) {
-    let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let door = door::Door { origins, loopback, metrics: Arc::clone(&metrics) };
+pub async fn serve_starting(listener: TcpListener, state: StartingState, stop: CancellationToken) {
+    let StartingState { metrics, limits, origins, conditions } = state;
     let routes = Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::starting))
         .fallback(health::not_yet)
         .method_not_allowed_fallback(health::not_yet)
         .with_state(conditions.clone());
-    // Its connections have ended before the hub, with places of its own, begins.
-    let (app, places) = (door.around(routes), Places::new(&limits));
+    let app = door::Door::new(&listener, origins, &metrics).around(routes);
+    // These connections have ended before the hub begins, which has places of its own.
+    let places = Places::new(&limits);
     let serving = accept::Serving { app, limits, places, metrics, conditions };
     accept::run(listener, serving, stop).await;
 }
 
-fn routes(
-    (hub, reader): (Hub, Reader),
-    metrics: Arc<Metrics>,
-    limits: Arc<Limits>,
-    store: StoreHealth,
-) -> Router {
-    let (bodies, answers) = (body::Bodies::new(&limits), answers::Answers::new(&limits));
-    let scrape = scrape::Scrape::new(Arc::clone(&metrics), store.clone());
-    let edge = Edge { hub, reader, metrics, limits, store, bodies, answers };
+fn routes(edge: Edge) -> Router {
+    let metrics = api::metrics::routes(Arc::clone(&edge.metrics), edge.health.clone());
     Router::new()
-        .route("/v1/ws/spaces/{space_id}", get(handshake::chat))
-        .route("/v1/ws/user-connection", get(handshake::lobby))
-        .route("/v1/ws/notifications", get(handshake::inbox))
-        .route("/v1/ws/spaces/{space_id}/chat", post(api::chat::post))
-        .route("/v1/ws/spaces/{space_id}/broadcast", post(api::chat::post))
-        .route("/v1/messages", get(api::history::pages))
-        .route("/v1/spaces", get(api::spaces::list))
-        .route("/v1/spaces/{space_id}/messages", get(api::history::range))
-        .route("/v1/spaces/{space_id}/presence", get(api::spaces::presence))
-        .route("/v1/spaces/{space_id}/members/{user_id}", delete(api::spaces::kick))
-        .route("/v1/users/{user_id}/notifications", post(api::notifications::push))
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
+        .merge(handshake::routes())
+        .merge(api::routes())
+        .merge(auth::operators_only(admin::routes()))
         .with_state(Arc::new(edge))
-        .merge(scrape.route())
-        .merge(pages::routes())
+        .merge(metrics)
+        .merge(api::console::routes())
 }

@@ -1,4 +1,4 @@
-//! Who has commands in the shards' inboxes: one address may have half of an inbox at most, so that
+//! How many commands each address has in the shards' inboxes: half of an inbox at most, so that
 //! there is room for the others while a shard is slow.
 //!
 //! Owns a count for each address. Only the edge waits for anything here: a shard that takes a
@@ -9,10 +9,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::limits::ASKERS_IDLE_MAX;
 use crate::shard::event::AddressKey;
-
-/// Addresses whose counts are kept, beyond those that have commands.
-const IDLE_MAX: usize = 1_024;
 
 /// The counts: an address has one clone of its mark in each command.
 #[derive(Debug)]
@@ -26,12 +24,12 @@ pub(super) struct Askers {
 pub(super) struct Asking(#[expect(dead_code, reason = "dropping it is its use")] Option<Arc<()>>);
 
 impl Asking {
-    /// Of the hub itself.
+    /// For the hub's own commands, which are not counted.
     pub(super) const OURS: Asking = Asking(None);
 }
 
 impl Askers {
-    /// One address may have half of so many.
+    /// One address may have half as many commands as an inbox.
     pub(super) fn new(inbox_commands_max: usize) -> Askers {
         let (marks, _) = watch::channel(HashMap::new());
         Askers { marks, commands_max: inbox_commands_max / 2 }
@@ -41,11 +39,11 @@ impl Askers {
     pub(super) fn take(&self, address: AddressKey) -> Option<Asking> {
         let mut asking = None;
         self.marks.send_if_modified(|marks| {
-            if marks.len() > IDLE_MAX && !marks.contains_key(&address) {
+            if marks.len() > ASKERS_IDLE_MAX && !marks.contains_key(&address) {
                 marks.retain(|_, mark| Arc::strong_count(mark) > 1);
             }
             let mark = marks.entry(address).or_default();
-            // One is the map's own.
+            // One of the clones is the map's own.
             if Arc::strong_count(mark) <= self.commands_max {
                 asking = Some(Asking(Some(Arc::clone(mark))));
             }
@@ -77,7 +75,7 @@ mod tests {
         let askers = Askers::new(8);
         let held = askers.take(Some(0)).expect("free");
         (1..10_000).for_each(|address| drop(askers.take(Some(address)).expect("free")));
-        assert!(askers.marks.borrow().len() <= IDLE_MAX + 2);
+        assert!(askers.marks.borrow().len() <= ASKERS_IDLE_MAX + 2);
         assert!(askers.marks.borrow().contains_key(&Some(0)));
         drop(held);
     }

@@ -6,14 +6,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
 use super::places::{MemberPlace, Place, Places};
 use crate::clock::Clock;
-use crate::limits::{Limits, Rate};
+use crate::limits::{EXISTS_WAIT, Limits, MISSING_WAIT, REFERENCES_MAX, Rate};
 use crate::shard::rate::Gcra;
 use crate::wire::reject::Reject;
 use crate::wire::time::MonoMs;
@@ -28,21 +27,14 @@ pub(super) struct Directory {
     /// New connections, by address; those of the whole hub under [`WHOLE_HUB`].
     rates: DashMap<u64, Gcra>,
     /// Users and spaces that were asked for, whether they exist, and until when that holds.
-    people: DashMap<Person, (bool, MonoMs)>,
-    draining: AtomicBool,
+    references: DashMap<Reference, (bool, MonoMs)>,
     limits: Limits,
     clock: Clock,
 }
 
-/// Of each, so many at most; beyond it all are asked for anew.
-const PEOPLE_MAX: usize = 100_000;
-/// How long it is believed that somebody exists, in ms, and that nobody does.
-const EXISTS_FOR: u64 = 600_000;
-const MISSING_FOR: u64 = 5_000;
-
-/// Who or what a message needs to exist.
+/// What a message refers to, and the store has to know.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Person {
+pub(super) enum Reference {
     User(UserId),
     Space(SpaceId),
 }
@@ -71,8 +63,7 @@ impl Directory {
             places: Places::new(&limits),
             of_user: DashMap::new(),
             rates: DashMap::new(),
-            people: DashMap::new(),
-            draining: AtomicBool::new(false),
+            references: DashMap::new(),
             limits,
             clock,
         })
@@ -97,28 +88,20 @@ impl Directory {
         (spaces, total)
     }
 
-    /// Whether somebody exists, if that was asked lately.
-    pub(super) fn exists(&self, person: Person) -> Option<bool> {
+    /// Whether a user or a space exists, if that was asked lately.
+    pub(super) fn exists(&self, reference: Reference) -> Option<bool> {
         let now = self.clock.now().mono;
-        let (exists, until) = *self.people.get(&person)?;
+        let (exists, until) = *self.references.get(&reference)?;
         (now < until).then_some(exists)
     }
 
-    /// Remembers whether somebody exists.
-    pub(super) fn note(&self, person: Person, exists: bool) {
-        if self.people.len() >= PEOPLE_MAX {
-            self.people.clear();
+    /// Remembers whether a user or a space exists.
+    pub(super) fn note(&self, reference: Reference, exists: bool) {
+        if self.references.len() >= REFERENCES_MAX {
+            self.references.clear();
         }
-        let holds = if exists { EXISTS_FOR } else { MISSING_FOR };
-        self.people.insert(person, (exists, MonoMs(self.clock.now().mono.0 + holds)));
-    }
-
-    pub(super) fn begin_drain(&self) {
-        self.draining.store(true, Ordering::SeqCst);
-    }
-
-    pub(super) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::SeqCst)
+        let holds = if exists { EXISTS_WAIT } else { MISSING_WAIT };
+        self.references.insert(reference, (exists, MonoMs(self.clock.now().mono.0 + holds)));
     }
 
     /// The places of all connections.
@@ -132,9 +115,6 @@ impl Directory {
         user: UserId,
         address: IpAddr,
     ) -> Result<Permit, Reject> {
-        if self.is_draining() {
-            return Err(Reject::Draining);
-        }
         let address = address_key(address);
         // The address first: what it is refused takes nothing from the others.
         if let Some(address) = address {
@@ -265,15 +245,15 @@ mod tests {
     #[test]
     fn who_exists_is_remembered_and_bounded() {
         let directory = directory(Limits::default());
-        let (ana, one) = (Person::User(UserId(1)), Person::Space(SpaceId(1)));
+        let (ana, one) = (Reference::User(UserId(1)), Reference::Space(SpaceId(1)));
         assert_eq!(directory.exists(ana), None);
         directory.note(ana, true);
         directory.note(one, false);
         assert_eq!((directory.exists(ana), directory.exists(one)), (Some(true), Some(false)));
-        for user in 2..=PEOPLE_MAX as i32 + 1 {
-            directory.note(Person::User(UserId(user)), true);
+        for user in 2..=REFERENCES_MAX as i32 + 1 {
+            directory.note(Reference::User(UserId(user)), true);
         }
-        assert!(directory.people.len() <= PEOPLE_MAX);
+        assert!(directory.references.len() <= REFERENCES_MAX);
     }
 
     #[test]

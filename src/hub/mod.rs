@@ -12,7 +12,7 @@ use crate::faults::Faults;
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
 use crate::shard::ShardSetup;
-use crate::shard::event::{AddressKey, Fetch, Join, Notification, Post, Present, Stretch, Verdict};
+use crate::shard::event::{AddressKey, Fetch, Join, Post, Stretch, Verdict};
 use crate::store::journal::Writer;
 use crate::store::latest::Latest;
 use crate::wire::close::Close;
@@ -30,11 +30,12 @@ mod socket;
 mod thread;
 
 use askers::{Askers, Asking};
-use command::{Command, Queued, Waiting};
-use directory::{Directory, Person};
+pub use command::Question;
+use command::{Command, PostAccepted, PostReplies, Queued};
+use directory::{Directory, Reference};
 pub use directory::{Permit, address_key, address_number};
 use inbox::Inbox;
-pub use places::{Begun, CONNECTION_BYTES, Place, Places, members_of, places_for};
+pub use places::{Begun, Place, Places};
 use thread::ShardThread;
 
 /// What the hub is started with.
@@ -44,9 +45,9 @@ pub struct HubSetup {
     pub limits: Limits,
     /// Where time is read.
     pub clock: Clock,
-    /// One shard each; its numbers.
+    /// The numbers of the hub, with a part for each shard.
     pub metrics: Arc<Metrics>,
-    /// One a shard.
+    /// The store's side of each shard.
     pub stores: Vec<ShardStore>,
     /// The highest id that any journal or the store holds.
     pub highest: Id,
@@ -65,7 +66,7 @@ pub struct HubSetup {
 /// A shard's side of the store.
 #[derive(Debug)]
 pub struct ShardStore {
-    /// Where its records go.
+    /// Where the shard's records go.
     pub journal: Writer,
     /// The offset up to which the store has committed them; `None`: it has not committed all of
     /// earlier runs yet.
@@ -77,7 +78,7 @@ pub struct ShardStore {
 /// A connection whose upgrade was answered with 101, on its way to its shard.
 #[derive(Debug)]
 pub struct Admission {
-    /// Who joins what.
+    /// The member to be, and its space.
     pub join: Join,
     /// The socket, non-blocking.
     pub stream: std::net::TcpStream,
@@ -106,6 +107,15 @@ pub struct Posted {
     pub duplicate: bool,
     /// Resolves when the store has committed or refused it.
     pub durable: oneshot::Receiver<Result<(), Reject>>,
+}
+
+/// Whether a user and a space exist in the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Existing {
+    /// The user does.
+    pub user: bool,
+    /// The space does.
+    pub space: bool,
 }
 
 /// The way to the shards; cheap to clone.
@@ -198,6 +208,9 @@ impl Hub {
     /// Lets a connection be a member: limits in all, of the user, of the address; rates of
     /// new connections; draining.
     pub fn reserve(&self, user: UserId, address: IpAddr) -> Result<Permit, Reject> {
+        if self.is_draining() {
+            return Err(Reject::Draining);
+        }
         self.directory.reserve(user, address)
     }
 
@@ -241,17 +254,14 @@ impl Hub {
         if self.is_draining() {
             return Err(Reject::Draining);
         }
-        let key = SpaceKey::Chat(post.space);
-        let (accepted, is_accepted) = oneshot::channel();
-        let (durable, is_durable) = oneshot::channel();
-        let waiting = Waiting::Post { accepted: Some(accepted), durable };
-        let address = post.address;
-        if self.offer(key, address, Command::Post(Box::new(post), waiting)).is_err() {
+        let (key, address) = (SpaceKey::Chat(post.space), post.address);
+        let (command, PostReplies { accepted, durable }) = command::post(post);
+        if self.offer(key, address, command).is_err() {
             return Err(self.refusal());
         }
-        let accepted = is_accepted.await.unwrap_or_else(|_| Err(self.unanswered()));
-        let (id, at, duplicate) = accepted?;
-        Ok(Posted { id, at, duplicate, durable: is_durable })
+        let accepted = accepted.await.unwrap_or_else(|_| Err(self.unanswered()));
+        let PostAccepted { id, at, is_duplicate } = accepted?;
+        Ok(Posted { id, at, duplicate: is_duplicate, durable })
     }
 
     /// The time, by the clock that members' waits are measured with.
@@ -269,84 +279,44 @@ impl Hub {
     }
 
     /// Whether a user and a space exist, if both were asked for lately.
-    pub fn exist(&self, user: UserId, space: SpaceId) -> Option<(bool, bool)> {
-        let user = self.directory.exists(Person::User(user))?;
-        Some((user, self.directory.exists(Person::Space(space))?))
+    pub fn exist(&self, user: UserId, space: SpaceId) -> Option<Existing> {
+        let user = self.directory.exists(Reference::User(user))?;
+        Some(Existing { user, space: self.directory.exists(Reference::Space(space))? })
     }
 
     /// Remembers whether a user and a space exist, for a while.
-    pub fn note_existing(
-        &self,
-        (user, exists): (UserId, bool),
-        (space, is_there): (SpaceId, bool),
-    ) {
-        self.directory.note(Person::User(user), exists);
-        self.directory.note(Person::Space(space), is_there);
+    pub fn note_existing(&self, user: UserId, space: SpaceId, existing: Existing) {
+        self.directory.note(Reference::User(user), existing.user);
+        self.directory.note(Reference::Space(space), existing.space);
     }
 
-    /// Closes a user's members of a space (4009); how many.
-    pub async fn kick(
+    /// Asks a shard something, for an address.
+    pub async fn ask<A: Send + 'static>(
         &self,
-        space: SpaceId,
-        user: UserId,
+        question: Question<A>,
         address: AddressKey,
-    ) -> Result<u32, Reject> {
-        let (count, counted) = oneshot::channel();
-        let command = Command::Kick(space, user, Waiting::Count(count));
-        self.ask(SpaceKey::Chat(space), address, command, counted).await
-    }
-
-    /// Pushes to each notification socket of a user; how many.
-    pub async fn notify(
-        &self,
-        user: UserId,
-        push: Notification,
-        address: AddressKey,
-    ) -> Result<u32, Reject> {
-        let (count, counted) = oneshot::channel();
-        let command = Command::Notify(user, Box::new(push), Waiting::Count(count));
-        self.ask(SpaceKey::Inbox(user), address, command, counted).await
-    }
-
-    /// Who is in a space, at most so many users.
-    pub async fn presence(
-        &self,
-        space: SpaceId,
-        users_max: usize,
-        address: AddressKey,
-    ) -> Result<Present, Reject> {
-        let (present, who) = oneshot::channel();
-        let command = Command::Presence(space, users_max, Waiting::Presence(present));
-        self.ask(SpaceKey::Chat(space), address, command, who).await
-    }
-
-    async fn ask<T>(
-        &self,
-        key: SpaceKey,
-        address: AddressKey,
-        command: Command,
-        answer: oneshot::Receiver<T>,
-    ) -> Result<T, Reject> {
+    ) -> Result<A, Reject> {
         let asking = self.askers.take(address).ok_or_else(|| self.refusal())?;
-        if self.inbox(key).push(Queued(command, asking)).is_err() {
+        let inbox = self.inbox(question.space);
+        let (command, answer) = question.command();
+        if inbox.push(Queued(command, asking)).is_err() {
             return Err(self.refusal());
         }
         answer.await.map_err(|_| self.unanswered())
     }
 
-    /// The chat spaces with members, largest first, at most so many; and how many there are.
+    /// The chat spaces with members, largest first, `limit` of them; and how many there are.
     pub fn spaces(&self, limit: usize) -> (Vec<(SpaceId, usize)>, usize) {
         self.directory.spaces(limit)
     }
 
     /// Whether shutdown has begun: handshakes and posts are answered `draining`.
     pub fn is_draining(&self) -> bool {
-        self.directory.is_draining()
+        self.drain.get().is_some()
     }
 
-    /// Begins shutdown: members are closed with 1012 over so many milliseconds.
+    /// Begins shutdown: members are closed with 1012 over this window.
     pub fn drain(&self, window_ms: u64) {
-        self.directory.begin_drain();
         self.drain.publish(Some(window_ms));
     }
 }

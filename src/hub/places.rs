@@ -14,28 +14,11 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::limits::Limits;
+use crate::limits::{Limits, places_for};
 use crate::wire::reject::Reject;
 
-/// What one connection that says nothing costs the process and the kernel, at most.
-pub const CONNECTION_BYTES: u64 = 8 << 10;
-/// The most that HTTP keeps for itself of the places, and what it has where there are that many.
-const HTTP_PLACES: std::ops::RangeInclusive<usize> = 32..=1_024;
 /// How long a connection that was asked to leave may take before the next is asked too.
 const LEAVE_WAIT: Duration = Duration::from_millis(10);
-
-/// How many places there are where so many members may be.
-pub fn places_for(members_max: usize) -> usize {
-    let few = HTTP_PLACES.start().min(&members_max);
-    members_max + (members_max / 8).clamp(*few, *HTTP_PLACES.end())
-}
-
-/// How many members may be where there are so many places; at least one.
-pub fn members_of(places: usize) -> usize {
-    let (few, many) = (*HTTP_PLACES.start(), *HTTP_PLACES.end());
-    let most = (places / 9 * 8).min(places.saturating_sub(few));
-    most.max(places.saturating_sub(many)).max(places / 2).max(1)
-}
 
 /// All places. Cheap to clone; all clones share them.
 #[derive(Clone, Debug)]
@@ -49,10 +32,11 @@ struct All {
     free_members: Arc<Semaphore>,
     /// Bytes that heads which are still coming may take, beyond what each has anyway.
     free_head_bytes: Arc<Semaphore>,
-    /// Who waits for the peer between requests.
-    waiting: Line,
-    /// Who has waited long within a request or an answer: asked only where nobody else waits.
-    stalled: Line,
+    /// Connections that wait for their peers between requests.
+    waiting: LeaveQueue,
+    /// Connections that have waited long within a request or an answer: asked only where no other
+    /// waits.
+    stalled: LeaveQueue,
     of_address: DashMap<u64, OfAddress>,
     address_max: usize,
 }
@@ -84,7 +68,7 @@ pub(super) struct MemberPlace {
     _address: Option<Counted>,
 }
 
-/// One of an address's connections, or one of its members.
+/// A count of one among an address's connections, or among its members.
 #[derive(Debug)]
 struct Counted {
     places: Places,
@@ -100,8 +84,8 @@ impl Places {
             free: semaphore(places_for(limits.connections_max)),
             free_members: semaphore(limits.connections_max),
             free_head_bytes: semaphore(limits.heads_bytes_max),
-            waiting: Line::default(),
-            stalled: Line::default(),
+            waiting: LeaveQueue::default(),
+            stalled: LeaveQueue::default(),
             of_address: DashMap::new(),
             address_max: limits.address_connections_max as usize,
         }))
@@ -123,9 +107,9 @@ impl Places {
 
     /// Begins a wait for the peer, behind all that have begun before.
     pub fn begin(&self) -> Begun {
-        let mut standing = self.0.waiting.standing();
-        standing.begun += 1;
-        Begun(standing.begun)
+        let mut waiters = self.0.waiting.waiters();
+        waiters.begun += 1;
+        Begun(waiters.begun)
     }
 
     async fn make_room(&self) -> OwnedSemaphorePermit {
@@ -151,13 +135,13 @@ impl Places {
         Ok(MemberPlace { _free: free, _address: address })
     }
 
-    /// Stands in line with those who wait for their peers, and comes back when the place is needed
-    /// for another connection: then it has to be left. Dropping this leaves the line.
+    /// Stands in the queue of those that wait for their peers, and comes back when the place is
+    /// needed for another connection: then it has to be left. Dropping this leaves the queue.
     pub async fn wanted(&self, since: Begun) {
         self.0.waiting.stand(since).await;
     }
 
-    /// The same for a connection that waits within a request or an answer.
+    /// As [`wanted`](Places::wanted), for a connection that waits within a request or an answer.
     pub async fn wanted_badly(&self) {
         self.0.stalled.stand(self.begin()).await;
     }
@@ -210,52 +194,52 @@ async fn acquire(semaphore: &Arc<Semaphore>, permits: usize) -> OwnedSemaphorePe
     acquired.expect("nobody closes this semaphore")
 }
 
-/// Those who may be asked to leave, who has waited longest first. Who was asked stands in it until
-/// gone, so that it shows that room is being made.
+/// Connections that may be asked to leave, the one that has waited longest first. One that was
+/// asked stays in the queue until it is gone, which shows that room is being made.
 #[derive(Default, Debug)]
-struct Line(Mutex<Standing>);
+struct LeaveQueue(Mutex<Waiters>);
 
 #[derive(Default, Debug)]
-struct Standing {
+struct Waiters {
     /// How many waits have begun.
     begun: u64,
     /// `None`: was asked.
     all: BTreeMap<Begun, Option<oneshot::Sender<()>>>,
 }
 
-impl Line {
-    /// Stands in the line until asked to leave.
+impl LeaveQueue {
+    /// Stands in the queue until asked to leave.
     async fn stand(&self, since: Begun) {
         let (ask, asked) = oneshot::channel();
-        self.standing().all.insert(since, Some(ask));
-        let _stand = Stand { line: self, since };
-        asked.await.expect("whoever stands in the line is asked, or leaves it");
+        self.waiters().all.insert(since, Some(ask));
+        let _stand = Stand { queue: self, since };
+        asked.await.expect("a connection in the queue is asked, or leaves it");
     }
 
-    /// Asks the first who was not asked yet; whether anybody stands there.
+    /// Asks the first that was not asked yet; whether any connection stands in the queue.
     fn ask_first(&self) -> bool {
-        let mut standing = self.standing();
-        if let Some(ask) = standing.all.values_mut().find_map(Option::take) {
-            // Who is just leaving the line does not hear it; the next is asked soon.
+        let mut waiters = self.waiters();
+        if let Some(ask) = waiters.all.values_mut().find_map(Option::take) {
+            // A connection that is just leaving does not hear it; the next is asked soon.
             _ = ask.send(());
         }
-        !standing.all.is_empty()
+        !waiters.all.is_empty()
     }
 
-    fn standing(&self) -> MutexGuard<'_, Standing> {
+    fn waiters(&self) -> MutexGuard<'_, Waiters> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One who stands in a line, until this is dropped.
+/// A connection that stands in a queue, until this is dropped.
 struct Stand<'a> {
-    line: &'a Line,
+    queue: &'a LeaveQueue,
     since: Begun,
 }
 
 impl Drop for Stand<'_> {
     fn drop(&mut self) {
-        self.line.standing().all.remove(&self.since);
+        self.queue.waiters().all.remove(&self.since);
     }
 }
 
@@ -270,25 +254,6 @@ mod tests {
             address_connections_max: of_address,
             ..Limits::default()
         })
-    }
-
-    #[test]
-    fn members_leave_a_part_of_the_places_to_http() {
-        for (places, members) in [
-            (1, 1),
-            (2, 1),
-            (16, 8),
-            (64, 32),
-            (100, 68),
-            (768, 680),
-            (9_216, 8_192),
-            (19_744, 18_720),
-            (1_001_024, 1_000_000),
-        ] {
-            assert_eq!(members_of(places), members, "{places}");
-            let all = places_for(members);
-            assert!(all <= places.max(2) && places <= all + 8, "{places}: {all}");
-        }
     }
 
     #[tokio::test]

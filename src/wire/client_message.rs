@@ -14,6 +14,7 @@ use simd_json::{Buffers, ErrorType, Node, StaticNode, Tape};
 
 use super::Dialect;
 use super::reject::Reject;
+use crate::limits::NONCE_BYTES_MAX;
 
 /// How far a message must be before its sender is told.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -58,9 +59,6 @@ pub enum ClientMessage<'a> {
     /// A JSON ping.
     Ping,
 }
-
-/// `cpi-hub.v1`: bytes of a nonce, printable ASCII without space.
-const NONCE_BYTES_MAX: usize = 64;
 
 const BAD_NONCE: Reject =
     Reject::InvalidParameter { field: "nonce", message: "nonce no es válido" };
@@ -123,15 +121,15 @@ impl Decoder {
             found => found,
         };
         match found {
-            Ok(Found::Ping) => Ok(ClientMessage::Ping),
-            Ok(Found::Chat(chat)) => chat.borrow(json).map(ClientMessage::Chat),
+            Ok(FoundMessage::Ping) => Ok(ClientMessage::Ping),
+            Ok(FoundMessage::Chat(chat)) => chat.borrow(json).map(ClientMessage::Chat),
             Err(Unread::Rejected(reject)) => Err(reject),
             Err(Unread::Number) => Err(Reject::InvalidMessageFormat),
         }
     }
 
     /// Parses `json` and finds what is read of it.
-    fn read(&mut self, json: &mut [u8], dialect: Dialect) -> Result<Found, Unread> {
+    fn read(&mut self, json: &mut [u8], dialect: Dialect) -> Result<FoundMessage, Unread> {
         let start = json.as_ptr().addr();
         let mut tape = mem::replace(&mut self.tape, Tape(Vec::new())).reset();
         let found = match simd_json::fill_tape(json, &mut self.buffers, &mut tape) {
@@ -153,7 +151,7 @@ enum Unread {
 }
 
 /// A message as places in its JSON: the parser's own borrow would last through the second try.
-enum Found {
+enum FoundMessage {
     Ping,
     Chat(FoundChat),
 }
@@ -184,7 +182,7 @@ impl FoundChat {
 
 /// Makes each number of a JSON text a 0, spaces after it; refuses what is no JSON.
 fn blank_numbers(json: &mut [u8]) -> Result<(), Reject> {
-    // It skips numbers by their grammar, whatever their size.
+    // serde_json skips numbers by their grammar, whatever their size.
     if serde_json::from_slice::<IgnoredAny>(json).is_err() {
         return Err(Reject::InvalidMessageFormat);
     }
@@ -234,7 +232,11 @@ fn keep<T>(slot: &mut Option<T>, value: T) -> Result<(), Reject> {
 }
 
 /// Finds the message in its parsed form; `start` is the address of the JSON.
-fn read_message(nodes: &[Node<'_>], dialect: Dialect, start: usize) -> Result<Found, Reject> {
+fn read_message(
+    nodes: &[Node<'_>],
+    dialect: Dialect,
+    start: usize,
+) -> Result<FoundMessage, Reject> {
     let fields = match nodes.split_first() {
         Some((Node::Object { .. }, fields)) => fields,
         Some((Node::Static(StaticNode::Null), _)) => return Err(Reject::UnknownMessageType),
@@ -250,10 +252,10 @@ fn read_message(nodes: &[Node<'_>], dialect: Dialect, start: usize) -> Result<Fo
     }
     match (kind, data) {
         (Some(Node::String("chat")), Some((Node::Object { .. }, fields))) => {
-            read_chat(fields, dialect, start).map(Found::Chat)
+            read_chat(fields, dialect, start).map(FoundMessage::Chat)
         }
         (Some(Node::String("chat")), _) => Err(Reject::InvalidChatMessage),
-        (Some(Node::String("ping")), _) => Ok(Found::Ping),
+        (Some(Node::String("ping")), _) => Ok(FoundMessage::Ping),
         (Some(Node::String(_)) | None, _) => Err(Reject::UnknownMessageType),
         (Some(_), _) => Err(Reject::InvalidMessageFormat),
     }
@@ -305,13 +307,19 @@ fn place(text: &str, start: usize) -> Range<usize> {
     from..from + text.len()
 }
 
-/// Whether a text may name a message for acks and for publishing once; also for
-/// `Idempotency-Key`.
+/// Whether a text (printable ASCII without space) may name a message for acks and for publishing
+/// once: a chat's `nonce`, and the `Idempotency-Key` of a post.
 pub fn is_nonce(text: &str) -> bool {
     (1..=NONCE_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// Holds a chat's text against the rules, over the socket and by post.
+/// The picture that is stored and sent with a message: the one given, or none ("") if it is too
+/// long.
+pub fn kept_image(image: &str, bytes_max: usize) -> &str {
+    if image.len() > bytes_max { "" } else { image }
+}
+
+/// Holds the text of a chat against the rules, whether it came over a socket or by post.
 pub fn check_content(content: &str, chars_max: usize) -> Result<(), Reject> {
     if content.is_empty() {
         return Err(Reject::ContentEmpty);

@@ -1,6 +1,6 @@
 //! Why the hub ends a connection, and what each close code asks of the client (WIRE D).
 
-/// A reason of the hub's to close a member, or one of its peer's.
+/// Why a member's connection ends: a reason of the hub's, or of the peer's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Close {
     /// The peer said goodbye with this code (1005: with none); it is echoed.

@@ -11,10 +11,10 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::close::{Close, peer_may_send};
 
-/// Flags and opcode, length, mask: at most so many bytes precede a payload (RFC 6455 5.2).
+/// Bytes of the longest header: flags and opcode, length, mask (RFC 6455 5.2).
 const HEADER_BYTES_MAX: usize = 14;
 const MASK_BYTES: usize = 4;
-/// Of a control frame's payload (RFC 6455 5.5).
+/// Bytes of a control frame's payload (RFC 6455 5.5).
 const CONTROL_BYTES_MAX: usize = 125;
 
 const FINAL: u8 = 0x80;
@@ -28,7 +28,7 @@ const NOT_ASCII: u64 = u64::from_ne_bytes([0x80; 8]);
 /// What one connection's reader may let through.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadLimits {
-    /// Of one message, all its fragments together.
+    /// Bytes of one message, all its fragments together.
     pub message_bytes_max: usize,
     /// Frames of one message, empty ones too.
     pub fragments_max: u32,
@@ -101,8 +101,8 @@ fn take_whole<'a>(
     input: &mut &'a mut [u8],
     limits: ReadLimits,
 ) -> Result<Option<Incoming<'a>>, Close> {
-    let Some(head) = Head::parse(input)? else { return Ok(None) };
-    head.admit(Open::default(), limits)?;
+    let Some(head) = FrameHead::parse(input)? else { return Ok(None) };
+    head.admit(OpenMessage::default(), limits)?;
     if !head.is_final {
         return Ok(None);
     }
@@ -122,7 +122,7 @@ fn take_whole<'a>(
 
 /// A frame's header (RFC 6455 5.2).
 #[derive(Clone, Copy, Debug)]
-struct Head {
+struct FrameHead {
     opcode: OpCode,
     is_final: bool,
     mask: [u8; MASK_BYTES],
@@ -130,17 +130,17 @@ struct Head {
     payload_bytes: usize,
 }
 
-/// The message that frames so far have begun and not ended; no fragments: there is none.
+/// The message that frames have begun and not ended; without fragments there is none.
 #[derive(Clone, Copy, Default, Debug)]
-struct Open {
+struct OpenMessage {
     fragments: u32,
     bytes: usize,
 }
 
-impl Head {
+impl FrameHead {
     /// Reads the header at the front of `bytes`; `None`: it is cut. What a header may not say
     /// whatever came before it is refused here.
-    fn parse(bytes: &[u8]) -> Result<Option<Head>, Close> {
+    fn parse(bytes: &[u8]) -> Result<Option<FrameHead>, Close> {
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
         if first & RESERVED != 0 || second & MASKED == 0 {
             return Err(Close::ProtocolError);
@@ -165,7 +165,7 @@ impl Head {
             return Err(Close::ProtocolError);
         }
         let Some(&mask) = rest.first_chunk() else { return Ok(None) };
-        Ok(Some(Head {
+        Ok(Some(FrameHead {
             opcode: OpCode::from(first & OPCODE),
             is_final: first & FINAL != 0,
             mask,
@@ -176,7 +176,7 @@ impl Head {
     }
 
     /// Holds the header against what came before it and against the limits.
-    fn admit(&self, open: Open, limits: ReadLimits) -> Result<(), Close> {
+    fn admit(&self, open: OpenMessage, limits: ReadLimits) -> Result<(), Close> {
         let in_order = match self.opcode {
             OpCode::Control(Control::Reserved(_)) | OpCode::Data(Data::Reserved(_)) => false,
             OpCode::Control(_) => self.is_final && self.payload_bytes <= CONTROL_BYTES_MAX,
@@ -202,7 +202,7 @@ struct Cut {
     message: Vec<u8>,
     /// How much of it is known to be UTF-8; ends at a character's end.
     checked: usize,
-    /// Its frames so far; 0 while none is open.
+    /// Frames of that message so far; 0 while none is open.
     fragments: u32,
     /// The frame whose header is whole and whose payload is not.
     frame: Option<Frame>,
@@ -219,14 +219,14 @@ struct Cut {
 struct Frame {
     opcode: OpCode,
     is_final: bool,
-    /// Turned so that it begins at the next byte.
+    /// The frame's mask, turned so that it begins at the next byte.
     mask: [u8; MASK_BYTES],
     /// Payload bytes still to come.
     left: usize,
 }
 
 /// What became whole in a [`Cut`].
-enum Found {
+enum WholeFrame {
     Message,
     Control(Control),
 }
@@ -253,7 +253,11 @@ impl Cut {
     }
 
     /// Reads frames until something is whole or `input` is empty.
-    fn read(&mut self, input: &mut &mut [u8], limits: ReadLimits) -> Result<Option<Found>, Close> {
+    fn read(
+        &mut self,
+        input: &mut &mut [u8],
+        limits: ReadLimits,
+    ) -> Result<Option<WholeFrame>, Close> {
         loop {
             let mut frame = match self.frame.take() {
                 Some(frame) => frame,
@@ -268,10 +272,10 @@ impl Cut {
                 return Ok(None);
             }
             match frame.opcode {
-                OpCode::Control(control) => return Ok(Some(Found::Control(control))),
+                OpCode::Control(control) => return Ok(Some(WholeFrame::Control(control))),
                 OpCode::Data(_) if frame.is_final => {
                     self.fragments = 0;
-                    return Ok(Some(Found::Message));
+                    return Ok(Some(WholeFrame::Message));
                 }
                 OpCode::Data(_) => {}
             }
@@ -287,7 +291,7 @@ impl Cut {
         let kept = usize::from(self.header_bytes);
         let seen = HEADER_BYTES_MAX.min(kept + input.len());
         self.header[kept..seen].copy_from_slice(&input[..seen - kept]);
-        let head = Head::parse(&self.header[..seen])?;
+        let head = FrameHead::parse(&self.header[..seen])?;
         let used = head.map_or(seen, |head| head.header_bytes) - kept;
         *input = &mut mem::take(input)[used..];
         let Some(head) = head else {
@@ -295,12 +299,12 @@ impl Cut {
             return Ok(None);
         };
         self.header_bytes = 0;
-        head.admit(Open { fragments: self.fragments, bytes: self.message.len() }, limits)?;
+        head.admit(OpenMessage { fragments: self.fragments, bytes: self.message.len() }, limits)?;
         match head.opcode {
             OpCode::Control(_) => self.control_bytes = 0,
             OpCode::Data(_) => self.fragments += 1,
         }
-        let Head { opcode, is_final, mask, payload_bytes: left, .. } = head;
+        let FrameHead { opcode, is_final, mask, payload_bytes: left, .. } = head;
         Ok(Some(Frame { opcode, is_final, mask, left }))
     }
 
@@ -340,10 +344,10 @@ impl Cut {
         Ok(())
     }
 
-    fn deliver(&mut self, found: Found) -> Result<Incoming<'_>, Close> {
+    fn deliver(&mut self, found: WholeFrame) -> Result<Incoming<'_>, Close> {
         match found {
-            Found::Message => Ok(Incoming::Message(&mut self.message)),
-            Found::Control(control) => {
+            WholeFrame::Message => Ok(Incoming::Message(&mut self.message)),
+            WholeFrame::Control(control) => {
                 read_control(control, &self.control[..usize::from(self.control_bytes)])
             }
         }
@@ -375,7 +379,7 @@ fn read_close(payload: &[u8]) -> Result<u16, Close> {
 }
 
 /// Takes the mask off (RFC 6455 5.3), eight bytes at a time. Returns whether all is ASCII, which
-/// is known here for nothing and saves most messages the UTF-8 check.
+/// this loop learns for free and which saves most messages the UTF-8 check.
 fn unmask(payload: &mut [u8], mask: [u8; MASK_BYTES]) -> bool {
     let [a, b, c, d] = mask;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
@@ -428,10 +432,10 @@ mod tests {
             let mut bytes = Vec::new();
             header.format(length, &mut bytes).expect("a Vec takes all");
             for cut in 0..bytes.len() {
-                prop_assert!(matches!(Head::parse(&bytes[..cut]), Ok(None)));
+                prop_assert!(matches!(FrameHead::parse(&bytes[..cut]), Ok(None)));
             }
             bytes.push(0xFF);
-            let head = Head::parse(&bytes).expect("valid").expect("whole");
+            let head = FrameHead::parse(&bytes).expect("valid").expect("whole");
             prop_assert_eq!(head.header_bytes, bytes.len() - 1);
             prop_assert_eq!(head.payload_bytes as u64, length);
             prop_assert_eq!((head.opcode, head.is_final, head.mask), (opcode, is_final, mask));

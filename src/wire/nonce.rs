@@ -28,7 +28,7 @@ impl NonceKey {
 /// A nonce, and what was said under it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Nonce {
-    /// Whose, where, which.
+    /// Stands for the user, the space and the nonce.
     pub key: NonceKey,
     /// Tells whether a repeat says the same, as [`content_hash`] has it.
     pub content: u64,
@@ -37,21 +37,21 @@ pub struct Nonce {
 /// The first message of a nonce.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct First {
-    /// Its nonce.
+    /// The nonce.
     pub nonce: Nonce,
-    /// Its space.
+    /// The message's space.
     pub space: SpaceId,
-    /// Its id.
+    /// The message's id.
     pub id: Id,
-    /// Its instant.
+    /// The message's instant.
     pub at: Micros,
 }
 
-/// Tells whether a repeat says the same.
+/// A hash of what a message says, which tells whether a repeat says the same.
 pub fn content_hash(content: &str, image: &str) -> u64 {
     let mut hasher = SipHasher13::new();
     hasher.write(content.as_bytes());
-    // No byte of UTF-8.
+    // A separator: UTF-8 has no such byte.
     hasher.write(&[0xFF]);
     hasher.write(image.as_bytes());
     hasher.finish()

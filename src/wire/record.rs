@@ -22,13 +22,13 @@ pub struct Record<'a> {
     pub at: Micros,
     /// The space it was said in.
     pub space: SpaceId,
-    /// Who said it.
+    /// The sender.
     pub user: UserId,
     /// The sender's name at that time.
     pub username: &'a str,
     /// The text, at most what `limits.rs` allows.
     pub content: &'a str,
-    /// What it was published once under.
+    /// The nonce that it was published once under.
     pub nonce: Option<Nonce>,
 }
 

@@ -17,11 +17,11 @@ pub type TimeText = [u8; TIME_BYTES];
 /// One accepted chat message, as it is fanned out.
 #[derive(Clone, Copy, Debug)]
 pub struct Chat<'a> {
-    /// Its id and position.
+    /// The message's id and position.
     pub id: Id,
     /// The space it was said in.
     pub space: SpaceId,
-    /// Who said it.
+    /// The sender.
     pub user: UserId,
     /// The sender's name.
     pub username: &'a str,
@@ -173,7 +173,7 @@ pub struct Welcome<'a> {
     pub user: UserId,
     /// The member's name.
     pub username: &'a str,
-    /// Of a chat space: its number, newest position, and members with this one.
+    /// In a chat space: its number, newest position, and members with this one.
     pub space: Option<(SpaceId, Id, usize)>,
     /// `limits.message_bytes_max`.
     pub message_bytes_max: usize,

@@ -63,7 +63,7 @@ impl TimeFormat {
         &self.text
     }
 
-    /// The same as an owned string, for what is not on a message's path.
+    /// The text of an instant as an owned string, for what is not on a message's path.
     pub fn string(&mut self, at: Micros) -> String {
         String::from_utf8(self.text(at).to_vec()).expect("the text is ASCII")
     }

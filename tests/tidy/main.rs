@@ -83,6 +83,22 @@ fn threads_share_state_in_few_files() {
 }
 
 #[test]
+fn bounds_stand_in_one_file() {
+    hold(&["src"], rules::bounds_elsewhere);
+}
+
+#[test]
+fn somebody_waits_for_each_task() {
+    hold(&["src"], rules::spawned_tasks);
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let found = rules::circles(&Source::all(&["src"]));
+    assert!(found.is_empty(), "{} found:\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
 fn there_is_no_unsafe_code() {
     hold(&EVERYWHERE, rules::unsafe_code);
 }
@@ -231,6 +247,42 @@ fn planted_shared_state_is_found() {
     check(rule, "src/main.rs", "#[global_allocator]\nstatic GLOBAL: MiMalloc = MiMalloc;", &[]);
     let in_test = "#[cfg(test)]\nmod tests {\n    use std::sync::Mutex;\n}";
     check(rule, "src/hub/x.rs", in_test, &[]);
+    check(rule, "src/edge/x.rs", "struct A(Arc<Semaphore>);\nstruct B(Rc<RefCell<u8>>);", &[2, 1]);
+    check(rule, "src/edge/x.rs", "use tokio::sync::{Notify, watch};\nInput::Notify(1);", &[1]);
+    check(rule, "src/edge/x.rs", "fn f(a: watch::Receiver<u8>, b: watch::Sender<u8>) {}", &[1]);
+    check(rule, "src/hub/thread/mod.rs", "Rc::new(RefCell::new(state))", &[]);
+}
+
+#[test]
+fn planted_bounds_and_tasks_are_found() {
+    let bound = "const A_MAX: usize = 1;\nconst B: usize = LIMITS_MAX;\npub const C_MAX: u8 = 2;";
+    check(rules::bounds_elsewhere, "src/edge/x.rs", bound, &[1, 3]);
+    check(rules::bounds_elsewhere, "src/limits.rs", bound, &[]);
+    let spawn = "fn spawn() {\n    tokio::spawn(x);\n    set\n        .spawn(y);\n}";
+    check(rules::spawned_tasks, "src/edge/x.rs", spawn, &[2, 4]);
+    check(rules::spawned_tasks, "src/server.rs", spawn, &[]);
+}
+
+#[test]
+fn a_planted_circle_is_found() {
+    let planted = |files: &[(&str, &str)]| {
+        let sources = files.iter().map(|(path, text)| Source::new(path, text));
+        rules::circles(&sources.collect::<Vec<_>>())
+    };
+    let there = ("src/edge/a.rs", "use super::b::B;");
+    let over = ("src/edge/b.rs", "use crate::{edge::c::C, wire::Id};");
+    let back = ("src/edge/c.rs", "use crate::edge::A;");
+    let passed_on = ("src/edge/mod.rs", "mod a;\npub use a::A;\nuse b::B;");
+    let all = "src/edge/a.rs:1: imports in a circle: src/edge/a.rs, src/edge/b.rs, src/edge/c.rs";
+    assert_eq!(planted(&[there, over, back, passed_on]), [all]);
+    assert_eq!(planted(&[there, over, passed_on]), [""; 0], "a module and its files are one");
+    let direct =
+        [("src/edge/a.rs", "use super::b::B;"), ("src/edge/b.rs", "fn f(a: super::a::A) {}")];
+    assert_eq!(planted(&direct).len(), 1);
+    let tests = ("src/edge/b.rs", "#[cfg(test)]\nmod tests {\n    use crate::edge::a::A;\n}");
+    assert_eq!(planted(&[there, tests]), [""; 0]);
+    let allowed = [("src/store/a.rs", "use super::b::B;"), ("src/store/b.rs", "use super::a::A;")];
+    assert_eq!(planted(&allowed), [""; 0], "until it is gone");
 }
 
 #[test]

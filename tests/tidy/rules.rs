@@ -3,7 +3,7 @@
 //! A finding is one line, `file:line: what is wrong and what is asked instead`. Rules read; what
 //! they hold is written in src/ARCHITECTURE.md, and changed there first.
 
-use super::source::{Source, line_of, words};
+use super::source::{PathUse, Source, line_of, words};
 
 /// Floors of the house, from the ground up. A file imports from its own floor or a lower one.
 const FLOORS: [&[&str]; 6] = [
@@ -32,14 +32,64 @@ const LOW_PACKAGES: [&str; 10] = [
     "tungstenite",
 ];
 
-/// Where threads may share state.
-const SHARING_FILES: [&str; 5] = [
+/// Where threads and tasks may share state.
+const SHARING_FILES: [&str; 12] = [
     "src/hub/inbox.rs",
     "src/hub/directory.rs",
     "src/hub/places.rs",
+    "src/hub/askers.rs",
     "src/metrics.rs",
+    "src/shares.rs",
+    "src/conditions.rs",
+    "src/faults.rs",
     "src/store/latest.rs",
+    // Which lanes are idle.
+    "src/store/reader.rs",
+    // The store's state, which the batcher writes and `/readyz` reads.
+    "src/store/mod.rs",
+    "src/store/batcher",
 ];
+
+/// Where tasks of one thread share state that is borrowed within a poll.
+const BORROWING_FILES: [&str; 2] = ["src/hub/thread/", "src/store/postgres/reader.rs"];
+
+/// Where tasks and threads are begun, each with who waits for its end.
+const SPAWNING_FILES: [&str; 15] = [
+    // The set of connections awaits all at the end; the pager's set is awaited as it goes.
+    "src/edge/http/accept.rs",
+    "src/edge/catch_up.rs",
+    // `HubThreads::join`; the driver of a shard's sockets is awaited by its thread.
+    "src/hub/mod.rs",
+    "src/hub/thread/",
+    // `Server::run`.
+    "src/server.rs",
+    // Nobody: a read of the terminal ends with the process.
+    "src/cli/chat.rs",
+    // `StoreHandle::stop` and the parts that it stops.
+    "src/store/mod.rs",
+    "src/store/open.rs",
+    "src/store/reader.rs",
+    "src/store/journal/",
+    "src/store/strayed.rs",
+    "src/store/data_dir/strayed.rs",
+    // A connection's driver is aborted with it; the claim's renewal, before it is given up.
+    "src/store/postgres/connect",
+    "src/store/postgres/node.rs",
+    "src/store/postgres/reader.rs",
+];
+
+/// Where constants may be called `..._MAX` beside `limits`: facts of RFC 6455 in the frame reader;
+/// the others have not moved yet.
+const BOUND_FILES: [&str; 5] = [
+    "src/wire/frame_reader.rs",
+    "src/shard/",
+    "src/store/",
+    "src/hub/socket.rs",
+    "src/hub/thread/",
+];
+
+/// Folders in which files may still import each other in a circle.
+const CIRCLE_FOLDERS: [&str; 1] = ["src/store/"];
 
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
@@ -48,6 +98,11 @@ const PARAMETERS_MAX: usize = 5;
 
 fn finding(source: &Source, line: usize, what: &str) -> String {
     format!("{}:{line}: {what}", source.path)
+}
+
+/// Whether a list names the file, or the beginning of its path.
+fn lists(files: &[&str], source: &Source) -> bool {
+    source.path.starts_with("perf/") || files.iter().any(|file| source.path.starts_with(file))
 }
 
 fn floor_of(top: &str) -> Option<usize> {
@@ -211,25 +266,127 @@ pub fn hidden_clocks(source: &Source) -> Vec<String> {
     found
 }
 
-/// One owner for each piece of state; few files share it between threads.
+/// One owner for each piece of state; few files share it between threads and tasks.
 pub fn shared_state(source: &Source) -> Vec<String> {
-    if SHARING_FILES.contains(&source.path.as_str()) || source.path.starts_with("perf/") {
-        return Vec::new();
-    }
     let mut found = Vec::new();
+    if !lists(&BORROWING_FILES, source) {
+        let what = "a cell: state is borrowed by the compiler's rules, but for a shard's tasks";
+        let cells = words(&source.live).into_iter();
+        let cells = cells.filter(|(_, word)| matches!(*word, "Cell" | "RefCell" | "UnsafeCell"));
+        found.extend(cells.map(|(at, _)| finding(source, line_of(&source.live, at), what)));
+    }
+    if lists(&SHARING_FILES, source) {
+        return found;
+    }
+    let mut share = |line, word: &str| {
+        let what = format!("`{word}`: state has one owner; it is shared in {SHARING_FILES:?}");
+        found.push(finding(source, line, &what));
+    };
     for (at, word) in words(&source.live) {
         let shares = matches!(
             word,
             "DashMap" | "DashSet" | "Mutex" | "RwLock" | "OnceLock" | "LazyLock" | "OnceCell"
-        ) || word.starts_with("Atomic")
-            || word == "thread_local";
+        ) || matches!(word, "Semaphore" | "thread_local")
+            || word.starts_with("Atomic");
         let allocator = source.path == "src/main.rs" && source.live.contains("global_allocator");
         if shares || (word == "static" && !allocator) {
-            let what = format!("`{word}`: state has one owner; it is shared in {SHARING_FILES:?}");
-            found.push(finding(source, line_of(&source.live, at), &what));
+            share(line_of(&source.live, at), word);
+        }
+    }
+    for used in source.paths() {
+        let names: Vec<&str> = used.segments.iter().map(String::as_str).collect();
+        // A receiver only reads.
+        let watch = |pair: &[&str]| pair[0] == "watch" && ["Sender", "channel"].contains(&pair[1]);
+        let notify = names.starts_with(&["tokio", "sync"]) && names.contains(&"Notify");
+        if names.windows(2).any(watch) || notify {
+            share(used.line, &names.join("::"));
         }
     }
     found
+}
+
+/// A bound stands with the others.
+pub fn bounds_elsewhere(source: &Source) -> Vec<String> {
+    if source.path.starts_with("src/limits") || lists(&BOUND_FILES, source) {
+        return Vec::new();
+    }
+    let words = words(&source.live);
+    let bounds =
+        words.windows(2).filter(|pair| pair[0].1 == "const" && pair[1].1.ends_with("_MAX"));
+    let what = |name| format!("`{name}` is a bound: it belongs into src/limits.rs");
+    bounds.map(|pair| finding(source, line_of(&source.live, pair[1].0), &what(pair[1].1))).collect()
+}
+
+/// Tasks and threads are begun in few files, where somebody waits for their end.
+pub fn spawned_tasks(source: &Source) -> Vec<String> {
+    if lists(&SPAWNING_FILES, source) {
+        return Vec::new();
+    }
+    let spawns = words(&source.live).into_iter().filter(|(at, word)| {
+        let before = source.live[..*at].trim_end();
+        let called = before.ends_with('.') || before.ends_with("::");
+        called && matches!(*word, "spawn" | "spawn_local" | "spawn_blocking")
+    });
+    let what = "who waits for this task's end? say so in the list of tests/tidy/rules.rs";
+    spawns.map(|(at, _)| finding(source, line_of(&source.live, at), what)).collect()
+}
+
+/// The files that import each other in a circle, each circle as one finding. A module and those
+/// inside it are one idea: between them nothing counts.
+pub fn circles(sources: &[Source]) -> Vec<String> {
+    let modules: Vec<Vec<&str>> = sources.iter().map(Source::module).collect();
+    let paths: Vec<Vec<PathUse>> = sources.iter().map(Source::paths).collect();
+    let mut reached: Vec<Vec<bool>> = Vec::new();
+    for (from, source) in sources.iter().enumerate() {
+        let mut ends = vec![false; sources.len()];
+        for used in &paths[from] {
+            let Some(path) = from_root(source, &used.segments) else { continue };
+            let Some(to) = file_of(&paths, &modules, &path) else { continue };
+            let (own, other) = (&modules[from], &modules[to]);
+            ends[to] |= !own.starts_with(other) && !other.starts_with(own);
+        }
+        reached.push(ends);
+    }
+    // What is reached over any number of files.
+    for over in 0..sources.len() {
+        let further = reached[over].clone();
+        for ends in reached.iter_mut().filter(|ends| ends[over]) {
+            ends.iter_mut().zip(&further).for_each(|(end, more)| *end |= more);
+        }
+    }
+    let mut found = Vec::new();
+    for first in 0..sources.len() {
+        let circle: Vec<usize> =
+            (0..sources.len()).filter(|to| reached[first][*to] && reached[*to][first]).collect();
+        let paths: Vec<&str> = circle.iter().map(|file| sources[*file].path.as_str()).collect();
+        let allowed = |folder: &&str| paths.iter().all(|path| path.starts_with(*folder));
+        if circle.first() == Some(&first) && !CIRCLE_FOLDERS.iter().any(allowed) {
+            let what = format!("imports in a circle: {}", paths.join(", "));
+            found.push(finding(&sources[first], 1, &what));
+        }
+    }
+    found
+}
+
+/// The file in which a path ends, through what the files on its way import by name.
+fn file_of(paths: &[Vec<PathUse>], modules: &[Vec<&str>], path: &[&str]) -> Option<usize> {
+    let longest = |path: &[&str]| {
+        let inside = modules.iter().enumerate().filter(|(_, it)| path.starts_with(it));
+        inside.filter(|(_, it)| !it.is_empty()).max_by_key(|(_, it)| it.len()).map(|(file, _)| file)
+    };
+    let file = longest(path)?;
+    let base = &modules[file];
+    let Some(name) = path.get(base.len()) else { return Some(file) };
+    let passed_on = paths[file].iter().find_map(|used| {
+        if used.segments.last().is_none_or(|last| last != name) {
+            return None;
+        }
+        let segments: Vec<&str> = used.segments.iter().map(String::as_str).collect();
+        let (_, inner) = segments.split_last()?;
+        let to = longest(&[&base[..], inner].concat())?;
+        (modules[to].len() > base.len()).then_some(to)
+    });
+    Some(passed_on.unwrap_or(file))
 }
 
 /// No unsafe code, in tests neither.

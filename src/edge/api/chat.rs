@@ -4,25 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Extension, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
 
-use super::super::peer::Peer;
-use super::super::problem::Refusal;
-use super::super::{Edge, auth, door};
+use super::ChatJson;
 use super::post::PostBody;
-use super::{ChatJson, PathText, path_text};
-use crate::hub::Posted;
+use crate::edge::http::peer::Peer;
+use crate::edge::http::problem::Refusal;
+use crate::edge::http::query::{PathText, path_text};
+use crate::edge::{Edge, auth, http::json};
+use crate::hub::{Existing, Posted};
+use crate::limits::Limits;
 use crate::shard::event::Post;
-use crate::wire::client_message::check_content;
+use crate::wire::client_message::is_nonce;
 use crate::wire::reject::Reject;
 use crate::wire::time::TimeFormat;
 use crate::wire::{SpaceId, UserId};
 
 /// How long a post waits to hear who exists.
 const EXISTING_WAIT: Duration = Duration::from_millis(250);
-const NONCE_BYTES_MAX: usize = 64;
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -30,7 +32,7 @@ const RESPOND_ASYNC: &str = "respond-async";
 
 /// Accepts a chat, and answers when it is stored, or after `durable_wait_max` when it is only
 /// accepted.
-pub(in super::super) async fn post(
+pub(super) async fn post(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
     path: PathText,
@@ -42,16 +44,15 @@ pub(in super::super) async fn post(
     let (head, body) = request.into_parts();
     let asynchronous = prefers_async(&head.headers);
     let body = edge.bodies.read(peer, body, edge.limits.chat_body_bytes_max).await?;
-    let post = sound_post(&edge, &body.bytes, &path_text(path), &head.headers, peer)?;
-    check_content(&post.content, edge.limits.content_chars_max)?;
-    must_exist(&edge, (post.user, post.space), peer).await?;
-    let said = Said::of(&post);
-    // What is kept of it is small now.
+    let post = sound_post(&body.bytes, &path_text(path), &head, peer, &edge.limits)?;
+    must_exist(&edge, post.user, post.space, peer).await?;
+    let echo = Echo::of(&post);
+    // The post holds copies of what is kept of the body, and they are small.
     drop(body);
     let mut posted = edge.hub.post(post).await.map_err(Refusal::passed_on)?;
     let stored = !asynchronous && is_stored(&mut posted, edge.limits.durable_wait_max).await?;
     let status = if stored { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let mut response = said.answer(status, &posted, edge.limits.utc_offset);
+    let mut response = echo.answer(status, &posted, edge.limits.utc_offset);
     let headers = response.headers_mut();
     if posted.duplicate {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
@@ -63,17 +64,17 @@ pub(in super::super) async fn post(
 }
 
 fn sound_post(
-    edge: &Edge,
     body: &[u8],
     path: &str,
-    headers: &HeaderMap,
+    head: &Parts,
     peer: Peer,
+    limits: &Limits,
 ) -> Result<Post, Refusal> {
-    let body = PostBody::parse(body, path, &edge.limits)?;
-    let nonce = nonce(headers)?;
+    let body = PostBody::parse(body, path, limits)?;
+    let nonce = nonce(&head.headers)?;
     Ok(Post {
         space: body.space,
-        user: auth::identify(body.user)?,
+        user: auth::identify(&head.uri, &head.headers, body.user)?,
         username: body.username.into(),
         content: body.content.into(),
         image: body.image.into(),
@@ -84,26 +85,23 @@ fn sound_post(
 
 /// Refuses posts of users and in spaces that are not there, before anybody sees them. A store that
 /// does not say in time stops none: then the row is judged when it is stored.
-async fn must_exist(
-    edge: &Edge,
-    (user, space): (UserId, SpaceId),
-    peer: Peer,
-) -> Result<(), Reject> {
-    let (exists, is_there) = match edge.hub.exist(user, space) {
+async fn must_exist(edge: &Edge, user: UserId, space: SpaceId, peer: Peer) -> Result<(), Reject> {
+    let existing = match edge.hub.exist(user, space) {
         Some(known) => known,
         None => {
             let asked = edge.reader.existing((user, space), peer.number());
             let Ok(Ok(found)) = tokio::time::timeout(EXISTING_WAIT, asked).await else {
                 return Ok(());
             };
-            edge.hub.note_existing((user, found.user), (space, found.space));
-            (found.user, found.space)
+            let existing = Existing { user: found.user, space: found.space };
+            edge.hub.note_existing(user, space, existing);
+            existing
         }
     };
-    match (exists, is_there) {
-        (true, true) => Ok(()),
-        (false, _) => Err(Reject::UnknownUser),
-        (true, false) => Err(Reject::UnknownSpace),
+    match existing {
+        Existing { user: true, space: true } => Ok(()),
+        Existing { user: false, .. } => Err(Reject::UnknownUser),
+        Existing { space: false, .. } => Err(Reject::UnknownSpace),
     }
 }
 
@@ -112,13 +110,13 @@ async fn is_stored(posted: &mut Posted, wait_ms: u64) -> Result<bool, Refusal> {
     match tokio::time::timeout(Duration::from_millis(wait_ms), &mut posted.durable).await {
         Ok(Ok(Ok(()))) => Ok(true),
         Ok(Ok(Err(reject))) => Err(Refusal::passed_on(reject)),
-        // Its shard is gone, or the store slow: the message is in the journal, no less, no more.
+        // The shard is gone, or the store is slow: the message is in the journal, and no further.
         Ok(Err(_)) | Err(_) => Ok(false),
     }
 }
 
 /// What the answer repeats of a post.
-struct Said {
+struct Echo {
     space: SpaceId,
     user: UserId,
     username: Box<str>,
@@ -126,9 +124,9 @@ struct Said {
     image: Box<str>,
 }
 
-impl Said {
-    fn of(post: &Post) -> Said {
-        Said {
+impl Echo {
+    fn of(post: &Post) -> Echo {
+        Echo {
             space: post.space,
             user: post.user,
             username: post.username.clone(),
@@ -152,20 +150,18 @@ impl Said {
             timestamp: &TimeFormat::new(utc_offset).string(posted.at),
             image: &self.image,
         };
-        door::json(status, &Answer { chat_message, message: "Mensaje enviado exitosamente" })
+        json::answer(status, &Answer { chat_message, message: "Mensaje enviado exitosamente" })
     }
 }
 
-/// `Idempotency-Key`, bare or quoted: 1 to 64 visible ASCII characters.
+/// The `Idempotency-Key`, bare or quoted.
 fn nonce(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let bad = || Refusal::field("Idempotency-Key", "Idempotency-Key no es válida");
     let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = given.next() else { return Ok(None) };
     let text = value.to_str().map_err(|_| bad())?;
     let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    let sound = (1..=NONCE_BYTES_MAX).contains(&bare.len())
-        && bare.bytes().all(|byte| byte.is_ascii_graphic());
-    if sound && given.next().is_none() { Ok(Some(bare)) } else { Err(bad()) }
+    if is_nonce(bare) && given.next().is_none() { Ok(Some(bare)) } else { Err(bad()) }
 }
 
 /// Whether `Prefer` (RFC 7240) asks not to wait for the store.
@@ -233,14 +229,14 @@ mod tests {
             duplicate: false,
             durable: oneshot::channel().1,
         };
-        let said = Said {
+        let echo = Echo {
             space: SpaceId(1),
             user: UserId(1),
             username: "Ana Paz".into(),
             content: "ho\"la <ñ>".into(),
             image: "".into(),
         };
-        let response = said.answer(StatusCode::OK, &posted, -10_800);
+        let response = echo.answer(StatusCode::OK, &posted, -10_800);
         assert_eq!(response.headers()["content-type"], "application/json");
         let body = axum::body::to_bytes(response.into_body(), 4096).await.expect("a body");
         assert_eq!(

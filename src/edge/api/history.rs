@@ -7,30 +7,30 @@ use axum::extract::{Extension, RawQuery, State};
 use axum::response::Response;
 use serde::Serialize;
 
-use super::super::Edge;
-use super::super::answers::{self, Form};
-use super::super::peer::Peer;
-use super::super::problem::Refusal;
-use super::super::query::{Given, Query};
-use super::{ChatJson, PathText, limit, path_space, path_text};
-use crate::limits::Limits;
+use super::ChatJson;
+use crate::edge::Edge;
+use crate::edge::http::answers::{self, Form};
+use crate::edge::http::peer::Peer;
+use crate::edge::http::problem::Refusal;
+use crate::edge::http::query::{
+    PathText, Query, QueryValue, limit, path_space, path_text, position,
+};
+use crate::limits::{Limits, PAGE_NUMBER_MAX};
 use crate::store::{PageOrder, PageQuery, RangeQuery, ReadFault, StoredMessage};
 use crate::wire::reject::Reject;
-use crate::wire::{Id, SpaceId, parse_int};
+use crate::wire::{SpaceId, parse_int};
 
 const PAGE_SIZE: u32 = 25;
 const RANGE_LIMIT: u32 = 50;
-/// No space has so many pages; a greater number would only overflow the store's arithmetic.
-const PAGE_MAX: u64 = 1 << 40;
 
 /// `GET /v1/messages?space_id=&page=&page_size=&order_by=&sort_direction=`.
-pub(in super::super) async fn pages(
+pub(super) async fn pages(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
     let query = page_query(&Query::parse(query.as_deref()), &edge.limits)?;
-    let asked = PageQuery { page: query.page.min(PAGE_MAX), ..query };
+    let asked = PageQuery { page: query.page.min(PAGE_NUMBER_MAX), ..query };
     let (page, room) = edge
         .reader
         .page(asked, edge.answers.begin(peer, query.page_size)?)
@@ -40,7 +40,7 @@ pub(in super::super) async fn pages(
 }
 
 /// `GET /v1/spaces/{id}/messages?after=&before=&limit=`.
-pub(in super::super) async fn range(
+pub(super) async fn range(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
     path: PathText,
@@ -71,18 +71,18 @@ fn page_query(query: &Query, limits: &Limits) -> Result<PageQuery, Refusal> {
     let size = positive_or(query.get("page_size"), PAGE_SIZE.into());
     let page_size = u32::try_from(size).unwrap_or(u32::MAX).min(limits.page_size_max);
     let (order, sorted) = match query.get("order_by") {
-        Given::Text("timestamp") => (PageOrder::Timestamp, true),
-        Given::Text("id") => (PageOrder::Id, true),
+        QueryValue::Text("timestamp") => (PageOrder::Timestamp, true),
+        QueryValue::Text("id") => (PageOrder::Id, true),
         _ => (PageOrder::Timestamp, false),
     };
     // Without a known order the existing server ignores the direction too.
-    let ascending = !sorted || query.get("sort_direction") == Given::Text("asc");
+    let ascending = !sorted || query.get("sort_direction") == QueryValue::Text("asc");
     let images_bytes_max = limits.page_images_bytes_max;
     Ok(PageQuery { space, page, page_size, order, ascending, images_bytes_max })
 }
 
 /// Junk is the default, as in the existing server.
-fn positive_or(given: Given<'_>, default: u64) -> u64 {
+fn positive_or(given: QueryValue<'_>, default: u64) -> u64 {
     let number = given.text().and_then(|text| text.parse::<i64>().ok());
     number.and_then(|number| u64::try_from(number).ok()).filter(|it| *it > 0).unwrap_or(default)
 }
@@ -120,24 +120,10 @@ fn json(row: &impl Serialize) -> Vec<u8> {
 
 fn range_query(path: &str, query: &Query, limits: &Limits) -> Result<RangeQuery, Refusal> {
     let space = path_space(path)?;
-    let after = position(query.get("after"), "after", "after no es una posición válida")?;
-    let before = position(query.get("before"), "before", "before no es una posición válida")?;
+    let after = position(query, "after", "after no es una posición válida")?;
+    let before = position(query, "before", "before no es una posición válida")?;
     let limit = limit(query, RANGE_LIMIT, limits.page_size_max)?;
     Ok(RangeQuery { space, after, before, newest_max: None, limit })
-}
-
-fn position(
-    given: Given<'_>,
-    field: &'static str,
-    message: &'static str,
-) -> Result<Option<Id>, Refusal> {
-    match given {
-        Given::Missing => Ok(None),
-        given => match given.text().and_then(Id::parse) {
-            Some(id) => Ok(Some(id)),
-            None => Err(Refusal::field(field, message)),
-        },
-    }
 }
 
 /// Messages as they were fanned out: the store leaves longer pictures out (WIRE B21).
@@ -159,8 +145,8 @@ fn range_form(has_more: bool, limits: &Limits) -> Form {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::UserId;
     use crate::wire::time::Micros;
+    use crate::wire::{Id, UserId};
 
     fn page(raw: &str) -> Result<PageQuery, &'static str> {
         let query = Query::parse(Some(raw));

@@ -1,49 +1,35 @@
-//! The HTTP API: chat posts, history, spaces, presence, kicks, notifications (WIRE A3, A4, E).
+//! What people and their programs ask over HTTP: chat posts, history, presence, health, metrics,
+//! the console (WIRE A3, A4, E).
 //!
 //! A handler reads and checks what came (pure, tested here), asks hub or reader once, and writes
 //! the answer.
 
-pub(super) mod chat;
-pub(super) mod history;
-pub(super) mod notifications;
-mod post;
-pub(super) mod spaces;
+use std::sync::Arc;
 
-use axum::extract::Path;
-use axum::extract::rejection::PathRejection;
+use axum::Router;
+use axum::routing::{get, post};
 use serde::Serialize;
 
-use super::problem::Refusal;
-use super::query::Query;
-use crate::wire::{SpaceId, UserId, parse_int};
+use super::Edge;
 
-/// A path's only variable segment; an error if it can't be decoded.
-pub(super) type PathText = Result<Path<String>, PathRejection>;
+mod chat;
+pub(super) mod console;
+pub(super) mod health;
+mod history;
+pub(super) mod metrics;
+mod post;
+mod presence;
 
-/// The segment, or text that no field takes.
-pub(super) fn path_text(path: PathText) -> String {
-    path.map_or_else(|_| String::new(), |Path(text)| text)
-}
-
-fn path_space(text: &str) -> Result<SpaceId, Refusal> {
-    let bad = || Refusal::field("space_id", "space_id debe ser un número");
-    parse_int(text).map(SpaceId).ok_or_else(bad)
-}
-
-fn path_user(text: &str) -> Result<UserId, Refusal> {
-    let bad = || Refusal::field("user_id", "user_id debe ser un número");
-    parse_int(text).map(UserId).ok_or_else(bad)
-}
-
-/// A positive `limit`, cut to `most`; `default` without one.
-fn limit(query: &Query, default: u32, most: u32) -> Result<u32, Refusal> {
-    let given = query.get("limit");
-    if given.is_empty() {
-        return Ok(default.min(most));
-    }
-    let bad = || Refusal::field("limit", "limit debe ser un número positivo");
-    let number = given.text().and_then(parse_int).and_then(|number| u32::try_from(number).ok());
-    number.filter(|number| *number > 0).map(|number| number.min(most)).ok_or_else(bad)
+/// The endpoints that need the hub.
+pub(super) fn routes() -> Router<Arc<Edge>> {
+    Router::new()
+        .route("/v1/ws/spaces/{space_id}/chat", post(chat::post))
+        .route("/v1/ws/spaces/{space_id}/broadcast", post(chat::post))
+        .route("/v1/messages", get(history::pages))
+        .route("/v1/spaces/{space_id}/messages", get(history::range))
+        .route("/v1/spaces/{space_id}/presence", get(presence::presence))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
 }
 
 /// A chat message as posts and history by position show it: the frame's `data`.
@@ -56,32 +42,4 @@ struct ChatJson<'a> {
     space_id: i32,
     timestamp: &'a str,
     image: &'a str,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_limit_is_positive_and_cut_to_what_is_allowed() {
-        for (raw, expected) in [
-            ("", Ok(50)),
-            ("limit=", Ok(50)),
-            ("limit=7", Ok(7)),
-            ("limit=%2B7", Ok(7)),
-            ("limit=100000", Ok(100)),
-            ("limit=0", Err("limit")),
-            ("limit=-1", Err("limit")),
-            ("limit=x", Err("limit")),
-            ("limit=99999999999", Err("limit")),
-            ("limit=%zz", Err("limit")),
-        ] {
-            let read = limit(&Query::parse(Some(raw)), 50, 100);
-            assert_eq!(
-                read.map_err(|refusal| refusal.field.unwrap_or_default()),
-                expected,
-                "{raw}"
-            );
-        }
-    }
 }

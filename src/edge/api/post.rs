@@ -10,8 +10,11 @@ use serde::Deserialize;
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::super::problem::Refusal;
+use crate::edge::http::body::parse_object;
+use crate::edge::http::problem::Refusal;
+use crate::edge::http::query::path_space;
 use crate::limits::Limits;
+use crate::wire::client_message::{check_content, kept_image};
 use crate::wire::reject::Reject;
 use crate::wire::{SpaceId, UserId, parse_int};
 
@@ -20,13 +23,13 @@ use crate::wire::{SpaceId, UserId, parse_int};
 pub(super) struct PostBody<'a> {
     /// The path's space; the body's, if any, is the same.
     pub space: SpaceId,
-    /// Who claims to say it.
+    /// The user that the body claims to speak for.
     pub user: UserId,
     /// The name to show and keep.
     pub username: Cow<'a, str>,
-    /// 1 to `content_chars_max` characters.
+    /// The text: 1 to `content_chars_max` characters.
     pub content: Cow<'a, str>,
-    /// At most `image_bytes_max`; a longer one is "" (WIRE B21).
+    /// The picture, at most `image_bytes_max`; a longer one is "" (WIRE B21).
     pub image: Cow<'a, str>,
 }
 
@@ -37,38 +40,31 @@ impl<'a> PostBody<'a> {
         path: &str,
         limits: &Limits,
     ) -> Result<PostBody<'a>, Refusal> {
-        let given: Given<'a> = parse_object(body, limits)?;
+        let given: PostFields<'a> = parse_object(body, limits)?;
         let space = given.space.optional_int(&SPACE_ID)?;
         let user = given.user.required_int(&USER_ID)?;
         let content = given.message.required_text(&MESSAGE)?;
         let username = given.username.required_text(&USERNAME)?;
         let image = given.image.optional_text(&IMAGE)?;
-        let path = parse_int(path)
-            .ok_or_else(|| Refusal::field("space_id", "space_id debe ser un número"))?;
-        if space.is_some_and(|space| space != path) {
+        let path = path_space(path)?;
+        if space.is_some_and(|space| space != path.0) {
             return Err(Reject::SpaceMismatch.into());
         }
-        check_text(&content, &username, &image, limits)?;
-        let image = if image.len() > limits.image_bytes_max { "".into() } else { image };
-        Ok(PostBody { space: SpaceId(path), user: UserId(user), username, content, image })
+        // What can't be kept is refused before it takes a place in an inbox.
+        check_content(&content, limits.content_chars_max)?;
+        if username.contains('\0') || username.chars().count() > limits.username_chars_max {
+            return Err(USERNAME.invalid());
+        }
+        if image.contains('\0') {
+            return Err(IMAGE.invalid());
+        }
+        let kept = kept_image(&image, limits.image_bytes_max);
+        let image = if kept.is_empty() { "".into() } else { image };
+        Ok(PostBody { space: path, user: UserId(user), username, content, image })
     }
 }
 
-/// What can't be kept is refused before it takes a place in an inbox.
-fn check_text(content: &str, username: &str, image: &str, limits: &Limits) -> Result<(), Refusal> {
-    if content.chars().count() > limits.content_chars_max {
-        return Err(Reject::ContentTooLong.into());
-    }
-    if content.contains('\0') {
-        return Err(Reject::ContentInvalid.into());
-    }
-    if username.contains('\0') || username.chars().count() > limits.username_chars_max {
-        return Err(USERNAME.invalid());
-    }
-    if image.contains('\0') { Err(IMAGE.invalid()) } else { Ok(()) }
-}
-
-/// A field's texts: both name it, as the existing server's do.
+/// What a bad field is answered with; both texts name the field, as the existing server's do.
 struct Texts {
     field: &'static str,
     invalid: &'static str,
@@ -103,10 +99,10 @@ impl Texts {
     }
 }
 
-/// One field as it stands in the body.
+/// The value of a field, as it stands in the body.
 #[derive(Default)]
-enum Value<'a> {
-    /// Not there, or null.
+enum FieldValue<'a> {
+    /// No such key, or null.
     #[default]
     Missing,
     Text(Cow<'a, str>),
@@ -115,26 +111,26 @@ enum Value<'a> {
     Other,
 }
 
-impl<'a> Value<'a> {
-    fn read(raw: &'a RawValue) -> Result<Value<'a>, serde_json::Error> {
+impl<'a> FieldValue<'a> {
+    fn read(raw: &'a RawValue) -> Result<FieldValue<'a>, serde_json::Error> {
         // A wrapper, since `Cow` by itself never borrows.
         #[derive(Deserialize)]
         struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
         let text = raw.get();
         Ok(match text.as_bytes()[0] {
-            b'n' => Value::Missing,
-            b'"' => Value::Text(serde_json::from_str::<Borrowed<'a>>(text)?.0),
-            b'-' | b'0'..=b'9' => Value::Number(text),
-            _ => Value::Other,
+            b'n' => FieldValue::Missing,
+            b'"' => FieldValue::Text(serde_json::from_str::<Borrowed<'a>>(text)?.0),
+            b'-' | b'0'..=b'9' => FieldValue::Number(text),
+            _ => FieldValue::Other,
         })
     }
 
     fn optional_int(self, texts: &Texts) -> Result<Option<i32>, Refusal> {
         let text = match &self {
-            Value::Missing => return Ok(None),
-            Value::Text(text) => text.as_ref(),
-            Value::Number(text) => text,
-            Value::Other => return Err(texts.invalid()),
+            FieldValue::Missing => return Ok(None),
+            FieldValue::Text(text) => text.as_ref(),
+            FieldValue::Number(text) => text,
+            FieldValue::Other => return Err(texts.invalid()),
         };
         if text.is_empty() {
             return Ok(None);
@@ -149,9 +145,9 @@ impl<'a> Value<'a> {
 
     fn optional_text(self, texts: &Texts) -> Result<Cow<'a, str>, Refusal> {
         match self {
-            Value::Missing => Ok("".into()),
-            Value::Text(text) => Ok(text),
-            Value::Number(_) | Value::Other => Err(texts.invalid()),
+            FieldValue::Missing => Ok("".into()),
+            FieldValue::Text(text) => Ok(text),
+            FieldValue::Number(_) | FieldValue::Other => Err(texts.invalid()),
         }
     }
 
@@ -161,18 +157,18 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The fields that are read.
+/// The fields of a body that are read; others are skipped.
 #[derive(Default)]
-struct Given<'a> {
-    space: Value<'a>,
-    user: Value<'a>,
-    message: Value<'a>,
-    username: Value<'a>,
-    image: Value<'a>,
+struct PostFields<'a> {
+    space: FieldValue<'a>,
+    user: FieldValue<'a>,
+    message: FieldValue<'a>,
+    username: FieldValue<'a>,
+    image: FieldValue<'a>,
 }
 
-impl<'a> Given<'a> {
-    fn slot(&mut self, index: usize) -> &mut Value<'a> {
+impl<'a> PostFields<'a> {
+    fn slot(&mut self, index: usize) -> &mut FieldValue<'a> {
         match index {
             0 => &mut self.space,
             1 => &mut self.user,
@@ -185,73 +181,40 @@ impl<'a> Given<'a> {
 
 const KEYS: [&str; 5] = ["space_id", "user_id", "message", "username", "image"];
 
-impl<'de> Deserialize<'de> for Given<'de> {
+impl<'de> Deserialize<'de> for PostFields<'de> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Fields)
+        deserializer.deserialize_map(PostVisitor)
     }
 }
 
-struct Fields;
+struct PostVisitor;
 
-impl<'de> Visitor<'de> for Fields {
-    type Value = Given<'de>;
+impl<'de> Visitor<'de> for PostVisitor {
+    type Value = PostFields<'de>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Given<'de>, A::Error> {
-        let mut given = Given::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PostFields<'de>, A::Error> {
+        let mut given = PostFields::default();
         let mut seen = [false; KEYS.len()];
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             let Some(index) = KEYS.iter().position(|known| known.eq_ignore_ascii_case(&key)) else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
-            // Twice, or in another case: parsers differ in which one they take (WIRE B11).
+            // Of a key that is there twice, or in another case, parsers differ in which one they
+            // take (WIRE B11).
             if seen[index] || KEYS[index] != key {
                 return Err(A::Error::custom("a key is there twice, or misspelt"));
             }
             seen[index] = true;
             let raw = map.next_value::<&'de RawValue>()?;
-            *given.slot(index) = Value::read(raw).map_err(A::Error::custom)?;
+            *given.slot(index) = FieldValue::read(raw).map_err(A::Error::custom)?;
         }
         Ok(given)
     }
-}
-
-/// Reads an object of a bounded depth, with nothing behind it.
-pub(super) fn parse_object<'a, T: Deserialize<'a>>(
-    body: &'a [u8],
-    limits: &Limits,
-) -> Result<T, Refusal> {
-    let bad = |_| Refusal::bad_json();
-    // Of what is skipped, serde_json checks neither text nor depth.
-    let text = simdutf8::basic::from_utf8(body).map_err(bad)?;
-    if depth(body) > limits.json_depth_max {
-        return Err(Refusal::bad_json());
-    }
-    serde_json::from_str(text).map_err(|_| Refusal::bad_json())
-}
-
-/// How deep arrays and objects nest.
-fn depth(json: &[u8]) -> usize {
-    let (mut depth, mut deepest) = (0usize, 0);
-    let mut bytes = json.iter();
-    let mut in_string = false;
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'"' => in_string = !in_string,
-            b'\\' if in_string => _ = bytes.next(),
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
 }
 
 #[cfg(test)]

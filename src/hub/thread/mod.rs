@@ -22,6 +22,7 @@ use super::inbox::Inbox;
 use super::socket::{Read, Ready, SocketTable};
 use super::{Admission, PageRequest, ShardStore};
 use crate::clock::Clock;
+use crate::limits::LISTENER_MESSAGE_BYTES_MAX;
 use crate::metrics::Metrics;
 use crate::shard::event::{Input, MemberKey, Ticket};
 use crate::shard::{Shard, ShardSetup};
@@ -41,8 +42,6 @@ const READS_A_TURN: usize = 4;
 const COMMANDS_A_TURN: usize = 256;
 /// How often the heart is told that time has passed.
 const TICK: Duration = Duration::from_millis(100);
-/// What a client may send on the sockets that only listen (WIRE A6), if not more is configured.
-const LISTENER_MESSAGE_BYTES: usize = 64 << 10;
 
 /// What a shard's thread is started with.
 pub(super) struct ShardThread {
@@ -174,18 +173,9 @@ fn take_command(state: &RefCell<State>, command: Command) {
     let mut state = state.borrow_mut();
     match command {
         Command::Admit(admission) => state.admit(*admission),
-        Command::Post(post, waiting) => state.ask(waiting, |ticket| Input::Post(ticket, *post)),
-        Command::Kick(space, user, waiting) => {
-            state.ask(waiting, |ticket| Input::Kick(ticket, space, user));
-        }
-        Command::Notify(user, push, waiting) => {
-            state.ask(waiting, |ticket| Input::Notify(ticket, user, push));
-        }
+        Command::Ask(input, waiting) => state.ask(waiting, input),
         Command::Fetched(member, number, page) => {
             state.input(Input::Fetched(member, number, page));
-        }
-        Command::Presence(space, users_max, waiting) => {
-            state.ask(waiting, |ticket| Input::Presence(ticket, space, users_max));
         }
     }
 }
@@ -382,7 +372,7 @@ impl State {
         }
         let mut limits = self.read_limits;
         if !self.shard.is_chat(member) {
-            limits.message_bytes_max = limits.message_bytes_max.max(LISTENER_MESSAGE_BYTES);
+            limits.message_bytes_max = limits.message_bytes_max.max(LISTENER_MESSAGE_BYTES_MAX);
         }
         let mut input = &mut self.buffer[..bytes];
         while let Some(incoming) = socket.reader.next(&mut input, limits) {

@@ -1,7 +1,7 @@
 //! Takes single parameters out of a database's address, where the crate that reads the rest does
 //! not know them. Pure; both forms of libpq, URLs and lists of `key=value`.
 
-use crate::wire::percent;
+use crate::wire::percent_decoded;
 
 /// An address without some of its parameters, and their values as they were given.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,7 +29,7 @@ fn from_url(text: &str, scheme_bytes: usize, names: &[&str]) -> Taken {
     let mut kept = Vec::new();
     for pair in text[query + 1..].split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        match names.iter().position(|known| *known == name).zip(percent::decode(value, false)) {
+        match names.iter().position(|known| *known == name).zip(percent_decoded(value)) {
             Some((place, value)) => taken.values[place] = Some(value),
             None => kept.push(pair),
         }

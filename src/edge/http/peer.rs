@@ -7,21 +7,21 @@ use crate::shard::event::AddressKey;
 
 /// The address of a connection's other end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Peer(pub IpAddr);
+pub(crate) struct Peer(pub IpAddr);
 
 impl Peer {
     /// An IPv4 address in IPv6 clothes is the IPv4 address.
-    pub(super) fn of(address: SocketAddr) -> Peer {
+    pub(crate) fn of(address: SocketAddr) -> Peer {
         Peer(address.ip().to_canonical())
     }
 
     /// What the address counts as; loopback is exempt.
-    pub(super) fn key(self) -> AddressKey {
+    pub(crate) fn key(self) -> AddressKey {
         address_key(self.0)
     }
 
     /// What the address counts as in shares of a pool; loopback has its share too.
-    pub(super) fn number(self) -> u64 {
+    pub(crate) fn number(self) -> u64 {
         address_number(self.0)
     }
 }

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::json::line;
 use crate::wire::reject::Reject;
 
 /// The media type of RFC 9457.
@@ -17,7 +18,7 @@ const PROBLEM_JSON: &str = "application/problem+json";
 
 /// A request that is not done, and what its sender is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     /// The status.
     pub status: StatusCode,
     /// The stable slug.
@@ -36,22 +37,22 @@ pub(super) struct Refusal {
 
 impl Refusal {
     /// A refusal of a shard's or the store's, who have counted it already.
-    pub(super) fn passed_on(reject: Reject) -> Refusal {
+    pub(crate) fn passed_on(reject: Reject) -> Refusal {
         Refusal { counts: None, ..Refusal::from(reject) }
     }
 
     /// A path, query or body field that can't be used.
-    pub(super) fn field(field: &'static str, message: &'static str) -> Refusal {
+    pub(crate) fn field(field: &'static str, message: &'static str) -> Refusal {
         Refusal::from(Reject::InvalidParameter { field, message })
     }
 
     /// A body that is no JSON object (WIRE A3 has a text of its own for it).
-    pub(super) fn bad_json() -> Refusal {
+    pub(crate) fn bad_json() -> Refusal {
         Refusal { message: "Invalid request data", ..Refusal::from(Reject::InvalidMessageFormat) }
     }
 
     /// A body that took longer than `handshake_wait` to arrive.
-    pub(super) fn slow_body() -> Refusal {
+    pub(crate) fn slow_body() -> Refusal {
         Refusal {
             status: StatusCode::REQUEST_TIMEOUT,
             code: "request_timeout",
@@ -63,13 +64,13 @@ impl Refusal {
         }
     }
 
-    /// The same, where the rest of the body stays unread.
-    pub(super) fn closing(self) -> Refusal {
+    /// This refusal, after which the connection is closed: the rest of the body stays unread.
+    pub(crate) fn closing(self) -> Refusal {
         Refusal { closes: true, ..self }
     }
 
     /// Writes status, body and headers into the response that carried this refusal here.
-    pub(super) fn render(&self, response: &mut Response, problem: bool) {
+    pub(crate) fn render(&self, response: &mut Response, problem: bool) {
         let (body, kind) = if problem {
             (self.problem_json(), PROBLEM_JSON)
         } else {
@@ -78,7 +79,7 @@ impl Refusal {
         *response.status_mut() = self.status;
         *response.body_mut() = Body::from(body);
         let headers = response.headers_mut();
-        // Of the empty body that carried the refusal.
+        // This length is that of the empty body that carried the refusal.
         headers.remove(header::CONTENT_LENGTH);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         if let Some(wait) = self.retry_after_ms {
@@ -145,15 +146,8 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// JSON as HTTP answers have it: compact, one newline behind it (WIRE, common forms).
-pub(super) fn line(value: &impl Serialize) -> Vec<u8> {
-    let mut text = serde_json::to_vec(value).expect("plain structs with string keys serialise");
-    text.push(b'\n');
-    text
-}
-
 /// Whether `Accept` names the media type of RFC 9457.
-pub(super) fn wants_problem(headers: &HeaderMap) -> bool {
+pub(crate) fn wants_problem(headers: &HeaderMap) -> bool {
     let ranges = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     ranges.flat_map(|value| value.split(',')).any(|range| {
         let kind = range.split(';').next().unwrap_or_default();

@@ -1,5 +1,6 @@
 //! What hyper lets pass in a request's head, and what a proxy in front may read otherwise: a line
-//! that ends without CR, a body's length said twice, codings around `chunked` (RELIABILITY 30).
+//! that ends without CR, a body's length said twice, codings around `chunked`
+//! (`docs/BAD_INPUT.md`).
 //!
 //! Watches a connection's bytes on their way to hyper, and puts a NUL where a head is unsound:
 //! hyper then answers 400 in its place and closes. Owns where in the stream it is; keeps the
@@ -10,25 +11,25 @@ const KEPT_BYTES: usize = 64;
 
 /// Where in a connection's requests the next byte is.
 #[derive(Debug)]
-enum Place {
+enum Stage {
     /// In a head.
-    Head(Head),
-    /// In a body; so many bytes of it are to come.
+    Head(HeadSoFar),
+    /// In a body, of which this many bytes are to come.
     Body(u64),
     /// Behind the last head that matters: an upgrade, whose frames follow; a chunked body, after
     /// which the door closes; or what was unsound.
     Rest,
 }
 
-impl Default for Place {
-    fn default() -> Place {
-        Place::Head(Head::default())
+impl Default for Stage {
+    fn default() -> Stage {
+        Stage::Head(HeadSoFar::default())
     }
 }
 
 /// What is known of a head so far.
 #[derive(Default, Debug)]
-struct Head {
+struct HeadSoFar {
     has_request_line: bool,
     body_bytes: Option<u64>,
     is_chunked: bool,
@@ -41,39 +42,39 @@ struct Unsound;
 /// Reads heads as they come, in pieces of any size.
 #[derive(Default, Debug)]
 pub(super) struct Heads {
-    place: Place,
-    line: Line,
+    stage: Stage,
+    line: HeadLine,
 }
 
 impl Heads {
     /// Whether what comes next is of a head.
     pub(super) fn in_head(&self) -> bool {
-        matches!(self.place, Place::Head(_))
+        matches!(self.stage, Stage::Head(_))
     }
 
     /// Takes in what comes next, and marks what is unsound in it.
     pub(super) fn pass(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
-            let done = match &mut self.place {
-                Place::Rest => return,
-                Place::Body(left) => {
+            let done = match &mut self.stage {
+                Stage::Rest => return,
+                Stage::Body(left) => {
                     let here = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                     *left -= here as u64;
                     if *left == 0 {
-                        self.place = Place::default();
+                        self.stage = Stage::default();
                     }
                     here
                 }
-                Place::Head(head) => {
+                Stage::Head(head) => {
                     let end = bytes.iter().position(|byte| *byte == b'\n');
                     self.line.extend(&bytes[..end.unwrap_or(bytes.len())]);
                     let Some(end) = end else { return };
                     match head.line(&std::mem::take(&mut self.line)) {
                         Ok(None) => {}
-                        Ok(Some(next)) => self.place = next,
+                        Ok(Some(next)) => self.stage = next,
                         Err(Unsound) => {
                             bytes[end] = 0;
-                            self.place = Place::Rest;
+                            self.stage = Stage::Rest;
                         }
                     }
                     end + 1
@@ -84,9 +85,9 @@ impl Heads {
     }
 }
 
-impl Head {
+impl HeadSoFar {
     /// Takes a line in, without its LF. `Some`: it was the last one, and this follows.
-    fn line(&mut self, line: &Line) -> Result<Option<Place>, Unsound> {
+    fn line(&mut self, line: &HeadLine) -> Result<Option<Stage>, Unsound> {
         if !line.ends_in_cr {
             return Err(Unsound);
         }
@@ -100,15 +101,15 @@ impl Head {
         Ok(None)
     }
 
-    fn behind(&self) -> Place {
+    fn behind(&self) -> Stage {
         match self.body_bytes {
-            _ if self.upgrades || self.is_chunked => Place::Rest,
-            Some(bytes) if bytes > 0 => Place::Body(bytes),
-            _ => Place::default(),
+            _ if self.upgrades || self.is_chunked => Stage::Rest,
+            Some(bytes) if bytes > 0 => Stage::Body(bytes),
+            _ => Stage::default(),
         }
     }
 
-    fn field(&mut self, line: &Line) -> Result<(), Unsound> {
+    fn field(&mut self, line: &HeadLine) -> Result<(), Unsound> {
         let Some((name, value)) = line.field() else { return Ok(()) };
         if name.eq_ignore_ascii_case("upgrade") {
             self.upgrades = true;
@@ -130,19 +131,19 @@ impl Head {
 
 /// The line that is being read: its first bytes, how many there are, and how it ends.
 #[derive(Debug)]
-struct Line {
+struct HeadLine {
     kept: [u8; KEPT_BYTES],
     bytes: usize,
     ends_in_cr: bool,
 }
 
-impl Default for Line {
-    fn default() -> Line {
-        Line { kept: [0; KEPT_BYTES], bytes: 0, ends_in_cr: false }
+impl Default for HeadLine {
+    fn default() -> HeadLine {
+        HeadLine { kept: [0; KEPT_BYTES], bytes: 0, ends_in_cr: false }
     }
 }
 
-impl Line {
+impl HeadLine {
     fn extend(&mut self, bytes: &[u8]) {
         let Some(last) = bytes.last() else { return };
         let room = &mut self.kept[self.bytes.min(KEPT_BYTES)..];

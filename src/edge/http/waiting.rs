@@ -15,25 +15,26 @@ use super::strict::Heads;
 use crate::hub::{Begun, Places};
 use crate::limits::Limits;
 
-/// What is read at once; most heads are shorter.
+/// Bytes that are read at once; most heads are shorter.
 const READ_BYTES: usize = 4 << 10;
 /// Bytes of a head that each connection may hold without asking.
 const HEAD_BYTES_FREE: usize = 256;
-/// Bytes after which a head is looked at only where a line ends: what is no HTTP shows before.
+/// Bytes within which a head is looked at whenever more comes, since what is no HTTP shows there;
+/// after them, only where a line ends.
 const FIRST_BYTES: usize = 32;
 
 /// A connection between requests.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    /// Its socket.
+    /// The connection's socket.
     pub stream: TcpStream,
-    /// Where in its requests it is.
+    /// Where in its requests the connection is.
     pub heads: Heads,
     /// What came and was not read as a request yet; it has passed `heads`.
     pub came: Vec<u8>,
     /// A request was answered on it before.
     pub served: bool,
-    /// Since when its peer is waited for.
+    /// When the wait for its peer began.
     pub since: Begun,
 }
 
@@ -94,7 +95,7 @@ impl Waiting {
         }
     }
 
-    /// An error shows when it is read.
+    /// Comes back when there is something to read; an error shows then.
     async fn stream_is_ready(&self) {
         _ = self.stream.readable().await;
     }
@@ -109,8 +110,8 @@ impl Waiting {
         Ok(bytes)
     }
 
-    /// Whether hyper has something to say of what came, of which so many bytes are new: it is a
-    /// whole head, or can't become one.
+    /// Whether hyper has something to say of what came: it is a whole head, or can't become one.
+    /// `new` is how many of the bytes came just now.
     fn is_whole(&self, new: usize, limits: &Limits) -> bool {
         let (came, before) = (&self.came, self.came.len() - new);
         if came.len() >= limits.head_bytes_max {

@@ -9,20 +9,18 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::super::peer::Peer;
-use super::super::problem::Refusal;
-use super::super::{Edge, door};
-use super::post::parse_object;
-use super::{PathText, path_text, path_user};
-use crate::limits::Limits;
+use crate::edge::http::body::parse_object;
+use crate::edge::http::peer::Peer;
+use crate::edge::http::problem::Refusal;
+use crate::edge::http::query::{PathText, parse_user, path_text};
+use crate::edge::{Edge, http::json};
+use crate::hub::Question;
+use crate::limits::{Limits, TIME_CHARS_MAX};
 use crate::shard::event::Notification;
 use crate::wire::reject::Reject;
 
-/// More than any date in any format takes.
-const TIME_CHARS_MAX: usize = 64;
-
 /// Pushes, and says to how many sockets.
-pub(in super::super) async fn push(
+pub(super) async fn push(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
     path: PathText,
@@ -35,16 +33,17 @@ pub(in super::super) async fn push(
     if edge.hub.is_draining() {
         return Err(Refusal::from(Reject::Draining).closing());
     }
-    let user = path_user(&path_text(path))?;
+    let user = parse_user(Some(&path_text(path)))?;
     let body = edge.bodies.read(peer, request.into_body(), edge.limits.body_bytes_max).await?;
     let push = parse(&body.bytes, &edge.limits)?;
-    let delivered = edge.hub.notify(user, push, peer.key()).await.map_err(Refusal::passed_on)?;
-    Ok(door::json(StatusCode::OK, &Pushed { delivered }))
+    let delivered = edge.hub.ask(Question::notify(user, push), peer.key()).await;
+    let delivered = delivered.map_err(Refusal::passed_on)?;
+    Ok(json::answer(StatusCode::OK, &Pushed { delivered }))
 }
 
 fn parse(body: &[u8], limits: &Limits) -> Result<Notification, Refusal> {
     #[derive(Deserialize)]
-    struct Given<'a> {
+    struct PushFields<'a> {
         #[serde(borrow)]
         data: Option<&'a RawValue>,
         #[serde(borrow, rename = "type")]
@@ -52,11 +51,11 @@ fn parse(body: &[u8], limits: &Limits) -> Result<Notification, Refusal> {
         #[serde(borrow)]
         timestamp: Option<&'a RawValue>,
     }
-    // By hand, since serde reads a struct from an array too.
+    // This check is by hand, since serde reads a struct from an array too.
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(Refusal::bad_json());
     }
-    let given: Given<'_> = parse_object(body, limits)?;
+    let given: PushFields<'_> = parse_object(body, limits)?;
     let data = given.data.map(RawValue::get).unwrap_or_default();
     if !data.starts_with('{') {
         return Err(Refusal::field("data", "Invalid request data: data no es válido"));

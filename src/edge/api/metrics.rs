@@ -6,9 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::health::store_name;
-use super::problem::Refusal;
-use super::{COMMIT, StoreHealth, VERSION};
 use crate::conditions::Condition;
+use crate::edge::http::problem::Refusal;
+use crate::edge::{COMMIT, Health, VERSION};
 use crate::metrics::{Counts, Kind, Metric, Metrics};
 use crate::store::StoreState;
 use crate::wire::close::Close;
@@ -32,28 +32,27 @@ const STORE_STATES: [StoreState; 4] =
 
 /// What a scrape reads.
 #[derive(Debug)]
-struct Source {
+struct Numbers {
     metrics: Arc<Metrics>,
-    store: StoreHealth,
+    health: Health,
 }
 
-/// The endpoint.
+/// `GET /metrics`, which shows these.
+pub(crate) fn routes(metrics: Arc<Metrics>, health: Health) -> Router {
+    Router::new().route("/metrics", get(scrape)).with_state(Scrape::new(metrics, health))
+}
+
+/// What the endpoint reads.
 #[derive(Clone, Debug)]
-pub(super) struct Scrape(Arc<Registry>);
+struct Scrape(Arc<Registry>);
 
 impl Scrape {
-    /// An endpoint that shows these.
-    pub(super) fn new(metrics: Arc<Metrics>, store: StoreHealth) -> Scrape {
+    fn new(metrics: Arc<Metrics>, health: Health) -> Scrape {
         let mut registry = Registry::with_prefix("hub");
         let build = Info::new(vec![("version", VERSION), ("commit", COMMIT)]);
         registry.register("build", "What is running", build);
-        registry.register_collector(Box::new(Source { metrics, store }));
+        registry.register_collector(Box::new(Numbers { metrics, health }));
         Scrape(Arc::new(registry))
-    }
-
-    /// `GET /metrics`.
-    pub(super) fn route(self) -> Router {
-        Router::new().route("/metrics", get(scrape)).with_state(self)
     }
 
     fn text(&self) -> Result<String, fmt::Error> {
@@ -71,7 +70,7 @@ async fn scrape(State(scrape): State<Scrape>) -> Result<Response, Refusal> {
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response())
 }
 
-impl Collector for Source {
+impl Collector for Numbers {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
         let total = self.metrics.total();
         for &metric in Metric::ALL {
@@ -83,12 +82,12 @@ impl Collector for Source {
         family(&mut out, about, "code", Kind::Counter, rejects)?;
         let about = ("closes", "Ends of members' connections, by reason");
         family(&mut out, about, "reason", Kind::Counter, closes(&total))?;
-        let state = *self.store.state.borrow();
+        let state = *self.health.store.borrow();
         let states = STORE_STATES.map(|it| (store_name(it), u64::from(it == state)));
         let about = ("store_state", "What the store is doing: 1 at its state");
         family(&mut out, about, "state", Kind::Gauge, states.into_iter())?;
         let all = Condition::ALL.iter();
-        let held = all.map(|it| (it.name(), u64::from(self.store.conditions.holds(*it))));
+        let held = all.map(|it| (it.name(), u64::from(self.health.conditions.holds(*it))));
         let about = ("condition", "What is wrong: 1 at each condition that holds");
         family(&mut out, about, "name", Kind::Gauge, held)
     }
@@ -149,10 +148,10 @@ mod tests {
         metrics.edge.reject(Reject::Draining);
         metrics.edge.close(Close::Kicked);
         metrics.store.add(Metric::JournalBytes, 9);
-        let (_keep, state) = watch::channel(StoreState::Behind);
+        let (_keep, store) = watch::channel(StoreState::Behind);
         let conditions = Conditions::new(Clock::start());
         conditions.raise(Condition::AnotherHub, "");
-        let text = Scrape::new(metrics, StoreHealth { state, conditions }).text().expect("text");
+        let text = Scrape::new(metrics, Health { store, conditions }).text().expect("text");
         for line in [
             "# TYPE hub_http_requests counter",
             "hub_http_requests_total 7",

@@ -88,7 +88,7 @@ fn split_port(host: &str) -> (&str, Option<&str>) {
 
 /// What the request's origin means for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Verdict {
+pub(super) enum OriginVerdict {
     /// No browser, or a page of the hub's own: nothing to add.
     Plain,
     /// A listed origin: the answer allows it.
@@ -103,20 +103,22 @@ pub(super) fn judge(
     loopback: bool,
     headers: &HeaderMap,
     authority: Option<&str>,
-) -> Verdict {
-    let Some(host) = one_host(headers, authority) else { return Verdict::Foreign };
+) -> OriginVerdict {
+    let Some(host) = one_host(headers, authority) else { return OriginVerdict::Foreign };
     // DNS rebinding: a page whose name points at 127.0.0.1 is of one origin with what it finds
     // there, but can't hide that name.
     let known = |host: &str| is_loopback_name(host) || origins.lists_host(host);
     if loopback && host.is_some_and(|host| !known(host)) {
-        return Verdict::Foreign;
+        return OriginVerdict::Foreign;
     }
     let mut given = headers.get_all(header::ORIGIN).iter();
     match (given.next(), given.next()) {
-        (None, _) => Verdict::Plain,
-        (Some(origin), None) if is_own(origin, host) => Verdict::Plain,
-        (Some(origin), None) if origins.lists(origin.as_bytes()) => Verdict::Listed(origin.clone()),
-        _ => Verdict::Foreign,
+        (None, _) => OriginVerdict::Plain,
+        (Some(origin), None) if is_own(origin, host) => OriginVerdict::Plain,
+        (Some(origin), None) if origins.lists(origin.as_bytes()) => {
+            OriginVerdict::Listed(origin.clone())
+        }
+        _ => OriginVerdict::Foreign,
     }
 }
 
@@ -185,67 +187,67 @@ mod tests {
         pairs.collect()
     }
 
-    fn check(loopback: bool, pairs: &[(&'static str, &str)]) -> Verdict {
+    fn check(loopback: bool, pairs: &[(&'static str, &str)]) -> OriginVerdict {
         let origins = Origins::parse("http://localhost:3000,https://App.Example:443/");
         judge(&origins.expect("good origins"), loopback, &headers(pairs), None)
     }
 
     #[test]
     fn a_listed_origin_is_allowed_and_a_foreign_one_is_not() {
-        let listed = |origin| Verdict::Listed(HeaderValue::from_static(origin));
+        let listed = |origin| OriginVerdict::Listed(HeaderValue::from_static(origin));
         for (origin, expected) in [
             ("http://localhost:3000", listed("http://localhost:3000")),
             ("https://app.example", listed("https://app.example")),
-            ("http://hub.example:8080", Verdict::Plain),
-            ("https://hub.example:8080", Verdict::Plain),
-            ("null", Verdict::Foreign),
-            ("https://evil.example", Verdict::Foreign),
-            ("https://app.example.evil", Verdict::Foreign),
-            ("https://sub.app.example", Verdict::Foreign),
-            ("https://app.example:444", Verdict::Foreign),
-            ("http://app.example", Verdict::Foreign),
-            ("https://APP.example", Verdict::Foreign),
-            ("http://hub.example", Verdict::Foreign),
-            ("ftp://hub.example:8080", Verdict::Foreign),
-            ("", Verdict::Foreign),
+            ("http://hub.example:8080", OriginVerdict::Plain),
+            ("https://hub.example:8080", OriginVerdict::Plain),
+            ("null", OriginVerdict::Foreign),
+            ("https://evil.example", OriginVerdict::Foreign),
+            ("https://app.example.evil", OriginVerdict::Foreign),
+            ("https://sub.app.example", OriginVerdict::Foreign),
+            ("https://app.example:444", OriginVerdict::Foreign),
+            ("http://app.example", OriginVerdict::Foreign),
+            ("https://APP.example", OriginVerdict::Foreign),
+            ("http://hub.example", OriginVerdict::Foreign),
+            ("ftp://hub.example:8080", OriginVerdict::Foreign),
+            ("", OriginVerdict::Foreign),
         ] {
             let got = check(false, &[("host", "Hub.Example:8080"), ("origin", origin)]);
             assert_eq!(got, expected, "{origin}");
         }
-        assert_eq!(check(false, &[("host", "anything")]), Verdict::Plain);
+        assert_eq!(check(false, &[("host", "anything")]), OriginVerdict::Plain);
         let listed_twice = [("origin", "http://localhost:3000"); 2];
-        assert_eq!(check(false, &listed_twice), Verdict::Foreign);
+        assert_eq!(check(false, &listed_twice), OriginVerdict::Foreign);
     }
 
     #[test]
     fn a_loopback_listener_answers_to_loopback_names_only() {
         for (host, expected) in [
-            ("localhost:8080", Verdict::Plain),
-            ("LOCALHOST", Verdict::Plain),
-            ("hub.localhost:8080", Verdict::Plain),
-            ("127.0.0.1:8080", Verdict::Plain),
-            ("127.9.9.9", Verdict::Plain),
-            ("[::1]:8080", Verdict::Plain),
-            ("app.example", Verdict::Plain),
-            ("evil.example:8080", Verdict::Foreign),
-            ("localhost.evil.example", Verdict::Foreign),
-            ("10.0.0.1:8080", Verdict::Foreign),
-            ("[2001:db8::1]:8080", Verdict::Foreign),
-            ("", Verdict::Foreign),
+            ("localhost:8080", OriginVerdict::Plain),
+            ("LOCALHOST", OriginVerdict::Plain),
+            ("hub.localhost:8080", OriginVerdict::Plain),
+            ("127.0.0.1:8080", OriginVerdict::Plain),
+            ("127.9.9.9", OriginVerdict::Plain),
+            ("[::1]:8080", OriginVerdict::Plain),
+            ("app.example", OriginVerdict::Plain),
+            ("evil.example:8080", OriginVerdict::Foreign),
+            ("localhost.evil.example", OriginVerdict::Foreign),
+            ("10.0.0.1:8080", OriginVerdict::Foreign),
+            ("[2001:db8::1]:8080", OriginVerdict::Foreign),
+            ("", OriginVerdict::Foreign),
         ] {
             assert_eq!(check(true, &[("host", host)]), expected, "{host}");
         }
         let rebound = [("host", "evil.example:8080"), ("origin", "http://evil.example:8080")];
-        assert_eq!(check(true, &rebound), Verdict::Foreign);
-        assert_eq!(check(true, &[("host", "localhost"), ("host", "evil")]), Verdict::Foreign);
-        assert_eq!(check(true, &[]), Verdict::Plain, "no browser leaves Host out");
+        assert_eq!(check(true, &rebound), OriginVerdict::Foreign);
+        assert_eq!(check(true, &[("host", "localhost"), ("host", "evil")]), OriginVerdict::Foreign);
+        assert_eq!(check(true, &[]), OriginVerdict::Plain, "no browser leaves Host out");
     }
 
     #[test]
     fn the_target_in_absolute_form_is_the_host() {
         let origins = Origins::parse("none").expect("an empty list");
         let both = headers(&[("host", "localhost")]);
-        assert_eq!(judge(&origins, true, &both, Some("evil.example")), Verdict::Foreign);
+        assert_eq!(judge(&origins, true, &both, Some("evil.example")), OriginVerdict::Foreign);
     }
 
     #[test]

@@ -22,14 +22,13 @@ use super::connection;
 use super::peer::Peer;
 use crate::conditions::{Condition, Conditions};
 use crate::hub::Places;
-use crate::limits::Limits;
+use crate::limits::{ACCEPT_WAIT_MAX, Limits};
 use crate::metrics::Metrics;
 
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
-const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
 /// What connections are served with.
-pub(super) struct Serving {
+pub(crate) struct Serving {
     /// What is served.
     pub app: Router,
     /// Every bound.
@@ -44,10 +43,10 @@ pub(super) struct Serving {
 
 /// Accepts until `stop`; then requests under way have `close_wait` to end, and connections that
 /// have not asked for anything yet have as long to ask.
-pub(super) async fn run(listener: TcpListener, serving: Serving, stop: CancellationToken) {
+pub(crate) async fn run(listener: TcpListener, serving: Serving, stop: CancellationToken) {
     let close_wait = Duration::from_millis(serving.limits.close_wait);
     let mut back_off = BackOff { wait: None, conditions: serving.conditions.clone() };
-    let mut open = Open::new(serving, stop.clone());
+    let mut open = Connections::new(serving, stop.clone());
     loop {
         tokio::select! {
             biased;
@@ -56,14 +55,15 @@ pub(super) async fn run(listener: TcpListener, serving: Serving, stop: Cancellat
             accepted = listener.accept() => match accepted {
                 Ok((stream, address)) => {
                     back_off.end();
-                    // Who was accepted is heard, unless there is no place.
+                    // `start` comes first: a connection that was accepted is heard, if there is a
+                    // place for it.
                     tokio::select! {
                         biased;
                         () = open.start(stream, Peer::of(address)) => {}
                         () = stop.cancelled() => break,
                     }
                 }
-                // The peer was gone before its turn came.
+                // The peer of this connection was gone before it was accepted.
                 Err(error) if is_peers(&error) => {}
                 Err(error) => back_off.pause(&error, &stop).await,
             },
@@ -87,7 +87,7 @@ struct BackOff {
 
 impl BackOff {
     async fn pause(&mut self, error: &io::Error, stop: &CancellationToken) {
-        let wait = self.wait.map_or(BACK_OFF_MIN, |wait| (wait * 2).min(BACK_OFF_MAX));
+        let wait = self.wait.map_or(BACK_OFF_MIN, |wait| (wait * 2).min(ACCEPT_WAIT_MAX));
         self.wait = Some(wait);
         self.conditions.raise(Condition::DescriptorsShort, error);
         tokio::select! {
@@ -104,17 +104,17 @@ impl BackOff {
 }
 
 /// The connections that are open and are no member's yet.
-struct Open {
+struct Connections {
     tasks: JoinSet<()>,
     shared: Arc<connection::Shared>,
 }
 
-impl Open {
-    fn new(serving: Serving, stop: CancellationToken) -> Open {
+impl Connections {
+    fn new(serving: Serving, stop: CancellationToken) -> Connections {
         let Serving { app, limits, places, metrics, .. } = serving;
         let (app, http) = (TowerToHyperService::new(app), http(&limits));
         let shared = connection::Shared { app, http, limits, places, metrics, stop };
-        Open { tasks: JoinSet::new(), shared: Arc::new(shared) }
+        Connections { tasks: JoinSet::new(), shared: Arc::new(shared) }
     }
 
     /// Serves a connection when there is a place, unless its address has too many: then the

@@ -7,9 +7,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::problem::Refusal;
-use super::{Edge, door};
 use crate::conditions::{Conditions, Effect, Raised};
+use crate::edge::http::problem::Refusal;
+use crate::edge::{Edge, http::json};
 use crate::metrics::Metric;
 use crate::store::StoreState;
 use crate::wire::reject::Reject;
@@ -26,7 +26,7 @@ struct Answer {
     conditions: Vec<ConditionJson>,
 }
 
-/// One thing that is wrong.
+/// A condition that holds.
 #[derive(Serialize)]
 struct ConditionJson {
     name: &'static str,
@@ -51,14 +51,14 @@ fn conditions_json(raised: Vec<Raised>) -> Vec<ConditionJson> {
 }
 
 /// The process answers.
-pub(super) async fn livez() -> Response {
+pub(crate) async fn livez() -> Response {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "ok").into_response()
 }
 
 /// Whether people can connect and chat now.
 pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Response {
-    let store = *edge.store.state.borrow();
-    let conditions = &edge.store.conditions;
+    let store = *edge.health.store.borrow();
+    let conditions = &edge.health.conditions;
     let total = edge.metrics.total();
     let journal = Journal {
         bytes: total.get(Metric::JournalBytes),
@@ -68,19 +68,19 @@ pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Response {
     let ready = readiness(store, edge.hub.is_draining(), journal);
     let (code, status) = lessened(ready, conditions.effect());
     let conditions = conditions_json(conditions.all());
-    door::json(code, &Answer { status, store: store_name(store), conditions })
+    json::answer(code, &Answer { status, store: store_name(store), conditions })
 }
 
 /// The answer of `/readyz` while the store is not open.
-pub(super) async fn starting(State(conditions): State<Conditions>) -> Response {
+pub(crate) async fn starting(State(conditions): State<Conditions>) -> Response {
     let store = store_name(StoreState::Connecting);
     let conditions = conditions_json(conditions.all());
     let answer = Answer { status: "starting", store, conditions };
-    door::json(StatusCode::SERVICE_UNAVAILABLE, &answer)
+    json::answer(StatusCode::SERVICE_UNAVAILABLE, &answer)
 }
 
-/// The answer to everything else then.
-pub(super) async fn not_yet() -> Refusal {
+/// The answer to everything else while the store is not open.
+pub(crate) async fn not_yet() -> Refusal {
     Reject::StoreUnavailable.into()
 }
 
@@ -109,7 +109,10 @@ impl Journal {
     }
 }
 
-fn readiness(store: StoreState, draining: bool, journal: Journal) -> (StatusCode, &'static str) {
+/// The status of an answer, and the word in it.
+type Readiness = (StatusCode, &'static str);
+
+fn readiness(store: StoreState, draining: bool, journal: Journal) -> Readiness {
     const NOT_NOW: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
     match store {
         _ if draining => (NOT_NOW, "draining"),
@@ -125,10 +128,8 @@ fn readiness(store: StoreState, draining: bool, journal: Journal) -> (StatusCode
 }
 
 /// What conditions leave of a readiness.
-fn lessened(
-    (code, status): (StatusCode, &'static str),
-    effect: Option<Effect>,
-) -> (StatusCode, &'static str) {
+fn lessened(ready: Readiness, effect: Option<Effect>) -> Readiness {
+    let (code, status) = ready;
     match effect {
         Some(Effect::Refusing) if code == StatusCode::OK => {
             (StatusCode::SERVICE_UNAVAILABLE, "refusing")

@@ -1,10 +1,10 @@
 //! Pages of what members have missed, read from the store while they catch up (WIRE C, `after=`).
 //!
 //! Owns the questions that wait. Those for the same page share one query, so that a herd that
-//! comes back to a space costs what one of it does; few queries run at a time, so that history
-//! for people is answered in between. Whoever has waited too long for its page has gone on without
-//! it: what nobody waits for any more is not read, or a store that is too slow for a herd would
-//! be asked for late pages alone, and never catch up.
+//! comes back to a space costs what one member of it does; few queries run at a time, so that
+//! history for people is answered in between. A member that has waited too long for its page has
+//! gone on without it: what nobody waits for any more is not read, or a store that is too slow for
+//! a herd would be asked for late pages alone, and never catch up.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -15,17 +15,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::hub::{Hub, PageRequest};
-use crate::limits::Limits;
+use crate::limits::{CATCH_UP_QUERIES_MAX, CATCH_UP_ROWS_MAX, Limits};
 use crate::shard::event::{Fetch, Stretch};
 use crate::store::{Range, RangeQuery, ReadFault, Reader, StoredMessage};
 use crate::wire::Id;
 use crate::wire::server_message::{self, Chat};
 use crate::wire::time::{MonoMs, TimeFormat};
-
-/// Queries at a time, of all members.
-const QUERIES_MAX: usize = 4;
-/// Rows that are read for one page; with short messages they fill half of a default page.
-const ROWS_MAX: u32 = 128;
 
 /// The page that a question needs: what makes two questions the same.
 fn page_of(fetch: &Fetch) -> RangeQuery {
@@ -34,7 +29,7 @@ fn page_of(fetch: &Fetch) -> RangeQuery {
         after: Some(fetch.after),
         before: Some(Id(fetch.up_to.0.saturating_add(1))),
         newest_max: Some(fetch.newest_max).filter(|newest| *newest != usize::MAX),
-        limit: ROWS_MAX,
+        limit: CATCH_UP_ROWS_MAX,
     }
 }
 
@@ -68,7 +63,7 @@ impl Pager {
                     }
                 },
             }
-            while self.queries.len() < QUERIES_MAX
+            while self.queries.len() < CATCH_UP_QUERIES_MAX
                 && let Some(fetch) = self.questions.next(self.hub.now())
             {
                 let (reader, utc_offset) = (self.reader.clone(), self.limits.utc_offset);
@@ -79,7 +74,8 @@ impl Pager {
         }
     }
 
-    /// A bug: which query it was is not known. Those who wait try again.
+    /// Answers everybody that there is no page: which query has panicked is not known. Those who
+    /// wait try again.
     fn refuse_all(&mut self) {
         for request in std::mem::take(&mut self.questions).all() {
             self.hub.give(&request, None);
@@ -96,7 +92,7 @@ impl Pager {
 /// The questions that wait.
 #[derive(Default, Debug)]
 struct Questions {
-    /// Who waits for what is queued or being read.
+    /// The members that wait for a page that is queued or being read.
     waiting: HashMap<RangeQuery, Vec<PageRequest>>,
     queue: VecDeque<RangeQuery>,
 }
@@ -124,12 +120,12 @@ impl Questions {
         None
     }
 
-    /// Who waits for a page that has been read.
+    /// The members that wait for a page that has been read.
     fn of(&mut self, wanted: &RangeQuery) -> Vec<PageRequest> {
         self.waiting.remove(wanted).unwrap_or_default()
     }
 
-    /// Who waits for any.
+    /// The members that wait for any page.
     fn all(self) -> impl Iterator<Item = PageRequest> {
         self.waiting.into_values().flatten()
     }
@@ -138,7 +134,7 @@ impl Questions {
 async fn read(reader: &Reader, fetch: &Fetch, utc_offset: i32) -> Option<Stretch> {
     match reader.missed(page_of(fetch)).await {
         Ok(range) => Some(encode(&range, fetch.bytes_max, utc_offset)),
-        // The reader has said so.
+        // The reader has logged why.
         Err(ReadFault::Away | ReadFault::Full) => None,
     }
 }

@@ -3,43 +3,50 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::{Router, body::Body};
+use tokio::net::TcpListener;
 
-use super::cors::{self, Origins, Verdict};
+use super::cors::{self, OriginVerdict, Origins};
 use super::problem::{Refusal, wants_problem};
 use crate::metrics::{Metric, Metrics};
 
 /// What the door goes by.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(crate) struct Door {
     /// The origins that are let in.
-    pub origins: Origins,
+    origins: Origins,
     /// The listener is on a loopback address: only loopback names are answered to.
-    pub loopback: bool,
+    loopback: bool,
     /// Where requests are counted.
-    pub metrics: Arc<Metrics>,
+    metrics: Arc<Metrics>,
 }
 
 impl Door {
+    /// The door of a listener.
+    pub(crate) fn new(listener: &TcpListener, origins: Origins, metrics: &Arc<Metrics>) -> Door {
+        let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        Door { origins, loopback, metrics: Arc::clone(metrics) }
+    }
+
     /// Puts the door in front of `routes`; what they don't know is 404, methods too.
-    pub(super) fn before(self, routes: Router) -> Router {
+    pub(crate) fn before(self, routes: Router) -> Router {
         let routes =
             routes.fallback(async || not_found()).method_not_allowed_fallback(async || not_found());
         self.around(routes)
     }
 
-    /// The same for routes that have an answer to everything.
-    pub(super) fn around(self, routes: Router) -> Router {
+    /// Puts the door around routes that have an answer to everything.
+    pub(crate) fn around(self, routes: Router) -> Router {
         // Around the whole router, not each route: it adds headers of its own at its edge.
         let door = middleware::from_fn_with_state(Arc::new(self), pass);
         Router::new().fallback_service(routes).layer(door)
     }
 
-    fn judge(&self, request: &Request) -> Verdict {
+    fn judge(&self, request: &Request) -> OriginVerdict {
         let authority = request.uri().authority().map(|authority| authority.as_str());
         cors::judge(&self.origins, self.loopback, request.headers(), authority)
     }
@@ -56,7 +63,7 @@ impl Door {
 }
 
 /// The answer of a route that is not there, byte for byte as the existing server has it.
-pub(super) fn not_found() -> Response {
+pub(crate) fn not_found() -> Response {
     (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/plain")], "404 page not found")
         .into_response()
 }
@@ -69,21 +76,21 @@ async fn pass(State(door): State<Arc<Door>>, request: Request, next: Next) -> Re
     let last = [header::UPGRADE, header::TRANSFER_ENCODING];
     let is_last = last.iter().any(|name| request.headers().contains_key(name));
     let mut response = match door.judge(&request) {
-        Verdict::Foreign => {
+        OriginVerdict::Foreign => {
             door.metrics.edge.add(Metric::OriginsRefused, 1);
             StatusCode::FORBIDDEN.into_response()
         }
-        Verdict::Listed(origin) if request.method() == Method::OPTIONS => {
+        OriginVerdict::Listed(origin) if request.method() == Method::OPTIONS => {
             (StatusCode::NO_CONTENT, cors::preflight_headers(origin)).into_response()
         }
-        Verdict::Listed(origin) => {
+        OriginVerdict::Listed(origin) => {
             let mut response = next.run(request).await;
             response.headers_mut().extend(cors::answer_headers(origin));
             response
         }
-        Verdict::Plain => next.run(request).await,
+        OriginVerdict::Plain => next.run(request).await,
     };
-    // Its head is written by the connection, and takes no more headers.
+    // The head of a 101 is written by the connection, and takes no more headers.
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return response;
     }
@@ -107,13 +114,4 @@ fn finish(response: &mut Response, problem: bool, is_last: bool) {
     if closes {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-}
-
-/// An answer of JSON.
-pub(super) fn json(status: StatusCode, value: &impl serde::Serialize) -> Response {
-    let mut response = Response::new(Body::from(super::problem::line(value)));
-    *response.status_mut() = status;
-    let kind = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
 }

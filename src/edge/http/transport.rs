@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::marked::Mark;
-use super::paced::Paced;
+use super::paced::Pace;
 use super::strict::Heads;
 use super::waiting::Waiting;
 use crate::hub::Places;
@@ -34,18 +34,25 @@ enum Written {
     All,
 }
 
+/// Marks that tell what is under way of a request. The service has copies, and hands out more.
+#[derive(Clone, Default, Debug)]
+pub(super) struct UnderWay {
+    /// Copied by a request from its head to the end of its answer.
+    pub answering: Mark,
+    /// Copied by a request's body until nobody reads it any more.
+    pub reading: Mark,
+}
+
 /// A socket in hyper's hands.
 #[derive(Debug)]
 pub(super) struct Transport {
-    stream: Paced<TcpStream>,
+    stream: TcpStream,
+    pace: Pace,
     heads: Heads,
     /// What came before hyper was there.
     came: Bytes,
     written: Written,
-    /// Copied by a request from its head to the end of its answer.
-    answering: Mark,
-    /// Copied by a request's body until nobody reads it any more.
-    reading: Mark,
+    under_way: UnderWay,
     /// Hyper was told that the peer has gone, between requests.
     is_idle: bool,
     body: Patience,
@@ -55,30 +62,30 @@ pub(super) struct Transport {
 /// How a connection left hyper.
 #[derive(Debug)]
 pub(super) enum Left {
-    /// Its request is answered; it waits for the next one.
+    /// The request is answered; the connection waits for the next one.
     Idle(Waiting),
-    /// Its place is wanted.
+    /// The connection's place is wanted.
     Displaced,
-    /// What it is now is for hyper's result to say; the bytes came and are nobody's yet.
+    /// Hyper's result says what becomes of the connection; the bytes came and are nobody's yet.
     Other(TcpStream, Bytes),
 }
 
 impl Transport {
-    /// Takes a connection over. The service has the other copy of each mark, and hands out more.
+    /// Takes a connection over.
     pub(super) fn new(
         waiting: Waiting,
-        (answering, reading): (&Mark, &Mark),
+        under_way: &UnderWay,
         places: &Places,
-        pace: impl FnOnce(TcpStream) -> Paced<TcpStream>,
+        pace: Pace,
     ) -> Transport {
         let patience = || Patience { places: places.clone(), line: None, is_over: false };
         Transport {
-            stream: pace(waiting.stream),
+            stream: waiting.stream,
+            pace,
             heads: waiting.heads,
             came: waiting.came.into(),
             written: Written::Nothing,
-            answering: answering.clone(),
-            reading: reading.clone(),
+            under_way: under_way.clone(),
             is_idle: false,
             body: patience(),
             answer: patience(),
@@ -95,7 +102,7 @@ impl Transport {
             (true, _) => self.came,
             _ => [&unread[..], &self.came].concat().into(),
         };
-        let stream = self.stream.into_inner();
+        let stream = self.stream;
         if !self.is_idle {
             return Left::Other(stream, came);
         }
@@ -106,16 +113,19 @@ impl Transport {
 
     /// Whether a request is answered, to the last byte, and the next one has not come.
     fn is_between(&self) -> bool {
-        self.written == Written::All && self.heads.in_head() && !is_under_way(&self.answering)
+        self.written == Written::All
+            && self.heads.in_head()
+            && !is_under_way(&self.under_way.answering)
     }
 
-    /// Nothing has come: whether that is an end, for hyper or of the peer's time.
+    /// Called when nothing has come. Ready: the connection is between requests, or the peer's time
+    /// is over.
     fn poll_nothing(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.is_between() {
             self.is_idle = true;
             return Poll::Ready(Ok(()));
         }
-        if self.heads.in_head() || !is_under_way(&self.reading) {
+        if self.heads.in_head() || !is_under_way(&self.under_way.reading) {
             self.body.renew();
             return Poll::Pending;
         }
@@ -127,16 +137,18 @@ impl Transport {
         context: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
+        let written = self.pace.judge(context, written);
+        // Hyper has something to write, whether the socket takes it or not.
+        self.written = Written::Some;
         if written.is_pending() {
             return self.answer.poll(context).map(Err);
         }
-        self.written = Written::Some;
         self.answer.renew();
         written
     }
 }
 
-/// Beside the transport's and the service's own, there is a copy.
+/// Whether there is a copy of a mark beside the transport's and the service's own.
 fn is_under_way(mark: &Mark) -> bool {
     mark.copies() > 2
 }
@@ -186,6 +198,7 @@ impl AsyncWrite for Transport {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.pace.renew();
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
         // Hyper flushes when it has nothing left to write.
         if self.written == Written::Some {
@@ -230,5 +243,41 @@ impl Patience {
 impl std::fmt::Debug for Patience {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Patience").field("is_over", &self.is_over).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+    use crate::metrics::Metrics;
+    use std::sync::Arc;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn an_answer_whose_end_waits_for_a_full_socket_is_not_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound listener");
+        let _peer = TcpStream::connect(address).await.expect("it listens");
+        let (stream, _) = listener.accept().await.expect("the peer");
+        let (limits, metrics) = (Limits::default(), Arc::new(Metrics::new(1)));
+        let (places, under_way) = (Places::new(&limits), UnderWay::default());
+        let waiting = Waiting::new(stream, places.begin());
+        let pace = Pace::new(&limits, &metrics);
+        let mut transport = Transport::new(waiting, &under_way, &places, pace);
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let mut space = [0; 16];
+        let mut nothing_comes = |transport: &mut Transport, context: &mut Context<'_>| {
+            let mut buffer = ReadBuf::new(&mut space);
+            Pin::new(transport).poll_read(context, &mut buffer).is_pending()
+        };
+        while Pin::new(&mut transport).poll_write(&mut context, &[7; 65_536]).is_ready() {
+            let flushed = Pin::new(&mut transport).poll_flush(&mut context);
+            assert!(matches!(flushed, Poll::Ready(Ok(()))));
+        }
+        // The body has ended, and its mark is gone: hyper alone has what is left.
+        assert!(nothing_comes(&mut transport, &mut context), "hyper would end the connection");
+        assert!(Pin::new(&mut transport).poll_flush(&mut context).is_ready());
+        assert!(!nothing_comes(&mut transport, &mut context), "it is between two requests");
     }
 }

@@ -18,23 +18,21 @@ mod sources;
 mod suggest;
 
 pub use machine::Machine;
-pub use sources::{Given, Source, Sources, flag};
+pub use sources::{GivenText, Source, Sources, flag};
 pub use suggest::nearest;
 
 use crate::edge::Origins;
-use crate::limits::{Limits, Setting, settings};
+use crate::limits::{Limits, SHARDS_MAX, Setting, settings};
 use crate::store::postgres::DatabaseUrl;
-
-const SHARDS_MAX: usize = 1_024;
 
 /// How log lines are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogFormat {
     /// Text on a terminal, JSON otherwise.
     Auto,
-    /// One readable line an event.
+    /// A readable line for each event.
     Text,
-    /// One JSON object an event.
+    /// A JSON object for each event.
     Json,
 }
 
@@ -70,7 +68,7 @@ pub struct Config {
 
 /// Where a hub's data are: what the tools need to know of a configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct DataLocation {
     /// Where journals and the embedded store live.
     pub data_dir: PathBuf,
     /// The PostgreSQL database; `None`: the embedded one.
@@ -79,11 +77,11 @@ pub struct Place {
     pub utc_offset: i32,
 }
 
-impl Place {
+impl DataLocation {
     /// Checks these settings only: a tool runs where a hub might not be allowed to listen.
-    pub fn load(sources: &Sources) -> Result<Place, BadConfig> {
+    pub fn load(sources: &Sources) -> Result<DataLocation, BadConfig> {
         let mut reading = Reading { sources, origin: BTreeMap::new() };
-        Ok(Place {
+        Ok(DataLocation {
             data_dir: reading.data_dir()?,
             database_url: reading.database_url()?,
             utc_offset: reading.limits()?.utc_offset,
@@ -109,62 +107,50 @@ pub struct MainSetting {
 
 /// The settings that are no bounds, in the order of the help.
 pub const MAIN: [MainSetting; 10] = [
-    MainSetting {
-        name: "listen",
-        form: "ADDR:PORT",
-        help: "Address and port of HTTP and WebSocket; PORT sets the port \
+    main(
+        "listen",
+        "ADDR:PORT",
+        "Address and port of HTTP and WebSocket; PORT sets the port \
                [default: 127.0.0.1:8080]",
-    },
-    MainSetting {
-        name: "data_dir",
-        form: "DIR",
-        help: "Directory of journals and the embedded store [default: data]",
-    },
-    MainSetting {
-        name: "database_url",
-        form: "URL",
-        help: "PostgreSQL database to store in, postgresql://user:password@host:5432/name; better \
+    ),
+    main("data_dir", "DIR", "Directory of journals and the embedded store [default: data]"),
+    main(
+        "database_url",
+        "URL",
+        "PostgreSQL database to store in, postgresql://user:password@host:5432/name; better \
                given as DATABASE_URL, which others can't read [default: SQLite in data_dir]",
-    },
-    MainSetting {
-        name: "take_journals",
-        form: "BOOL",
-        help: "Store what journals hold for another store in this one; for one start, where the \
+    ),
+    main(
+        "take_journals",
+        "BOOL",
+        "Store what journals hold for another store in this one; for one start, where the \
                other will not come back",
-    },
-    MainSetting {
-        name: "shards",
-        form: "N",
-        help: "Threads that own spaces and sockets [default: cores - 1, at least 1]",
-    },
-    MainSetting {
-        name: "pinned",
-        form: "true|false",
-        help: "Keep each shard's thread on a core of its own; false where others share the cores \
+    ),
+    main("shards", "N", "Threads that own spaces and sockets [default: cores - 1, at least 1]"),
+    main(
+        "pinned",
+        "true|false",
+        "Keep each shard's thread on a core of its own; false where others share the cores \
                [default: true]",
-    },
-    MainSetting {
-        name: "insecure",
-        form: "BOOL",
-        help: "Listen beyond loopback although nobody is authenticated",
-    },
-    MainSetting {
-        name: "origins",
-        form: "LIST",
-        help: "Origins whose pages may use the hub, with commas, or none; a proxy's own name \
+    ),
+    main("insecure", "BOOL", "Listen beyond loopback although nobody is authenticated"),
+    main(
+        "origins",
+        "LIST",
+        "Origins whose pages may use the hub, with commas, or none; a proxy's own name \
                belongs here too [default: http://localhost:3000]",
-    },
-    MainSetting {
-        name: "log",
-        form: "FILTER",
-        help: "Which log lines are written, as RUST_LOG has it [default: info]",
-    },
-    MainSetting {
-        name: "log_format",
-        form: "FORMAT",
-        help: "text, json, or auto: text on a terminal, json otherwise [default: auto]",
-    },
+    ),
+    main("log", "FILTER", "Which log lines are written, as RUST_LOG has it [default: info]"),
+    main(
+        "log_format",
+        "FORMAT",
+        "text, json, or auto: text on a terminal, json otherwise [default: auto]",
+    ),
 ];
+
+const fn main(name: &'static str, form: &'static str, help: &'static str) -> MainSetting {
+    MainSetting { name, form, help }
+}
 
 impl Config {
     /// Merges what was given, and checks all of it.

@@ -1,58 +1,59 @@
-//! The write side of a connection: whoever does not take its answer is cut.
+//! The time that a peer has to take its answer: whoever does not is cut.
 //!
 //! The kernel gives up a peer that takes nothing at all, but neither one that takes a byte now and
 //! then, nor on every system one that says again and again that it has no room. So a socket that
 //! is found full has `write_wait` to take some of what waits, again and again, until it has taken
-//! all. Owns that time; changes no byte.
+//! all. Owns that time; writes nothing itself.
 
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
 
-/// What a peer has to take within `write_wait`, if so much waits for it.
+/// What a peer has to take within `write_wait`, if as much waits for it.
 const TAKEN_BYTES_MIN: usize = 32 << 10;
 
-/// A connection that is cut if its peer is too slow to take what is written to it.
+/// Judges the writes to one socket.
 #[derive(Debug)]
-pub(super) struct Paced<S> {
-    stream: S,
+pub(super) struct Pace {
     wait: Duration,
     metrics: Arc<Metrics>,
-    /// Since when the socket was full, and how much it has taken since.
-    full: Option<(Pin<Box<Sleep>>, usize)>,
+    /// The socket was full, and what waits is not taken yet.
+    full: Option<Full>,
 }
 
-impl<S> Paced<S> {
+#[derive(Debug)]
+struct Full {
+    /// When the peer's time is over.
+    over: Pin<Box<Sleep>>,
+    /// What it has taken within that time.
+    taken_bytes: usize,
+}
+
+impl Pace {
     /// Gives its peer `write_wait`, each time; counts those that are cut.
-    pub(super) fn new(stream: S, limits: &Limits, metrics: &Arc<Metrics>) -> Paced<S> {
+    pub(super) fn new(limits: &Limits, metrics: &Arc<Metrics>) -> Pace {
         let wait = Duration::from_millis(limits.write_wait);
-        Paced { stream, wait, metrics: Arc::clone(metrics), full: None }
+        Pace { wait, metrics: Arc::clone(metrics), full: None }
     }
 
-    /// The bare connection.
-    pub(super) fn into_inner(self) -> S {
-        self.stream
-    }
-
-    /// What comes of a write: passed on, unless the peer's time is over.
-    fn judge(
+    /// The outcome of a write: passed on, unless the peer's time is over.
+    pub(super) fn judge(
         &mut self,
         context: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Ok(bytes)) => {
-                if let Some((_, taken)) = &mut self.full {
-                    *taken += bytes;
-                    if *taken >= TAKEN_BYTES_MIN {
+                if let Some(full) = &mut self.full {
+                    full.taken_bytes += bytes;
+                    if full.taken_bytes >= TAKEN_BYTES_MIN {
                         self.full = None;
                     }
                 }
@@ -61,73 +62,60 @@ impl<S> Paced<S> {
             Poll::Ready(error) => Poll::Ready(error),
             Poll::Pending => {
                 let wait = self.wait;
-                let begin = || (Box::pin(tokio::time::sleep(wait)), 0);
-                let (over, _) = self.full.get_or_insert_with(begin);
-                ready!(over.as_mut().poll(context));
+                let begin = || Full { over: Box::pin(tokio::time::sleep(wait)), taken_bytes: 0 };
+                let full = self.full.get_or_insert_with(begin);
+                ready!(full.over.as_mut().poll(context));
                 self.metrics.edge.add(Metric::AnswersCut, 1);
                 let why = "the peer does not take its answer";
                 Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, why)))
             }
         }
     }
-}
 
-impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.judge(context, written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
-        self.judge(context, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // What there was is taken; what comes next has its own time.
+    /// All that there was is taken; what comes next has its own time.
+    pub(super) fn renew(&mut self) {
         self.full = None;
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 
     const FULL: usize = 4 << 10;
 
-    fn paced(wait: u64) -> (Paced<DuplexStream>, DuplexStream, Arc<Metrics>) {
-        let (near, far) = tokio::io::duplex(FULL);
+    /// A stream whose writes are judged.
+    struct Paced {
+        stream: DuplexStream,
+        pace: Pace,
+    }
+
+    impl AsyncWrite for Paced {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+            self.pace.judge(context, written)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.pace.renew();
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn paced(wait: u64) -> (Paced, DuplexStream, Arc<Metrics>) {
+        let (stream, far) = tokio::io::duplex(FULL);
         let metrics = Arc::new(Metrics::new(1));
         let limits = Limits { write_wait: wait, ..Limits::default() };
-        (Paced::new(near, &limits, &metrics), far, metrics)
+        (Paced { stream, pace: Pace::new(&limits, &metrics) }, far, metrics)
     }
 
     #[tokio::test]
@@ -159,20 +147,20 @@ mod tests {
             () = std::future::ready(()) => {}
         }
         drop(write);
-        let (_, since) = steady.full.as_ref().expect("it waits");
-        assert_eq!(*since, 0);
+        let taken_bytes = |steady: &Paced| steady.pace.full.as_ref().map(|full| full.taken_bytes);
+        assert_eq!(taken_bytes(&steady), Some(0));
         far.read_exact(&mut taken[..FULL]).await.expect("there is as much");
         assert_eq!(steady.write(&[7; FULL]).await.expect("room"), FULL);
-        assert_eq!(steady.full.as_ref().map(|(_, since)| *since), Some(FULL));
+        assert_eq!(taken_bytes(&steady), Some(FULL));
         for _ in 1..TAKEN_BYTES_MIN / FULL {
             far.read_exact(&mut taken[..FULL]).await.expect("there is as much");
             assert_eq!(steady.write(&[7; FULL]).await.expect("room"), FULL);
         }
-        assert!(steady.full.is_none(), "it has taken enough");
+        assert!(steady.pace.full.is_none(), "it has taken enough");
         _ = tokio::time::timeout(Duration::ZERO, steady.write(&[7])).await;
-        assert!(steady.full.is_some());
+        assert!(steady.pace.full.is_some());
         steady.flush().await.expect("nothing is left");
-        assert!(steady.full.is_none(), "what comes next has its own time");
+        assert!(steady.pace.full.is_none(), "what comes next has its own time");
         assert_eq!(metrics.edge.read().get(Metric::AnswersCut), 0);
     }
 }

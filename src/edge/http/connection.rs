@@ -28,31 +28,28 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::marked::{Mark, Marked};
-use super::paced::Paced;
+use super::marked::Marked;
+use super::paced::Pace;
 use super::peer::Peer;
-use super::transport::{Left, Transport};
+use super::transport::{Left, Transport, UnderWay};
 use super::waiting::{Waited, Waiting};
 use crate::hub::{Place, Places};
-use crate::limits::Limits;
+use crate::limits::{LINGER_BYTES_MAX, Limits};
 use crate::metrics::{Metric, Metrics};
 use crate::wire::close::Close;
 use crate::wire::frame_writer;
 
-/// Bytes of a refused request that are read and thrown away, so that its sender reads the answer
-/// before the kernel resets the connection.
-const LINGER_BYTES_MAX: usize = 64 << 10;
 const H2_REFUSED: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 /// Takes a socket whose handshake was answered, what had been read behind the request, and the
 /// connection's place; gives socket and place back, and what to tell the peer, if there is no room
 /// for a member after all.
-pub(super) type Take = Box<dyn FnOnce(std::net::TcpStream, Bytes, Place) -> Taken + Send + Sync>;
+pub(crate) type Take = Box<dyn FnOnce(std::net::TcpStream, Bytes, Place) -> Taken + Send + Sync>;
 type Taken = Result<(), (std::net::TcpStream, Option<Place>, Close)>;
 
 /// An accepted handshake; travels as an extension of its 101 response.
-pub(super) struct Upgrade {
+pub(crate) struct Upgrade {
     /// The head of the answer, exactly.
     pub head: Vec<u8>,
     /// Where the socket goes.
@@ -78,7 +75,7 @@ type Answer = Response<Marked<Body>>;
 pub(super) struct Shared {
     /// What is served.
     pub app: TowerToHyperService<Router>,
-    /// How.
+    /// How HTTP is spoken.
     pub http: http1::Builder,
     /// Every bound.
     pub limits: Arc<Limits>,
@@ -86,7 +83,7 @@ pub(super) struct Shared {
     pub places: Places,
     /// Counted into.
     pub metrics: Arc<Metrics>,
-    /// When it is over.
+    /// Cancelled when the edge is to end.
     pub stop: CancellationToken,
 }
 
@@ -94,11 +91,11 @@ pub(super) struct Shared {
 enum Answered {
     /// The connection waits for the next one.
     Next(Waiting),
-    /// It is to be ended, so that its peer reads the last answer.
+    /// The connection is to be ended, so that its peer reads the last answer.
     Last(TcpStream),
-    /// It becomes a member's.
+    /// The connection becomes a member's.
     Switches(TcpStream, Bytes, Upgrade),
-    /// Its place is wanted.
+    /// The connection's place is wanted.
     Displaced,
 }
 
@@ -132,11 +129,10 @@ impl Shared {
 
     /// Has hyper serve what came.
     async fn answer(&self, waiting: Waiting, peer: Peer) -> Answered {
-        let (answering, reading) = (Mark::default(), Mark::default());
-        let transport = Transport::new(waiting, (&answering, &reading), &self.places, |stream| {
-            Paced::new(stream, &self.limits, &self.metrics)
-        });
-        let service = Requests { app: self.app.clone(), peer, answering, reading };
+        let under_way = UnderWay::default();
+        let pace = Pace::new(&self.limits, &self.metrics);
+        let transport = Transport::new(waiting, &under_way, &self.places, pace);
+        let service = Requests { app: self.app.clone(), peer, under_way };
         // Asked to stop before it has read anything, hyper would not answer at all.
         let mut stopping = self.stop.is_cancelled();
         let mut http = self.http.clone();
@@ -144,7 +140,7 @@ impl Shared {
         let mut http = http.serve_connection(TokioIo::new(transport), service);
         let ended = loop {
             tokio::select! {
-                // For the same reason what came is read first.
+                // What came is read first: asked to stop before, hyper would not answer it.
                 biased;
                 ended = poll_fn(|context| http.poll_without_shutdown(context)) => break ended,
                 () = self.stop.cancelled(), if !stopping => {
@@ -188,7 +184,7 @@ impl Shared {
             tracing::debug!(%error, "a socket keeps the options of the system");
         }
         let taken = stream.into_std().map(|stream| (upgrade.take)(stream, first, place));
-        // No room for it: its shard's inbox is full, or its shard has ended.
+        // The shard's inbox had no room for the member, or the shard has ended.
         if let Ok(Err((stream, _place, close))) = taken
             && let Ok(mut stream) = TcpStream::from_std(stream)
         {
@@ -248,7 +244,7 @@ fn give_up_after(stream: &TcpStream, wait: Option<Duration>) -> std::io::Result<
     socket2::SockRef::from(stream).set_tcp_user_timeout(wait)
 }
 
-/// Other systems have no such option; people develop there.
+/// Systems other than Linux have no such option; people develop there.
 #[cfg(not(target_os = "linux"))]
 fn give_up_after(_: &TcpStream, _: Option<Duration>) -> std::io::Result<()> {
     Ok(())
@@ -258,8 +254,7 @@ fn give_up_after(_: &TcpStream, _: Option<Duration>) -> std::io::Result<()> {
 struct Requests {
     app: TowerToHyperService<Router>,
     peer: Peer,
-    answering: Mark,
-    reading: Mark,
+    under_way: UnderWay,
 }
 
 impl Service<Request<Incoming>> for Requests {
@@ -269,7 +264,7 @@ impl Service<Request<Incoming>> for Requests {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer);
-        let (answering, reading) = (self.answering.clone(), self.reading.clone());
+        let UnderWay { answering, reading } = self.under_way.clone();
         let answer = self.app.call(request.map(|body| Marked::new(body, reading)));
         Box::pin(async move {
             let Ok(mut response) = answer.await;

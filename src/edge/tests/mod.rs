@@ -17,12 +17,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::body::Bodies;
-use super::connection::Upgrade;
-use super::door::{self, Door};
-use super::peer::Peer;
-use super::problem::Refusal;
-use super::{Origins, accept, handshake, pages};
+use super::api::console;
+use super::http::body::Bodies;
+use super::http::connection::Upgrade;
+use super::http::door::Door;
+use super::http::json;
+use super::http::peer::Peer;
+use super::http::problem::Refusal;
+use super::{Origins, accept, handshake};
 use crate::clock::Clock;
 use crate::conditions::Conditions;
 use crate::hub::Places;
@@ -63,7 +65,7 @@ fn routes(limits: &Limits, taken: mpsc::Sender<Taken>) -> Router {
                       body: Body|
            -> Result<Response, Refusal> {
         let received = bodies.read(peer, body, 1_000).await?;
-        Ok(door::json(StatusCode::OK, &received.bytes.len()))
+        Ok(json::answer(StatusCode::OK, &received.bytes.len()))
     };
     let unsound = async || handshake::unsound("Error upgrading WebSocket connection");
     let peer = async |Extension(peer): Extension<Peer>| peer.0.to_string();
@@ -78,7 +80,7 @@ fn routes(limits: &Limits, taken: mpsc::Sender<Taken>) -> Router {
         .route("/peer", get(peer))
         .route("/large", get(async || vec![b'x'; 16 << 20]))
         .route("/v1/ws/spaces/{space_id}", get(unsound))
-        .merge(pages::routes())
+        .merge(console::routes())
 }
 
 impl Server {
@@ -88,7 +90,7 @@ impl Server {
         let (give, taken) = mpsc::channel(1);
         let metrics = Arc::new(Metrics::new(1));
         let origins = Origins::parse("http://localhost:3000").expect("a good origin");
-        let door = Door { origins, loopback: true, metrics: Arc::clone(&metrics) };
+        let door = Door::new(&listener, origins, &metrics);
         let app = door.before(routes(&limits, give));
         let stop = CancellationToken::new();
         let serving = accept::Serving {

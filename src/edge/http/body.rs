@@ -3,12 +3,13 @@
 //! Owns the room for body bytes in flight. Room is taken as bytes arrive, not when they are
 //! announced, so that a slow sender can't hold the place of others. Small bodies, the ordinary
 //! ones, have room of their own that large ones never take; and of either room one address holds
-//! half at most.
+//! half at most. Reads JSON objects of a bounded depth from them.
 
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use http_body_util::BodyExt;
+use serde::Deserialize;
 
 use super::peer::Peer;
 use super::problem::Refusal;
@@ -21,17 +22,17 @@ const FIRST_BYTES: usize = 16 << 10;
 
 /// All request bodies in flight. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Bodies {
+pub(crate) struct Bodies {
     small: Pool,
     large: Pool,
-    /// What is longer is large.
+    /// A longer body is large.
     small_bytes_max: usize,
     wait: Duration,
 }
 
 /// A whole body; its bytes count as in flight until it is dropped.
 #[derive(Debug)]
-pub(super) struct Received {
+pub(crate) struct Received {
     /// What came.
     pub bytes: Vec<u8>,
     _place: Part,
@@ -40,10 +41,10 @@ pub(super) struct Received {
 impl Bodies {
     /// Room for the bodies that the limits allow. A bound that holds no small body beside a large
     /// one is one room for both.
-    pub(super) fn new(limits: &Limits) -> Bodies {
+    pub(crate) fn new(limits: &Limits) -> Bodies {
         let (all, largest) = (limits.bodies_bytes_max, limits.chat_body_bytes_max);
         let small_bytes_max = limits.body_bytes_max;
-        // Half of it for an address, and one body in any case.
+        // An address has half of each room, and room for one body in any case.
         let pool = |bytes: usize, body: usize| Pool::new(bytes, (bytes / 2).max(body));
         let (small, large) = if all >= largest + small_bytes_max {
             let small = (all / 4).clamp(small_bytes_max, all - largest);
@@ -56,7 +57,7 @@ impl Bodies {
     }
 
     /// Reads a body of at most `bytes_max`; what goes beyond is not read.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         &self,
         peer: Peer,
         body: Body,
@@ -85,7 +86,7 @@ impl Bodies {
         peer: Peer,
     ) -> Result<Received, Refusal> {
         while let Some(frame) = body.frame().await {
-            // The peer went away, or broke the framing: nobody knows where its next request is.
+            // The peer went away, or broke the framing: where its next request begins is unknown.
             let frame = frame.map_err(|_| Refusal::bad_json().closing())?;
             let Ok(piece) = frame.into_data() else { continue };
             if piece.len() > arriving.most - arriving.bytes.len() {
@@ -106,7 +107,7 @@ impl Bodies {
         }
         let mut room = needed.max((2 * place.amount()).max(FIRST_BYTES).min(*most));
         if !*is_large && needed > self.small_bytes_max {
-            // Its length was not announced, and it is none of the small ones.
+            // The body announced no length, and turns out to be a large one.
             *place = self.large.take(peer.number(), needed).ok_or_else(overloaded)?;
             *is_large = true;
         }
@@ -127,15 +128,49 @@ impl Bodies {
 /// A body on its way.
 struct Arriving {
     bytes: Vec<u8>,
-    /// As much as is allocated.
+    /// Room for as many bytes as are allocated.
     place: Part,
-    /// It can't become longer.
+    /// The most bytes that it can have.
     most: usize,
     is_large: bool,
 }
 
 fn overloaded() -> Refusal {
     Refusal::from(Reject::Overloaded).closing()
+}
+
+/// Reads an object of a bounded depth, with nothing behind it.
+pub(crate) fn parse_object<'a, T: Deserialize<'a>>(
+    body: &'a [u8],
+    limits: &Limits,
+) -> Result<T, Refusal> {
+    let bad = |_| Refusal::bad_json();
+    // serde_json checks neither text nor depth of what it skips.
+    let text = simdutf8::basic::from_utf8(body).map_err(bad)?;
+    if depth(body) > limits.json_depth_max {
+        return Err(Refusal::bad_json());
+    }
+    serde_json::from_str(text).map_err(|_| Refusal::bad_json())
+}
+
+/// How deep arrays and objects nest.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0usize, 0);
+    let mut bytes = json.iter();
+    let mut in_string = false;
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => _ = bytes.next(),
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 #[cfg(test)]
@@ -197,7 +232,7 @@ mod tests {
         let refusal = large(4, 101).await.expect_err("all of it is held");
         assert_eq!((refusal.status.as_u16(), refusal.retry_after_ms), (503, Some(1_000)));
         assert_eq!(code(bodies.read(peer(1), announced(100), 1_000).await), Ok(100));
-        // One whose length shows late moves over, or is refused there.
+        // A body whose length shows late moves over, or is refused there.
         assert_eq!(code(bodies.read(peer(4), pieces(10), 1_000).await), Ok(100));
         assert_eq!(code(bodies.read(peer(4), pieces(11), 1_000).await), Err("overloaded"));
         drop(held);

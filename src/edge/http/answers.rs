@@ -10,23 +10,23 @@ use std::task::{Context, Poll};
 use std::vec;
 
 use axum::body::{Body, HttpBody};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use serde::Serialize;
 
+use super::json;
 use super::peer::Peer;
-use super::problem::{Refusal, line};
-use crate::limits::Limits;
+use super::problem::Refusal;
+use crate::limits::{Limits, PIECE_BYTES_MAX};
 use crate::shares::{Part, Pool};
 use crate::store::StoredMessage;
 use crate::wire::reject::Reject;
 use crate::wire::time::TimeFormat;
 
-/// Where a piece ends, and what it is allocated with: most rows end within.
+/// Where a piece ends; it is allocated with [`PIECE_BYTES_MAX`], within which most rows end.
 const PIECE_BYTES: usize = 48 << 10;
-const PIECE_BYTES_MAX: usize = 64 << 10;
 /// What an answer without rows takes before it is known.
 const QUESTION_BYTES: usize = 1 << 10;
 /// What a row holds beside what the limits bound: its id, and the row itself.
@@ -36,7 +36,7 @@ const IMAGE_STEP: usize = 8 << 10;
 
 /// The room for answers. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Answers {
+pub(crate) struct Answers {
     pool: Pool,
     /// The most that a row holds, but for pictures and rows of other makers.
     row_bytes: usize,
@@ -44,7 +44,7 @@ pub(super) struct Answers {
 
 impl Answers {
     /// Room as the limits have it, and for one page of the longest messages in any case.
-    pub(super) fn new(limits: &Limits) -> Answers {
+    pub(crate) fn new(limits: &Limits) -> Answers {
         let texts = 4 * (limits.content_chars_max + limits.username_chars_max);
         let row_bytes = ROW_BYTES + texts;
         let rows = limits.page_size_max as usize * row_bytes;
@@ -53,31 +53,23 @@ impl Answers {
         Answers { pool: Pool::new(all, (all / 2).max(page)), row_bytes }
     }
 
-    /// Room for what so many rows hold at most, before they are asked for: whoever has none costs
-    /// no query. Those that are read are counted as they are.
-    pub(super) fn begin(&self, peer: Peer, rows: u32) -> Result<Part, Refusal> {
+    /// Room for what `rows` hold at most, before they are asked for: a peer without room costs no
+    /// query. Rows that were read are counted as they are.
+    pub(crate) fn begin(&self, peer: Peer, rows: u32) -> Result<Part, Refusal> {
         let bytes = QUESTION_BYTES + rows as usize * self.row_bytes;
         self.pool.take(peer.number(), bytes).ok_or_else(overloaded)
     }
 
     /// An answer of JSON that is encoded at once; its bytes count.
-    pub(super) fn json(&self, peer: Peer, value: &impl Serialize) -> Result<Response, Refusal> {
-        let text = line(value);
+    pub(crate) fn json(&self, peer: Peer, value: &impl Serialize) -> Result<Response, Refusal> {
+        let text = json::line(value);
         let place = self.pool.take(peer.number(), text.len()).ok_or_else(overloaded)?;
-        Ok(response(Body::from(held(text, place))))
+        Ok(json::response(StatusCode::OK, Body::from(held(text, place))))
     }
 }
 
 fn overloaded() -> Refusal {
     Reject::Overloaded.into()
-}
-
-fn response(body: Body) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::OK;
-    let kind = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
 }
 
 /// Bytes that take room as long as anybody has them.
@@ -93,23 +85,23 @@ fn held(text: Vec<u8>, place: Part) -> Bytes {
 
 /// Writes a row as JSON, each of its texts once, its picture as `""` and last: the picture is
 /// written apart.
-pub(super) type RowText = fn(&StoredMessage, time: &str) -> Vec<u8>;
+pub(crate) type RowText = fn(&StoredMessage, time: &str) -> Vec<u8>;
 
-/// What is behind the picture of a [`RowText`].
+/// What a [`RowText`] ends with, behind the picture.
 const ROW_END: &[u8] = b"\"}";
 
 /// What stands around rows, and how one is written.
-pub(super) struct Form {
-    /// One row.
+pub(crate) struct Form {
+    /// Writes one row.
     pub row: RowText,
-    /// Behind the rows, from the bracket that closes them.
+    /// What stands behind the rows, from the bracket that closes them.
     pub end: String,
     /// The offset that times are written in.
     pub utc_offset: i32,
 }
 
 /// Answers with rows; `place` has been theirs since they were read.
-pub(super) fn rows(
+pub(crate) fn rows(
     rows: Vec<StoredMessage>,
     form: Form,
     mut place: Part,
@@ -121,9 +113,9 @@ pub(super) fn rows(
     first.reserve_exact(held_bytes.min(PIECE_BYTES_MAX));
     text.fill(&mut first);
     if text.ended {
-        // All of it: the rows are gone, and its text is what it holds.
+        // One piece is all of the answer: the rows are gone, and it holds its text alone.
         return if place.set_to(first.len()) {
-            Ok(response(Body::from(held(first, place))))
+            Ok(json::response(StatusCode::OK, Body::from(held(first, place))))
         } else {
             Err(overloaded())
         };
@@ -132,7 +124,10 @@ pub(super) fn rows(
         return Err(overloaded());
     }
     let left = (first.len() + text.rest_bytes()) as u64;
-    Ok(response(Body::new(Pieces { next: Some(first), text, place: Some(place), left })))
+    Ok(json::response(
+        StatusCode::OK,
+        Body::new(Pieces { next: Some(first), text, place: Some(place), left }),
+    ))
 }
 
 /// The text that is still to be written.
@@ -212,7 +207,7 @@ fn escape(text: &str, out: &mut Vec<u8>) {
     out.remove(at);
 }
 
-/// How long [`escape`] makes it.
+/// How long [`escape`] makes a text.
 fn escaped_bytes(text: &str) -> usize {
     let escaped = |byte: u8| match byte {
         b'"' | b'\\' | 0x08 | b'\t' | b'\n' | 0x0c | b'\r' => 2,

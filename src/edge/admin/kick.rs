@@ -1,0 +1,34 @@
+//! Closing the sockets of a user in a space (WIRE E).
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+
+use crate::edge::Edge;
+use crate::edge::http::json;
+use crate::edge::http::peer::Peer;
+use crate::edge::http::problem::Refusal;
+use crate::edge::http::query::{parse_user, path_space};
+use crate::hub::Question;
+
+/// `DELETE /v1/spaces/{id}/members/{user_id}`: closes a user's sockets there.
+pub(super) async fn kick(
+    State(edge): State<Arc<Edge>>,
+    Extension(peer): Extension<Peer>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Response, Refusal> {
+    #[derive(Serialize)]
+    struct Kicked {
+        closed: u32,
+    }
+    let (space, user) = path.map_or_else(|_| Default::default(), |Path(segments)| segments);
+    let (space, user) = (path_space(&space)?, parse_user(Some(&user))?);
+    let closed =
+        edge.hub.ask(Question::kick(space, user), peer.key()).await.map_err(Refusal::passed_on)?;
+    tracing::info!(%space, %user, closed, "a user's sockets were closed by request");
+    Ok(json::answer(StatusCode::OK, &Kicked { closed }))
+}

@@ -1,0 +1,18 @@
+//! The machinery of HTTP: connections, heads, bodies, answers, and what holds for every request.
+//! Knows no endpoint.
+
+pub(super) mod accept;
+pub(super) mod answers;
+pub(super) mod body;
+pub(super) mod connection;
+pub(super) mod cors;
+pub(super) mod door;
+pub(super) mod json;
+mod marked;
+mod paced;
+pub(super) mod peer;
+pub(super) mod problem;
+pub(super) mod query;
+mod strict;
+mod transport;
+mod waiting;

@@ -1,0 +1,207 @@
+//! What a configuration can cost in memory at most, part by part.
+//!
+//! Pure: computed from the bounds. A bound that neither a part nor the list of the tests names
+//! fails a test, so that no new bound is forgotten here. What is the same in every hub and small
+//! (code, stacks, the buffers of a shard's thread, the caches of a database) is left out, and so is
+//! what a member that takes bytes is owed for a moment beyond `private_bytes_max`, until the sweep
+//! comes to it in the same turn.
+
+use super::{
+    CATCH_UP_QUERIES_MAX, CATCH_UP_ROWS_MAX, CONNECTION_BYTES, LISTENER_MESSAGE_BYTES_MAX, Limits,
+    NONCE_BYTES_MAX, REFERENCES_MAX, places_for,
+};
+
+/// Something that takes memory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemoryPart {
+    /// What takes it.
+    pub name: &'static str,
+    /// How much at most, over the whole hub.
+    pub bytes: u64,
+    /// The bounds that say so, the one to change first.
+    pub bounds: &'static str,
+}
+
+/// HTTP's state for a request under way, beside its head.
+const REQUEST_BYTES: u64 = 8 << 10;
+/// A command in an inbox, beside the texts that it carries.
+const COMMAND_BYTES: u64 = 256;
+/// A nonce with its first message, in a queue and a table that may both be half empty.
+const NONCE_ENTRY_BYTES: u64 = 176;
+/// An entry of a map by number, which may be half empty.
+const MAP_ENTRY_BYTES: u64 = 64;
+/// A member's question for a page of what it missed, queued and in the table of who waits.
+const CATCH_UP_QUESTION_BYTES: u64 = 256;
+/// A row on its way to the store, beside its texts.
+const ROW_BYTES: u64 = 256;
+/// A batch is held as records, as rows, and as what the store is sent.
+const BATCH_COPIES: u64 = 3;
+/// The kernel takes twice what a socket's buffer is set to.
+const KERNEL_TIMES: u64 = 2;
+
+/// The parts of a hub with this many shards, in the order in which people look for them. No
+/// product overflows: the ranges of the settings are too small for that.
+pub fn memory(limits: &Limits, shards: usize) -> Vec<MemoryPart> {
+    let part = |name, bytes, bounds| MemoryPart { name, bytes, bounds };
+    let (shards, members) = (shards as u64, limits.connections_max as u64);
+    let places = places_for(limits.connections_max) as u64;
+    let name = 4 * limits.username_chars_max as u64;
+    let chat = 4 * limits.content_chars_max as u64 + name + limits.image_bytes_max as u64;
+    let head = limits.head_bytes_max as u64;
+    let command = (chat + NONCE_BYTES_MAX as u64).max(limits.body_bytes_max as u64).max(head);
+    let commands = shards * limits.inbox_commands_max as u64;
+    let message = limits.message_bytes_max.max(LISTENER_MESSAGE_BYTES_MAX) as u64;
+    let catch_up_rows = CATCH_UP_QUERIES_MAX as u64 * u64::from(CATCH_UP_ROWS_MAX);
+    let rates = (1 + 2 * shards) * limits.rate_buckets_max as u64;
+    let batch = limits.batch_bytes_max as u64 + limits.batch_rows_max as u64 * ROW_BYTES;
+    let kernel = KERNEL_TIMES * limits.send_buffer_bytes as u64;
+    let private = members * limits.private_bytes_max as u64;
+    let nonces = shards * limits.nonces_max as u64;
+    vec![
+        part("space logs", limits.logs_bytes_max as u64, "logs_bytes_max"),
+        part("private frames of members", private, "private_bytes_max, connections_max"),
+        part(
+            "messages still coming",
+            members * message,
+            "connections_max, message_bytes_max, LISTENER_MESSAGE_BYTES_MAX",
+        ),
+        part("names of members", members * name, "connections_max, username_chars_max"),
+        part("connections", places * CONNECTION_BYTES, "connections_max, CONNECTION_BYTES"),
+        part("unsent in the kernel", places * kernel, "send_buffer_bytes, connections_max"),
+        part("heads still coming", limits.heads_bytes_max as u64, "heads_bytes_max"),
+        part(
+            "requests under way",
+            places * (REQUEST_BYTES + head),
+            "connections_max, head_bytes_max",
+        ),
+        part("request bodies", limits.bodies_bytes_max as u64, "bodies_bytes_max"),
+        part("answers", limits.answers_bytes_max as u64, "answers_bytes_max"),
+        part(
+            "inboxes of shards",
+            commands * (COMMAND_BYTES + command),
+            "inbox_commands_max, body_bytes_max, content_chars_max, NONCE_BYTES_MAX",
+        ),
+        part("nonces", nonces * NONCE_ENTRY_BYTES, "nonces_max"),
+        part("rates of users and addresses", rates * MAP_ENTRY_BYTES, "rate_buckets_max"),
+        part("who exists", REFERENCES_MAX as u64 * MAP_ENTRY_BYTES, "REFERENCES_MAX"),
+        part("questions of who catches up", members * CATCH_UP_QUESTION_BYTES, "connections_max"),
+        part(
+            "pages for who catches up",
+            2 * catch_up_rows * chat,
+            "CATCH_UP_QUERIES_MAX, CATCH_UP_ROWS_MAX, content_chars_max, image_bytes_max",
+        ),
+        part("a batch for the store", BATCH_COPIES * batch, "batch_bytes_max, batch_rows_max"),
+    ]
+}
+
+/// What all connections cost at most that say nothing, or have not said all.
+pub fn connections(limits: &Limits) -> u64 {
+    places_for(limits.connections_max) as u64 * CONNECTION_BYTES + limits.heads_bytes_max as u64
+}
+
+/// What all parts cost together.
+pub fn total(parts: &[MemoryPart]) -> u64 {
+    parts.iter().map(|part| part.bytes).sum()
+}
+
+/// A size for people: `1.5 GiB`.
+pub fn readable(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 4] =
+        [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match UNITS.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => {
+            let tenths = u128::from(bytes) * 10 / u128::from(unit);
+            format!("{}.{} {name}", tenths / 10, tenths % 10)
+        }
+        None => format!("{bytes} B"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{Unit, Value, settings};
+
+    /// Bounds that cost nothing themselves: they are within a part, on the disk, or of work.
+    const NO_PART: [&str; 25] = [
+        // A factor of several parts.
+        "SHARDS_MAX",
+        // Frames of one message, which has its bytes.
+        "fragments_max",
+        "json_depth_max",
+        "headers_max",
+        // Within request bodies, and answers.
+        "chat_body_bytes_max",
+        "page_images_bytes_max",
+        "page_size_max",
+        "PIECE_BYTES_MAX",
+        "SPACES_MAX",
+        "PRESENCE_USERS_MAX",
+        // Within the space logs.
+        "log_bytes_max",
+        "resume_bytes_max",
+        "resume_messages_max",
+        // Within the connections.
+        "user_connections_max",
+        "address_connections_max",
+        "ASKERS_IDLE_MAX",
+        // On the disk.
+        "journal_bytes_max",
+        // These bound work, texts that are thrown away, and numbers.
+        "sweep_sends_max",
+        "junk_max",
+        "announce_members_max",
+        "TIME_CHARS_MAX",
+        "PAGE_NUMBER_MAX",
+        "LINGER_BYTES_MAX",
+        // These bound threads, and the tool that chats.
+        "EDGE_THREADS_MAX",
+        "TYPED_LINES_MAX",
+    ];
+
+    #[test]
+    fn no_bound_is_forgotten_in_the_sum() {
+        let parts = memory(&Limits::default(), 1);
+        let named = parts.iter().flat_map(|part| part.bounds.split(", "));
+        let named: Vec<&str> = named.chain(NO_PART).collect();
+        let counts = |unit| matches!(unit, Unit::Bytes | Unit::Count);
+        let settings = settings().into_iter().filter(|setting| counts(setting.unit));
+        let mut bounds: Vec<String> = settings.map(|setting| setting.name.to_owned()).collect();
+        let constants = include_str!("../limits.rs").lines().filter_map(|line| {
+            let (name, kind) = line.strip_prefix("pub const ")?.split_once(": ")?;
+            (kind.starts_with('u') && !name.ends_with("_WAIT")).then(|| name.to_owned())
+        });
+        bounds.extend(constants);
+        assert!(bounds.iter().any(|bound| bound == "REFERENCES_MAX"), "{bounds:?}");
+        let missing: Vec<_> =
+            bounds.iter().filter(|bound| !named.contains(&bound.as_str())).collect();
+        assert!(missing.is_empty(), "no part of src/limits/sum.rs names {missing:?}");
+        let gone: Vec<_> =
+            named.iter().filter(|name| bounds.iter().all(|bound| bound != *name)).collect();
+        assert!(gone.is_empty(), "there is no bound {gone:?}");
+    }
+
+    #[test]
+    fn a_part_grows_with_each_setting_that_it_names() {
+        let before = memory(&Limits::default(), 1);
+        for setting in settings() {
+            let mut limits = Limits::default();
+            let Value::Number(_) = setting.default else { continue };
+            limits.set(&setting, Value::Number(setting.max)).expect("in range");
+            for (before, after) in before.iter().zip(memory(&limits, 1)) {
+                let names = before.bounds.split(", ").any(|bound| bound == setting.name);
+                // The greatest text of a command, or of a message, may be another.
+                let is_one_of = ["content_chars_max", "message_bytes_max"].contains(&setting.name);
+                let grows = after.bytes > before.bytes || is_one_of;
+                assert!(after.bytes >= before.bytes, "{setting}: {}", before.name);
+                assert!(grows || !names, "{setting}: {}", before.name);
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_are_shown_as_people_read_them() {
+        let shown = [0, 1_023, 1_024, 1_536, 10 << 20, u64::MAX].map(readable);
+        assert_eq!(shown, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "10.0 MiB", "16777215.9 TiB"]);
+    }
+}
