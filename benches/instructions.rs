@@ -141,11 +141,11 @@ fn said(durable: bool, times: u64) {
 
 fn fan_out(members: usize, times: u64) {
     let mut stage = Stage::new(members, 0);
-    let before = stage.sockets.bytes;
+    let before = stage.around.sockets.bytes;
     for _ in 0..times {
         stage.turn(FRAMES);
     }
-    let sent = stage.sockets.bytes - before;
+    let sent = stage.around.sockets.bytes - before;
     let frames = times * (FRAMES * members) as u64;
     assert_eq!((sent % frames, sent / frames > 128), (0, true), "every member, every byte");
 }
@@ -155,7 +155,7 @@ fn come_and_go(members: usize, times: u64) {
     for user in 0..times {
         let key = stage.join(2_000_000 + user as i32);
         stage.sweep();
-        stage.shard.input(stage.now, Input::Close(key, Close::Gone), &mut stage.fx);
+        stage.shard.input(stage.now, Input::Close(key, Close::Gone));
         stage.sweep();
     }
     assert_eq!(stage.shard.counts().get(Metric::Leaves), times);

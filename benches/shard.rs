@@ -28,19 +28,20 @@ fn fan_out(c: &mut Criterion) {
         for frames in list("HUB_BENCH_FRAMES", &[1, 16, 64]) {
             let mut stage = Stage::new(members, 16_000_000);
             stage.turn(1);
-            let before = (stage.sockets.bytes, stage.shard.counts().get(Metric::FramesAppended));
+            let before =
+                (stage.around.sockets.bytes, stage.shard.counts().get(Metric::FramesAppended));
             stage.turn(1);
-            let frame = (stage.sockets.bytes - before.0) / members as u64;
+            let frame = (stage.around.sockets.bytes - before.0) / members as u64;
             group.throughput(Throughput::Elements((members * frames) as u64));
             let id = BenchmarkId::new(format!("{members} members"), format!("k = {frames}"));
-            let (mut turns, before) = (0, stage.sockets.bytes);
+            let (mut turns, before) = (0, stage.around.sockets.bytes);
             group.bench_function(id, |bench| {
                 bench.iter(|| {
                     stage.turn(frames);
                     turns += frames as u64;
                 });
             });
-            let sent = stage.sockets.bytes - before;
+            let sent = stage.around.sockets.bytes - before;
             assert_eq!(sent, turns * frame * members as u64, "every member was sent every byte");
         }
     }
@@ -96,10 +97,10 @@ fn join_leave(c: &mut Criterion) {
                     if swept {
                         stage.sweep();
                     }
-                    stage.shard.input(stage.now, Input::Close(key, Close::Gone), &mut stage.fx);
+                    stage.shard.input(stage.now, Input::Close(key, Close::Gone));
                     if swept {
                         stage.sweep();
-                    } else if stage.fx.ended.len() >= 100 {
+                    } else if stage.shard.effects().ended.len() >= 100 {
                         // Logs are bounded by sweeps; one in a hundred is little of the time.
                         stage.sweep();
                     }

@@ -3,8 +3,11 @@
 use std::hint::black_box;
 
 use cpi_hub::limits::{Limits, Rate};
-use cpi_hub::shard::event::{Effects, Input, Join, MemberKey, Sent, Sockets};
+use cpi_hub::shard::event::{Fetch, Input, Join, MemberKey, Reply, Sent, Sockets, Ticket};
+use cpi_hub::shard::turn::{Broken, Host, Journal};
 use cpi_hub::shard::{Shard, ShardSetup};
+use cpi_hub::wire::close::Close;
+use cpi_hub::wire::server_message::Resumed;
 use cpi_hub::wire::time::{Micros, MonoMs, Now};
 use cpi_hub::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
 
@@ -37,17 +40,63 @@ impl Sockets for Counting {
     fn finish(&mut self, _member: MemberKey) {}
 }
 
+/// A journal that only counts.
+#[derive(Default)]
+struct Records {
+    end: u64,
+}
+
+impl Journal for Records {
+    fn append(&mut self, records: &[u8], _highest: Id) -> Result<u64, Broken> {
+        self.end += black_box(records).len() as u64;
+        Ok(self.end)
+    }
+
+    fn room(&self) -> u64 {
+        1 << 40
+    }
+}
+
+/// What turns are carried out on.
+#[derive(Default)]
+pub struct Around {
+    pub sockets: Counting,
+    journal: Records,
+}
+
+impl Host for Around {
+    fn journal(&mut self) -> &mut impl Journal {
+        &mut self.journal
+    }
+
+    fn sockets(&mut self) -> &mut impl Sockets {
+        &mut self.sockets
+    }
+
+    fn reply(&mut self, _ticket: Ticket, _reply: Reply) {}
+
+    fn ended(&mut self, _member: MemberKey, _close: Close) {}
+
+    fn fetch(&mut self, _fetch: &Fetch) -> bool {
+        true
+    }
+
+    fn resumed(&mut self, _member: MemberKey, _resumed: &Resumed) {}
+
+    fn readable(&mut self, _member: MemberKey) {}
+
+    fn occupancy(&mut self, _space: SpaceKey, _members: usize) {}
+}
+
 /// A shard with one space.
 pub struct Stage {
     pub shard: Shard,
-    pub fx: Effects,
     pub now: Now,
-    pub sockets: Counting,
+    pub around: Around,
     pub members: Vec<MemberKey>,
     /// What the next member says.
     pub json: Vec<u8>,
     scratch: Vec<u8>,
-    journal: u64,
 }
 
 impl Stage {
@@ -64,15 +113,13 @@ impl Stage {
         let setup = ShardSetup { number: 0, limits, seed: 1, highest, published, now };
         let mut stage = Stage {
             shard: Shard::new(setup),
-            fx: Effects::default(),
             now,
-            sockets: Counting::default(),
+            around: Around::default(),
             members: Vec::new(),
             json: chat(128),
             scratch: Vec::new(),
-            journal: 0,
         };
-        stage.shard.input(now, Input::JournalRoom(1 << 40), &mut stage.fx);
+        stage.shard.tick(now, &stage.around.journal);
         for user in 0..members {
             // All ids are of one length, and so all frames.
             let member = stage.join(1_000_000 + user as i32);
@@ -91,31 +138,28 @@ impl Stage {
             after: None,
             address: None,
         };
-        self.shard.input(self.now, Input::Join(join), &mut self.fx);
-        self.fx.joined.take().expect("a join makes a member")
+        self.shard.join(self.now, join)
     }
 
     pub fn say(&mut self, from: MemberKey) {
         self.scratch.clear();
         self.scratch.extend_from_slice(&self.json);
-        self.shard.input(self.now, Input::Message(from, &mut self.scratch), &mut self.fx);
+        self.shard.input(self.now, Input::Message(from, &mut self.scratch));
     }
 
-    /// The turn ends: the journal has its records, everyone is sent what is owed.
+    /// The turn ends: the journal has its records, everyone is sent what is owed, and the store
+    /// has them too.
     pub fn sweep(&mut self) {
-        if !self.fx.records.is_empty() {
-            self.journal += self.fx.records.len() as u64;
-            self.fx.records.clear();
-            self.shard.input(self.now, Input::Appended(self.journal), &mut self.fx);
-            self.shard.input(self.now, Input::Committed(self.journal), &mut self.fx);
+        let end = self.around.journal.end;
+        while self.shard.turn(self.now, &mut self.around) {}
+        if self.around.journal.end > end {
+            self.shard.input(self.now, Input::Committed(self.around.journal.end));
+            while self.shard.turn(self.now, &mut self.around) {}
         }
-        while self.shard.sweep(self.now, &mut self.sockets, &mut self.fx) {}
-        self.fx.occupancy.clear();
-        self.fx.ended.clear();
         self.now.unix.0 += 50;
     }
 
-    /// So many chats by turns, then one sweep.
+    /// Chats of the members one after the other, in this number, then one sweep.
     pub fn turn(&mut self, frames: usize) {
         for frame in 0..frames {
             let from = self.members[frame % self.members.len()];
@@ -125,7 +169,7 @@ impl Stage {
     }
 }
 
-/// A chat with so many bytes of content.
+/// A chat with this many bytes of content.
 pub fn chat(bytes: usize) -> Vec<u8> {
     let content: String = "hola ".chars().cycle().take(bytes).collect();
     format!(r#"{{"type":"chat","data":{{"content":"{content}"}}}}"#).into_bytes()

@@ -26,8 +26,8 @@ mod command;
 mod directory;
 mod inbox;
 mod places;
-mod shard_thread;
 mod socket;
+mod thread;
 
 use askers::{Askers, Asking};
 use command::{Command, Queued, Waiting};
@@ -35,7 +35,7 @@ use directory::{Directory, Person};
 pub use directory::{Permit, address_key, address_number};
 use inbox::Inbox;
 pub use places::{Begun, CONNECTION_BYTES, Place, Places, members_of, places_for};
-use shard_thread::ShardThread;
+use thread::ShardThread;
 
 /// What the hub is started with.
 #[derive(Debug)]

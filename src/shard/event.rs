@@ -1,7 +1,5 @@
 //! What goes into a shard and what comes out: [`Input`]s with the time beside them, and
-//! [`Effects`] for the thread that owns sockets and journal to carry out.
-//!
-//! Effects hold owned values only, so that nothing borrows the shard across a turn.
+//! [`Effects`], which a turn carries out.
 
 use bytes::Bytes;
 
@@ -62,8 +60,6 @@ pub struct Post {
 /// One thing that happens to a shard.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// A connection comes in; `Effects::joined` tells its key.
-    Join(Join),
     /// A whole message of a member's, checked to be UTF-8.
     Message(MemberKey, &'a mut [u8]),
     /// A protocol ping with its payload.
@@ -82,24 +78,27 @@ pub enum Input<'a> {
     Notify(Ticket, UserId, Box<Notification>),
     /// Who is in a space: answered by `Reply::Presence`.
     Presence(Ticket, SpaceId, usize),
-    /// The turn's records are in the journal, which now ends at this offset.
-    Appended(u64),
-    /// The turn's records could not be written: nothing of the turn may be sent.
-    AppendFailed,
-    /// So many bytes of records can surely be appended now; 0: chat is refused at the door.
-    JournalRoom(u64),
-    /// The store has committed this shard's journal up to this offset; 0 and any other: all that
-    /// earlier runs have left, too.
+    /// The store has committed this shard's journal up to this offset. Whatever the offset, the
+    /// journals of earlier runs are stored as well.
     Committed(u64),
     /// The store has found something out; comes before the commit that covers it.
     Verdict(Verdict),
     /// A page for a member that catches up, by the number of its [`Fetch`]. `None`: the store
     /// could not be read.
     Fetched(MemberKey, u32, Option<Stretch>),
-    /// Time has passed; about every 100 ms.
-    Tick,
+    /// A frame that was made elsewhere, for the log of a space: how a replica is said to.
+    Fed(SpaceKey, Fed<'a>),
     /// Shutdown: members are closed with 1012 over this many milliseconds.
     Drain(u64),
+}
+
+/// A frame that was made elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fed<'a> {
+    /// The whole frame, as members are sent it.
+    pub frame: &'a [u8],
+    /// If it is a chat: its id, above all that the space has seen, and the store has it.
+    pub chat: Option<Id>,
 }
 
 /// What a member that catches up needs of the store: the chats of its space in `(after, up_to]`.
@@ -212,13 +211,11 @@ pub enum Reply {
     Rejected(Reject),
 }
 
-/// What a turn asks of the thread that runs the shard. Reused from turn to turn.
+/// What inputs, and the sweep, ask of the thread that runs the shard: a turn carries it out.
 #[derive(Default, Debug)]
 pub struct Effects {
     /// Encoded records, to be appended to the journal in one write before the next sweep.
     pub records: Vec<u8>,
-    /// The member of the last [`Input::Join`]. A refused one is a member too, about to be closed.
-    pub joined: Option<MemberKey>,
     /// For the edge; held back until `records` are in the journal.
     pub replies: Vec<(Ticket, Reply)>,
     /// Connections that are over: their sockets are to be shut and dropped.
@@ -232,6 +229,20 @@ pub struct Effects {
     pub fetches: Vec<Fetch>,
     /// Members whose sockets may be read again after a pause.
     pub readable: Vec<MemberKey>,
+}
+
+impl Effects {
+    /// Whether there is nothing to be carried out.
+    pub fn is_empty(&self) -> bool {
+        let Effects { records, replies, ended, occupancy, resumed, fetches, readable } = self;
+        records.is_empty()
+            && replies.is_empty()
+            && ended.is_empty()
+            && occupancy.is_empty()
+            && resumed.is_empty()
+            && fetches.is_empty()
+            && readable.is_empty()
+    }
 }
 
 /// What became of one send.

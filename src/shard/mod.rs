@@ -1,56 +1,58 @@
 //! The heart: a shard owns spaces and their members, and is synchronous and pure.
 //!
-//! [`Shard::input`] takes one thing that happened, with the time beside it, and changes logs,
-//! cursors and [`Effects`]; [`Shard::sweep`] sends what members are owed through [`Sockets`].
-//! It knows no socket, clock, thread, runtime or logger, and draws no randomness but from the
-//! seed it was made with. The same type runs in production, in property tests against a plain
-//! model, and in the seeded simulator.
+//! [`Shard::input`] takes one thing that happened, with the time beside it, and changes logs and
+//! cursors; [`Shard::turn`] appends what was said to the journal, answers, and sends members what
+//! they are owed. It knows no socket, clock, thread, runtime or logger, and draws no randomness but
+//! from the seed it was made with. The same type runs in production, in property tests against a
+//! plain model, and in the seeded simulator.
 //!
 //! A space is a log, a member is a cursor: fan-out is one append, and a slow member costs what
-//! its cursor costs. Files: `event` what goes in and out, `membership` join and close, `chat`
-//! what members and posts say, `durable` acks and commits, `resume` what was
-//! missed, `sweep` sending, `upkeep` time, trims,
-//! pauses and drain.
+//! its cursor costs.
+//!
+//! Each file owns a piece of the state. `event`: what goes in and out. `turn`: the order of a turn,
+//! and what all parts work with. `rooms`: the `space`s, the `member`s, who comes and goes. `door`:
+//! what may be said; `say`: what is. `commits`: records, and who waits for them. `resume`: the way
+//! back. `due` and `sweep`: who is sent what. `ticks`: what time asks for.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeSet;
 
 use crate::limits::Limits;
 use crate::metrics::{Counts, Metric};
 use crate::wire::client_message::Decoder;
+use crate::wire::close::Close;
 use crate::wire::nonce::First;
 use crate::wire::reject::Reject;
-use crate::wire::time::{MonoMs, Now, TimeFormat};
-use crate::wire::{Id, IdGenerator, SpaceKey, UserId};
+use crate::wire::time::Now;
+use crate::wire::{Id, SpaceKey};
 
 mod absent;
-pub mod arena;
-mod chat;
-mod durable;
+mod arena;
+mod commits;
+mod door;
+mod due;
 pub mod event;
-mod log;
 mod member;
-mod membership;
-mod nonce;
-pub mod rate;
+mod nonces;
+mod position;
+pub(crate) mod rate;
 mod resume;
+mod rooms;
+mod say;
 mod space;
 mod sweep;
 #[cfg(test)]
 mod tests;
-mod upkeep;
+mod ticks;
+pub mod turn;
 
-use absent::Absent;
-use arena::Arena;
-use durable::{AckTo, Appended, Waits};
-use event::{Effects, Input, MemberKey, Reply, Ticket};
-use log::Floor;
+use commits::{Commits, EARLIER_RUNS};
+use door::Door;
+use event::{Effects, Fed, Input, Join, MemberKey, Reply, Stretch, Verdict};
 use member::Member;
-use nonce::Nonces;
-use rate::Buckets;
-use space::Space;
-
-/// The number of the record that stands for all that earlier runs have left in their journals.
-const EARLIER_RUNS: u64 = 1;
+use rooms::Rooms;
+use space::{ChatFrame, Space};
+use ticks::Ticks;
+use turn::{Journal, Turn};
 
 /// What a shard is made with.
 #[derive(Clone, Debug)]
@@ -72,293 +74,217 @@ pub struct ShardSetup {
 /// Some spaces, their logs, and the members in them.
 #[derive(Debug)]
 pub struct Shard {
-    number: u16,
-    limits: Limits,
-    ids: IdGenerator,
-    jitter: u32,
-    time: TimeFormat,
-    utc: TimeFormat,
+    turn: Turn,
+    rooms: Rooms,
+    door: Door,
+    commits: Commits,
+    ticks: Ticks,
     decoder: Decoder,
-    counts: Counts,
-
-    spaces: Arena<Space>,
-    by_key: HashMap<SpaceKey, u32>,
-    members: Arena<Member>,
-    /// Spaces that the sweep has work in, each once.
-    dirty: VecDeque<u32>,
-    /// Single members that the sweep has work for, each once.
-    ready: VecDeque<MemberKey>,
-    /// Spaces whose logs may be trimmed or pauses ended; looked at after each slice.
-    unsettled: Vec<u32>,
-    /// Memory of all spaces and their logs.
-    logs_held: usize,
-
-    user_rates: Buckets<UserId>,
-    address_rates: Buckets<u64>,
-    nonces: Nonces,
-
-    /// Records made so far, and how many of them the store has committed. All that earlier runs
-    /// have left counts as the first.
-    records_made: u64,
-    records_committed: u64,
-    /// What stood where after each append that is not yet committed.
-    appended: VecDeque<Appended>,
-    /// Who waits for which record to be durable.
-    acks: Waits<AckTo>,
-    posts: Waits<(Ticket, Id)>,
-    /// Messages that the store has refused and not yet stepped over, and who does not exist.
-    refused: BTreeMap<Id, Reject>,
-    absent: Absent,
-    /// Members that need of the store what these records end with.
-    floors: Waits<MemberKey>,
-    waits_serial: u64,
-    journal_room: u64,
-    journal_failed: bool,
-
-    last_tick: MonoMs,
-    /// Until then no deadline is judged: the process stood still, reads come first.
-    grace_until: MonoMs,
-    member_stripe: u32,
-    space_stripe: u32,
-    drain: Option<upkeep::Drain>,
 }
 
 impl Shard {
-    /// A shard without spaces.
+    /// A shard without spaces. It takes no chat before its first [`Shard::tick`].
     pub fn new(setup: ShardSetup) -> Shard {
-        let mut ids = IdGenerator::new(setup.seed);
-        ids.start_above(setup.highest);
-        let limits = setup.limits;
-        let mut nonces = Nonces::new(limits.nonces_max, limits.nonce_window, setup.seed);
-        for first in &setup.published {
-            nonces.restore(setup.now, first, EARLIER_RUNS);
+        let ShardSetup { number, limits, seed, highest, published, now } = setup;
+        let mut door = Door::new(&limits, seed);
+        for first in &published {
+            door.restore(now, first, EARLIER_RUNS);
         }
-        let earlier = Appended { offset: 0, records: EARLIER_RUNS, highest: setup.highest };
         Shard {
-            number: setup.number,
-            ids,
-            jitter: setup.seed as u32 ^ (setup.seed >> 32) as u32,
-            time: TimeFormat::new(limits.utc_offset),
-            utc: TimeFormat::new(0),
+            turn: Turn::new(number, now, limits, seed),
+            rooms: Rooms::default(),
+            door,
+            commits: Commits::new(seed, highest),
+            ticks: Ticks::default(),
             decoder: Decoder::default(),
-            counts: Counts::default(),
-            spaces: Arena::default(),
-            by_key: HashMap::new(),
-            members: Arena::default(),
-            dirty: VecDeque::new(),
-            ready: VecDeque::new(),
-            unsettled: Vec::new(),
-            logs_held: 0,
-            user_rates: Buckets::new(limits.rate_buckets_max),
-            address_rates: Buckets::new(limits.rate_buckets_max),
-            nonces,
-            records_made: EARLIER_RUNS,
-            records_committed: 0,
-            appended: VecDeque::from([earlier]),
-            acks: Waits::new(),
-            posts: Waits::new(),
-            refused: BTreeMap::new(),
-            absent: Absent::default(),
-            floors: Waits::new(),
-            waits_serial: 0,
-            journal_room: 0,
-            journal_failed: false,
-            last_tick: MonoMs(0),
-            grace_until: MonoMs(0),
-            member_stripe: 0,
-            space_stripe: 0,
-            drain: None,
-            limits,
         }
     }
 
-    /// Takes one thing that happened. What must be done about it outside is in `fx`.
-    pub fn input(&mut self, now: Now, input: Input<'_>, fx: &mut Effects) {
-        let now = self.never_earlier(now);
+    fn begin(&mut self, now: Now) {
+        self.turn.now = self.commits.never_earlier(now);
+    }
+
+    /// Takes a connection in. One that is refused is a member too, about to be closed.
+    pub fn join(&mut self, now: Now, join: Join) -> MemberKey {
+        self.begin(now);
+        if let Some(close) = self.door.refusal(&self.turn) {
+            return self.rooms.turn_away(&mut self.turn, join, close);
+        }
+        let after = join.after;
+        let key = self.rooms.join(&mut self.turn, join, self.commits.floor());
+        match after {
+            Some(after) => self.rooms.resume(&mut self.turn, &mut self.commits, key, after),
+            None => self.rooms.announce(&mut self.turn, key),
+        }
+        if let Some(member) = self.rooms.members.get(key) {
+            self.rooms.note_occupancy(&mut self.turn.fx, member.space());
+        }
+        key
+    }
+
+    /// Takes one thing that happened.
+    pub fn input(&mut self, now: Now, input: Input<'_>) {
+        self.begin(now);
+        let Shard { turn, rooms, .. } = self;
         match input {
-            Input::Join(join) => self.join(now, join, fx),
-            Input::Message(key, json) => self.message(now, key, json, fx),
-            Input::Ping(key, payload) => self.ping(now, key, Some(payload), fx),
-            Input::Pong(key) => self.ping(now, key, None, fx),
-            Input::Close(key, close) => self.close(now, key, close, fx),
-            Input::Writable(key) => self.writable(key),
-            Input::Post(ticket, post) => self.post(now, ticket, post, fx),
-            Input::Kick(ticket, space, user) => self.kick(now, ticket, (space, user), fx),
-            Input::Notify(ticket, user, push) => self.notify(now, ticket, user, &push, fx),
+            Input::Message(key, json) => self.message(key, json),
+            Input::Ping(key, payload) => rooms.ping(turn, key, Some(payload)),
+            Input::Pong(key) => rooms.ping(turn, key, None),
+            Input::Close(key, close) => rooms.close(turn, key, close),
+            Input::Writable(key) => rooms.writable(turn, key),
+            Input::Post(ticket, post) => self.post(ticket, &post),
+            Input::Kick(ticket, space, user) => {
+                let closed = rooms.kick(turn, space, user);
+                turn.reply(ticket, Ok(Reply::Count(closed)));
+            }
+            Input::Notify(ticket, user, push) => {
+                let pushed = rooms.notify(turn, user, &push);
+                turn.reply(ticket, Ok(Reply::Count(pushed)));
+            }
             Input::Presence(ticket, space, users_max) => {
-                let present = self.present(SpaceKey::Chat(space), users_max);
-                fx.replies.push((ticket, Reply::Presence(present)));
+                let present = rooms.present(SpaceKey::Chat(space), users_max);
+                turn.reply(ticket, Ok(Reply::Presence(present)));
             }
-            Input::Appended(offset) => {
-                self.counts.add(Metric::JournalAppends, 1);
-                let (records, highest) = (self.records_made, self.ids.last());
-                self.appended.push_back(Appended { offset, records, highest });
+            Input::Verdict(verdict) => self.verdict(verdict),
+            Input::Committed(offset) => self.committed(offset),
+            Input::Fetched(key, number, page) => self.fetched((key, number), page),
+            Input::Fed(space, frame) => self.feed(space, frame),
+            Input::Drain(window) => {
+                self.door.drain();
+                self.ticks.drain(turn.now.mono, window, rooms.members.len());
             }
-            Input::AppendFailed => self.append_failed(now, fx),
-            Input::JournalRoom(bytes) => self.journal_room = bytes,
-            Input::Verdict(verdict) => self.verdict(now.mono, verdict),
-            Input::Committed(offset) => self.committed(now, offset, fx),
-            Input::Fetched(key, number, stretch) => {
-                self.fetched(now, (key, number), stretch, fx);
-            }
-            Input::Tick => self.tick(now, fx),
-            Input::Drain(window) => self.begin_drain(now, window),
         }
     }
 
-    /// The time of a turn, its wall clock not before what a frame has said already.
-    fn never_earlier(&mut self, now: Now) -> Now {
-        Now { unix: self.ids.instant(now.unix), ..now }
+    /// Time has passed; to be called about every 100 ms.
+    pub fn tick(&mut self, now: Now, journal: &impl Journal) {
+        self.begin(now);
+        self.door.set_room(journal.room());
+        self.ticks.tick(&mut self.turn, &mut self.rooms, &mut self.door, &mut self.commits);
+    }
+
+    /// The store has found something out; comes before the commit that covers it.
+    fn verdict(&mut self, verdict: Verdict) {
+        if let Verdict::Refused { id, reject, .. } = verdict {
+            self.commits.refuse(id, reject);
+        }
+        self.door.verdict(&self.turn, verdict);
+    }
+
+    /// The store has committed the journal up to an offset: those who wait for that are told.
+    fn committed(&mut self, offset: u64) {
+        let newest = self.commits.commit(offset);
+        while let Some((ticket, stored)) = self.commits.next_post() {
+            if let Err(reject) = stored {
+                self.turn.counts.reject(reject);
+            }
+            self.turn.reply(ticket, Ok(Reply::Durable(stored)));
+        }
+        while let Some((to, stored)) = self.commits.next_ack() {
+            self.rooms.tell_durable(&mut self.turn, &to, stored);
+        }
+        if let Some(newest) = newest {
+            self.commits.forget_refused(newest);
+        }
+        while let Some(key) = self.commits.next_floor() {
+            self.rooms.catch_up(&mut self.turn, &mut self.commits, key);
+        }
+    }
+
+    /// A page has come for a member that catches up.
+    fn fetched(&mut self, whose: (MemberKey, u32), page: Option<Stretch>) {
+        self.rooms.fetched(&mut self.turn, &mut self.commits, whose, page);
+    }
+
+    /// A frame was made elsewhere, which has stored its chat: it goes to the end of a space's log
+    /// as what is said here does.
+    fn feed(&mut self, space: SpaceKey, fed: Fed<'_>) {
+        let floor = self.commits.floor();
+        let space = self.rooms.spaces.open(&mut self.turn, space, floor);
+        // No record of this shard's has it. Those that it made before have what lies below.
+        let chat = fed.chat.map(|id| ChatFrame { id, record: floor.record });
+        if let Some(id) = fed.chat {
+            self.commits.start_above(id);
+        }
+        space.append(&mut self.turn, chat, fed.frame.len(), |out| {
+            out.extend_from_slice(fed.frame);
+            fed.frame.len()
+        });
+    }
+
+    /// The turn's records are not in the journal: nothing of the turn may be sent. The logs are
+    /// dropped, their members closed, and no more chat is taken until a restart.
+    fn append_failed(&mut self) {
+        let refused = self.take_back_posts();
+        self.commits.append_failed(&refused);
+        self.door.break_down();
+        self.rooms.let_all_go(&mut self.turn, Close::Internal);
+        self.rooms.spaces.drop_logs(&mut self.turn, self.commits.floor());
+    }
+
+    /// Posts of a turn that failed are refused instead, and hear of no commit. Returns which.
+    fn take_back_posts(&mut self) -> BTreeSet<event::Ticket> {
+        let mut refused = BTreeSet::new();
+        for (ticket, reply) in &mut self.turn.fx.replies {
+            if matches!(reply, Reply::Posted { .. }) {
+                self.turn.counts.reject(Reject::StoreUnavailable);
+                *reply = Reply::Rejected(Reject::StoreUnavailable);
+                refused.insert(*ticket);
+            }
+        }
+        self.turn.fx.replies.retain(|(ticket, reply)| {
+            !(matches!(reply, Reply::Durable(_)) && refused.contains(ticket))
+        });
+        refused
     }
 
     /// The numbers of this shard, gauges brought up to date.
     pub fn counts(&mut self) -> &Counts {
-        self.counts.set(Metric::Members, self.members.len() as u64);
-        self.counts.set(Metric::Spaces, self.spaces.len() as u64);
-        self.counts.set(Metric::LogBytes, self.logs_held as u64);
-        let refuses = self.journal_failed || self.journal_room < self.longest_record();
-        self.counts.set(Metric::ShardsRefusing, refuses.into());
-        &self.counts
-    }
-
-    /// Bytes of a record that the door lets in, at most: a character takes four.
-    fn longest_record(&self) -> u64 {
-        let characters = self.limits.username_chars_max + self.limits.content_chars_max;
-        (64 + 4 * characters) as u64
+        let is_refusing = self.door.is_refusing(&self.turn.limits);
+        let counts = &mut self.turn.counts;
+        counts.set(Metric::Members, self.rooms.members.len() as u64);
+        counts.set(Metric::Spaces, self.rooms.spaces.len() as u64);
+        counts.set(Metric::LogBytes, self.turn.logs.held() as u64);
+        counts.set(Metric::ShardsRefusing, is_refusing.into());
+        counts
     }
 
     /// Whether a member's socket is to be read now: not while its space's readers lag too far.
     pub fn may_read(&self, key: MemberKey) -> bool {
-        let Some(member) = self.members.get(key) else { return true };
-        let paused = |space: &Space| space.paused.is_some();
-        !member.is_seated() || !self.spaces.at(member.space).is_some_and(paused)
+        let Some(member) = self.rooms.members.get(key) else { return true };
+        let space = self.rooms.spaces.at(member.space());
+        !member.is_seated() || !space.is_some_and(Space::is_paused)
     }
 
     /// Whether a member is one of chat; the others may only be listened to.
     pub fn is_chat(&self, key: MemberKey) -> bool {
-        let space = self.members.get(key).and_then(|member| self.spaces.at(member.space));
-        space.is_some_and(|space| matches!(space.key, SpaceKey::Chat(_)))
+        let member = self.rooms.members.get(key);
+        let space = member.and_then(|member| self.rooms.spaces.at(member.space()));
+        space.is_some_and(|space| matches!(space.key(), SpaceKey::Chat(_)))
     }
 
     /// Whether a member is in its space: not when it is being closed, or is no more.
     pub fn is_seated(&self, key: MemberKey) -> bool {
-        self.members.get(key).is_some_and(Member::is_seated)
+        self.rooms.members.get(key).is_some_and(Member::is_seated)
     }
 
     /// Whether a member is still sent the store's part of what it missed.
     pub fn is_catching_up(&self, key: MemberKey) -> bool {
-        self.members.get(key).is_some_and(Member::is_catching_up)
+        self.rooms.members.get(key).is_some_and(Member::is_catching_up)
     }
 
-    /// Whether the sweep has something to do.
-    pub fn is_dirty(&self) -> bool {
-        !self.ready.is_empty() || !self.dirty.is_empty()
+    /// Whether there is something for a turn to do.
+    pub fn is_due(&self) -> bool {
+        !self.turn.due.is_empty() || !self.turn.fx.is_empty()
     }
 
-    /// The highest id made or known so far.
-    pub fn highest(&self) -> Id {
-        self.ids.last()
+    /// What is to be carried out by the next turn.
+    pub fn effects(&self) -> &Effects {
+        &self.turn.fx
     }
 
     /// Members, those that are being closed too.
     pub fn members(&self) -> usize {
-        self.members.len()
-    }
-
-    /// What lies behind a log that begins now.
-    fn cold_floor(&self) -> Floor {
-        Floor { id: self.ids.last(), record: self.records_made }
-    }
-
-    /// The space of a key, made if it is new. What it may have seen before lies at or below the
-    /// highest id that this shard knows.
-    fn space_for(&mut self, key: SpaceKey) -> u32 {
-        if let Some(slot) = self.by_key.get(&key) {
-            return *slot;
-        }
-        let slot = self.spaces.insert(Space::new(key, self.cold_floor())).slot;
-        self.by_key.insert(key, slot);
-        self.logs_held += space::SPACE_BYTES;
-        slot
-    }
-
-    /// Appends one frame to a space's log and makes its members due. Returns where it begins.
-    fn append(
-        &mut self,
-        now: Now,
-        slot: u32,
-        bound: usize,
-        write: impl FnOnce(&mut bytes::BytesMut) -> usize,
-    ) -> u64 {
-        let space = self.spaces.at_mut(slot).expect("the caller's space exists");
-        let held = space.log.held();
-        let offset = space.log.append(now.mono, bound, write);
-        self.logs_held += space.log.held() - held;
-        self.counts.add(Metric::FramesAppended, 1);
-        space.dirty();
-        if !space.queued && space.sweep_left > 0 {
-            space.queued = true;
-            self.dirty.push_back(slot);
-        }
-        // At once: what is read in the same turn would all come on top.
-        if space.paused.is_none() && space.outrun() > self.limits.log_bytes_max as u64 / 2 {
-            space.paused = Some(now.mono);
-            self.counts.add(Metric::SpacePauses, 1);
-        }
-        // Most appends can neither trim nor pause: those wait for the round's end. Where nobody
-        // is to be visited there is no round.
-        let long = space.log.retained() > self.limits.log_bytes_max as u64 / 2;
-        if long || space.sweep_left == 0 {
-            self.unsettled.push(slot);
-        }
-        offset
-    }
-
-    /// Makes a member due by itself: it has private frames, or takes bytes again.
-    fn make_ready(&mut self, key: MemberKey) {
-        let Some(member) = self.members.get_mut(key) else { return };
-        if !member.queued && !member.blocked {
-            member.queued = true;
-            self.ready.push_back(key);
-        }
-    }
-
-    /// Gives a member a private frame. One that doesn't take its own answers is evicted.
-    fn push_private(
-        &mut self,
-        key: MemberKey,
-        write: impl FnOnce(&mut member::Private),
-    ) -> Result<(), TooMuch> {
-        let Some(member) = self.members.get_mut(key) else { return Ok(()) };
-        let before = member.private_bytes();
-        write(member.private());
-        let after = member.private_bytes();
-        let grown = (after as u64).wrapping_sub(before as u64);
-        self.counts.add(Metric::PrivateBytes, grown);
-        self.make_ready(key);
-        if after > self.limits.private_bytes_max { Err(TooMuch) } else { Ok(()) }
-    }
-
-    fn reply(&mut self, fx: &mut Effects, ticket: Ticket, result: Result<Reply, Reject>) {
-        let reply = result.unwrap_or_else(|reject| {
-            self.counts.reject(reject);
-            Reply::Rejected(reject)
-        });
-        fx.replies.push((ticket, reply));
-    }
-
-    /// A number that spreads a herd.
-    fn jitter(&mut self) -> u32 {
-        // Xorshift; zero would stay zero.
-        let mut word = self.jitter | 1;
-        word ^= word << 13;
-        word ^= word >> 17;
-        word ^= word << 5;
-        self.jitter = word;
-        word
+        self.rooms.members.len()
     }
 }
-
-/// A member's private frames are over their bound.
-#[derive(Debug)]
-struct TooMuch;

@@ -4,15 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use super::event::{
-    Effects, Input, Join, MemberKey, Notification, Post, Reply, Sent, Sockets, Ticket,
-};
+use super::event::{Fetch, Input, Join, Notification, Post, Sent, Sockets, Ticket};
+use super::turn::{Broken, Host, Journal};
 use super::*;
 use crate::limits::Rate;
-use crate::metrics::Metric;
-use crate::wire::close::Close;
-use crate::wire::time::Micros;
-use crate::wire::{Dialect, SpaceId};
+use crate::wire::server_message::Resumed;
+use crate::wire::time::{Micros, MonoMs};
+use crate::wire::{Dialect, SpaceId, UserId};
 
 mod pressure;
 mod resuming;
@@ -45,12 +43,72 @@ impl Sockets for Taken {
     fn arm(&mut self, _member: MemberKey) {}
 }
 
+/// A journal that only counts.
+struct Counting {
+    end: u64,
+    room: u64,
+    fails: bool,
+}
+
+impl Journal for Counting {
+    fn append(&mut self, records: &[u8], _highest: Id) -> Result<u64, Broken> {
+        if self.fails {
+            return Err(Broken);
+        }
+        self.end += records.len() as u64;
+        Ok(self.end)
+    }
+
+    fn room(&self) -> u64 {
+        self.room
+    }
+}
+
+/// What the shard's turns were carried out on, and what was asked for.
+struct Around {
+    journal: Counting,
+    sockets: Taken,
+    replies: Vec<(Ticket, Reply)>,
+    ended: Vec<(MemberKey, Close)>,
+    fetches: Vec<Fetch>,
+    readable: Vec<MemberKey>,
+}
+
+impl Host for Around {
+    fn journal(&mut self) -> &mut impl Journal {
+        &mut self.journal
+    }
+
+    fn sockets(&mut self) -> &mut impl Sockets {
+        &mut self.sockets
+    }
+
+    fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        self.replies.push((ticket, reply));
+    }
+
+    fn ended(&mut self, member: MemberKey, close: Close) {
+        self.ended.push((member, close));
+    }
+
+    fn fetch(&mut self, fetch: &Fetch) -> bool {
+        self.fetches.push(*fetch);
+        true
+    }
+
+    fn resumed(&mut self, _member: MemberKey, _resumed: &Resumed) {}
+
+    fn readable(&mut self, member: MemberKey) {
+        self.readable.push(member);
+    }
+
+    fn occupancy(&mut self, _space: SpaceKey, _members: usize) {}
+}
+
 struct Stage {
     shard: Shard,
-    fx: Effects,
     now: Now,
-    sockets: Taken,
-    end: u64,
+    around: Around,
 }
 
 impl Stage {
@@ -58,22 +116,41 @@ impl Stage {
         let now = Now { mono: MonoMs(1_000), unix: BEGIN };
         let (highest, published) = (Id::MIN, Vec::new());
         let shard = Shard::new(ShardSetup { number: 7, limits, seed: 1, highest, published, now });
-        let (fx, sockets) = (Effects::default(), Taken::default());
-        let mut stage = Stage { shard, fx, now, sockets, end: 0 };
-        stage.input(Input::JournalRoom(1 << 30));
-        stage.input(Input::Tick);
+        let around = Around {
+            journal: Counting { end: 0, room: 1 << 30, fails: false },
+            sockets: Taken::default(),
+            replies: Vec::new(),
+            ended: Vec::new(),
+            fetches: Vec::new(),
+            readable: Vec::new(),
+        };
+        let mut stage = Stage { shard, now, around };
+        stage.tick();
         stage
     }
 
     fn input(&mut self, input: Input<'_>) {
-        self.shard.input(self.now, input, &mut self.fx);
+        self.shard.input(self.now, input);
+    }
+
+    fn tick(&mut self) {
+        self.shard.tick(self.now, &self.around.journal);
+    }
+
+    /// What the next turns can't send more than to this member.
+    fn takes(&mut self, key: MemberKey, bytes: usize) {
+        self.around.sockets.room.insert(key, bytes);
+    }
+
+    fn committed(&mut self) {
+        self.input(Input::Committed(self.around.journal.end));
     }
 
     fn join(&mut self, space: SpaceKey, user: i32, after: Option<Id>) -> MemberKey {
         let (user, dialect) = (UserId(user), Dialect::V1);
         let username = "Ana".into();
-        self.input(Input::Join(Join { space, user, username, dialect, after, address: None }));
-        self.fx.joined.take().expect("a join makes a member")
+        let join = Join { space, user, username, dialect, after, address: None };
+        self.shard.join(self.now, join)
     }
 
     fn say(&mut self, key: MemberKey, data: &str) {
@@ -95,21 +172,11 @@ impl Stage {
                 address: None,
             },
         ));
-        self.shard.ids.last()
-    }
-
-    /// The records go into the journal.
-    fn append(&mut self) {
-        if !self.fx.records.is_empty() {
-            self.end += self.fx.records.len() as u64;
-            self.fx.records.clear();
-            self.input(Input::Appended(self.end));
-        }
+        self.shard.commits.highest()
     }
 
     fn slice(&mut self) -> bool {
-        self.append();
-        self.shard.sweep(self.now, &mut self.sockets, &mut self.fx)
+        self.shard.turn(self.now, &mut self.around)
     }
 
     fn sweep(&mut self) {
@@ -119,11 +186,11 @@ impl Stage {
     fn pass(&mut self, ms: u64) {
         self.now.mono.0 += ms;
         self.now.unix.0 += ms as i64 * 1_000;
-        self.input(Input::Tick);
+        self.tick();
     }
 
     fn heard(&self, key: MemberKey) -> String {
-        let bytes = self.sockets.bytes.get(&key).map_or(&[][..], Vec::as_slice);
+        let bytes = self.around.sockets.bytes.get(&key).map_or(&[][..], Vec::as_slice);
         String::from_utf8_lossy(bytes).into_owned()
     }
 
@@ -132,7 +199,7 @@ impl Stage {
     }
 
     fn end_of(&self, key: MemberKey) -> Option<Close> {
-        self.fx.ended.iter().find(|(ended, _)| *ended == key).map(|(_, close)| *close)
+        self.around.ended.iter().find(|(ended, _)| *ended == key).map(|(_, close)| *close)
     }
 }
 
@@ -159,14 +226,15 @@ fn a_join_after_the_clock_went_back_says_no_earlier_time() {
 fn nothing_of_a_failed_turn_is_sent_and_nothing_is_left() {
     let mut stage = Stage::new(off());
     let [ana, beto, cut] = [1, 2, 3].map(|user| stage.join(SPACE, user, None));
-    stage.sockets.room.insert(cut, 100);
+    stage.takes(cut, 100);
     stage.sweep();
     stage.say(ana, r#""content":"secret","nonce":"a""#);
     stage.input(Input::Close(beto, Close::Peer(1_000)));
     stage.post(1, 10, None);
-    stage.input(Input::AppendFailed);
+    stage.around.journal.fails = true;
+    stage.slice();
     stage.sweep();
-    assert_eq!(stage.fx.replies, [(Ticket(1), Reply::Rejected(Reject::StoreUnavailable))]);
+    assert_eq!(stage.around.replies, [(Ticket(1), Reply::Rejected(Reject::StoreUnavailable))]);
     for key in [ana, beto, cut] {
         assert!(!stage.heard(key).contains("secret"), "{}", stage.heard(key));
         assert!(!stage.heard(key).contains("leave"), "{}", stage.heard(key));
@@ -183,17 +251,20 @@ fn nothing_of_a_failed_turn_is_sent_and_nothing_is_left() {
 fn earlier_posts_still_hear_of_their_commit_after_a_failed_append() {
     let mut stage = Stage::new(off());
     let first = stage.post(1, 10, Some("n"));
-    stage.append();
-    stage.fx.replies.clear();
+    stage.slice();
+    stage.around.replies.clear();
     stage.post(2, 10, Some("n"));
-    assert!(matches!(stage.fx.replies[0].1, Reply::Posted { id, .. } if id == first));
+    let repeated = &stage.shard.effects().replies[0].1;
+    assert!(matches!(repeated, Reply::Posted { id, .. } if *id == first));
     stage.post(3, 20, None);
-    stage.input(Input::AppendFailed);
-    stage.input(Input::Committed(stage.end));
+    stage.around.journal.fails = true;
+    stage.slice();
+    stage.committed();
+    stage.slice();
     let refused = Reply::Rejected(Reject::StoreUnavailable);
     let expected =
         [(Ticket(2), refused.clone()), (Ticket(3), refused), (Ticket(1), Reply::Durable(Ok(())))];
-    assert_eq!(stage.fx.replies, expected);
+    assert_eq!(stage.around.replies, expected);
 }
 
 #[test]
@@ -243,10 +314,10 @@ fn a_resume_that_is_cut_short_is_sent_nothing_live() {
     }
     stage.sweep();
     let ana = stage.join(SPACE, 1, Some(first));
-    stage.sockets.room.insert(ana, 20_000);
+    stage.takes(ana, 20_000);
     stage.sweep();
     stage.input(Input::Close(ana, Close::Kicked));
-    stage.sockets.room.remove(&ana);
+    stage.around.sockets.room.remove(&ana);
     stage.input(Input::Writable(ana));
     stage.sweep();
     let heard = stage.heard(ana);
@@ -278,7 +349,7 @@ fn what_is_kept_for_resumes_neither_pauses_a_space_nor_evicts() {
         stage.slice();
     }
     let beto = stage.join(SPACE, 2, Some(first));
-    stage.sockets.room.insert(beto, 100);
+    stage.takes(beto, 100);
     stage.post(70, 900, None);
     stage.sweep();
     assert_eq!(stage.count(Metric::SpacePauses), 0);
@@ -302,12 +373,12 @@ fn a_member_that_is_closed_has_close_wait_whatever_it_takes() {
     let mut stage = Stage::new(Limits { close_wait: 1_000, ..off() });
     let ana = stage.join(SPACE, 1, None);
     stage.sweep();
-    stage.sockets.room.insert(ana, 0);
+    stage.takes(ana, 0);
     stage.post(1, 500, None);
     stage.sweep();
     stage.input(Input::Close(ana, Close::Kicked));
     for _ in 0..5 {
-        stage.sockets.room.insert(ana, 1);
+        stage.takes(ana, 1);
         stage.input(Input::Writable(ana));
         stage.sweep();
         stage.pass(300);
@@ -323,7 +394,7 @@ fn who_asks_for_much_at_once_and_reads_it_is_not_too_slow() {
         stage.say(ana, &format!(r#""content":"x","nonce":"{nonce}","ack":"durable""#));
     }
     stage.sweep();
-    stage.input(Input::Committed(stage.end));
+    stage.committed();
     stage.sweep();
     let heard = stage.heard(ana);
     assert_eq!(heard.matches("\"level\":\"accepted\"").count(), 150);
@@ -335,7 +406,7 @@ fn who_asks_for_much_at_once_and_reads_it_is_not_too_slow() {
 fn who_reads_none_of_its_answers_is_too_slow() {
     let mut stage = Stage::new(Limits { private_bytes_max: 4 << 10, ..off() });
     let ana = stage.join(SPACE, 1, None);
-    stage.sockets.room.insert(ana, 0);
+    stage.takes(ana, 0);
     stage.sweep();
     for _ in 0..30 {
         stage.say(ana, r#""content":"x","nonce":"1""#);

@@ -10,9 +10,9 @@ fn repeats_that_wait_for_a_commit_are_bounded() {
         stage.say(ana, r#""content":"x","nonce":"1","ack":"durable""#);
         stage.sweep();
     }
-    assert_eq!(stage.shard.acks.len(), 1_024);
+    assert_eq!(stage.shard.commits.waiting()[0], 1_024);
     assert_eq!(stage.heard(ana).matches("\"code\":\"overloaded\"").count(), 76);
-    stage.input(Input::Committed(stage.end));
+    stage.committed();
     stage.sweep();
     assert_eq!(stage.heard(ana).matches("\"level\":\"durable\"").count(), 1_024);
     stage.say(ana, r#""content":"x","nonce":"1","ack":"durable""#);
@@ -41,15 +41,15 @@ fn posts_go_on_though_the_store_is_away_and_a_member_waits_for_it() {
     stage.say(ana, r#""content":"x","nonce":"1","ack":"durable""#);
     for ticket in 1..70_000 {
         stage.post(ticket, 1, None);
-        stage.append();
-        let last = stage.fx.replies.pop().expect("an answer");
+        stage.slice();
+        let last = stage.around.replies.pop().expect("an answer");
         assert!(matches!(last, (Ticket(of), Reply::Posted { .. }) if of == ticket), "{last:?}");
         stage.slice();
     }
-    assert_eq!(stage.shard.posts.len(), 65_536);
-    stage.input(Input::Committed(stage.end));
+    assert_eq!(stage.shard.commits.waiting()[1], 65_536);
+    stage.committed();
     stage.sweep();
-    assert_eq!(stage.fx.replies.last(), Some(&(Ticket(69_999), Reply::Durable(Ok(())))));
+    assert_eq!(stage.around.replies.last(), Some(&(Ticket(69_999), Reply::Durable(Ok(())))));
     assert!(stage.heard(ana).contains("\"level\":\"durable\""));
 }
 
@@ -58,15 +58,14 @@ fn a_member_that_is_closed_in_a_pause_is_read_again() {
     let mut stage = Stage::new(Limits { log_bytes_max: 64 << 10, resume_bytes_max: 0, ..off() });
     let [ana, beto] = [1, 2].map(|user| stage.join(SPACE, user, None));
     stage.sweep();
-    stage.sockets.room.insert(beto, 0);
+    stage.takes(beto, 0);
     for ticket in 0..60 {
         stage.post(ticket, 900, None);
         stage.slice();
     }
     assert!(!stage.shard.may_read(ana));
-    stage.fx.readable.clear();
     stage.input(Input::Kick(Ticket(0), SpaceId(1), UserId(1)));
-    assert!(stage.shard.may_read(ana) && stage.fx.readable == [ana]);
+    assert!(stage.shard.may_read(ana) && stage.shard.effects().readable == [ana]);
 }
 
 #[test]
@@ -79,7 +78,7 @@ fn a_process_that_stood_still_asks_before_it_calls_a_member_silent() {
     }
     stage.pass(11_000);
     stage.sweep();
-    assert!(stage.sockets.bytes[&ana].ends_with(&[0x89, 0]), "a ping");
+    assert!(stage.around.sockets.bytes[&ana].ends_with(&[0x89, 0]), "a ping");
     for _ in 0..19 {
         stage.pass(100);
     }
@@ -97,7 +96,7 @@ fn who_was_only_not_visited_yet_is_not_evicted() {
     let mut stage = Stage::new(limits);
     let members: Vec<MemberKey> = (1..9).map(|user| stage.join(SPACE, user, None)).collect();
     stage.sweep();
-    stage.sockets.room.insert(members[3], 0);
+    stage.takes(members[3], 0);
     for ticket in 1..90 {
         stage.post(ticket, 900, None);
         // One visit a message: each is eight behind.
@@ -121,7 +120,7 @@ fn publishers_ahead_of_the_sweep_wait_until_it_has_come_up() {
     let mut taken = 0;
     for ticket in 1..200 {
         stage.post(ticket, 900, None);
-        let answer = stage.fx.replies.last().map(|(_, reply)| reply.clone());
+        let answer = stage.shard.effects().replies.last().map(|(_, reply)| reply.clone());
         if answer == Some(Reply::Rejected(Reject::Overloaded)) {
             break;
         }
@@ -130,7 +129,7 @@ fn publishers_ahead_of_the_sweep_wait_until_it_has_come_up() {
     assert!((20..40).contains(&taken), "half of the log's bound: {taken}");
     assert!(!stage.shard.may_read(members[0]), "nothing more is read in the same turn");
     stage.sweep();
-    assert!(stage.shard.may_read(members[0]) && stage.fx.readable.len() == 8);
+    assert!(stage.shard.may_read(members[0]) && stage.around.readable.len() == 8);
     stage.post(200, 900, None);
     stage.sweep();
     for key in members {
@@ -152,20 +151,23 @@ fn a_flood_on_a_socket_that_only_listens_is_too_fast_too() {
     }
     let closes = stage.shard.counts();
     assert_eq!(closes.closes(Close::TooFast.kind()), 1);
-    assert!(!stage.heard(flood).contains("error") && stage.shard.members.get(calm).is_some());
+    assert!(!stage.heard(flood).contains("error") && stage.shard.rooms.members.get(calm).is_some());
 }
 
 #[test]
 fn a_refused_post_makes_no_space() {
     let mut stage = Stage::new(off());
-    stage.input(Input::JournalRoom(0));
+    stage.around.journal.room = 0;
+    stage.tick();
     stage.post(1, 10, None);
-    stage.input(Input::JournalRoom(1 << 30));
+    stage.around.journal.room = 1 << 30;
+    stage.tick();
     stage.input(Input::Drain(1_000));
     stage.post(2, 10, None);
-    let answers = stage.fx.replies.iter().map(|(_, reply)| reply.clone());
+    stage.slice();
+    let answers = stage.around.replies.iter().map(|(_, reply)| reply.clone());
     let expected = [Reject::StoreUnavailable, Reject::Draining].map(Reply::Rejected);
-    assert!(answers.eq(expected), "{:?}", stage.fx.replies);
+    assert!(answers.eq(expected), "{:?}", stage.around.replies);
     assert_eq!(stage.count(Metric::Spaces), 0);
 }
 
@@ -175,13 +177,13 @@ fn catching_up_trims_by_itself() {
     let slow = stage.join(SPACE, 1, None);
     stage.join(SPACE, 2, None);
     stage.sweep();
-    stage.sockets.room.insert(slow, 0);
+    stage.takes(slow, 0);
     for ticket in 1..400 {
         stage.post(ticket, 900, None);
         stage.sweep();
     }
     assert!(stage.count(Metric::LogBytes) > 400 << 10);
-    stage.sockets.room.remove(&slow);
+    stage.around.sockets.room.remove(&slow);
     stage.input(Input::Writable(slow));
     stage.sweep();
     let held = stage.count(Metric::LogBytes);

@@ -14,11 +14,12 @@ fn who_came_and_went_while_the_store_was_away_is_not_remembered() {
         assert!(stage.shard.is_catching_up(key));
         stage.input(Input::Close(key, Close::Gone));
     }
-    let waits = stage.shard.floors.len();
+    let waits = stage.shard.commits.waiting()[2];
     assert!(waits < 100, "{waits} wait for a commit, of 1 member");
-    stage.append();
-    stage.input(Input::Committed(stage.end));
-    assert_eq!(stage.fx.fetches.iter().map(|fetch| fetch.member).collect::<Vec<_>>(), [ana]);
+    stage.slice();
+    stage.committed();
+    stage.slice();
+    assert_eq!(stage.around.fetches.iter().map(|fetch| fetch.member).collect::<Vec<_>>(), [ana]);
 }
 
 #[test]
@@ -27,12 +28,12 @@ fn memory_is_kept_for_who_catches_up_and_goes_when_that_one_does() {
     let mut stage = Stage::new(limits);
     // A log that knows nothing of what the space has seen before: its oldest is the store's.
     stage.post(1, 900, None);
-    stage.append();
-    stage.input(Input::Committed(stage.end));
+    stage.slice();
+    stage.committed();
     stage.pass(1_000);
     stage.pass(1_000);
     let first = stage.post(2, 900, None);
-    stage.append();
+    stage.slice();
     let ana = stage.join(SPACE, 1, Some(Id::MIN));
     assert!(stage.shard.is_catching_up(ana));
     for ticket in 3..100 {
@@ -43,9 +44,8 @@ fn memory_is_kept_for_who_catches_up_and_goes_when_that_one_does() {
         stage.pass(1_000);
         stage.sweep();
     }
-    let slot = stage.shard.by_key[&SPACE];
-    let found = stage.shard.spaces.at(slot).expect("it is there").log.find(first);
-    assert!(matches!(found, log::Found::At { chats: 97, .. }), "{found:?}");
+    let found = stage.shard.rooms.spaces.find(SPACE).expect("it is there").find(first);
+    assert!(matches!(found, position::Whereabouts::At { chats: 97, .. }), "{found:?}");
     stage.input(Input::Close(ana, Close::Gone));
     stage.sweep();
     stage.pass(1_000);

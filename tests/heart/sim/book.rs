@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cpi_hub::limits::Limits;
 use cpi_hub::wire::record::Record;
+use cpi_hub::wire::server_message::TimeText;
 use cpi_hub::wire::time::{Micros, Now, TimeFormat};
 use cpi_hub::wire::{Id, SpaceKey};
 
@@ -54,7 +55,11 @@ pub struct Book {
     pub coverage: Coverage,
     stamp: Micros,
     time: TimeFormat,
-    turn_chats: Vec<i32>,
+    /// Chats of this turn: space and id.
+    turn_chats: Vec<(i32, Id)>,
+    /// Chats that were said elsewhere, whose frames this shard was fed.
+    pub fed: BTreeSet<Id>,
+    pub fed_up_to: Id,
 }
 
 impl Book {
@@ -81,6 +86,8 @@ impl Book {
             stamp: Micros(0),
             time,
             turn_chats: Vec::new(),
+            fed: BTreeSet::new(),
+            fed_up_to: Id::MIN,
         }
     }
 
@@ -165,9 +172,31 @@ impl Book {
         model.frames.push(mono, payload);
         self.history.entry(space).or_default().push(record.id);
         self.payloads.insert(record.id, stored);
-        self.turn_chats.push(space);
+        self.turn_chats.push((space, record.id));
         self.chats += 1;
         self.coverage.chats += 1;
+    }
+
+    /// A chat was said elsewhere, where it is stored, and its frame is the newest of its space.
+    pub fn feed(&mut self, record: &Record<'_>) {
+        self.chat(record, "");
+        self.turn_chats.pop();
+        self.chats -= 1;
+        self.fed.insert(record.id);
+        self.fed_up_to = record.id;
+        // Its shard may have said any microsecond of its millisecond.
+        self.stamp = self.stamp.max(Micros(record.id.unix_ms() * 1_000 + 999));
+        self.coverage.fed += 1;
+    }
+
+    /// The latest time that a frame has said.
+    pub fn stamp(&self) -> Micros {
+        self.stamp
+    }
+
+    /// An instant as frames say it.
+    pub fn text(&mut self, at: Micros) -> TimeText {
+        *self.time.text(at)
     }
 
     pub fn turn_begins(&mut self) {
@@ -178,8 +207,8 @@ impl Book {
 
     /// The turn's records are nowhere: its chats were never said.
     pub fn turn_lost(&mut self) {
-        for space in self.turn_chats.drain(..) {
-            self.history.get_mut(&space).expect("said there").pop();
+        for (space, id) in self.turn_chats.drain(..) {
+            self.history.get_mut(&space).expect("said there").retain(|said| *said != id);
         }
     }
 

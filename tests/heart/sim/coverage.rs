@@ -21,7 +21,7 @@ macro_rules! coverage {
 }
 
 coverage! {
-    seeds turns inputs joins chats duplicates posts notifications deliveries private_frames
+    seeds turns inputs joins chats fed duplicates posts notifications deliveries private_frames
     partial_sends two_slice_sends sends_blocked
     too_slow_evictions write_wait_evictions fallen_evictions private_overflows pong_timeouts
     kicks junk_closes flood_closes refused_joins
@@ -30,5 +30,6 @@ coverage! {
     resumes_ahead resumes_of_big_spaces
     presence_counts leaves_in_groups lists_of_two_steps lobby_readers
     durable_acks store_refusals durable_errors journal_refusals append_failures overloads
+    fed_resumes_from_memory fed_resumes_from_store fed_trims fed_fallen_evictions fed_pauses
     drains restarts stalls repeats_after_restarts clock_jumps stale_inputs spaces_freed
 }

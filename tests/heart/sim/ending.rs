@@ -15,7 +15,7 @@ use super::world::World;
 
 impl World {
     pub fn ending(&mut self) {
-        self.end_turn();
+        self.slice();
         self.store.fails = false;
         self.sweep_all();
         self.store.committed = self.store.appends.len();
@@ -55,7 +55,6 @@ impl World {
                     }
                 }
             }
-            self.end_turn();
             self.sweep_all();
             self.catch_up();
         }
@@ -107,7 +106,6 @@ impl World {
             self.prompt_sockets();
             self.pass(400);
             self.keep_alive();
-            self.end_turn();
             self.sweep_all();
             self.catch_up();
         }
@@ -158,22 +156,18 @@ impl World {
             let close = if self.rng.permille(500) { Close::Gone } else { Close::Peer(1_001) };
             self.ends(key, close);
             if self.rng.permille(200) {
-                self.end_turn();
                 self.slice();
             }
         }
-        self.end_turn();
         self.sweep_all();
         let rest = self.plan.limits.close_wait.max(1_500);
         self.pass(rest);
-        self.end_turn();
         self.sweep_all();
         let window = self.plan.limits.resume_window.max(1_000);
         self.pass(window);
-        self.end_turn();
         self.sweep_all();
         self.pass(100);
-        self.end_turn();
+        self.slice();
     }
 
     fn check_empty(&mut self) {

@@ -33,10 +33,10 @@ impl World {
             Op::Writable => self.writable(),
             Op::Stale => self.stale(),
             Op::Room => {
-                self.end_turn();
+                self.slice();
                 self.store.room = *self.rng.pick(&[0, 300, 1 << 30, 1 << 30]);
                 self.book.coverage.journal_refusals += u64::from(self.store.room == 0);
-                self.input(Input::JournalRoom(self.store.room), "");
+                self.tick();
             }
             Op::Clock => {
                 self.book.coverage.clock_jumps += 1;
@@ -47,13 +47,13 @@ impl World {
             Op::Stall => {
                 self.book.coverage.stalls += 1;
                 let stood = self.rng.range(1_100, 20_000);
-                self.end_turn();
                 self.sweep_all();
                 self.pass(stood);
             }
             Op::Drain => self.drain(),
             Op::Restart => self.restart(),
             Op::Failure => self.store.fails = true,
+            Op::Feed => self.feed(),
         }
     }
 
@@ -115,8 +115,7 @@ impl World {
             after,
             address: Some(u64::from(self.rng.permille(500))).filter(|address| *address > 0),
         };
-        self.input(Input::Join(join), "");
-        let key = self.fx.joined.take().expect("a join makes a member");
+        let (key, _) = self.call(false, "", |shard, _, now| shard.join(now, join));
         let mut client = Client::new(key, place, user, name);
         (client.v1, client.serial) = (v1, self.serial);
         client.socket = Socket::new(&mut self.rng);
@@ -345,7 +344,8 @@ impl World {
         let from = last.unwrap_or(self.book.began_above);
         let to = self.store.appends[self.store.appends.len() - 1].1;
         let all = self.book.history.values().flatten().copied();
-        let ids: Vec<Id> = all.filter(|id| from < *id && *id <= to).collect();
+        let ours = all.filter(|id| !self.book.fed.contains(id));
+        let ids: Vec<Id> = ours.filter(|id| from < *id && *id <= to).collect();
         if ids.is_empty() || !self.rng.permille(150) {
             return;
         }
@@ -373,11 +373,14 @@ impl World {
     fn query(&mut self) {
         let space = self.rng.range(1, self.plan.spaces) as i32;
         let max = self.rng.range(1, 3) as usize;
-        let ask = Input::Presence(Ticket(0), SpaceId(space), max);
-        self.input(ask, "");
-        let Some((_, Reply::Presence(present))) = self.fx.replies.pop() else {
+        self.serial += 1;
+        let ticket = Ticket(self.serial);
+        self.input(Input::Presence(ticket, SpaceId(space), max), "");
+        let Some((_, Reply::Presence(present))) = self.shard.effects().replies.last().cloned()
+        else {
             panic!("presence is answered at once")
         };
+        self.tickets.insert(ticket, Asked::Presence(present.clone()));
         let model = self.book.space(space);
         assert_eq!(present.members, model.members);
         assert_eq!(present.truncated, model.present.len() > max);

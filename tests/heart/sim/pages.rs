@@ -32,8 +32,6 @@ impl World {
                 _ => {}
             }
         }
-        self.fetches.append(&mut self.fx.fetches);
-        self.end_turn();
     }
 
     /// A question may be answered once more, when nobody waits for that any longer.
@@ -50,7 +48,8 @@ impl World {
         let mut ids: Vec<Id> = all.into_iter().filter(|id| after < *id && *id <= up_to).collect();
         ids.retain(|id| !self.book.refused.contains(id));
         for id in &ids {
-            assert!(*id <= self.book.told, "{id} is asked for before it is stored");
+            let is_stored = *id <= self.book.told || self.book.fed.contains(id);
+            assert!(is_stored, "{id} is asked for before it is stored");
         }
         let mut from = after;
         if let Some(left_out) = ids.len().checked_sub(newest_max).filter(|many| *many > 0) {
@@ -78,9 +77,8 @@ impl World {
     }
 
     /// Members known to the net whose way back was settled in the last call.
-    pub fn placed(&mut self) -> Vec<MemberKey> {
-        let placed = std::mem::take(&mut self.fx.resumed).into_iter().map(|(key, _)| key);
-        placed.filter(|key| self.net.find(*key).is_some()).collect()
+    pub fn known(&mut self, placed: Vec<MemberKey>) -> Vec<MemberKey> {
+        placed.into_iter().filter(|key| self.net.find(*key).is_some()).collect()
     }
 
     /// Who left a space in a call, and whose way back was settled in it.

@@ -26,9 +26,10 @@ pub enum Op {
     Drain,
     Restart,
     Failure,
+    Feed,
 }
 
-const WEIGHTS: [(Op, u64); 19] = [
+const WEIGHTS: [(Op, u64); 20] = [
     (Op::Join, 90),
     (Op::Talk, 220),
     (Op::Flood, 6),
@@ -48,6 +49,7 @@ const WEIGHTS: [(Op, u64); 19] = [
     (Op::Drain, 1),
     (Op::Restart, 2),
     (Op::Failure, 1),
+    (Op::Feed, 40),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +57,8 @@ enum Theme {
     Crowd,
     Hot,
     Short,
+    /// All chats come from elsewhere.
+    Fed,
     Any,
 }
 
@@ -76,6 +80,8 @@ pub struct Plan {
     /// or for some slices.
     pub swept: u64,
     pub unswept: u64,
+    /// Nothing is said here: all chats come from another shard.
+    pub fed: bool,
     weights: Vec<(Op, u64)>,
     weight: u64,
 }
@@ -83,11 +89,12 @@ pub struct Plan {
 impl Plan {
     pub fn new(rng: &mut Rng) -> Plan {
         let mut limits = limits(rng);
-        // Some seeds are about one thing: a full lobby, a hot space, short memory.
+        // Some seeds are about one thing: a full lobby, a hot space, short memory, a replica.
         let theme = match rng.below(100) {
             0..3 => Theme::Crowd,
             3..25 => Theme::Hot,
             25..30 => Theme::Short,
+            30..42 => Theme::Fed,
             _ => Theme::Any,
         };
         // Swarm testing: each seed does without some things, so that others pile up.
@@ -102,11 +109,13 @@ impl Plan {
                 (Theme::Crowd, Op::Join) => *weight *= 20,
                 (Theme::Crowd | Theme::Hot, Op::Restart | Op::Drain | Op::Failure) => *weight = 0,
                 (Theme::Hot | Theme::Short, Op::Post) => *weight = 500,
+                (Theme::Fed, Op::Talk | Op::Post | Op::Flood | Op::Failure) => *weight = 0,
+                (Theme::Fed, Op::Feed) => *weight = 600,
                 _ => {}
             }
         }
         let weight = weights.iter().map(|(_, weight)| weight).sum();
-        if theme == Theme::Hot {
+        if matches!(theme, Theme::Hot | Theme::Fed) {
             limits.log_bytes_max = 64 << 10;
             limits.resume_bytes_max = limits.resume_bytes_max.min(4 << 10);
             limits.message_bytes_max = limits.message_bytes_max.min(2 << 10);
@@ -120,7 +129,8 @@ impl Plan {
             limits.logs_bytes_max = limits.log_bytes_max;
         }
         let crowd = theme == Theme::Crowd;
-        let hot = theme == Theme::Hot;
+        let fed = theme == Theme::Fed;
+        let hot = fed || theme == Theme::Hot;
         let short = theme == Theme::Short;
         let plan = Plan {
             turns: if crowd { rng.range(15, 30) } else { rng.range(10, 90) },
@@ -139,6 +149,7 @@ impl Plan {
             long: if hot || short { 900 } else { *rng.pick(&[0, 50, 400, 900]) },
             swept: *rng.pick(&[0, 300, 700, 1_000]),
             unswept: *rng.pick(&[0, 0, 850]),
+            fed,
             limits,
             weights,
             weight,

@@ -1,9 +1,12 @@
 //! What clients and the edge say: chats, pings, junk, posts and notifications, with what each
 //! may be answered.
 
+use bytes::BytesMut;
 use cpi_hub::metrics::Metric;
-use cpi_hub::shard::event::{Input, MemberKey, Notification, Post, Reply, Ticket};
+use cpi_hub::shard::event::{Fed, Input, MemberKey, Notification, Post, Present, Reply, Ticket};
 use cpi_hub::wire::close::Close;
+use cpi_hub::wire::record::Record;
+use cpi_hub::wire::server_message::{self, Chat};
 use cpi_hub::wire::{Id, SpaceId, SpaceKey, UserId};
 
 use super::answers::Said;
@@ -24,10 +27,12 @@ pub enum Asked {
     Count(u32),
     /// Some of them may be on their way out.
     AtMost(u32),
+    /// Held against the book when it was asked.
+    Presence(Present),
 }
 
 /// What is said, however it comes.
-struct Chat {
+struct Words {
     content: String,
     image: String,
     nonce: Option<String>,
@@ -98,14 +103,14 @@ impl World {
                 1 => self.message(key, "junk".into(), None),
                 _ => {
                     let ask = r#"{"type":"chat","data":{"content":"x"}}"#;
-                    let content = Chat { content: "x".into(), image: String::new(), nonce: None };
+                    let content = Words { content: "x".into(), image: String::new(), nonce: None };
                     self.message(key, ask.into(), Some((content, None)));
                 }
             }
         }
     }
 
-    fn chat(&mut self) -> Chat {
+    fn chat(&mut self) -> Words {
         self.serial += 1;
         let content = match self.rng.below(20) {
             0 => String::new(),
@@ -131,9 +136,9 @@ impl World {
         // A nonce that comes again mostly says the same.
         let again = nonce.as_deref().is_some_and(|nonce| nonce.starts_with("again"));
         if again && self.rng.permille(800) {
-            return Chat { content: "otra vez".into(), image: String::new(), nonce };
+            return Words { content: "otra vez".into(), image: String::new(), nonce };
         }
-        Chat { content, image, nonce }
+        Words { content, image, nonce }
     }
 
     fn say(&mut self, key: MemberKey) {
@@ -155,14 +160,14 @@ impl World {
         json += "}}";
         if json.len() <= self.plan.limits.message_bytes_max {
             // The seed's dialect knows neither nonces nor acks.
-            let chat = Chat { nonce: chat.nonce.filter(|_| v1), ..chat };
+            let chat = Words { nonce: chat.nonce.filter(|_| v1), ..chat };
             return self.message(key, json, Some((chat, ack.filter(|_| v1))));
         }
         // The frame reader stops at the header.
         self.ends(key, Close::MessageTooBig);
     }
 
-    fn message(&mut self, key: MemberKey, json: String, chat: Option<(Chat, Option<&str>)>) {
+    fn message(&mut self, key: MemberKey, json: String, chat: Option<(Words, Option<&str>)>) {
         let client = self.net.get(key);
         let (user, v1) = (client.user, client.v1);
         let SpaceKey::Chat(SpaceId(space)) = client.place else {
@@ -204,12 +209,12 @@ impl World {
         }
     }
 
-    fn first(&mut self, user: i32, space: i32, chat: &Chat) -> Option<First> {
+    fn first(&mut self, user: i32, space: i32, chat: &Words) -> Option<First> {
         let nonce = chat.nonce.clone()?;
         self.book.firsts.get(&(user, space, nonce)).cloned()
     }
 
-    fn note_first(&mut self, user: i32, space: i32, chat: Chat, made: Option<Id>) {
+    fn note_first(&mut self, user: i32, space: i32, chat: Words, made: Option<Id>) {
         let (Some(nonce), Some(id)) = (chat.nonce, made) else { return };
         let unix_us = self.now.unix.0;
         let said = (chat.content, self.shown(&chat.image));
@@ -233,7 +238,7 @@ impl World {
     }
 
     /// The refusals that would be right for a chat.
-    fn refusals(&mut self, chat: &Chat, first: Option<&First>, v1: bool) -> Vec<&'static str> {
+    fn refusals(&mut self, chat: &Words, first: Option<&First>, v1: bool) -> Vec<&'static str> {
         let mut may = Vec::new();
         let content = &chat.content;
         if content.is_empty() {
@@ -327,6 +332,32 @@ impl World {
         self.tickets.insert(ticket, Asked::AtMost(count));
     }
 
+    /// Another shard, which has stored it, gives a frame to this one.
+    pub fn feed(&mut self) {
+        // What was said here until now is in the journal, so that its ids lie below.
+        self.slice();
+        if self.book.failed {
+            return;
+        }
+        self.serial += 1;
+        let (space, user) = (SpaceId(self.rng.range(1, self.plan.spaces) as i32), UserId(77));
+        let long = if self.rng.permille(self.plan.long) { self.rng.below(6_000) } else { 0 };
+        let content = format!("from elsewhere {} {}", self.serial, "x".repeat(long as usize));
+        let username = "Eva";
+        self.elsewhere.start_above(self.book.newest);
+        self.book.called(self.now);
+        let (id, at) = self.elsewhere.next_id(self.now.unix.max(self.book.stamp()));
+        let image = "";
+        let mut frame = BytesMut::new();
+        let chat = Chat { id, space, user, username, content: &content, image };
+        let text = self.book.text(at);
+        server_message::chat(&mut frame, &chat, &text);
+        let fed = Fed { frame: &frame, chat: Some(id) };
+        assert_eq!(self.input(Input::Fed(SpaceKey::Chat(space), fed), ""), None);
+        let record = Record { id, at, space, user, username, content: &content, nonce: None };
+        self.book.feed(&record);
+    }
+
     /// The edge gets a reply.
     pub fn answered(&mut self, ticket: Ticket, reply: Reply) {
         let asked = self.tickets.remove(&ticket);
@@ -355,6 +386,7 @@ impl World {
             }
             (Asked::Count(count), Reply::Count(told)) => assert_eq!(told, count),
             (Asked::AtMost(count), Reply::Count(told)) => assert!(told <= count),
+            (Asked::Presence(expected), Reply::Presence(told)) => assert_eq!(told, expected),
             (asked, reply) => panic!("{reply:?} is no answer to {asked:?}"),
         }
     }

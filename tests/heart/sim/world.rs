@@ -1,47 +1,30 @@
-//! Drives one shard as its thread would: inputs of a turn, the journal, effects, then the sweep;
-//! and after each step holds shard and clients against the book.
+//! Drives one shard as its thread does: inputs, then turns; and after each step holds shard and
+//! clients against the book.
 
 use std::collections::BTreeMap;
 
 use cpi_hub::metrics::Metric;
-use cpi_hub::shard::event::{Effects, Fetch, Input, MemberKey, Ticket};
+use cpi_hub::shard::event::{Fetch, Input, MemberKey, Ticket};
 use cpi_hub::shard::{Shard, ShardSetup};
 use cpi_hub::wire::close::Close;
 use cpi_hub::wire::nonce::First;
 use cpi_hub::wire::record;
 use cpi_hub::wire::time::{Micros, MonoMs, Now};
-use cpi_hub::wire::{Id, SpaceId, SpaceKey};
+use cpi_hub::wire::{Id, IdGenerator, SpaceId, SpaceKey};
 
 use super::book::Book;
 use super::client::Stage;
+use super::host::{Around, Store, Told};
 use super::net::{Manner, Net};
 use super::plan::Plan;
 use super::rng::Rng;
 use super::talk::Asked;
-
-/// What survives the shard: journal and sink.
-#[derive(Default, Debug)]
-pub struct Store {
-    /// (journal offset, highest id) after each append.
-    pub appends: Vec<(u64, Id)>,
-    /// So many appends are committed in the sink.
-    pub committed: usize,
-    /// All that earlier runs have left is, too.
-    pub earlier_committed: bool,
-    /// What records say was published once, over all runs.
-    pub published: Vec<First>,
-    pub end: u64,
-    pub room: u64,
-    /// The next append fails.
-    pub fails: bool,
-}
 
 /// Everything of one seed.
 pub struct World {
     pub rng: Rng,
     pub plan: Plan,
     pub shard: Shard,
-    pub fx: Effects,
     pub now: Now,
     pub net: Net,
     pub book: Book,
@@ -56,6 +39,10 @@ pub struct World {
     /// The last input was a tick.
     pub ticking: bool,
     pub trace: bool,
+    /// Makes the ids of another shard, whose frames are fed to this one.
+    pub elsewhere: IdGenerator,
+    /// Effects that inputs made and that were looked at: ends, and ways back that are settled.
+    seen: (usize, usize),
     occupancy: BTreeMap<SpaceKey, usize>,
     leaves: u64,
     too_slow: u64,
@@ -75,7 +62,6 @@ impl World {
             rng,
             plan,
             shard,
-            fx: Effects::default(),
             now,
             net: Net::default(),
             book,
@@ -87,6 +73,8 @@ impl World {
             draining: false,
             ticking: false,
             trace,
+            elsewhere: IdGenerator::new(seed),
+            seen: (0, 0),
             occupancy: BTreeMap::new(),
             leaves: 0,
             too_slow: 0,
@@ -94,8 +82,7 @@ impl World {
             log_bytes: 0,
         };
         world.book.restart(highest);
-        world.input(Input::JournalRoom(1 << 30), "");
-        world.input(Input::Tick, "");
+        world.tick();
         world.book.coverage.seeds = 1;
         world
     }
@@ -109,6 +96,14 @@ impl World {
         coverage.partial_sends = self.net.partial_sends;
         coverage.two_slice_sends = self.net.two_slice_sends;
         coverage.sends_blocked = self.net.sends_blocked;
+        if self.plan.fed {
+            assert_eq!((coverage.chats, coverage.durable_acks), (coverage.fed, 0));
+            coverage.fed_resumes_from_memory = coverage.resumes_from_memory;
+            coverage.fed_resumes_from_store = coverage.resumes_from_store;
+            coverage.fed_trims = coverage.trims;
+            coverage.fed_fallen_evictions = coverage.fallen_evictions;
+            coverage.fed_pauses = coverage.pauses;
+        }
     }
 
     fn turn(&mut self) {
@@ -120,12 +115,11 @@ impl World {
         for _ in 0..self.rng.range(1, self.plan.turn_ops) {
             self.op();
         }
-        self.end_turn();
         self.read_pages(false);
         if self.rng.permille(self.plan.swept) {
             self.sweep_all();
         } else if !self.rng.permille(self.plan.unswept) {
-            for _ in 0..self.rng.below(4) {
+            for _ in 0..self.rng.range(1, 4) {
                 self.slice();
             }
         }
@@ -137,8 +131,13 @@ impl World {
         self.now.unix.0 += ms as i64 * 1_000 + self.rng.below(3) as i64;
         if self.now.mono.since(self.last_tick) >= 100 {
             self.last_tick = self.now.mono;
-            self.input(Input::Tick, "");
+            self.tick();
         }
+    }
+
+    /// Tells the shard that time has passed, and what room its journal has.
+    pub fn tick(&mut self) {
+        self.call(true, "", |shard, store, now| shard.tick(now, store));
     }
 
     /// One input, and what it made. Returns the id of a chat that was accepted, whose image was
@@ -147,20 +146,34 @@ impl World {
         if self.trace {
             self.show(&input);
         }
-        let from = self.fx.records.len();
+        self.call(false, image, |shard, _, now| shard.input(now, input)).1
+    }
+
+    /// One call of the shard outside of its turns, and the id of the chat that it made.
+    pub fn call<T>(
+        &mut self,
+        is_tick: bool,
+        image: &str,
+        call: impl FnOnce(&mut Shard, &Store, Now) -> T,
+    ) -> (T, Option<Id>) {
+        let from = self.shard.effects().records.len();
         self.book.called(self.now);
         self.book.coverage.inputs += 1;
-        let is_tick = matches!(input, Input::Tick);
         let too_slow = self.too_slow;
         self.ticking = is_tick;
-        self.shard.input(self.now, input, &mut self.fx);
+        let result = call(&mut self.shard, &self.store, self.now);
         let mut made = None;
-        for record in record::records(&self.fx.records[from..]) {
+        for record in record::records(&self.shard.effects().records[from..]) {
             assert!(made.is_none(), "one input makes one record");
             self.book.chat(&record, image);
             made = Some(record.id);
         }
-        self.note_changes();
+        // At once, since a slot may have a new tenant within the turn.
+        let effects = self.shard.effects();
+        let resumed = effects.resumed[self.seen.1..].iter().map(|(key, _)| *key).collect();
+        let ended = effects.ended[self.seen.0..].to_vec();
+        self.seen = (effects.ended.len(), effects.resumed.len());
+        self.note_changes(resumed);
         let coverage = &mut self.book.coverage;
         let evicted = self.too_slow - too_slow;
         *(if is_tick {
@@ -168,9 +181,8 @@ impl World {
         } else {
             &mut coverage.private_overflows
         }) += evicted;
-        // At once, since the slot may have a new tenant within the turn.
-        self.take_ended();
-        made
+        self.take_ended(ended);
+        (result, made)
     }
 
     fn show(&self, input: &Input<'_>) {
@@ -186,7 +198,7 @@ impl World {
     }
 
     /// Finds out who left in the last call, and whose way back was settled in it.
-    fn note_changes(&mut self) {
+    fn note_changes(&mut self, resumed: Vec<MemberKey>) {
         let too_slow = self.shard.counts().closes(Close::TooSlow.kind());
         let evicted = too_slow - self.too_slow;
         if self.trace && evicted > 0 {
@@ -195,7 +207,7 @@ impl World {
         self.too_slow = too_slow;
         self.book.coverage.too_slow_evictions += evicted;
         let leaves = self.count(Metric::Leaves);
-        let placed = self.placed();
+        let placed = self.known(resumed);
         if leaves == self.leaves && placed.is_empty() {
             return;
         }
@@ -206,84 +218,40 @@ impl World {
         }
     }
 
-    /// The turn's records go into the journal; then what it asked for is done.
-    pub fn end_turn(&mut self) {
-        if !self.fx.records.is_empty() {
-            let bytes = self.fx.records.len() as u64;
-            assert!(bytes <= self.store.room, "{bytes} bytes for room of {}", self.store.room);
-            if std::mem::take(&mut self.store.fails) {
-                self.fail_append();
-            } else {
-                self.store.end += self.fx.records.len() as u64 + 16;
-                self.store.appends.push((self.store.end, self.book.newest));
-                let made = record::records(&self.fx.records).filter_map(|made| made.first());
-                self.store.published.extend(made);
-                self.fx.records.clear();
-                self.input(Input::Appended(self.store.end), "");
-                self.input(Input::JournalRoom(self.store.room), "");
-            }
-        }
-        self.book.turn_begins();
-        self.take_effects();
-        for (space, model) in &self.book.spaces {
-            let told = self.occupancy.get(&SpaceKey::Chat(SpaceId(*space))).copied();
-            assert_eq!(told.unwrap_or(0), model.members, "the directory knows who is there");
-        }
-    }
-
-    fn fail_append(&mut self) {
-        self.book.called(self.now);
-        self.book.coverage.append_failures += 1;
-        self.shard.input(self.now, Input::AppendFailed, &mut self.fx);
-        assert!(self.fx.records.is_empty(), "nobody else writes them");
-        self.leaves = self.count(Metric::Leaves);
-        self.too_slow = self.shard.counts().closes(Close::TooSlow.kind());
-        self.book.turn_failed();
-    }
-
-    fn take_effects(&mut self) {
-        for (key, members) in self.fx.occupancy.drain(..) {
-            self.occupancy.insert(key, members);
-        }
-        self.fetches.append(&mut self.fx.fetches);
-        let replies = std::mem::take(&mut self.fx.replies);
-        for (ticket, reply) in replies {
-            self.answered(ticket, reply);
-        }
-        for key in std::mem::take(&mut self.fx.readable) {
-            // It may have ended within the turn.
-            if let Some(client) = self.net.find(key) {
-                client.waits_read = false;
-                self.book.coverage.reads_resumed += 1;
-            }
-        }
-        self.take_ended();
-    }
-
-    fn take_ended(&mut self) {
-        for (key, close) in std::mem::take(&mut self.fx.ended) {
-            if self.trace {
-                eprintln!("{:>7} -- {key:?} ended: {close:?}", self.now.mono.0);
-            }
-            let client = self.net.remove(key);
-            client.ended(close, self.plan.swept == 1_000 && !self.book.failed);
-            self.dead.push(key);
-            if let SpaceKey::Chat(space) = client.place {
-                self.book.positions.push((space.0, client.position));
-            }
-        }
-    }
-
-    /// One slice of the sweep. Says whether there is more to do.
+    /// One turn of the shard. Says whether there is more to do.
     pub fn slice(&mut self) -> bool {
         self.book.called(self.now);
         if self.trace {
-            eprintln!("{:>7} -- a slice", self.now.mono.0);
+            eprintln!("{:>7} -- a turn", self.now.mono.0);
         }
-        let more = self.shard.sweep(self.now, &mut self.net, &mut self.fx);
+        let mut around = Around {
+            net: &mut self.net,
+            store: &mut self.store,
+            newest: self.book.newest,
+            refuses_pages: self.rng.permille(50),
+            told: Told::default(),
+        };
+        let more = self.shard.turn(self.now, &mut around);
+        let told = around.told;
+        let seen = std::mem::take(&mut self.seen);
+        if told.append_failed {
+            self.book.coverage.append_failures += 1;
+            self.leaves = self.count(Metric::Leaves);
+            self.too_slow = self.shard.counts().closes(Close::TooSlow.kind());
+            self.book.turn_failed();
+        }
+        self.book.turn_begins();
         let too_slow = self.too_slow;
-        self.note_changes();
+        self.note_changes(told.resumed[seen.1..].to_vec());
         self.book.coverage.fallen_evictions += self.too_slow - too_slow;
+        self.read_all();
+        self.take_told(told, seen.0);
+        self.note_trims();
+        more
+    }
+
+    /// Clients read what was sent to them.
+    fn read_all(&mut self) {
         for client in self.net.all_mut() {
             let socket = &client.socket;
             assert!(
@@ -294,9 +262,42 @@ impl World {
                 client.read(&mut self.book);
             }
         }
-        self.take_effects();
-        self.note_trims();
-        more
+    }
+
+    /// What the turn carried out; ends of members were seen in this number before.
+    fn take_told(&mut self, told: Told, seen: usize) {
+        self.occupancy.extend(told.occupancy);
+        self.book.coverage.pages_refused += told.pages_refused;
+        self.fetches.extend(told.fetches);
+        for (ticket, reply) in told.replies {
+            self.answered(ticket, reply);
+        }
+        for key in told.readable {
+            // It may have ended within the turn.
+            if let Some(client) = self.net.find(key) {
+                client.waits_read = false;
+                self.book.coverage.reads_resumed += 1;
+            }
+        }
+        self.take_ended(told.ended[seen..].to_vec());
+        for (space, model) in &self.book.spaces {
+            let told = self.occupancy.get(&SpaceKey::Chat(SpaceId(*space))).copied();
+            assert_eq!(told.unwrap_or(0), model.members, "the directory knows who is there");
+        }
+    }
+
+    fn take_ended(&mut self, ended: Vec<(MemberKey, Close)>) {
+        for (key, close) in ended {
+            if self.trace {
+                eprintln!("{:>7} -- {key:?} ended: {close:?}", self.now.mono.0);
+            }
+            let client = self.net.remove(key);
+            client.ended(close, self.plan.swept == 1_000 && !self.book.failed);
+            self.dead.push(key);
+            if let SpaceKey::Chat(space) = client.place {
+                self.book.positions.push((space.0, client.position));
+            }
+        }
     }
 
     fn note_trims(&mut self) {
@@ -316,7 +317,7 @@ impl World {
             slices += 1;
             assert!(slices < 100_000, "the sweep comes to an end");
         }
-        assert!(!self.shard.is_dirty());
+        assert!(!self.shard.is_due());
         for client in self.net.all_mut() {
             let left = client.went && client.closed.is_none() && client.socket.full;
             let waits = self.shard.is_catching_up(client.key);
@@ -368,10 +369,10 @@ impl World {
         self.tickets.clear();
         self.dead.clear();
         self.occupancy.clear();
-        self.fx = Effects::default();
+        self.seen = (0, 0);
         self.fetches.clear();
         let highest = self.store.appends.last().map_or(Id::MIN, |(_, id)| *id);
-        let highest = highest.max(self.book.began_above);
+        let highest = highest.max(self.book.began_above).max(self.book.fed_up_to);
         self.now.mono = MonoMs(self.rng.range(1, 2_000));
         let published = std::mem::take(&mut self.store.published);
         let earlier = (highest, published.clone());
@@ -381,8 +382,7 @@ impl World {
         self.draining = false;
         (self.leaves, self.too_slow, self.log_bytes) = (0, 0, 0);
         self.last_tick = self.now.mono;
-        self.input(Input::JournalRoom(1 << 30), "");
-        self.input(Input::Tick, "");
+        self.tick();
     }
 }
 

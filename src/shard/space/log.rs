@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
+use crate::shard::position::{Floor, Whereabouts};
 use crate::wire::Id;
 use crate::wire::time::MonoMs;
 
@@ -39,18 +40,9 @@ struct Indexed {
 
 const _: () = assert!(size_of::<Indexed>() == 32, "one for each retained chat");
 
-/// What lies behind a log: every chat of the space with a greater id is in it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Floor {
-    /// The last id that is not, or may not be, in the log.
-    pub id: Id,
-    /// The number of the last record up to it: once that is committed, the store has them all.
-    pub record: u64,
-}
-
 /// The log of one space.
 #[derive(Debug)]
-pub struct SpaceLog {
+pub(super) struct SpaceLog {
     segments: VecDeque<Segment>,
     end: u64,
     segment_bytes: usize,
@@ -59,31 +51,6 @@ pub struct SpaceLog {
     newest: Id,
     floor: Floor,
     held: usize,
-}
-
-/// Where in a log something that was asked for begins.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Found {
-    /// The first frame behind the id, and how many chats follow.
-    At {
-        /// Offset of a frame's begin.
-        offset: u64,
-        /// Chats from there on.
-        chats: usize,
-    },
-    /// The log does not reach back that far; chats above the floor are all here.
-    Trimmed {
-        /// The lowest offset retained.
-        offset: u64,
-        /// Every chat with a greater id is in the log.
-        floor: Id,
-        /// The store has the others once this record is committed.
-        record: u64,
-        /// Chats from there on.
-        chats: usize,
-    },
-    /// The id lies above the newest.
-    Ahead,
 }
 
 impl SpaceLog {
@@ -241,14 +208,13 @@ impl SpaceLog {
     }
 
     /// Where the frames behind the chat of `id` begin.
-    pub fn find(&self, id: Id) -> Found {
+    pub fn find(&self, id: Id) -> Whereabouts {
         if id > self.newest {
-            return Found::Ahead;
+            return Whereabouts::Ahead;
         }
-        let Floor { id: floor, record } = self.floor;
-        if id < floor {
+        if id < self.floor.id {
             let (offset, chats) = (self.start(), self.index.len());
-            return Found::Trimmed { offset, floor, record, chats };
+            return Whereabouts::Trimmed { offset, floor: self.floor, chats };
         }
         let next = self.index.partition_point(|known| known.id <= id);
         let chats = self.index.len() - next;
@@ -257,7 +223,7 @@ impl SpaceLog {
             Some(known) if known.id == id => known.offset + self.frame_bytes(known.offset),
             _ => self.index.get(next).map_or(self.end, |known| known.offset),
         };
-        Found::At { offset, chats }
+        Whereabouts::At { offset, chats }
     }
 
     /// The lowest frame's begin at or above `offset` that the log can tell: that of a chat, or
@@ -316,18 +282,18 @@ mod tests {
     #[test]
     fn a_position_is_found_behind_its_chat_or_said_to_be_trimmed_or_ahead() {
         let mut log = log_above(10);
-        assert_eq!(log.find(Id(10)), Found::At { offset: 0, chats: 0 });
+        assert_eq!(log.find(Id(10)), Whereabouts::At { offset: 0, chats: 0 });
         assert_eq!(
             log.find(Id(9)),
-            Found::Trimmed { offset: 0, floor: Id(10), record: 3, chats: 0 }
+            Whereabouts::Trimmed { offset: 0, floor: Floor { id: Id(10), record: 3 }, chats: 0 }
         );
         let second = append(&mut log, 11, 10) + 12;
         append(&mut log, 13, 10);
-        assert_eq!(log.find(Id(10)), Found::At { offset: 0, chats: 2 });
-        assert_eq!(log.find(Id(11)), Found::At { offset: second, chats: 1 });
-        assert_eq!(log.find(Id(12)), Found::At { offset: second, chats: 1 });
-        assert_eq!(log.find(Id(13)), Found::At { offset: log.end(), chats: 0 });
-        assert_eq!(log.find(Id(14)), Found::Ahead);
+        assert_eq!(log.find(Id(10)), Whereabouts::At { offset: 0, chats: 2 });
+        assert_eq!(log.find(Id(11)), Whereabouts::At { offset: second, chats: 1 });
+        assert_eq!(log.find(Id(12)), Whereabouts::At { offset: second, chats: 1 });
+        assert_eq!(log.find(Id(13)), Whereabouts::At { offset: log.end(), chats: 0 });
+        assert_eq!(log.find(Id(14)), Whereabouts::Ahead);
     }
 
     #[test]
@@ -341,9 +307,13 @@ mod tests {
         assert_eq!((log.held(), log.retained()), (0, 0));
         assert_eq!(
             log.find(Id(98)),
-            Found::Trimmed { offset: log.end(), floor: Id(99), record: 99, chats: 0 }
+            Whereabouts::Trimmed {
+                offset: log.end(),
+                floor: Floor { id: Id(99), record: 99 },
+                chats: 0
+            }
         );
-        assert_eq!(log.find(Id(99)), Found::At { offset: log.end(), chats: 0 });
+        assert_eq!(log.find(Id(99)), Whereabouts::At { offset: log.end(), chats: 0 });
     }
 
     proptest! {

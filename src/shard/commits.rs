@@ -1,0 +1,235 @@
+//! Commits: the records that a shard has made, how many of them the store has committed, and who
+//! waits for which. Makes the ids, which ascend as the records do. Knows no member and no space.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::event::{MemberKey, Ticket};
+use super::position::Floor;
+use crate::wire::reject::Reject;
+use crate::wire::time::{Micros, Now};
+use crate::wire::{Id, IdGenerator};
+
+/// The number of the record that stands for all that earlier runs have left in their journals.
+pub(super) const EARLIER_RUNS: u64 = 1;
+/// Posts that wait for a commit, and acks that do. Beyond it the post of the oldest record is
+/// forgotten, which was answered 202 long ago, and members that ask for `durable` are refused.
+const WAITS_MAX: usize = 65_536;
+/// Waits of members that catch up which are kept in any case.
+const FLOORS_SPARE: usize = 64;
+
+/// Where the journal, and this shard, stood after an append.
+#[derive(Clone, Copy, Debug)]
+struct Appended {
+    /// The journal's end.
+    offset: u64,
+    /// Records made up to there.
+    records: u64,
+    /// The highest id up to there.
+    highest: Id,
+}
+
+/// A member that is told by an ack when a record is durable.
+#[derive(Debug)]
+pub(super) struct AckTo {
+    pub key: MemberKey,
+    pub nonce: Box<str>,
+    pub id: Id,
+    pub duplicate: bool,
+}
+
+/// Who waits for which record, and in which order they came: records first.
+type Waits<T> = BTreeMap<(u64, u64), T>;
+
+/// The records of a shard.
+#[derive(Debug)]
+pub(super) struct Commits {
+    ids: IdGenerator,
+    /// Records made so far, and how many of them the store has committed. All that earlier runs
+    /// have left counts as the first.
+    made: u64,
+    committed: u64,
+    /// What stood where after each append that is not yet committed.
+    appended: VecDeque<Appended>,
+    acks: Waits<AckTo>,
+    posts: Waits<(Ticket, Id)>,
+    /// Members that catch up, and need of the store what these records end with.
+    floors: Waits<MemberKey>,
+    serial: u64,
+    /// Messages that the store has refused and not yet stepped over.
+    refused: BTreeMap<Id, Reject>,
+}
+
+impl Commits {
+    /// None of this run yet; `highest` is the highest id of earlier ones.
+    pub fn new(seed: u64, highest: Id) -> Commits {
+        let mut ids = IdGenerator::new(seed);
+        ids.start_above(highest);
+        let earlier = Appended { offset: 0, records: EARLIER_RUNS, highest };
+        Commits {
+            ids,
+            made: EARLIER_RUNS,
+            committed: 0,
+            appended: VecDeque::from([earlier]),
+            acks: Waits::new(),
+            posts: Waits::new(),
+            floors: Waits::new(),
+            serial: 0,
+            refused: BTreeMap::new(),
+        }
+    }
+
+    /// A time, not before what a frame has said already.
+    pub fn never_earlier(&mut self, now: Now) -> Now {
+        Now { unix: self.ids.instant(now.unix), ..now }
+    }
+
+    /// Makes the next record: its id, its instant, its number.
+    pub fn make(&mut self, now: Micros) -> (Id, Micros, u64) {
+        let (id, at) = self.ids.next_id(now);
+        self.made += 1;
+        (id, at, self.made)
+    }
+
+    /// A chat of this id was made elsewhere: those made here lie above it.
+    pub fn start_above(&mut self, id: Id) {
+        self.ids.start_above(id);
+    }
+
+    /// The highest id made or known so far.
+    pub fn highest(&self) -> Id {
+        self.ids.last()
+    }
+
+    /// What lies behind a log that begins now: all that its space may have seen before.
+    pub fn floor(&self) -> Floor {
+        Floor { id: self.ids.last(), record: self.made }
+    }
+
+    /// Whether the store has a record.
+    pub fn has(&self, record: u64) -> bool {
+        record <= self.committed
+    }
+
+    /// All records made so far are in the journal, which ends here now.
+    pub fn appended(&mut self, offset: u64) {
+        let (records, highest) = (self.made, self.ids.last());
+        self.appended.push_back(Appended { offset, records, highest });
+    }
+
+    /// The records made since the last append are in no journal: who waits for them never hears of
+    /// them. Nor do posts with these tickets, which may have repeated earlier ones.
+    pub fn append_failed(&mut self, refused: &BTreeSet<Ticket>) {
+        // What earlier turns made is in the journal and may still be committed.
+        self.made = self.appended.back().map_or(self.committed, |last| last.records);
+        drop(self.acks.split_off(&(self.made + 1, 0)));
+        drop(self.posts.split_off(&(self.made + 1, 0)));
+        self.posts.retain(|_, (ticket, _)| !refused.contains(ticket));
+        self.floors.clear();
+    }
+
+    /// The store has committed the journal up to an offset. What was waited for is to be taken
+    /// now, then [`Commits::forget_refused`] be called with the id that this returns, if it does.
+    pub fn commit(&mut self, offset: u64) -> Option<Id> {
+        let mut newest = None;
+        while let Some(appended) = self.appended.front().filter(|it| it.offset <= offset) {
+            self.committed = appended.records;
+            newest = Some(appended.highest);
+            self.appended.pop_front();
+        }
+        newest
+    }
+
+    /// A message that the store will never hold.
+    pub fn refuse(&mut self, id: Id, reject: Reject) {
+        self.refused.insert(id, reject);
+    }
+
+    /// Forgets refused messages up to this one: everybody who waited for them was told, and their
+    /// nonces are forgotten.
+    pub fn forget_refused(&mut self, newest: Id) {
+        self.refused = self.refused.split_off(&Id(newest.0.saturating_add(1)));
+    }
+
+    /// Whether the store holds a message whose record it has committed.
+    fn verdict(&self, id: Id) -> Result<(), Reject> {
+        self.refused.get(&id).map_or(Ok(()), |reject| Err(*reject))
+    }
+
+    /// Whether as many members' acks wait as may.
+    pub fn acks_are_full(&self) -> bool {
+        self.acks.len() >= WAITS_MAX
+    }
+
+    fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// Has a member wait for a record, or gives it back if that is committed already.
+    pub fn wait_ack(&mut self, record: u64, to: AckTo) -> Option<AckTo> {
+        if self.has(record) {
+            return Some(to);
+        }
+        let serial = self.next_serial();
+        self.acks.insert((record, serial), to);
+        None
+    }
+
+    /// Has a post wait for a record; false: it is committed already. A store that is away for
+    /// hours stops no post (docs/WIRE.md, P5).
+    pub fn wait_post(&mut self, record: u64, ticket: Ticket, id: Id) -> bool {
+        if self.has(record) {
+            return false;
+        }
+        if self.posts.len() >= WAITS_MAX {
+            self.posts.pop_first();
+        }
+        let serial = self.next_serial();
+        self.posts.insert((record, serial), (ticket, id));
+        true
+    }
+
+    /// Has a member that catches up wait for a record. Those that `waits` says no of are let go
+    /// before they outnumber the members: a store may be away for hours, while clients come and go.
+    pub fn wait_floor(
+        &mut self,
+        record: u64,
+        key: MemberKey,
+        (members, waits): (usize, impl Fn(MemberKey) -> bool),
+    ) {
+        if self.floors.len() > 2 * members + FLOORS_SPARE {
+            self.floors.retain(|_, key| waits(*key));
+        }
+        let serial = self.next_serial();
+        self.floors.insert((record, serial), key);
+    }
+
+    /// The next post whose record is committed, and whether the store holds its message.
+    pub fn next_post(&mut self) -> Option<(Ticket, Result<(), Reject>)> {
+        let (ticket, id) = take(&mut self.posts, self.committed)?;
+        Some((ticket, self.verdict(id)))
+    }
+
+    /// The next ack of a committed record, and whether the store holds its message.
+    pub fn next_ack(&mut self) -> Option<(AckTo, Result<(), Reject>)> {
+        let to = take(&mut self.acks, self.committed)?;
+        let stored = self.verdict(to.id);
+        Some((to, stored))
+    }
+
+    /// The next member whose record is committed.
+    pub fn next_floor(&mut self) -> Option<MemberKey> {
+        take(&mut self.floors, self.committed)
+    }
+
+    #[cfg(test)]
+    pub fn waiting(&self) -> [usize; 3] {
+        [self.acks.len(), self.posts.len(), self.floors.len()]
+    }
+}
+
+/// The next of those whose record is among the first `committed`.
+fn take<T>(waits: &mut Waits<T>, committed: u64) -> Option<T> {
+    let first = waits.first_entry()?;
+    (first.key().0 <= committed).then(|| first.remove())
+}

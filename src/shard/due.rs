@@ -1,0 +1,65 @@
+//! What the sweep has to do: queues of members and spaces, each of which stands in its queue once.
+//! Members and spaces know themselves whether they do.
+
+use std::collections::VecDeque;
+
+use super::event::MemberKey;
+
+/// Who is due.
+#[derive(Default, Debug)]
+pub(super) struct Due {
+    /// Spaces whose members are to be visited.
+    spaces: VecDeque<u32>,
+    /// Single members to be visited.
+    members: VecDeque<MemberKey>,
+    /// Spaces whose logs may be trimmed, or whose pauses may begin or end.
+    unsettled: Vec<u32>,
+}
+
+impl Due {
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty() && self.spaces.is_empty()
+    }
+
+    pub fn push_member(&mut self, key: MemberKey) {
+        self.members.push_back(key);
+    }
+
+    pub fn pop_member(&mut self) -> Option<MemberKey> {
+        self.members.pop_front()
+    }
+
+    pub fn push_space(&mut self, slot: u32) {
+        self.spaces.push_back(slot);
+    }
+
+    pub fn pop_space(&mut self) -> Option<u32> {
+        self.spaces.pop_front()
+    }
+
+    /// How many spaces are due.
+    pub fn spaces(&self) -> usize {
+        self.spaces.len()
+    }
+
+    /// Has a space looked at after the next slice of the sweep.
+    pub fn unsettle(&mut self, slot: u32) {
+        self.unsettled.push(slot);
+    }
+
+    /// The unsettled spaces, each once and in order. What settling them unsettles is the next
+    /// slice's: give the empty list back by [`Due::keep`].
+    pub fn take_unsettled(&mut self) -> Vec<u32> {
+        let mut unsettled = std::mem::take(&mut self.unsettled);
+        unsettled.sort_unstable();
+        unsettled.dedup();
+        unsettled
+    }
+
+    /// Takes the list of [`Due::take_unsettled`] back, for its memory.
+    pub fn keep(&mut self, mut emptied: Vec<u32>) {
+        emptied.clear();
+        emptied.append(&mut self.unsettled);
+        self.unsettled = emptied;
+    }
+}

@@ -1,0 +1,50 @@
+//! How a member behaves: junk is counted in a window, a flood by how long it lasts.
+
+use super::Member;
+use crate::limits::Limits;
+use crate::wire::close::Close;
+use crate::wire::reject::Reject;
+use crate::wire::time::MonoMs;
+
+/// A flood ends when nothing was over the rate for this many milliseconds.
+const FLOOD_PAUSE: u64 = 1_000;
+
+/// What a member was refused for of late.
+#[derive(Default, Debug)]
+pub(super) struct Conduct {
+    /// Junk messages in the current window.
+    junk: u32,
+    /// When that window began.
+    junk_since: MonoMs,
+    /// When its flood began.
+    flood_since: MonoMs,
+    /// When it was last over its rate.
+    flood_last: MonoMs,
+}
+
+impl Member {
+    /// Notes a refusal, and says whether it was one too many.
+    pub fn judge(&mut self, now: MonoMs, limits: &Limits, reject: Reject) -> Option<Close> {
+        let conduct = &mut self.rare().conduct;
+        match reject {
+            Reject::InvalidMessageFormat
+            | Reject::InvalidChatMessage
+            | Reject::UnknownMessageType => {
+                if conduct.junk == 0 || now.since(conduct.junk_since) > limits.junk_window {
+                    (conduct.junk, conduct.junk_since) = (0, now);
+                }
+                conduct.junk += 1;
+                (conduct.junk > limits.junk_max).then_some(Close::TooManyErrors)
+            }
+            Reject::RateLimited { .. } => {
+                if now.since(conduct.flood_last) > FLOOD_PAUSE {
+                    conduct.flood_since = now;
+                }
+                conduct.flood_last = now;
+                let lasted = now.since(conduct.flood_since);
+                (lasted >= limits.flood_wait).then_some(Close::TooFast)
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! A member: one connection as its shard knows it. Who it is, and its parts: a send queue, how it
+//! stands to its space and its socket, how it behaves, and its way back if it resumes.
+
+use std::num::NonZeroU64;
+
+use super::due::Due;
+use super::event::{AddressKey, Join, MemberKey};
+use super::rate::Gcra;
+use super::turn::Turn;
+use crate::limits::Limits;
+use crate::wire::reject::Reject;
+use crate::wire::server_message::{self, Welcome, Whose};
+use crate::wire::time::{MonoMs, Now};
+use crate::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
+
+mod closing;
+mod conduct;
+mod queue;
+mod resume;
+mod standing;
+
+use conduct::Conduct;
+pub(super) use queue::{Private, Queue};
+pub(super) use resume::{CatchUp, Memory, Patience, Resume, Taken, Way};
+pub(super) use standing::{Deadline, Standing};
+
+/// Commits that one member may wait for. All may come at once, when a store is back, and their
+/// acks are not to be what brings its private frames over their bound.
+const DURABLE_WAITS_MAX: u32 = 1_024;
+
+/// One connection. Its size times the connections is what an idle hub costs: keep it small.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Slot of its space.
+    space: u32,
+    user: UserId,
+    dialect: Dialect,
+    /// The name shown with what it says.
+    username: Box<str>,
+    /// For rates; a loopback address is exempt.
+    address: Option<NonZeroU64>,
+    /// What it is to be sent.
+    pub queue: Queue,
+    standing: Standing,
+    /// Its socket is full: the sweep passes it by until it is writable.
+    is_blocked: bool,
+    /// It was blocked, or resumes, and has not yet come up with the log's end.
+    is_lagging: bool,
+    /// It stands in the sweep's queue of single members.
+    is_queued: bool,
+    /// A ping was sent since it was last heard.
+    is_pinged: bool,
+    /// When something was last heard of it.
+    heard: MonoMs,
+    /// Its messages.
+    rate: Gcra,
+    /// Its control frames.
+    control: Gcra,
+    /// The count of its space's members that it was told last, by its number.
+    presence_seen: u32,
+    rare: Option<Box<Rare>>,
+}
+
+const _: () = assert!(size_of::<Member>() <= 144, "an idle connection stays small");
+
+/// What few members need: those that resume, read a list, wait for the store, or misbehave.
+#[derive(Default, Debug)]
+struct Rare {
+    /// It is being sent what the log no longer holds.
+    catch_up: Option<CatchUp>,
+    /// It is being sent what it missed from the log.
+    resume: Option<Resume>,
+    /// It is being sent the list of who is online: the next user of it.
+    listing: Option<UserId>,
+    /// Its messages whose commit it waits for.
+    durable_waits: u32,
+    conduct: Conduct,
+}
+
+impl Member {
+    /// A connection that has just come.
+    pub fn new(now: Now, join: Join, space: u32, standing: Standing) -> Member {
+        Member {
+            space,
+            user: join.user,
+            dialect: join.dialect,
+            username: join.username,
+            address: join.address.and_then(NonZeroU64::new),
+            queue: Queue::default(),
+            standing,
+            is_blocked: false,
+            is_lagging: false,
+            is_queued: false,
+            is_pinged: false,
+            heard: now.mono,
+            rate: Gcra::default(),
+            control: Gcra::default(),
+            presence_seen: 0,
+            rare: None,
+        }
+    }
+
+    /// Slot of its space; of the one it was in, when it is being closed.
+    pub fn space(&self) -> u32 {
+        self.space
+    }
+
+    pub fn user(&self) -> UserId {
+        self.user
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    pub fn username(&self) -> &str {
+        &self.username
+    }
+
+    pub fn address(&self) -> AddressKey {
+        self.address.map(NonZeroU64::get)
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Where its private frames belong.
+    pub fn whose(&self, space: SpaceKey) -> Whose {
+        let space = match space {
+            SpaceKey::Chat(space) => Some(space),
+            SpaceKey::Lobby | SpaceKey::Inbox(_) => None,
+        };
+        Whose { user: self.user, space }
+    }
+
+    /// Makes it due by itself: it has private frames, or takes bytes again.
+    pub fn make_due(&mut self, key: MemberKey, due: &mut Due) {
+        if !self.is_queued && !self.is_blocked {
+            self.is_queued = true;
+            due.push_member(key);
+        }
+    }
+
+    /// It does not stand in the sweep's queue any more: it is being visited.
+    pub fn dequeued(&mut self) {
+        self.is_queued = false;
+    }
+
+    /// Something came from it.
+    pub fn heard(&mut self, now: MonoMs) {
+        (self.heard, self.is_pinged) = (now, false);
+    }
+
+    /// Takes one message from its own rate.
+    pub fn take_rate(&mut self, now: MonoMs, limits: &Limits) -> Result<(), Reject> {
+        let limited = |retry_after_ms| Reject::RateLimited { retry_after_ms };
+        self.rate.take(now, limits.message_rate).map_err(limited)
+    }
+
+    /// Takes one control frame from its rate.
+    pub fn take_control(&mut self, now: MonoMs, limits: &Limits) -> Result<(), Reject> {
+        let limited = |retry_after_ms| Reject::RateLimited { retry_after_ms };
+        self.control.take(now, limits.control_rate).map_err(limited)
+    }
+
+    /// Gives it a frame of its own, and makes it due. The caller looks at
+    /// [`Queue::private_bytes`] where these can be many.
+    pub fn give(&mut self, key: MemberKey, turn: &mut Turn, write: impl FnOnce(&mut Private)) {
+        self.queue.push(&mut turn.counts, write);
+        self.make_due(key, &mut turn.due);
+    }
+
+    /// Welcomes a member of the second dialect; to a chat space with its id, its newest chat and
+    /// how many members it has.
+    pub fn greet(&mut self, key: MemberKey, turn: &mut Turn, space: Option<(SpaceId, Id, usize)>) {
+        if self.dialect == Dialect::Seed {
+            return;
+        }
+        let at = turn.at();
+        let welcome = Welcome {
+            connection: (turn.shard, key.slot, key.generation),
+            user: self.user,
+            username: &self.username,
+            space,
+            message_bytes_max: turn.limits.message_bytes_max,
+            content_chars_max: turn.limits.content_chars_max,
+            ping_period_ms: turn.limits.ping_period,
+        };
+        self.queue.push(&mut turn.counts, |private| {
+            private.push(|out| server_message::welcome(out, &welcome, &at));
+        });
+        self.make_due(key, &mut turn.due);
+    }
+
+    /// Gives it its own join, where joins are not announced. It is to be made due.
+    pub fn tell_join(&mut self, turn: &mut Turn, space: SpaceId) {
+        let (at, user, name) = (turn.at(), self.user, &self.username);
+        self.queue.push(&mut turn.counts, |private| {
+            private.push(|out| _ = server_message::join(out, space, user, name, &at));
+        });
+    }
+
+    /// Whether it waits for as many commits as one member may.
+    pub fn waits_are_full(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.durable_waits >= DURABLE_WAITS_MAX)
+    }
+
+    /// It waits for a commit.
+    pub fn wait(&mut self) {
+        self.rare().durable_waits += 1;
+    }
+
+    /// A commit that it waited for has come, or will not.
+    pub fn waited(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.durable_waits -= 1;
+        }
+    }
+
+    /// Whether it was told the count of its space's members that has this number.
+    pub fn knows_presence(&self, version: u32) -> bool {
+        self.presence_seen == version
+    }
+
+    pub fn know_presence(&mut self, version: u32) {
+        self.presence_seen = version;
+    }
+
+    /// Has the list of who is online sent to it, from the lowest user on.
+    pub fn begin_listing(&mut self) {
+        self.rare().listing = Some(UserId(i32::MIN));
+    }
+
+    /// The next user of the list that it is being sent.
+    pub fn listing(&self) -> Option<UserId> {
+        self.rare.as_ref()?.listing
+    }
+
+    /// Where its list goes on; `None`: it has all of it.
+    pub fn list_from(&mut self, next: Option<UserId>) {
+        self.rare().listing = next;
+    }
+
+    /// Whether nothing of the log is for it yet.
+    pub fn is_held_back(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.listing.is_some() || rare.catch_up.is_some())
+    }
+
+    /// Whether nothing, or not everything, of the log is for it yet.
+    pub fn is_behind_by_choice(&self) -> bool {
+        self.is_held_back() || self.resume().is_some()
+    }
+
+    /// Whether it has nothing that only few members have: the sweep's usual case.
+    pub fn is_plain(&self) -> bool {
+        self.rare.is_none()
+    }
+}

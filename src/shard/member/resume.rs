@@ -1,0 +1,263 @@
+//! The way of a member that comes back with a position: what it missed, then what is new
+//! (docs/WIRE.md, P3).
+//!
+//! From memory that is a cursor placed in the past. Behind the log's floor the store takes over:
+//! the member *catches up*, by pages that the edge reads, each sent before the next is asked for,
+//! until the log holds all that is left. Two things keep the stretch without a hole: a page is
+//! asked for only up to the floor, and only when the store has committed all that was trimmed up
+//! to there.
+
+use super::Member;
+use crate::shard::event::Stretch;
+use crate::shard::position::{Floor, Whereabouts};
+use crate::wire::Id;
+use crate::wire::server_message::{Missing, Resumed};
+use crate::wire::time::MonoMs;
+
+/// A resume is given up when this many times what it may have was sent: more is said in its space
+/// than is read of it.
+const OVERRUN: usize = 2;
+
+/// A member on its way from the store's part of what it missed to the log.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::shard) struct CatchUp {
+    /// The position that it came with.
+    after: Id,
+    /// It is sent the ids above this one: `after`, or a higher one where it missed more than
+    /// `resume_messages_max`.
+    from: Id,
+    /// It has been sent everything up to here.
+    read: Id,
+    /// Chats that it has been sent.
+    count: usize,
+    /// Number of the last page that was asked for.
+    number: u32,
+    step: Step,
+    /// When it has waited long enough for the store.
+    until: MonoMs,
+}
+
+/// What a member that catches up waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    /// The commit of what the log no longer holds, or the next try to read it.
+    Store,
+    /// A page of what lies up to this id.
+    Page(Id),
+    /// Its socket, to take the page.
+    Socket,
+}
+
+/// How a member that catches up goes on.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::shard) enum Way {
+    /// The log has the rest, from this offset on, or from its end where the offset lies behind
+    /// that. Then the member is told this.
+    Log { offset: u64, resumed: Resumed },
+    /// The store has to commit this record first.
+    Commit(u64),
+    /// The store is asked for this page.
+    Store(Page),
+}
+
+/// A page to be asked for.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::shard) struct Page {
+    pub number: u32,
+    /// Only ids above.
+    pub after: Id,
+    /// Only ids up to this one.
+    pub up_to: Id,
+    /// Only the newest of them, in this number.
+    pub newest_max: usize,
+    /// Until when the member waits for it.
+    pub until: MonoMs,
+}
+
+/// What the log of a member's space has of what it missed.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::shard) struct Memory {
+    pub found: Whereabouts,
+    /// The space's newest chat.
+    pub newest: Id,
+}
+
+/// A resume on its way through the log.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::shard) struct Resume {
+    /// Where in the log it ends; the member's own join comes behind.
+    pub end: u64,
+    /// What will be said then.
+    pub resumed: Resumed,
+    /// The own join is not in the log (a big space): it is to be sent then.
+    pub own_join: bool,
+}
+
+impl CatchUp {
+    /// Behind this position; the store is waited for until then.
+    pub fn new(after: Id, until: MonoMs) -> CatchUp {
+        CatchUp { after, from: after, read: after, count: 0, number: 0, step: Step::Store, until }
+    }
+
+    /// The last id that it needs not be sent.
+    pub fn read(&self) -> Id {
+        self.read
+    }
+
+    /// Finds out how it goes on: from the log if that reaches back far enough, else from the
+    /// store. `has` says whether the store has committed a record.
+    pub fn go_on(
+        &mut self,
+        memory: Memory,
+        messages_max: usize,
+        has: impl FnOnce(u64) -> bool,
+    ) -> Way {
+        let CatchUp { after, from, read, count, .. } = *self;
+        let missing = (from > after).then_some(Missing::TooMany);
+        let newest = memory.newest;
+        match memory.found {
+            Whereabouts::At { offset, chats } => {
+                let (to, count) = (newest.max(read), count + chats);
+                Way::Log { offset, resumed: Resumed { from, to, count, missing } }
+            }
+            Whereabouts::Ahead => {
+                let missing = Some(Missing::Ahead);
+                let resumed = Resumed { from: newest, to: newest, count: 0, missing };
+                Way::Log { offset: u64::MAX, resumed }
+            }
+            Whereabouts::Trimmed { floor: Floor { record, .. }, .. } if !has(record) => {
+                self.step = Step::Store;
+                Way::Commit(record)
+            }
+            Whereabouts::Trimmed { floor, chats, .. } => {
+                self.step = Step::Page(floor.id);
+                self.number += 1;
+                let is_first = count == 0 && read == after;
+                let newest = messages_max.saturating_sub(chats);
+                let newest_max = if is_first { newest } else { usize::MAX };
+                let (number, until) = (self.number, self.until);
+                Way::Store(Page { number, after: read, up_to: floor.id, newest_max, until })
+            }
+        }
+    }
+
+    /// A page has come, or `None`: the store could not be read. Says what is to be done.
+    pub fn take(&mut self, number: u32, page: Option<Stretch>, messages_max: usize) -> Taken {
+        let Step::Page(up_to) = self.step else { return Taken::Nothing };
+        if self.number != number {
+            return Taken::Nothing;
+        }
+        let Some(page) = page.filter(|page| page.chats > 0 || !page.more) else {
+            // A tick tries again, until it has waited long enough.
+            self.step = Step::Store;
+            return Taken::Nothing;
+        };
+        self.step = Step::Socket;
+        if page.from > self.read {
+            self.from = page.from;
+        }
+        self.read = if page.more { page.last } else { up_to };
+        self.count += page.chats;
+        if self.count > OVERRUN * messages_max {
+            return Taken::TooMuch;
+        }
+        if page.frames.is_empty() { Taken::GoOn } else { Taken::Send(page) }
+    }
+
+    /// Whether its page is on its way, and the next one is due once that is sent.
+    pub fn waits_for_socket(&self) -> bool {
+        self.step == Step::Socket
+    }
+
+    /// Its page is sent, and the next one may take until then.
+    pub fn page_sent(&mut self, until: MonoMs) {
+        self.until = until;
+    }
+
+    /// What a member is to do that waits for the store: called now and then.
+    pub fn judge(&self, now: MonoMs, memory: Memory, has: impl FnOnce(u64) -> bool) -> Patience {
+        if self.waits_for_socket() {
+            return Patience::Wait;
+        }
+        if now < self.until {
+            return match memory.found {
+                // A commit comes to those that wait for it.
+                Whereabouts::Trimmed { floor, .. } if !has(floor.record) => Patience::Wait,
+                _ if self.step == Step::Store => Patience::TryAgain,
+                _ => Patience::Wait,
+            };
+        }
+        match memory.found {
+            // Memory's part goes out, and history has the rest (docs/WIRE.md, C).
+            Whereabouts::Trimmed { offset, floor, chats } if self.count == 0 => {
+                let missing = Some(Missing::StoreUnavailable);
+                let resumed = Resumed { from: floor.id, to: memory.newest, count: chats, missing };
+                Patience::GoWithout { offset, resumed }
+            }
+            // What it has been sent ends at its position: it may come back with that.
+            _ => Patience::GiveUp,
+        }
+    }
+}
+
+/// What is to be done about a page that has come.
+#[derive(Debug)]
+pub(in crate::shard) enum Taken {
+    /// It is not waited for.
+    Nothing,
+    /// It held nothing: the member goes on.
+    GoOn,
+    /// Its frames are to be sent.
+    Send(Stretch),
+    /// The member was sent more than a resume may have.
+    TooMuch,
+}
+
+/// What is to be done about a member that waits for the store.
+#[derive(Debug)]
+pub(in crate::shard) enum Patience {
+    Wait,
+    TryAgain,
+    /// It has waited long enough, and goes on with what memory has.
+    GoWithout {
+        offset: u64,
+        resumed: Resumed,
+    },
+    /// It has waited long enough, and is closed.
+    GiveUp,
+}
+
+impl Member {
+    /// It came back, and is to be sent what it missed. Its space keeps count, so only that calls
+    /// this.
+    pub fn begin_catch_up(&mut self, catch_up: CatchUp) {
+        self.rare().catch_up = Some(catch_up);
+    }
+
+    /// Its way through what it missed, while the store's part of that is sent to it, so that it
+    /// gets nothing of the log.
+    pub fn catch_up(&mut self) -> Option<&mut CatchUp> {
+        self.rare.as_mut()?.catch_up.as_mut()
+    }
+
+    /// Whether it is sent the store's part of what it missed.
+    pub fn is_catching_up(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.catch_up.is_some())
+    }
+
+    /// The log has the rest of what it missed. Its space keeps count, so only that calls this.
+    pub fn end_catch_up(&mut self, resume: Resume) {
+        let rare = self.rare();
+        (rare.catch_up, rare.resume) = (None, Some(resume));
+    }
+
+    /// Its way through the log's part of what it missed.
+    pub fn resume(&self) -> Option<Resume> {
+        self.rare.as_ref()?.resume
+    }
+
+    /// It has been sent what it missed, and is live.
+    pub fn end_resume(&mut self) {
+        self.rare().resume = None;
+    }
+}

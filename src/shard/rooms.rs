@@ -1,0 +1,394 @@
+//! The rooms of a shard: its spaces and the members in them. Who comes and goes, who is there, and
+//! what members are told one by one.
+
+use super::arena::Arena;
+use super::commits::AckTo;
+use super::event::{Effects, Join, MemberKey, Notification, Present, PresentUser};
+use super::member::{Deadline, Member, Private, Standing};
+use super::position::Floor;
+use super::space::{Space, Spaces};
+use super::turn::Turn;
+use crate::metrics::Metric;
+use crate::wire::client_message::AckLevel;
+use crate::wire::close::Close;
+use crate::wire::frame_writer;
+use crate::wire::reject::Reject;
+use crate::wire::server_message::{self, Ack, Refusal};
+use crate::wire::{SpaceId, SpaceKey, UserId};
+
+/// Factor by which a member that takes bytes may exceed `private_bytes_max` before the sweep
+/// reaches it: one read of its socket can ask for many answers, one commit end many waits.
+const UNSENT_TIMES: usize = 8;
+
+/// Spaces and members.
+#[derive(Default, Debug)]
+pub(super) struct Rooms {
+    pub spaces: Spaces,
+    pub members: Arena<Member>,
+}
+
+/// A member in its space.
+pub(super) struct Seated<'a> {
+    pub key: MemberKey,
+    pub member: &'a mut Member,
+    pub space: &'a mut Space,
+}
+
+impl Seated<'_> {
+    /// Gives the member a private frame. Returns why it is to be closed, if it is owed too many:
+    /// only a blocked one is too slow, never one that is merely unvisited.
+    pub fn give(&mut self, turn: &mut Turn, write: impl FnOnce(&mut Private)) -> Option<Close> {
+        self.member.give(self.key, turn, write);
+        let (owed, max) = (self.member.queue.private_bytes(), turn.limits.private_bytes_max);
+        if owed <= max {
+            None
+        } else if self.member.is_blocked() {
+            Some(Close::TooSlow)
+        } else {
+            (owed > UNSENT_TIMES * max).then_some(Close::TooFast)
+        }
+    }
+
+    fn refuse(&mut self, turn: &mut Turn, refusal: &Refusal<'_>) -> Option<Close> {
+        let (at, dialect) = (turn.at(), self.member.dialect());
+        let whose = self.member.whose(self.space.key());
+        self.give(turn, |private| {
+            private.push(|out| server_message::error(out, dialect, refusal, whose, &at));
+        })
+    }
+
+    /// Tells the member how far its message has come.
+    pub fn ack(&mut self, turn: &mut Turn, ack: &Ack<'_>) -> Option<Close> {
+        let at = turn.at();
+        self.give(turn, |private| private.push(|out| server_message::ack(out, ack, &at)))
+    }
+
+    /// Tells the member that its message is durable, or that the store will never hold it.
+    pub fn tell_durable(
+        &mut self,
+        turn: &mut Turn,
+        to: &AckTo,
+        stored: Result<(), Reject>,
+    ) -> Option<Close> {
+        self.member.waited();
+        let (id, nonce, duplicate) = (to.id, &*to.nonce, to.duplicate);
+        match stored {
+            Ok(()) => self.ack(turn, &Ack { nonce, id, level: AckLevel::Durable, duplicate }),
+            Err(reject) => {
+                turn.counts.reject(reject);
+                self.refuse(turn, &Refusal { reject, nonce: Some(nonce), id: Some(id) })
+            }
+        }
+    }
+}
+
+impl Rooms {
+    /// A member in its space; `None` when it is being closed, or is no more.
+    pub fn seated(&mut self, key: MemberKey) -> Option<Seated<'_>> {
+        let member = self.members.get_mut(key).filter(|member| member.is_seated())?;
+        let space = self.spaces.at_mut(member.space())?;
+        Some(Seated { key, member, space })
+    }
+
+    /// A connection is not let in: it is told why, and closed.
+    pub fn turn_away(&mut self, turn: &mut Turn, join: Join, close: Close) -> MemberKey {
+        turn.counts.close(close);
+        let standing = Standing::Closing { close, since: turn.now.mono };
+        let member = Member::new(turn.now, join, u32::MAX, standing);
+        let last = member.last_frames(turn, close, |_| Some(()));
+        let key = self.members.insert(member);
+        if let Some(member) = self.members.get_mut(key) {
+            member.close(key, turn, (close, last));
+        }
+        key
+    }
+
+    /// Makes a connection a member of its space. What that may have seen before, if it is made
+    /// now, lies at or below `floor`.
+    pub fn join(&mut self, turn: &mut Turn, join: Join, floor: Floor) -> MemberKey {
+        turn.counts.add(Metric::Joins, 1);
+        let space = self.spaces.open(turn, join.space, floor);
+        let standing = Standing::Seated { seat: space.next_seat() };
+        let key = self.members.insert(Member::new(turn.now, join, space.slot(), standing));
+        let Some(member) = self.members.get_mut(key) else { return key };
+        let is_first = space.seat(key.slot, member);
+        match space.key() {
+            SpaceKey::Chat(id) => {
+                space.settle_announcements(turn.limits.announce_members_max);
+                member.greet(key, turn, Some((id, space.newest(), space.members())));
+            }
+            SpaceKey::Lobby => {
+                let user = member.user();
+                member.greet(key, turn, None);
+                if is_first {
+                    space.announce_status(turn, user, true);
+                }
+                // Its own status comes first and once: privately, so its cursor stands behind
+                // the news.
+                member.queue.place(space.end());
+                member.begin_listing();
+                let utc = turn.utc();
+                member.give(key, turn, |private| {
+                    private.push(|out| _ = server_message::user_status(out, user, true, &utc));
+                });
+            }
+            SpaceKey::Inbox(_) => member.greet(key, turn, None),
+        }
+        key
+    }
+
+    /// Tells a chat space of a member that is new in it, or that member alone in a big space.
+    pub fn announce(&mut self, turn: &mut Turn, key: MemberKey) {
+        let Some(Seated { member, space, .. }) = self.seated(key) else { return };
+        let SpaceKey::Chat(id) = space.key() else { return };
+        if space.is_announced() {
+            return space.announce_join(turn, member);
+        }
+        member.tell_join(turn, id);
+        member.make_due(key, &mut turn.due);
+    }
+
+    /// Tells the directory how many members a space has.
+    pub fn note_occupancy(&self, fx: &mut Effects, slot: u32) {
+        let Some(space) = self.spaces.at(slot) else { return };
+        match fx.occupancy.last_mut() {
+            Some((key, last)) if *key == space.key() => *last = space.members(),
+            _ => fx.occupancy.push((space.key(), space.members())),
+        }
+    }
+
+    /// A peer's goodbye, a broken rule, or the end of its socket.
+    pub fn close(&mut self, turn: &mut Turn, key: MemberKey, close: Close) {
+        let Some(member) = self.members.get(key) else { return };
+        match (member.closing(), close) {
+            (None, _) => self.let_go(turn, key, close),
+            // The answer to our close frame, or the end of the socket.
+            (Some(_), Close::Peer(_) | Close::Gone) => self.end(turn, key),
+            (Some(_), _) => {}
+        }
+    }
+
+    /// Lets a member go: it leaves its space at once, and gets what can still be said at a frame
+    /// boundary, then a close frame. `close_wait` later its socket ends in any case.
+    pub fn let_go(&mut self, turn: &mut Turn, key: MemberKey, close: Close) {
+        let Some(Seated { member, space, .. }) = self.seated(key) else { return };
+        turn.counts.close(close);
+        let max = turn.limits.private_bytes_max as u64;
+        let last = if close == Close::Gone {
+            None
+        } else {
+            member.last_frames(turn, close, |out| space.write_rest(member, max, out))
+        };
+        if space.is_paused() {
+            // It leaves the paused space: its socket is read again, for its close frame or end.
+            turn.fx.readable.push(key);
+        }
+        let slot = space.slot();
+        self.unseat(turn, key);
+        self.note_occupancy(&mut turn.fx, slot);
+        let is_over = last.is_none();
+        if let Some(member) = self.members.get_mut(key) {
+            member.close(key, turn, (close, last));
+        }
+        if is_over {
+            self.end(turn, key);
+        }
+    }
+
+    /// Takes a member out of its space and says so there.
+    fn unseat(&mut self, turn: &mut Turn, key: MemberKey) {
+        let Some(Seated { member, space, .. }) = self.seated(key) else { return };
+        let (user, is_unknown, seat) = (member.user(), member.is_catching_up(), member.seat());
+        let moved = space.unseat(key.slot, member);
+        turn.counts.add(Metric::Leaves, 1);
+        space.settle_announcements(turn.limits.announce_members_max);
+        match space.key() {
+            SpaceKey::Chat(_) if space.is_announced() && !is_unknown => {
+                space.announce_leave(turn, user);
+            }
+            SpaceKey::Lobby if space.members_of(user).next().is_none() => {
+                space.announce_status(turn, user, false);
+            }
+            _ => {}
+        }
+        turn.due.unsettle(space.slot());
+        if let Some((moved, seat)) = moved.zip(seat)
+            && let Some(member) = self.members.at_mut(moved)
+        {
+            member.move_to(seat);
+        }
+    }
+
+    /// Everything is sent to a member that is being closed.
+    pub fn close_sent(&mut self, turn: &mut Turn, key: MemberKey) {
+        if self.members.get(key).is_some_and(Member::is_answering) {
+            self.end(turn, key);
+        }
+    }
+
+    /// The socket is to be shut; the member is no more.
+    pub fn end(&mut self, turn: &mut Turn, key: MemberKey) {
+        let Some(mut member) = self.members.remove(key) else { return };
+        assert!(!member.is_seated(), "it left its space before");
+        member.queue.replace(&mut turn.counts, None);
+        member.unblock(&mut turn.counts);
+        turn.fx.ended.push((key, member.closing().unwrap_or(Close::Gone)));
+    }
+
+    /// Ends everybody of a turn whose records are in no journal: members are closed without what
+    /// they are owed, and those that are being closed end, whose last frames may be of that turn.
+    pub fn let_all_go(&mut self, turn: &mut Turn, close: Close) {
+        for slot in 0..self.members.slots() {
+            let Some(key) = self.members.key_at(slot) else { continue };
+            let Some(member) = self.members.get(key) else { continue };
+            if member.is_seated() {
+                self.let_go(turn, key, close);
+            } else if member.queue.private_bytes() > 0 {
+                self.end(turn, key);
+            }
+        }
+    }
+
+    /// Gives a member a private frame, and closes it if it is owed too many.
+    pub fn answer(&mut self, turn: &mut Turn, key: MemberKey, write: impl FnOnce(&mut Private)) {
+        let close = self.seated(key).and_then(|mut seated| seated.give(turn, write));
+        if let Some(close) = close {
+            self.let_go(turn, key, close);
+        }
+    }
+
+    /// Refuses a message: an error to its sender, counted; too many end the connection.
+    pub fn refuse(&mut self, turn: &mut Turn, key: MemberKey, refusal: &Refusal<'_>) {
+        turn.counts.reject(refusal.reject);
+        let Some(mut seated) = self.seated(key) else { return };
+        let close = seated.member.judge(turn.now.mono, &turn.limits, refusal.reject);
+        if let Some(close) = close.or_else(|| seated.refuse(turn, refusal)) {
+            self.let_go(turn, key, close);
+        }
+    }
+
+    /// Counts what is over its rate and gets no answer: control frames, and what is said where
+    /// nobody listens. A flood of it ends as any other.
+    pub fn tolerate(&mut self, turn: &mut Turn, key: MemberKey, reject: Reject) {
+        turn.counts.reject(reject);
+        let Some(Seated { member, .. }) = self.seated(key) else { return };
+        if let Some(close) = member.judge(turn.now.mono, &turn.limits, reject) {
+            self.let_go(turn, key, close);
+        }
+    }
+
+    /// A ping (with its payload) or a pong: proof of life, answered within its rate.
+    pub fn ping(&mut self, turn: &mut Turn, key: MemberKey, payload: Option<&[u8]>) {
+        let Some(Seated { member, .. }) = self.seated(key) else { return };
+        member.heard(turn.now.mono);
+        match (member.take_control(turn.now.mono, &turn.limits), payload) {
+            (Ok(()), Some(payload)) => {
+                self.answer(turn, key, |private| private.push_pong(payload));
+            }
+            (Ok(()), None) => {}
+            (Err(reject), _) => self.tolerate(turn, key, reject),
+        }
+    }
+
+    /// Tells a member that its message is durable, or that the store will never hold it.
+    pub fn tell_durable(&mut self, turn: &mut Turn, to: &AckTo, stored: Result<(), Reject>) {
+        let seated = self.seated(to.key);
+        if let Some(close) = seated.and_then(|mut it| it.tell_durable(turn, to, stored)) {
+            self.let_go(turn, to.key, close);
+        }
+    }
+
+    /// A socket that was full takes bytes again.
+    pub fn writable(&mut self, turn: &mut Turn, key: MemberKey) {
+        let Some(member) = self.members.get_mut(key) else { return };
+        if member.unblock(&mut turn.counts) {
+            member.make_due(key, &mut turn.due);
+        }
+    }
+
+    /// Closes a user's members of a space. Returns how many.
+    pub fn kick(&mut self, turn: &mut Turn, space: SpaceId, user: UserId) -> u32 {
+        let space = self.spaces.find(SpaceKey::Chat(space));
+        let slots: Vec<u32> = space.map_or(Vec::new(), |space| space.members_of(user).collect());
+        for slot in &slots {
+            if let Some(key) = self.members.key_at(*slot) {
+                self.let_go(turn, key, Close::Kicked);
+            }
+        }
+        slots.len() as u32
+    }
+
+    /// Pushes a notification to a user's sockets. Returns to how many.
+    pub fn notify(&mut self, turn: &mut Turn, user: UserId, push: &Notification) -> u32 {
+        let space = self.spaces.find_mut(SpaceKey::Inbox(user));
+        let Some(space) = space.filter(|space| space.members() > 0) else { return 0 };
+        let at = turn.at();
+        let now = str::from_utf8(&at).unwrap_or_default();
+        let timestamp = push.timestamp.as_deref().unwrap_or(now);
+        let bound = 100 + 6 * (push.kind.len() + timestamp.len()) + push.data.len();
+        space.append(turn, None, bound, |out| {
+            server_message::notification(out, &push.kind, &push.data, timestamp)
+        });
+        turn.counts.add(Metric::NotificationsPushed, 1);
+        space.members() as u32
+    }
+
+    /// Who is in a space, by user id.
+    pub fn present(&self, key: SpaceKey, users_max: usize) -> Present {
+        let Some(space) = self.spaces.find(key) else { return Present::default() };
+        let mut users: Vec<PresentUser> = Vec::new();
+        let mut truncated = false;
+        for (user, slot) in space.by_user() {
+            if let Some(last) = users.last_mut().filter(|last| last.user == user) {
+                last.connections += 1;
+                continue;
+            }
+            if users.len() == users_max {
+                truncated = true;
+                break;
+            }
+            let Some(member) = self.members.at(slot) else { continue };
+            users.push(PresentUser { user, username: member.username().into(), connections: 1 });
+        }
+        Present { members: space.members(), users, truncated }
+    }
+
+    /// One member against its deadlines.
+    pub fn judge(&mut self, turn: &mut Turn, key: MemberKey, grace: bool) {
+        let Some(member) = self.members.get_mut(key) else { return };
+        let space = self.spaces.at(member.space());
+        // The sockets of a paused space are not read, so silence proves nothing.
+        if member.is_seated() && space.is_some_and(Space::is_paused) {
+            member.heard(turn.now.mono);
+        }
+        match member.deadline(turn.now.mono, &turn.limits, grace) {
+            None => {}
+            // A ping of 2 bytes is not what brings a queue over its bound.
+            Some(Deadline::Ping) => {
+                member.give(key, turn, |private| private.push(frame_writer::ping));
+            }
+            Some(Deadline::Close(close)) => self.let_go(turn, key, close),
+            Some(Deadline::End) => self.end(turn, key),
+        }
+    }
+
+    /// Trims the logs that have changed, evicts members that fell out of them, and begins or ends
+    /// pauses. Evictions append leaves, which may unsettle again: that is the next slice's.
+    pub fn settle(&mut self, turn: &mut Turn) {
+        let mut unsettled = turn.due.take_unsettled();
+        for slot in unsettled.drain(..) {
+            let Some(space) = self.spaces.at_mut(slot) else { continue };
+            space.trim(turn, &self.members);
+            let fallen = space.fallen(turn, &self.members);
+            for key in &fallen {
+                self.let_go(turn, *key, Close::TooSlow);
+            }
+            let Some(space) = self.spaces.at_mut(slot) else { continue };
+            if !fallen.is_empty() {
+                space.trim(turn, &self.members);
+            }
+            space.settle_pause(turn, &self.members);
+        }
+        turn.due.keep(unsettled);
+    }
+}

@@ -1,0 +1,206 @@
+//! What members and posts say: checked, given its id, its record and its frame.
+
+use super::Shard;
+use super::commits::{AckTo, Commits};
+use super::door::Door;
+use super::event::{MemberKey, Post, Reply, Ticket};
+use super::nonces::Known;
+use super::rooms::Seated;
+use super::space::{ChatFrame, Space};
+use super::turn::Turn;
+use crate::metrics::Metric;
+use crate::wire::client_message::{
+    AckLevel, ChatMessage, ClientMessage, DecodeRules, check_content,
+};
+use crate::wire::nonce::{Nonce, NonceKey, content_hash};
+use crate::wire::record::Record;
+use crate::wire::reject::Reject;
+use crate::wire::server_message::{self, Ack, Chat, Refusal};
+use crate::wire::time::Micros;
+use crate::wire::{Id, SpaceId, SpaceKey, UserId};
+
+/// Something to say, with all that the hub knows of its sender.
+struct Said<'a> {
+    space: SpaceId,
+    user: UserId,
+    username: &'a str,
+    content: &'a str,
+    image: &'a str,
+    nonce: Option<&'a str>,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug)]
+struct Accepted {
+    id: Id,
+    at: Micros,
+    /// The number of its record.
+    record: u64,
+    duplicate: bool,
+}
+
+/// Checks a message, gives it its id, and puts it among the records of the turn and into its
+/// space's log. A known nonce makes nothing new.
+fn say(
+    door: &mut Door,
+    commits: &mut Commits,
+    turn: &mut Turn,
+    space: &mut Space,
+    said: Said<'_>,
+) -> Result<Accepted, Reject> {
+    check_content(said.content, turn.limits.content_chars_max)?;
+    door.check_draining()?;
+    if said.image.contains('\0') {
+        return Err(Reject::ContentInvalid);
+    }
+    let image = if said.image.len() > turn.limits.image_bytes_max { "" } else { said.image };
+    let nonce = said.nonce.map(|nonce| {
+        let key = NonceKey::new(said.user, said.space, nonce);
+        Nonce { key, content: content_hash(said.content, image) }
+    });
+    if let Some(nonce) = &nonce
+        && let Some(Known { id, at, record, .. }) = door.find(turn, nonce)?
+    {
+        return Ok(Accepted { id, at, record, duplicate: true });
+    }
+    let Said { user, username, content, .. } = said;
+    door.check_new(turn, (user, said.space), username.len() + content.len())?;
+
+    let (id, at, number) = commits.make(turn.now.unix);
+    let record = Record { id, at, space: said.space, user, username, content, nonce };
+    record.append_to(&mut turn.fx.records);
+    let chat = Chat { id, space: said.space, user, username, content, image };
+    let text = turn.text(at);
+    let frame = ChatFrame { id, record: number };
+    space.append(turn, Some(frame), chat.frame_bytes_max(), |out| {
+        server_message::chat(out, &chat, &text)
+    });
+    turn.counts.add(Metric::ChatsAccepted, 1);
+    if let Some(Nonce { key, content }) = nonce {
+        door.remember(turn.now.mono, key, Known { id, at, record: number, content });
+    }
+    Ok(Accepted { id, at, record: number, duplicate: false })
+}
+
+impl Shard {
+    /// A whole message of a member's.
+    pub(super) fn message(&mut self, key: MemberKey, json: &mut [u8]) {
+        let turn = &mut self.turn;
+        let Some(Seated { member, space, .. }) = self.rooms.seated(key) else { return };
+        member.heard(turn.now.mono);
+        turn.counts.add(Metric::MessagesReceived, 1);
+        turn.counts.add(Metric::ReceivedBytes, json.len() as u64);
+        let own_rate = member.take_rate(turn.now.mono, &turn.limits);
+        if !matches!(space.key(), SpaceKey::Chat(_)) {
+            if let Err(reject) = own_rate {
+                self.rooms.tolerate(turn, key, reject);
+            }
+            return;
+        }
+        let rules =
+            DecodeRules { dialect: member.dialect(), depth_max: turn.limits.json_depth_max };
+        let decoded = self.decoder.decode(json, rules);
+        let nonce = match &decoded {
+            Ok(ClientMessage::Chat(chat)) => chat.nonce,
+            _ => None,
+        };
+        let rated =
+            own_rate.and_then(|()| self.door.take_rates(turn, member.user(), member.address()));
+        let outcome = match rated.and(decoded) {
+            Err(reject) => Err(reject),
+            Ok(ClientMessage::Chat(chat)) => self.chat(key, chat),
+            Ok(ClientMessage::Ping) => {
+                let (whose, at) = (member.whose(space.key()), turn.at());
+                self.rooms.answer(turn, key, |private| {
+                    private.push(|out| server_message::pong(out, whose, &at));
+                });
+                Ok(())
+            }
+        };
+        if let Err(reject) = outcome {
+            self.rooms.refuse(&mut self.turn, key, &Refusal { reject, nonce, id: None });
+        }
+    }
+
+    /// A chat of a member's: said, and acked as it asks.
+    fn chat(&mut self, key: MemberKey, chat: ChatMessage<'_>) -> Result<(), Reject> {
+        let Some(Seated { member, space, .. }) = self.rooms.seated(key) else { return Ok(()) };
+        let SpaceKey::Chat(id) = space.key() else { return Ok(()) };
+        let waits = chat.ack == AckLevel::Durable;
+        if waits && (member.waits_are_full() || self.commits.acks_are_full()) {
+            return Err(Reject::Overloaded);
+        }
+        let said = Said {
+            space: id,
+            user: member.user(),
+            username: member.username(),
+            content: chat.content,
+            image: chat.image,
+            nonce: chat.nonce,
+        };
+        let accepted = say(&mut self.door, &mut self.commits, &mut self.turn, space, said)?;
+        if let Some(nonce) = chat.nonce {
+            self.ack(key, (nonce, chat.ack), accepted);
+        }
+        Ok(())
+    }
+
+    /// Gives a sender the acks that it asked for.
+    fn ack(&mut self, key: MemberKey, (nonce, level): (&str, AckLevel), accepted: Accepted) {
+        if level == AckLevel::None {
+            return;
+        }
+        let Accepted { id, duplicate, record, .. } = accepted;
+        let turn = &mut self.turn;
+        let Some(mut seated) = self.rooms.seated(key) else { return };
+        let ack = Ack { nonce, id, level: AckLevel::Accepted, duplicate };
+        let mut close = seated.ack(turn, &ack);
+        if close.is_none() && level == AckLevel::Durable {
+            seated.member.wait();
+            let to = AckTo { key, nonce: nonce.into(), id, duplicate };
+            if let Some(to) = self.commits.wait_ack(record, to) {
+                close = seated.tell_durable(turn, &to, Ok(()));
+            }
+        }
+        if let Some(close) = close {
+            self.rooms.let_go(turn, key, close);
+        }
+    }
+
+    /// A chat by HTTP.
+    pub(super) fn post(&mut self, ticket: Ticket, post: &Post) {
+        let accepted = self.accept_post(post);
+        let reply =
+            accepted.map(|Accepted { id, at, duplicate, .. }| Reply::Posted { id, at, duplicate });
+        self.turn.reply(ticket, reply);
+        if let Ok(Accepted { id, record, .. }) = accepted
+            && !self.commits.wait_post(record, ticket, id)
+        {
+            self.turn.reply(ticket, Ok(Reply::Durable(Ok(()))));
+        }
+    }
+
+    fn accept_post(&mut self, post: &Post) -> Result<Accepted, Reject> {
+        let turn = &mut self.turn;
+        self.door.take_rates(turn, post.user, post.address)?;
+        // Before a space is made for it.
+        check_content(&post.content, turn.limits.content_chars_max)?;
+        let key = SpaceKey::Chat(post.space);
+        if self.rooms.spaces.find(key).is_none() {
+            self.door.check_new_space(turn, post.username.len() + post.content.len())?;
+        }
+        let space = self.rooms.spaces.open(turn, key, self.commits.floor());
+        if space.is_paused() {
+            return Err(Reject::Overloaded);
+        }
+        let said = Said {
+            space: post.space,
+            user: post.user,
+            username: &post.username,
+            content: &post.content,
+            image: &post.image,
+            nonce: post.nonce.as_deref(),
+        };
+        say(&mut self.door, &mut self.commits, turn, space, said)
+    }
+}

@@ -1,0 +1,288 @@
+//! A space: its log, who is in it, where the sweep stands, whether its readers lag, and what its
+//! members are told of each other. Only the files of this folder know the log: everything else
+//! appends to a space, and reads from it by offsets.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::BytesMut;
+
+use super::arena::Arena;
+use super::member::Member;
+use super::position::{Floor, Whereabouts};
+use super::turn::Turn;
+use crate::metrics::Metric;
+use crate::wire::{Id, SpaceKey, UserId};
+
+mod log;
+mod presence;
+mod pressure;
+mod round;
+
+use log::SpaceLog;
+use presence::Presence;
+use pressure::Pressure;
+use round::Round;
+
+/// What a space costs beside its log's segments; counted against the logs' bound.
+const SPACE_BYTES: usize = 512;
+
+/// One space.
+#[derive(Debug)]
+pub(super) struct Space {
+    /// Its place among the shard's spaces.
+    slot: u32,
+    key: SpaceKey,
+    log: SpaceLog,
+    /// Slots of its members, in the order of the sweep; a member knows its seat.
+    roster: Vec<u32>,
+    /// (user, slot) of its members: presence lists, kicks, who is online.
+    users: BTreeSet<(UserId, u32)>,
+    round: Round,
+    pressure: Pressure,
+    presence: Presence,
+}
+
+/// A chat among the frames of a log: what a position finds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct ChatFrame {
+    pub id: Id,
+    /// The number of the record that stores it.
+    pub record: u64,
+}
+
+impl Space {
+    fn new(key: SpaceKey, floor: Floor) -> Space {
+        Space {
+            slot: 0,
+            key,
+            log: SpaceLog::new(floor),
+            roster: Vec::new(),
+            users: BTreeSet::new(),
+            round: Round::default(),
+            pressure: Pressure::default(),
+            presence: Presence::default(),
+        }
+    }
+
+    pub fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    pub fn key(&self) -> SpaceKey {
+        self.key
+    }
+
+    /// Connections in it.
+    pub fn members(&self) -> usize {
+        self.roster.len()
+    }
+
+    /// Slots of a user's members.
+    pub fn members_of(&self, user: UserId) -> impl Iterator<Item = u32> {
+        self.users.range((user, 0)..=(user, u32::MAX)).map(|(_, slot)| *slot)
+    }
+
+    /// Its members by their users: (user, slot), ascending.
+    pub fn by_user(&self) -> impl Iterator<Item = (UserId, u32)> {
+        self.users.iter().copied()
+    }
+
+    /// Puts a frame at the end of its log, wherever that comes from, and makes its members due.
+    /// `write` writes it in place, at most `bound` bytes; a `chat` is found by positions.
+    pub fn append(
+        &mut self,
+        turn: &mut Turn,
+        chat: Option<ChatFrame>,
+        bound: usize,
+        write: impl FnOnce(&mut BytesMut) -> usize,
+    ) {
+        let held = self.log.held();
+        let offset = self.log.append(turn.now.mono, bound, write);
+        turn.logs.grew(self.log.held() - held);
+        if let Some(ChatFrame { id, record }) = chat {
+            self.log.index(id, offset, record);
+        }
+        turn.counts.add(Metric::FramesAppended, 1);
+        self.make_due(turn);
+        self.press(turn);
+    }
+
+    /// Has everyone in it visited.
+    fn make_due(&mut self, turn: &mut Turn) {
+        if self.round.begin(self.roster.len()) {
+            turn.due.push_space(self.slot);
+        }
+    }
+
+    /// Where its next frame will begin.
+    pub fn end(&self) -> u64 {
+        self.log.end()
+    }
+
+    /// Its newest chat, or what it may have seen before while it has had none.
+    pub fn newest(&self) -> Id {
+        self.log.newest()
+    }
+
+    /// Where the frames behind a position are.
+    pub fn find(&self, id: Id) -> Whereabouts {
+        self.log.find(id)
+    }
+
+    /// The bytes of its frames from `from` up to `to`, as [`SpaceLog::slices`] has them.
+    pub fn slices(&self, from: u64, to: u64) -> (&[u8], &[u8]) {
+        self.log.slices(from, to)
+    }
+
+    /// Writes what a member that is closed is still sent of the log: all that is left, if that is
+    /// at most `max` bytes and nothing is held back, or the rest of the frame that it is in the
+    /// middle of. `None`: the end of that frame lies too far away.
+    pub fn write_rest(&self, member: &Member, max: u64, out: &mut BytesMut) -> Option<()> {
+        let queue = &member.queue;
+        let mut from = queue.cursor();
+        let end = if self.log.end() - from <= max && !member.is_behind_by_choice() {
+            self.log.end()
+        } else if queue.at_boundary() {
+            from
+        } else {
+            // `boundary` is the end of a frame too; a member that resumes is sent nothing behind.
+            let end = self.log.boundary_from(from).min(queue.boundary());
+            Some(end).filter(|end| end - from <= max)?
+        };
+        while from < end {
+            let (first, second) = self.log.slices(from, end);
+            out.extend_from_slice(first);
+            out.extend_from_slice(second);
+            from += (first.len() + second.len()) as u64;
+        }
+        Some(())
+    }
+
+    /// The seat that the next member to come will have.
+    pub fn next_seat(&self) -> u32 {
+        u32::try_from(self.roster.len()).expect("members are bounded below 2^32")
+    }
+
+    /// Takes a member in, in its seat, its cursor at the log's end. Returns whether it is its
+    /// user's first there.
+    pub fn seat(&mut self, slot: u32, member: &mut Member) -> bool {
+        debug_assert_eq!(member.seat(), Some(self.next_seat()));
+        let user = member.user();
+        let is_first = self.members_of(user).next().is_none();
+        self.roster.push(slot);
+        self.users.insert((user, slot));
+        self.round.resized(self.roster.len());
+        self.presence.seen_by(member);
+        member.queue.place(self.log.end());
+        is_first
+    }
+
+    /// Lets a member go. Returns the slot of the member that has its seat now, if one moved.
+    pub fn unseat(&mut self, slot: u32, member: &mut Member) -> Option<u32> {
+        let seat = member.seat()?;
+        let removed = self.roster.swap_remove(seat as usize);
+        assert_eq!(removed, slot, "a member knows its seat");
+        self.users.remove(&(member.user(), slot));
+        self.round.resized(self.roster.len());
+        self.pressure_left(member);
+        self.roster.get(seat as usize).copied()
+    }
+
+    /// Whether clients come back to it with a position.
+    fn is_resumable(&self) -> bool {
+        matches!(self.key, SpaceKey::Chat(_))
+    }
+
+    /// Whether nobody is in it and nothing of it is kept.
+    fn is_empty(&self) -> bool {
+        self.roster.is_empty() && self.log.held() == 0 && !self.round.is_queued()
+    }
+
+    /// The slot of the member to visit next.
+    pub fn next_visit(&mut self) -> Option<u32> {
+        let at = self.round.next_visit(self.roster.len(), self.log.end())?;
+        Some(self.roster[at])
+    }
+
+    /// Whether its round is not yet at its end; else it stands in the sweep's queue no more.
+    pub fn goes_on(&mut self) -> bool {
+        self.round.goes_on()
+    }
+
+    /// Throws its log away: what it holds is nowhere else. Nobody may be in it.
+    fn drop_log(&mut self, turn: &mut Turn, floor: Floor) {
+        assert!(self.roster.is_empty(), "its members were closed");
+        turn.logs.shrank(self.log.held());
+        self.log = SpaceLog::new(floor);
+    }
+}
+
+/// The spaces of a shard.
+#[derive(Default, Debug)]
+pub(super) struct Spaces {
+    all: Arena<Space>,
+    by_key: HashMap<SpaceKey, u32>,
+}
+
+impl Spaces {
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Slots, taken or free.
+    pub fn slots(&self) -> u32 {
+        self.all.slots()
+    }
+
+    pub fn at(&self, slot: u32) -> Option<&Space> {
+        self.all.at(slot)
+    }
+
+    pub fn at_mut(&mut self, slot: u32) -> Option<&mut Space> {
+        self.all.at_mut(slot)
+    }
+
+    pub fn find(&self, key: SpaceKey) -> Option<&Space> {
+        self.by_key.get(&key).and_then(|slot| self.all.at(*slot))
+    }
+
+    pub fn find_mut(&mut self, key: SpaceKey) -> Option<&mut Space> {
+        let slot = *self.by_key.get(&key)?;
+        self.all.at_mut(slot)
+    }
+
+    /// The space of a key, made if it is new. What it may have seen before lies at or below
+    /// `floor`.
+    pub fn open(&mut self, turn: &mut Turn, key: SpaceKey, floor: Floor) -> &mut Space {
+        let slot = *self.by_key.entry(key).or_insert_with(|| {
+            turn.logs.grew(SPACE_BYTES);
+            self.all.insert(Space::new(key, floor)).slot
+        });
+        let space = self.all.at_mut(slot).expect("a key's slot is taken");
+        space.slot = slot;
+        space
+    }
+
+    /// What time asks of a space: the count of its members is told, its log is shortened by age,
+    /// and it goes when nobody needs it. `window` is how long logs are kept, in ms.
+    pub fn tick(&mut self, turn: &mut Turn, slot: u32, window: u64) {
+        let Some(space) = self.all.at_mut(slot) else { return };
+        space.tick_presence(turn);
+        space.expire(turn, window);
+        if space.is_empty() {
+            self.by_key.remove(&space.key);
+            turn.logs.shrank(SPACE_BYTES);
+            let key = self.all.key_at(slot).expect("it was just looked at");
+            self.all.remove(key);
+        }
+    }
+
+    /// Throws all logs away.
+    pub fn drop_logs(&mut self, turn: &mut Turn, floor: Floor) {
+        for slot in 0..self.all.slots() {
+            if let Some(space) = self.all.at_mut(slot) {
+                space.drop_log(turn, floor);
+            }
+        }
+    }
+}

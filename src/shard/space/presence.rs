@@ -1,0 +1,148 @@
+//! What a space's members are told of each other: joins and leaves in small spaces, a count in big
+//! ones, who is online in the lobby.
+
+use super::Space;
+use crate::shard::member::Member;
+use crate::shard::turn::Turn;
+use crate::wire::server_message;
+use crate::wire::time::MonoMs;
+use crate::wire::{Dialect, SpaceKey, UserId};
+
+/// More than any join, leave or status frame takes, beside the name (6 bytes an escape).
+const CHANGE_BYTES_MAX: usize = 300;
+/// How often a big space's members are told its count, in ms.
+const PERIOD: u64 = 1_000;
+/// Users of the list of who is online that are encoded at a time.
+const LISTING_STEP: usize = 32;
+
+/// How a space tells who is there.
+#[derive(Debug)]
+pub(super) struct Presence {
+    /// Joins and leaves are announced one by one.
+    is_announced: bool,
+    /// Grows when the count of members that `cpi-hub.v1` members are told changes.
+    version: u32,
+    /// When that was.
+    told_at: MonoMs,
+    /// The count has changed since.
+    has_changed: bool,
+}
+
+impl Default for Presence {
+    fn default() -> Presence {
+        Presence { is_announced: true, version: 0, told_at: MonoMs(0), has_changed: false }
+    }
+}
+
+impl Presence {
+    /// A new member needs not be told the count.
+    pub(super) fn seen_by(&self, member: &mut Member) {
+        member.know_presence(self.version);
+    }
+}
+
+impl Space {
+    /// Whether joins and leaves are announced one by one.
+    pub fn is_announced(&self) -> bool {
+        self.presence.is_announced
+    }
+
+    /// The number of members has changed: applies the limit on announcements, off above it, on
+    /// again under 90 % of it.
+    pub fn settle_announcements(&mut self, members_max: usize) {
+        let members = self.roster.len();
+        if members > members_max {
+            self.presence.is_announced = false;
+        } else if members * 10 < members_max * 9 || members == 0 && members_max > 0 {
+            self.presence.is_announced = true;
+        }
+        self.presence.has_changed |= !self.presence.is_announced;
+    }
+
+    /// Appends a join to a chat space's log.
+    pub fn announce_join(&mut self, turn: &mut Turn, member: &Member) {
+        let SpaceKey::Chat(id) = self.key else { return };
+        let (at, user, name) = (turn.at(), member.user(), member.username());
+        let bound = CHANGE_BYTES_MAX + 6 * name.len();
+        self.append(turn, None, bound, |out| server_message::join(out, id, user, name, &at));
+    }
+
+    /// Appends a leave to a chat space's log.
+    pub fn announce_leave(&mut self, turn: &mut Turn, user: UserId) {
+        let SpaceKey::Chat(id) = self.key else { return };
+        let at = turn.at();
+        let bound = CHANGE_BYTES_MAX;
+        self.append(turn, None, bound, |out| server_message::leave(out, id, user, &at));
+    }
+
+    /// Appends to the lobby's log that a user is online, or is no more.
+    pub fn announce_status(&mut self, turn: &mut Turn, user: UserId, online: bool) {
+        let utc = turn.utc();
+        let bound = CHANGE_BYTES_MAX;
+        self.append(turn, None, bound, |out| server_message::user_status(out, user, online, &utc));
+    }
+
+    /// A big space's count is due to be told, now and then.
+    pub(super) fn tick_presence(&mut self, turn: &mut Turn) {
+        let presence = &mut self.presence;
+        if presence.has_changed && turn.now.mono.since(presence.told_at) >= PERIOD {
+            presence.has_changed = false;
+            presence.told_at = turn.now.mono;
+            presence.version = presence.version.wrapping_add(1);
+            self.make_due(turn);
+        }
+    }
+
+    /// Gives a member of the second dialect the count of members, if it does not know it.
+    #[inline]
+    pub fn tell_count(&self, turn: &mut Turn, member: &mut Member) {
+        if member.dialect() == Dialect::V1 && !member.knows_presence(self.presence.version) {
+            self.tell_new_count(turn, member);
+        }
+    }
+
+    fn tell_new_count(&self, turn: &mut Turn, member: &mut Member) {
+        let SpaceKey::Chat(id) = self.key else { return };
+        member.know_presence(self.presence.version);
+        let (members, at) = (self.roster.len(), turn.at());
+        member.queue.push(&mut turn.counts, |private| {
+            private.push(|out| server_message::presence(out, id, members, &at));
+        });
+    }
+
+    /// Gives a member the next users of the list of who is online, if it is being sent that.
+    pub fn tell_online(&self, turn: &mut Turn, member: &mut Member) {
+        let Some(from) = member.listing() else { return };
+        let step = self.listing_step(member.user(), from);
+        let last = step.last().filter(|_| step.len() == LISTING_STEP);
+        // The list ends with the highest user id there can be.
+        member.list_from(last.and_then(|last| last.0.checked_add(1)).map(UserId));
+        if step.is_empty() {
+            return;
+        }
+        let utc = turn.utc();
+        member.queue.push(&mut turn.counts, |private| {
+            for user in &step {
+                private.push(|out| _ = server_message::user_status(out, *user, true, &utc));
+            }
+        });
+    }
+
+    /// The next users of the list of who is online, from a user on, without the reader.
+    fn listing_step(&self, reader: UserId, from: UserId) -> Vec<UserId> {
+        let mut step: Vec<UserId> = Vec::with_capacity(LISTING_STEP);
+        let mut from = Some(from);
+        while let Some(lowest) = from
+            && step.len() < LISTING_STEP
+        {
+            // One look-up a user, however many sockets it has.
+            let next = self.users.range((lowest, 0)..).next();
+            let Some((user, _)) = next else { break };
+            if *user != reader {
+                step.push(*user);
+            }
+            from = user.0.checked_add(1).map(UserId);
+        }
+        step
+    }
+}

@@ -1,0 +1,182 @@
+//! Pressure: which members lag behind a space's log, up to where that may be trimmed, who has
+//! fallen out of it, and when publishers have to wait.
+
+use super::Space;
+use crate::metrics::Metric;
+use crate::shard::arena::Arena;
+use crate::shard::event::MemberKey;
+use crate::shard::member::{CatchUp, Member, Resume};
+use crate::shard::turn::Turn;
+use crate::wire::server_message::Resumed;
+use crate::wire::time::MonoMs;
+
+/// How far a space's readers are behind.
+#[derive(Default, Debug)]
+pub(super) struct Pressure {
+    /// Members that were blocked, or resume, and have not come up with the log.
+    lagging: usize,
+    /// Members that are sent the store's part of what they missed.
+    catching_up: usize,
+    /// Since when its members' sockets are not read.
+    paused: Option<MonoMs>,
+    /// A pause ran its full time; there is no other before the log has shrunk.
+    is_pause_spent: bool,
+}
+
+impl Space {
+    /// Says whether a member lags.
+    pub fn set_lagging(&mut self, member: &mut Member, lags: bool) {
+        if member.set_lagging(lags) {
+            if lags { self.pressure.lagging += 1 } else { self.pressure.lagging -= 1 }
+        }
+    }
+
+    /// A member is to be sent the store's part of what it missed. The log is kept from here on
+    /// meanwhile, within half of its bound.
+    pub fn begin_catch_up(&mut self, member: &mut Member, catch_up: CatchUp) {
+        debug_assert!(!member.is_catching_up());
+        member.begin_catch_up(catch_up);
+        member.queue.place(self.log.start());
+        self.pressure.catching_up += 1;
+    }
+
+    /// A member that catches up is sent the log's frames from `offset` on, or from its end where
+    /// the offset lies behind that; at its present end it is told `resumed`.
+    pub fn end_catch_up(&mut self, member: &mut Member, offset: u64, resumed: Resumed) {
+        debug_assert!(member.is_catching_up());
+        let end = self.log.end();
+        self.pressure.catching_up -= 1;
+        member.end_catch_up(Resume { end, resumed, own_join: !self.is_announced() });
+        member.queue.place(offset.min(end));
+        // Its part of the log is needed from now on, also where no join makes a round due.
+        self.set_lagging(member, true);
+    }
+
+    /// A member leaves.
+    pub(super) fn pressure_left(&mut self, member: &mut Member) {
+        self.set_lagging(member, false);
+        self.pressure.catching_up -= usize::from(member.is_catching_up());
+    }
+
+    /// Whether its members' sockets are not read, because its readers lag.
+    pub fn is_paused(&self) -> bool {
+        self.pressure.paused.is_some()
+    }
+
+    /// By how many bytes its publishers are ahead of the sweep.
+    fn outrun(&self) -> u64 {
+        self.round.outrun(self.log.end())
+    }
+
+    fn pause(&mut self, turn: &mut Turn) {
+        self.pressure.paused = Some(turn.now.mono);
+        turn.counts.add(Metric::SpacePauses, 1);
+    }
+
+    /// A frame was appended: publishers that are too far ahead wait.
+    pub(super) fn press(&mut self, turn: &mut Turn) {
+        let half = turn.limits.log_bytes_max as u64 / 2;
+        // At once: what is read in the same turn would all come on top.
+        if !self.is_paused() && self.outrun() > half {
+            self.pause(turn);
+        }
+        // Most appends can neither trim nor pause: those wait for the round's end. Where nobody
+        // is to be visited there is no round.
+        if self.log.retained() > half || self.round.is_over() {
+            turn.due.unsettle(self.slot);
+        }
+    }
+
+    /// Bytes that are kept for clients that come back.
+    fn keep(&self, turn: &Turn) -> u64 {
+        if self.is_resumable() { turn.limits.resume_bytes_max as u64 } else { 0 }
+    }
+
+    /// Frees what nobody needs of the log, beyond what is kept for clients that come back.
+    pub fn trim(&mut self, turn: &mut Turn, members: &Arena<Member>) {
+        let keep = self.keep(turn);
+        if self.log.trimmable(keep).is_none() {
+            return;
+        }
+        // The log waits for those that catch up too, but never so that publishers have to.
+        let spare = self.log.retained() < turn.limits.log_bytes_max as u64 / 2;
+        let catching_up = if spare { self.pressure.catching_up } else { 0 };
+        let needed = if self.pressure.lagging == 0 && self.round.is_over() && catching_up == 0 {
+            self.log.end()
+        } else {
+            // Members that were unblocked but not yet visited count too.
+            let members = self.roster.iter().filter_map(|slot| members.at(*slot));
+            let members = members.filter(|member| spare || !member.is_catching_up());
+            members.map(|member| member.queue.cursor()).min().unwrap_or(self.log.end())
+        };
+        let held = self.log.held();
+        self.log.trim(needed, keep);
+        turn.logs.shrank(held - self.log.held());
+    }
+
+    /// The members that have fallen out of a log that is too long. Only blocked ones do, never
+    /// those that are merely not yet visited, nor those that need what is kept in any case.
+    pub fn fallen(&self, turn: &Turn, members: &Arena<Member>) -> Vec<MemberKey> {
+        let max = turn.limits.log_bytes_max as u64;
+        if self.log.retained() <= max {
+            return Vec::new();
+        }
+        let lowest = (self.log.end() - max).min(self.log.kept_from(self.keep(turn)));
+        let has_fallen = |slot: &&u32| {
+            members.at(**slot).is_some_and(|member| {
+                let is_behind = member.queue.cursor() < lowest;
+                member.is_blocked() && is_behind && !member.is_catching_up()
+            })
+        };
+        let fallen = self.roster.iter().filter(has_fallen);
+        fallen.filter_map(|slot| members.key_at(*slot)).collect()
+    }
+
+    /// Publishers wait while they are ahead of the sweep, and for a bounded time while many of
+    /// their readers lag. A few that lag are not waited for: they fall out of the log.
+    pub fn settle_pause(&mut self, turn: &mut Turn, members: &Arena<Member>) {
+        let max = turn.limits.log_bytes_max as u64;
+        let retained = self.log.retained();
+        // What is kept for clients that come back is no sign of slow readers.
+        let is_kept = self.log.kept_from(self.keep(turn)) == self.log.start();
+        let is_caught_up = retained < max / 4 || is_kept;
+        let many_lag = self.pressure.lagging * 10 > self.roster.len() && !is_caught_up;
+        if !many_lag {
+            self.pressure.is_pause_spent = false;
+        }
+        match self.pressure.paused {
+            None => {
+                let wait = many_lag && retained > max / 2 && !self.pressure.is_pause_spent;
+                if wait || self.outrun() > max / 2 {
+                    self.pause(turn);
+                }
+            }
+            Some(since) if self.outrun() <= max / 4 => {
+                let is_spent = turn.now.mono.since(since) >= turn.limits.write_wait;
+                if is_spent || !many_lag {
+                    self.pressure.paused = None;
+                    self.pressure.is_pause_spent = many_lag;
+                    let roster = self.roster.iter();
+                    turn.fx.readable.extend(roster.filter_map(|slot| members.key_at(*slot)));
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Frees what is older than `window` ms, where nobody lags: only clients that might come back
+    /// need that, and those come to chat spaces alone.
+    pub(super) fn expire(&mut self, turn: &mut Turn, window: u64) {
+        if self.pressure.lagging > 0 || self.is_paused() {
+            turn.due.unsettle(self.slot);
+        }
+        let Pressure { lagging, catching_up, .. } = self.pressure;
+        if !self.round.is_over() || lagging > 0 || catching_up > 0 {
+            return;
+        }
+        let window = if self.is_resumable() { window } else { 0 };
+        let held = self.log.held();
+        self.log.expire(self.log.end(), turn.now.mono, window);
+        turn.logs.shrank(held - self.log.held());
+    }
+}

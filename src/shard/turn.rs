@@ -1,0 +1,201 @@
+//! The turn: the order in which a shard's work is done, and what its parts work with meanwhile.
+//!
+//! The order is what keeps anybody from being sent, or told, what the journal does not have: the
+//! records of all that came in are appended first, then the edge gets its answers, then a slice of
+//! the sweep sends what members are owed, then the rest is carried out. The hub's threads, the
+//! simulator, tests and benches all run this one function.
+
+use super::Shard;
+use super::due::Due;
+use super::event::{Effects, Fetch, MemberKey, Reply, Sockets, Ticket};
+use crate::limits::Limits;
+use crate::metrics::{Counts, Metric};
+use crate::wire::close::Close;
+use crate::wire::reject::Reject;
+use crate::wire::server_message::{Resumed, TimeText};
+use crate::wire::time::{Micros, Now, TimeFormat};
+use crate::wire::{Id, SpaceKey};
+
+/// A shard's journal, as the heart sees it.
+pub trait Journal {
+    /// Appends a turn's records in one write. `highest` is the highest id made so far. Returns
+    /// where the journal ends.
+    ///
+    /// # Errors
+    ///
+    /// [`Broken`]: nothing of the turn may be sent, and no chat is taken before a restart.
+    fn append(&mut self, records: &[u8], highest: Id) -> Result<u64, Broken>;
+    /// Bytes of records that can surely be appended now; 0: chat is refused at the door.
+    fn room(&self) -> u64;
+}
+
+/// The journal could not take a turn's records. Whoever appends has told the operator why.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Broken;
+
+/// Everything around a shard that a turn needs: its journal, its members' sockets, and those who
+/// hear what became of what they asked.
+pub trait Host {
+    /// Where records go.
+    fn journal(&mut self) -> &mut impl Journal;
+    /// Where frames go.
+    fn sockets(&mut self) -> &mut impl Sockets;
+    /// Answers a request of the edge's.
+    fn reply(&mut self, ticket: Ticket, reply: Reply);
+    /// A connection is over: its socket is to be shut and dropped.
+    fn ended(&mut self, member: MemberKey, close: Close);
+    /// Asks for a page of the store, to be given back as an `Input::Fetched`. Returns false where
+    /// nobody can be asked now.
+    fn fetch(&mut self, fetch: &Fetch) -> bool;
+    /// It is settled from where a member that came back goes on.
+    fn resumed(&mut self, member: MemberKey, resumed: &Resumed);
+    /// A member's socket may be read again after a pause.
+    fn readable(&mut self, member: MemberKey);
+    /// The number of a space's members has changed.
+    fn occupancy(&mut self, space: SpaceKey, members: usize);
+}
+
+/// Memory of a shard's spaces and their logs. Spaces say what they take and free.
+#[derive(Default, Debug)]
+pub(super) struct LogMemory(usize);
+
+impl LogMemory {
+    /// Bytes held now.
+    pub fn held(&self) -> usize {
+        self.0
+    }
+
+    pub fn grew(&mut self, bytes: usize) {
+        self.0 += bytes;
+    }
+
+    pub fn shrank(&mut self, bytes: usize) {
+        self.0 -= bytes;
+    }
+}
+
+/// What the parts of the heart work with: the time of the input or turn that is going on, the
+/// bounds, who is due, and what is to be carried out. The shard keeps it from turn to turn.
+#[derive(Debug)]
+pub(super) struct Turn {
+    /// The shard's number, a part of connection ids.
+    pub shard: u16,
+    /// The time; its wall clock is never before what a frame has said already.
+    pub now: Now,
+    /// Every bound.
+    pub limits: Limits,
+    /// The shard's numbers.
+    pub counts: Counts,
+    /// What the sweep has to do.
+    pub due: Due,
+    /// Memory of all spaces and their logs.
+    pub logs: LogMemory,
+    /// What is to be carried out.
+    pub fx: Effects,
+    time: TimeFormat,
+    utc: TimeFormat,
+    random: u32,
+}
+
+impl Turn {
+    /// For a shard that is made now; `seed` makes its jitter.
+    pub fn new(shard: u16, now: Now, limits: Limits, seed: u64) -> Turn {
+        Turn {
+            shard,
+            now,
+            counts: Counts::default(),
+            due: Due::default(),
+            logs: LogMemory::default(),
+            fx: Effects::default(),
+            time: TimeFormat::new(limits.utc_offset),
+            utc: TimeFormat::new(0),
+            random: seed as u32 ^ (seed >> 32) as u32,
+            limits,
+        }
+    }
+
+    /// The turn's time as frames say it.
+    pub fn at(&mut self) -> TimeText {
+        *self.time.text(self.now.unix)
+    }
+
+    /// The turn's time as the lobby says it.
+    pub fn utc(&mut self) -> TimeText {
+        *self.utc.text(self.now.unix)
+    }
+
+    /// An instant as frames say it.
+    pub fn text(&mut self, at: Micros) -> TimeText {
+        *self.time.text(at)
+    }
+
+    /// A number that spreads a herd.
+    pub fn jitter(&mut self) -> u32 {
+        // Xorshift; zero would stay zero.
+        let mut word = self.random | 1;
+        word ^= word << 13;
+        word ^= word >> 17;
+        word ^= word << 5;
+        self.random = word;
+        word
+    }
+
+    /// Answers a request of the edge's, after the turn's records are in the journal.
+    pub fn reply(&mut self, ticket: Ticket, result: Result<Reply, Reject>) {
+        let reply = result.unwrap_or_else(|reject| {
+            self.counts.reject(reject);
+            Reply::Rejected(reject)
+        });
+        self.fx.replies.push((ticket, reply));
+    }
+}
+
+impl Shard {
+    /// Runs a turn: journal, answers, a slice of the sweep with at most `sweep_sends_max` sends,
+    /// and the rest of what is to be carried out. Returns whether the sweep has more to do.
+    pub fn turn(&mut self, now: Now, host: &mut impl Host) -> bool {
+        self.begin(now);
+        if !self.turn.fx.records.is_empty() {
+            self.append(host.journal());
+        }
+        for (ticket, reply) in self.turn.fx.replies.drain(..) {
+            host.reply(ticket, reply);
+        }
+        self.sweep(host.sockets());
+        self.carry_out(host);
+        !self.turn.due.is_empty()
+    }
+
+    fn append(&mut self, journal: &mut impl Journal) {
+        match journal.append(&self.turn.fx.records, self.commits.highest()) {
+            Ok(end) => {
+                self.turn.counts.add(Metric::JournalAppends, 1);
+                self.commits.appended(end);
+            }
+            Err(Broken) => self.append_failed(),
+        }
+        self.turn.fx.records.clear();
+        self.door.set_room(journal.room());
+    }
+
+    fn carry_out(&mut self, host: &mut impl Host) {
+        for (member, close) in self.turn.fx.ended.drain(..) {
+            host.ended(member, close);
+        }
+        for fetch in std::mem::take(&mut self.turn.fx.fetches) {
+            if !host.fetch(&fetch) {
+                self.fetched((fetch.member, fetch.number), None);
+            }
+        }
+        for (member, resumed) in self.turn.fx.resumed.drain(..) {
+            host.resumed(member, &resumed);
+        }
+        for member in self.turn.fx.readable.drain(..) {
+            host.readable(member);
+        }
+        // The last of several changes of one space counts.
+        for (space, members) in self.turn.fx.occupancy.drain(..) {
+            host.occupancy(space, members);
+        }
+    }
+}
