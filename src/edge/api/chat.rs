@@ -92,7 +92,7 @@ async fn must_exist(
     let (exists, is_there) = match edge.hub.exist(user, space) {
         Some(known) => known,
         None => {
-            let asked = edge.reader.existing((user, space), peer.number());
+            let asked = edge.reader.existing(user, space, peer.number());
             let Ok(Ok(found)) = tokio::time::timeout(EXISTING_WAIT, asked).await else {
                 return Ok(());
             };
