@@ -1,8 +1,8 @@
 //! What the heart costs beside the kernel: chats decoded, appended and swept to sockets that only
 //! count, per delivery; and members coming and going.
 //!
-//! Each bench checks that every member was sent every byte. `CPI_BENCH_MEMBERS` and
-//! `CPI_BENCH_FRAMES` set the lists (1,10,100,1000,10000 and 1,16,64).
+//! Each bench checks that every member was sent every byte. `HUB_BENCH_MEMBERS` and
+//! `HUB_BENCH_FRAMES` set the lists (1,10,100,1000,10000 and 1,16,64).
 
 mod stage;
 
@@ -24,8 +24,8 @@ fn list(name: &str, default: &[usize]) -> Vec<usize> {
 /// A turn of k chats, and everyone is sent them: ns per delivery are time / elements.
 fn fan_out(c: &mut Criterion) {
     let mut group = c.benchmark_group("fan_out");
-    for members in list("CPI_BENCH_MEMBERS", &[1, 10, 100, 1_000, 10_000]) {
-        for frames in list("CPI_BENCH_FRAMES", &[1, 16, 64]) {
+    for members in list("HUB_BENCH_MEMBERS", &[1, 10, 100, 1_000, 10_000]) {
+        for frames in list("HUB_BENCH_FRAMES", &[1, 16, 64]) {
             let mut stage = Stage::new(members, 16_000_000);
             stage.turn(1);
             let before =

@@ -3,7 +3,7 @@
 //! measures.
 //!
 //! simd-json (in use) and borrowed serde_json read the same bodies, so that a run says which is
-//! ahead on the real mix. `CPI_BENCH_FRAMES` sets the frames of one read (32).
+//! ahead on the real mix. `HUB_BENCH_FRAMES` sets the frames of one read (32).
 
 mod samples;
 
@@ -26,7 +26,7 @@ const LIMITS: ReadLimits = ReadLimits { message_bytes_max: 65_536, fragments_max
 const RULES: DecodeRules = DecodeRules { dialect: Dialect::V1, depth_max: 32 };
 
 fn read(c: &mut Criterion) {
-    let frames = std::env::var("CPI_BENCH_FRAMES").map_or(32, |n| n.parse().expect("a number"));
+    let frames = std::env::var("HUB_BENCH_FRAMES").map_or(32, |n| n.parse().expect("a number"));
     let mut group = c.benchmark_group("read");
     let cases = [
         ("200 B, 1 frame".to_owned(), "hola ", 1),

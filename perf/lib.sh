@@ -132,6 +132,7 @@ start_server() {
     case $1 in
         hub) launch_hub "$folder" "$hub" ;;
         no-journal | no-metrics) launch_hub "$folder" "$peers/$1" ;;
+        other) launch_hub "$folder" "$peers/other" ;;
         uws) launch env ${uws_preload:+LD_PRELOAD="$uws_preload"} node "$peers/npm/uws.js" ;;
         bun) launch "$peers/npm/node_modules/bun/bin/bun.exe" "$peers/npm/bun.js" ;;
         ws) launch node "$peers/npm/ws.js" ;;

@@ -366,6 +366,18 @@ pub const SHARDS_MAX: usize = 1_024;
 pub const EDGE_THREADS_MAX: usize = 2;
 /// Lines typed into `cpi-hub chat` that wait; more wait in the terminal.
 pub const TYPED_LINES_MAX: usize = 16;
+/// Posts of one shard that wait for a commit, and acks that do. Beyond it the post of the oldest
+/// record is forgotten, which was answered 202 long ago, and members that ask for `durable` are
+/// refused.
+pub const COMMIT_WAITS_MAX: usize = 65_536;
+/// Commits that one member may wait for. All may come at once, when a store is back, and their
+/// acks are not to be what brings its private frames over their bound.
+pub const MEMBER_WAITS_MAX: u32 = 1_024;
+/// Users that a shard remembers as absent, and as many spaces; beyond it all are forgotten, and
+/// asked about anew.
+pub const ABSENT_MAX: usize = 4_096;
+/// Sockets that one pass takes from the epoll, and from those that are queued again.
+pub const READY_SOCKETS_MAX: usize = 256;
 
 // Bounds of the store that are no settings.
 

@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::shard::event::Verdict;
 use crate::store::journal::Writer;
 use crate::store::latest::Latest;
-use crate::store::{self, Left, Store, StoreHandle};
+use crate::store::{self, Store, StoreHandle, Unstored};
 
 /// A start that takes longer says so.
 const LONG_START: Duration = Duration::from_secs(1);
@@ -74,7 +74,7 @@ impl Fault {
 /// The setting that is to blame, where the error does not name one itself.
 fn setting_of(error: &store::OpenError) -> &'static str {
     match error {
-        store::OpenError::Journal(store::journal::OpenError::TooSmall { .. }) => "",
+        store::OpenError::Journal(store::journal::JournalOpenError::TooSmall { .. }) => "",
         _ => "data_dir: ",
     }
 }
@@ -259,19 +259,19 @@ fn spawn_watched(
 }
 
 /// What becomes of records that wait, where files were taken away from under the hub.
-fn files_gone(conditions: &Conditions, left: Left) -> Option<String> {
+fn files_gone(conditions: &Conditions, left: Unstored) -> Option<String> {
     let files = [Condition::DataDirectory, Condition::DatabaseFile];
     let raised = conditions.all().into_iter().find(|it| files.contains(&it.condition))?;
     let records = match left {
-        Left { records: 0, bytes: 0 } => "nothing waited to be stored".into(),
-        Left { records: 0, bytes } => format!("{bytes} bytes of records are not stored"),
-        Left { records, .. } => format!("{records} records are not stored"),
+        Unstored { records: 0, bytes: 0 } => "nothing waited to be stored".into(),
+        Unstored { records: 0, bytes } => format!("{bytes} bytes of records are not stored"),
+        Unstored { records, .. } => format!("{records} records are not stored"),
     };
     let where_to = match conditions.holds(Condition::DataDirectory) {
         true => "the journals are gone with them",
         false => "they stay in the journals, for the next start on a database in its place",
     };
-    let tail = if left == Left::default() { String::new() } else { format!("; {where_to}") };
+    let tail = if left == Unstored::default() { String::new() } else { format!("; {where_to}") };
     Some(format!("{}: {records}{tail}", raised.detail))
 }
 

@@ -97,6 +97,7 @@ pub struct Stage {
     /// What the next member says.
     pub json: Vec<u8>,
     scratch: Vec<u8>,
+    committed: u64,
 }
 
 impl Stage {
@@ -118,6 +119,7 @@ impl Stage {
             members: Vec::new(),
             json: chat(128),
             scratch: Vec::new(),
+            committed: 0,
         };
         stage.shard.tick(now, &stage.around.journal);
         for user in 0..members {
@@ -147,15 +149,14 @@ impl Stage {
         self.shard.input(self.now, Input::Message(from, &mut self.scratch));
     }
 
-    /// The turn ends: the journal has its records, everyone is sent what is owed, and the store
-    /// has them too.
+    /// Turns, until everyone is sent what is owed. The store has what the turns before had.
     pub fn sweep(&mut self) {
         let end = self.around.journal.end;
-        while self.shard.turn(self.now, &mut self.around) {}
-        if self.around.journal.end > end {
-            self.shard.input(self.now, Input::Committed(self.around.journal.end));
-            while self.shard.turn(self.now, &mut self.around) {}
+        if end > self.committed {
+            self.committed = end;
+            self.shard.input(self.now, Input::Committed(end));
         }
+        while self.shard.turn(self.now, &mut self.around) {}
         self.now.unix.0 += 50;
     }
 

@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use cpi_hub::wire::Dialect;
 use cpi_hub::wire::client_message::Decoder;
 
-#[path = "../../tests/messages/model.rs"]
+#[path = "../../tests/heart/messages/model.rs"]
 mod model;
 
 fuzz_target!(|json: &[u8]| {

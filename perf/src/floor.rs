@@ -11,13 +11,13 @@ use std::mem;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
-use crate::client::{self, head_end};
-use crate::frames::{self, CLOSE};
+use crate::client::connection::{self, head_end};
+use crate::client::frames::{self, CLOSE};
 
 const LISTENER: Token = Token(usize::MAX);
 const EVENTS: usize = 1024;
 const READ_BYTES: usize = 64 * 1024;
-/// What everybody has read of a space's bytes is dropped when it is so much.
+/// A space's bytes that everybody has read are dropped when they are this many.
 const DROP_BYTES: usize = 1024 * 1024;
 /// Tells a member that it is in.
 const WELCOME: &[u8] = b"\x81\x12{\"type\":\"welcome\"}";
@@ -179,7 +179,7 @@ impl Floor {
         member.space = Some(space);
         member.cursor = self.spaces[space].bytes.len();
         self.spaces[space].members.push(at);
-        let answer = [client::switching_protocols().as_bytes(), WELCOME].concat();
+        let answer = [connection::switching_protocols().as_bytes(), WELCOME].concat();
         // A new socket takes that much.
         (member.stream.write(&answer).ok()? == answer.len()).then_some(space)
     }

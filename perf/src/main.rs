@@ -4,19 +4,22 @@
 //! Exit code 1: the hub lost, doubled or reordered something, or closed a member; 2: the run
 //! could not be made.
 
+#![warn(unreachable_pub)]
+
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use cpi_hub_perf::client::{self, Server};
-use cpi_hub_perf::dialect::Dialect;
-use cpi_hub_perf::fanout::{self, Load};
-use cpi_hub_perf::figures::Figures;
+use cpi_hub_perf::client::connection::{self, Server};
+use cpi_hub_perf::client::dialect::Dialect;
+use cpi_hub_perf::floor;
+use cpi_hub_perf::measure::process;
 use cpi_hub_perf::report::Report;
-use cpi_hub_perf::{floor, idle, process};
+use cpi_hub_perf::scenario::fanout::{self, Load};
+use cpi_hub_perf::scenario::{Kind, RUN_SECONDS_MAX, Target, Times, idle};
 
 mod run;
 
@@ -31,20 +34,20 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Scenario {
-    /// Closed loop: each publisher keeps so many messages in flight.
+    /// Closed loop: each publisher keeps a number of messages in flight.
     Fanout {
         #[command(flatten)]
-        target: Target,
+        place: Place,
         #[command(flatten)]
         shape: Shape,
         /// Messages of one publisher on their way.
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
         in_flight: u32,
     },
-    /// Open loop: so many messages a second in all; latency counts from when each was due.
+    /// Open loop: a rate of messages in all; latency counts from when each was due.
     Open {
         #[command(flatten)]
-        target: Target,
+        place: Place,
         #[command(flatten)]
         shape: Shape,
         /// Messages a second, all publishers together.
@@ -69,7 +72,7 @@ enum Scenario {
     /// Connections that say nothing: resident memory of each.
     Idle {
         #[command(flatten)]
-        target: Target,
+        place: Place,
         /// How many.
         #[arg(long, default_value_t = 10_000)]
         connections: usize,
@@ -86,7 +89,7 @@ enum Scenario {
 }
 
 #[derive(Args)]
-struct Target {
+struct Place {
     /// Where the hub listens: HOST:PORT or ws://HOST:PORT.
     #[arg(long, default_value = "127.0.0.1:8080")]
     url: String,
@@ -143,8 +146,6 @@ fn at_least_1(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Stamps count microseconds in 32 bits, which is 71 minutes.
-const RUN_SECONDS_MAX: f64 = 3600.0;
 /// Beside the connections: the epoll, files of `/proc`, standard streams.
 const OTHER_FILES: u64 = 64;
 
@@ -171,32 +172,26 @@ fn obey(cli: Cli) -> io::Result<bool> {
             let report = Report::load(&folder).map_err(io::Error::other)?;
             fs::write(folder.join("report.json"), report.to_json())?;
             fs::write(folder.join("report.html"), report.to_html())?;
-            print!("{}", report.to_text());
-            Ok(true)
+            io::stdout().write_all(report.to_text().as_bytes()).map(|()| true)
         }
-        Scenario::Fanout { target, shape, in_flight } => {
-            run_fanout(&target, &shape, Load::Closed { in_flight })
+        Scenario::Fanout { place, shape, in_flight } => {
+            run_fanout(&place, &shape, Load::Closed { in_flight })
         }
-        Scenario::Open { target, shape, rate } => run_fanout(&target, &shape, Load::Open { rate }),
-        Scenario::Idle { target, connections, members, connect_rate, hold } => {
-            let missing = || io::Error::other("`idle` reads the hub's memory: name it by --pid");
+        Scenario::Open { place, shape, rate } => run_fanout(&place, &shape, Load::Open { rate }),
+        Scenario::Idle { place, connections, members, connect_rate, hold } => {
             let half = connections / 2;
             let plan = idle::Plan {
-                server: target.server(Dialect::Hub)?,
-                pid: target.pid.ok_or_else(missing)?,
                 steps: [half, connections].into_iter().filter(|step| *step > 0).collect(),
-                first_space: target.first_space,
                 members,
-                rate: connect_rate,
+                connect_rate,
                 hold: Duration::from_secs_f64(hold),
             };
-            target.prepare(connections)?;
-            target.show("idle", plan.run()?)
+            place.run("idle", &plan)
         }
     }
 }
 
-fn run_fanout(target: &Target, shape: &Shape, load: Load) -> io::Result<bool> {
+fn run_fanout(place: &Place, shape: &Shape, load: Load) -> io::Result<bool> {
     if shape.publishers > shape.members {
         return Err(io::Error::other("--publishers are members: at most --members"));
     }
@@ -205,36 +200,29 @@ fn run_fanout(target: &Target, shape: &Shape, load: Load) -> io::Result<bool> {
         return Err(io::Error::other("--warmup, --seconds and --settle: an hour together at most"));
     }
     let plan = fanout::Plan {
-        server: target.server(Dialect::Hub)?,
-        pid: target.pid,
         spaces: shape.spaces,
-        first_space: target.first_space,
         members: shape.members,
         publishers: shape.publishers,
         load,
         content_bytes: shape.content_bytes,
-        warm_up: Duration::from_secs_f64(shape.warmup),
-        measure: Duration::from_secs_f64(shape.seconds),
-        settle: Duration::from_secs_f64(shape.settle),
+        times: Times {
+            warm_up: Duration::from_secs_f64(shape.warmup),
+            measure: Duration::from_secs_f64(shape.seconds),
+            settle: Duration::from_secs_f64(shape.settle),
+        },
     };
-    target.prepare(shape.spaces * shape.members)?;
-    let name = if matches!(load, Load::Open { .. }) { "open" } else { "fanout" };
-    target.show(name, plan.run()?)
+    place.run(if matches!(load, Load::Open { .. }) { "open" } else { "fanout" }, &plan)
 }
 
-impl Target {
-    fn server(&self, dialect: Dialect) -> io::Result<Server> {
-        Ok(Server { address: client::address(&self.url)?, dialect })
-    }
-
-    fn prepare(&self, connections: usize) -> io::Result<()> {
-        process::allow_files(connections as u64 + OTHER_FILES)?;
-        self.core.map_or(Ok(()), process::pin)
-    }
-
-    /// Prints and writes the figures; whether all that must be zero is.
-    fn show(&self, scenario: &'static str, figures: Figures) -> io::Result<bool> {
-        println!("scenario {scenario} at {}\n{}", self.url, figures.to_text());
+impl Place {
+    /// Runs a plan, prints and writes its figures; whether all that must be zero is.
+    fn run(&self, scenario: &'static str, plan: &impl Kind) -> io::Result<bool> {
+        let server = Server { address: connection::address(&self.url)?, dialect: Dialect::Hub };
+        process::allow_files(plan.connections() as u64 + OTHER_FILES)?;
+        self.core.map_or(Ok(()), process::pin)?;
+        let target = Target { server, pid: self.pid, first_space: self.first_space };
+        let figures = plan.run(target)?;
+        writeln!(io::stdout(), "scenario {scenario} at {}\n{}", self.url, figures.to_text())?;
         if let Some(file) = &self.json {
             fs::write(file, figures.to_json())?;
         }

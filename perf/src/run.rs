@@ -8,10 +8,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cpi_hub_perf::client::{self, Server};
-use cpi_hub_perf::dialect::Dialect;
-use cpi_hub_perf::figures::{Figures, quoted};
-use cpi_hub_perf::process;
+use cpi_hub_perf::client::connection::{self, Server};
+use cpi_hub_perf::client::dialect::Dialect;
+use cpi_hub_perf::measure::figures::{Figures, quoted};
+use cpi_hub_perf::measure::process;
 use cpi_hub_perf::report::Report;
 use cpi_hub_perf::scenario::{self, Scenario, Target};
 
@@ -96,7 +96,7 @@ impl RunArgs {
 
     fn run(&self, scenario: &Scenario) -> io::Result<Figures> {
         process::allow_files(scenario.connections() as u64 + OTHER_FILES)?;
-        let server = Server { address: client::address(&self.url)?, dialect: self.dialect };
+        let server = Server { address: connection::address(&self.url)?, dialect: self.dialect };
         scenario.run(Target { server, pid: self.pid, first_space: self.first_space })
     }
 

@@ -7,33 +7,33 @@ mod fake;
 
 use std::time::Duration;
 
-use cpi_hub_perf::client::Server;
-use cpi_hub_perf::dialect::Dialect;
-use cpi_hub_perf::fanout::{Load, Plan};
-use cpi_hub_perf::figures::Figures;
-use cpi_hub_perf::idle;
+use cpi_hub_perf::client::connection::Server;
+use cpi_hub_perf::client::dialect::Dialect;
+use cpi_hub_perf::measure::figures::Figures;
+use cpi_hub_perf::scenario::fanout::{Load, Plan};
+use cpi_hub_perf::scenario::{Kind, Target, Times, idle};
 use fake::Fault;
 
-fn server(fault: Fault) -> Server {
-    Server { address: fake::start(fault), dialect: Dialect::Hub }
+fn target(fault: Fault, first_space: i32) -> Target {
+    let server = Server { address: fake::start(fault), dialect: Dialect::Hub };
+    Target { server, pid: Some(std::process::id()), first_space }
 }
 
 /// Runs two spaces of three members, two of them publishing, against a fake with this fault.
 fn run(fault: Fault, load: Load) -> Figures {
     let plan = Plan {
-        server: server(fault),
-        pid: Some(std::process::id()),
         spaces: 2,
-        first_space: 5,
         members: 3,
         publishers: 2,
         load,
         content_bytes: 128,
-        warm_up: Duration::from_millis(50),
-        measure: Duration::from_millis(200),
-        settle: Duration::from_millis(300),
+        times: Times {
+            warm_up: Duration::from_millis(50),
+            measure: Duration::from_millis(200),
+            settle: Duration::from_millis(300),
+        },
     };
-    plan.run().expect("the fake answers")
+    plan.run(target(fault, 5)).expect("the fake answers")
 }
 
 /// Checks what a fault is counted as: lost, doubled, reordered, foreign, members ended.
@@ -99,15 +99,12 @@ fn an_open_loop_sends_what_is_due() {
 #[test]
 fn idle_connections_are_counted_and_cost_memory() {
     let plan = idle::Plan {
-        server: server(Fault::None),
-        pid: std::process::id(),
         steps: vec![25, 50],
-        first_space: 1,
         members: 10,
-        rate: 1e6,
+        connect_rate: 1e6,
         hold: Duration::from_millis(20),
     };
-    let figures = plan.run().expect("the fake answers");
+    let figures = plan.run(target(Fault::None, 1)).expect("the fake answers");
     assert_eq!(figures.get_count("frames"), 50, "each connection gets its join");
     assert_eq!(figures.get_count("members_ended"), 0);
     assert!(figures.get("rss_bytes_per_connection").is_some());

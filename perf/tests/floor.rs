@@ -4,10 +4,10 @@ use std::io::Read;
 use std::thread;
 use std::time::Duration;
 
-use cpi_hub_perf::client::{self, Seat, Server};
-use cpi_hub_perf::dialect::Dialect;
+use cpi_hub_perf::client::connection::{self, Server};
+use cpi_hub_perf::client::dialect::{Dialect, Seat};
+use cpi_hub_perf::client::frames;
 use cpi_hub_perf::floor;
-use cpi_hub_perf::frames;
 use cpi_hub_perf::scenario::{self, Target};
 
 fn start() -> Server {
@@ -34,9 +34,9 @@ fn everybody_gets_what_is_said_in_their_space_once_and_in_order() {
 fn who_reads_late_is_waited_for() {
     const MESSAGES: usize = 400;
     let server = start();
-    let late = client::connect(server, Seat { space: 1, user: 1 }).expect("a member");
+    let late = connection::connect(server, Seat { space: 1, user: 1 }).expect("a member");
     let mut stream = std::net::TcpStream::from(late.stream);
-    let talker = client::connect(server, Seat { space: 1, user: 2 }).expect("a member");
+    let talker = connection::connect(server, Seat { space: 1, user: 2 }).expect("a member");
     let mut talker = std::net::TcpStream::from(talker.stream);
     for socket in [&stream, &talker] {
         socket.set_nonblocking(false).expect("an option");

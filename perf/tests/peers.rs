@@ -8,9 +8,9 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Mutex;
 
-use cpi_hub_perf::client::Server;
-use cpi_hub_perf::dialect::Dialect;
-use cpi_hub_perf::figures::Figures;
+use cpi_hub_perf::client::connection::Server;
+use cpi_hub_perf::client::dialect::Dialect;
+use cpi_hub_perf::measure::figures::Figures;
 use cpi_hub_perf::scenario::{self, Target};
 use fake::{accept, frame, read_frame};
 use serde_json::Value;
@@ -20,7 +20,7 @@ fn run(dialect: Dialect, serve: fn(TcpStream) -> Option<()>) -> Figures {
     run_space(dialect, 1, 1, serve)
 }
 
-/// Runs a space of so many members, of whom so many publish.
+/// Runs a space of `members`, of whom `publishers` publish.
 fn run_space(
     dialect: Dialect,
     members: usize,

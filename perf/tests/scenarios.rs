@@ -8,9 +8,9 @@ mod fake;
 use std::fs;
 use std::path::Path;
 
-use cpi_hub_perf::client::Server;
-use cpi_hub_perf::dialect::Dialect;
-use cpi_hub_perf::figures::{Figures, Value};
+use cpi_hub_perf::client::connection::Server;
+use cpi_hub_perf::client::dialect::Dialect;
+use cpi_hub_perf::measure::figures::{Figures, Value};
 use cpi_hub_perf::scenario::{self, Target};
 use fake::Fault;
 

@@ -9,7 +9,7 @@ use super::CliExit;
 use super::table::table;
 use crate::clock::unix_now;
 use crate::config::DataLocation;
-use crate::store::journal::{JournalReport, JournalState, OpenError, Reports, inspect};
+use crate::store::journal::{JournalOpenError, JournalReport, JournalState, Reports, inspect};
 use crate::store::{self, stored_positions};
 use crate::wire::Id;
 
@@ -69,7 +69,7 @@ pub fn run(options: &Options) -> (String, CliExit) {
     }
     let looked = match std::fs::metadata(data_dir) {
         Ok(_) => inspect(&data_dir.join("journal")),
-        Err(error) => Err(OpenError::Io { path: data_dir.clone(), error }),
+        Err(error) => Err(JournalOpenError::Io { path: data_dir.clone(), error }),
     };
     let reports = match looked {
         Ok(reports) => reports,
@@ -128,7 +128,7 @@ fn row(report: &JournalReport, stored: String) -> Vec<String> {
     let state = match &report.state {
         JournalState::Sound => "sound".into(),
         JournalState::Torn { bytes } => format!("sound, torn tail of {bytes} bytes"),
-        JournalState::Unusable(OpenError::Damaged { .. }) | JournalState::Odd { .. } => {
+        JournalState::Unusable(JournalOpenError::Damaged { .. }) | JournalState::Odd { .. } => {
             "DAMAGED".into()
         }
         JournalState::Unusable(_) => "UNUSABLE".into(),

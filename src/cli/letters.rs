@@ -139,7 +139,7 @@ fn retried(options: &Options) -> CliExit {
     let random = word() << 64 | word();
     match runtime.block_on(retry(data_dir, database_url.as_ref(), *utc_offset, random)) {
         Ok(retried) => told(&retried),
-        Err(OpenError::Journal(journal::OpenError::Locked { .. })) => {
+        Err(OpenError::Journal(journal::JournalOpenError::Locked { .. })) => {
             let text = format!("{} is in use by a hub; stop it first", data_dir.display());
             CliExit { code: 1, text }
         }

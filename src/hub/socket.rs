@@ -16,11 +16,9 @@ use mio::{Events, Interest, Token};
 use tokio::io::unix::AsyncFd;
 
 use super::directory::Permit;
+use crate::limits::READY_SOCKETS_MAX;
 use crate::shard::event::{MemberKey, Sent, Sockets};
 use crate::wire::frame_reader::Reader;
-
-/// Sockets that one pass takes from the epoll, and from those that are queued again.
-const PASS_MAX: usize = 256;
 
 /// One member's socket.
 #[derive(Debug)]
@@ -87,7 +85,7 @@ impl SocketTable {
         Ok(SocketTable {
             slots: Vec::new(),
             epoll,
-            events: Events::with_capacity(PASS_MAX),
+            events: Events::with_capacity(READY_SOCKETS_MAX),
             queue: VecDeque::new(),
         })
     }
@@ -162,7 +160,7 @@ impl SocketTable {
         found: &mut Vec<Ready>,
     ) -> Poll<io::Result<()>> {
         // Those of members that are no more don't count: behind them one may wait that is.
-        while found.len() < PASS_MAX
+        while found.len() < READY_SOCKETS_MAX
             && let Some(member) = self.queue.pop_front()
         {
             if let Some(socket) = self.get_mut(member) {
@@ -188,7 +186,7 @@ impl SocketTable {
                 writable: event.is_writable(),
                 ended: event.is_read_closed() || event.is_error(),
             }));
-            if found.len() - before < PASS_MAX {
+            if found.len() - before < READY_SOCKETS_MAX {
                 // All that was: the runtime is to tell of what comes from here on.
                 guard.clear_ready();
             }
@@ -426,9 +424,9 @@ mod tests {
     #[test]
     fn a_socket_that_waits_behind_many_closed_ones_is_not_forgotten() {
         with_member(|mut table, _peer| async move {
-            table
-                .queue
-                .extend((0..2 * PASS_MAX as u32).map(|slot| MemberKey { slot, generation: 0 }));
+            table.queue.extend(
+                (0..2 * READY_SOCKETS_MAX as u32).map(|slot| MemberKey { slot, generation: 0 }),
+            );
             table.read_again(MEMBER);
             assert!(!is_quiet(&mut table).await);
             assert!(!table.has_queued());

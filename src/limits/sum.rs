@@ -7,9 +7,9 @@
 //! comes to it in the same turn.
 
 use super::{
-    CATCH_UP_QUERIES_MAX, CATCH_UP_ROWS_MAX, CONNECTION_BYTES, LISTENER_MESSAGE_BYTES_MAX, Limits,
-    NONCE_BYTES_MAX, READER_QUEUE_MAX, REFERENCES_MAX, SEGMENT_BYTES_MAX, TAIL_WINDOW_BYTES,
-    TOTALS_MAX, TRIMMED_PIECES_MAX, VERDICTS_MAX, places_for,
+    ABSENT_MAX, CATCH_UP_QUERIES_MAX, CATCH_UP_ROWS_MAX, COMMIT_WAITS_MAX, CONNECTION_BYTES,
+    LISTENER_MESSAGE_BYTES_MAX, Limits, NONCE_BYTES_MAX, READER_QUEUE_MAX, REFERENCES_MAX,
+    SEGMENT_BYTES_MAX, TAIL_WINDOW_BYTES, TOTALS_MAX, TRIMMED_PIECES_MAX, VERDICTS_MAX, places_for,
 };
 
 /// Something that takes memory.
@@ -33,6 +33,8 @@ const NONCE_ENTRY_BYTES: u64 = 176;
 const MAP_ENTRY_BYTES: u64 = 64;
 /// A member's question for a page of what it missed, queued and in the table of who waits.
 const CATCH_UP_QUESTION_BYTES: u64 = 256;
+/// A post or an ack that waits for a commit, with its nonce.
+const WAIT_BYTES: u64 = 256;
 /// A row on its way to the store, beside its texts.
 const ROW_BYTES: u64 = 256;
 /// A batch is held as records, as rows, and as what the store is sent.
@@ -66,6 +68,9 @@ pub fn memory(limits: &Limits, shards: usize) -> Vec<MemoryPart> {
     let questions = READERS * (2 * READER_QUEUE_MAX as u64 * STORE_ENTRY_BYTES);
     let counted = READERS * TOTALS_MAX as u64 * MAP_ENTRY_BYTES;
     let verdicts = shards * VERDICTS_MAX as u64 + TRIMMED_PIECES_MAX as u64;
+    let references = REFERENCES_MAX as u64 + shards * 2 * ABSENT_MAX as u64;
+    // Posts, the same number of acks, and whom the edge's thread tells.
+    let waits = shards * 3 * COMMIT_WAITS_MAX as u64;
     let private = members * limits.private_bytes_max as u64;
     let nonces = shards * limits.nonces_max as u64;
     vec![
@@ -94,7 +99,8 @@ pub fn memory(limits: &Limits, shards: usize) -> Vec<MemoryPart> {
         ),
         part("nonces", nonces * NONCE_ENTRY_BYTES, "nonces_max"),
         part("rates of users and addresses", rates * MAP_ENTRY_BYTES, "rate_buckets_max"),
-        part("who exists", REFERENCES_MAX as u64 * MAP_ENTRY_BYTES, "REFERENCES_MAX"),
+        part("who exists", references * MAP_ENTRY_BYTES, "REFERENCES_MAX, ABSENT_MAX"),
+        part("posts and acks that wait", waits * WAIT_BYTES, "COMMIT_WAITS_MAX"),
         part("questions of who catches up", members * CATCH_UP_QUESTION_BYTES, "connections_max"),
         part(
             "pages for who catches up",
@@ -141,7 +147,7 @@ mod tests {
     use crate::limits::{Unit, Value, settings};
 
     /// Bounds that cost nothing themselves: they are within a part, on the disk, or of work.
-    const NO_PART: [&str; 31] = [
+    const NO_PART: [&str; 33] = [
         // A factor of several parts.
         "SHARDS_MAX",
         // Frames of one message, which has its bytes.
@@ -167,6 +173,8 @@ mod tests {
         "journal_bytes_max",
         // These bound work, texts that are thrown away, and numbers.
         "sweep_sends_max",
+        "MEMBER_WAITS_MAX",
+        "READY_SOCKETS_MAX",
         "junk_max",
         "announce_members_max",
         "TIME_CHARS_MAX",

@@ -3,12 +3,10 @@
 
 use std::collections::HashMap;
 
+use crate::limits::ABSENT_MAX;
 use crate::wire::reject::Reject;
 use crate::wire::time::MonoMs;
 use crate::wire::{SpaceId, UserId};
-
-/// Of each kind; beyond it all are forgotten, and asked about anew.
-const ABSENT_MAX: usize = 4_096;
 
 /// Who does not exist, until when that is believed.
 #[derive(Default, Debug)]

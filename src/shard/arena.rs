@@ -78,6 +78,13 @@ impl<T> Arena<T> {
         self.entries.get_mut(slot as usize)?.value.as_mut()
     }
 
+    /// The value in a slot with its key.
+    pub fn tenant_mut(&mut self, slot: u32) -> Option<(Key, &mut T)> {
+        let entry = self.entries.get_mut(slot as usize)?;
+        let key = Key { slot, generation: entry.generation };
+        entry.value.as_mut().map(|value| (key, value))
+    }
+
     /// The key of the value in a slot.
     pub fn key_at(&self, slot: u32) -> Option<Key> {
         let entry = self.entries.get(slot as usize)?;

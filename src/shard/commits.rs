@@ -5,15 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::event::{MemberKey, Ticket};
 use super::position::Floor;
+use crate::limits::COMMIT_WAITS_MAX;
 use crate::wire::reject::Reject;
 use crate::wire::time::{Micros, Now};
 use crate::wire::{Id, IdGenerator};
 
 /// The number of the record that stands for all that earlier runs have left in their journals.
 pub(super) const EARLIER_RUNS: u64 = 1;
-/// Posts that wait for a commit, and acks that do. Beyond it the post of the oldest record is
-/// forgotten, which was answered 202 long ago, and members that ask for `durable` are refused.
-const WAITS_MAX: usize = 65_536;
 /// Waits of members that catch up which are kept in any case.
 const FLOORS_SPARE: usize = 64;
 
@@ -157,7 +155,7 @@ impl Commits {
 
     /// Whether as many members' acks wait as may.
     pub fn acks_are_full(&self) -> bool {
-        self.acks.len() >= WAITS_MAX
+        self.acks.len() >= COMMIT_WAITS_MAX
     }
 
     fn next_serial(&mut self) -> u64 {
@@ -181,7 +179,7 @@ impl Commits {
         if self.has(record) {
             return false;
         }
-        if self.posts.len() >= WAITS_MAX {
+        if self.posts.len() >= COMMIT_WAITS_MAX {
             self.posts.pop_first();
         }
         let serial = self.next_serial();

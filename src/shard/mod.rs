@@ -49,7 +49,7 @@ use commits::{Commits, EARLIER_RUNS};
 use door::Door;
 use event::{Effects, Fed, Input, Join, MemberKey, Reply, Stretch, Verdict};
 use member::Member;
-use rooms::{Admitted, Rooms};
+use rooms::Rooms;
 use space::{ChatFrame, Space};
 use ticks::Ticks;
 use turn::{Journal, Turn};
@@ -74,7 +74,6 @@ pub struct ShardSetup {
 /// Some spaces, their logs, and the members in them.
 #[derive(Debug)]
 pub struct Shard {
-    number: u16,
     turn: Turn,
     rooms: Rooms,
     door: Door,
@@ -92,8 +91,7 @@ impl Shard {
             door.restore(now, first, EARLIER_RUNS);
         }
         Shard {
-            number,
-            turn: Turn::new(now, limits, seed),
+            turn: Turn::new(number, now, limits, seed),
             rooms: Rooms::default(),
             door,
             commits: Commits::new(seed, highest),
@@ -113,8 +111,7 @@ impl Shard {
             return self.rooms.turn_away(&mut self.turn, join, close);
         }
         let after = join.after;
-        let admitted = Admitted { join, shard: self.number, floor: self.commits.floor() };
-        let key = self.rooms.join(&mut self.turn, admitted);
+        let key = self.rooms.join(&mut self.turn, join, self.commits.floor());
         match after {
             Some(after) => self.rooms.resume(&mut self.turn, &mut self.commits, key, after),
             None => self.rooms.announce(&mut self.turn, key),

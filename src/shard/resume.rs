@@ -53,7 +53,7 @@ impl Seated<'_> {
         turn.counts.add(Metric::ResumesIncomplete, resumed.missing.is_some().into());
         self.space.end_catch_up(self.member, offset, resumed);
         if self.space.is_announced() {
-            self.space.announce_join(turn, self.member.person());
+            self.space.announce_join(turn, self.member);
         }
         turn.fx.resumed.push((self.key, resumed));
         self.member.make_due(self.key, &mut turn.due);

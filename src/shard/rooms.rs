@@ -4,7 +4,7 @@
 use super::arena::Arena;
 use super::commits::AckTo;
 use super::event::{Effects, Join, MemberKey, Notification, Present, PresentUser};
-use super::member::{Deadline, Greeting, Member, Private, Standing};
+use super::member::{Deadline, Member, Private, Standing};
 use super::position::Floor;
 use super::space::{Space, Spaces};
 use super::turn::Turn;
@@ -32,15 +32,6 @@ pub(super) struct Seated<'a> {
     pub key: MemberKey,
     pub member: &'a mut Member,
     pub space: &'a mut Space,
-}
-
-/// A connection that is let in, and what its space needs to know.
-pub(super) struct Admitted {
-    pub join: Join,
-    /// Number of the shard.
-    pub shard: u16,
-    /// What lies behind the log of a space that is made for it.
-    pub floor: Floor,
 }
 
 impl Seated<'_> {
@@ -112,25 +103,23 @@ impl Rooms {
         key
     }
 
-    /// Makes a connection a member of its space.
-    pub fn join(&mut self, turn: &mut Turn, admitted: Admitted) -> MemberKey {
-        let Admitted { join, shard, floor } = admitted;
+    /// Makes a connection a member of its space. What that may have seen before, if it is made
+    /// now, lies at or below `floor`.
+    pub fn join(&mut self, turn: &mut Turn, join: Join, floor: Floor) -> MemberKey {
         turn.counts.add(Metric::Joins, 1);
         let space = self.spaces.open(turn, join.space, floor);
         let standing = Standing::Seated { seat: space.next_seat() };
         let key = self.members.insert(Member::new(turn.now, join, space.slot(), standing));
         let Some(member) = self.members.get_mut(key) else { return key };
         let is_first = space.seat(key.slot, member);
-        let mut greeting = Greeting { shard, space: None };
         match space.key() {
             SpaceKey::Chat(id) => {
                 space.settle_announcements(turn.limits.announce_members_max);
-                greeting.space = Some((id, space.newest(), space.members()));
-                member.greet(key, turn, greeting);
+                member.greet(key, turn, Some((id, space.newest(), space.members())));
             }
             SpaceKey::Lobby => {
                 let user = member.user();
-                member.greet(key, turn, greeting);
+                member.greet(key, turn, None);
                 if is_first {
                     space.announce_status(turn, user, true);
                 }
@@ -143,7 +132,7 @@ impl Rooms {
                     private.push(|out| _ = server_message::user_status(out, user, true, &utc));
                 });
             }
-            SpaceKey::Inbox(_) => member.greet(key, turn, greeting),
+            SpaceKey::Inbox(_) => member.greet(key, turn, None),
         }
         key
     }
@@ -153,7 +142,7 @@ impl Rooms {
         let Some(Seated { member, space, .. }) = self.seated(key) else { return };
         let SpaceKey::Chat(id) = space.key() else { return };
         if space.is_announced() {
-            return space.announce_join(turn, member.person());
+            return space.announce_join(turn, member);
         }
         member.tell_join(turn, id);
         member.make_due(key, &mut turn.due);

@@ -103,9 +103,9 @@ impl<S: Sockets> Slice<'_, S> {
         while self.sends_left > stop
             && let Some(member) = space.next_visit()
         {
-            let key = rooms.members.key_at(member).expect("a roster's slots are taken");
-            let member = rooms.members.at_mut(member).expect("a roster's slots are taken");
-            self.member(key, member, space);
+            if let Some((key, member)) = rooms.members.tenant_mut(member) {
+                self.member(key, member, space);
+            }
         }
         if space.goes_on() {
             self.turn.due.push_space(slot);

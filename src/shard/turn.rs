@@ -78,6 +78,8 @@ impl LogMemory {
 /// bounds, who is due, and what is to be carried out. The shard keeps it from turn to turn.
 #[derive(Debug)]
 pub(super) struct Turn {
+    /// The shard's number, a part of connection ids.
+    pub shard: u16,
     /// The time; its wall clock is never before what a frame has said already.
     pub now: Now,
     /// Every bound.
@@ -97,8 +99,9 @@ pub(super) struct Turn {
 
 impl Turn {
     /// For a shard that is made now; `seed` makes its jitter.
-    pub fn new(now: Now, limits: Limits, seed: u64) -> Turn {
+    pub fn new(shard: u16, now: Now, limits: Limits, seed: u64) -> Turn {
         Turn {
+            shard,
             now,
             counts: Counts::default(),
             due: Due::default(),

@@ -23,7 +23,7 @@ use crate::wire::Id;
 use crate::wire::nonce::First;
 
 pub use batcher::batch::{Batch, BatchLimits, Origin};
-pub use batcher::{Left, NonceLimits, RetryWait};
+pub use batcher::{NonceLimits, RetryWait, Unstored};
 pub use data_dir::holes::{Count, Missing, acknowledge, missing};
 pub use dead_letters::file::{Letter, Letters};
 pub use dead_letters::retry::{Retried, retry};
@@ -40,8 +40,8 @@ pub use sqlite::look::stored_positions;
 pub use sqlite::{DATABASE_FILE, SqliteSink};
 pub use upgrade::upgrade;
 
-use batcher::{Batcher, Ends, NonceFiles, Sources, Stop, Truth, Verdicts};
-use data_dir::strayed::{Watch, Watched};
+use batcher::{Batcher, Ends, JournalSources, NonceFiles, Stop, Truth, Verdicts};
+use data_dir::strayed::{Watch, WatchPlan};
 use journal::{Journals, Opened, Writer};
 use latest::Latest;
 use migrate::MigrateError;
@@ -156,7 +156,7 @@ impl StoreConfig {
 pub enum OpenError {
     /// The journals can't be.
     #[error(transparent)]
-    Journal(#[from] journal::OpenError),
+    Journal(#[from] journal::JournalOpenError),
     /// The database can't be, or its schema does not fit.
     #[error("{}: {error}", path.display())]
     Database {
@@ -201,7 +201,7 @@ impl OpenError {
     pub fn is_passing(&self) -> bool {
         match self {
             OpenError::Io { error, .. } => is_passing(error),
-            OpenError::Journal(journal::OpenError::Io { error, .. }) => is_passing(error),
+            OpenError::Journal(journal::JournalOpenError::Io { error, .. }) => is_passing(error),
             OpenError::Journal(_)
             | OpenError::Database { .. }
             | OpenError::Sink(_)
@@ -247,7 +247,7 @@ impl StoreHandle {
     /// data directory free. Shards should have ended: what they append now is not stored before
     /// the next start. `None`: the batcher had ended before its time, which was told as a fault;
     /// journals keep what it has not stored.
-    pub async fn stop(self, wait: Duration) -> Option<Left> {
+    pub async fn stop(self, wait: Duration) -> Option<Unstored> {
         let (answer, answered) = oneshot::channel();
         let _ = self.stop.send(Stop { wait, answer });
         let left = answered.await.ok();
@@ -279,7 +279,7 @@ struct Parts<S> {
 fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io::Result<Store> {
     let Parts { sink, truth, readers, nonces, published, runtime, .. } = parts;
     let Opened { writers, own, found, highest, journals, door } = parts.opened;
-    let watch = Watch::start(Watched {
+    let watch = Watch::start(WatchPlan {
         data_dir: config.data_dir.clone(),
         journals: own.iter().map(journal::Tail::journal).collect(),
         database: parts.database,
@@ -287,7 +287,7 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
         faults: config.faults.clone(),
         holes: truth.holes.clone(),
     })?;
-    let mut sources = Sources::new(found, own);
+    let mut sources = JournalSources::new(found, own);
     sources.leave_elsewhere(truth.bound.elsewhere());
     let committed = sources.shown();
     let (ways, verdicts) = Verdicts::new(config.shards);

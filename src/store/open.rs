@@ -11,7 +11,7 @@ use super::data_dir::bound::{Relation, Remembered, Target};
 use super::data_dir::holes::Holes;
 use super::data_dir::served::Offsets;
 use super::data_dir::trimmed::Trimmed;
-use super::journal::{self, Taken};
+use super::journal::{self, TakenJournals};
 use super::postgres::{self, DatabaseUrl, Node, PostgresSink, name_of};
 use super::reader::{ReadPlan, Readers};
 use super::sink::{Sink, SinkError};
@@ -54,7 +54,7 @@ pub fn open_sqlite(config: &StoreConfig, random: u128) -> Result<Store, OpenErro
     let highest = taken.highest.max(sink.highest(id_limit(config))?);
     let (truth, highest) = bind(config, remembered, target, parted, highest).map_err(io)?;
     let readers = sqlite::start_reader(&path, &read_plan(config), READ_CONNECTIONS).map_err(io)?;
-    let ready = Ready { taken, highest, sink, truth, readers, database: Some(path) };
+    let ready = ReadyParts { taken, highest, sink, truth, readers, database: Some(path) };
     begin(config, ready, random)
 }
 
@@ -93,7 +93,7 @@ pub async fn open_postgres(
     sink.disconnect();
     let (truth, highest) = bind(config, remembered, target, parted, highest).map_err(io)?;
     let readers = postgres::start_reader(url.clone(), read_plan(config)).map_err(io)?;
-    let ready = Ready { taken, highest, sink, truth, readers, database: None };
+    let ready = ReadyParts { taken, highest, sink, truth, readers, database: None };
     begin(config, ready, random)
 }
 
@@ -153,7 +153,7 @@ fn bind(
     Ok((Truth { bound, trimmed, holes }, highest))
 }
 
-fn take_journals(config: &StoreConfig) -> Result<Taken, OpenError> {
+fn take_journals(config: &StoreConfig) -> Result<TakenJournals, OpenError> {
     let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
     fs::create_dir_all(&config.data_dir).map_err(|error| match error.kind() {
         // The system says of a file in its place that it exists.
@@ -164,8 +164,8 @@ fn take_journals(config: &StoreConfig) -> Result<Taken, OpenError> {
 }
 
 /// What a store is made of before anything is begun.
-struct Ready<S> {
-    taken: Taken,
+struct ReadyParts<S> {
+    taken: TakenJournals,
     /// The highest id of all that is known.
     highest: Id,
     sink: S,
@@ -178,11 +178,11 @@ struct Ready<S> {
 /// Begins what writes, once nothing can fail any more but for the machine.
 fn begin<S: Sink + Send + 'static>(
     config: &StoreConfig,
-    ready: Ready<S>,
+    ready: ReadyParts<S>,
     random: u128,
 ) -> Result<Store, OpenError> {
     let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
-    let Ready { mut taken, highest, sink, truth, readers, database } = ready;
+    let ReadyParts { mut taken, highest, sink, truth, readers, database } = ready;
     let (found, now) = (std::mem::take(&mut taken.published), config.clock.now());
     let opening = NonceFiles::open(&config.data_dir, found, config.shards, config.nonces, now);
     let (nonces, published) = opening.map_err(io)?;

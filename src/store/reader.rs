@@ -45,18 +45,18 @@ pub(crate) struct ReadPlan {
 pub(super) enum Job {
     Page(PageQuery, Asked<Page>),
     Range(RangeQuery, Asked<Range>),
-    Existing(UserId, SpaceId, Answer<Existing>, Part),
-    Missed(RangeQuery, Answer<Range>),
+    Existing(UserId, SpaceId, AnswerSender<Existing>, Part),
+    Missed(RangeQuery, AnswerSender<Range>),
     Stop,
 }
 
-type Answer<T> = oneshot::Sender<Result<T, ReadFault>>;
+type AnswerSender<T> = oneshot::Sender<Result<T, ReadFault>>;
 
 /// Who waits for rows, and the room that the rows take: it goes with them, so that rows count as
 /// long as they are anywhere.
 #[derive(Debug)]
 pub(super) struct Asked<T> {
-    answer: Answer<(T, Part)>,
+    answer: AnswerSender<(T, Part)>,
     room: Part,
     _waiting: Part,
 }
@@ -189,7 +189,8 @@ impl Reader {
     /// knows neither.
     pub async fn existing(
         &self,
-        (user, space): (UserId, SpaceId),
+        user: UserId,
+        space: SpaceId,
         address: u64,
     ) -> Result<Existing, ReadFault> {
         if !self.knows_people {

@@ -36,14 +36,14 @@ pub enum SinkError {
 
 /// Users and spaces that do not exist.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Absent {
+pub struct AbsentIds {
     /// Users.
     pub users: BTreeSet<UserId>,
     /// Spaces.
     pub spaces: BTreeSet<SpaceId>,
 }
 
-impl Absent {
+impl AbsentIds {
     /// What is to be said of a record, if its user or its space does not exist.
     pub fn reject(&self, record: &Record<'_>) -> Option<Reject> {
         if self.spaces.contains(&record.space) {
@@ -76,9 +76,9 @@ pub struct Past {
 
 /// What is known before rows are tried.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Known {
+pub struct SiftHints {
     /// Users and spaces that the database says do not exist.
-    pub absent: Absent,
+    pub absent: AbsentIds,
     /// User and space of the last row that was stored.
     pub good: Option<(UserId, SpaceId)>,
     /// Failures since then: each time other rows are sampled.
@@ -87,7 +87,7 @@ pub struct Known {
 
 /// A row that is refused for what it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusal {
+pub struct RefusedRow {
     /// Its place among the rows.
     pub row: usize,
     /// The database's words.
@@ -102,7 +102,7 @@ pub struct Sifted {
     /// How many rows from the front are taken or refused for what they are.
     pub decided: usize,
     /// Rows that are refused for what they are, in their order.
-    pub refused: Vec<Refusal>,
+    pub refused: Vec<RefusedRow>,
     /// What the database says of a harmless row in the place of the first that is not decided,
     /// where it refuses all that was tried from there on.
     pub stuck: Option<String>,
@@ -127,7 +127,7 @@ pub trait Sink {
     }
 
     /// Which rows of a refused batch are refused for what they are. Nothing is stored.
-    async fn sift(&mut self, batch: &Batch, known: &Known) -> Result<Sifted, SinkError>;
+    async fn sift(&mut self, batch: &Batch, known: &SiftHints) -> Result<Sifted, SinkError>;
 
     /// The rights that the hub needs and does not have, as far as they are known.
     fn lacks(&self) -> Option<&str> {
@@ -141,8 +141,8 @@ pub trait Sink {
 
     /// Which of a batch's users and spaces do not exist, where the sink knows users and spaces,
     /// and can be asked.
-    async fn absent(&mut self, _batch: &Batch) -> Result<Absent, SinkError> {
-        Ok(Absent::default())
+    async fn absent(&mut self, _batch: &Batch) -> Result<AbsentIds, SinkError> {
+        Ok(AbsentIds::default())
     }
 
     /// Drops the position of a journal whose files are gone; its highest id stays known. A sink

@@ -33,7 +33,7 @@ impl Message {
         self.accepted.is_none() && !self.refused
     }
 
-    /// It was told that it is accepted, for the first time or again.
+    /// The hub said that the message is accepted, for the first time or again.
     pub fn accept(&mut self, id: Id) {
         self.renamed |= self.accepted.is_some_and(|known| known != id);
         self.accepted.get_or_insert(id);
@@ -47,12 +47,12 @@ pub struct Sender {
     pub name: String,
     /// Where to.
     pub space: i32,
-    /// By number.
+    /// The messages, by number.
     pub messages: Vec<Message>,
 }
 
 impl Sender {
-    /// One that has said nothing yet.
+    /// A sender that has said nothing yet.
     pub fn new(name: String, space: i32) -> Sender {
         Sender { name, space, messages: Vec::new() }
     }
@@ -88,12 +88,12 @@ pub struct Stretch {
 pub struct Receiver {
     /// Where.
     pub space: i32,
-    /// By connection.
+    /// What was received, by connection.
     pub stretches: Vec<Stretch>,
 }
 
 impl Receiver {
-    /// One that has received nothing.
+    /// A receiver that has received nothing yet.
     pub fn new(space: i32) -> Receiver {
         Receiver { space, stretches: Vec::new() }
     }

@@ -6,7 +6,7 @@ use super::load::{Load, settled};
 use super::plan::{Draw, Event, How, events, setting};
 use super::verdict::{Holes, Known, Verdict, missing};
 use crate::support::postgres::Cluster;
-use crate::support::trials::is_set;
+use crate::support::trials::is_slow;
 use crate::support::{Hub, UNLIMITED, run_hub};
 
 /// Whether what memory does not have is read from the store for who comes back (P3): if not, a
@@ -54,7 +54,7 @@ pub fn until_stored(hub: &Hub) -> Duration {
 }
 
 pub fn kills_of_hub_and_database_lose_and_double_nothing() {
-    let few = !is_set("HUB_SLOW_TESTS");
+    let few = !is_slow();
     let hub_kills = setting("HUB_CRASH_HUB_KILLS", if few { 3 } else { 50 });
     let database_kills = setting("HUB_CRASH_DATABASE_KILLS", if few { 2 } else { 20 });
     let seed = setting("HUB_CRASH_SEED", 20_261_127);

@@ -51,7 +51,7 @@ impl Link {
         self.socket.send(Message::text(text)).ok()
     }
 
-    /// Waits so long at most.
+    /// Waits this long at most.
     pub fn next(&mut self, wait: Duration) -> Next {
         let wait = wait.max(Duration::from_millis(1));
         if self.socket.get_ref().set_read_timeout(Some(wait)).is_err() {
@@ -85,7 +85,7 @@ impl Http {
         Some(Http { stream: connect(address)?, address })
     }
 
-    /// POSTs a body; the status and the answer, if the connection lasts so long.
+    /// POSTs a body; the status and the answer, if the connection lasts until then.
     pub fn post(&mut self, path: &str, headers: &str, body: &str) -> Option<(u16, Value)> {
         let request = format!(
             "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n{headers}\

@@ -33,7 +33,7 @@ pub struct Counts {
     pub resumes: AtomicU64,
     /// Resumes that the hub itself called incomplete, its store being away.
     pub resumes_incomplete: AtomicU64,
-    /// The same, the store being there.
+    /// Resumes that the hub called incomplete though its store was there.
     pub resumes_broken: AtomicU64,
 }
 
@@ -113,7 +113,7 @@ impl Shared {
         self.wait(PAUSE);
     }
 
-    /// Waits so long; a client's pace.
+    /// Waits this long; a client's pace.
     pub fn wait(&self, time: Duration) {
         let until = self.now() + time;
         while let Some(left) = until.checked_duration_since(self.now()).filter(|it| !it.is_zero()) {
@@ -132,7 +132,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Begins, with so many messages a second over all sockets.
+    /// Begins, with this many messages a second over all sockets.
     pub fn start(hub: &Hub, rate: u64) -> Load {
         let shared = Arc::new(Shared::default());
         let mut load = Load {
@@ -179,7 +179,7 @@ impl Load {
         which(&self.shared.counts).load(Ordering::Relaxed)
     }
 
-    /// Waits until so many more were accepted.
+    /// Waits until this many more were accepted.
     pub fn accept(&self, more: u64) {
         let until = self.counted(|counts| &counts.accepted) + more;
         settled("the load goes on", || self.counted(|counts| &counts.accepted) >= until);

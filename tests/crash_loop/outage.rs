@@ -7,7 +7,7 @@ use super::load::Load;
 use super::plan::setting;
 use super::verdict::{Known, Verdict};
 use crate::support::Hub;
-use crate::support::trials::is_set;
+use crate::support::trials::is_slow;
 
 /// What nonces, logs and waits for commits may add while the store is away, in KiB.
 const GROWTH_MAX_KIB: u64 = 64 << 10;
@@ -23,7 +23,7 @@ fn resident_kib(hub: &Hub) -> u64 {
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
-/// Lets the load run so long; the most memory meanwhile.
+/// Lets the load run for this time; the most memory meanwhile.
 fn watch(hub: &Hub, time: Duration) -> u64 {
     let (begun, mut most) = (Instant::now(), 0);
     let mut sampled = 0;
@@ -42,7 +42,7 @@ fn watch(hub: &Hub, time: Duration) -> u64 {
 }
 
 pub fn the_database_away_stops_nobody_and_everything_is_stored_when_it_is_back() {
-    let long = is_set("HUB_SLOW_TESTS");
+    let long = is_slow();
     let away = Duration::from_secs(setting("HUB_OUTAGE_SECONDS", if long { 20 } else { 2 }));
     let rate: u64 = setting("HUB_OUTAGE_RATE", 500);
     eprintln!("away for {away:?} at {rate} messages/s");

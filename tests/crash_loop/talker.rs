@@ -41,7 +41,7 @@ pub struct Talker {
 }
 
 impl Talker {
-    /// One that sends a message each `interval`.
+    /// A talker that sends a message each `interval`.
     pub fn new(shared: Arc<Shared>, (space, user): (i32, i32), interval: Duration) -> Talker {
         Talker {
             sender: Sender::new(format!("s{space}u{user}"), space),

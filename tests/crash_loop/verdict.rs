@@ -50,7 +50,7 @@ pub struct Verdict {
     overtaken: usize,
     /// Ids whose time is below that of the id before.
     fell: usize,
-    /// Of nobody's.
+    /// Messages that nobody sent.
     foreign: usize,
 }
 
@@ -154,7 +154,7 @@ impl Verdict {
                     self.doubled_by_resend += copies.saturating_sub(1) - beyond;
                     self.renamed += usize::from(message.renamed);
                 }
-                // One that was sent twice may have been accepted, and nobody knows.
+                // A message that was sent twice may have been accepted without anybody's knowledge.
                 let refused = message.refused && message.runs.len() == 1;
                 self.refused_but_stored += usize::from(refused && copies > 0);
             }

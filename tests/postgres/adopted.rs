@@ -1,4 +1,4 @@
-//! The existing server's database (WIRE F), taken over with its rows, keys and users.
+//! The existing server's database (`docs/WIRE.md` F), taken over with its rows, keys and users.
 
 use serde_json::json;
 

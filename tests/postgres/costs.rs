@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::stored::{hub_on, post, until_store_is};
 use crate::support::postgres::Cluster;
-use crate::support::trials::is_set;
+use crate::support::trials::is_slow;
 use crate::support::{Hub, eventually};
 
 fn segments(hub: &Hub) -> Vec<PathBuf> {
@@ -25,7 +25,7 @@ fn bytes_at_rest(hub: &Hub, files: usize) -> u64 {
     eventually("each shard has its spare", || {
         let there = bytes(hub);
         let told = hub.metric("hub_journal_disk_bytes") as u64;
-        // One that is being made is there before its bytes are, and is not told yet.
+        // A file that is being made is there before its bytes are, and is not told yet.
         let whole = segments(hub).iter().all(|it| it.metadata().is_ok_and(|file| file.len() > 0));
         let same = told == there && bytes(hub) == there;
         (segments(hub).len() == files && whole && same).then_some(there)
@@ -50,7 +50,7 @@ fn without_its_database(shards: &str) -> (Cluster, Hub) {
 }
 
 pub fn restarts_that_nobody_says_a_word_to_cost_nothing() {
-    let times = if is_set("HUB_SLOW_TESTS") { 100 } else { 14 };
+    let times = if is_slow() { 100 } else { 14 };
     for shards in [1, 15] {
         let (mut cluster, mut hub) = without_its_database(&shards.to_string());
         // The one message's journal, until the database says that it is stored, and the new ones.
@@ -80,7 +80,7 @@ pub fn restarts_that_nobody_says_a_word_to_cost_nothing() {
 }
 
 pub fn restarts_with_one_message_each_cost_what_the_messages_take() {
-    let times = if is_set("HUB_SLOW_TESTS") { 100 } else { 14 };
+    let times = if is_slow() { 100 } else { 14 };
     let (mut cluster, mut hub) = without_its_database("4");
     let first = bytes_at_rest(&hub, 1 + 2 * 4);
     let mut said = vec!["antes".to_owned()];

@@ -4,11 +4,11 @@ use super::stored::hub_on;
 use crate::support::ledger::{Ledger, Load, random};
 use crate::support::postgres::Cluster;
 use crate::support::proxy::Proxy;
+use crate::support::trials::is_slow;
 use crate::support::{Hub, UNLIMITED, eventually};
 
 fn rounds() -> u64 {
-    let slow = std::env::var_os("HUB_SLOW_TESTS").is_some_and(|value| value == "1");
-    if slow { 10 } else { 3 }
+    if is_slow() { 10 } else { 3 }
 }
 
 /// Ends the load by a kill of its hub, and holds the history of the next run against it.

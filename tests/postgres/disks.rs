@@ -85,7 +85,7 @@ pub fn a_full_log_disk_loses_nothing() -> Outcome {
     assert!(cluster.log().contains("PANIC:  could not write to file"), "{}", cluster.log());
     assert!(hub.log().matches("takes no messages").count() <= 2, "{}", hub.log());
     disk.free();
-    // It may have given up by itself.
+    // The server may have given up by itself.
     if cluster.has_ended() {
         cluster.restart();
     }

@@ -58,7 +58,7 @@ impl Failing {
 
 impl Drop for Failing {
     fn drop(&mut self) {
-        // It lets go of the hub, which goes on.
+        // At its end strace lets go of the hub, which goes on.
         let pid = self.0.id().to_string();
         _ = Command::new("kill").args(["-s", "TERM", &pid]).status();
         _ = self.0.wait();

@@ -51,7 +51,7 @@ pub fn a_second_hub_waits_says_for_whom_and_takes_over_when_the_first_ends() {
     let detail = waits_for(&second);
     assert!(detail.contains(&name_of(&first)), "{detail}");
     assert!(detail.contains(", seen "), "{detail}");
-    // It takes nothing meanwhile, and the first goes on as if it were alone.
+    // The second hub takes nothing meanwhile; the first goes on as if it were alone.
     assert_eq!(post(&second, (1, 2), "nadie").0, 503);
     assert_eq!(second.get("/v1/ws/spaces/1?user_id=7").status, 503);
     assert_eq!(post(&first, (1, 2), "dos").0, 200);
@@ -211,7 +211,7 @@ pub fn a_transaction_that_is_stuck_holds_up_no_take_over() {
     let mut second = waiting_on(&cluster);
     until_it_serves(&second);
     assert_eq!(stored(&cluster), said[..said.len() - 1], "what was stuck was rolled back");
-    // By the take-over; on a machine that is very slow the session's own limit may come first.
+    // The take-over ends the session; on a very slow machine its own limit may do so first.
     let ended = ["administrator command", "idle-in-transaction timeout"];
     let ended = ended.map(|why| format!("terminating connection due to {why}"));
     assert!(ended.iter().any(|line| cluster.log().contains(line)), "{}", cluster.log());

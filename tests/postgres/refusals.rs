@@ -31,8 +31,7 @@ pub fn letters(hub: &Hub) -> Vec<(String, String)> {
 /// The detail of a condition, once it holds.
 pub fn until_raised(hub: &Hub, name: &str) -> String {
     eventually(name, || {
-        let health = hub.get("/readyz").json();
-        let raised = health["conditions"].as_array()?.iter().find(|it| it["name"] == name)?;
+        let raised = hub.conditions().into_iter().find(|it| it["name"] == name)?;
         raised["detail"].as_str().map(str::to_owned)
     })
 }

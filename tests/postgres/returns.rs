@@ -5,10 +5,10 @@ use serde_json::json;
 use super::stored::{hub_on, hub_with, post};
 use crate::support::postgres::Cluster;
 use crate::support::returning::{self, Crowd};
+use crate::support::trials::is_slow;
 
 pub fn many_that_keep_dropping_miss_nothing_through_a_kill() {
-    let slow = std::env::var_os("HUB_SLOW_TESTS").is_some();
-    let clients_a_space = if slow { 50 } else { 10 };
+    let clients_a_space = if is_slow() { 50 } else { 10 };
     let cluster = Cluster::start(&[]);
     let mut hub = hub_on(&cluster);
     let crowd = Crowd { spaces: 10, clients_a_space, messages_a_space: 100, seed: 20_261_124 };

@@ -1,5 +1,5 @@
 //! TLS to the server: each `sslmode` against servers with and without it, with certificates that
-//! are right, of a stranger, of another host, and self-signed (issue's point 1).
+//! are right, of a stranger, of another host, and self-signed.
 
 use std::path::Path;
 
@@ -50,7 +50,7 @@ fn secure(cluster: &Cluster, (certificate, key): &(String, String)) {
     });
 }
 
-/// Who may connect how.
+/// Sets who may connect how, in lines of `pg_hba.conf`, and waits until the server goes by them.
 fn rules(cluster: &Cluster, rules: &str) {
     cluster.write("pg_hba.conf", &format!("local all all trust\n{rules}\n"));
     cluster.sql("postgres", "SELECT pg_reload_conf()");
@@ -130,7 +130,8 @@ pub fn each_sslmode_means_what_libpq_means_by_it() {
             (&mode("require", &ca), None),
             (&mode("verify-ca", &ca), None),
             (&mode("verify-full", &ca), None),
-            // Who gives authorities wants them asked; only these two may go on without TLS.
+            // Given authorities are always asked about the certificate; only the next two modes may
+            // go on without TLS.
             (&mode("allow", &other), None),
             (&mode("prefer", &other), None),
             (&mode("require", &other), untrusted),
@@ -246,7 +247,7 @@ pub fn sink_and_reader_go_over_tls_and_say_who_has_to_act() {
     assert_eq!(post(&hub, (1, 2), "guardado").0, 202, "chat goes on");
     until_store_is(&hub, "refused");
     assert_eq!(hub.get("/v1/messages?space_id=1").status, 503);
-    // Its authority is trusted from now on: the file is read again, no restart.
+    // The server's authority is trusted from now on: the file is read again, without a restart.
     secure(&cluster, &ours.certify("localhost"));
     until_store_is(&hub, "ready");
     assert_eq!(hub.history_of(1, 2).len(), 2);

@@ -29,7 +29,8 @@ pub fn a_dry_run_prints_what_migrate_does_and_changes_nothing() {
     for step in ["table of migrations", "migration 1 (tables)", "index chat_messages_space_id_id"] {
         assert!(steps.contains(&step), "{script}");
     }
-    // By hand, as an administrator would: a statement each, for the indexes.
+    // An administrator runs a script statement by statement: indexes are built outside of
+    // transactions.
     let path = cluster.data().join("script.sql");
     std::fs::write(&path, &script).expect("it writes");
     let psql = Cluster::programs().expect("psql").join("psql");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::stored::{hub_on, post, until_store_is};
 use crate::support::postgres::Cluster;
-use crate::support::trials::is_set;
+use crate::support::trials::is_slow;
 use crate::support::{Answer, Hub, PATIENCE, eventually};
 
 /// What the log says of a store that is away.
@@ -70,7 +70,7 @@ pub fn a_frozen_server_holds_up_nobody() {
     };
     assert!(signal("STOP"));
     let (begun, mut said) = (Instant::now(), vec!["antes".to_owned()]);
-    let time = if is_set("HUB_SLOW_TESTS") { 60 } else { 1 };
+    let time = if is_slow() { 60 } else { 1 };
     while begun.elapsed() < Duration::from_secs(time) {
         said.extend(chat_without_a_store(&hub));
     }
@@ -153,7 +153,7 @@ fn check_refusal(cluster: &Cluster, hub: &Hub, harm: &str, mend: &str) {
     until_store_is(hub, "refused");
     let tries = hub.metric("hub_store_batch_faults_total");
     assert_eq!(hub.get("/readyz").json()["status"], "degraded");
-    // That a session was ended may come first, what is wrong only at the next try.
+    // The first line may say that a session was ended; the next try says what is wrong.
     let told = hub.log().matches(TOLD).count() - told;
     assert!((1..=2).contains(&told), "{told} lines for {harm}\n{}", hub.log());
     cluster.sql("postgres", "ALTER DATABASE hub RESET default_transaction_read_only");

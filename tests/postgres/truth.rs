@@ -37,7 +37,7 @@ fn until_stored(cluster: &Cluster, said: &[String]) {
     eventually("all is stored, once and in order", || (stored(cluster) == said).then_some(()));
 }
 
-/// Says so many more, and waits until each is stored; their ids.
+/// Says `more` messages, and waits until each is stored; their ids.
 fn say(hub: &Hub, said: &mut Vec<String>, more: usize) -> Vec<String> {
     let mut ids = Vec::new();
     for _ in 0..more {
@@ -52,9 +52,7 @@ fn say(hub: &Hub, said: &mut Vec<String>, more: usize) -> Vec<String> {
 
 /// A condition that `/readyz` tells of.
 fn condition(hub: &Hub, name: &str) -> Option<Value> {
-    let answer = hub.get("/readyz").json();
-    let all = answer["conditions"].as_array().cloned().unwrap_or_default();
-    all.into_iter().find(|it| it["name"] == name)
+    hub.conditions().into_iter().find(|condition| condition["name"] == name)
 }
 
 pub fn an_older_database_is_given_again_what_the_journals_hold() {

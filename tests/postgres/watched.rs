@@ -1,13 +1,11 @@
 //! Threads that die, and hub tables that others have changed: nothing goes on beside a dead part,
 //! and nothing dies of what a database answers.
 
-use serde_json::Value;
-
 use super::failing::Failing;
 use super::stored::{hub_on, post, until_store_is};
+use crate::support::eventually;
 use crate::support::postgres::Cluster;
 use crate::support::trials::Outcome;
-use crate::support::{Hub, eventually};
 
 pub fn a_thread_that_dies_ends_the_hub_at_once_with_its_name() -> Outcome {
     let cluster = Cluster::start(&[]);
@@ -16,7 +14,7 @@ pub fn a_thread_that_dies_ends_the_hub_at_once_with_its_name() -> Outcome {
         assert_eq!(post(&hub, (1, 2), "antes").0, 200);
         assert_eq!(hub.get("/v1/messages?space_id=1").status, 200, "its reader has connected");
         let ana = hub.join(1, 1, "Ana");
-        // Its runtime can't ask for events any more, which is a panic.
+        // The thread's runtime can't ask for events any more, which is a panic.
         let dying = Failing::start_in_thread(&hub, name, "epoll_wait,epoll_pwait", "EBADF")?;
         let status = hub.wait();
         drop(dying);
@@ -39,13 +37,11 @@ fn change(cluster: &Cluster, sql: &str) {
     cluster.sql("hub", &format!("{sql}; {end}"));
 }
 
-fn contents(hub: &Hub) -> Vec<Value> {
-    hub.history(1).iter().map(|row| row["content"].clone()).collect()
-}
-
 pub fn a_hub_column_of_another_type_is_read_all_the_same() {
     let cluster = Cluster::start(&[]);
     let hub = hub_on(&cluster);
+    // A session that ends while the hub still connects begins with another question.
+    until_store_is(&hub, "ready");
     let mut said = Vec::new();
     for sql in [
         "ALTER TABLE hub_migrations ALTER number TYPE bigint",
@@ -71,6 +67,8 @@ const STORED: &str = "SELECT content FROM chat_messages ORDER BY id COLLATE \"C\
 pub fn a_hub_column_that_can_not_be_read_is_named_and_blames_no_row() {
     let cluster = Cluster::start(&[]);
     let hub = hub_on(&cluster);
+    // A session that ends while the hub still connects begins with another question.
+    until_store_is(&hub, "ready");
     let mut said = Vec::new();
     for (harm, mend, told) in [
         (
@@ -112,7 +110,7 @@ pub fn a_hub_column_that_can_not_be_read_is_named_and_blames_no_row() {
         change(&cluster, &format!("{mend}; {back}"));
         eventually(mend, || (cluster.sql("hub", STORED) == said).then_some(()));
         until_store_is(&hub, "ready");
-        assert_eq!(contents(&hub), said);
+        assert_eq!(hub.contents(1), said);
     }
     assert!(!hub.data_dir().join("dead-letters.jsonl").exists());
 }

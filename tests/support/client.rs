@@ -20,6 +20,13 @@ pub struct Closed {
     pub reason: String,
 }
 
+impl Closed {
+    /// By a close frame with this code and reason.
+    pub fn by(code: u16, reason: &str) -> Closed {
+        Closed { code: Some(code), reason: reason.to_owned() }
+    }
+}
+
 impl Client {
     /// Sends a text.
     pub fn send(&mut self, text: &str) {

@@ -15,7 +15,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Mounts one of so many MiB.
+    /// Mounts a disk of this size.
     pub fn mount(mebibytes: u32) -> Result<Disk, Lack> {
         let dir = tempfile::Builder::new().prefix("disk").tempdir().expect("a directory");
         let size = format!("size={mebibytes}m,mode=777");

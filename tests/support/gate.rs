@@ -26,7 +26,7 @@ pub enum Point {
 /// What becomes of what was held.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
-    /// It goes on to the server.
+    /// What was held goes on to the server.
     Sent,
     /// The connection ends.
     Lost,
@@ -36,7 +36,7 @@ pub enum Fate {
 struct State {
     /// Where the next writer is to be stopped.
     stop: Option<Point>,
-    /// Where one is.
+    /// Where a writer is stopped.
     stopped: Option<Point>,
     fate: Option<Fate>,
 }

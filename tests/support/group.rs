@@ -14,7 +14,7 @@ pub struct Group {
 }
 
 impl Group {
-    /// Makes one that may hold so many bytes.
+    /// Makes a group that may hold this many bytes.
     pub fn make(bytes: usize) -> Result<Group, Lack> {
         let lack = |what: &str| Lack(format!("no memory group can be made here: {what}"));
         let v1 = Path::new("/sys/fs/cgroup/memory");

@@ -93,7 +93,7 @@ impl Load {
         Load { chatters: start_chatters(hub, round, &received), received }
     }
 
-    /// Waits until so many messages were received in all.
+    /// Waits until this many messages were received in all.
     pub fn reach(&self, messages: usize) {
         let reached = || self.received.load(Ordering::Relaxed) >= messages;
         eventually("the load runs", || reached().then_some(()));

@@ -6,7 +6,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -53,12 +53,12 @@ impl Hub {
         Hub::start_with_env(args, &[])
     }
 
-    /// The same with variables; it sees none but these, and none after a restart.
+    /// Starts a hub with variables; it sees none but these, and none after a restart.
     pub fn start_with_env(args: &[&str], env: &[(&str, &str)]) -> Hub {
         Hub::start_in(tempfile::tempdir().expect("a temporary directory"), args, env)
     }
 
-    /// The same with a directory of the test's choice.
+    /// Starts a hub in a directory of the test's choice.
     pub fn start_in(dir: TempDir, args: &[&str], env: &[(&str, &str)]) -> Hub {
         let args = owned(args);
         let mut command = command(&args, dir.path(), ANY_PORT);
@@ -90,7 +90,12 @@ impl Hub {
 
     /// Starts a hub without rate limits, for tests that are not about them.
     pub fn unlimited() -> Hub {
-        Hub::start(&UNLIMITED)
+        Hub::unlimited_with(&[])
+    }
+
+    /// Starts a hub without rate limits and with further arguments.
+    pub fn unlimited_with(args: &[&str]) -> Hub {
+        Hub::start(&[&UNLIMITED[..], args].concat())
     }
 
     /// Its data directory.
@@ -153,7 +158,7 @@ impl Hub {
         (self.child, self.address) = spawn(&mut command(&self.args, self.dir.path(), ANY_PORT));
     }
 
-    /// The same with other arguments.
+    /// Starts it again on the same data with other arguments.
     pub fn restart_with(&mut self, args: &[&str]) {
         self.args = args.iter().map(|arg| (*arg).to_owned()).collect();
         self.restart();
@@ -235,6 +240,22 @@ impl Hub {
         text.lines().filter(of_name).filter_map(value).sum()
     }
 
+    /// What `/readyz` says is wrong.
+    pub fn conditions(&self) -> Vec<Value> {
+        self.get("/readyz").json()["conditions"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Whether `/readyz` says that this is wrong.
+    pub fn has_condition(&self, name: &str) -> bool {
+        self.conditions().iter().any(|condition| condition["name"] == name)
+    }
+
+    /// The contents of a space's stored messages, oldest first.
+    pub fn contents(&self, space: i32) -> Vec<String> {
+        let text = |row: Value| row["content"].as_str().expect("a text").to_owned();
+        self.history(space).into_iter().map(text).collect()
+    }
+
     /// All stored messages of a space, oldest first, read by position.
     pub fn history(&self, space: i32) -> Vec<Value> {
         let mut all: Vec<Value> = Vec::new();
@@ -253,7 +274,7 @@ impl Hub {
         }
     }
 
-    /// Waits until a space has so many stored messages; gives them.
+    /// Waits until a space has this many stored messages; gives them.
     pub fn history_of(&self, space: i32, messages: usize) -> Vec<Value> {
         eventually("the messages are stored", || {
             let history = self.history(space);
@@ -274,6 +295,9 @@ impl Drop for Hub {
 
 /// In the data directory; not the hub's own.
 pub const LOG_FILE: &str = "log-of-the-test";
+
+/// A chat post's body with nothing wrong in it.
+pub const GOOD: &str = r#"{"user_id":1,"username":"Ana","message":"hola"}"#;
 
 /// Arguments that take the rate limits off.
 pub const UNLIMITED: [&str; 8] = [
@@ -350,6 +374,26 @@ pub fn run_hub(args: &[&str], env: &[(&str, &str)]) -> std::process::Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cpi-hub"));
     command.args(args).env_clear().envs(env.iter().copied()).stdin(Stdio::null());
     command.output().expect("the hub runs")
+}
+
+/// The handshake's key: the example of RFC 6455.
+pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+/// A request to become a WebSocket, with further header lines.
+pub fn upgrade(path: &str, lines: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{lines}\r\n"
+    )
+}
+
+/// What comes until the hub closes.
+pub fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut answer = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut answer) {
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+    }
+    answer
 }
 
 /// Asks again until there is an answer.

@@ -24,7 +24,7 @@ pub struct Cluster {
     data: PathBuf,
     bin: PathBuf,
     settings: Vec<String>,
-    /// Of its socket's name, and of TCP where that is switched on.
+    /// The number in its socket's name, and the port of TCP where that is switched on.
     port: u16,
     server: Child,
 }
@@ -52,7 +52,7 @@ impl Cluster {
         Cluster::start_on(Folders::default(), settings)
     }
 
-    /// The same with some of its files elsewhere.
+    /// Starts a cluster with some of its files elsewhere.
     pub fn start_on(folders: Folders, settings: &[&str]) -> Cluster {
         let bin = Cluster::programs().expect("PostgreSQL's programs");
         let dir = tempfile::Builder::new().prefix("pg").tempdir().expect("a directory");
@@ -142,7 +142,7 @@ impl Cluster {
         self.try_sql(database, text).unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
-    /// The same for statements that may fail.
+    /// Runs statements that may fail.
     pub fn try_sql(&self, database: &str, text: &str) -> Result<Vec<String>, String> {
         let mut psql = Command::new(self.bin.join("psql"));
         psql.arg("-h").arg(self.dir.path()).args(["-U", "postgres", "-d", database]);

@@ -44,44 +44,44 @@ impl Ends for Outcome {
     }
 }
 
-/// Whether whoever runs the tests has set `name=1`.
-pub fn is_set(name: &str) -> bool {
+/// Whether tests may take minutes: `HUB_SLOW_TESTS=1`, which `scripts/test` sets.
+pub fn is_slow() -> bool {
+    is_set("HUB_SLOW_TESTS")
+}
+
+fn is_set(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| value == "1")
 }
 
-/// Runs the tests, so many at a time. Without PostgreSQL's programs all of them show as ignored,
-/// as failed if `HUB_REQUIRE_SERVICES=1`; the rest as [`run`] has it.
-pub fn run_with_postgres(tests: &[Named], threads: usize) -> ExitCode {
-    let missing = Cluster::programs().is_none();
-    if missing {
-        eprintln!("PostgreSQL's programs are missing: `scripts/test` installs them");
-    }
-    run_unless(missing, tests, threads)
+/// What a test that starts a cluster begins with.
+pub fn need_postgres() -> Outcome {
+    let missing = || Lack("PostgreSQL's programs are missing: `scripts/test` installs them".into());
+    Cluster::programs().map(|_| ()).ok_or_else(missing)
 }
 
-/// Runs the tests, so many at a time. What a test lacks shows as ignored with its reason; as
+/// Runs tests of which each needs PostgreSQL; the rest is as [`run`] has it.
+pub fn run_with_postgres(tests: &[Named], threads: usize) -> ExitCode {
+    run_behind(need_postgres, tests, threads)
+}
+
+/// Runs the tests on this number of threads. What a test lacks shows as ignored with its reason; as
 /// failed if `HUB_REQUIRE_SERVICES=1`.
 pub fn run(tests: &[Named], threads: usize) -> ExitCode {
-    run_unless(false, tests, threads)
+    run_behind(|| Ok(()), tests, threads)
 }
 
-fn run_unless(missing: bool, tests: &[Named], threads: usize) -> ExitCode {
+fn run_behind(need: fn() -> Outcome, tests: &[Named], threads: usize) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(threads);
     let required = is_set("HUB_REQUIRE_SERVICES");
     let trial = |(name, test): &Named| {
         let test = *test;
-        let run = move || {
-            if missing {
-                return Err(Failed::from("PostgreSQL's programs are missing"));
-            }
-            match test() {
-                Ok(()) => Ok(Completion::Completed),
-                Err(Lack(reason)) if required => Err(Failed::from(reason)),
-                Err(Lack(reason)) => Ok(Completion::ignored_with(reason)),
-            }
+        let run = move || match need().and_then(|()| test()) {
+            Ok(()) => Ok(Completion::Completed),
+            Err(Lack(reason)) if required => Err(Failed::from(reason)),
+            Err(Lack(reason)) => Ok(Completion::ignored_with(reason)),
         };
-        Trial::ignorable_test(*name, run).with_ignored_flag(missing && !required)
+        Trial::ignorable_test(*name, run)
     };
     libtest_mimic::run(&arguments, tests.iter().map(trial).collect()).exit_code()
 }

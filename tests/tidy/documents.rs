@@ -1,5 +1,5 @@
 //! The documents that are held to the code: the README's table of settings, the table of
-//! dependencies, and links.
+//! dependencies, the tests that `docs/BAD_INPUT.md` names, and links.
 //!
 //! Nothing is written but the table, and only when `UPDATE_DOCS=1` asks for it.
 
@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cpi_hub::limits::{Setting, Unit, settings};
+
+use super::source::Source;
 
 const BEGIN: &str = "<!-- settings: written by `UPDATE_DOCS=1 cargo test --test tidy` -->\n";
 const END: &str = "<!-- settings: end -->";
@@ -76,4 +78,40 @@ pub fn broken_links(name: &str, text: &str) -> Vec<String> {
         }
     }
     broken
+}
+
+/// The tests that a table's last column names and that are nowhere: a name in backticks is a file's
+/// or a module's, the words with an underscore behind it are parts of its tests' names.
+pub fn missing_tests(table: &str, sources: &[Source]) -> Vec<String> {
+    let mut missing = Vec::new();
+    for (number, line) in table.lines().enumerate() {
+        if !line.starts_with('|') {
+            continue;
+        }
+        let named = line.trim_end_matches([' ', '|']).rsplit(" | ").next().unwrap_or_default();
+        let mut module = "";
+        for word in named.split([' ', ',', ';', '(', ')']).filter(|word| !word.is_empty()) {
+            let is_module = word.starts_with('`');
+            if is_module {
+                module = word.trim_matches('`');
+            }
+            let mut files = sources.iter().filter(|source| is_of(source, module));
+            let is_there = match is_module {
+                true => files.next().is_some(),
+                false => {
+                    files.any(|source| source.functions().iter().any(|f| f.name.contains(word)))
+                }
+            };
+            if !is_there && (is_module || word.contains('_')) {
+                missing.push(format!("line {}: no test {word} of {module}", number + 1));
+            }
+        }
+    }
+    missing
+}
+
+/// Whether a file has this path, or is of the module of this name.
+fn is_of(source: &Source, module: &str) -> bool {
+    let path = source.path.strip_suffix(".rs").unwrap_or(&source.path);
+    source.path == module || path.split('/').any(|part| part == module)
 }

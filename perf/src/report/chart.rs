@@ -5,7 +5,6 @@
 use std::fmt::Write;
 
 use super::columns::show;
-use super::html::escape;
 
 /// A chart.
 #[derive(Clone, Debug)]
@@ -254,6 +253,11 @@ fn x_at(span: &Span, value: f64) -> f64 {
 
 fn y_at(span: &Span, value: f64) -> f64 {
     HEIGHT - BOTTOM - span.share(value) * (HEIGHT - TOP - BOTTOM)
+}
+
+/// A text as HTML and SVG have it.
+pub(super) fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub(super) struct Column {
 pub(super) enum Better {
     Lower,
     Higher,
-    /// It is told, not compared.
+    /// The figure is told, not compared.
     Neither,
 }
 

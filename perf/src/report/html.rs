@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::chart::Chart;
+use super::chart::{Chart, escape};
 use super::columns::{self, Better, Column};
 use super::summary::{Cell, OURS, Row, Stats};
 use super::text::{complaints, range};
@@ -29,11 +29,6 @@ pub(super) fn write(report: &Report) -> String {
     html.push_str(NOTES);
     html.push_str("</main>\n</html>\n");
     html
-}
-
-/// A text as HTML.
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 fn write_facts(html: &mut String, report: &Report) {

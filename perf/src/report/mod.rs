@@ -37,7 +37,7 @@ impl Report {
         Ok(Report { facts: found.facts, left_out: found.left_out, summary })
     }
 
-    /// Of lines as `run` writes them.
+    /// A report of lines as `run` writes them.
     pub fn of_lines(lines: &str) -> Result<Report, String> {
         let runs = runs::parse(lines)?;
         Ok(Report { facts: Vec::new(), left_out: Vec::new(), summary: Summary::of(&runs, &[]) })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::columns;
 use super::runs::Run;
-use crate::figures::MUST_BE_ZERO;
+use crate::measure::figures::MUST_BE_ZERO;
 
 /// The server that the others are compared with.
 pub(super) const OURS: &str = "hub";
@@ -12,7 +12,7 @@ pub(super) const OURS: &str = "hub";
 /// Median and range.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Stats {
-    /// Of an even number the mean of both in the middle.
+    /// For an even number of values the mean of both in the middle.
     pub median: f64,
     /// The smallest.
     pub min: f64,

@@ -69,7 +69,7 @@ pub(crate) fn accept(serve: fn(TcpStream) -> Option<()>) -> SocketAddr {
     address
 }
 
-/// Starts a server that lets so many in and refuses all others, to come again in a while.
+/// Starts a server that lets this many in and refuses all others, to come again in a while.
 pub(crate) fn start_refusing(after: usize) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");

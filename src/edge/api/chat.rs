@@ -89,7 +89,7 @@ async fn must_exist(edge: &Edge, user: UserId, space: SpaceId, peer: Peer) -> Re
     let existing = match edge.hub.exist(user, space) {
         Some(known) => known,
         None => {
-            let asked = edge.reader.existing((user, space), peer.number());
+            let asked = edge.reader.existing(user, space, peer.number());
             let Ok(Ok(found)) = tokio::time::timeout(EXISTING_WAIT, asked).await else {
                 return Ok(());
             };

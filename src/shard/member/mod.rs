@@ -7,7 +7,7 @@ use super::due::Due;
 use super::event::{AddressKey, Join, MemberKey};
 use super::rate::Gcra;
 use super::turn::Turn;
-use crate::limits::Limits;
+use crate::limits::{Limits, MEMBER_WAITS_MAX};
 use crate::wire::reject::Reject;
 use crate::wire::server_message::{self, Welcome, Whose};
 use crate::wire::time::{MonoMs, Now};
@@ -23,10 +23,6 @@ use conduct::Conduct;
 pub(super) use queue::{Private, Queue};
 pub(super) use resume::{CatchUp, Memory, Patience, Resume, Taken, Way};
 pub(super) use standing::{Deadline, Standing};
-
-/// Commits that one member may wait for. All may come at once, when a store is back, and their
-/// acks are not to be what brings its private frames over their bound.
-const DURABLE_WAITS_MAX: u32 = 1_024;
 
 /// One connection. Its size times the connections is what an idle hub costs: keep it small.
 #[derive(Debug)]
@@ -71,26 +67,10 @@ struct Rare {
     /// It is being sent what it missed from the log.
     resume: Option<Resume>,
     /// It is being sent the list of who is online: the next user of it.
-    listing: Option<i32>,
+    listing: Option<UserId>,
     /// Its messages whose commit it waits for.
     durable_waits: u32,
     conduct: Conduct,
-}
-
-/// Who a member is to others: what a join says of it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Person<'a> {
-    pub user: UserId,
-    pub name: &'a str,
-}
-
-/// What a member of the second dialect is welcomed with beside its own data.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Greeting {
-    /// Number of the shard, for the connection's id.
-    pub shard: u16,
-    /// Of a chat: the space, its newest id, how many members it has.
-    pub space: Option<(SpaceId, Id, usize)>,
 }
 
 impl Member {
@@ -135,10 +115,6 @@ impl Member {
 
     pub fn address(&self) -> AddressKey {
         self.address.map(NonZeroU64::get)
-    }
-
-    pub fn person(&self) -> Person<'_> {
-        Person { user: self.user, name: &self.username }
     }
 
     fn rare(&mut self) -> &mut Rare {
@@ -191,17 +167,18 @@ impl Member {
         self.make_due(key, &mut turn.due);
     }
 
-    /// Welcomes a member of the second dialect.
-    pub fn greet(&mut self, key: MemberKey, turn: &mut Turn, greeting: Greeting) {
+    /// Welcomes a member of the second dialect; to a chat space with its id, its newest chat and
+    /// how many members it has.
+    pub fn greet(&mut self, key: MemberKey, turn: &mut Turn, space: Option<(SpaceId, Id, usize)>) {
         if self.dialect == Dialect::Seed {
             return;
         }
         let at = turn.at();
         let welcome = Welcome {
-            connection: (greeting.shard, key.slot, key.generation),
+            connection: (turn.shard, key.slot, key.generation),
             user: self.user,
             username: &self.username,
-            space: greeting.space,
+            space,
             message_bytes_max: turn.limits.message_bytes_max,
             content_chars_max: turn.limits.content_chars_max,
             ping_period_ms: turn.limits.ping_period,
@@ -222,7 +199,7 @@ impl Member {
 
     /// Whether it waits for as many commits as one member may.
     pub fn waits_are_full(&self) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.durable_waits >= DURABLE_WAITS_MAX)
+        self.rare.as_ref().is_some_and(|rare| rare.durable_waits >= MEMBER_WAITS_MAX)
     }
 
     /// It waits for a commit.
@@ -248,17 +225,17 @@ impl Member {
 
     /// Has the list of who is online sent to it, from the lowest user on.
     pub fn begin_listing(&mut self) {
-        self.rare().listing = Some(i32::MIN);
+        self.rare().listing = Some(UserId(i32::MIN));
     }
 
     /// The next user of the list that it is being sent.
     pub fn listing(&self) -> Option<UserId> {
-        self.rare.as_ref()?.listing.map(UserId)
+        self.rare.as_ref()?.listing
     }
 
     /// Where its list goes on; `None`: it has all of it.
     pub fn list_from(&mut self, next: Option<UserId>) {
-        self.rare().listing = next.map(|user| user.0);
+        self.rare().listing = next;
     }
 
     /// Whether nothing of the log is for it yet.

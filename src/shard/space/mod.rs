@@ -179,7 +179,7 @@ impl Space {
 
     /// Lets a member go. Returns the slot of the member that has its seat now, if one moved.
     pub fn unseat(&mut self, slot: u32, member: &mut Member) -> Option<u32> {
-        let seat = member.seat().expect("only members in their seats leave");
+        let seat = member.seat()?;
         let removed = self.roster.swap_remove(seat as usize);
         assert_eq!(removed, slot, "a member knows its seat");
         self.users.remove(&(member.user(), slot));

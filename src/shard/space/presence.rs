@@ -2,7 +2,7 @@
 //! ones, who is online in the lobby.
 
 use super::Space;
-use crate::shard::member::{Member, Person};
+use crate::shard::member::Member;
 use crate::shard::turn::Turn;
 use crate::wire::server_message;
 use crate::wire::time::MonoMs;
@@ -60,11 +60,10 @@ impl Space {
     }
 
     /// Appends a join to a chat space's log.
-    pub fn announce_join(&mut self, turn: &mut Turn, person: Person<'_>) {
+    pub fn announce_join(&mut self, turn: &mut Turn, member: &Member) {
         let SpaceKey::Chat(id) = self.key else { return };
-        let at = turn.at();
-        let bound = CHANGE_BYTES_MAX + 6 * person.name.len();
-        let Person { user, name } = person;
+        let (at, user, name) = (turn.at(), member.user(), member.username());
+        let bound = CHANGE_BYTES_MAX + 6 * name.len();
         self.append(turn, None, bound, |out| server_message::join(out, id, user, name, &at));
     }
 

@@ -43,7 +43,7 @@ pub struct Origin {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Part {
+struct JournalPart {
     journal: JournalId,
     offset: u64,
     from: usize,
@@ -53,7 +53,7 @@ struct Part {
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Batch {
     bytes: Vec<u8>,
-    parts: Vec<Part>,
+    parts: Vec<JournalPart>,
     advances: Vec<Advance>,
     /// Rows that were pushed, and which of them are buried.
     rows: usize,
@@ -89,7 +89,7 @@ impl Batch {
         if taken > 0 {
             self.since.get_or_insert(now);
             let Origin { journal, offset, .. } = origin;
-            self.parts.push(Part { journal, offset, from: self.bytes.len() });
+            self.parts.push(JournalPart { journal, offset, from: self.bytes.len() });
             self.bytes.extend_from_slice(&bytes[..taken]);
             self.advance(origin, offset + taken as u64);
         }
@@ -148,7 +148,7 @@ impl Batch {
         let (rows, from) = (self.rows, self.bytes.len());
         self.buried.extend(later.buried.iter().map(|row| row + rows));
         let parts = later.parts.into_iter();
-        self.parts.extend(parts.map(|part| Part { from: part.from + from, ..part }));
+        self.parts.extend(parts.map(|part| JournalPart { from: part.from + from, ..part }));
         self.bytes.extend_from_slice(&later.bytes);
         self.rows += later.rows;
         self.since = self.since.or(later.since);

@@ -36,7 +36,7 @@ pub use nonces::NonceLimits;
 pub(super) use refused::NO_SPACE;
 pub(super) use refused::Verdicts;
 pub(super) use settle::Truth;
-pub(super) use sources::Sources;
+pub(super) use sources::JournalSources;
 
 /// A store whose oldest waiting message is older than this is behind, in microseconds.
 const BEHIND_US: i64 = 5_000_000;
@@ -63,7 +63,7 @@ impl Default for RetryWait {
 
 /// What shutdown leaves in the journals, for the next start.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Left {
+pub struct Unstored {
     /// Messages that are not stored yet.
     pub records: u64,
     /// Their bytes.
@@ -75,14 +75,14 @@ pub struct Left {
 pub(super) struct Stop {
     /// Time for storing what the journals hold.
     pub(super) wait: Duration,
-    pub(super) answer: oneshot::Sender<Left>,
+    pub(super) answer: oneshot::Sender<Unstored>,
 }
 
 /// What a batcher moves records from and into.
 #[derive(Debug)]
 pub(super) struct Ends<S> {
     pub(super) sink: S,
-    pub(super) sources: Sources,
+    pub(super) sources: JournalSources,
     pub(super) nonces: NonceFiles,
     pub(super) verdicts: Verdicts,
     pub(super) truth: Truth,
@@ -93,7 +93,7 @@ pub(super) struct Ends<S> {
 /// Moves records; see the module.
 pub(super) struct Batcher<S> {
     sink: S,
-    sources: Sources,
+    sources: JournalSources,
     limits: BatchLimits,
     retry: RetryWait,
     dead: DeadLetters,
@@ -436,12 +436,12 @@ impl<S: Sink> Batcher<S> {
         self.faults.report("read the journal", fault);
     }
 
-    fn left(&mut self) -> Left {
+    fn left(&mut self) -> Unstored {
         let in_hand: usize = self.flight.work.iter().map(Batch::rows).sum();
         let in_hand = (in_hand + self.flight.batch.rows()) as u64;
         // What can't be read was told before; it stays uncounted.
         let records = in_hand + self.sources.count_rest().unwrap_or(0);
-        Left { records, bytes: self.sources.backlog() }
+        Unstored { records, bytes: self.sources.backlog() }
     }
 }
 

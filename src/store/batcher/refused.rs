@@ -11,7 +11,7 @@ use crate::limits::VERDICTS_MAX;
 use crate::metrics::Metric;
 use crate::shard::event::Verdict;
 use crate::store::journal::TailFault;
-use crate::store::sink::{Absent, Known, Refusal, Sifted, Sink, SinkError};
+use crate::store::sink::{AbsentIds, RefusedRow, SiftHints, Sifted, Sink, SinkError};
 use crate::wire::record::Record;
 use crate::wire::reject::Reject;
 use crate::wire::{SpaceId, SpaceKey};
@@ -53,7 +53,11 @@ impl Verdicts {
 }
 
 /// What is said of a refused row: to whoever said it, and in the dead letters.
-fn cause<'a>(absent: &Absent, record: &Record<'_>, refusal: &'a Refusal) -> (Reject, &'a str) {
+fn cause<'a>(
+    absent: &AbsentIds,
+    record: &Record<'_>,
+    refusal: &'a RefusedRow,
+) -> (Reject, &'a str) {
     match refusal.orphan.then(|| absent.reject(record)).flatten() {
         Some(Reject::UnknownUser) => (Reject::UnknownUser, NO_USER),
         Some(reject) => (reject, NO_SPACE),
@@ -100,12 +104,12 @@ impl<S: Sink> Batcher<S> {
     }
 
     /// Who does not exist, if the sink has named that as the cause, and what trying shows.
-    async fn try_rows(&mut self, told: &SinkError) -> Result<(Absent, Sifted), SinkError> {
+    async fn try_rows(&mut self, told: &SinkError) -> Result<(AbsentIds, Sifted), SinkError> {
         let Some(batch) = self.flight.work.last() else { return Ok(Default::default()) };
-        let mut known = Known {
+        let mut known = SiftHints {
             good: self.flight.good,
             round: self.flight.failures as usize,
-            ..Known::default()
+            ..SiftHints::default()
         };
         let is_asked = matches!(told, SinkError::Orphan(_));
         if is_asked {
@@ -147,7 +151,7 @@ impl<S: Sink> Batcher<S> {
     }
 
     /// Dead-letters refused rows of the next batch; `false`: the disk does not take them.
-    async fn bury(&mut self, absent: &Absent, refused: &[Refusal]) -> bool {
+    async fn bury(&mut self, absent: &AbsentIds, refused: &[RefusedRow]) -> bool {
         let Some(batch) = self.flight.work.last().filter(|_| !refused.is_empty()) else {
             return true;
         };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Batcher;
 use super::batch::Batch;
-use super::sources::Standing;
+use super::sources::Compared;
 use crate::conditions::Condition;
 use crate::store::DAY_MS;
 use crate::store::data_dir::bound::Bound;
@@ -42,19 +42,19 @@ impl<S: Sink> Batcher<S> {
         let doubted = self.flight.doubted();
         let first = !self.flight.connected();
         let standing = match first {
-            true => Standing::Moved,
+            true => Compared::Moved,
             false => self.sources.compare(&positions, doubted.map_or(&[], Batch::advances)),
         };
         let limit = Id::first_of_ms(self.clock.now().unix.0 / 1000 + DAY_MS);
         let gone = self.gone(&journals, limit).await?;
         match standing {
-            Standing::Committed => {}
-            Standing::AsBelieved => self.flight.not_stored(),
-            Standing::Impossible => {
+            Compared::Committed => {}
+            Compared::AsBelieved => self.flight.not_stored(),
+            Compared::Impossible => {
                 let text = "the journals' positions were changed by someone else";
                 return Err(SinkError::Refused(text.into()));
             }
-            Standing::Moved => {
+            Compared::Moved => {
                 self.flight.drop_all();
                 let before = self.sources.backlog();
                 self.sources.go_to(&positions);
@@ -66,7 +66,7 @@ impl<S: Sink> Batcher<S> {
         }
         self.tell_missing(gone).await?;
         self.flight.unsettled = false;
-        Ok(standing == Standing::Committed)
+        Ok(standing == Compared::Committed)
     }
 
     /// Nothing is stored in another store than that which the journals were made for.

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::limits::TRIALS_MAX;
-use crate::store::sink::{Known, Refusal, Sifted, SinkError};
+use crate::store::sink::{RefusedRow, SiftHints, Sifted, SinkError};
 use crate::wire::record::Record;
 use crate::wire::{Id, SpaceId, UserId};
 
@@ -34,7 +34,7 @@ pub(crate) trait Trial {
 pub(crate) async fn sift(
     trial: &mut impl Trial,
     rows: &[Record<'_>],
-    known: &Known,
+    known: &SiftHints,
 ) -> Result<Sifted, SinkError> {
     let orphans = BTreeMap::new();
     let mut sieve = Sieve { trial, rows, known, orphans, proven: 0, trials: 0 };
@@ -45,20 +45,20 @@ pub(crate) async fn sift(
             return Ok(Sifted { decided: piece.start, refused, stuck: None });
         }
         match sieve.try_piece(&piece).await? {
-            Piece::Taken(orphans) => refused.extend(orphans),
-            Piece::Refused { .. } if piece.len() > 1 => {
+            PieceOutcome::Taken(orphans) => refused.extend(orphans),
+            PieceOutcome::Refused { .. } if piece.len() > 1 => {
                 let middle = piece.start + piece.len() / 2;
                 pieces.extend([middle..piece.end, piece.start..middle]);
             }
-            Piece::Refused { reason, orphan } => {
-                let mut refusal = Refusal { row: piece.start, reason, orphan };
+            PieceOutcome::Refused { reason, orphan } => {
+                let mut refusal = RefusedRow { row: piece.start, reason, orphan };
                 if let Some(words) = sieve.lacks_evidence(&refusal).await? {
                     let decided = refusal.row;
                     return Ok(Sifted { decided, refused, stuck: Some(words) });
                 }
                 // The database may have been mended between the two.
-                if let Piece::Refused { reason, orphan } = sieve.try_piece(&piece).await? {
-                    refusal = Refusal { reason, orphan, ..refusal };
+                if let PieceOutcome::Refused { reason, orphan } = sieve.try_piece(&piece).await? {
+                    refusal = RefusedRow { reason, orphan, ..refusal };
                     sieve.note(&refusal);
                     refused.push(refusal);
                 }
@@ -69,9 +69,9 @@ pub(crate) async fn sift(
 }
 
 /// What became of a stretch of rows.
-enum Piece {
+enum PieceOutcome {
     /// All are taken, but those of users and spaces that do not exist.
-    Taken(Vec<Refusal>),
+    Taken(Vec<RefusedRow>),
     Refused {
         reason: String,
         orphan: bool,
@@ -81,7 +81,7 @@ enum Piece {
 struct Sieve<'a, T> {
     trial: &'a mut T,
     rows: &'a [Record<'a>],
-    known: &'a Known,
+    known: &'a SiftHints,
     /// Pairs whose rows a foreign key refuses, whatever else they hold, and its words.
     orphans: BTreeMap<(UserId, SpaceId), String>,
     /// Place of a row that was taken when it was probed: refused rows before it ask it first.
@@ -90,32 +90,32 @@ struct Sieve<'a, T> {
 }
 
 impl<T: Trial> Sieve<'_, T> {
-    async fn try_piece(&mut self, piece: &Range<usize>) -> Result<Piece, SinkError> {
+    async fn try_piece(&mut self, piece: &Range<usize>) -> Result<PieceOutcome, SinkError> {
         let (mut live, mut orphans) = (Vec::with_capacity(piece.len()), Vec::new());
         for row in piece.clone() {
             let record = self.rows[row];
             match self.orphans.get(&(record.user, record.space)) {
                 Some(reason) => {
-                    orphans.push(Refusal { row, reason: reason.clone(), orphan: true });
+                    orphans.push(RefusedRow { row, reason: reason.clone(), orphan: true });
                 }
                 None => live.push(record),
             }
         }
         if live.is_empty() {
-            return Ok(Piece::Taken(orphans));
+            return Ok(PieceOutcome::Taken(orphans));
         }
         self.trials += 1;
         match self.trial.take(&live).await {
-            Ok(()) => Ok(Piece::Taken(orphans)),
-            Err(SinkError::Data(reason)) => Ok(Piece::Refused { reason, orphan: false }),
-            Err(SinkError::Orphan(reason)) => Ok(Piece::Refused { reason, orphan: true }),
+            Ok(()) => Ok(PieceOutcome::Taken(orphans)),
+            Err(SinkError::Data(reason)) => Ok(PieceOutcome::Refused { reason, orphan: false }),
+            Err(SinkError::Orphan(reason)) => Ok(PieceOutcome::Refused { reason, orphan: true }),
             Err(error) => Err(error),
         }
     }
 
     /// `None`: the database takes other rows, so the refused one is to blame. Else what the
     /// database says of a harmless row.
-    async fn lacks_evidence(&mut self, refusal: &Refusal) -> Result<Option<String>, SinkError> {
+    async fn lacks_evidence(&mut self, refusal: &RefusedRow) -> Result<Option<String>, SinkError> {
         let (place, row) = (refusal.row, self.rows[refusal.row]);
         let is_absent = refusal.orphan && self.known.absent.reject(&row).is_some();
         if is_absent {
@@ -126,7 +126,7 @@ impl<T: Trial> Sieve<'_, T> {
             return Ok(None);
         }
         let text = harmless_text(&row);
-        let harmless = harmless(&row, &text, (row.user, row.space));
+        let harmless = harmless(&row, &text, row.user, row.space);
         let Some(words) = self.refuses(&harmless).await? else { return Ok(None) };
         if let Some(good) = self.known.good.filter(|good| *good != (row.user, row.space)) {
             let elsewhere = Record { user: good.0, space: good.1, ..harmless };
@@ -156,7 +156,7 @@ impl<T: Trial> Sieve<'_, T> {
     }
 
     /// A foreign key asks for user and space only: no other row of the two needs a trial.
-    fn note(&mut self, refusal: &Refusal) {
+    fn note(&mut self, refusal: &RefusedRow) {
         if refusal.orphan {
             let row = &self.rows[refusal.row];
             self.orphans.insert((row.user, row.space), refusal.reason.clone());
@@ -176,7 +176,7 @@ fn harmless_id(row: &Record<'_>) -> Id {
 }
 
 /// A row in the place of another whose texts and id give no reason to refuse it.
-fn harmless<'a>(row: &Record<'a>, text: &'a str, (user, space): (UserId, SpaceId)) -> Record<'a> {
+fn harmless<'a>(row: &Record<'a>, text: &'a str, user: UserId, space: SpaceId) -> Record<'a> {
     let (username, content) = ("hub", text);
     Record { id: harmless_id(row), user, space, username, content, nonce: None, ..*row }
 }
@@ -280,7 +280,7 @@ mod tests {
         rows
     }
 
-    fn sifted(table: &mut Table, of: &[(i32, i32, String)], known: &Known) -> Sifted {
+    fn sifted(table: &mut Table, of: &[(i32, i32, String)], known: &SiftHints) -> Sifted {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(sift(table, &rows(of), known)).expect("the table answers")
     }
@@ -295,11 +295,11 @@ mod tests {
 
     #[test]
     fn a_row_whose_text_is_refused_needs_no_other_row_as_evidence() {
-        let found = sifted(&mut Table::default(), &said(&["!a"]), &Known::default());
+        let found = sifted(&mut Table::default(), &said(&["!a"]), &SiftHints::default());
         assert_eq!((found.decided, places(&found), &found.stuck), (1, vec![0], &None));
         assert_eq!(found.refused[0].reason, "refused !a");
         let texts = ["a", "!b", "c", "!d", "!e"];
-        let found = sifted(&mut Table::default(), &said(&texts), &Known::default());
+        let found = sifted(&mut Table::default(), &said(&texts), &SiftHints::default());
         assert_eq!((found.decided, places(&found), found.stuck), (5, vec![1, 3, 4], None));
     }
 
@@ -307,7 +307,7 @@ mod tests {
     fn a_database_that_refuses_all_decides_nothing_at_a_bounded_cost() {
         let mut table = Table { closed: true, ..Table::default() };
         let of: Vec<_> = (0..9_000).map(|n| (n, n, format!("m{n}"))).collect();
-        let known = Known { good: Some((UserId(7), SpaceId(7))), ..Known::default() };
+        let known = SiftHints { good: Some((UserId(7), SpaceId(7))), ..SiftHints::default() };
         let found = sifted(&mut table, &of, &known);
         assert_eq!((found.decided, places(&found)), (0, vec![]));
         let words = found.stuck.expect("it is stuck");
@@ -320,7 +320,7 @@ mod tests {
         let texts: Vec<String> = (0..40).map(|n| format!("m{n}")).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let mut table = Table { from: Some(17), ..Table::default() };
-        let known = Known { good: Some((UserId(1), SpaceId(1))), ..Known::default() };
+        let known = SiftHints { good: Some((UserId(1), SpaceId(1))), ..SiftHints::default() };
         let found = sifted(&mut table, &said(&texts), &known);
         assert_eq!((found.decided, places(&found)), (17, vec![]));
         assert!(found.stuck.is_some());
@@ -331,26 +331,26 @@ mod tests {
         let table = Table { users: vec![1], absent: vec![5], ..Table::default() };
         let mut of = vec![(1, 1, "a".to_owned()); 50];
         of.push((2, 1, "b".into()));
-        let found = sifted(&mut table.clone(), &of, &Known::default());
+        let found = sifted(&mut table.clone(), &of, &SiftHints::default());
         assert_eq!((found.decided, places(&found).len(), found.stuck), (51, 50, None));
         of.pop();
-        let found = sifted(&mut table.clone(), &of, &Known::default());
+        let found = sifted(&mut table.clone(), &of, &SiftHints::default());
         assert_eq!((found.decided, found.stuck.is_some()), (0, true), "none of others");
         // As many of another user stand before those of a third: each round asks others.
         let refused = Table { users: (0..60).filter(|user| *user != 5).collect(), ..table.clone() };
         let of: Vec<_> = (0..60).map(|user| (user, 1, "a".to_owned())).collect();
         let decided = |round| {
-            let known = Known { round, ..Known::default() };
+            let known = SiftHints { round, ..SiftHints::default() };
             sifted(&mut refused.clone(), &of, &known).decided
         };
         assert_eq!(decided(0), 0);
         assert!((1..9).any(|round| decided(round) > 0));
         let good = Some((UserId(2), SpaceId(1)));
-        let known = Known { good, ..Known::default() };
+        let known = SiftHints { good, ..SiftHints::default() };
         let found = sifted(&mut table.clone(), &[(1, 1, "a".into())], &known);
         assert_eq!(places(&found), [0], "the last that was stored is evidence too");
         let orphan = [(2, 5, "a".to_owned())];
-        let mut known = Known::default();
+        let mut known = SiftHints::default();
         assert_eq!(sifted(&mut table.clone(), &orphan, &known).decided, 0);
         known.absent.spaces.insert(SpaceId(5));
         let found = sifted(&mut table.clone(), &orphan, &known);
@@ -364,7 +364,7 @@ mod tests {
         (texts[4], texts[13]) = ("!a", "!b");
         for (closed, turn) in (0..60).map(|turn| (turn % 2 == 0, turn / 2)) {
             let mut table = Table { closed, turns: Some(turn), ..Table::default() };
-            let found = sifted(&mut table, &said(&texts), &Known::default());
+            let found = sifted(&mut table, &said(&texts), &SiftHints::default());
             let guilty = places(&found);
             assert!(guilty.iter().all(|row| [4, 13].contains(row)), "{closed} {turn}: {guilty:?}");
         }
@@ -374,7 +374,7 @@ mod tests {
     fn many_rows_of_a_missing_space_cost_few_trials() {
         let mut table = Table { absent: vec![5], ..Table::default() };
         let of: Vec<_> = (0..4_000).map(|n| (1, 4 + n % 2, format!("m{n}"))).collect();
-        let found = sifted(&mut table, &of, &Known::default());
+        let found = sifted(&mut table, &of, &SiftHints::default());
         assert_eq!((found.decided, found.refused.len(), found.stuck), (4_000, 2_000, None));
         assert!(table.trials < 100, "{} trials", table.trials);
     }
@@ -385,7 +385,7 @@ mod tests {
         let (mut left, mut rounds) = (&of[..], 0);
         while !left.is_empty() {
             let mut table = Table::default();
-            let found = sifted(&mut table, left, &Known::default());
+            let found = sifted(&mut table, left, &SiftHints::default());
             assert!(found.decided > 100 || found.decided == left.len(), "{found:?}");
             assert_eq!(found.refused.len(), found.decided);
             assert!(table.trials <= TRIALS_MAX + SAMPLE + 3 && found.stuck.is_none());
@@ -416,7 +416,7 @@ mod tests {
             round in 0usize..5,
         ) {
             let good = good.map(|(user, space)| (UserId(user), SpaceId(space)));
-            let known = Known { good, round, ..Known::default() };
+            let known = SiftHints { good, round, ..SiftHints::default() };
             let found = sifted(&mut table.clone(), &of, &known);
             let (mut plain, rows) = (table.clone(), rows(&of));
             let verdicts = rows[..found.decided].iter().map(|row| plain.judge(row).is_ok());
@@ -429,7 +429,7 @@ mod tests {
                     let row = &rows[found.decided];
                     prop_assert!(plain.judge(row).is_err());
                     let text = harmless_text(row);
-                    let harmless = harmless(row, &text, (row.user, row.space));
+                    let harmless = harmless(row, &text, row.user, row.space);
                     prop_assert!(plain.judge(&harmless).is_err());
                 }
             }

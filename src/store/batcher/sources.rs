@@ -19,7 +19,7 @@ use crate::wire::time::MonoMs;
 
 /// A journal, and how far it has been taken and stored.
 #[derive(Debug)]
-pub(crate) struct Source {
+pub(crate) struct JournalSource {
     tail: Tail,
     /// What the sink holds.
     stored: u64,
@@ -39,9 +39,9 @@ pub(crate) struct Source {
     noted: usize,
 }
 
-impl Source {
-    fn new(tail: Tail) -> Source {
-        Source {
+impl JournalSource {
+    fn new(tail: Tail) -> JournalSource {
+        JournalSource {
             tail,
             stored: 0,
             reached: 0,
@@ -141,7 +141,7 @@ impl Source {
 
 /// Where a sink is, measured by what was believed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Standing {
+pub(crate) enum Compared {
     /// Where it was before the batch in doubt.
     AsBelieved,
     /// Behind that batch.
@@ -154,19 +154,19 @@ pub(crate) enum Standing {
 
 /// All of them.
 #[derive(Debug)]
-pub(crate) struct Sources {
-    found: VecDeque<Source>,
-    own: Vec<Source>,
+pub(crate) struct JournalSources {
+    found: VecDeque<JournalSource>,
+    own: Vec<JournalSource>,
     /// Whose turn it is.
     next: usize,
 }
 
-impl Sources {
+impl JournalSources {
     /// Found journals, oldest first, and this run's, one a shard.
-    pub(crate) fn new(found: Vec<Tail>, own: Vec<Tail>) -> Sources {
-        Sources {
-            found: found.into_iter().map(Source::new).collect(),
-            own: own.into_iter().map(Source::new).collect(),
+    pub(crate) fn new(found: Vec<Tail>, own: Vec<Tail>) -> JournalSources {
+        JournalSources {
+            found: found.into_iter().map(JournalSource::new).collect(),
+            own: own.into_iter().map(JournalSource::new).collect(),
             next: 0,
         }
     }
@@ -177,7 +177,7 @@ impl Sources {
         self.own.iter().map(|source| source.shown.clone()).collect()
     }
 
-    fn all(&mut self) -> impl Iterator<Item = &mut Source> {
+    fn all(&mut self) -> impl Iterator<Item = &mut JournalSource> {
         self.found.iter_mut().chain(&mut self.own)
     }
 
@@ -201,8 +201,8 @@ impl Sources {
     }
 
     /// Holds the sink's positions against those believed, and a batch's whose commit is in doubt.
-    pub(crate) fn compare(&mut self, positions: &[u64], doubted: &[Advance]) -> Standing {
-        let next = |source: &Source| {
+    pub(crate) fn compare(&mut self, positions: &[u64], doubted: &[Advance]) -> Compared {
+        let next = |source: &JournalSource| {
             let mut steps = doubted.iter().filter(|step| step.journal == source.tail.journal());
             steps.next().map(|step| step.next)
         };
@@ -215,10 +215,10 @@ impl Sources {
             possible &= *position <= source.reached;
         }
         match (before, behind) {
-            (true, _) => Standing::AsBelieved,
-            (_, true) => Standing::Committed,
-            _ if possible => Standing::Moved,
-            _ => Standing::Impossible,
+            (true, _) => Compared::AsBelieved,
+            (_, true) => Compared::Committed,
+            _ if possible => Compared::Moved,
+            _ => Compared::Impossible,
         }
     }
 
@@ -226,13 +226,14 @@ impl Sources {
     /// begin.
     pub(crate) fn lacking(&self) -> impl Iterator<Item = (JournalId, u64, u64)> {
         let all = self.found.iter().chain(&self.own);
-        let place = |it: &Source| (it.tail.journal(), it.stored.max(it.floor), it.tail.begin());
+        let place =
+            |it: &JournalSource| (it.tail.journal(), it.stored.max(it.floor), it.tail.begin());
         all.map(place).filter(|(_, at, begin)| at < begin)
     }
 
     /// Whether a batch holds what the sink may have held before.
     pub(crate) fn is_again(&self, batch: &Batch) -> bool {
-        let is_again = |source: &Source, step: &Advance| {
+        let is_again = |source: &JournalSource, step: &Advance| {
             source.tail.journal() == step.journal && step.last < source.again_to
         };
         let mut all = self.found.iter().chain(&self.own);
@@ -247,7 +248,7 @@ impl Sources {
 
     /// Waits until a journal holds more than was taken.
     pub(crate) async fn wait(&self) {
-        let has_more = || self.found.iter().chain(&self.own).any(Source::has_more);
+        let has_more = || self.found.iter().chain(&self.own).any(JournalSource::has_more);
         match self.own.first() {
             // The cells of all own journals wake each other's waiters.
             Some(source) => source.tail.end().until(|| has_more().then_some(())).await,
@@ -258,7 +259,7 @@ impl Sources {
 
     /// Whether all that journals hold was taken.
     pub(crate) fn is_drained(&self) -> bool {
-        !self.found.iter().chain(&self.own).any(Source::has_more)
+        !self.found.iter().chain(&self.own).any(JournalSource::has_more)
     }
 
     /// Fills the batch as far as journals and limits go.
@@ -320,7 +321,7 @@ impl Sources {
 
     /// Shows the shards that all of the earlier runs is stored, once it is.
     pub(crate) fn show_earlier_runs(&self) {
-        if self.found.iter().all(Source::is_done) {
+        if self.found.iter().all(JournalSource::is_done) {
             self.own.iter().for_each(|source| source.shown.publish(Some(source.stored)));
         }
     }
@@ -331,7 +332,7 @@ impl Sources {
         &mut self,
         trimmed: &mut Trimmed,
     ) -> Option<(Gone, std::io::Result<()>)> {
-        let done = self.found.iter().position(Source::is_done)?;
+        let done = self.found.iter().position(JournalSource::is_done)?;
         let source = &mut self.found[done];
         source.note(source.tail.segments(), trimmed);
         let (journal, stored) = (source.tail.journal(), source.stored);
@@ -345,11 +346,11 @@ impl Sources {
 
     /// Bytes of records that wait in journals.
     pub(crate) fn backlog(&self) -> u64 {
-        self.found.iter().chain(&self.own).map(Source::backlog).sum()
+        self.found.iter().chain(&self.own).map(JournalSource::backlog).sum()
     }
 
     /// Counts the records that nobody has taken yet.
     pub(crate) fn count_rest(&mut self) -> Result<u64, TailFault> {
-        self.all().map(Source::count_rest).sum()
+        self.all().map(JournalSource::count_rest).sum()
     }
 }

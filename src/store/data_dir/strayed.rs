@@ -24,7 +24,7 @@ const PERIOD: Duration = Duration::from_millis(500);
 
 /// A path, and the file that stood there first.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct WatchedFile {
     path: PathBuf,
     file: Option<(u64, u64)>,
 }
@@ -40,11 +40,11 @@ pub(crate) enum Strayed {
     Replaced(PathBuf),
 }
 
-impl Place {
+impl WatchedFile {
     /// A path where a file stands, or will.
-    pub(crate) fn new(path: PathBuf) -> Place {
+    pub(crate) fn new(path: PathBuf) -> WatchedFile {
         let file = fs::metadata(&path).ok().map(|file| (file.dev(), file.ino()));
-        Place { path, file }
+        WatchedFile { path, file }
     }
 
     /// Whether the file that was seen there first still stands there.
@@ -71,17 +71,17 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 /// An embedded database's files: what is written to its log is in it only together with that.
-pub(crate) fn database_places(database: &Path) -> Vec<Place> {
+pub(crate) fn database_places(database: &Path) -> Vec<WatchedFile> {
     let with = |suffix: &str| {
         let mut path = database.as_os_str().to_owned();
         path.push(suffix);
-        Place::new(path.into())
+        WatchedFile::new(path.into())
     };
     ["", "-wal", "-shm"].into_iter().map(with).collect()
 }
 
 /// What is looked at.
-pub(crate) struct Watched {
+pub(crate) struct WatchPlan {
     /// The data directory.
     pub(crate) data_dir: PathBuf,
     /// This run's journals.
@@ -104,7 +104,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Begins to look.
-    pub(crate) fn start(watched: Watched) -> io::Result<Watch> {
+    pub(crate) fn start(watched: WatchPlan) -> io::Result<Watch> {
         let (stop, stopped) = mpsc::sync_channel(1);
         let faults = watched.faults.clone();
         let mut looking = Looking::new(watched);
@@ -126,11 +126,11 @@ impl Watch {
 
 /// The thread's own.
 struct Looking {
-    folders: Vec<Place>,
+    folders: Vec<WatchedFile>,
     journal_folder: PathBuf,
     /// Those of this run, and whether a file of theirs was seen.
     journals: Vec<(JournalId, bool)>,
-    database: Vec<Place>,
+    database: Vec<WatchedFile>,
     door: Door,
     conditions: Conditions,
     holes: Holes,
@@ -138,11 +138,11 @@ struct Looking {
 }
 
 impl Looking {
-    fn new(watched: Watched) -> Looking {
-        let Watched { data_dir, journals, database, door, faults, holes } = watched;
+    fn new(watched: WatchPlan) -> Looking {
+        let WatchPlan { data_dir, journals, database, door, faults, holes } = watched;
         let journal_folder = data_dir.join("journal");
         let lock = journal_folder.join(crate::store::journal::LOCK_FILE);
-        let folders = [data_dir, journal_folder.clone(), lock].into_iter().map(Place::new);
+        let folders = [data_dir, journal_folder.clone(), lock].into_iter().map(WatchedFile::new);
         Looking {
             folders: folders.collect(),
             journal_folder,
@@ -188,7 +188,7 @@ impl Looking {
     }
 }
 
-fn first_strayed(places: &mut [Place]) -> Option<Strayed> {
+fn first_strayed(places: &mut [WatchedFile]) -> Option<Strayed> {
     places.iter_mut().find_map(|place| place.look().err())
 }
 
@@ -200,7 +200,7 @@ mod tests {
     fn a_file_that_is_gone_or_replaced_is_told_until_it_is_back() {
         let folder = tempfile::tempdir().expect("a folder");
         let (path, aside) = (folder.path().join("file"), folder.path().join("aside"));
-        let mut place = Place::new(path.clone());
+        let mut place = WatchedFile::new(path.clone());
         assert_eq!(place.look(), Ok(()), "it was never there");
         fs::write(&path, "a").expect("it writes");
         assert_eq!(place.look(), Ok(()));

@@ -9,8 +9,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::recover::{self, Found, Judged, Place};
-use super::{JournalId, LOCK_FILE, OpenError};
+use super::recover::{self, FoundJournal, Judged, Place};
+use super::{JournalId, JournalOpenError, LOCK_FILE};
 use crate::wire::Id;
 
 /// How often damage must be found at the same place to be believed.
@@ -27,7 +27,7 @@ pub(crate) enum JournalState {
         bytes: u64,
     },
     /// A hub would not start on it.
-    Unusable(OpenError),
+    Unusable(JournalOpenError),
     /// Its checksums hold, but it holds other than ascending records: a fault of the program.
     Odd {
         /// The segment.
@@ -68,7 +68,7 @@ pub(crate) struct Reports {
 }
 
 /// Looks at the journals in `folder`; there are none where there is no folder.
-pub(crate) fn inspect(folder: &Path) -> Result<Reports, OpenError> {
+pub(crate) fn inspect(folder: &Path) -> Result<Reports, JournalOpenError> {
     let mut judged = look(folder)?;
     for _ in 1..LOOKS {
         if damage(&judged).is_empty() {
@@ -86,9 +86,9 @@ pub(crate) fn inspect(folder: &Path) -> Result<Reports, OpenError> {
     Ok(Reports { journals, open: is_open(folder) })
 }
 
-fn look(folder: &Path) -> Result<Vec<Judged>, OpenError> {
+fn look(folder: &Path) -> Result<Vec<Judged>, JournalOpenError> {
     match recover::look(folder, 0) {
-        Err(OpenError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+        Err(JournalOpenError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
             Ok(Vec::new())
         }
         judged => judged,
@@ -100,8 +100,9 @@ fn damage(judged: &[Judged]) -> Vec<String> {
 }
 
 fn report((found, verdict): Judged) -> JournalReport {
-    let Found { journal, segments, files, end, records, highest, bytes, cut, torn, odd, .. } =
-        found;
+    let FoundJournal {
+        journal, segments, files, end, records, highest, bytes, cut, torn, odd, ..
+    } = found;
     let first = segments.first().map_or(end, |(_, base)| *base);
     let state = match (verdict, odd) {
         (Err(error), _) => JournalState::Unusable(error),

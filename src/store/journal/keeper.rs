@@ -186,7 +186,7 @@ impl Keeper {
         let path = segment_path(&self.folder, supplied.journal, index);
         let file = Arc::new(create_segment(&path, bytes)?);
         self.account.add(bytes);
-        // Known to the flusher before anyone can write it. Without one it needs no flush.
+        // SiftHints to the flusher before anyone can write it. Without one it needs no flush.
         let _ = self.files.send(Made { shard, index, file: file.clone() });
         Ok(Some(Spare { file, index }))
     }

@@ -26,7 +26,7 @@ use crate::limits::{FIRST_SEGMENT_BYTES_MAX, SEGMENT_BYTES_MAX};
 use crate::wire::Id;
 use crate::wire::nonce::First;
 use keeper::{Account, Flushed, Flusher, Keeper, Nudge, SegmentSizes, Spare, Supplied};
-use recover::Found;
+use recover::FoundJournal;
 use segment::{BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, HEADER_BYTES, segment_path};
 use settle::Settled;
 use writer::Wires;
@@ -80,7 +80,7 @@ impl JournalLimits {
 
 /// Why journals can't be opened; each is one line for the operator.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum JournalOpenError {
     /// Another process has the directory.
     #[error("{} is in use by another hub", folder.display())]
     Locked {
@@ -117,9 +117,9 @@ pub enum OpenError {
     },
 }
 
-impl OpenError {
-    fn io(path: &Path, error: io::Error) -> OpenError {
-        OpenError::Io { path: path.into(), error }
+impl JournalOpenError {
+    fn io(path: &Path, error: io::Error) -> JournalOpenError {
+        JournalOpenError::Io { path: path.into(), error }
     }
 }
 
@@ -175,12 +175,12 @@ impl Drop for Journals {
 /// The folder of journals, locked, and what earlier runs have left in it. Nothing is begun yet: a
 /// start that fails or waits leaves nothing.
 #[derive(Debug)]
-pub(crate) struct Taken {
+pub(crate) struct TakenJournals {
     folder: PathBuf,
     limits: JournalLimits,
     sizes: SegmentSizes,
     lock: File,
-    found: Vec<Found>,
+    found: Vec<FoundJournal>,
     /// One for each.
     shards: usize,
     /// The highest id of any found journal.
@@ -194,11 +194,11 @@ pub(crate) fn take(
     folder: &Path,
     shards: usize,
     limits: &JournalLimits,
-) -> Result<Taken, OpenError> {
-    let too_small = OpenError::TooSmall { shards };
+) -> Result<TakenJournals, JournalOpenError> {
+    let too_small = JournalOpenError::TooSmall { shards };
     let record_fits = limits.record_bytes_max <= BLOCK_BYTES_MAX / 2;
     let sizes = limits.segment_sizes(shards).filter(|_| record_fits).ok_or(too_small)?;
-    fs::create_dir_all(folder).map_err(|error| OpenError::io(folder, error))?;
+    fs::create_dir_all(folder).map_err(|error| JournalOpenError::io(folder, error))?;
     let lock = lock(folder)?;
     let mut found = recover::find(folder, limits.nonces_max)?;
     tell(&found);
@@ -206,10 +206,10 @@ pub(crate) fn take(
     let published = published.collect();
     let highest = found.iter().map(|journal| journal.highest).max().unwrap_or(Id::MIN);
     let (folder, limits) = (folder.into(), *limits);
-    Ok(Taken { folder, limits, sizes, lock, found, shards, highest, published })
+    Ok(TakenJournals { folder, limits, sizes, lock, found, shards, highest, published })
 }
 
-impl Taken {
+impl TakenJournals {
     /// The found journals, to be read before anything is begun.
     pub(crate) fn tails(&self, faults: &Faults) -> Vec<Tail> {
         // Nothing is freed by reading, so nobody has to look.
@@ -226,8 +226,8 @@ impl Taken {
         highest: Id,
         random: u128,
         faults: &Faults,
-    ) -> Result<Opened, OpenError> {
-        let Taken { folder, limits, sizes, lock, found, shards, highest: known, .. } = self;
+    ) -> Result<Opened, JournalOpenError> {
+        let TakenJournals { folder, limits, sizes, lock, found, shards, highest: known, .. } = self;
         let highest = highest.max(known);
         let mut settled = Settled::new(&folder, found, known);
         let at_rest = 2 * sizes.next * shards as u64;
@@ -274,14 +274,14 @@ impl Taken {
         let begun = begin.try_for_each(|(shard, writer)| begin_first(&mut keeper, shard, writer));
         begun.map_err(|error| {
             undo(&folder, &writers);
-            OpenError::io(&folder, error)
+            JournalOpenError::io(&folder, error)
         })?;
         // From here on the new headers may be all that knows the highest id: they stay.
         account.add(settled.end(&folder, writers.iter().any(Writer::has_begun)));
         let found = settled.found.iter();
         let found = found.map(|found| Tail::found(&folder, found, nudge.clone())).collect();
-        let journals = start((keeper, looks), flusher, limits.flush_period, lock)
-            .map_err(|error| OpenError::io(&folder, error))?;
+        let journals = start(keeper, looks, flusher, limits.flush_period, lock)
+            .map_err(|error| JournalOpenError::io(&folder, error))?;
         Ok(Opened { writers, own, found, highest, journals, door })
     }
 }
@@ -321,7 +321,8 @@ fn begin_first(keeper: &mut Keeper, shard: usize, writer: &mut Writer) -> io::Re
 }
 
 fn start(
-    (keeper, looks): (Keeper, mpsc::Receiver<()>),
+    keeper: Keeper,
+    looks: mpsc::Receiver<()>,
     flusher: Flusher,
     flush_period: Option<u64>,
     lock: File,
@@ -360,18 +361,18 @@ pub(crate) fn journals_in(folder: &Path) -> io::Result<BTreeSet<JournalId>> {
 }
 
 /// Takes a folder of journals for oneself, until the file is closed.
-pub(crate) fn lock(folder: &Path) -> Result<File, OpenError> {
+pub(crate) fn lock(folder: &Path) -> Result<File, JournalOpenError> {
     let path = folder.join(LOCK_FILE);
     let file = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(|error| OpenError::io(&path, error))?;
+    let file = file.map_err(|error| JournalOpenError::io(&path, error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { folder: folder.into() }),
-        Err(TryLockError::Error(error)) => Err(OpenError::io(&path, error)),
+        Err(TryLockError::WouldBlock) => Err(JournalOpenError::Locked { folder: folder.into() }),
+        Err(TryLockError::Error(error)) => Err(JournalOpenError::io(&path, error)),
     }
 }
 
-fn tell(found: &[Found]) {
+fn tell(found: &[FoundJournal]) {
     for journal in found {
         let (id, end) = (journal.journal, journal.end);
         if journal.cut {

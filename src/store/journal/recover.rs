@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::OpenError;
+use super::JournalOpenError;
 use super::segment::{
     BLOCK_HEADER_BYTES, Block, HEADER_BYTES, HeaderRead, JournalId, SegmentHeader,
     parse_segment_name,
@@ -21,7 +21,7 @@ use crate::wire::record::records;
 
 /// A journal of an earlier run.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Found {
+pub(crate) struct FoundJournal {
     /// Whose.
     pub(crate) journal: JournalId,
     /// Each readable segment's index and logical base, ascending.
@@ -52,7 +52,7 @@ pub(crate) struct Found {
     pub(crate) odd: Option<Place>,
 }
 
-impl Found {
+impl FoundJournal {
     /// Whether it never held a record, whole or torn: its headers are all there is.
     pub(crate) fn is_empty(&self) -> bool {
         self.records == 0 && self.end == 0 && !self.noise
@@ -60,16 +60,19 @@ impl Found {
 }
 
 /// All journals in `folder`, oldest run first; each with at most so many of its nonces.
-pub(crate) fn find(folder: &Path, nonces_max: usize) -> Result<Vec<Found>, OpenError> {
+pub(crate) fn find(
+    folder: &Path,
+    nonces_max: usize,
+) -> Result<Vec<FoundJournal>, JournalOpenError> {
     let judged = look(folder, nonces_max)?.into_iter();
     judged.map(|(found, verdict)| verdict.map(|()| found)).collect()
 }
 
 /// The same, each with why it can't be used, if it can't; then it is found as far as it was read.
-pub(crate) fn look(folder: &Path, nonces_max: usize) -> Result<Vec<Judged>, OpenError> {
+pub(crate) fn look(folder: &Path, nonces_max: usize) -> Result<Vec<Judged>, JournalOpenError> {
     let mut journals: BTreeMap<JournalId, Vec<(u32, PathBuf)>> = BTreeMap::new();
-    for entry in fs::read_dir(folder).map_err(|error| OpenError::io(folder, error))? {
-        let entry = entry.map_err(|error| OpenError::io(folder, error))?;
+    for entry in fs::read_dir(folder).map_err(|error| JournalOpenError::io(folder, error))? {
+        let entry = entry.map_err(|error| JournalOpenError::io(folder, error))?;
         if let Some((journal, index)) = entry.file_name().to_str().and_then(parse_segment_name) {
             journals.entry(journal).or_default().push((index, entry.path()));
         }
@@ -86,7 +89,7 @@ pub(crate) fn look(folder: &Path, nonces_max: usize) -> Result<Vec<Judged>, Open
 }
 
 /// A journal, and whether it can be used.
-pub(crate) type Judged = (Found, Result<(), OpenError>);
+pub(crate) type Judged = (FoundJournal, Result<(), JournalOpenError>);
 
 /// A place in a segment's file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -98,7 +101,7 @@ pub(crate) struct Place {
 }
 
 struct Recovery {
-    found: Found,
+    found: FoundJournal,
     seed: u32,
     nonces_max: usize,
     synced: u64,
@@ -110,7 +113,7 @@ struct Recovery {
 }
 
 fn recover(journal: JournalId, files: &[(u32, PathBuf)], nonces_max: usize) -> Judged {
-    let found = Found {
+    let found = FoundJournal {
         journal,
         segments: Vec::new(),
         blank: Vec::new(),
@@ -131,19 +134,19 @@ fn recover(journal: JournalId, files: &[(u32, PathBuf)], nonces_max: usize) -> J
     let read = recovery.read(files);
     let damage = recovery.stop.filter(|_| recovery.found.end < recovery.synced);
     let verdict = read.and(match damage {
-        Some(stop) => Err(OpenError::Damaged { file: stop.file, offset: stop.at }),
+        Some(stop) => Err(JournalOpenError::Damaged { file: stop.file, offset: stop.at }),
         None => Ok(()),
     });
     (recovery.found, verdict)
 }
 
 impl Recovery {
-    fn read(&mut self, files: &[(u32, PathBuf)]) -> Result<(), OpenError> {
+    fn read(&mut self, files: &[(u32, PathBuf)]) -> Result<(), JournalOpenError> {
         for (index, path) in files {
             let bytes = match fs::read(path) {
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(OpenError::io(path, error)),
+                Err(error) => return Err(JournalOpenError::io(path, error)),
             };
             self.found.bytes += bytes.len() as u64;
             self.segment(*index, path, &bytes)?;
@@ -151,9 +154,9 @@ impl Recovery {
         Ok(())
     }
 
-    fn segment(&mut self, index: u32, path: &Path, bytes: &[u8]) -> Result<(), OpenError> {
+    fn segment(&mut self, index: u32, path: &Path, bytes: &[u8]) -> Result<(), JournalOpenError> {
         let header = match SegmentHeader::decode(bytes) {
-            HeaderRead::Newer => return Err(OpenError::Newer { file: path.into() }),
+            HeaderRead::Newer => return Err(JournalOpenError::Newer { file: path.into() }),
             HeaderRead::Used(header) => {
                 self.synced = self.synced.max(header.synced);
                 self.found.highest = self.found.highest.max(header.highest);

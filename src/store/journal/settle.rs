@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use super::recover::Found;
+use super::recover::FoundJournal;
 use super::segment::{HEADER_BYTES, segment_path};
 use crate::store::files::sync_folder;
 use crate::wire::Id;
@@ -18,21 +18,22 @@ use crate::wire::Id;
 #[derive(Debug)]
 pub(super) struct Settled {
     /// Those with records, oldest run first, and those that can't be removed.
-    pub(super) found: Vec<Found>,
+    pub(super) found: Vec<FoundJournal>,
     /// One without records that alone knows the highest id.
-    pub(super) carrier: Option<Found>,
+    pub(super) carrier: Option<FoundJournal>,
 }
 
 impl Settled {
     /// Settles these journals, of which `highest` is the highest id.
-    pub(super) fn new(folder: &Path, found: Vec<Found>, highest: Id) -> Settled {
-        let (mut empty, mut found): (Vec<_>, Vec<_>) = found.into_iter().partition(Found::is_empty);
+    pub(super) fn new(folder: &Path, found: Vec<FoundJournal>, highest: Id) -> Settled {
+        let (mut empty, mut found): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(FoundJournal::is_empty);
         for journal in &mut found {
             if let Err(error) = give_back(folder, journal) {
                 warn(journal, &error);
             }
         }
-        let knows = |journal: &Found| journal.highest == highest && highest > Id::MIN;
+        let knows = |journal: &FoundJournal| journal.highest == highest && highest > Id::MIN;
         let mut carrier = None;
         let synced = match found.iter().find(|journal| knows(journal)) {
             Some(journal) => sync(folder, journal),
@@ -78,13 +79,13 @@ impl Settled {
     }
 }
 
-fn warn(journal: &Found, error: &io::Error) {
+fn warn(journal: &FoundJournal, error: &io::Error) {
     let journal = journal.journal;
     tracing::warn!(%journal, %error, "what a journal does not need can't be given back");
 }
 
 /// Makes sure that what is known of a journal is on the disk.
-fn sync(folder: &Path, journal: &Found) -> io::Result<()> {
+fn sync(folder: &Path, journal: &FoundJournal) -> io::Result<()> {
     for index in &journal.files {
         File::open(segment_path(folder, journal.journal, *index))?.sync_data()?;
     }
@@ -92,7 +93,7 @@ fn sync(folder: &Path, journal: &Found) -> io::Result<()> {
 }
 
 /// Removes all files of a journal.
-fn remove(folder: &Path, journal: &mut Found) -> io::Result<()> {
+fn remove(folder: &Path, journal: &mut FoundJournal) -> io::Result<()> {
     unlink(folder, journal, journal.files.clone())?;
     sync_folder(folder)?;
     tracing::debug!(journal = %journal.journal, "a journal without records was removed");
@@ -101,7 +102,7 @@ fn remove(folder: &Path, journal: &mut Found) -> io::Result<()> {
 
 /// Removes a journal's unused segments, and cuts the zeros off its last one; a torn tail stays
 /// as it is, because damage is judged by all of it.
-fn give_back(folder: &Path, journal: &mut Found) -> io::Result<()> {
+fn give_back(folder: &Path, journal: &mut FoundJournal) -> io::Result<()> {
     unlink(folder, journal, journal.blank.clone())?;
     let Some((index, base)) = journal.segments.last().filter(|_| !journal.cut) else {
         return Ok(());
@@ -118,7 +119,7 @@ fn give_back(folder: &Path, journal: &mut Found) -> io::Result<()> {
     Ok(())
 }
 
-fn unlink(folder: &Path, journal: &mut Found, files: Vec<u32>) -> io::Result<()> {
+fn unlink(folder: &Path, journal: &mut FoundJournal, files: Vec<u32>) -> io::Result<()> {
     for index in files {
         let path = segment_path(folder, journal.journal, index);
         let length = match fs::metadata(&path) {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::keeper::Nudge;
-use super::recover::Found;
+use super::recover::FoundJournal;
 use super::segment::{
     BLOCK_HEADER_BYTES, Block, HEADER_BYTES, HeaderRead, JournalId, SegmentHeader, block_length,
     segment_path,
@@ -49,7 +49,7 @@ impl TailFault {
 
 /// A stretch of records; each of its bytes has its own logical offset, one by one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Stretch<'a> {
+pub(crate) struct Records<'a> {
     /// The logical offset of the first byte.
     pub offset: u64,
     /// Encoded records, whole ones.
@@ -72,7 +72,7 @@ pub(crate) struct Piece {
 }
 
 impl Piece {
-    fn of(journal: JournalId, (from, to): (u64, u64), block: &[u8]) -> Piece {
+    fn of(journal: JournalId, from: u64, to: u64, block: &[u8]) -> Piece {
         let mut piece = Piece { journal, from, to, records: 0, ids: (Id::MAX, Id::MIN) };
         for record in records(block) {
             piece.records += 1;
@@ -126,7 +126,7 @@ impl Tail {
     }
 
     /// The tail of a found journal, which does not grow.
-    pub(super) fn found(folder: &Path, found: &Found, nudge: Nudge) -> Tail {
+    pub(super) fn found(folder: &Path, found: &FoundJournal, nudge: Nudge) -> Tail {
         let end = Arc::new(Latest::new());
         end.publish(found.end);
         let mut tail = Tail::own(folder, found.journal, end, nudge);
@@ -192,7 +192,7 @@ impl Tail {
     }
 
     /// The next block's records, or what follows the start position in it; `None`: nothing yet.
-    pub(crate) fn read(&mut self) -> Result<Option<Stretch<'_>>, TailFault> {
+    pub(crate) fn read(&mut self) -> Result<Option<Records<'_>>, TailFault> {
         while self.has_more() {
             let (from, length) = self.fill()?;
             let block_end = self.at + (BLOCK_HEADER_BYTES + length) as u64;
@@ -203,7 +203,7 @@ impl Tail {
                 let records = from + BLOCK_HEADER_BYTES..from + BLOCK_HEADER_BYTES + length;
                 let offset = records_at + done as u64;
                 let records = &self.window[records][done.min(length)..];
-                return Ok(Some(Stretch { offset, records }));
+                return Ok(Some(Records { offset, records }));
             }
         }
         Ok(None)
@@ -315,7 +315,7 @@ impl Tail {
             while let Some(block) =
                 bytes.get(at..).and_then(|it| Block::read(self.seed, offset, it))
             {
-                pieces.push(Piece::of(self.journal, (offset, block.end()), block.records));
+                pieces.push(Piece::of(self.journal, offset, block.end(), block.records));
                 at += BLOCK_HEADER_BYTES + block.records.len();
                 offset = block.end();
             }

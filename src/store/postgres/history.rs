@@ -27,7 +27,7 @@ const COLUMNS: &str = "m.id::text, m.content::text, m.user_id::int4, m.username:
 /// Rows of a space up to an id; those above it are counted anew each time, among them ids of
 /// other makers that sort above all of ours.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub(super) struct Counted {
+pub(super) struct RowCount {
     pub(super) rows: u64,
     /// "": none.
     pub(super) up_to: String,
@@ -83,9 +83,10 @@ impl History {
     pub(super) async fn page(
         &self,
         query: &PageQuery,
-        (known, limit): (&Counted, Id),
+        known: &RowCount,
+        limit: Id,
         room: &mut Part,
-    ) -> Result<(Option<Page>, Counted), Error> {
+    ) -> Result<(Option<Page>, RowCount), Error> {
         let client = &self.connection.client;
         // Count and rows in one snapshot: a commit between them would move rows from one page to
         // the next.
@@ -116,8 +117,8 @@ impl History {
     }
 
     /// Counts a space anew: rows may have been deleted by others.
-    pub(super) async fn recount(&self, space: SpaceId, limit: Id) -> Result<Counted, Error> {
-        let all = Counted::default();
+    pub(super) async fn recount(&self, space: SpaceId, limit: Id) -> Result<RowCount, Error> {
+        let all = RowCount::default();
         Ok(count(&self.connection.client, space, &all, limit).await?.1)
     }
 
@@ -254,7 +255,7 @@ impl History {
         let showing = || rows.iter().zip(&shown).filter(|(_, shown)| **shown);
         let users = showing().map(|(row, _)| row.user.0).collect();
         let images = self.images(users, bytes_max).await?;
-        // Counted anew: in a database that is not in UTF-8 a picture may become longer.
+        // RowCount anew: in a database that is not in UTF-8 a picture may become longer.
         let mut left = bytes_max;
         for (row, _) in rows.iter_mut().zip(shown).filter(|(_, shown)| *shown) {
             if let Some(image) = images.get(&row.user.0).filter(|image| image.len() <= left) {
@@ -323,9 +324,9 @@ fn page_sql(order: PageOrder, ascending: bool) -> String {
 async fn count(
     client: &Client,
     space: SpaceId,
-    known: &Counted,
+    known: &RowCount,
     limit: Id,
-) -> Result<(u64, Counted), Error> {
+) -> Result<(u64, RowCount), Error> {
     let sql = "SELECT count(*), count(*) FILTER (WHERE id COLLATE \"C\" <= $3), \
                max(id COLLATE \"C\") FILTER (WHERE id COLLATE \"C\" <= $3) \
                FROM chat_messages WHERE space_id = $1 AND id COLLATE \"C\" > $2";
@@ -337,7 +338,7 @@ async fn count(
     let number = |column| Ok(unsigned(row.try_get(column)?));
     let newest: Option<String> = row.try_get(2)?;
     let up_to = newest.unwrap_or_else(|| known.up_to.clone());
-    Ok((known.rows + number(0)?, Counted { rows: known.rows + number(1)?, up_to }))
+    Ok((known.rows + number(0)?, RowCount { rows: known.rows + number(1)?, up_to }))
 }
 
 /// Reads a row whatever others have put there: history must open (WIRE B15).

@@ -13,7 +13,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::store::batcher::batch::{Advance, Batch};
 use crate::store::journal::JournalId;
-use crate::store::sink::{Absent, Gone, Holds, Known, Past, Sifted, Sink, SinkError};
+use crate::store::sink::{AbsentIds, Gone, Holds, Past, SiftHints, Sifted, Sink, SinkError};
 use crate::wire::Id;
 
 mod connect;
@@ -37,7 +37,7 @@ pub(crate) use standing::name_of;
 use connect::{CALL_MAX, CallFault, Connection, Means, column, within};
 use copy::WallMicros;
 use node::Claimant;
-use way::Way;
+use way::{RowsSize, Way};
 
 /// What holds for the connection that writes. The server gives up waiting for a lock a little
 /// before we do, so that nothing of ours waits there that we no longer want; what we have given
@@ -54,7 +54,7 @@ const ADOPTED: &str = "adopted";
 pub struct PostgresSink {
     url: DatabaseUrl,
     wall: WallMicros,
-    writer: Option<Writer>,
+    writer: Option<WriteConnection>,
     /// What a hub that serves holds; tools hold nothing.
     claimant: Option<Claimant>,
     /// Rights that the last connection's role lacks.
@@ -62,7 +62,7 @@ pub struct PostgresSink {
 }
 
 #[derive(Debug)]
-struct Writer {
+struct WriteConnection {
     connection: Connection,
     way: Way,
 }
@@ -101,14 +101,14 @@ impl PostgresSink {
         outcome
     }
 
-    async fn open(&mut self) -> Result<Writer, CallFault> {
+    async fn open(&mut self) -> Result<WriteConnection, CallFault> {
         let connection = Connection::open(&self.url).await?;
         self.lacks = rights::missing(&connection).await?;
-        Writer::open(connection, self.claimant.as_mut()).await
+        WriteConnection::open(connection, self.claimant.as_mut()).await
     }
 
     /// Takes the connection out: it is put back by who has used it to the end.
-    async fn take(&mut self) -> Result<Writer, CallFault> {
+    async fn take(&mut self) -> Result<WriteConnection, CallFault> {
         match self.writer.take() {
             Some(writer) if !writer.connection.client.is_closed() => Ok(writer),
             _ => {
@@ -146,15 +146,15 @@ impl Sink for PostgresSink {
         }
     }
 
-    async fn sift(&mut self, batch: &Batch, known: &Known) -> Result<Sifted, SinkError> {
+    async fn sift(&mut self, batch: &Batch, known: &SiftHints) -> Result<Sifted, SinkError> {
         let writer = self.take().await?;
-        let mut sifted = trial::sift(&writer, (batch, self.wall), known).await?;
+        let mut sifted = trial::sift(&writer, batch, self.wall, known).await?;
         self.writer = Some(writer);
         if sifted.stuck.is_some() && sifted.decided == 0 {
             // A new connection may know better, as in `append`.
             self.writer = None;
             let writer = self.take().await?;
-            sifted = trial::sift(&writer, (batch, self.wall), known).await?;
+            sifted = trial::sift(&writer, batch, self.wall, known).await?;
             self.writer = Some(writer);
         }
         Ok(sifted)
@@ -171,7 +171,7 @@ impl Sink for PostgresSink {
         Ok(())
     }
 
-    async fn absent(&mut self, batch: &Batch) -> Result<Absent, SinkError> {
+    async fn absent(&mut self, batch: &Batch) -> Result<AbsentIds, SinkError> {
         let writer = self.take().await?;
         let absent = trial::absent(&writer.connection, batch).await?;
         self.writer = Some(writer);
@@ -261,18 +261,18 @@ impl Holds for PostgresSink {
     }
 }
 
-impl Writer {
+impl WriteConnection {
     async fn open(
         connection: Connection,
         claimant: Option<&mut Claimant>,
-    ) -> Result<Writer, CallFault> {
+    ) -> Result<WriteConnection, CallFault> {
         schema::bring_up_to_date(&connection).await?;
         connection.run("set up the connection", SESSION).await?;
         if let Some(claimant) = claimant {
             claimant.claim(&connection).await?;
         }
         let way = Way::find(&connection).await?;
-        Ok(Writer { connection, way })
+        Ok(WriteConnection { connection, way })
     }
 
     /// Waits for whoever is still changing them: a transaction of a run that was killed, or of a
@@ -292,7 +292,7 @@ impl Writer {
             return Err(SinkError::Unclear("journals are not where they were".into()));
         }
         if batch.rows() > 0 {
-            let size = (batch.rows(), batch.bytes());
+            let size = RowsSize { rows: batch.rows(), bytes: batch.bytes() };
             self.way.send(&self.connection, batch.records(), size, wall).await?;
         }
         match within(CALL_MAX, "commit", client.batch_execute("COMMIT")).await {

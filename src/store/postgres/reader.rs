@@ -14,13 +14,13 @@ use std::time::Duration;
 use tokio_postgres::Error;
 
 use super::connect::{CallFault, DatabaseUrl, within};
-use super::history::{Counted, History};
+use super::history::{History, RowCount};
 use crate::faults::{Panicked, caught_in};
 use crate::limits::TOTALS_MAX;
 use crate::metrics::Metric;
 use crate::store::DAY_MS;
 use crate::store::query::{Existing, Page, PageQuery, Range, RangeQuery, ReadFault};
-use crate::store::reader::{Asked, Job, Jobs, Lane as Way, ReadPlan, Reader, Readers};
+use crate::store::reader::{Asked, Job, Jobs, Lane, ReadPlan, Reader, Readers};
 use crate::wire::time::MonoMs;
 use crate::wire::{Id, SpaceId, UserId};
 
@@ -30,13 +30,13 @@ const RECOUNT: u64 = 600_000;
 /// Starts the thread; it connects at the first question, and ends when the reader is stopped.
 pub(crate) fn start_reader(url: DatabaseUrl, plan: ReadPlan) -> io::Result<Readers> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (one, ones) = Way::new();
-    let (two, twos) = Way::new();
+    let (one, ones) = Lane::new();
+    let (two, twos) = Lane::new();
     let thread = Builder::new().name("hub-reader".into()).spawn(move || {
         let part = plan.faults.watch("hub-reader");
         let totals = Totals::default();
         let lane = |jobs| {
-            Lane { url: &url, plan: &plan, totals: &totals, history: None, failing: false }
+            Worker { url: &url, plan: &plan, totals: &totals, history: None, failing: false }
                 .run(jobs)
         };
         runtime.block_on(async { tokio::join!(lane(ones), lane(twos)) });
@@ -48,26 +48,26 @@ pub(crate) fn start_reader(url: DatabaseUrl, plan: ReadPlan) -> io::Result<Reade
 }
 
 #[derive(Default, Debug)]
-struct Totals(RefCell<HashMap<SpaceId, (Counted, MonoMs)>>);
+struct Totals(RefCell<HashMap<SpaceId, (RowCount, MonoMs)>>);
 
 impl Totals {
-    fn of(&self, space: SpaceId) -> Counted {
+    fn of(&self, space: SpaceId) -> RowCount {
         self.0.borrow().get(&space).map(|(counted, _)| counted.clone()).unwrap_or_default()
     }
 
     /// After a page: keeps the farther of two counts, and when the space was counted whole.
-    fn advance(&self, space: SpaceId, counted: Counted, now: MonoMs) {
+    fn advance(&self, space: SpaceId, counted: RowCount, now: MonoMs) {
         let mut totals = self.0.borrow_mut();
         if totals.len() >= TOTALS_MAX && !totals.contains_key(&space) {
             totals.clear();
         }
-        let known = totals.entry(space).or_insert((Counted::default(), now));
+        let known = totals.entry(space).or_insert((RowCount::default(), now));
         if counted.up_to > known.0.up_to {
             known.0 = counted;
         }
     }
 
-    fn replace(&self, space: SpaceId, counted: Counted, now: MonoMs) {
+    fn replace(&self, space: SpaceId, counted: RowCount, now: MonoMs) {
         self.0.borrow_mut().insert(space, (counted, now));
     }
 
@@ -77,7 +77,7 @@ impl Totals {
 }
 
 /// One connection and those who wait for it.
-struct Lane<'a> {
+struct Worker<'a> {
     url: &'a DatabaseUrl,
     plan: &'a ReadPlan,
     totals: &'a Totals,
@@ -86,7 +86,7 @@ struct Lane<'a> {
     failing: bool,
 }
 
-impl Lane<'_> {
+impl Worker<'_> {
     async fn run(mut self, mut jobs: Jobs) {
         while let Some(job) = jobs.next().await {
             // Whoever asked may be gone; so may be an answer's taker.
@@ -127,7 +127,7 @@ impl Lane<'_> {
         let known = self.totals.of(query.space);
         let history = self.open().await?;
         let (limit, room) = (self.id_limit(), asked.room());
-        let answer = limited(self.plan, history.page(&query, (&known, limit), room)).await;
+        let answer = limited(self.plan, history.page(&query, &known, limit, room)).await;
         let (page, counted) = self.told(history, answer)?;
         self.totals.advance(query.space, counted, self.plan.clock.now().mono);
         page.ok_or(ReadFault::Full)
@@ -202,14 +202,14 @@ async fn limited<T>(
 mod tests {
     use super::*;
 
-    fn counted(rows: u64, up_to: &str) -> Counted {
-        Counted { rows, up_to: up_to.into() }
+    fn counted(rows: u64, up_to: &str) -> RowCount {
+        RowCount { rows, up_to: up_to.into() }
     }
 
     #[test]
     fn a_total_goes_forward_and_is_made_anew_when_it_is_old() {
         let (totals, space) = (Totals::default(), SpaceId(1));
-        assert_eq!(totals.of(space), Counted::default());
+        assert_eq!(totals.of(space), RowCount::default());
         totals.advance(space, counted(5, "E"), MonoMs(10));
         totals.advance(space, counted(3, "C"), MonoMs(20));
         assert_eq!(totals.of(space), counted(5, "E"), "of two lanes, the farther one");

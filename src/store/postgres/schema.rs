@@ -67,22 +67,24 @@ pub(crate) async fn migrate(
 
 /// Something that is missing, and how it is made.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Step {
+pub(super) struct SchemaStep {
     /// For people.
     name: String,
     /// One call each: some can't be in a transaction, and several in one call are one.
     statements: Vec<String>,
 }
 
-impl From<Step> for MigrateStep {
-    fn from(step: Step) -> MigrateStep {
+impl From<SchemaStep> for MigrateStep {
+    fn from(step: SchemaStep) -> MigrateStep {
         MigrateStep { name: step.name, sql: step.statements.join(";\n") }
     }
 }
 
 /// Does what is missing, if anything is, and says what it was; then holds the columns against
 /// what is written to them.
-pub(super) async fn bring_up_to_date(connection: &Connection) -> Result<Vec<Step>, CallFault> {
+pub(super) async fn bring_up_to_date(
+    connection: &Connection,
+) -> Result<Vec<SchemaStep>, CallFault> {
     let mut steps = missing_steps(connection).await?;
     if !steps.is_empty() {
         lock(connection).await?;
@@ -103,7 +105,7 @@ pub(super) async fn bring_up_to_date(connection: &Connection) -> Result<Vec<Step
 }
 
 /// What [`bring_up_to_date`] would do; nothing is done.
-pub(super) async fn look(connection: &Connection) -> Result<Vec<Step>, CallFault> {
+pub(super) async fn look(connection: &Connection) -> Result<Vec<SchemaStep>, CallFault> {
     connection.run("only look", "SET default_transaction_read_only = on").await?;
     let steps = missing_steps(connection).await?;
     if exists(connection, "chat_messages").await? {
@@ -112,12 +114,12 @@ pub(super) async fn look(connection: &Connection) -> Result<Vec<Step>, CallFault
     Ok(steps)
 }
 
-async fn missing_steps(connection: &Connection) -> Result<Vec<Step>, CallFault> {
+async fn missing_steps(connection: &Connection) -> Result<Vec<SchemaStep>, CallFault> {
     let mut steps = Vec::new();
     if !exists(connection, "hub_migrations").await? {
         let sql = "CREATE TABLE hub_migrations (number INTEGER NOT NULL PRIMARY KEY, \
                    name TEXT NOT NULL, checksum TEXT NOT NULL)";
-        steps.push(Step { name: "table of migrations".into(), statements: vec![sql.into()] });
+        steps.push(SchemaStep { name: "table of migrations".into(), statements: vec![sql.into()] });
     }
     let applied = applied(connection).await?;
     for migration in missing(TABLES, &applied).map_err(refused)? {
@@ -128,7 +130,7 @@ async fn missing_steps(connection: &Connection) -> Result<Vec<Step>, CallFault> 
             "BEGIN;\n{sql};\nINSERT INTO hub_migrations VALUES ({number}, '{name}', \
              '{checksum}');\nCOMMIT"
         );
-        steps.push(Step { name: migration.title(), statements: vec![script] });
+        steps.push(SchemaStep { name: migration.title(), statements: vec![script] });
     }
     for (statement, name) in INDEXES.split(';').zip(INDEX_NAMES) {
         let mut statements = vec![statement.trim().to_owned()];
@@ -139,7 +141,7 @@ async fn missing_steps(connection: &Connection) -> Result<Vec<Step>, CallFault> 
                 statements.insert(0, format!("DROP INDEX CONCURRENTLY IF EXISTS {name}"));
             }
         }
-        steps.push(Step { name: format!("index {name}"), statements });
+        steps.push(SchemaStep { name: format!("index {name}"), statements });
     }
     Ok(steps)
 }

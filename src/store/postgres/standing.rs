@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use tokio_postgres::types::ToSql;
 
 use super::connect::{CALL_MAX, CallFault, Connection, DatabaseUrl, Means, within};
-use super::{ADOPTED, Writer};
+use super::{ADOPTED, WriteConnection};
 use crate::store::journal::JournalId;
 use crate::store::sink::{Past, SinkError};
 use crate::wire::Id;
@@ -24,7 +24,7 @@ pub(crate) async fn name_of(url: &DatabaseUrl) -> Result<Option<String>, SinkErr
     Ok(row.map(|row| row.get(0)))
 }
 
-impl Writer {
+impl WriteConnection {
     /// The random name that the database was given when it was made.
     pub(super) async fn identity(&self) -> Result<String, CallFault> {
         let sql = "SELECT id FROM hub_store LIMIT 1";

@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 
 use tokio_postgres::types::ToSql;
 
-use super::Writer;
+use super::WriteConnection;
 use super::connect::{CALL_MAX, CallFault, Connection, column, within};
 use super::copy::WallMicros;
+use super::way::RowsSize;
 use crate::store::batcher::batch::Batch;
 use crate::store::batcher::sift::{self, Trial};
-use crate::store::sink::{Absent, Known, Sifted, SinkError};
+use crate::store::sink::{AbsentIds, SiftHints, Sifted, SinkError};
 use crate::wire::record::Record;
 use crate::wire::{SpaceId, UserId};
 
@@ -21,15 +22,16 @@ const BEGIN: &str = "BEGIN; SET CONSTRAINTS ALL IMMEDIATE";
 const BACK: &str = "ROLLBACK TO tried; RELEASE tried";
 
 struct Tried<'a> {
-    writer: &'a Writer,
+    writer: &'a WriteConnection,
     wall: WallMicros,
 }
 
 /// Tries a batch's rows. With an error the connection is of no more use.
 pub(super) async fn sift(
-    writer: &Writer,
-    (batch, wall): (&Batch, WallMicros),
-    known: &Known,
+    writer: &WriteConnection,
+    batch: &Batch,
+    wall: WallMicros,
+    known: &SiftHints,
 ) -> Result<Sifted, SinkError> {
     let rows: Vec<Record<'_>> = batch.records().collect();
     writer.connection.run("try rows", BEGIN).await?;
@@ -54,10 +56,11 @@ impl Trial for Tried<'_> {
 
 impl Tried<'_> {
     async fn send(&self, rows: &[Record<'_>]) -> Result<(), SinkError> {
-        let Writer { connection, way } = self.writer;
+        let WriteConnection { connection, way } = self.writer;
         connection.run("try rows", "SAVEPOINT tried").await?;
         let bytes = rows.iter().map(Record::encoded_bytes).sum();
-        way.send(connection, rows.iter().copied(), (rows.len(), bytes), self.wall).await
+        way.send(connection, rows.iter().copied(), RowsSize { rows: rows.len(), bytes }, self.wall)
+            .await
     }
 
     /// Ends what was tried: rows that are taken by `taken`.
@@ -75,12 +78,12 @@ impl Tried<'_> {
 
 /// Which of a batch's users and spaces the tables do not have that messages refer to. What can't
 /// be asked, for want of a right, a table or a fitting column, counts as there.
-pub(super) async fn absent(connection: &Connection, batch: &Batch) -> Result<Absent, CallFault> {
+pub(super) async fn absent(connection: &Connection, batch: &Batch) -> Result<AbsentIds, CallFault> {
     let users = batch.records().map(|record| record.user.0).collect();
     let spaces = batch.records().map(|record| record.space.0).collect();
     let users = missing(connection, "users", users).await?;
     let spaces = missing(connection, "spaces", spaces).await?;
-    Ok(Absent {
+    Ok(AbsentIds {
         users: users.into_iter().map(UserId).collect(),
         spaces: spaces.into_iter().map(SpaceId).collect(),
     })

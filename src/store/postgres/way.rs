@@ -25,6 +25,14 @@ const INSERT: &str = "INSERT INTO chat_messages \
     FROM unnest($1::text[], $2::text[], $3::int4[], $4::text[], $5::int4[], $6::int8[]) \
     AS sent (id, content, user_id, username, space_id, at)";
 
+/// How much is sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RowsSize {
+    pub(super) rows: usize,
+    /// As encoded records.
+    pub(super) bytes: usize,
+}
+
 /// How a connection sends rows.
 #[derive(Debug)]
 pub(super) enum Way {
@@ -44,15 +52,16 @@ impl Way {
         }
     }
 
-    /// Sends rows, of so many bytes as records; fewer than all are none. After `Closed` the
+    /// Sends rows; if the database takes fewer than all, it counts as none. After `Closed` the
     /// connection is of no more use.
     pub(super) async fn send<'a>(
         &self,
         connection: &Connection,
         records: impl Iterator<Item = Record<'a>>,
-        (rows, bytes): (usize, usize),
+        size: RowsSize,
         wall: WallMicros,
     ) -> Result<(), SinkError> {
+        let RowsSize { rows, bytes } = size;
         let limit = CALL_MAX + ROW_MAX * u32::try_from(rows).unwrap_or(u32::MAX);
         let client = &connection.client;
         let taken = match self {

@@ -115,7 +115,7 @@ impl Window {
             return Ok(rows);
         }
         match self.first <= NEAR_ROWS {
-            true => self.read_from(transaction, wall, Place::default()),
+            true => self.read_from(transaction, wall, BlockStart::default()),
             false => self.read_from(transaction, wall, self.block(transaction)?),
         }
     }
@@ -142,7 +142,7 @@ impl Window {
         &self,
         transaction: &Transaction<'_>,
         wall: &WallFormat,
-        place: Place,
+        place: BlockStart,
     ) -> Result<Vec<StoredMessage>> {
         // The unused key is compared too, so that both orders take the same parameters.
         let (from, order) = match self.order {
@@ -154,12 +154,12 @@ impl Window {
              ORDER BY {order} LIMIT ?2 OFFSET ?3"
         );
         let (length, skipped) = (signed(self.length), signed(self.first - place.rows_before));
-        let Place { timestamp, id, .. } = place;
+        let BlockStart { timestamp, id, .. } = place;
         read(transaction, wall, &sql, &[&self.space.0, &length, &skipped, &timestamp, &id])
     }
 
     /// The last block that begins at or before the first row.
-    fn block(&self, transaction: &Transaction<'_>) -> Result<Place> {
+    fn block(&self, transaction: &Transaction<'_>) -> Result<BlockStart> {
         let mut statement = transaction.prepare(
             "SELECT timestamp, id, total FROM hub_space_blocks \
              WHERE space_id = ?1 AND ordering = ?2 ORDER BY timestamp, id",
@@ -173,17 +173,21 @@ impl Window {
         while let Some(row) = rows.next()? {
             let total = unsigned(row.get(2)?);
             if before + total > self.first {
-                return Ok(Place { timestamp: row.get(0)?, id: row.get(1)?, rows_before: before });
+                return Ok(BlockStart {
+                    timestamp: row.get(0)?,
+                    id: row.get(1)?,
+                    rows_before: before,
+                });
             }
             before += total;
         }
-        Ok(Place::default())
+        Ok(BlockStart::default())
     }
 }
 
 /// A key, and how many rows of its space lie before it.
 #[derive(Default, Debug)]
-struct Place {
+struct BlockStart {
     timestamp: String,
     id: String,
     rows_before: u64,

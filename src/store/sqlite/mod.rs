@@ -12,11 +12,11 @@ use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Transaction, Tra
 
 use crate::store::batcher::batch::{Advance, Batch};
 use crate::store::batcher::sift::{self, Trial};
-use crate::store::data_dir::strayed::{Place, Strayed, database_places};
+use crate::store::data_dir::strayed::{Strayed, WatchedFile, database_places};
 use crate::store::journal::JournalId;
 use crate::store::migrate::MigrateError;
 use crate::store::query::{signed, unsigned};
-use crate::store::sink::{Gone, Holds, Known, Past, Sifted, Sink, SinkError};
+use crate::store::sink::{Gone, Holds, Past, SiftHints, Sifted, Sink, SinkError};
 use crate::wire::Id;
 use crate::wire::record::Record;
 use wall::WallFormat;
@@ -44,7 +44,7 @@ pub struct SqliteSink {
     wall: WallFormat,
     /// How many the last transaction stored rows of.
     spaces: u64,
-    files: Vec<Place>,
+    files: Vec<WatchedFile>,
 }
 
 impl SqliteSink {
@@ -76,7 +76,7 @@ impl SqliteSink {
 
     /// What a file takes that nobody will find again is not stored.
     fn is_in_place(&mut self) -> Result<(), Strayed> {
-        self.files.iter_mut().try_for_each(Place::look)
+        self.files.iter_mut().try_for_each(WatchedFile::look)
     }
 
     fn store(&mut self, batch: &Batch) -> Result<(), SinkError> {
@@ -106,7 +106,7 @@ impl Sink for SqliteSink {
         self.store(batch)
     }
 
-    async fn sift(&mut self, batch: &Batch, known: &Known) -> Result<Sifted, SinkError> {
+    async fn sift(&mut self, batch: &Batch, known: &SiftHints) -> Result<Sifted, SinkError> {
         let rows: Vec<Record<'_>> = batch.records().collect();
         let transaction = self
             .connection

@@ -22,18 +22,18 @@ enum Ordering {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Row {
+struct CountedRow {
     space: SpaceId,
     at: Micros,
     id: Id,
 }
 
 /// A block's key: `timestamp` stays empty in the order of ids.
-type Key = (String, String);
+type BlockKey = (String, String);
 
 #[derive(Debug)]
-struct Block {
-    key: Key,
+struct CountBlock {
+    key: BlockKey,
     total: i64,
 }
 
@@ -43,12 +43,12 @@ pub(crate) fn count_in(
     batch: &Batch,
     wall: &mut WallFormat,
 ) -> Result<u64> {
-    let row = |record: crate::wire::record::Record<'_>| Row {
+    let row = |record: crate::wire::record::Record<'_>| CountedRow {
         space: record.space,
         at: record.at,
         id: record.id,
     };
-    let mut rows: Vec<Row> = batch.records().map(row).collect();
+    let mut rows: Vec<CountedRow> = batch.records().map(row).collect();
     rows.sort_unstable();
     let mut add = transaction.prepare(
         "INSERT INTO hub_space_totals (space_id, total) VALUES (?1, ?2) \
@@ -105,10 +105,10 @@ impl<'a> Blocks<'a> {
     }
 
     /// Counts in rows of one space, ascending in this order.
-    fn count_in(&mut self, ordering: Ordering, rows: &[Row]) -> Result<()> {
+    fn count_in(&mut self, ordering: Ordering, rows: &[CountedRow]) -> Result<()> {
         let space = rows[0].space;
         let last = self.last.query_row((space.0, ordering as i64), block).optional()?;
-        let mut last = last.unwrap_or(Block { key: Key::default(), total: 0 });
+        let mut last = last.unwrap_or(CountBlock { key: BlockKey::default(), total: 0 });
         // Nearly always all of them: older rows come from an import beside a wrong clock only.
         let mut before = 0;
         while before < rows.len() && self.key(ordering, &rows[before]) < last.key {
@@ -133,13 +133,13 @@ impl<'a> Blocks<'a> {
     }
 
     /// Halves a block until none of its parts is full.
-    fn halve(&mut self, space: SpaceId, ordering: Ordering, mut full: Block) -> Result<()> {
+    fn halve(&mut self, space: SpaceId, ordering: Ordering, mut full: CountBlock) -> Result<()> {
         while full.total >= 2 * BLOCK_ROWS {
             let middle = MIDDLE[ordering as usize];
             let from = (space.0, &full.key.0, &full.key.1, BLOCK_ROWS);
             let key = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-            let key: Key = self.transaction.query_row(middle, from, key)?;
-            let upper = Block { key, total: full.total - BLOCK_ROWS };
+            let key: BlockKey = self.transaction.query_row(middle, from, key)?;
+            let upper = CountBlock { key, total: full.total - BLOCK_ROWS };
             let place = (space.0, ordering as i64);
             let lower = (place.0, place.1, &full.key.0, &full.key.1, BLOCK_ROWS);
             self.transaction.execute(SET, lower)?;
@@ -149,7 +149,7 @@ impl<'a> Blocks<'a> {
         Ok(())
     }
 
-    fn key(&mut self, ordering: Ordering, row: &Row) -> Key {
+    fn key(&mut self, ordering: Ordering, row: &CountedRow) -> BlockKey {
         match ordering {
             Ordering::Time => (self.wall.text(row.at), row.id.to_string()),
             Ordering::Id => (String::new(), row.id.to_string()),
@@ -157,6 +157,6 @@ impl<'a> Blocks<'a> {
     }
 }
 
-fn block(row: &rusqlite::Row<'_>) -> Result<Block> {
-    Ok(Block { key: (row.get(0)?, row.get(1)?), total: row.get(2)? })
+fn block(row: &rusqlite::Row<'_>) -> Result<CountBlock> {
+    Ok(CountBlock { key: (row.get(0)?, row.get(1)?), total: row.get(2)? })
 }

@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::super::batcher::batch::BatchLimits;
 use super::super::batcher::{
-    Batcher, Ends, Left, NO_SPACE, NonceFiles, Sources, Stop, Truth, Verdicts,
+    Batcher, Ends, JournalSources, NO_SPACE, NonceFiles, Stop, Truth, Unstored, Verdicts,
 };
 use super::super::data_dir::bound::{Remembered, Target};
 use super::super::data_dir::holes::Holes;
@@ -52,7 +52,8 @@ fn nonces(folder: &Path) -> NonceFiles {
 
 pub(super) fn run(folder: &Path, sink: &Rough, opened: &mut Opened, batch: BatchLimits) -> Run {
     let config = StoreConfig { batch, ..config(folder, 1) };
-    let sources = Sources::new(std::mem::take(&mut opened.found), std::mem::take(&mut opened.own));
+    let sources =
+        JournalSources::new(std::mem::take(&mut opened.found), std::mem::take(&mut opened.own));
     let (state, states) = watch::channel(StoreState::Connecting);
     let ends = Ends {
         sink: sink.clone(),
@@ -83,7 +84,7 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Serves a while, then drains.
-pub(super) async fn drained(run: Run, turns: u64) -> Left {
+pub(super) async fn drained(run: Run, turns: u64) -> Unstored {
     let ((stop, stopped), (answer, answered)) = (oneshot::channel(), oneshot::channel());
     let teller = async {
         for _ in 0..turns {
@@ -142,7 +143,7 @@ fn check(seed: u64) {
         let turns = dice.below(80);
         match round < 5 && dice.below(2) == 0 {
             true => block_on(killed(run, turns)),
-            false => assert_eq!(block_on(drained(run, turns)), Left::default()),
+            false => assert_eq!(block_on(drained(run, turns)), Unstored::default()),
         }
     }
     sink.with(|model| {
@@ -214,7 +215,7 @@ fn check_returns(seed: u64) {
                         returns.with(|model| model.returns = 0);
                     };
                     let (left, ()) = tokio::join!(drained(run, turns), calm);
-                    assert_eq!(left, Left::default());
+                    assert_eq!(left, Unstored::default());
                 });
             }
         }
@@ -307,7 +308,7 @@ fn shards_are_shown_what_is_stored_and_the_books_balance() {
     }
     let caught_up = store.state.wait_for(|state| *state == StoreState::Ready);
     block_on(caught_up).expect("records of 1970 are late, but none is left");
-    assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Some(Left::default()));
+    assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Some(Unstored::default()));
     let counts = config.faults.metrics().total();
     assert_eq!(counts.get(Metric::RowsStored) + counts.get(Metric::RowsDead), 20);
     assert_eq!((counts.get(Metric::RowsDead), counts.get(Metric::JournalBytes)), (1, 0));

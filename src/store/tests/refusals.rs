@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::super::StoreState;
 use super::super::batcher::batch::BatchLimits;
-use super::super::batcher::{Left, Stop};
+use super::super::batcher::{Stop, Unstored};
 use super::super::journal::Opened;
 use super::super::journal::tests::{LIMITS, reopen};
 use super::Dice;
@@ -30,7 +30,7 @@ async fn until(is_seen: impl Fn() -> bool) {
 }
 
 /// Runs the batcher beside `play`, then drains it.
-async fn beside<T>(run: Run, play: impl AsyncFnOnce() -> T) -> (T, Left) {
+async fn beside<T>(run: Run, play: impl AsyncFnOnce() -> T) -> (T, Unstored) {
     let ((stop, stopped), (answer, answered)) = (oneshot::channel(), oneshot::channel());
     let player = async {
         let outcome = play().await;
@@ -66,7 +66,7 @@ fn a_database_that_refuses_all_gets_all_once_it_is_mended() {
         sink.with(|model| model.refuses = |_| false);
         until(|| sink.with(|model| model.rows.len()) == 100).await;
     }));
-    assert_eq!(left, Left::default());
+    assert_eq!(left, Unstored::default());
     assert!(!refuses() && dead_letters(folder.path()).is_empty());
     let stored: Vec<u128> = sink.with(|model| model.rows.iter().map(|(_, id)| *id).collect());
     assert_eq!(stored, (1..=100).collect::<Vec<_>>(), "in order");
@@ -106,7 +106,7 @@ fn an_orphan_holds_up_nobody_where_nobody_can_be_asked() {
     let mut opened = opened(folder.path());
     (1..=30).for_each(|id| append(&mut opened, id));
     let run = run(folder.path(), &sink, &mut opened, BATCH);
-    assert_eq!(block_on(drained(run, 5)), Left::default());
+    assert_eq!(block_on(drained(run, 5)), Unstored::default());
     let dead: Vec<u128> = (1..=30).filter(|id| id % 3 == 1).collect();
     assert_eq!(dead_letters(folder.path()), dead);
     assert_eq!(sink.with(|model| model.rows.len()), 20);
@@ -140,7 +140,7 @@ fn check(seed: u64) {
         }
         sink.with(|model| model.refuses = |_| false);
     }));
-    assert_eq!(left, Left::default());
+    assert_eq!(left, Unstored::default());
     let dead = dead_letters(folder.path());
     sink.with(|model| {
         let stored: Vec<u128> = model.rows.iter().map(|(_, id)| *id).collect();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::super::batcher::batch::Batch;
 use super::super::batcher::sift::{self, Trial};
 use super::super::journal::JournalId;
-use super::super::sink::{Absent, Gone, Known, Past, Sifted, Sink, SinkError};
+use super::super::sink::{AbsentIds, Gone, Past, SiftHints, Sifted, Sink, SinkError};
 use super::Dice;
 use crate::wire::record::Record;
 use crate::wire::{Id, SpaceId};
@@ -143,7 +143,7 @@ impl Trial for Rough {
 }
 
 impl Sink for Rough {
-    async fn sift(&mut self, batch: &Batch, known: &Known) -> Result<Sifted, SinkError> {
+    async fn sift(&mut self, batch: &Batch, known: &SiftHints) -> Result<Sifted, SinkError> {
         tokio::task::yield_now().await;
         if self.with(Model::fails) {
             return Err(SinkError::Retry("away".into()));
@@ -185,12 +185,14 @@ impl Sink for Rough {
         })
     }
 
-    async fn absent(&mut self, _batch: &Batch) -> Result<Absent, SinkError> {
+    async fn absent(&mut self, _batch: &Batch) -> Result<AbsentIds, SinkError> {
         tokio::task::yield_now().await;
         self.with(|model| match model.fails() {
             true => Err(SinkError::Retry("away".into())),
-            false if !model.tells_absent => Ok(Absent::default()),
-            false => Ok(Absent { spaces: model.absent.into_iter().collect(), ..Absent::default() }),
+            false if !model.tells_absent => Ok(AbsentIds::default()),
+            false => {
+                Ok(AbsentIds { spaces: model.absent.into_iter().collect(), ..AbsentIds::default() })
+            }
         })
     }
 

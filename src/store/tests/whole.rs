@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::super::journal::OpenError as JournalOpenError;
+use super::super::journal::JournalOpenError;
 use super::super::journal::tests::one;
 use super::super::open::read_plan;
 use super::super::sqlite::start_reader;
 use super::super::{
-    Left, OpenError, Page, PageOrder, PageQuery, RangeQuery, ReadFault, Store, StoreConfig,
-    StoreState, open_sqlite,
+    OpenError, Page, PageOrder, PageQuery, RangeQuery, ReadFault, Store, StoreConfig, StoreState,
+    Unstored, open_sqlite,
 };
 use super::config;
 use crate::shares::{Part, Pool};
@@ -70,7 +70,7 @@ fn what_is_appended_is_stored_and_read_across_restarts_and_shard_counts() {
         let page = block_on(store.reader.page(NEWEST, room())).expect("it reads").0;
         assert_eq!(ids(&page), expected.iter().rev().copied().collect::<Vec<_>>());
         let reader = store.reader.clone();
-        assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Some(Left::default()));
+        assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Some(Unstored::default()));
         assert_eq!(block_on(reader.page(NEWEST, room())).err(), Some(ReadFault::Away));
     }
 }
@@ -90,12 +90,12 @@ fn a_crash_between_commit_and_trim_stores_nothing_twice() {
         let entry = entry.expect("it");
         std::fs::copy(entry.path(), journal.join(entry.file_name())).expect("it copies");
     }
-    assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Some(Left::default()));
+    assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Some(Unstored::default()));
     let database = folder.path().join("hub.sqlite3");
     std::fs::copy(database, copy.path().join("hub.sqlite3")).expect("it copies");
     let store = open(copy.path(), 2, 100).expect("it opens");
     assert_eq!(store.highest, Id(90));
-    assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Some(Left::default()));
+    assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Some(Unstored::default()));
     let store = open(copy.path(), 1, 200).expect("it opens");
     let page = block_on(store.reader.page(NEWEST, room())).expect("it reads").0;
     assert_eq!((page.total, ids(&page).len()), (30, 30));

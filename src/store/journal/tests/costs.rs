@@ -52,8 +52,7 @@ fn runs_that_nobody_says_a_word_to_cost_nothing_and_forget_no_id() {
         drop(opened);
         for run in 2..60 {
             let (faults, metrics) = faults(shards);
-            let limits = (shards, &LIMITS);
-            let opened = reopen_telling(folder.path(), limits, run * 1000, &faults);
+            let opened = reopen_telling(folder.path(), shards, &LIMITS, run * 1000, &faults);
             let opened = opened.expect("it opens");
             assert_eq!((opened.highest, opened.found.len()), (Id(70), 0));
             // Every second one is killed while its spares are being made.
@@ -183,7 +182,7 @@ fn a_segment_that_a_failed_try_has_left_is_replaced_and_any_other_is_not() {
 fn journals_that_fill_are_told_until_they_are_trimmed() {
     let folder = tempfile::tempdir().expect("a folder");
     let (faults, metrics) = faults(1);
-    let mut opened = reopen_telling(folder.path(), (1, &LIMITS), 0, &faults).expect("it opens");
+    let mut opened = reopen_telling(folder.path(), 1, &LIMITS, 0, &faults).expect("it opens");
     let record = one(1, 3000);
     while !faults.conditions().holds(Condition::JournalFilling) {
         if opened.writers[0].room() > record.len() as u64 {

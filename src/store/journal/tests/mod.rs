@@ -6,7 +6,7 @@ use std::sync::Arc;
 mod costs;
 mod model;
 
-use super::{JournalLimits, OpenError, Opened, Tail, take};
+use super::{JournalLimits, JournalOpenError, Opened, Tail, take};
 use crate::faults::Faults;
 use crate::metrics::Metrics;
 use crate::wire::record::{Record, records};
@@ -49,18 +49,19 @@ pub(crate) fn reopen(
     shards: usize,
     limits: &JournalLimits,
     id: u128,
-) -> Result<Opened, OpenError> {
+) -> Result<Opened, JournalOpenError> {
     let faults = Faults::unread(Arc::new(Metrics::new(shards)));
-    reopen_telling(folder, (shards, limits), id, &faults)
+    reopen_telling(folder, shards, limits, id, &faults)
 }
 
 /// The same, which counts and tells where the test looks.
 pub(crate) fn reopen_telling(
     folder: &Path,
-    (shards, limits): (usize, &JournalLimits),
+    shards: usize,
+    limits: &JournalLimits,
     id: u128,
     faults: &Faults,
-) -> Result<Opened, OpenError> {
+) -> Result<Opened, JournalOpenError> {
     take(folder, shards, limits)?.begin(Id::MIN, id + 1, faults)
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{LIMITS, ids, one, reopen};
 use crate::store::journal::writer::JournalError;
-use crate::store::journal::{JournalLimits, OpenError, Writer};
+use crate::store::journal::{JournalLimits, JournalOpenError, Writer};
 use crate::wire::Id;
 use crate::wire::record::records;
 
@@ -61,7 +61,7 @@ fn a_second_hub_is_locked_out_and_the_lock_ends_with_the_first() {
     let folder = tempfile::tempdir().expect("a folder");
     let opened = reopen(folder.path(), 1, &LIMITS, 0).expect("it opens");
     let second = reopen(folder.path(), 1, &LIMITS, 10);
-    assert!(matches!(second, Err(OpenError::Locked { .. })), "{second:?}");
+    assert!(matches!(second, Err(JournalOpenError::Locked { .. })), "{second:?}");
     drop(opened);
     reopen(folder.path(), 1, &LIMITS, 20).expect("it opens again");
 }
@@ -154,7 +154,7 @@ fn room_is_a_promise_for_one_append_of_any_records() {
 fn too_many_shards_for_the_bound_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let opened = reopen(folder.path(), 9, &LIMITS, 0);
-    assert!(matches!(opened, Err(OpenError::TooSmall { shards: 9 })), "{opened:?}");
+    assert!(matches!(opened, Err(JournalOpenError::TooSmall { shards: 9 })), "{opened:?}");
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn sample(records: usize, synced: usize) -> Sample {
 
 impl Sample {
     /// What is read when the file holds `bytes`.
-    fn read(&self, bytes: &[u8]) -> Result<Vec<u128>, OpenError> {
+    fn read(&self, bytes: &[u8]) -> Result<Vec<u128>, JournalOpenError> {
         segments(self.folder.path()).iter().for_each(|path| fs::remove_file(path).expect("it"));
         fs::write(&self.file, bytes).expect("it writes");
         let mut opened = reopen(self.folder.path(), 1, &LIMITS, 1 << 64)?;
@@ -281,7 +281,7 @@ impl Sample {
                 prop_assert_eq!(read, expected);
                 prop_assert!(intact >= self.synced, "synced records were cut");
             }
-            Err(OpenError::Damaged { file, offset }) => {
+            Err(JournalOpenError::Damaged { file, offset }) => {
                 prop_assert_eq!(&file, &self.file);
                 prop_assert!(intact < self.synced, "a torn tail refused the start");
                 let block = intact.checked_sub(1).map_or(80, |last| self.ends[last]);

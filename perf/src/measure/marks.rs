@@ -1,0 +1,106 @@
+//! What was done and what it cost between two moments, as figures.
+
+use std::io;
+
+use hdrhistogram::Histogram;
+
+use crate::measure::figures::Figures;
+use crate::measure::process::{Cost, cost, own_cost};
+
+/// What has been counted at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    /// The run's microsecond.
+    pub at: u64,
+    /// Deliveries so far.
+    pub deliveries: u64,
+    /// Messages published so far.
+    pub published: u64,
+    /// Reads that brought something.
+    pub reads: u64,
+    /// What the server has cost, where its process is known.
+    pub server: Option<Cost>,
+    /// What this process has cost.
+    pub own: Cost,
+}
+
+impl Mark {
+    /// The costs at this moment; counts are the caller's.
+    pub fn now(at: u64, pid: Option<u32>) -> io::Result<Mark> {
+        let server = pid.map(cost).transpose()?;
+        Ok(Mark { at, deliveries: 0, published: 0, reads: 0, server, own: own_cost()? })
+    }
+}
+
+const LATENCY_MAX_US: u64 = 60_000_000;
+/// The points of a latency curve: more and more of the tail.
+const SHARES: [f64; 14] =
+    [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999, 0.9995, 0.9999, 1.0];
+
+/// An empty histogram of microseconds, up to a minute.
+pub fn histogram() -> io::Result<Histogram<u64>> {
+    Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).map_err(io::Error::other)
+}
+
+/// A quantile in milliseconds.
+pub fn quantile_ms(latency_us: &Histogram<u64>, quantile: f64) -> f64 {
+    latency_us.value_at_quantile(quantile) as f64 / 1e3
+}
+
+/// A histogram's quantiles, and its curve.
+pub fn latencies(figures: &mut Figures, latency_us: &Histogram<u64>) {
+    if latency_us.is_empty() {
+        return;
+    }
+    let quantiles = [("p50_ms", 0.5), ("p90_ms", 0.9), ("p99_ms", 0.99), ("p999_ms", 0.999)];
+    for (name, quantile) in quantiles {
+        figures.number(name, quantile_ms(latency_us, quantile));
+    }
+    figures.number("max_ms", latency_us.max() as f64 / 1e3);
+    let points = SHARES.iter().map(|share| (*share, quantile_ms(latency_us, *share)));
+    figures.curve("latency_ms", points.collect());
+}
+
+/// What was done and what it cost between two marks.
+pub fn rates(figures: &mut Figures, before: Mark, after: Mark) {
+    let seconds = (after.at - before.at) as f64 / 1e6;
+    let deliveries = (after.deliveries - before.deliveries) as f64;
+    figures.number("seconds", seconds);
+    figures.number("messages_per_s", (after.published - before.published) as f64 / seconds);
+    figures.number("deliveries_per_s", deliveries / seconds);
+    figures.number("frames_per_read", deliveries / (after.reads - before.reads) as f64);
+    if let (Some(from), Some(to)) = (before.server, after.server) {
+        let cpu = to.cpu.saturating_sub(from.cpu).as_secs_f64();
+        figures.number("hub_cpu_ns_per_delivery", cpu * 1e9 / deliveries);
+    }
+    shares(figures, before, after);
+}
+
+/// Both sides' share of a core, and which of them had no more to give.
+pub fn shares(figures: &mut Figures, before: Mark, after: Mark) {
+    let seconds = (after.at - before.at) as f64 / 1e6;
+    let own_share = after.own.cpu.saturating_sub(before.own.cpu).as_secs_f64() / seconds;
+    if let (Some(from), Some(to)) = (before.server, after.server) {
+        let share = to.cpu.saturating_sub(from.cpu).as_secs_f64() / seconds;
+        figures.number("hub_cpu_cores", share);
+        figures.number("hub_rss_mib", mib(to.rss_bytes as f64));
+        figures.text("saturated", saturated(share, own_share));
+    }
+    figures.number("client_cpu_cores", own_share);
+}
+
+/// Bytes as MiB.
+pub fn mib(bytes: f64) -> f64 {
+    bytes / f64::from(1 << 20)
+}
+
+/// Which side had no more to give; deliveries a second are a floor when it was the client's.
+fn saturated(hub_cores: f64, own_share: f64) -> &'static str {
+    const FULL: f64 = 0.95;
+    match (hub_cores >= FULL, own_share >= FULL) {
+        (true, true) => "both",
+        (true, false) => "hub",
+        (false, true) => "client",
+        (false, false) => "neither",
+    }
+}

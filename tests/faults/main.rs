@@ -1,0 +1,61 @@
+//! A hub to which bad days are done: killed, its files taken away, its store locked, and everything
+//! attacked that it has a limited number of (descriptors, places, memory).
+//!
+//! One test at a time: each may load the whole machine, and some put themselves in a memory group.
+//! What a machine doesn't allow (such a group, PostgreSQL) shows as an ignored test.
+
+use std::process::ExitCode;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use support::trials::{self, Named, named};
+
+mod attacks;
+mod memory;
+mod outage;
+mod publish_once;
+mod store_truth;
+#[path = "../support/mod.rs"]
+mod support;
+mod survival;
+
+const TESTS: &[Named] = &named![
+    survival::nothing_received_or_acked_is_missing_after_kills_under_load,
+    survival::a_stopped_hub_has_stored_everything_and_says_goodbye,
+    survival::ids_go_on_ascending_after_a_restart_with_another_number_of_shards,
+    survival::a_second_signal_ends_the_hub_though_members_are_not_closed_yet,
+    survival::a_drain_spreads_its_closes_over_the_window,
+    outage::a_full_journal_refuses_chat_unseen_and_nothing_accepted_is_lost,
+    outage::sqlite_refuses_single_rows_alone_and_gets_all_rows_once_it_is_mended,
+    publish_once::what_is_sent_again_after_a_kill_is_there_once,
+    publish_once::a_nonce_is_forgotten_when_its_window_is_over_also_across_a_restart,
+    store_truth::a_database_that_is_removed_under_the_hub_is_noticed_and_nothing_more_is_taken,
+    store_truth::a_log_of_the_database_that_is_removed_under_the_hub_is_noticed,
+    store_truth::a_directory_that_is_moved_away_is_noticed_and_heals_when_it_is_back,
+    store_truth::a_directory_that_is_removed_ends_in_no_silence,
+    store_truth::a_missing_journal_folder_lock_or_journal_is_noticed,
+    store_truth::a_database_that_is_replaced_under_the_hub_is_noticed,
+    store_truth::an_older_database_at_a_start_is_given_again_what_the_journals_hold,
+    store_truth::messages_that_wait_for_the_embedded_database_go_to_no_other,
+    attacks::places::connections_of_every_sort_leave_the_journal_its_descriptors,
+    attacks::places::who_waits_for_its_peer_makes_room_and_who_is_served_does_not,
+    attacks::places::slow_bodies_do_not_keep_all_places,
+    attacks::places::members_leave_places_to_http,
+    attacks::places::a_shortage_of_descriptors_is_told_and_passes,
+    attacks::places::the_limit_of_open_files_is_raised_as_far_as_it_may_be,
+    attacks::places::too_few_descriptors_are_refused_in_one_line,
+    attacks::costs::a_connection_that_says_nothing_costs_next_to_nothing,
+    attacks::costs::heads_that_are_still_coming_have_one_bound,
+    attacks::costs::the_own_control_group_bounds_memory,
+    attacks::herd::under_attack_everything_accepted_is_stored,
+    memory::slow_large_bodies,
+    memory::slow_readers_of_big_pages,
+    memory::pages_of_great_pictures,
+    memory::slow_heads,
+];
+
+fn main() -> ExitCode {
+    // Attackers need descriptors too.
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("up to the hard one");
+    trials::run(TESTS, 1)
+}

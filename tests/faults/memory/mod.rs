@@ -1,0 +1,143 @@
+//! A hub that may hold 512 MiB, attacked from few addresses in all the ways that cost memory, one
+//! after the other (P8, P9): it lives, holds less than 80 % of that, and serves the others.
+//!
+//! With `HUB_SLOW_TESTS=1` the crowds have their full size; without, a tenth of it, and the hub's
+//! patience is shorter. Where no memory group can be made the tests show as ignored.
+
+mod watched;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use self::watched::watch;
+use crate::support::group::Group;
+use crate::support::peers::{connect_from, get, get_from, post_head};
+use crate::support::postgres::Cluster;
+use crate::support::trials::{self, Outcome, is_slow};
+use crate::support::{Hub, PATIENCE, UNLIMITED, eventually, rest};
+
+const MEMORY: usize = 512 << 20;
+const PAGE: &str = "/v1/messages?space_id=1&page_size=100";
+const PICTURES: &str = "/v1/messages?space_id=2&page_size=100";
+/// How many times slower an echo may be than before; below `ECHO_FREE` it does not matter.
+const SLOWER_MAX: u32 = 3;
+const ECHO_FREE: Duration = Duration::from_millis(50);
+
+fn crowd(full: usize) -> usize {
+    if is_slow() { full } else { full / 10 }
+}
+
+/// Attacks a hub in a small group, and holds what the others saw against what they saw before.
+fn attack(prepare: &str, attack: impl FnOnce(&Hub)) -> Outcome {
+    trials::need_postgres()?;
+    let group = Group::make(MEMORY)?;
+    let cluster = Cluster::start(&[]);
+    let url = cluster.url();
+    let mut args: Vec<&str> = ["--database-url", &url].into_iter().chain(UNLIMITED).collect();
+    if !is_slow() {
+        args.extend(["--handshake-wait", "3s", "--write-wait", "3s"]);
+    }
+    let hub = group.within(|| Hub::start(&args));
+    eventually("the store is there", || {
+        (hub.get("/readyz").json()["store"] == "ready").then_some(())
+    });
+    if !prepare.is_empty() {
+        cluster.sql("hub", prepare);
+    }
+    let before = watch(&hub, &group, |echoes| {
+        eventually("echoes", || (echoes.load(Ordering::Relaxed) >= 300).then_some(()));
+    });
+    let during = watch(&hub, &group, |_| attack(&hub));
+    eprintln!("before {before:?}\nduring {during:?}");
+    assert_eq!(hub.get("/livez").status, 200);
+    assert!(during.held_bytes_max < MEMORY / 5 * 4, "{during:?}");
+    assert!(during.refused.is_empty() && during.posts > 0 && during.echoes > 0, "{during:?}");
+    // The hub is built for tests here, and the attackers take their part of the same processors.
+    assert!(during.late <= 3 + during.posts / 20, "{during:?}");
+    let allowed = (before.echo_p99 * SLOWER_MAX).max(ECHO_FREE);
+    assert!(during.echo_p99 <= allowed, "{during:?}, before {before:?}");
+    // The group goes after its processes.
+    drop(hub);
+    drop(group);
+    Ok(())
+}
+
+pub fn slow_large_bodies() -> Outcome {
+    attack("", |hub| {
+        let body = vec![b' '; (8 << 20) - 1];
+        let begin = || {
+            let mut stream = connect_from(hub, 2, false);
+            stream.write_all(post_head(body.len() + 1).as_bytes()).expect("the hub reads");
+            // A body for which there is no room is refused meanwhile.
+            _ = stream.write_all(&body);
+            rest(&mut stream)
+        };
+        std::thread::scope(|scope| {
+            let slow: Vec<_> = (0..9).map(|_| scope.spawn(begin)).collect();
+            let answers = slow.into_iter().map(|it| it.join().expect("it ends"));
+            let late = answers.filter(|answer| answer.starts_with(b"HTTP/1.1 408 ")).count();
+            assert!((1..=3).contains(&late), "{late} had room");
+        });
+    })
+}
+
+/// Asks for a path from four addresses, and reads nothing before the hub has cut somebody.
+fn ask_and_read_nothing(hub: &Hub, path: &str, count: usize) {
+    let ask = |n: usize| {
+        let mut stream = connect_from(hub, 2 + (n % 4) as u8, true);
+        stream.write_all(get(path).as_bytes()).expect("the hub reads");
+        stream
+    };
+    let slow: Vec<TcpStream> = (0..count).map(ask).collect();
+    eventually("slow readers are cut", || {
+        (hub.metric("hub_answers_cut_total") > 0.0).then_some(())
+    });
+    drop(slow);
+    let again = || Some(get_from(hub, 2, path)).filter(|answer| answer.status == 200);
+    eventually("there is room again", again);
+}
+
+pub fn slow_readers_of_big_pages() -> Outcome {
+    let rows = "INSERT INTO chat_messages SELECT '01JGB4N5ZW000000000000' || to_char(n, 'FM0000'), \
+                repeat(chr(1), 1000), 1, 'Ana', 1, '2026-01-02 03:04:05' \
+                FROM generate_series(1, 100) n";
+    attack(rows, |hub| ask_and_read_nothing(hub, PAGE, crowd(2_000)))
+}
+
+pub fn pages_of_great_pictures() -> Outcome {
+    let pictures = "CREATE TABLE users (id int PRIMARY KEY, image text); \
+                    INSERT INTO users SELECT n, repeat('A', 5000000) \
+                    FROM generate_series(1, 99) n; \
+                    INSERT INTO chat_messages SELECT \
+                    '01JGB4N5ZW000000000000' || to_char(n, 'FM0000'), 'foto', n, 'Ana', 2, \
+                    '2026-01-02 03:04:05' FROM generate_series(1, 99) n";
+    attack(pictures, |hub| {
+        for _ in 0..5 {
+            assert_eq!(get_from(hub, 3, PICTURES).status, 200);
+        }
+        ask_and_read_nothing(hub, PICTURES, crowd(200));
+    })
+}
+
+pub fn slow_heads() -> Outcome {
+    attack("", |hub| {
+        let begin = |n: usize| {
+            let mut stream = connect_from(hub, 2 + (n % 4) as u8, false);
+            _ = stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-");
+            stream
+        };
+        let mut slow: Vec<TcpStream> = (0..crowd(17_000)).map(begin).collect();
+        let until = Instant::now() + PATIENCE;
+        // The last one is given up too, after `handshake_wait`.
+        let mut last = slow.pop().expect("there are some");
+        while Instant::now() < until {
+            match last.read(&mut [0; 1_024]) {
+                Ok(bytes) if bytes > 0 => {}
+                _ => return,
+            }
+        }
+        panic!("a slow head is never given up");
+    })
+}

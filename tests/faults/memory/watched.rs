@@ -1,0 +1,78 @@
+//! What others see of a hub while it is attacked: a member's echoes, small posts, and the memory
+//! that the hub holds.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tungstenite::Message;
+
+use crate::support::group::Group;
+use crate::support::peers::post_from;
+use crate::support::{GOOD, Hub};
+
+/// The others' address.
+const OTHERS: u8 = 7;
+
+/// What was seen.
+#[derive(Debug)]
+pub struct Seen {
+    pub echoes: usize,
+    /// The time that 99 of 100 echoes took at most.
+    pub echo_p99: Duration,
+    pub posts: usize,
+    /// Posts that took more than a second.
+    pub late: usize,
+    pub refused: Vec<String>,
+    pub held_bytes_max: usize,
+}
+
+/// Looks while something goes on.
+pub fn watch(hub: &Hub, group: &Group, goes_on: impl FnOnce(&AtomicUsize)) -> Seen {
+    let (over, echoes) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let is_over = || over.load(Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        let echoing = scope.spawn(|| {
+            let mut member = hub.join(9, 9, "Eco");
+            let (mut took, chat) = (Vec::new(), r#"{"type":"chat","data":{"content":"eco"}}"#);
+            while !is_over() {
+                let begun = Instant::now();
+                member.try_send(Message::text(chat)).expect("the hub reads");
+                member.next_of("chat");
+                took.push(begun.elapsed());
+                echoes.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            took
+        });
+        let posting = scope.spawn(|| {
+            let (mut posts, mut late, mut refused) = (0, 0, Vec::new());
+            while !is_over() {
+                let begun = Instant::now();
+                let answer = post_from(hub, OTHERS, GOOD);
+                late += usize::from(begun.elapsed() > Duration::from_secs(1));
+                if answer.status != 200 {
+                    refused.push(format!("{}: {}", answer.status, answer.text()));
+                }
+                posts += 1;
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            (posts, late, refused)
+        });
+        let holding = scope.spawn(|| {
+            let mut most = 0;
+            while !is_over() {
+                most = most.max(group.held_bytes());
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            most
+        });
+        goes_on(&echoes);
+        over.store(true, Ordering::Relaxed);
+        let mut took = echoing.join().expect("the member is not closed");
+        let (posts, late, refused) = posting.join().expect("posts are answered");
+        took.sort_unstable();
+        let echo_p99 = took[took.len() * 99 / 100];
+        let held_bytes_max = holding.join().expect("a number");
+        Seen { echoes: took.len(), echo_p99, posts, late, refused, held_bytes_max }
+    })
+}

@@ -1,0 +1,15 @@
+//! One hub as its clients and operators meet it: black-box tests of the real binary on its embedded
+//! database. Nothing is broken here but what clients send; `tests/faults` takes things away.
+
+mod answers;
+mod crowd;
+mod http;
+mod input;
+mod lobby;
+mod members;
+mod operator;
+mod resume;
+mod sockets;
+#[path = "../support/mod.rs"]
+mod support;
+mod tools;
