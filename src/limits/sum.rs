@@ -8,7 +8,8 @@
 
 use super::{
     CATCH_UP_QUERIES_MAX, CATCH_UP_ROWS_MAX, CONNECTION_BYTES, LISTENER_MESSAGE_BYTES_MAX, Limits,
-    NONCE_BYTES_MAX, REFERENCES_MAX, places_for,
+    NONCE_BYTES_MAX, READER_QUEUE_MAX, REFERENCES_MAX, SEGMENT_BYTES_MAX, TAIL_WINDOW_BYTES,
+    TOTALS_MAX, TRIMMED_PIECES_MAX, VERDICTS_MAX, places_for,
 };
 
 /// Something that takes memory.
@@ -36,6 +37,11 @@ const CATCH_UP_QUESTION_BYTES: u64 = 256;
 const ROW_BYTES: u64 = 256;
 /// A batch is held as records, as rows, and as what the store is sent.
 const BATCH_COPIES: u64 = 3;
+/// A verdict that waits for its shard; a question that waits for the store; what is told of an
+/// unlinked segment.
+const STORE_ENTRY_BYTES: u64 = 256;
+/// Connections that read from the store, each with members' questions and pages.
+const READERS: u64 = 2;
 /// The kernel takes twice what a socket's buffer is set to.
 const KERNEL_TIMES: u64 = 2;
 
@@ -55,6 +61,11 @@ pub fn memory(limits: &Limits, shards: usize) -> Vec<MemoryPart> {
     let rates = (1 + 2 * shards) * limits.rate_buckets_max as u64;
     let batch = limits.batch_bytes_max as u64 + limits.batch_rows_max as u64 * ROW_BYTES;
     let kernel = KERNEL_TIMES * limits.send_buffer_bytes as u64;
+    // The records of a turn fill two segments at most, and are held plain and as they are written.
+    let journal = 2 * 2 * SEGMENT_BYTES_MAX + TAIL_WINDOW_BYTES;
+    let questions = READERS * (2 * READER_QUEUE_MAX as u64 * STORE_ENTRY_BYTES);
+    let counted = READERS * TOTALS_MAX as u64 * MAP_ENTRY_BYTES;
+    let verdicts = shards * VERDICTS_MAX as u64 + TRIMMED_PIECES_MAX as u64;
     let private = members * limits.private_bytes_max as u64;
     let nonces = shards * limits.nonces_max as u64;
     vec![
@@ -90,6 +101,13 @@ pub fn memory(limits: &Limits, shards: usize) -> Vec<MemoryPart> {
             2 * catch_up_rows * chat,
             "CATCH_UP_QUERIES_MAX, CATCH_UP_ROWS_MAX, content_chars_max, image_bytes_max",
         ),
+        part("journal buffers", shards * journal, "SEGMENT_BYTES_MAX, TAIL_WINDOW_BYTES"),
+        part(
+            "verdicts, trimmed journals",
+            verdicts * STORE_ENTRY_BYTES,
+            "VERDICTS_MAX, TRIMMED_PIECES_MAX",
+        ),
+        part("questions to the store", questions + counted, "READER_QUEUE_MAX, TOTALS_MAX"),
         part("a batch for the store", BATCH_COPIES * batch, "batch_bytes_max, batch_rows_max"),
     ]
 }
@@ -123,7 +141,7 @@ mod tests {
     use crate::limits::{Unit, Value, settings};
 
     /// Bounds that cost nothing themselves: they are within a part, on the disk, or of work.
-    const NO_PART: [&str; 25] = [
+    const NO_PART: [&str; 31] = [
         // A factor of several parts.
         "SHARDS_MAX",
         // Frames of one message, which has its bytes.
@@ -154,6 +172,13 @@ mod tests {
         "TIME_CHARS_MAX",
         "PAGE_NUMBER_MAX",
         "LINGER_BYTES_MAX",
+        "TRIALS_MAX",
+        "DOUBTS_MAX",
+        "MEMBERS_QUESTIONS_MAX",
+        "QUERY_MAX",
+        // Within the trimmed journals, and the journal buffers.
+        "SEGMENT_PIECES_MAX",
+        "FIRST_SEGMENT_BYTES_MAX",
         // These bound threads, and the tool that chats.
         "EDGE_THREADS_MAX",
         "TYPED_LINES_MAX",
