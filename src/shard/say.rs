@@ -10,7 +10,7 @@ use super::space::{ChatFrame, Space};
 use super::turn::Turn;
 use crate::metrics::Metric;
 use crate::wire::client_message::{
-    AckLevel, ChatMessage, ClientMessage, DecodeRules, check_content,
+    AckLevel, ChatMessage, ClientMessage, DecodeRules, check_content, kept_image,
 };
 use crate::wire::nonce::{Nonce, NonceKey, content_hash};
 use crate::wire::record::Record;
@@ -53,7 +53,7 @@ fn say(
     if said.image.contains('\0') {
         return Err(Reject::ContentInvalid);
     }
-    let image = if said.image.len() > turn.limits.image_bytes_max { "" } else { said.image };
+    let image = kept_image(said.image, turn.limits.image_bytes_max);
     let nonce = said.nonce.map(|nonce| {
         let key = NonceKey::new(said.user, said.space, nonce);
         Nonce { key, content: content_hash(said.content, image) }
