@@ -10,6 +10,7 @@ pub mod close;
 pub mod frame_reader;
 pub mod frame_writer;
 pub mod nonce;
+pub(crate) mod percent;
 pub(crate) mod random;
 pub mod record;
 pub mod reject;
@@ -83,20 +84,6 @@ pub const SUBPROTOCOL: &str = "cpi-hub.v1";
 pub fn parse_int(text: &str) -> Option<i32> {
     // `i32::from_str` takes one sign, then digits, and refuses all else, also Arabic digits.
     text.parse().ok()
-}
-
-/// Text without its percent escapes (`%2F`). `None`: a broken escape, or bytes that are no UTF-8.
-pub fn percent_decoded(text: &str) -> Option<String> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => digit(rest.next()?)? << 4 | digit(rest.next()?)?,
-            _ => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// A ULID: 48 bits of Unix milliseconds, then 80 bits that ascend within one millisecond.

@@ -8,7 +8,8 @@ use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 
 use super::problem::Refusal;
-use crate::wire::{Id, SpaceId, UserId, parse_int, percent_decoded};
+use crate::wire::percent::decode;
+use crate::wire::{Id, SpaceId, UserId, parse_int};
 
 /// What a query string has under a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,7 +49,7 @@ impl Query {
             pairs
                 .filter_map(|pair| {
                     let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    Some((form_decoded(key)?, form_decoded(value)))
+                    Some((decode(key, true)?, decode(value, true)))
                 })
                 .collect(),
         )
@@ -62,11 +63,6 @@ impl Query {
             Some((_, Some(text))) => QueryValue::Text(text),
         }
     }
-}
-
-/// A form's text: `+` is a space, `%XX` a byte. `None`: a broken escape, or no UTF-8.
-fn form_decoded(text: &str) -> Option<String> {
-    percent_decoded(&text.replace('+', " "))
 }
 
 /// A path's only variable segment; an error if it can't be decoded.
@@ -174,7 +170,7 @@ mod tests {
         #[test]
         fn any_text_survives_its_escapes(text in "\\PC*|[\\x00-\\x7f]*") {
             let raw: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
-            let read = form_decoded(&raw);
+            let read = decode(&raw, true);
             prop_assert_eq!(read.as_deref(), Some(text.as_str()));
         }
 

@@ -1,11 +1,11 @@
 //! Takes single parameters out of a database's address, where the crate that reads the rest does
 //! not know them. Pure; both forms of libpq, URLs and lists of `key=value`.
 
-use crate::wire::percent_decoded;
+use crate::wire::percent;
 
 /// An address without some of its parameters, and their values as they were given.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct SplitAddress {
+pub(super) struct Taken {
     /// What is left.
     pub(super) rest: String,
     /// One for each name asked for; of several values the last, as libpq has it.
@@ -13,7 +13,7 @@ pub(super) struct SplitAddress {
 }
 
 /// Takes the parameters of these names out. What can't be read is left where it is.
-pub(super) fn take(text: &str, names: &[&str]) -> SplitAddress {
+pub(super) fn take(text: &str, names: &[&str]) -> Taken {
     let url = ["postgres://", "postgresql://"].iter().find_map(|scheme| text.strip_prefix(scheme));
     match url {
         Some(url) => from_url(text, text.len() - url.len(), names),
@@ -21,15 +21,15 @@ pub(super) fn take(text: &str, names: &[&str]) -> SplitAddress {
     }
 }
 
-fn from_url(text: &str, scheme_bytes: usize, names: &[&str]) -> SplitAddress {
-    let mut taken = SplitAddress { rest: text.into(), values: vec![None; names.len()] };
+fn from_url(text: &str, scheme_bytes: usize, names: &[&str]) -> Taken {
+    let mut taken = Taken { rest: text.into(), values: vec![None; names.len()] };
     // Passwords may hold a question mark; the last `@` of a query is not theirs.
     let host = text[scheme_bytes..].find('@').map_or(scheme_bytes, |at| scheme_bytes + at);
     let Some(query) = text[host..].find('?').map(|at| host + at) else { return taken };
     let mut kept = Vec::new();
     for pair in text[query + 1..].split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        match names.iter().position(|known| *known == name).zip(percent_decoded(value)) {
+        match names.iter().position(|known| *known == name).zip(percent::decode(value, false)) {
             Some((place, value)) => taken.values[place] = Some(value),
             None => kept.push(pair),
         }
@@ -41,8 +41,8 @@ fn from_url(text: &str, scheme_bytes: usize, names: &[&str]) -> SplitAddress {
     taken
 }
 
-fn from_list(text: &str, names: &[&str]) -> SplitAddress {
-    let mut taken = SplitAddress { rest: String::new(), values: vec![None; names.len()] };
+fn from_list(text: &str, names: &[&str]) -> Taken {
+    let mut taken = Taken { rest: String::new(), values: vec![None; names.len()] };
     let mut left = text;
     while let Some((name, value, after)) = pair(left) {
         match names.iter().position(|known| *known == name) {
@@ -86,7 +86,7 @@ mod tests {
     fn check(text: &str, rest: &str, mode: Option<&str>, cert: Option<&str>) {
         let taken = take(text, &["sslmode", "sslrootcert"]);
         let values = vec![mode.map(str::to_owned), cert.map(str::to_owned)];
-        assert_eq!(taken, SplitAddress { rest: rest.into(), values }, "{text}");
+        assert_eq!(taken, Taken { rest: rest.into(), values }, "{text}");
     }
 
     #[test]
