@@ -5,12 +5,12 @@
 //! them. [`Limits::check`] holds the bounds against each other, once, at start. Bounds that nobody
 //! has to set are the constants at the end; what all of them together may cost is [`sum`]'s to say.
 
+mod fixed;
 mod places;
 pub mod sum;
 mod text;
 
-use std::time::Duration;
-
+pub use fixed::*;
 pub use places::{members_of, places_for};
 
 /// What a setting's number counts, and so how it is written.
@@ -320,102 +320,6 @@ impl Limits {
         }
     }
 }
-
-// Bounds that are the same in every hub.
-
-/// What one connection that says nothing costs the process and the kernel, at most.
-pub const CONNECTION_BYTES: u64 = 8 << 10;
-/// Bytes of a message on the sockets that only listen (WIRE A6), where `message_bytes_max` is less.
-pub const LISTENER_MESSAGE_BYTES_MAX: usize = 64 << 10;
-/// Bytes of a nonce and of an `Idempotency-Key`.
-pub const NONCE_BYTES_MAX: usize = 64;
-/// Characters of a pusher's own time: more than any date in any format takes.
-pub const TIME_CHARS_MAX: usize = 64;
-/// The greatest number of a history page that is asked of the store. No space has so many pages; a
-/// greater number would only overflow the store's arithmetic.
-pub const PAGE_NUMBER_MAX: u64 = 1 << 40;
-/// Spaces in one list.
-pub const SPACES_MAX: u32 = 1_000;
-/// Users in one answer of who is in a space.
-pub const PRESENCE_USERS_MAX: usize = 500;
-/// Bytes of one piece of an answer, but for what escapes make longer.
-pub const PIECE_BYTES_MAX: usize = 64 << 10;
-/// Bytes of a refused request that are read and thrown away, so that its sender reads the answer
-/// before the kernel resets the connection.
-pub const LINGER_BYTES_MAX: usize = 64 << 10;
-/// Time between two attempts to accept, when descriptors or memory are short.
-pub const ACCEPT_WAIT_MAX: Duration = Duration::from_secs(1);
-/// Queries at a time for members that catch up.
-pub const CATCH_UP_QUERIES_MAX: usize = 4;
-/// Rows that are read for one page of a member that catches up; with short messages they fill half
-/// of a default page.
-pub const CATCH_UP_ROWS_MAX: u32 = 128;
-/// Users and spaces of which the edge remembers whether they exist; beyond it all are asked for
-/// anew.
-pub const REFERENCES_MAX: usize = 100_000;
-/// How long it is believed that a user or a space exists, in ms.
-pub const EXISTS_WAIT: u64 = 600_000;
-/// How long it is believed that a user or a space does not exist, in ms. Shards believe it for
-/// `absent_window`.
-pub const MISSING_WAIT: u64 = 5_000;
-/// Addresses whose counts of commands are kept, beyond those that have commands.
-pub const ASKERS_IDLE_MAX: usize = 1_024;
-/// Shard threads.
-pub const SHARDS_MAX: usize = 1_024;
-/// Threads of the edge: HTTP must not take the cores that shards need.
-pub const EDGE_THREADS_MAX: usize = 2;
-/// Lines typed into `cpi-hub chat` that wait; more wait in the terminal.
-pub const TYPED_LINES_MAX: usize = 16;
-/// Posts of one shard that wait for a commit, and acks that do. Beyond it the post of the oldest
-/// record is forgotten, which was answered 202 long ago, and members that ask for `durable` are
-/// refused.
-pub const COMMIT_WAITS_MAX: usize = 65_536;
-/// Commits that one member may wait for. All may come at once, when a store is back, and their
-/// acks are not to be what brings its private frames over their bound.
-pub const MEMBER_WAITS_MAX: u32 = 1_024;
-/// Users that a shard remembers as absent, and as many spaces; beyond it all are forgotten, and
-/// asked about anew.
-pub const ABSENT_MAX: usize = 4_096;
-/// Sockets that one pass takes from the epoll, and from those that are queued again.
-pub const READY_SOCKETS_MAX: usize = 256;
-
-// Bounds of the store that are no settings.
-
-/// Verdicts on refused messages that wait for one shard; the batcher waits with more.
-pub const VERDICTS_MAX: usize = 1_024;
-
-/// Trials of refused rows in one transaction; what they do not decide is left to the next one.
-pub const TRIALS_MAX: usize = 512;
-
-/// Commits in doubt in a row, after which a dead letter is left for another day.
-pub const DOUBTS_MAX: usize = 5;
-
-/// Questions of members, and as many for pages, that wait for one reading connection.
-pub const READER_QUEUE_MAX: usize = 256;
-
-/// Questions of members that a reading connection answers in a row, while a page waits.
-pub const MEMBERS_QUESTIONS_MAX: u32 = 8;
-
-/// Spaces whose counted rows a reader of PostgreSQL remembers; beyond it all are counted anew.
-pub const TOTALS_MAX: usize = 10_000;
-
-/// Lines that tell what one segment of a journal held, once it is unlinked.
-pub const SEGMENT_PIECES_MAX: usize = 8_192;
-
-/// Lines that tell what all unlinked segments held; the older half is told in fewer.
-pub const TRIMMED_PIECES_MAX: usize = 32_768;
-
-/// Bytes of a journal's segment, where the bound of all journals allows as many.
-pub const SEGMENT_BYTES_MAX: u64 = 16 << 20;
-
-/// Bytes of a journal's first segment, which a start waits for.
-pub const FIRST_SEGMENT_BYTES_MAX: u64 = 1 << 20;
-
-/// Bytes that the batcher reads of a journal at once; one block may be longer.
-pub const TAIL_WINDOW_BYTES: u64 = 256 << 10;
-
-/// The longest that a query for history may run, in milliseconds.
-pub const QUERY_MAX: u64 = 5_000;
 
 #[cfg(test)]
 mod tests {

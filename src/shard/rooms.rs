@@ -8,6 +8,7 @@ use super::member::{Deadline, Member, Private, Standing};
 use super::position::Floor;
 use super::space::{Space, Spaces};
 use super::turn::Turn;
+use crate::limits::UNVISITED_TIMES_MAX;
 use crate::metrics::Metric;
 use crate::wire::client_message::AckLevel;
 use crate::wire::close::Close;
@@ -15,10 +16,6 @@ use crate::wire::frame_writer;
 use crate::wire::reject::Reject;
 use crate::wire::server_message::{self, Ack, Refusal};
 use crate::wire::{SpaceId, SpaceKey, UserId};
-
-/// Factor by which a member that takes bytes may exceed `private_bytes_max` before the sweep
-/// reaches it: one read of its socket can ask for many answers, one commit end many waits.
-const UNSENT_TIMES: usize = 8;
 
 /// Spaces and members.
 #[derive(Default, Debug)]
@@ -45,7 +42,7 @@ impl Seated<'_> {
         } else if self.member.is_blocked() {
             Some(Close::TooSlow)
         } else {
-            (owed > UNSENT_TIMES * max).then_some(Close::TooFast)
+            (owed > UNVISITED_TIMES_MAX * max).then_some(Close::TooFast)
         }
     }
 

@@ -10,12 +10,10 @@ use super::member::Member;
 use super::rooms::Rooms;
 use super::space::Space;
 use super::turn::Turn;
+use crate::limits::SPACE_SENDS_MAX;
 use crate::metrics::Metric;
 use crate::wire::server_message;
 use crate::wire::{Dialect, SpaceKey};
-
-/// Sends of one space before the next dirty one has its turn.
-const SPACE_SENDS: usize = 32;
 
 /// One slice of the sweep.
 struct Slice<'a, S> {
@@ -99,7 +97,7 @@ impl<S: Sockets> Slice<'_, S> {
     /// Visits members of a space in their order, as far as the space's share of sends goes.
     fn space(&mut self, rooms: &mut Rooms, slot: u32) {
         let Some(space) = rooms.spaces.at_mut(slot) else { return };
-        let stop = self.sends_left.saturating_sub(SPACE_SENDS);
+        let stop = self.sends_left.saturating_sub(SPACE_SENDS_MAX);
         while self.sends_left > stop
             && let Some(member) = space.next_visit()
         {

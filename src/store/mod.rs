@@ -101,7 +101,7 @@ pub struct StoreConfig {
     pub retry: RetryWait,
     /// The longest that a history query may run, in milliseconds.
     pub query_max: u64,
-    /// Longer pictures are left out of ranges, as they are when fanned out (WIRE B21).
+    /// Longer pictures are left out of ranges, as they are when fanned out (docs/WIRE.md B21).
     pub image_bytes_max: usize,
     /// The fixed offset of stored times, in seconds east of UTC.
     pub utc_offset: i32,

@@ -40,7 +40,7 @@ pub fn open_sqlite(config: &StoreConfig, random: u128) -> Result<Store, OpenErro
     let mut remembered = Remembered::read(&config.data_dir).map_err(io)?;
     let mut target =
         Target { database: sqlite::DATABASE_FILE.into(), store: stored_name(&config.data_dir) };
-    // Before a database is made: of a start that is refused none is left.
+    // Checked before a database is made, so that a start that is refused leaves none.
     let parted = match remembered.relation(&target) {
         Relation::Other => {
             let mut found = taken.tails(&config.faults);
@@ -84,7 +84,7 @@ pub async fn open_postgres(
     let mut highest = taken.highest;
     if matches!(relation, Relation::First | Relation::Other) {
         highest = highest.max(wait_for(&mut sink, config).await);
-        // Else it is learned with the first batch.
+        // If it can't be asked now, its name is learned with the first batch.
         target.store = sink.identity().await.ok();
     } else if let Some(known) = wait_unless_away(&mut sink, config).await {
         highest = highest.max(known);
@@ -97,8 +97,8 @@ pub async fn open_postgres(
     begin(config, ready, random)
 }
 
-/// Which database an address leads to, and what the journals have to do with it. Waits for one
-/// that only it can tell.
+/// Which database an address leads to, and what the journals have to do with it. Where only the
+/// database itself can tell, it is waited for.
 async fn meet(
     config: &StoreConfig,
     url: &DatabaseUrl,
@@ -107,7 +107,7 @@ async fn meet(
     let mut target = Target { database: url.identity(), store: None };
     match remembered.relation(&target) {
         Relation::SameAddress => {
-            // One that is away is asked when it is back, before anything is stored in it.
+            // A database that is away is asked when it is back, before anything is stored in it.
             let asked = tokio::time::timeout(ASK_MAX, name_of(url)).await;
             target.store = asked.ok().and_then(Result::ok).flatten();
         }
@@ -124,7 +124,7 @@ async fn meet(
         known => return (target, known),
     }
     match remembered.relation(&target) {
-        // Ours has a name, this one has none yet.
+        // The store that is remembered has a name, and this database has none yet.
         Relation::Unknown => (target, Relation::Other),
         Relation::Same if remembered.database() != target.database => {
             let (from, to) = (remembered.database(), &target.database);
@@ -135,7 +135,7 @@ async fn meet(
     }
 }
 
-/// Remembers the store; what is known of it, and above which id new ones begin.
+/// Remembers the store. Returns what is known of it, and the id above which new ones begin.
 fn bind(
     config: &StoreConfig,
     remembered: Remembered,
@@ -156,7 +156,7 @@ fn bind(
 fn take_journals(config: &StoreConfig) -> Result<TakenJournals, OpenError> {
     let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
     fs::create_dir_all(&config.data_dir).map_err(|error| match error.kind() {
-        // The system says of a file in its place that it exists.
+        // So the system calls a file that stands in the directory's place.
         io::ErrorKind::AlreadyExists => io(io::ErrorKind::NotADirectory.into()),
         _ => io(error),
     })?;
@@ -204,7 +204,7 @@ pub(super) fn read_plan(config: &StoreConfig) -> ReadPlan {
     }
 }
 
-/// An id of the far future would make all new ones so.
+/// The highest id that is believed: one of the far future would put all new ids there.
 fn id_limit(config: &StoreConfig) -> Id {
     Id::first_of_ms(config.clock.now().unix.0 / 1000 + DAY_MS)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::wire::time::Micros;
 use crate::wire::{Id, SpaceId, UserId};
 
-/// One stored chat message, as history shows it (WIRE A4, E).
+/// One stored chat message, as history shows it (docs/WIRE.md A4, E).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredMessage {
     /// The id as stored; rows of the existing server may hold any text.
@@ -65,7 +65,7 @@ pub enum PageOrder {
     Id,
 }
 
-/// A numbered page, as the existing front end asks (WIRE A4).
+/// A numbered page, as the existing front end asks (docs/WIRE.md A4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PageQuery {
     /// The space.
@@ -78,7 +78,7 @@ pub struct PageQuery {
     pub order: PageOrder,
     /// Oldest first.
     pub ascending: bool,
-    /// All pictures of the page together; what no longer fits is left out (WIRE A4).
+    /// All pictures of the page together; what no longer fits is left out (docs/WIRE.md A4).
     pub images_bytes_max: usize,
 }
 
@@ -91,7 +91,7 @@ pub struct Page {
     pub total: u64,
 }
 
-/// A stretch of a space's history, by position (WIRE E).
+/// A stretch of a space's history, by position (docs/WIRE.md E).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct RangeQuery {
     /// The space.
@@ -138,10 +138,10 @@ pub struct Range {
 /// Why history is not read now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ReadFault {
-    /// It can't be; already logged.
+    /// The store can't be read, which is logged already.
     #[error("the store can't be read")]
     Away,
-    /// Too many wait, or what was read has no room: in all, or of the address that asks.
+    /// Too many questions wait, or there is no room for the rows: in all, or for this address.
     #[error("too much is asked at once")]
     Full,
 }

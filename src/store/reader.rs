@@ -1,5 +1,5 @@
-//! History for the edge: a few connections, each on a thread of its own, with bounded queues and
-//! a time limit a query. Never on a shard's thread, never in the batcher's way.
+//! History for the edge, whichever database it comes from: bounded queues of questions, one pair
+//! for each connection that reads. Never on a shard's thread, never in the batcher's way.
 //!
 //! Owns the order of questions. What members miss and whether somebody exists is asked before
 //! pages are, since a member waits with it; and of those who wait one address has half at most.
@@ -20,7 +20,7 @@ use crate::wire::{SpaceId, UserId};
 #[derive(Clone, Debug)]
 pub struct Reader {
     lanes: Arc<[Lane]>,
-    /// Who waits for pages, and who to hear of people.
+    /// Places of those who wait for pages, and of those who ask whether somebody exists.
     for_pages: Pool,
     for_people: Pool,
     /// The store knows users and spaces.
@@ -52,8 +52,8 @@ pub(super) enum Job {
 
 type AnswerSender<T> = oneshot::Sender<Result<T, ReadFault>>;
 
-/// Who waits for rows, and the room that the rows take: it goes with them, so that rows count as
-/// long as they are anywhere.
+/// Who waits for rows, and the room that the rows take. The room goes with the rows, so that they
+/// count as long as they are anywhere.
 #[derive(Debug)]
 pub(super) struct Asked<T> {
     answer: AnswerSender<(T, Part)>,
@@ -88,7 +88,7 @@ impl<T: Rows> Asked<T> {
 pub(super) struct Lane {
     first: mpsc::Sender<Job>,
     pages: mpsc::Sender<Job>,
-    /// Has its permit while nothing is answered.
+    /// Its one permit is there while no question is being answered.
     idle: Arc<Semaphore>,
 }
 
@@ -104,7 +104,7 @@ pub(super) struct Jobs {
 }
 
 impl Lane {
-    /// Bounded queues, and their other end.
+    /// The bounded queues of one connection, and their other end.
     pub(super) fn new() -> (Lane, Jobs) {
         let (first, firsts) = mpsc::channel(READER_QUEUE_MAX);
         let (pages, of_pages) = mpsc::channel(READER_QUEUE_MAX);
@@ -162,7 +162,7 @@ impl Reader {
         self.ask(room, |asked| Job::Page(query, asked)).await
     }
 
-    /// A stretch by position; the same of room.
+    /// A stretch by position; its rows take room, which comes back with them.
     pub async fn range(&self, query: RangeQuery, room: Part) -> Result<(Range, Part), ReadFault> {
         self.ask(room, |asked| Job::Range(query, asked)).await
     }
@@ -185,8 +185,8 @@ impl Reader {
         answered.await.unwrap_or(Err(ReadFault::Away))
     }
 
-    /// Whether a user and a space exist, for somebody of an address. All do for a store that
-    /// knows neither.
+    /// Whether a user and a space exist, asked for somebody of an address. In a store that knows
+    /// neither, both do.
     pub async fn existing(
         &self,
         user: UserId,
@@ -202,7 +202,8 @@ impl Reader {
         answered.await.unwrap_or(Err(ReadFault::Away))
     }
 
-    /// To the shortest queue of a sort, and of equal ones to that of a connection that is idle.
+    /// Queues a question at the connection whose queue of this sort is shortest; of equal ones at
+    /// one that is idle.
     fn send(&self, of: fn(&Lane) -> &mpsc::Sender<Job>, job: Job) -> Result<(), ReadFault> {
         let free = |lane: &&Lane| (of(lane).capacity(), lane.idle.available_permits());
         let lane = self.lanes.iter().max_by_key(free).ok_or(ReadFault::Away)?;
@@ -231,7 +232,7 @@ impl Readers {
     /// Ends the threads once they have answered what waits; later questions are refused.
     pub(super) async fn stop(self) {
         for lane in self.reader.lanes.iter() {
-            // A thread that has ended takes no word.
+            // A thread that has ended can't be told.
             let _ = lane.pages.send(Job::Stop).await;
         }
         for thread in self.threads {

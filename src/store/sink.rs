@@ -178,9 +178,3 @@ pub trait Sink {
     /// The highest id stored, those that are no ids or above `limit` left out.
     async fn highest_id(&mut self, limit: Id) -> Result<Id, SinkError>;
 }
-
-/// A sink that can be asked for single messages.
-pub(crate) trait Holds: Sink {
-    /// Whether a message is stored.
-    async fn holds(&mut self, id: Id) -> Result<bool, SinkError>;
-}

@@ -22,7 +22,9 @@ use super::inbox::Inbox;
 use super::socket::{Read, Ready, SocketTable};
 use super::{Admission, PageRequest, ShardStore};
 use crate::clock::Clock;
-use crate::limits::LISTENER_MESSAGE_BYTES_MAX;
+use crate::limits::{
+    LISTENER_MESSAGE_BYTES_MAX, MEMBER_READS_MAX, READ_BYTES_MAX, TURN_COMMANDS_MAX,
+};
 use crate::metrics::Metrics;
 use crate::shard::event::{Input, MemberKey, Ticket};
 use crate::shard::{Shard, ShardSetup};
@@ -34,12 +36,6 @@ mod host;
 
 use host::{ShardJournal, Surroundings};
 
-/// What one read takes at most; one buffer for all members of a shard.
-const READ_BYTES: usize = 64 << 10;
-/// Reads of one member before the others have their turn.
-const READS_A_TURN: usize = 4;
-/// Commands taken from the inbox before the others have their turn.
-const COMMANDS_A_TURN: usize = 256;
 /// How often the heart is told that time has passed.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -106,7 +102,7 @@ impl ShardThread {
         loop {
             tokio::select! {
                 () = self.inbox.wait() => {
-                    for _ in 0..COMMANDS_A_TURN {
+                    for _ in 0..TURN_COMMANDS_MAX {
                         let Some(Queued(command, _)) = self.inbox.pop() else { break };
                         take_command(&state, command);
                     }
@@ -215,7 +211,7 @@ impl State {
             shard,
             around,
             ready: Vec::new(),
-            buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            buffer: vec![0; READ_BYTES_MAX].into_boxed_slice(),
             clock,
             tickets: 0,
             metrics,
@@ -298,7 +294,7 @@ impl State {
 
     /// Drops the tickets of requests that wait no longer.
     fn forget_given_up(&mut self) {
-        if self.around.waiting.len() > COMMANDS_A_TURN {
+        if self.around.waiting.len() > TURN_COMMANDS_MAX {
             self.around.waiting.retain(|_, waiting| !waiting.is_given_up());
         }
     }
@@ -314,7 +310,7 @@ impl State {
             self.input(Input::Close(member, Close::Gone));
             return;
         }
-        for chunk in first_bytes.chunks(READ_BYTES) {
+        for chunk in first_bytes.chunks(READ_BYTES_MAX) {
             self.buffer[..chunk.len()].copy_from_slice(chunk);
             self.feed(member, chunk.len());
         }
@@ -343,7 +339,7 @@ impl State {
         if !ready.readable || socket.is_queued() {
             return;
         }
-        for _ in 0..READS_A_TURN {
+        for _ in 0..MEMBER_READS_MAX {
             let Some(socket) = self.around.sockets.get_mut(member) else { return };
             // Its space's pause has it read again when it ends.
             if !self.shard.may_read(member) {
@@ -466,7 +462,7 @@ mod tests {
             while let Ok(bytes) = peer.write(&pongs) {
                 written += bytes;
             }
-            assert!(written > 2 * READS_A_TURN * READ_BYTES, "{written} bytes");
+            assert!(written > 2 * MEMBER_READS_MAX * READ_BYTES_MAX, "{written} bytes");
             let work = poll_fn(|context| state.poll_work(context));
             let back = tokio::time::timeout(Duration::from_secs(30), work).await;
             back.expect("it comes back").expect("an epoll");

@@ -8,15 +8,12 @@
 //! to there.
 
 use super::Member;
+use crate::limits::RESUME_TIMES_MAX;
 use crate::shard::event::Stretch;
 use crate::shard::position::{Floor, Whereabouts};
 use crate::wire::Id;
 use crate::wire::server_message::{Missing, Resumed};
 use crate::wire::time::MonoMs;
-
-/// A resume is given up when this many times what it may have was sent: more is said in its space
-/// than is read of it.
-const OVERRUN: usize = 2;
 
 /// A member on its way from the store's part of what it missed to the log.
 #[derive(Clone, Copy, Debug)]
@@ -158,7 +155,7 @@ impl CatchUp {
         }
         self.read = if page.more { page.last } else { up_to };
         self.count += page.chats;
-        if self.count > OVERRUN * messages_max {
+        if self.count > RESUME_TIMES_MAX * messages_max {
             return Taken::TooMuch;
         }
         if page.frames.is_empty() { Taken::GoOn } else { Taken::Send(page) }

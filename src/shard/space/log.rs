@@ -8,14 +8,10 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
+use crate::limits::{LOG_SEGMENT_BYTES_MAX, LOG_SEGMENT_BYTES_MIN};
 use crate::shard::position::{Floor, Whereabouts};
 use crate::wire::Id;
 use crate::wire::time::MonoMs;
-
-/// The first segment of a log; each further one is twice the last, up to the greatest, so that
-/// quiet spaces stay small and in busy ones few sends cross a segment's end.
-const SEGMENT_BYTES_MIN: usize = 1 << 10;
-const SEGMENT_BYTES_MAX: usize = 64 << 10;
 
 #[derive(Debug)]
 struct Segment {
@@ -59,7 +55,7 @@ impl SpaceLog {
         SpaceLog {
             segments: VecDeque::new(),
             end: 0,
-            segment_bytes: SEGMENT_BYTES_MIN,
+            segment_bytes: LOG_SEGMENT_BYTES_MIN,
             index: VecDeque::new(),
             newest: floor.id,
             floor,
@@ -124,7 +120,7 @@ impl SpaceLog {
 
     fn open_segment(&mut self, now: MonoMs, bound: usize) {
         let capacity = self.segment_bytes.max(bound);
-        self.segment_bytes = (self.segment_bytes * 2).min(SEGMENT_BYTES_MAX);
+        self.segment_bytes = (self.segment_bytes * 2).min(LOG_SEGMENT_BYTES_MAX);
         let bytes = BytesMut::with_capacity(capacity);
         self.held += bytes.capacity();
         self.segments.push_back(Segment { base: self.end, bytes, appended_at: now });
@@ -189,7 +185,7 @@ impl SpaceLog {
             expired = true;
         }
         if self.segments.is_empty() {
-            self.segment_bytes = SEGMENT_BYTES_MIN;
+            self.segment_bytes = LOG_SEGMENT_BYTES_MIN;
             self.index = VecDeque::new();
         }
         expired

@@ -2,6 +2,7 @@
 //! ones, who is online in the lobby.
 
 use super::Space;
+use crate::limits::LISTED_USERS_MAX;
 use crate::shard::member::Member;
 use crate::shard::turn::Turn;
 use crate::wire::server_message;
@@ -12,8 +13,6 @@ use crate::wire::{Dialect, SpaceKey, UserId};
 const CHANGE_BYTES_MAX: usize = 300;
 /// How often a big space's members are told its count, in ms.
 const PERIOD: u64 = 1_000;
-/// Users of the list of who is online that are encoded at a time.
-const LISTING_STEP: usize = 32;
 
 /// How a space tells who is there.
 #[derive(Debug)]
@@ -114,7 +113,7 @@ impl Space {
     pub fn tell_online(&self, turn: &mut Turn, member: &mut Member) {
         let Some(from) = member.listing() else { return };
         let step = self.listing_step(member.user(), from);
-        let last = step.last().filter(|_| step.len() == LISTING_STEP);
+        let last = step.last().filter(|_| step.len() == LISTED_USERS_MAX);
         // The list ends with the highest user id there can be.
         member.list_from(last.and_then(|last| last.0.checked_add(1)).map(UserId));
         if step.is_empty() {
@@ -130,10 +129,10 @@ impl Space {
 
     /// The next users of the list of who is online, from a user on, without the reader.
     fn listing_step(&self, reader: UserId, from: UserId) -> Vec<UserId> {
-        let mut step: Vec<UserId> = Vec::with_capacity(LISTING_STEP);
+        let mut step: Vec<UserId> = Vec::with_capacity(LISTED_USERS_MAX);
         let mut from = Some(from);
         while let Some(lowest) = from
-            && step.len() < LISTING_STEP
+            && step.len() < LISTED_USERS_MAX
         {
             // One look-up a user, however many sockets it has.
             let next = self.users.range((lowest, 0)..).next();

@@ -168,7 +168,7 @@ impl<S: Sink> Batcher<S> {
             never = self.serve() => match never {},
         };
         let Ok(stop) = stop else { return };
-        // A database that is gone is not waited for.
+        // A database whose file is gone is not waited for.
         let gone = self.conditions.holds(Condition::DatabaseFile);
         if !self.flight.given_up && !gone {
             // What is not stored in time stays in the journals.
@@ -182,7 +182,7 @@ impl<S: Sink> Batcher<S> {
             // Then the next start takes all that the journals hold for unstored.
             tracing::debug!(%error, "how far the journals are stored can't be noted");
         }
-        // Where it fails, the next hub waits for the lease.
+        // If the claim is not given free, the next hub waits for the lease.
         let _ = tokio::time::timeout(RELEASE_MAX, self.sink.release()).await;
         // Whoever asked may have given up waiting.
         let _ = stop.answer.send(self.left());
@@ -200,7 +200,7 @@ impl<S: Sink> Batcher<S> {
             }
             if let Err(fault) = self.cycle().await {
                 self.give_up(&fault);
-                // Only a person can mend it; the process is about to end.
+                // The fault was told, and the process is about to end.
                 return std::future::pending().await;
             }
         }
@@ -307,9 +307,9 @@ impl<S: Sink> Batcher<S> {
             return Ok(begun);
         }
         self.leave_out_stored().await?;
-        // What the sink lacks comes first, if it is no longer where it was.
+        // The batch is gone if the sink is not where it was: then other records come first.
         let Some(batch) = self.flight.work.last() else { return Ok(begun) };
-        // Until the sink says what became of it; it may not come to that.
+        // True until the sink says what became of the batch; this call may be dropped before.
         self.flight.in_doubt = true;
         let outcome = self.sink.append(batch).await;
         self.flight.in_doubt = matches!(outcome, Err(SinkError::Unclear(_)));
@@ -323,7 +323,7 @@ impl<S: Sink> Batcher<S> {
             tracing::info!("the store takes messages again");
         }
         self.mended(&batch);
-        // Before its journal may go.
+        // Written before the journal's segments may go.
         self.nonces.append(&batch, begun.mono);
         self.conditions.set(Condition::NoncesLost, self.nonces.failing());
         // What can't be removed is tried again with each batch; the bound still counts it.
@@ -337,7 +337,7 @@ impl<S: Sink> Batcher<S> {
         let backlog = self.count_backlog();
         let late = batch.oldest().is_some_and(|at| now.unix.0 - at.0 > BEHIND_US);
         let full = backlog > self.journal_bytes_max / 10 * 8;
-        // Late, but the last: it has caught up.
+        // A late batch with nothing behind it means that the store has caught up.
         let behind = (late && backlog > 0) || full;
         self.show(if behind { StoreState::Behind } else { StoreState::Ready });
     }
@@ -365,7 +365,7 @@ impl<S: Sink> Batcher<S> {
     /// Tells a failure, and waits. What only a person can mend is a condition too.
     async fn failed(&mut self, error: &SinkError) {
         if let SinkError::Taken(_) = error {
-            // Two that serve one database break every promise of order: this one ends.
+            // Two hubs that serve one database break every promise of order: this one ends.
             self.show(StoreState::Refused);
             self.flight.given_up = true;
             self.faults.end(Condition::ClaimLost, error);
@@ -373,7 +373,7 @@ impl<S: Sink> Batcher<S> {
         }
         if let SinkError::Refused(reason) = error {
             self.conditions.raise(Condition::DatabaseUnusable, reason);
-            // What refuses them now is known better.
+            // What this error says is newer.
             self.conditions.clear(Condition::DatabaseRefuses);
         }
         self.wait_out(error).await;
@@ -393,7 +393,7 @@ impl<S: Sink> Batcher<S> {
             tracing::warn!(%error, ?state, "the store takes no messages; trying again");
         }
         self.show(state);
-        // Nothing else counts what grows while the store is away.
+        // While the store is away, nothing else counts what grows.
         self.count_backlog();
         let wait = self.flight.next_wait(self.retry);
         tokio::time::sleep(Duration::from_millis(wait)).await;
@@ -406,11 +406,11 @@ impl<S: Sink> Batcher<S> {
         while let Some((gone, removed)) = self.sources.remove_done(&mut self.truth.trimmed) {
             let journal = gone.journal;
             if let Err(error) = removed {
-                // It counts as stored, and is tried again with the next batch.
+                // Its records count as stored, and removing is tried again with the next batch.
                 kept = Some(error.to_string());
                 break;
             } else if let Err(error) = self.sink.forget(&gone).await {
-                // A row too many, which nobody will ask for again.
+                // One row too many, which nobody asks for again.
                 tracing::debug!(%journal, %error, "a journal's position stays");
             } else {
                 tracing::info!(%journal, "a journal of an earlier run is stored");
@@ -452,7 +452,7 @@ impl Flight {
         std::mem::take(&mut self.failures) > 0 && before
     }
 
-    /// Whether it has ever.
+    /// Whether the sink has ever told its positions.
     fn connected(&self) -> bool {
         self.connected
     }
@@ -462,7 +462,7 @@ impl Flight {
         self.work.last().filter(|_| self.in_doubt)
     }
 
-    /// It has not.
+    /// The sink has not committed the batch in doubt.
     fn not_stored(&mut self) {
         self.in_doubt = false;
     }
@@ -481,7 +481,7 @@ impl Flight {
     }
 }
 
-/// By the wall clock, which counts microseconds, unless it has jumped.
+/// How long something took. The wall clock counts microseconds and is taken, unless it has jumped.
 fn micros_between(begun: Now, now: Now) -> u64 {
     let mono = now.mono.since(begun.mono) * 1000;
     let wall = u64::try_from(now.unix.0 - begun.unix.0).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! What was published once, in files that outlive a restart (P7): the nonces of stored messages.
+//! What was published once, in files that outlive a restart: the nonces of stored messages.
 //!
 //! A message's nonce is in its journal record, so a kill can't part the two. Before a stored
 //! stretch of a journal may go, its nonces are appended here, by the batcher. There are two files
@@ -133,7 +133,7 @@ impl NonceFiles {
 
     /// Writes what waits, at the end of the last whole entry.
     fn write(&mut self) -> io::Result<()> {
-        // What was written in part would hide all that follows it.
+        // A part of an entry would hide all that follows it.
         let end = (self.entries * ENTRY_BYTES) as u64;
         if self.torn {
             self.file.set_len(end)?;
@@ -171,7 +171,7 @@ fn read_all(folder: &Path) -> io::Result<(Vec<u64>, Vec<First>)> {
         numbers.push(number);
         let bytes = fs::read(entry.path())?;
         let (entries, _) = bytes.as_chunks::<ENTRY_BYTES>();
-        // Killed in the middle of a write, or a lost page: what follows is none of ours.
+        // An entry that does not hold ends the file: a kill cut it, or a page was lost.
         all.extend(entries.iter().map_while(take));
     }
     Ok((numbers, all))

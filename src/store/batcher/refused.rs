@@ -24,13 +24,13 @@ pub(crate) const NO_SPACE: &str = "the space does not exist (23503, chat_message
 pub(crate) struct Verdicts(Vec<mpsc::Sender<Verdict>>);
 
 impl Verdicts {
-    /// One way a shard, and their ends.
+    /// A way for each shard, and the shards' ends of them.
     pub(crate) fn new(shards: usize) -> (Verdicts, Vec<mpsc::Receiver<Verdict>>) {
         let (ways, ends) = (0..shards).map(|_| mpsc::channel(VERDICTS_MAX)).unzip();
         (Verdicts(ways), ends)
     }
 
-    /// Tells a space's shard. One that has ended needs to know nothing.
+    /// Tells a space's shard. A shard that has ended needs to know nothing.
     async fn tell(&self, space: SpaceId, verdict: Verdict) {
         let shard = SpaceKey::Chat(space).shard(self.0.len());
         _ = self.0[shard].send(verdict).await;
@@ -89,8 +89,7 @@ impl<S: Sink> Batcher<S> {
         let before = self.flight.work.len();
         self.flight.work.extend(parts);
         match sifted.stuck {
-            // Refused as a whole, and yet each row is taken: a cause that has passed, or none
-            // that a row has.
+            // The whole was refused and each row is taken: the cause has passed, or is no row's.
             None if is_whole && self.flight.failures == 0 => {
                 self.failed(&SinkError::Retry(told.to_string())).await;
                 Ok(())
@@ -132,7 +131,7 @@ impl<S: Sink> Batcher<S> {
     }
 
     /// Puts the rows that wait together again, with what has come meanwhile: that may show that
-    /// the database takes others. A full batch takes as many again.
+    /// the database takes others. A full batch may grow to twice its bound.
     fn gather(&mut self) -> Result<(), TailFault> {
         let Some(mut batch) = self.flight.work.pop() else { return Ok(()) };
         while let Some(later) = self.flight.work.pop() {
@@ -146,7 +145,7 @@ impl<S: Sink> Batcher<S> {
         let filled = self.sources.fill(&mut batch, &limits, self.clock.now().mono);
         self.flight.work.push(batch);
         self.count_backlog();
-        // Without descriptors for reading those that are in hand wait alone.
+        // Where descriptors for reading are short, the rows in hand wait without more.
         filled.or_else(|fault| if fault.is_passing() { Ok(()) } else { Err(fault) })
     }
 

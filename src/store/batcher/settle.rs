@@ -99,7 +99,7 @@ impl<S: Sink> Batcher<S> {
             end: Some(begin),
         });
         let mut lacking: Vec<Lacking> = there.chain(gone).collect();
-        // Positions may be gone whose messages are there.
+        // Where positions are gone, the messages may still be there.
         let ids = self.truth.trimmed.last_ids(&lacking);
         let mut known = Accounted::default();
         if !ids.is_empty() {
@@ -114,14 +114,15 @@ impl<S: Sink> Batcher<S> {
             !more.is_none()
         });
         if !missing.is_none() {
-            // First what is missing, then that it was told: a crash in between has it told again.
+            // What is missing is noted first, then that it was told: after a crash in between it
+            // is told again.
             self.truth.holes.add(missing, self.clock.now().unix);
             self.truth.trimmed.told(&lacking);
         }
         Ok(())
     }
 
-    /// Until the sink's connection is lost. One that is quiet is not asked otherwise, and a
+    /// Waits until the sink's connection is lost. A quiet batcher asks its sink nothing, and a
     /// database that comes back older is to be noticed before somebody says something.
     pub(super) async fn lost(sink: &S) {
         while sink.is_connected() {
@@ -130,8 +131,8 @@ impl<S: Sink> Batcher<S> {
     }
 
     /// Leaves out of the next batch what is stored already, though its journal's position says
-    /// that it is not: of a table that was put back without the positions, or positions without
-    /// their table.
+    /// that it is not: a table was put back without its positions, or positions without their
+    /// table.
     pub(super) async fn leave_out_stored(&mut self) -> Result<(), SinkError> {
         let Some(batch) = self.flight.work.last_mut() else { return Ok(()) };
         if !self.sources.is_again(batch) || batch.rows() == 0 {

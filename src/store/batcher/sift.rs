@@ -84,7 +84,8 @@ struct Sieve<'a, T> {
     known: &'a SiftHints,
     /// Pairs whose rows a foreign key refuses, whatever else they hold, and its words.
     orphans: BTreeMap<(UserId, SpaceId), String>,
-    /// Place of a row that was taken when it was probed: refused rows before it ask it first.
+    /// The place of a row that was taken when it was probed; it is probed first for refused rows
+    /// before it.
     proven: usize,
     trials: usize,
 }
@@ -121,7 +122,7 @@ impl<T: Trial> Sieve<'_, T> {
         if is_absent {
             return Ok(None);
         }
-        // Anew for each refused row: the database may have changed since the last one.
+        // Probed anew for each refused row: the database may have changed since the last one.
         if place < self.proven && self.refuses(&self.rows[self.proven]).await?.is_none() {
             return Ok(None);
         }

@@ -94,7 +94,7 @@ impl JournalSource {
     /// Goes on at what the sink holds, wherever it was before.
     fn go_to(&mut self, position: u64) {
         let end = self.tail.end().get();
-        // A run that was killed leaves no word of how far the sink once was.
+        // A run that was killed has not noted how far the sink was: then all may be there.
         let reached = match self.tail.is_found() && (position == 0 || position < self.tail.begin())
         {
             true => end,
@@ -144,7 +144,7 @@ impl JournalSource {
 pub(crate) enum Compared {
     /// Where it was before the batch in doubt.
     AsBelieved,
-    /// Behind that batch.
+    /// Where it is with that batch.
     Committed,
     /// Elsewhere, where it can have been: it is older than it was, or new again.
     Moved,
@@ -152,12 +152,12 @@ pub(crate) enum Compared {
     Impossible,
 }
 
-/// All of them.
+/// All journals that the batcher reads.
 #[derive(Debug)]
 pub(crate) struct JournalSources {
     found: VecDeque<JournalSource>,
     own: Vec<JournalSource>,
-    /// Whose turn it is.
+    /// Which of this run's journals is read next.
     next: usize,
 }
 
@@ -278,7 +278,7 @@ impl JournalSources {
                 }
             }
         }
-        // Block by block from each in turn, so that no shard waits behind a busier one.
+        // One block from each journal in turn, so that no shard waits behind a busier one.
         let mut idle = 0;
         while idle < self.own.len() {
             let source = &mut self.own[self.next];
@@ -312,14 +312,14 @@ impl JournalSources {
             // All found journals are read to their ends before any of this run.
             source.shown.publish(Some(advance.next));
         }
-        // Those of other batches too, where that has failed before.
+        // Segments of earlier batches too, where unlinking them has failed.
         for source in self.all() {
             outcome = source.trim(trimmed).and(outcome);
         }
         outcome
     }
 
-    /// Shows the shards that all of the earlier runs is stored, once it is.
+    /// Shows the shards how far they are stored, once all of earlier runs is stored.
     pub(crate) fn show_earlier_runs(&self) {
         if self.found.iter().all(JournalSource::is_done) {
             self.own.iter().for_each(|source| source.shown.publish(Some(source.stored)));

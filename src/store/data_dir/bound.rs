@@ -34,9 +34,9 @@ pub(crate) enum Relation {
     First,
     /// The same store, here or at another address.
     Same,
-    /// The same address, which can't be asked yet or has not been asked before.
+    /// The same address; the database there was not asked before, or can't be asked yet.
     SameAddress,
-    /// Another address, which has to be asked.
+    /// Another address, whose database has to be asked for its name.
     Unknown,
     /// Another store.
     Other,
@@ -49,7 +49,7 @@ pub(crate) struct Remembered {
     served: Option<Served>,
     /// How far the store had found journals, where that is known.
     stored: HashMap<String, u64>,
-    /// Whether it is known exactly.
+    /// Whether `stored` is known exactly.
     exact: bool,
 }
 
@@ -61,9 +61,9 @@ pub(crate) struct Remembered {
     data_dir.display()
 )]
 pub(crate) struct OtherStore {
-    /// Where.
+    /// Where the other store is.
     database: String,
-    /// Whose journals.
+    /// The directory of the journals.
     data_dir: PathBuf,
 }
 
@@ -73,7 +73,8 @@ pub(crate) fn is_embedded(served: &Served) -> bool {
 }
 
 impl Remembered {
-    /// Reads it; of a directory of earlier versions it is seen from the embedded database.
+    /// Reads what a directory remembers. Earlier versions have noted nothing: then an embedded
+    /// database in it is the store.
     pub(crate) fn read(data_dir: &Path) -> io::Result<Remembered> {
         let embedded = stored_name(data_dir);
         let mut served = Served::read(data_dir)?;
@@ -182,15 +183,15 @@ impl Remembered {
             (None, Some(before)) => {
                 served.elsewhere.clone_from(&before.elsewhere);
                 served.store = served.store.or_else(|| before.store.clone());
-                // It was the lowest that is safe, and still is.
+                // This id was the lowest that is safe, and it still is.
                 served.highest = before.highest;
             }
             (None, None) => {}
         }
         if self.served.as_ref() != Some(&served) {
             match served.write(&self.data_dir) {
-                // Journals fill it, and only a hub that runs can store them; the next start tries
-                // again.
+                // Journals fill the disk, and only a hub that runs can store them. The next start
+                // tries again to remember.
                 Err(error) if is_full(&error) && same => {
                     tracing::warn!(%error, "the store's new name or address is not remembered");
                 }
@@ -245,7 +246,7 @@ impl Bound {
             None => {
                 self.served.store = Some(store.into());
                 if let Err(error) = self.served.write(&self.data_dir) {
-                    // The next start learns it as this one did.
+                    // The next start learns the name as this one did.
                     tracing::warn!(%error, "the store's name can't be remembered");
                 }
                 Ok(())

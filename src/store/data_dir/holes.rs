@@ -24,9 +24,9 @@ const HOLES_FILE: &str = "holes.jsonl";
 /// What a number of messages is worth.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Count {
-    /// It is so many.
+    /// The number is exact.
     Exact,
-    /// Some of them may be there.
+    /// Some of the messages may be there.
     AtMost,
     /// Not all of what is missing was ever noted.
     About,
@@ -57,7 +57,7 @@ impl Missing {
         self.ids = (self.ids.0.min(more.ids.0), self.ids.1.max(more.ids.1));
     }
 
-    /// Whether nothing is.
+    /// Whether nothing is missing.
     pub fn is_none(&self) -> bool {
         self.records == 0 && self.count != Count::About
     }

@@ -36,7 +36,7 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// A store of which nothing more is known.
+    /// A store whose journals have all been its own.
     pub(crate) fn new(database: String, store: Option<String>, highest: Id) -> Served {
         Served { database, store, highest, elsewhere: Offsets::new() }
     }
@@ -59,7 +59,7 @@ impl Served {
         Ok(text("database").zip(highest).map(served))
     }
 
-    /// Remembers it, whole or not at all.
+    /// Remembers this store, whole or not at all.
     pub(crate) fn write(&self, data_dir: &Path) -> io::Result<()> {
         let line = json!({
             "database": self.database,
@@ -71,7 +71,7 @@ impl Served {
     }
 }
 
-/// How far the store had the journals when a hub ended in order; what was not said since.
+/// How far the store had the journals when a hub ended in order; empty if one has run since.
 pub(crate) fn read_stored(data_dir: &Path) -> io::Result<Offsets> {
     match fs::read(data_dir.join(STORED_FILE)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Offsets::new()),
@@ -79,12 +79,13 @@ pub(crate) fn read_stored(data_dir: &Path) -> io::Result<Offsets> {
     }
 }
 
-/// Remembers it, at the end.
+/// Remembers how far the store has the journals, when a hub ends in order.
 pub(crate) fn write_stored(data_dir: &Path, stored: &Offsets) -> io::Result<()> {
     replace(&data_dir.join(STORED_FILE), format!("{}\n", value(stored)).as_bytes())
 }
 
-/// A hub runs: from now on it may be otherwise. Needs no room, where journals fill the disk.
+/// Forgets how far the store had the journals: a hub runs, and will move it. Takes no room on a
+/// disk that journals fill.
 pub(crate) fn forget_stored(data_dir: &Path) -> io::Result<()> {
     match fs::remove_file(data_dir.join(STORED_FILE)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

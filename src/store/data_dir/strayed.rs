@@ -52,7 +52,7 @@ impl WatchedFile {
         let now = match fs::metadata(&self.path) {
             Ok(file) => Some((file.dev(), file.ino())),
             Err(error) if is_absent(&error) => None,
-            // Whoever can't look does not know.
+            // A path that can't be looked at says nothing.
             Err(_) => return Ok(()),
         };
         match (self.file, now) {
@@ -124,11 +124,11 @@ impl Watch {
     }
 }
 
-/// The thread's own.
+/// What the thread owns.
 struct Looking {
     folders: Vec<WatchedFile>,
     journal_folder: PathBuf,
-    /// Those of this run, and whether a file of theirs was seen.
+    /// This run's journals, and whether a file of each was seen.
     journals: Vec<(JournalId, bool)>,
     database: Vec<WatchedFile>,
     door: Door,

@@ -31,7 +31,7 @@ pub(crate) enum Has {
 /// A journal that a store seems to lack a part of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Lacking {
-    /// Which.
+    /// The journal.
     pub(crate) journal: JournalId,
     /// What the store has of it.
     pub(crate) has: Has,
@@ -42,9 +42,9 @@ pub(crate) struct Lacking {
 /// Messages that are not missing, whatever positions say.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Accounted {
-    /// They are in the store.
+    /// Messages that are in the store.
     pub(crate) stored: BTreeSet<Id>,
-    /// They were refused, and are dead letters.
+    /// Messages that were refused, and are dead letters.
     pub(crate) dead: BTreeSet<Id>,
 }
 
@@ -121,7 +121,8 @@ impl Trimmed {
         self.folder.join(TRIMMED_FILE)
     }
 
-    /// Tells the older half in half as many stretches; of many journals only the last stay.
+    /// Tells the older half in half as many stretches. Where that does not help, because they are
+    /// of many journals, the oldest go.
     fn bound(&mut self) {
         if self.pieces.len() <= TRIMMED_PIECES_MAX {
             return;
@@ -223,7 +224,7 @@ fn lacks(piece: &Piece, has: Has) -> Option<bool> {
     }
 }
 
-/// Joins neighbours until there are so few; those of two journals are none.
+/// Joins neighbours of one journal until there are at most `max` stretches.
 fn shorten(pieces: &mut Vec<Piece>, max: usize) {
     while pieces.len() > max {
         let before = pieces.len();

@@ -1,7 +1,8 @@
 //! The dead-letter file: records that the sink refuses for what they are, as lines of JSON.
 //!
 //! A line is on the disk before the position behind its record is committed. After a crash in
-//! between it is written again: readers of the file go by `id`.
+//! between it is written again: readers of the file go by `id`. Here are the file's writer, for the
+//! batcher, and its reader, for `cpi-hub dead-letters` and whoever asks what is missing.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -26,7 +27,7 @@ pub(crate) struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// In this data directory.
+    /// The file of a data directory.
     pub(crate) fn new(data_dir: &Path) -> DeadLetters {
         DeadLetters { path: data_dir.join(DEAD_LETTERS_FILE), file: None }
     }
@@ -59,7 +60,7 @@ impl DeadLetters {
                 self.file.insert(file)
             }
         };
-        // In one write: only a full disk cuts a line, and then all are written again.
+        // One write for all: only a full disk cuts a line, and then all are written again.
         let end = file.metadata()?.len();
         if let Err(error) = file.write_all(lines.as_bytes()) {
             file.set_len(end)?;
@@ -72,15 +73,15 @@ impl DeadLetters {
 /// One line of the file.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Letter {
-    /// The message's.
+    /// The message's id.
     pub id: Id,
     /// Where it was said.
     pub space: SpaceId,
-    /// By whom.
+    /// Who said it.
     pub user: UserId,
     /// When.
     pub at: Micros,
-    /// As they were called.
+    /// What they were called then.
     pub username: String,
     /// What was said.
     pub content: String,
@@ -127,7 +128,7 @@ impl Letter {
         }
     }
 
-    /// For a nonce it is too late: its window is long over.
+    /// The letter as a record, without its nonce, whose window is long over.
     pub(super) fn record(&self) -> Record<'_> {
         Record {
             id: self.id,

@@ -1,4 +1,4 @@
-//! Dead letters, for `cpi-hub dead-letters`: what `dead.rs` has written, read back and tried again.
+//! Dead letters, for `cpi-hub dead-letters`: what `file.rs` has written, tried again.
 //!
 //! Trying takes the data directory's lock, so no hub writes the file meanwhile. A letter leaves
 //! the file only once its message is stored; the file is replaced whole or not at all, and what
@@ -16,7 +16,7 @@ use crate::store::data_dir::bound::is_embedded;
 use crate::store::data_dir::served::Served;
 use crate::store::journal::{self, JournalId};
 use crate::store::postgres::{DatabaseUrl, PostgresSink};
-use crate::store::sink::{Gone, Holds, SinkError};
+use crate::store::sink::{Gone, Sink, SinkError};
 use crate::store::sqlite::{DATABASE_FILE, SqliteSink};
 use crate::wire::Id;
 use crate::wire::time::MonoMs;
@@ -32,7 +32,7 @@ pub struct Retried {
     pub refused: u64,
     /// Not tried, because the database went away; they stay as they were.
     pub left: u64,
-    /// Why.
+    /// Why the try has stopped.
     pub stopped: Option<SinkError>,
 }
 
@@ -60,7 +60,8 @@ pub async fn retry(
         );
     }
     if let (None, Some(served)) = (url, served.filter(|served| !is_embedded(served))) {
-        // Else what belongs there would end here, and leave the file.
+        // Without this, what belongs to that database would be stored in the embedded one, and
+        // leave the file.
         return Err(OpenError::Sink(SinkError::Refused(format!(
             "{} has stored in {}: say --database-url, or remove served-database.json if it no \
              longer does",
@@ -70,7 +71,7 @@ pub async fn retry(
     }
     let folder = data_dir.join("journal");
     fs::create_dir_all(&folder).map_err(|error| OpenError::Io { path: folder.clone(), error })?;
-    // Held to the end: no hub may add a letter that the new file would lack.
+    // Held to the end, so that no hub adds a letter that the new file would lack.
     let _lock = journal::lock(&folder)?;
     let mut letters = Letters::read(data_dir).map_err(io)?;
     let journal = JournalId(random);
@@ -106,7 +107,7 @@ enum Fate {
     Refused(String),
 }
 
-impl<S: Holds> Retry<S> {
+impl<S: Sink> Retry<S> {
     async fn run(mut self, letters: &mut Letters) -> Retried {
         let mut retried = Retried::default();
         let mut kept = Vec::new();
@@ -132,7 +133,7 @@ impl<S: Holds> Retry<S> {
         letters.letters = kept;
         if self.at > 0 {
             let gone = Gone { journal: self.journal, stored: self.at, highest: Id::MIN };
-            // A row too many, if it stays; nobody will ask for it again.
+            // If it stays, it is one row too many that nobody asks for again.
             let _ = self.sink.forget(&gone).await;
         }
         retried
@@ -143,9 +144,9 @@ impl<S: Holds> Retry<S> {
         letter.record().append_to(&mut bytes);
         let mut doubts = 0;
         loop {
-            // Before the question: it waits for what a lost connection may still commit.
+            // Positions first: reading them waits for what a lost connection may still commit.
             self.at = self.sink.positions(&[self.journal]).await?.first().copied().unwrap_or(0);
-            if self.sink.holds(letter.id).await? {
+            if self.sink.stored_ids(&[letter.id]).await?.contains(&letter.id) {
                 return Ok(if doubts > 0 { Fate::Stored } else { Fate::Already });
             }
             let origin = Origin { journal: self.journal, last: self.at, offset: self.at };

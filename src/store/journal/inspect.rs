@@ -21,9 +21,9 @@ const LOOKS: usize = 4;
 pub(crate) enum JournalState {
     /// Whole to its end.
     Sound,
-    /// Sound too: something behind its end was never promised to anybody, and does not count.
+    /// Sound, with bytes behind its end that were never promised to anybody and do not count.
     Torn {
-        /// Bytes of it.
+        /// How many bytes.
         bytes: u64,
     },
     /// A hub would not start on it.
@@ -77,7 +77,7 @@ pub(crate) fn inspect(folder: &Path) -> Result<Reports, JournalOpenError> {
         let again = look(folder)?;
         let same = damage(&again) == damage(&judged);
         judged = again;
-        // Of a hub that writes, each look finds another end.
+        // While a hub writes, each look finds another end.
         if same && is_open(folder) == Some(false) {
             break;
         }

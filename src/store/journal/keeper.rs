@@ -36,7 +36,7 @@ pub(super) struct SegmentSizes {
 }
 
 impl SegmentSizes {
-    /// Of the segment with this index.
+    /// The bytes of the segment with this index.
     pub(super) fn of(self, index: u64) -> u64 {
         if index == 0 { self.first } else { self.next }
     }
@@ -51,30 +51,30 @@ pub(super) struct Account {
     bytes_max: u64,
     /// What the journals of this run take when all is stored.
     at_rest: u64,
-    /// All that there ever were; told by the keeper.
+    /// Bytes of all segments ever made, and of those found at the start; the keeper adds.
     made: Latest,
-    /// What was unlinked of them; told by the batcher.
+    /// Bytes of those that were unlinked; the batcher adds.
     freed: Latest,
     metrics: Arc<Metrics>,
     conditions: Conditions,
 }
 
 impl Account {
-    /// Of no segment yet.
+    /// An account without segments.
     pub(super) fn new(bytes_max: u64, at_rest: u64, faults: &Faults) -> Account {
         let (metrics, conditions) = (faults.metrics().clone(), faults.conditions().clone());
         let (made, freed) = (Latest::new(), Latest::new());
         Account { bytes_max, at_rest, made, freed, metrics, conditions }
     }
 
-    /// There are so many bytes more; told by one thread only.
+    /// Adds bytes of segments that were made; called by one thread only.
     pub(super) fn add(&self, bytes: u64) {
         self.made.publish(self.made.get() + bytes);
         self.metrics.store.add(Metric::JournalDiskBytes, bytes);
         self.judge();
     }
 
-    /// There are so many bytes less; told by one thread only.
+    /// Takes off bytes of segments that were unlinked; called by one thread only.
     fn sub(&self, bytes: u64) {
         self.freed.publish(self.freed.get() + bytes);
         self.metrics.store.sub(Metric::JournalDiskBytes, bytes);
@@ -102,30 +102,30 @@ impl Account {
 /// look; so nobody ever waits for it, the shards least of all.
 #[derive(Clone, Debug)]
 pub(super) struct Nudge {
-    // Holds one: whoever finds it full is served by the look that is due already.
+    // Holds one nudge: if it is full, a look is due already, and that look serves both.
     look: SyncSender<()>,
     account: Arc<Account>,
     stopped: Arc<Latest>,
 }
 
 impl Nudge {
-    /// Over a queue of one.
+    /// A way over a queue that holds one nudge.
     pub(super) fn new(look: SyncSender<()>, account: Arc<Account>) -> Nudge {
         Nudge { look, account, stopped: Arc::new(Latest::new()) }
     }
 
-    /// Something has changed.
+    /// Makes the keeper look, because something has changed.
     pub(super) fn look(&self) {
         let _ = self.look.try_send(());
     }
 
-    /// So many bytes of segments have been unlinked; told by one thread only.
+    /// Says that segments of this many bytes were unlinked; called by one thread only.
     pub(super) fn freed(&self, bytes: u64) {
         self.account.sub(bytes);
         self.look();
     }
 
-    /// Shutdown.
+    /// Ends the keeper.
     pub(super) fn stop(&self) {
         self.stopped.publish(1);
         self.look();
@@ -144,7 +144,7 @@ pub(super) struct Made {
 #[derive(Debug)]
 pub(super) struct Supplied {
     pub(super) journal: JournalId,
-    /// Counts the segments that the writer has begun; it is to have one more.
+    /// Counts the segments that the writer has begun; the keeper makes one more than these.
     pub(super) begun: Arc<Latest>,
     /// Counts the segments made.
     pub(super) made: Arc<Latest>,
@@ -155,7 +155,8 @@ impl Supplied {
     /// First the spare, then the count: whoever reads the count finds the spare.
     fn hand_over(&self, spare: Spare) {
         let made = u64::from(spare.index) + 1;
-        // A writer that is gone needs none; one that is there has taken the last.
+        // A writer that is gone needs no spare; a writer that is there has taken the one before,
+        // so there is room.
         let _ = self.spares.try_send(spare);
         self.made.publish(made);
     }
@@ -186,15 +187,16 @@ impl Keeper {
         let path = segment_path(&self.folder, supplied.journal, index);
         let file = Arc::new(create_segment(&path, bytes)?);
         self.account.add(bytes);
-        // SiftHints to the flusher before anyone can write it. Without one it needs no flush.
+        // The flusher knows the segment before anybody can write it. Without a flusher the send
+        // fails, and the segment needs no flush.
         let _ = self.files.send(Made { shard, index, file: file.clone() });
         Ok(Some(Spare { file, index }))
     }
 
-    /// The thread: until it is told to stop.
+    /// The keeper's thread, until it is told to stop.
     pub(super) fn run(mut self, looks: &Receiver<()>) {
         while self.nudge.stopped.get() == 0 {
-            // Of two that judge at once the earlier may have come last.
+            // Batcher and keeper may judge at once, and the one with older numbers come last.
             self.account.judge();
             let look = match self.supply() {
                 true => looks.recv_timeout(RETRY),
@@ -253,7 +255,7 @@ pub(super) struct Flusher {
 }
 
 impl Flusher {
-    /// The thread: until `stop` is dropped, and once more then.
+    /// The flusher's thread. It flushes once more when `stop` is dropped, and ends.
     pub(super) fn run(mut self, period: Duration, stop: &Receiver<()>) {
         loop {
             let stopping = stop.recv_timeout(period) != Err(RecvTimeoutError::Timeout);

@@ -47,8 +47,8 @@ pub(crate) mod tests;
 
 pub(crate) const LOCK_FILE: &str = "lock";
 const SEGMENT_ALIGN: u64 = 4096;
-/// So many segments a shard would share the bound, were it small: one written, one spare, and
-/// enough behind them that freeing one matters.
+/// Segments that each shard gets of a small bound: one written, one spare, and enough behind them
+/// that freeing one matters.
 const SEGMENTS_A_SHARD: u64 = 8;
 
 /// The bounds of all journals together.
@@ -66,7 +66,7 @@ pub struct JournalLimits {
 }
 
 impl JournalLimits {
-    /// The sizes of segments for so many shards; `None`: the bound is too small for them.
+    /// The sizes of segments for this many shards; `None`: the bound is too small for them.
     fn segment_sizes(&self, shards: usize) -> Option<SegmentSizes> {
         let shards = shards.max(1) as u64;
         let least = (self.record_bytes_max + HEADER_BYTES + 2 * BLOCK_HEADER_BYTES) as u64;

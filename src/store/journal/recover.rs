@@ -59,7 +59,7 @@ impl FoundJournal {
     }
 }
 
-/// All journals in `folder`, oldest run first; each with at most so many of its nonces.
+/// All journals in `folder`, oldest run first, each with its last `nonces_max` nonces.
 pub(crate) fn find(
     folder: &Path,
     nonces_max: usize,
@@ -68,7 +68,8 @@ pub(crate) fn find(
     judged.map(|(found, verdict)| verdict.map(|()| found)).collect()
 }
 
-/// The same, each with why it can't be used, if it can't; then it is found as far as it was read.
+/// All journals in `folder`, those too that can't be used: with the reason, and as far as they were
+/// read.
 pub(crate) fn look(folder: &Path, nonces_max: usize) -> Result<Vec<Judged>, JournalOpenError> {
     let mut journals: BTreeMap<JournalId, Vec<(u32, PathBuf)>> = BTreeMap::new();
     for entry in fs::read_dir(folder).map_err(|error| JournalOpenError::io(folder, error))? {
@@ -188,7 +189,7 @@ impl Recovery {
         let own = header.journal == self.found.journal && header.index == index;
         let next = match self.found.segments.last() {
             Some((last, _)) => last.checked_add(1) == Some(index) && header.base == self.found.end,
-            // The ones before it have been trimmed.
+            // The first one that is there: those before it have been trimmed.
             None => self.stop.is_none(),
         };
         own && next
@@ -226,7 +227,7 @@ impl Recovery {
     fn marks(&mut self, bytes: &[u8], from: usize, mut base: Option<u64>) {
         let mut at = from;
         while let Some(header) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
-            // Most of a segment is zeros, and no header is.
+            // Most of a segment is zeros, and no block's header is zeros.
             if bytes.get(at..at + ZEROS.len()).is_some_and(is_zero) {
                 at += ZEROS.len() - BLOCK_HEADER_BYTES;
                 continue;

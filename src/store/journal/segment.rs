@@ -21,7 +21,7 @@ pub(crate) const BLOCK_HEADER_BYTES: usize = 24;
 pub(crate) const BLOCK_BYTES_MAX: usize = 1 << 20;
 
 const MAGIC: &[u8; 8] = b"cpi-hubJ";
-/// The second's records may have nonces; those of the first are read as they are.
+/// Records of version 2 may have nonces; those of version 1 are read as they are.
 const VERSION: u32 = 2;
 const CRC_AT: usize = 64;
 
@@ -64,7 +64,7 @@ pub(crate) enum HeaderRead {
     Used(SegmentHeader),
     /// Zeros: a spare that was never used.
     Unused,
-    /// Of a version that this program does not know.
+    /// A header of a version that this program does not know.
     Newer,
     /// Anything else.
     Damaged,

@@ -90,7 +90,8 @@ pub(crate) struct Tail {
     seed: u32,
     end: Arc<Latest>,
     nudge: Nudge,
-    /// Of an earlier run: its last segments may go too, and these are all of its files.
+    /// All files of a journal of an earlier run, whose last segments may go too; `None`: the
+    /// journal is of this run.
     found: Option<Vec<u32>>,
     /// Segments not yet unlinked, ascending: index and logical base.
     segments: VecDeque<(u32, u64)>,
@@ -136,7 +137,7 @@ impl Tail {
         tail
     }
 
-    /// The same journal from the beginning.
+    /// A tail of the same journal that reads from its beginning.
     #[cfg(test)]
     pub(super) fn again(&self) -> Tail {
         let mut tail = Tail::own(&self.folder, self.journal, self.end.clone(), self.nudge.clone());
@@ -237,7 +238,7 @@ impl Tail {
         }
     }
 
-    /// Reads the window from `at` on, at least `wanted` bytes; false: the segment has not so many.
+    /// Reads the window from `at` on, at least `wanted` bytes; `false`: the segment has fewer.
     fn load(&mut self, wanted: u64) -> Result<bool, TailFault> {
         let Some((index, base)) = self.segments.get(self.reading).copied() else {
             return Err(self.fault(None));
@@ -289,7 +290,7 @@ impl Tail {
                 self.segments.push_back((index, header.base));
                 Ok(())
             }
-            // It was not begun: the end that was published lies here.
+            // The writer has not begun this segment, so the published end lies in the one before.
             HeaderRead::Unused => Err(self.fault(None)),
             _ => Err(TailFault { file: path, offset: 0, source: None }),
         }

@@ -114,7 +114,7 @@ impl Writer {
     }
 
     /// Bytes of records that the next append will surely take; 0: refuse chat at the door.
-    /// Cheap: two numbers of its own, one of the keeper's and the door's.
+    /// Cheap: it reads two of its own numbers, one of the keeper's, and the door.
     pub fn room(&self) -> u64 {
         if self.failed || self.wires.door.is_shut() {
             return 0;
@@ -122,7 +122,7 @@ impl Writer {
         let (active, spare) = (self.left(), self.has_spare());
         let kept = self.wires.record_bytes_max;
         match spare {
-            // Where the segment ends, less than a record of it stays empty.
+            // At the end of a segment a rest stays empty that is shorter than one record.
             true => records_in(active).saturating_sub(kept) + records_in(self.spare_capacity()),
             false => records_in(active),
         }
@@ -179,8 +179,8 @@ impl Writer {
         let mut spare = None;
         if to_spare {
             let taken = self.wires.spares.try_recv().map_err(io::Error::other)?;
-            // The later part first: killed or failing in between, the turn counts for nothing,
-            // because the earlier part's place stays a hole.
+            // The later part is written first: after a kill or a failure in between, the turn
+            // counts for nothing, because the earlier part's place stays a hole.
             let header = self.header(taken.index, base);
             self.next[..HEADER_BYTES].copy_from_slice(&header);
             taken.file.write_all_at(&self.next, 0)?;
@@ -219,7 +219,7 @@ impl Writer {
         self.wires.sizes.of(index) - HEADER_BYTES as u64
     }
 
-    /// Of the segment to be begun next.
+    /// Bytes of blocks that the segment to be begun next takes.
     fn spare_capacity(&self) -> u64 {
         self.capacity(self.wires.begun.get())
     }
@@ -230,7 +230,7 @@ impl Writer {
     }
 }
 
-/// How many bytes of records surely fit into so many bytes of blocks: each block but the last
+/// How many bytes of records surely fit into this many bytes of blocks: each block but the last
 /// is at least half full, because a record is at most half a block.
 fn records_in(bytes: u64) -> u64 {
     let blocks = bytes / (BLOCK_BYTES_MAX as u64 / 2) + 1;

@@ -1,7 +1,7 @@
 //! Rows as PostgreSQL's binary COPY has them, written by hand. Pure.
 //!
-//! Twice as cheap for the client as a generic writer (NUMBERS 2): six columns of fixed types, no
-//! table of converters. The columns are checked against the database before any row is sent,
+//! Half as dear for the client as a generic writer: six columns of fixed types, no table of
+//! converters. The columns are checked against the database before any row is sent,
 //! because a wrong width here is no error that names its column.
 
 use bytes::{BufMut, BytesMut};
@@ -28,17 +28,17 @@ pub struct WallMicros {
 }
 
 impl WallMicros {
-    /// For a fixed offset east of UTC, in seconds.
+    /// The wall clock of a fixed offset east of UTC, in seconds.
     pub fn new(offset_s: i32) -> WallMicros {
         WallMicros { offset_us: i64::from(offset_s) * 1_000_000 }
     }
 
-    /// Since 1970, by that clock.
+    /// Microseconds since 1970, by that clock.
     pub fn of(self, at: Micros) -> i64 {
         at.0.saturating_add(self.offset_us)
     }
 
-    /// The inverse.
+    /// The instant of such a number.
     pub fn instant(self, wall: i64) -> Micros {
         Micros(wall.saturating_sub(self.offset_us))
     }
@@ -67,7 +67,7 @@ pub fn rows<'a>(
     out
 }
 
-/// What [`rows`] takes at most for records of so many bytes in all.
+/// The bytes that [`rows`] takes at most, for records of `record_bytes` in all.
 pub fn bytes_for(rows: usize, record_bytes: usize) -> usize {
     HEADER.len() + 2 + rows * FIXED_BYTES + record_bytes
 }

@@ -29,7 +29,7 @@ const COLUMNS: &str = "m.id::text, m.content::text, m.user_id::int4, m.username:
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct RowCount {
     pub(super) rows: u64,
-    /// "": none.
+    /// The id; empty: no row is counted yet.
     pub(super) up_to: String,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct RowCount {
 pub(super) struct History {
     connection: Connection,
     wall: WallMicros,
-    /// Longer pictures are left out of ranges, as they are when fanned out (WIRE B21).
+    /// Longer pictures are left out of ranges, as they are when fanned out (docs/WIRE.md B21).
     image_bytes_max: usize,
     /// Whether there are users with pictures.
     images: bool,
@@ -73,13 +73,13 @@ impl History {
         Ok(History { connection, wall, image_bytes_max, images, keys })
     }
 
-    /// The server, or the way to it, has gone.
+    /// Whether the server, or the way to it, has gone.
     pub(super) fn is_closed(&self) -> bool {
         self.connection.client.is_closed()
     }
 
-    /// One numbered page (WIRE A4), and how far the space is counted now; `limit`: ids above it
-    /// are none of ours. No page: there is no room for its pictures, and none was fetched.
+    /// One numbered page (docs/WIRE.md A4), and how far the space is counted now; ids above `limit`
+    /// are none of ours. `None`: there is no room for the page's pictures, and none was fetched.
     pub(super) async fn page(
         &self,
         query: &PageQuery,
@@ -122,7 +122,7 @@ impl History {
         Ok(count(&self.connection.client, space, &all, limit).await?.1)
     }
 
-    /// A stretch by position (WIRE E).
+    /// A stretch by position (docs/WIRE.md E).
     pub(super) async fn range(&self, query: &RangeQuery) -> Result<Range, Error> {
         let range = self.forwards_or_backwards(query).await?;
         if !query.is_exceeded_by(&range) {
@@ -202,7 +202,7 @@ impl History {
         rows.iter().map(|row| message(row, self.wall)).collect()
     }
 
-    /// Puts the pictures in that have so many bytes at most.
+    /// Puts in the pictures that have `bytes_max` bytes at most.
     async fn add_images(&self, rows: &mut [StoredMessage], bytes_max: usize) -> Result<(), Error> {
         if !self.images || rows.is_empty() {
             return Ok(());
@@ -216,9 +216,9 @@ impl History {
         Ok(())
     }
 
-    /// Puts the pictures in that fit into so many bytes together, in the order of the rows. They
-    /// may have megabytes each: so lengths are asked first, and what is not shown, or has no
-    /// room, never leaves the database. `false`: it has none.
+    /// Puts in the pictures that fit into `bytes_max` bytes together, in the order of the rows. A
+    /// picture may have megabytes: so lengths are asked first, and what is not shown, or has no
+    /// room, never leaves the database. `false`: there is no room.
     async fn add_page_images(
         &self,
         rows: &mut [StoredMessage],
@@ -255,7 +255,7 @@ impl History {
         let showing = || rows.iter().zip(&shown).filter(|(_, shown)| **shown);
         let users = showing().map(|(row, _)| row.user.0).collect();
         let images = self.images(users, bytes_max).await?;
-        // RowCount anew: in a database that is not in UTF-8 a picture may become longer.
+        // Counted anew: in a database that is not in UTF-8 a picture may become longer.
         let mut left = bytes_max;
         for (row, _) in rows.iter_mut().zip(shown).filter(|(_, shown)| *shown) {
             if let Some(image) = images.get(&row.user.0).filter(|image| image.len() <= left) {
@@ -341,7 +341,7 @@ async fn count(
     Ok((known.rows + number(0)?, RowCount { rows: known.rows + number(1)?, up_to }))
 }
 
-/// Reads a row whatever others have put there: history must open (WIRE B15).
+/// Reads a row whatever others have put there: history must open (docs/WIRE.md B15).
 fn message(row: &Row, wall: WallMicros) -> Result<StoredMessage, Error> {
     Ok(StoredMessage {
         id: row.try_get(0)?,

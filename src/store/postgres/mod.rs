@@ -13,7 +13,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::store::batcher::batch::{Advance, Batch};
 use crate::store::journal::JournalId;
-use crate::store::sink::{AbsentIds, Gone, Holds, Past, SiftHints, Sifted, Sink, SinkError};
+use crate::store::sink::{AbsentIds, Gone, Past, SiftHints, Sifted, Sink, SinkError};
 use crate::wire::Id;
 
 mod connect;
@@ -55,7 +55,7 @@ pub struct PostgresSink {
     url: DatabaseUrl,
     wall: WallMicros,
     writer: Option<WriteConnection>,
-    /// What a hub that serves holds; tools hold nothing.
+    /// The claim of a hub that serves; tools have none.
     claimant: Option<Claimant>,
     /// Rights that the last connection's role lacks.
     lacks: Option<String>,
@@ -74,7 +74,7 @@ impl PostgresSink {
         PostgresSink { url, wall, writer: None, claimant: None, lacks: None }
     }
 
-    /// The same for a hub that serves: nothing is written but under its claim.
+    /// Makes it the sink of a hub that serves: nothing is written but under the hub's claim.
     pub(crate) fn claiming(self, node: Node) -> PostgresSink {
         PostgresSink { claimant: Some(Claimant::new(node)), ..self }
     }
@@ -89,7 +89,7 @@ impl PostgresSink {
         let outcome = writer.store(batch, self.wall).await;
         let usable = match &outcome {
             Ok(()) => true,
-            // What is to be stored of it comes next, at once.
+            // The connection is needed at once, for what is to be stored of the batch.
             Err(SinkError::Data(_) | SinkError::Orphan(_)) => {
                 writer.connection.run("roll back", "ROLLBACK").await.is_ok()
             }
@@ -107,7 +107,7 @@ impl PostgresSink {
         WriteConnection::open(connection, self.claimant.as_mut()).await
     }
 
-    /// Takes the connection out: it is put back by who has used it to the end.
+    /// Takes the connection out, or a new one; whoever has used it to the end puts it back.
     async fn take(&mut self) -> Result<WriteConnection, CallFault> {
         match self.writer.take() {
             Some(writer) if !writer.connection.client.is_closed() => Ok(writer),
@@ -120,6 +120,20 @@ impl PostgresSink {
                 opened
             }
         }
+    }
+
+    /// Asks something over the connection, which is kept only if there is an answer.
+    async fn ask<T, E>(
+        &mut self,
+        question: impl AsyncFnOnce(&WriteConnection) -> Result<T, E>,
+    ) -> Result<T, SinkError>
+    where
+        SinkError: From<E>,
+    {
+        let writer = self.take().await?;
+        let answer = question(&writer).await?;
+        self.writer = Some(writer);
+        Ok(answer)
     }
 }
 
@@ -147,17 +161,15 @@ impl Sink for PostgresSink {
     }
 
     async fn sift(&mut self, batch: &Batch, known: &SiftHints) -> Result<Sifted, SinkError> {
-        let writer = self.take().await?;
-        let mut sifted = trial::sift(&writer, batch, self.wall, known).await?;
-        self.writer = Some(writer);
-        if sifted.stuck.is_some() && sifted.decided == 0 {
-            // A new connection may know better, as in `append`.
-            self.writer = None;
-            let writer = self.take().await?;
-            sifted = trial::sift(&writer, batch, self.wall, known).await?;
-            self.writer = Some(writer);
+        let wall = self.wall;
+        let sift = async |writer: &_| trial::sift(writer, batch, wall, known).await;
+        let sifted = self.ask(sift).await?;
+        if sifted.stuck.is_none() || sifted.decided > 0 {
+            return Ok(sifted);
         }
-        Ok(sifted)
+        // A new connection may know better, as in `append`.
+        self.writer = None;
+        self.ask(sift).await
     }
 
     fn lacks(&self) -> Option<&str> {
@@ -165,22 +177,16 @@ impl Sink for PostgresSink {
     }
 
     async fn look_at_rights(&mut self) -> Result<(), SinkError> {
-        let writer = self.take().await?;
-        self.lacks = rights::missing(&writer.connection).await?;
-        self.writer = Some(writer);
+        self.lacks = self.ask(async |writer| rights::missing(&writer.connection).await).await?;
         Ok(())
     }
 
     async fn absent(&mut self, batch: &Batch) -> Result<AbsentIds, SinkError> {
-        let writer = self.take().await?;
-        let absent = trial::absent(&writer.connection, batch).await?;
-        self.writer = Some(writer);
-        Ok(absent)
+        self.ask(async |writer| trial::absent(&writer.connection, batch).await).await
     }
 
     async fn forget(&mut self, gone: &Gone) -> Result<(), SinkError> {
         let Gone { journal, stored, .. } = gone;
-        let writer = self.take().await?;
         let sql = format!(
             "WITH gone AS (DELETE FROM hub_positions WHERE journal = '{journal}' \
              AND position = {stored} \
@@ -188,9 +194,7 @@ impl Sink for PostgresSink {
              UPDATE hub_positions SET highest = greatest(highest COLLATE \"C\", \
              (SELECT highest FROM gone)) WHERE journal = '{ADOPTED}'"
         );
-        writer.connection.run("forget a journal", &sql).await?;
-        self.writer = Some(writer);
-        Ok(())
+        self.ask(async |writer| writer.connection.run("forget a journal", &sql).await).await
     }
 
     async fn release(&mut self) -> Result<(), SinkError> {
@@ -204,15 +208,16 @@ impl Sink for PostgresSink {
     /// A position of 0 is as good as none, so that one of another hub that is about to move it
     /// loses nothing: it asks, and gets a row.
     async fn forget_unused(&mut self, journals: &[JournalId]) -> Result<(), SinkError> {
-        let writer = self.take().await?;
         let names: Vec<String> = journals.iter().map(ToString::to_string).collect();
         let parameters: [&(dyn ToSql + Sync); 2] = [&names, &ADOPTED];
         let sql = "DELETE FROM hub_positions WHERE journal IN (SELECT journal FROM hub_positions \
                    WHERE position::int8 = 0 AND journal <> ALL ($1) AND journal <> $2 \
                    FOR UPDATE SKIP LOCKED)";
-        let rows = writer.connection.client.execute(sql, &parameters);
-        within(CALL_MAX, "forget journals without records", rows).await?;
-        self.writer = Some(writer);
+        self.ask(async |writer| {
+            let rows = writer.connection.client.execute(sql, &parameters);
+            within(CALL_MAX, "forget journals without records", rows).await
+        })
+        .await?;
         Ok(())
     }
 
@@ -221,43 +226,19 @@ impl Sink for PostgresSink {
     }
 
     async fn identity(&mut self) -> Result<String, SinkError> {
-        let writer = self.take().await?;
-        let identity = writer.identity().await?;
-        self.writer = Some(writer);
-        Ok(identity)
+        self.ask(async |writer| writer.identity().await).await
     }
 
     async fn past(&mut self, journals: &[JournalId], limit: Id) -> Result<Past, SinkError> {
-        let writer = self.take().await?;
-        let past = writer.past(journals, limit).await?;
-        self.writer = Some(writer);
-        Ok(past)
+        self.ask(async |writer| writer.past(journals, limit).await).await
     }
 
     async fn stored_ids(&mut self, ids: &[Id]) -> Result<BTreeSet<Id>, SinkError> {
-        let writer = self.take().await?;
-        let found = writer.stored_ids(ids).await?;
-        self.writer = Some(writer);
-        Ok(found)
+        self.ask(async |writer| writer.stored_ids(ids).await).await
     }
 
     async fn highest_id(&mut self, limit: Id) -> Result<Id, SinkError> {
-        let writer = self.take().await?;
-        let highest = writer.highest_id(limit).await?;
-        self.writer = Some(writer);
-        Ok(highest)
-    }
-}
-
-impl Holds for PostgresSink {
-    async fn holds(&mut self, id: Id) -> Result<bool, SinkError> {
-        let writer = self.take().await?;
-        let (sql, id) = ("SELECT 1 FROM chat_messages WHERE id = $1", id.to_string());
-        let parameters: [&(dyn ToSql + Sync); 1] = [&id];
-        let row = writer.connection.client.query_opt(sql, &parameters);
-        let row = within(CALL_MAX, "look for a message", row).await?;
-        self.writer = Some(writer);
-        Ok(row.is_some())
+        self.ask(async |writer| writer.highest_id(limit).await).await
     }
 }
 
@@ -287,7 +268,7 @@ impl WriteConnection {
         let client = &self.connection.client;
         let steps = begin_and_step(batch);
         let answers = within(CALL_MAX, "move positions", client.simple_query(&steps)).await?;
-        // Never sent together with the rows: see the module.
+        // Rows are sent only after this answer: see the module.
         if rows_counted(&answers) != batch.advances().len() as u64 {
             return Err(SinkError::Unclear("journals are not where they were".into()));
         }
@@ -297,9 +278,9 @@ impl WriteConnection {
         }
         match within(CALL_MAX, "commit", client.batch_execute("COMMIT")).await {
             Ok(()) => Ok(()),
-            // A constraint that is checked late.
+            // A constraint that the server checks at the commit.
             Err(fault) if fault.is_of_what_was_asked() => Err(fault.of_rows()),
-            // Whatever it says, only the positions tell whether a failed commit happened.
+            // Whatever a failed commit says, only the positions tell whether it happened.
             Err(fault) => Err(SinkError::Unclear(fault.to_string())),
         }
     }

@@ -119,7 +119,7 @@ struct Other {
     since: String,
     /// As the server's text: compared, never read.
     renewed: String,
-    /// By the server's clock.
+    /// How long ago that was, by the server's clock.
     age: Duration,
 }
 
@@ -187,7 +187,7 @@ impl Drop for Claimant {
 }
 
 impl Claimant {
-    /// Of a run that has not claimed yet.
+    /// A run that has not claimed yet.
     pub(super) fn new(node: Node) -> Claimant {
         Claimant { node, held: false, has_adopted: false, seen: None, renewing: None }
     }
@@ -207,7 +207,7 @@ impl Claimant {
                 self.held = true;
                 Ok(())
             }
-            // A row of old, in a database that came back older: it is looked at again.
+            // An old row, in a database that came back older: it is looked at again.
             Outcome::Waits(by) if self.held => Err(CallFault::new(CLAIM, Means::Away, by)),
             Outcome::Waits(by) => Err(CallFault::new(CLAIM, Means::Taken, by)),
             Outcome::Lost(by) => {
@@ -231,7 +231,7 @@ impl Claimant {
     pub(super) async fn release(&mut self, connection: &Connection) -> Result<(), CallFault> {
         if let Some(renewing) = self.renewing.take() {
             renewing.abort();
-            // It may have been about to renew: a row that is gone stays gone.
+            // Awaited, because it may be renewing: a row that is gone must stay gone.
             let _ = renewing.await;
         }
         let boot: [&(dyn ToSql + Sync); 1] = [&self.node.boot];
@@ -261,13 +261,13 @@ impl Claimant {
             within(CALL_MAX, "adopt positions", adopted).await?;
         }
         let positions = super::read_positions(connection, journals, Some(&self.node.boot)).await?;
-        // Only now, when a take-over has to wait for these rows, or is over: read before, it might
-        // come in between.
+        // The own row is read only now, when a take-over has to wait for the positions' rows or is
+        // over: had it been read before, a take-over might come in between.
         let boot: [&(dyn ToSql + Sync); 1] = [&self.node.boot];
         let own = "SELECT 1 FROM hub_nodes WHERE boot = $1 AND state = 'up'";
         let own = within(CALL_MAX, CLAIM, connection.client.query_opt(own, &boot)).await?;
         if own.is_none() {
-            // What is said of it in the next claim counts.
+            // The next try to claim says what has become of it.
             return Err(CallFault::new(CLAIM, Means::Away, "the claim is not there".into()));
         }
         connection.run(CLAIM, "COMMIT").await?;
@@ -329,7 +329,7 @@ impl Claimant {
                 Outcome::Lost(other.map_or_else(|| "another hub".into(), Other::told))
             }
             None => Outcome::Held,
-            // By the server's clock, and under our own eyes.
+            // The row has stood still by the server's clock, and for as long under our own eyes.
             Some(other) if other.age >= LEASE && still => Outcome::Held,
             Some(other) if self.held && other.age < LEASE => Outcome::Lost(other.told()),
             Some(other) => Outcome::Waits(other.told()),

@@ -17,7 +17,7 @@ use crate::store::sink::{AbsentIds, SiftHints, Sifted, SinkError};
 use crate::wire::record::Record;
 use crate::wire::{SpaceId, UserId};
 
-/// What is checked late otherwise is checked at once: a trial ends before its end would come.
+/// Constraints that are checked at a commit are checked at once: a trial has no commit.
 const BEGIN: &str = "BEGIN; SET CONSTRAINTS ALL IMMEDIATE";
 const BACK: &str = "ROLLBACK TO tried; RELEASE tried";
 
@@ -63,14 +63,14 @@ impl Tried<'_> {
             .await
     }
 
-    /// Ends what was tried: rows that are taken by `taken`.
+    /// Ends what was tried: with the statement `taken` if the rows were taken.
     async fn end(&self, outcome: &Result<(), SinkError>, taken: &str) -> Result<(), CallFault> {
         match outcome {
             Ok(()) => self.writer.connection.run("try rows", taken).await,
             Err(SinkError::Data(_) | SinkError::Orphan(_)) => {
                 self.writer.connection.run("try rows", BACK).await
             }
-            // It ends the transaction.
+            // Any other error ends the transaction, and what was tried with it.
             Err(_) => Ok(()),
         }
     }
@@ -95,7 +95,7 @@ async fn missing(
     ids: BTreeSet<i32>,
 ) -> Result<Vec<i32>, CallFault> {
     let ids = ids.into_iter().collect::<Vec<i32>>();
-    // Another table of that name would know nobody.
+    // Only a table that messages refer to is asked: another one of that name would know nobody.
     let sql = format!(
         "SELECT id::int4 FROM unnest($1::int4[]) id WHERE EXISTS (SELECT 1 FROM pg_constraint \
          WHERE contype = 'f' AND conrelid = to_regclass('chat_messages') \

@@ -25,11 +25,11 @@ const INSERT: &str = "INSERT INTO chat_messages \
     FROM unnest($1::text[], $2::text[], $3::int4[], $4::text[], $5::int4[], $6::int8[]) \
     AS sent (id, content, user_id, username, space_id, at)";
 
-/// How much is sent.
+/// How much is sent at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RowsSize {
     pub(super) rows: usize,
-    /// As encoded records.
+    /// Bytes of the rows as encoded records.
     pub(super) bytes: usize,
 }
 
@@ -67,8 +67,8 @@ impl Way {
         let taken = match self {
             Way::Copy(statement) => {
                 let encoded = copy::rows(records, wall, copy::bytes_for(rows, bytes)).freeze();
-                // An error here is none of the rows'. The connection is of no more use then: the
-                // crate loses count of the server's answers.
+                // No row is to blame for an error here. After it the connection is of no more use:
+                // the crate loses count of the server's answers.
                 let sink = within(CALL_MAX, "copy rows", client.copy_in(statement)).await;
                 let mut sink = pin!(sink.map_err(CallFault::of_the_table)?);
                 let copied = async {

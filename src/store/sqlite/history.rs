@@ -1,4 +1,5 @@
-//! Queries on stored messages, over one connection. Blocking; `reader.rs` gives them threads.
+//! Queries on messages stored in SQLite, over one connection. They block: `reader.rs` gives each
+//! connection a thread. Never writes.
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, ToSql, Transaction};
 
@@ -30,7 +31,7 @@ impl History {
         &mut self.connection
     }
 
-    /// One numbered page (WIRE A4).
+    /// One numbered page (docs/WIRE.md A4).
     pub(crate) fn page(&mut self, query: &PageQuery) -> Result<Page> {
         // Count, block and rows are read in one transaction: a commit between them would move
         // rows from one page to the next.
@@ -51,7 +52,7 @@ impl History {
         Ok(Page { rows, total })
     }
 
-    /// A stretch by position (WIRE E).
+    /// A stretch by position (docs/WIRE.md E).
     pub(crate) fn range(&mut self, query: &RangeQuery) -> Result<Range> {
         let range = self.forwards_or_backwards(query)?;
         if !query.is_exceeded_by(&range) {
@@ -210,7 +211,7 @@ fn read(
     rows.collect()
 }
 
-/// Reads a row whatever an import has put there: history must open (WIRE B15).
+/// Reads a row whatever an import has put there: history must open (docs/WIRE.md B15).
 fn message(row: &Row<'_>, wall: &WallFormat) -> Result<StoredMessage> {
     let text = |column| -> Result<String> {
         let value = row.get_ref(column)?;
@@ -227,7 +228,7 @@ fn message(row: &Row<'_>, wall: &WallFormat) -> Result<StoredMessage> {
         username: text(3)?,
         space: SpaceId(int(4)?),
         at: wall.parse(&text(5)?).unwrap_or(Micros(0)),
-        // SQLite has no users (WIRE F).
+        // SQLite has no users (docs/WIRE.md F).
         image: "".into(),
     })
 }

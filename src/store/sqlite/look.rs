@@ -45,7 +45,7 @@ pub(super) fn open_to_look(path: &Path) -> Result<Option<Connection>, rusqlite::
             letter => uri.push(letter),
         }
     }
-    // Where nobody has it open there is no log beside it, and it would be made.
+    // A database that nobody has open has no log beside it, and opening would make one.
     if !with("-wal") {
         uri.push_str("?immutable=1");
     }

@@ -1,7 +1,8 @@
 //! The SQLite sink: one file in the data directory, one transaction a batch.
 //!
 //! Owns the only connection that writes, in WAL with `synchronous=FULL`, so that what it says is
-//! committed survives a power cut. Its calls block; it lives on the store's own thread.
+//! committed survives a power cut. Its calls block; it lives on the store's own thread. History is
+//! read by connections of its own (`reader`, `history`).
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,7 +17,7 @@ use crate::store::data_dir::strayed::{Strayed, WatchedFile, database_places};
 use crate::store::journal::JournalId;
 use crate::store::migrate::MigrateError;
 use crate::store::query::{signed, unsigned};
-use crate::store::sink::{Gone, Holds, Past, SiftHints, Sifted, Sink, SinkError};
+use crate::store::sink::{Gone, Past, SiftHints, Sifted, Sink, SinkError};
 use crate::wire::Id;
 use crate::wire::record::Record;
 use wall::WallFormat;
@@ -34,7 +35,7 @@ pub(crate) use reader::start_reader;
 pub const DATABASE_FILE: &str = "hub.sqlite3";
 
 const BUSY_WAIT: Duration = Duration::from_secs(5);
-/// See [`SqliteSink::wait`]; in milliseconds.
+/// The longest of [`SqliteSink::wait`], in milliseconds.
 const WAIT_MAX: u64 = 20;
 
 /// Writes to a SQLite database.
@@ -42,7 +43,7 @@ const WAIT_MAX: u64 = 20;
 pub struct SqliteSink {
     connection: Connection,
     wall: WallFormat,
-    /// How many the last transaction stored rows of.
+    /// How many different spaces the last transaction had rows of.
     spaces: u64,
     files: Vec<WatchedFile>,
 }
@@ -58,7 +59,7 @@ impl SqliteSink {
              PRAGMA cache_size = -65536",
         )?;
         schema::bring_up_to_date(&mut connection, schema::SCRIPTS)?;
-        // `tally` does their work, by the batch.
+        // `tally` does the work of the triggers, by the batch.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         let (wall, files) = (WallFormat::new(utc_offset), database_places(path));
         Ok(SqliteSink { connection, wall, spaces: 0, files })
@@ -74,7 +75,8 @@ impl SqliteSink {
         identity(&self.connection).map_err(|error| sink_error("read the store's name", &error))
     }
 
-    /// What a file takes that nobody will find again is not stored.
+    /// Whether the database's files stand where they stood: what is written to a file that was
+    /// removed is not stored.
     fn is_in_place(&mut self) -> Result<(), Strayed> {
         self.files.iter_mut().try_for_each(WatchedFile::look)
     }
@@ -89,7 +91,7 @@ impl SqliteSink {
         insert(&transaction, batch.records(), &mut self.wall)?;
         let spaces = tally::count_in(&transaction, batch, &mut self.wall);
         self.spaces = spaces.map_err(|error| sink_error("count rows", &error))?;
-        // Whatever it says, only the positions tell whether a failed commit happened.
+        // Whatever a failed commit says, only the positions tell whether it happened.
         transaction.commit().map_err(|error| SinkError::Unclear(format!("commit: {error}")))?;
         self.is_in_place().map_err(|strayed| SinkError::Unclear(strayed.to_string()))
     }
@@ -112,7 +114,7 @@ impl Sink for SqliteSink {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|error| sink_error("begin", &error))?;
-        // Rolled back when dropped.
+        // The transaction is rolled back when it is dropped.
         sift::sift(&mut Tried { transaction, wall: &mut self.wall }, &rows, known).await
     }
 
@@ -164,15 +166,8 @@ impl Sink for SqliteSink {
     }
 }
 
-impl Holds for SqliteSink {
-    async fn holds(&mut self, id: Id) -> Result<bool, SinkError> {
-        let sql = "SELECT 1 FROM chat_messages WHERE id = ?1";
-        let row = self.connection.query_row(sql, [id.to_string()], |_| Ok(())).optional();
-        row.map(|row| row.is_some()).map_err(|error| sink_error("look for a message", &error))
-    }
-}
-
-/// Each journal asked for gets a row: one without is unknown, or forgotten.
+/// The positions of journals, in their order. Each of them gets a row, so that one without a row is
+/// unknown, or forgotten.
 fn positions(connection: &mut Connection, journals: &[JournalId]) -> Result<Vec<u64>, Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let first = "INSERT OR IGNORE INTO hub_positions (journal, position) VALUES (?1, 0)";

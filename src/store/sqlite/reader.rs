@@ -65,7 +65,7 @@ impl Worker {
                 Job::Missed(query, answer) if !answer.is_closed() => {
                     let _ = answer.send(self.ask(|history| history.range(&query)));
                 }
-                // SQLite has no users (WIRE F), and nobody asks for them.
+                // SQLite has no users (docs/WIRE.md F), and nobody asks for them.
                 Job::Page(..) | Job::Range(..) | Job::Missed(..) | Job::Existing(..) => {}
                 Job::Stop => return,
             }

@@ -1,6 +1,6 @@
 //! Rows per space and per stretch of a space, kept in step with a batch's rows.
 //!
-//! Does for a whole batch what the triggers of migration 1 do for a row inserted by hand: a few
+//! It does for a whole batch what the triggers of migration 1 do for a row inserted by hand: a few
 //! statements a space instead of six a row. The rules stand in that migration.
 
 use rusqlite::{OptionalExtension, Result, Statement, Transaction};
@@ -90,7 +90,7 @@ const ADD_BEFORE: &str = "UPDATE hub_space_blocks SET total = total + 1 \
 const SET: &str = "UPDATE hub_space_blocks SET total = ?5 \
      WHERE space_id = ?1 AND ordering = ?2 AND timestamp = ?3 AND id = ?4";
 
-/// By `Ordering`.
+/// Where a full block is halved, one statement for each `Ordering`.
 const MIDDLE: [&str; 2] = [
     "SELECT timestamp, id FROM chat_messages WHERE space_id = ?1 \
      AND (timestamp, id) >= (?2, ?3) ORDER BY timestamp, id LIMIT 1 OFFSET ?4",
@@ -109,7 +109,8 @@ impl<'a> Blocks<'a> {
         let space = rows[0].space;
         let last = self.last.query_row((space.0, ordering as i64), block).optional()?;
         let mut last = last.unwrap_or(CountBlock { key: BlockKey::default(), total: 0 });
-        // Nearly always all of them: older rows come from an import beside a wrong clock only.
+        // Nearly always all rows are behind the last block's key: older ones come from an import
+        // beside a wrong clock only.
         let mut before = 0;
         while before < rows.len() && self.key(ordering, &rows[before]) < last.key {
             before += 1;

@@ -62,7 +62,7 @@ impl DatabaseUrl {
         DatabaseUrl::parse_with(text, &TlsDefaults::default())
     }
 
-    /// The same where some of TLS is said elsewhere.
+    /// Reads an address, where some of TLS is said elsewhere.
     pub fn parse_with(text: &str, defaults: &TlsDefaults) -> Result<DatabaseUrl, BadUrl> {
         let taken = parameters::take(text, &["sslmode", "sslrootcert"]);
         let form = |error: Error| BadUrl::Form(with_cause(&error));
@@ -114,7 +114,7 @@ impl DatabaseUrl {
     }
 }
 
-/// The same without the password.
+/// The address without the password.
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let user = self.config.get_user().unwrap_or_default();
@@ -210,7 +210,7 @@ impl CallFault {
     }
 }
 
-/// Waits for a call, so long at most. A call that is late leaves its connection unusable.
+/// Waits for a call, for `limit` at most. A call that is late leaves its connection unusable.
 pub(super) async fn within<T>(
     limit: Duration,
     what: &'static str,
@@ -246,7 +246,7 @@ pub(super) fn fault(what: &'static str, error: &Error) -> CallFault {
     CallFault::new(what, means(code), format!("{message} ({code}{constraint})"))
 }
 
-/// Of an error that the server did not tell.
+/// What an error means that the server did not tell.
 fn means_here(error: &Error) -> Means {
     let cause = std::error::Error::source(error);
     if let Some(TlsFault::Broken(_)) = cause.and_then(|cause| cause.downcast_ref()) {
@@ -274,9 +274,9 @@ fn with_cause(error: &Error) -> String {
 fn means(code: &str) -> Means {
     match code {
         "23503" => Means::Orphan,
-        // A lock that somebody holds.
+        // 55P03: somebody holds a lock.
         "55P03" => Means::Away,
-        // A standby, or a database set read-only.
+        // 25006: a standby, or a database that was set read-only.
         "25006" => Means::Person,
         _ => match code.get(..2) {
             Some("08" | "25" | "40" | "53" | "57" | "58") => Means::Away,
@@ -302,7 +302,7 @@ impl Connection {
                 Ok(connection) => return Ok(connection),
                 Err(error) => error,
             };
-            // Of several, that under TLS is what somebody can do something about.
+            // Of several refusals the one under TLS is told: somebody can do something about it.
             if told.is_none() || *way != SslMode::Disable {
                 told = Some(error);
             }
@@ -310,7 +310,7 @@ impl Connection {
         Err(told.unwrap_or_else(|| CallFault::new("connect", Means::Person, "no way".into())))
     }
 
-    /// Tries one way; a refusal inside, which another way may not meet.
+    /// Tries one way. The inner error is a refusal that another way may not meet.
     async fn try_open(
         url: &DatabaseUrl,
         way: SslMode,
@@ -326,7 +326,7 @@ impl Connection {
         };
         match opened {
             Ok((client, connection)) => {
-                // Whatever ends it shows in the next call.
+                // If the connection ends, the next call shows why.
                 let driver = tokio::spawn(async move { drop(connection.await) });
                 Ok(Ok(Connection { client, driver }))
             }
