@@ -336,37 +336,26 @@ impl Limits {
 
 /// Verdicts on refused messages that wait for one shard; the batcher waits with more.
 pub const VERDICTS_MAX: usize = 1_024;
-
 /// Trials of refused rows in one transaction; what they do not decide is left to the next one.
 pub const TRIALS_MAX: usize = 512;
-
 /// Commits in doubt in a row, after which a dead letter is left for another day.
 pub const DOUBTS_MAX: usize = 5;
-
 /// Questions of members, and as many for pages, that wait for one reading connection.
 pub const READER_QUEUE_MAX: usize = 256;
-
 /// Questions of members that a reading connection answers in a row, while a page waits.
 pub const MEMBERS_QUESTIONS_MAX: u32 = 8;
-
 /// Spaces whose counted rows a reader of PostgreSQL remembers; beyond it all are counted anew.
 pub const TOTALS_MAX: usize = 10_000;
-
 /// Lines that tell what one segment of a journal held, once it is unlinked.
 pub const SEGMENT_PIECES_MAX: usize = 8_192;
-
 /// Lines that tell what all unlinked segments held; the older half is told in fewer.
 pub const TRIMMED_PIECES_MAX: usize = 32_768;
-
 /// Bytes of a journal's segment, where the bound of all journals allows as many.
 pub const SEGMENT_BYTES_MAX: u64 = 16 << 20;
-
 /// Bytes of a journal's first segment, which a start waits for.
 pub const FIRST_SEGMENT_BYTES_MAX: u64 = 1 << 20;
-
 /// Bytes that the batcher reads of a journal at once; one block may be longer.
 pub const TAIL_WINDOW_BYTES: u64 = 256 << 10;
-
 /// The longest that a query for history may run, in milliseconds.
 pub const QUERY_MAX: u64 = 5_000;
 
