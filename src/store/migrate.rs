@@ -46,7 +46,7 @@ pub enum MigrateError {
     /// A script is not the one that was applied.
     #[error("migration {number} ({name}) was changed after it was applied")]
     Changed {
-        /// Which.
+        /// Its number.
         number: u32,
         /// Its name.
         name: &'static str,
@@ -54,7 +54,7 @@ pub enum MigrateError {
     /// A script failed; nothing was changed.
     #[error("migration {number}: {error}")]
     Script {
-        /// Which.
+        /// Its number.
         number: u32,
         /// SQLite's error.
         error: rusqlite::Error,

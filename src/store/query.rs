@@ -18,9 +18,9 @@ pub struct StoredMessage {
     pub user: UserId,
     /// The name at that time.
     pub username: String,
-    /// Where.
+    /// The space that it was said in.
     pub space: SpaceId,
-    /// When.
+    /// When it was said.
     pub at: Micros,
     /// The sender's current picture, or ""; rows of one sender share it.
     pub image: Arc<str>,
@@ -34,24 +34,19 @@ impl StoredMessage {
     }
 }
 
-/// Rows that are read for somebody.
-pub(super) trait Rows {
-    fn rows(&self) -> &[StoredMessage];
-
-    /// What they hold of memory.
-    fn bytes(&self) -> usize {
-        self.rows().iter().map(StoredMessage::bytes).sum()
-    }
+/// What rows hold of memory.
+pub(super) fn bytes_of(rows: &[StoredMessage]) -> usize {
+    rows.iter().map(StoredMessage::bytes).sum()
 }
 
-impl Rows for Page {
-    fn rows(&self) -> &[StoredMessage] {
+impl AsRef<[StoredMessage]> for Page {
+    fn as_ref(&self) -> &[StoredMessage] {
         &self.rows
     }
 }
 
-impl Rows for Range {
-    fn rows(&self) -> &[StoredMessage] {
+impl AsRef<[StoredMessage]> for Range {
+    fn as_ref(&self) -> &[StoredMessage] {
         &self.rows
     }
 }

@@ -9,7 +9,9 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::query::{Existing, Page, PageQuery, Range, RangeQuery, ReadFault, Rows};
+use super::query::{
+    Existing, Page, PageQuery, Range, RangeQuery, ReadFault, StoredMessage, bytes_of,
+};
 use crate::clock::Clock;
 use crate::faults::Faults;
 use crate::limits::{MEMBERS_QUESTIONS_MAX, READER_QUEUE_MAX};
@@ -61,7 +63,7 @@ pub(super) struct Asked<T> {
     _waiting: Part,
 }
 
-impl<T: Rows> Asked<T> {
+impl<T: AsRef<[StoredMessage]>> Asked<T> {
     /// Whether whoever asked is gone.
     pub(super) fn is_closed(&self) -> bool {
         self.answer.is_closed()
@@ -74,7 +76,7 @@ impl<T: Rows> Asked<T> {
 
     /// Answers, if there is room for the rows.
     pub(super) fn give(mut self, answer: Result<T, ReadFault>) {
-        let answer = answer.and_then(|rows| match self.room.set_to(rows.bytes()) {
+        let answer = answer.and_then(|rows| match self.room.set_to(bytes_of(rows.as_ref())) {
             true => Ok((rows, self.room)),
             false => Err(ReadFault::Full),
         });
@@ -354,7 +356,7 @@ mod tests {
             rows: vec![crate::store::tests::message("x")],
             has_more: false,
         };
-        let bytes = rows().bytes();
+        let bytes = bytes_of(&rows().rows);
         for (size, expected) in [(bytes, Ok(bytes)), (bytes - 1, Err(ReadFault::Full))] {
             let pool = Pool::new(size, size);
             let answering = async {

@@ -56,7 +56,7 @@ impl AbsentIds {
 /// A journal that was stored to its end, and is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Gone {
-    /// Whose.
+    /// The journal.
     pub journal: JournalId,
     /// The sink's position then.
     pub stored: u64,

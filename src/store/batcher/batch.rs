@@ -23,7 +23,7 @@ pub struct BatchLimits {
 /// A journal's position before and after a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Advance {
-    /// Whose.
+    /// The journal.
     pub journal: JournalId,
     /// What the sink holds now; 0: nothing of this journal yet.
     pub last: u64,
@@ -34,7 +34,7 @@ pub struct Advance {
 /// Where records come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Origin {
-    /// Whose.
+    /// The journal.
     pub journal: JournalId,
     /// The journal's position before this batch.
     pub last: u64,

@@ -84,8 +84,8 @@ impl NonceFiles {
         published.iter().for_each(|first| put(&mut files.buffer, first));
         match files.write() {
             Ok(()) => numbers.iter().try_for_each(|it| fs::remove_file(path(folder, *it)))?,
-            // Journals fill it, and only a hub that runs can store them. Written with the next
-            // batch; the files of earlier runs stay until the next start.
+            // Journals fill the disk, and only a hub that runs can store them. The file is written
+            // with the next batch; those of earlier runs stay until the next start.
             Err(error) if is_full(&error) => files.failing = Some(error.to_string()),
             Err(error) => return Err(error),
         }

@@ -79,7 +79,7 @@ pub struct Letter {
     pub space: SpaceId,
     /// Who said it.
     pub user: UserId,
-    /// When.
+    /// When it was said.
     pub at: Micros,
     /// What they were called then.
     pub username: String,

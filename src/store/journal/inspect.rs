@@ -40,7 +40,7 @@ pub(crate) enum JournalState {
 /// A journal, as far as it can be read.
 #[derive(Debug)]
 pub(crate) struct JournalReport {
-    /// Which.
+    /// The journal.
     pub journal: JournalId,
     /// Segments that hold records or did.
     pub segments: usize,

@@ -22,7 +22,7 @@ use crate::wire::record::records;
 /// A journal of an earlier run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct FoundJournal {
-    /// Whose.
+    /// The journal.
     pub(crate) journal: JournalId,
     /// Each readable segment's index and logical base, ascending.
     pub(crate) segments: Vec<(u32, u64)>,
@@ -95,9 +95,9 @@ pub(crate) type Judged = (FoundJournal, Result<(), JournalOpenError>);
 /// A place in a segment's file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Place {
-    /// Which.
+    /// The segment's file.
     pub(crate) file: PathBuf,
-    /// Where, in bytes.
+    /// The place in it, in bytes.
     pub(crate) at: u64,
 }
 

@@ -59,7 +59,7 @@ pub(crate) struct Records<'a> {
 /// What stretches of a journal held: known when the journal is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Piece {
-    /// Whose.
+    /// The journal.
     pub journal: JournalId,
     /// From this logical offset.
     pub from: u64,

@@ -21,7 +21,7 @@ use super::super::journal::{JournalLimits, Opened};
 use super::super::reader::Readers;
 use super::super::{Count, Parts, Reader, StoreConfig, StoreState, missing, start};
 use super::rough::Rough;
-use super::{Dice, NONCES, clock, config};
+use super::{Dice, NONCES, block_on, clock, config};
 use crate::conditions::{Condition, Conditions, Effect};
 use crate::metrics::{Metric, Metrics};
 use crate::wire::{Id, SpaceId};
@@ -76,11 +76,6 @@ pub(super) fn append(opened: &mut Opened, id: u128) {
         std::thread::yield_now();
     }
     writer.append(&record, Id(id)).expect("the room was promised");
-}
-
-pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    runtime.expect("a runtime").block_on(future)
 }
 
 /// Serves a while, then drains.

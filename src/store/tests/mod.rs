@@ -23,6 +23,11 @@ fn clock() -> Clock {
     Clock::Standing(Now { mono: MonoMs(1_000), unix: Micros(1_767_333_845_678_901) })
 }
 
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    runtime.expect("a runtime").block_on(future)
+}
+
 /// A message with a picture.
 pub(super) fn message(image: &str) -> super::StoredMessage {
     super::StoredMessage {

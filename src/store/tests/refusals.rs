@@ -11,9 +11,9 @@ use super::super::batcher::batch::BatchLimits;
 use super::super::batcher::{Stop, Unstored};
 use super::super::journal::Opened;
 use super::super::journal::tests::{LIMITS, reopen};
-use super::Dice;
-use super::batcher::{Run, append, block_on, dead_letters, drained, run};
+use super::batcher::{Run, append, dead_letters, drained, run};
 use super::rough::Rough;
+use super::{Dice, block_on};
 use crate::conditions::Condition;
 use crate::wire::record::Record;
 

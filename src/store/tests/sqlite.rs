@@ -10,7 +10,7 @@ use super::super::sqlite::history::History;
 use super::super::sqlite::tally::BLOCK_ROWS;
 use super::super::sqlite::wall::WallFormat;
 use super::super::{PageOrder, PageQuery, RangeQuery, StoredMessage};
-use super::Dice;
+use super::{Dice, block_on};
 use crate::wire::record::Record;
 use crate::wire::time::{Micros, MonoMs};
 use crate::wire::{Id, SpaceId, UserId};
@@ -19,11 +19,6 @@ const ALL: BatchLimits = BatchLimits { rows_max: usize::MAX, bytes_max: usize::M
 const OFFSET: i32 = -10_800;
 /// 2026-01-02 03:04:05.678901 in Buenos Aires.
 const BEGIN: i64 = 1_767_333_845_678_901;
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    runtime.expect("a runtime").block_on(future)
-}
 
 fn message(id: Id, at: i64, space: i32, content: &str) -> StoredMessage {
     StoredMessage {

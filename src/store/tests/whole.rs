@@ -10,7 +10,7 @@ use super::super::{
     OpenError, Page, PageOrder, PageQuery, RangeQuery, ReadFault, Store, StoreConfig, StoreState,
     Unstored, open_sqlite,
 };
-use super::config;
+use super::{block_on, config};
 use crate::shares::{Part, Pool};
 use crate::wire::nonce::{Nonce, NonceKey};
 use crate::wire::record::Record;
@@ -29,11 +29,6 @@ const RECORD: Record<'static> = Record {
 
 fn open(folder: &std::path::Path, shards: usize, ids: u128) -> Result<Store, OpenError> {
     open_sqlite(&config(folder, shards), ids + 1)
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    runtime.expect("a runtime").block_on(future)
 }
 
 fn ids(page: &Page) -> Vec<u128> {

@@ -1,10 +1,10 @@
 //! Tests of what journals cost: those without records nothing, the others what their records take.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use super::{LIMITS, ids, one, reopen, reopen_telling};
+use super::{LIMITS, ids, one, reopen, reopen_telling, segments};
 use crate::conditions::Condition;
 use crate::faults::Faults;
 use crate::metrics::{Metric, Metrics};
@@ -13,13 +13,6 @@ use crate::store::journal::segment::{HEADER_BYTES, JournalId, create_segment, se
 use crate::store::journal::settle::Settled;
 use crate::store::journal::{JournalLimits, Opened};
 use crate::wire::Id;
-
-fn segments(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).expect("the folder").map(|entry| entry.expect("it").path());
-    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some()).collect();
-    files.sort();
-    files
-}
 
 fn bytes(folder: &Path) -> u64 {
     segments(folder).iter().map(|path| path.metadata().expect("it").len()).sum()

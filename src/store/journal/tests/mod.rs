@@ -1,6 +1,7 @@
 //! Test helpers: records by number, journals in a temporary directory.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 mod costs;
@@ -72,4 +73,12 @@ pub(crate) fn ids(tail: &mut Tail) -> Vec<u128> {
         ids.extend(records(stretch.records).map(|record| record.id.0));
     }
     ids
+}
+
+/// The segments in a folder, by name.
+fn segments(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("the folder").map(|entry| entry.expect("it").path());
+    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some()).collect();
+    files.sort();
+    files
 }

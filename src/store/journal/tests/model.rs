@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::{LIMITS, ids, one, reopen};
+use super::{LIMITS, ids, one, reopen, segments};
 use crate::store::journal::writer::JournalError;
 use crate::store::journal::{JournalLimits, JournalOpenError, Writer};
 use crate::wire::Id;
@@ -22,13 +22,6 @@ fn append_when_room(writer: &mut Writer, id: u128, length: usize) -> u64 {
         std::thread::yield_now();
     }
     writer.append(&record, Id(id)).expect("the room was promised")
-}
-
-fn segments(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).expect("the folder").map(|entry| entry.expect("it").path());
-    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some()).collect();
-    files.sort();
-    files
 }
 
 #[test]

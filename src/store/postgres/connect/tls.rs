@@ -75,7 +75,7 @@ pub enum BadTls {
     /// The file can't be used.
     #[error("sslrootcert={}: {problem}", path.display())]
     Roots {
-        /// Which.
+        /// The file's path.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
