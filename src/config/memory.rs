@@ -12,7 +12,7 @@ const V1_FILES: [&str; 1] = ["memory.limit_in_bytes"];
 const V2_FILES: [&str; 2] = ["memory.max", "memory.high"];
 
 /// The least of all bounds, in bytes; `None`: nothing is known.
-pub fn memory_max() -> Option<u64> {
+pub(super) fn memory_max() -> Option<u64> {
     let read = |path: &Path| fs::read_to_string(path).ok();
     let text = |path: &str| read(Path::new(path)).unwrap_or_default();
     let group = group_max(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo"), read);

@@ -26,7 +26,7 @@ mod http;
 mod tests;
 
 use api::health;
-pub use http::cors::{BadOrigin, Origins};
+pub(crate) use http::cors::Origins;
 use http::{accept, answers, body, door};
 
 use crate::conditions::Conditions;
@@ -36,16 +36,16 @@ use crate::metrics::Metrics;
 use crate::store::{Reader, StoreState};
 
 /// The version.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit that was built (`CPI_HUB_COMMIT` at build time), or "unknown".
-pub const COMMIT: &str = match option_env!("CPI_HUB_COMMIT") {
+pub(crate) const COMMIT: &str = match option_env!("CPI_HUB_COMMIT") {
     Some(commit) => commit,
     None => "unknown",
 };
 
 /// What the edge works with.
 #[derive(Debug)]
-pub struct EdgeState {
+pub(crate) struct EdgeState {
     /// The way to the shards.
     pub hub: Hub,
     /// History.
@@ -64,7 +64,7 @@ pub struct EdgeState {
 
 /// How the store is, and what else is wrong.
 #[derive(Clone, Debug)]
-pub struct Health {
+pub(crate) struct Health {
     /// What the sink is doing.
     pub store: watch::Receiver<StoreState>,
     /// What is wrong now.
@@ -73,7 +73,7 @@ pub struct Health {
 
 /// What the edge works with while the store is not open.
 #[derive(Debug)]
-pub struct StartingState {
+pub(crate) struct StartingState {
     /// Counted into.
     pub metrics: Arc<Metrics>,
     /// Every bound.
@@ -101,7 +101,7 @@ struct Edge {
 ///
 /// Cancel `stop` last of all: until then, handshakes and posts are answered `draining` once the
 /// hub drains, so that nobody hangs in the listener's backlog.
-pub async fn serve(listener: TcpListener, state: EdgeState, stop: CancellationToken) {
+pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: CancellationToken) {
     let EdgeState { hub, reader, metrics, limits, origins, health, pages } = state;
     let pager = catch_up::Pager::new(hub.clone(), reader.clone(), Arc::clone(&limits));
     let places = hub.places().clone();
@@ -124,7 +124,11 @@ pub async fn serve(listener: TcpListener, state: EdgeState, stop: CancellationTo
 
 /// Answers on `listener` while the store can't be opened yet, until `stop`: alive, not ready, and
 /// nothing else.
-pub async fn serve_starting(listener: TcpListener, state: StartingState, stop: CancellationToken) {
+pub(crate) async fn serve_starting(
+    listener: TcpListener,
+    state: StartingState,
+    stop: CancellationToken,
+) {
     let StartingState { metrics, limits, origins, conditions } = state;
     let routes = Router::new()
         .route("/livez", get(health::livez))

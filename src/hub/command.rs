@@ -18,7 +18,7 @@ use crate::wire::{Id, SpaceId, SpaceKey, UserId};
 type Ask = Box<dyn FnOnce(Ticket) -> Input<'static> + Send>;
 
 /// Something that a shard is asked, and answers once.
-pub struct Question<A> {
+pub(crate) struct Question<A> {
     pub(super) space: SpaceKey,
     ask: Ask,
     /// The answer in the heart's reply.
@@ -27,13 +27,13 @@ pub struct Question<A> {
 
 impl Question<u32> {
     /// Closes the members that a user has in a space (4009); answers how many.
-    pub fn kick(space: SpaceId, user: UserId) -> Question<u32> {
+    pub(crate) fn kick(space: SpaceId, user: UserId) -> Question<u32> {
         let ask = Box::new(move |ticket| Input::Kick(ticket, space, user));
         Question { space: SpaceKey::Chat(space), ask, answer: count }
     }
 
     /// Pushes to each notification socket of a user; answers how many.
-    pub fn notify(user: UserId, push: Notification) -> Question<u32> {
+    pub(crate) fn notify(user: UserId, push: Notification) -> Question<u32> {
         let ask = Box::new(move |ticket| Input::Notify(ticket, user, Box::new(push)));
         Question { space: SpaceKey::Inbox(user), ask, answer: count }
     }
@@ -41,7 +41,7 @@ impl Question<u32> {
 
 impl Question<Present> {
     /// Asks who is in a space; at most `users_max` of them are told.
-    pub fn who_is_there(space: SpaceId, users_max: usize) -> Question<Present> {
+    pub(crate) fn who_is_there(space: SpaceId, users_max: usize) -> Question<Present> {
         let ask = Box::new(move |ticket| Input::Presence(ticket, space, users_max));
         let answer = |reply| if let Reply::Presence(who) = reply { Some(who) } else { None };
         Question { space: SpaceKey::Chat(space), ask, answer }

@@ -43,12 +43,12 @@ pub(super) enum Reference {
 const WHOLE_HUB: u64 = 0;
 
 /// What an address counts as: as [`address_number`] has it; `None` for loopback, which is exempt.
-pub fn address_key(address: IpAddr) -> Option<u64> {
+pub(crate) fn address_key(address: IpAddr) -> Option<u64> {
     (!address.to_canonical().is_loopback()).then(|| address_number(address))
 }
 
 /// What an address counts as where none is exempt: IPv4 whole, IPv6 by /64.
-pub fn address_number(address: IpAddr) -> u64 {
+pub(crate) fn address_number(address: IpAddr) -> u64 {
     match address.to_canonical() {
         // A prefix that no IPv6 source address has.
         IpAddr::V4(address) => 0xFFFF_FFFF << 32 | u64::from(u32::from(address)),
@@ -167,7 +167,7 @@ fn give_back(counts: &DashMap<UserId, u32>, user: UserId) {
 /// A member's place among the connections, held as long as its socket lives. Dropping it frees
 /// the place.
 #[derive(Debug)]
-pub struct Permit {
+pub(crate) struct Permit {
     directory: Arc<Directory>,
     user: UserId,
     _member: MemberPlace,
@@ -176,12 +176,12 @@ pub struct Permit {
 
 impl Permit {
     /// Takes over the place that the connection has had since it was accepted.
-    pub fn carry(&mut self, place: Place) {
+    pub(crate) fn carry(&mut self, place: Place) {
         self.place = Some(place);
     }
 
     /// Gives that place back to who goes on serving the connection, if it has one.
-    pub fn part(mut self) -> Option<Place> {
+    pub(crate) fn part(mut self) -> Option<Place> {
         self.place.take()
     }
 }

@@ -30,17 +30,17 @@ mod socket;
 mod thread;
 
 use askers::{Askers, Asking};
-pub use command::Question;
+pub(crate) use command::Question;
 use command::{Command, PostAccepted, PostReplies, Queued};
 use directory::{Directory, Reference};
-pub use directory::{Permit, address_key, address_number};
+pub(crate) use directory::{Permit, address_key, address_number};
 use inbox::Inbox;
-pub use places::{Begun, Place, Places};
+pub(crate) use places::{Begun, Place, Places};
 use thread::ShardThread;
 
 /// What the hub is started with.
 #[derive(Debug)]
-pub struct HubSetup {
+pub(crate) struct HubSetup {
     /// Every bound. `logs_bytes_max` is that of all shards together.
     pub limits: Limits,
     /// Where time is read.
@@ -65,7 +65,7 @@ pub struct HubSetup {
 
 /// A shard's side of the store.
 #[derive(Debug)]
-pub struct ShardStore {
+pub(crate) struct ShardStore {
     /// Where the shard's records go.
     pub journal: Writer,
     /// The offset up to which the store has committed them; `None`: it has not committed all of
@@ -77,7 +77,7 @@ pub struct ShardStore {
 
 /// A connection whose upgrade was answered with 101, on its way to its shard.
 #[derive(Debug)]
-pub struct Admission {
+pub(crate) struct Admission {
     /// The member to be, and its space.
     pub join: Join,
     /// The socket, non-blocking.
@@ -90,7 +90,7 @@ pub struct Admission {
 
 /// A member's question for a page of history.
 #[derive(Clone, Copy, Debug)]
-pub struct PageRequest {
+pub(crate) struct PageRequest {
     pub(crate) shard: usize,
     /// What it needs.
     pub fetch: Fetch,
@@ -98,7 +98,7 @@ pub struct PageRequest {
 
 /// An accepted post.
 #[derive(Debug)]
-pub struct Posted {
+pub(crate) struct Posted {
     /// The message's id.
     pub id: Id,
     /// The instant of acceptance.
@@ -111,7 +111,7 @@ pub struct Posted {
 
 /// Whether a user and a space exist in the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Existing {
+pub(crate) struct Existing {
     /// The user does.
     pub user: bool,
     /// The space does.
@@ -120,7 +120,7 @@ pub struct Existing {
 
 /// The way to the shards; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Hub {
+pub(crate) struct Hub {
     inboxes: Arc<[Arc<Inbox<Queued>>]>,
     askers: Arc<Askers>,
     directory: Arc<Directory>,
@@ -130,11 +130,11 @@ pub struct Hub {
 
 /// The shards' threads.
 #[derive(Debug)]
-pub struct HubThreads(Vec<std::thread::JoinHandle<std::io::Result<()>>>);
+pub(crate) struct HubThreads(Vec<std::thread::JoinHandle<std::io::Result<()>>>);
 
 impl HubThreads {
     /// Waits until every shard has closed its members. `Err`: one died before.
-    pub fn join(self) -> std::io::Result<()> {
+    pub(crate) fn join(self) -> std::io::Result<()> {
         let mut result = Ok(());
         for thread in self.0 {
             let ended = thread
@@ -147,7 +147,7 @@ impl HubThreads {
 }
 
 /// Starts the shards, one a journal.
-pub fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
+pub(crate) fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
     let shards = setup.stores.len();
     let directory = Directory::new(setup.limits.clone(), setup.clock);
     let inboxes: Arc<[_]> =
@@ -201,13 +201,13 @@ impl Hub {
     }
 
     /// The places of all connections, whose one count bounds them.
-    pub fn places(&self) -> &Places {
+    pub(crate) fn places(&self) -> &Places {
         self.directory.places()
     }
 
     /// Lets a connection be a member: limits in all, of the user, of the address; rates of
     /// new connections; draining.
-    pub fn reserve(&self, user: UserId, address: IpAddr) -> Result<Permit, Reject> {
+    pub(crate) fn reserve(&self, user: UserId, address: IpAddr) -> Result<Permit, Reject> {
         if self.is_draining() {
             return Err(Reject::Draining);
         }
@@ -216,7 +216,7 @@ impl Hub {
 
     /// Hands a connection to the shard of its space. On refusal (its inbox is full, or its shard
     /// has ended) it comes back, with what to tell it.
-    pub fn admit(&self, admission: Admission) -> Result<(), (Box<Admission>, Close)> {
+    pub(crate) fn admit(&self, admission: Admission) -> Result<(), (Box<Admission>, Close)> {
         let (key, address) = (admission.join.space, admission.join.address);
         match self.offer(key, address, Command::Admit(Box::new(admission))) {
             Ok(()) => Ok(()),
@@ -250,7 +250,7 @@ impl Hub {
     }
 
     /// Accepts a chat: it is in the space's log and in the journal when this returns.
-    pub async fn post(&self, post: Post) -> Result<Posted, Reject> {
+    pub(crate) async fn post(&self, post: Post) -> Result<Posted, Reject> {
         if self.is_draining() {
             return Err(Reject::Draining);
         }
@@ -265,12 +265,12 @@ impl Hub {
     }
 
     /// The time, by the clock that members' waits are measured with.
-    pub fn now(&self) -> MonoMs {
+    pub(crate) fn now(&self) -> MonoMs {
         self.directory.now()
     }
 
     /// Answers a member's question; `None`: the store could not be read.
-    pub fn give(&self, request: &PageRequest, page: Option<Stretch>) {
+    pub(crate) fn give(&self, request: &PageRequest, page: Option<Stretch>) {
         let Fetch { member, number, .. } = request.fetch;
         // If its shard is so busy that it does not take it, the member waits in vain and tries
         // again, or goes without.
@@ -279,19 +279,19 @@ impl Hub {
     }
 
     /// Whether a user and a space exist, if both were asked for lately.
-    pub fn exist(&self, user: UserId, space: SpaceId) -> Option<Existing> {
+    pub(crate) fn exist(&self, user: UserId, space: SpaceId) -> Option<Existing> {
         let user = self.directory.exists(Reference::User(user))?;
         Some(Existing { user, space: self.directory.exists(Reference::Space(space))? })
     }
 
     /// Remembers whether a user and a space exist, for a while.
-    pub fn note_existing(&self, user: UserId, space: SpaceId, existing: Existing) {
+    pub(crate) fn note_existing(&self, user: UserId, space: SpaceId, existing: Existing) {
         self.directory.note(Reference::User(user), existing.user);
         self.directory.note(Reference::Space(space), existing.space);
     }
 
     /// Asks a shard something, for an address.
-    pub async fn ask<A: Send + 'static>(
+    pub(crate) async fn ask<A: Send + 'static>(
         &self,
         question: Question<A>,
         address: AddressKey,
@@ -306,17 +306,17 @@ impl Hub {
     }
 
     /// The chat spaces with members, largest first, `limit` of them; and how many there are.
-    pub fn spaces(&self, limit: usize) -> (Vec<(SpaceId, usize)>, usize) {
+    pub(crate) fn spaces(&self, limit: usize) -> (Vec<(SpaceId, usize)>, usize) {
         self.directory.spaces(limit)
     }
 
     /// Whether shutdown has begun: handshakes and posts are answered `draining`.
-    pub fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.drain.get().is_some()
     }
 
     /// Begins shutdown: members are closed with 1012 over this window.
-    pub fn drain(&self, window_ms: u64) {
+    pub(crate) fn drain(&self, window_ms: u64) {
         self.drain.publish(Some(window_ms));
     }
 }

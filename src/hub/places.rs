@@ -22,7 +22,7 @@ const LEAVE_WAIT: Duration = Duration::from_millis(10);
 
 /// All places. Cheap to clone; all clones share them.
 #[derive(Clone, Debug)]
-pub struct Places(Arc<All>);
+pub(crate) struct Places(Arc<All>);
 
 #[derive(Debug)]
 struct All {
@@ -50,11 +50,11 @@ struct OfAddress {
 
 /// When a wait began, among all that wait.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Begun(u64);
+pub(crate) struct Begun(u64);
 
 /// A connection's place; dropping it frees the place.
 #[derive(Debug)]
-pub struct Place {
+pub(crate) struct Place {
     /// When it was taken: from then on its peer is waited for.
     pub taken: Begun,
     _free: OwnedSemaphorePermit,
@@ -78,7 +78,7 @@ struct Counted {
 
 impl Places {
     /// As many places as the limits say, all free.
-    pub fn new(limits: &Limits) -> Places {
+    pub(crate) fn new(limits: &Limits) -> Places {
         let semaphore = |free: usize| Arc::new(Semaphore::new(free));
         Places(Arc::new(All {
             free: semaphore(places_for(limits.connections_max)),
@@ -93,7 +93,7 @@ impl Places {
 
     /// Takes a place, where need be by having another connection leave. `None`: the address has
     /// too many connections.
-    pub async fn enter(&self, address: Option<u64>) -> Option<Place> {
+    pub(crate) async fn enter(&self, address: Option<u64>) -> Option<Place> {
         let address = match address {
             Some(address) => Some(self.count(address, false)?),
             None => None,
@@ -106,7 +106,7 @@ impl Places {
     }
 
     /// Begins a wait for the peer, behind all that have begun before.
-    pub fn begin(&self) -> Begun {
+    pub(crate) fn begin(&self) -> Begun {
         let mut waiters = self.0.waiting.waiters();
         waiters.begun += 1;
         Begun(waiters.begun)
@@ -137,18 +137,18 @@ impl Places {
 
     /// Stands in the queue of those that wait for their peers, and comes back when the place is
     /// needed for another connection: then it has to be left. Dropping this leaves the queue.
-    pub async fn wanted(&self, since: Begun) {
+    pub(crate) async fn wanted(&self, since: Begun) {
         self.0.waiting.stand(since).await;
     }
 
     /// As [`wanted`](Places::wanted), for a connection that waits within a request or an answer.
-    pub async fn wanted_badly(&self) {
+    pub(crate) async fn wanted_badly(&self) {
         self.0.stalled.stand(self.begin()).await;
     }
 
     /// Takes room for bytes of a head that is still coming, until they are dropped; where need be
     /// by having those leave who have waited longest, who may be the one that asks.
-    pub async fn hold(&self, bytes: usize) -> OwnedSemaphorePermit {
+    pub(crate) async fn hold(&self, bytes: usize) -> OwnedSemaphorePermit {
         let mut free = std::pin::pin!(acquire(&self.0.free_head_bytes, bytes));
         loop {
             if let Ok(taken) = tokio::time::timeout(LEAVE_WAIT, &mut free).await {

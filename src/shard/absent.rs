@@ -17,7 +17,7 @@ pub(super) struct Absent {
 
 impl Absent {
     /// There is no such user.
-    pub fn no_user(&mut self, user: UserId, until: MonoMs) {
+    pub(super) fn no_user(&mut self, user: UserId, until: MonoMs) {
         if self.users.len() >= ABSENT_MAX {
             self.users.clear();
         }
@@ -25,7 +25,7 @@ impl Absent {
     }
 
     /// There is no such space.
-    pub fn no_space(&mut self, space: SpaceId, until: MonoMs) {
+    pub(super) fn no_space(&mut self, space: SpaceId, until: MonoMs) {
         if self.spaces.len() >= ABSENT_MAX {
             self.spaces.clear();
         }
@@ -33,7 +33,7 @@ impl Absent {
     }
 
     /// Whether either is known not to exist.
-    pub fn check(&self, now: MonoMs, user: UserId, space: SpaceId) -> Result<(), Reject> {
+    pub(super) fn check(&self, now: MonoMs, user: UserId, space: SpaceId) -> Result<(), Reject> {
         if self.users.is_empty() && self.spaces.is_empty() {
             return Ok(());
         }

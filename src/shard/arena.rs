@@ -19,7 +19,7 @@ struct Entry<T> {
 
 /// The values. Slots of removed ones are used again, the latest first.
 #[derive(Debug)]
-pub struct Arena<T> {
+pub(super) struct Arena<T> {
     entries: Vec<Entry<T>>,
     free: Vec<u32>,
 }
@@ -32,7 +32,7 @@ impl<T> Default for Arena<T> {
 
 impl<T> Arena<T> {
     /// Adds a value.
-    pub fn insert(&mut self, value: T) -> Key {
+    pub(super) fn insert(&mut self, value: T) -> Key {
         if let Some(slot) = self.free.pop() {
             let entry = &mut self.entries[slot as usize];
             assert!(entry.value.is_none(), "a free slot holds nothing");
@@ -45,7 +45,7 @@ impl<T> Arena<T> {
     }
 
     /// Takes a value out; its key finds nothing from now on.
-    pub fn remove(&mut self, key: Key) -> Option<T> {
+    pub(super) fn remove(&mut self, key: Key) -> Option<T> {
         let entry = self.entries.get_mut(key.slot as usize)?;
         if entry.generation != key.generation {
             return None;
@@ -57,48 +57,48 @@ impl<T> Arena<T> {
     }
 
     /// The value of a key.
-    pub fn get(&self, key: Key) -> Option<&T> {
+    pub(super) fn get(&self, key: Key) -> Option<&T> {
         let entry = self.entries.get(key.slot as usize)?;
         if entry.generation == key.generation { entry.value.as_ref() } else { None }
     }
 
     /// The value of a key, to change.
-    pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let entry = self.entries.get_mut(key.slot as usize)?;
         if entry.generation == key.generation { entry.value.as_mut() } else { None }
     }
 
     /// The value in a slot, whichever its generation: for those who know that it is taken.
-    pub fn at(&self, slot: u32) -> Option<&T> {
+    pub(super) fn at(&self, slot: u32) -> Option<&T> {
         self.entries.get(slot as usize)?.value.as_ref()
     }
 
     /// The same, to change.
-    pub fn at_mut(&mut self, slot: u32) -> Option<&mut T> {
+    pub(super) fn at_mut(&mut self, slot: u32) -> Option<&mut T> {
         self.entries.get_mut(slot as usize)?.value.as_mut()
     }
 
     /// The value in a slot with its key.
-    pub fn tenant_mut(&mut self, slot: u32) -> Option<(Key, &mut T)> {
+    pub(super) fn tenant_mut(&mut self, slot: u32) -> Option<(Key, &mut T)> {
         let entry = self.entries.get_mut(slot as usize)?;
         let key = Key { slot, generation: entry.generation };
         entry.value.as_mut().map(|value| (key, value))
     }
 
     /// The key of the value in a slot.
-    pub fn key_at(&self, slot: u32) -> Option<Key> {
+    pub(super) fn key_at(&self, slot: u32) -> Option<Key> {
         let entry = self.entries.get(slot as usize)?;
         entry.value.as_ref()?;
         Some(Key { slot, generation: entry.generation })
     }
 
     /// Slots, taken or free: the bound for walking over all of them.
-    pub fn slots(&self) -> u32 {
+    pub(super) fn slots(&self) -> u32 {
         self.entries.len() as u32
     }
 
     /// Values held.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.entries.len() - self.free.len()
     }
 }

@@ -59,7 +59,7 @@ pub(super) struct Commits {
 
 impl Commits {
     /// None of this run yet; `highest` is the highest id of earlier ones.
-    pub fn new(seed: u64, highest: Id) -> Commits {
+    pub(super) fn new(seed: u64, highest: Id) -> Commits {
         let mut ids = IdGenerator::new(seed);
         ids.start_above(highest);
         let earlier = Appended { offset: 0, records: EARLIER_RUNS, highest };
@@ -77,46 +77,46 @@ impl Commits {
     }
 
     /// A time, not before what a frame has said already.
-    pub fn never_earlier(&mut self, now: Now) -> Now {
+    pub(super) fn never_earlier(&mut self, now: Now) -> Now {
         Now { unix: self.ids.instant(now.unix), ..now }
     }
 
     /// Makes the next record: its id, its instant, its number.
-    pub fn make(&mut self, now: Micros) -> (Id, Micros, u64) {
+    pub(super) fn make(&mut self, now: Micros) -> (Id, Micros, u64) {
         let (id, at) = self.ids.next_id(now);
         self.made += 1;
         (id, at, self.made)
     }
 
     /// A chat of this id was made elsewhere: those made here lie above it.
-    pub fn start_above(&mut self, id: Id) {
+    pub(super) fn start_above(&mut self, id: Id) {
         self.ids.start_above(id);
     }
 
     /// The highest id made or known so far.
-    pub fn highest(&self) -> Id {
+    pub(super) fn highest(&self) -> Id {
         self.ids.last()
     }
 
     /// What lies behind a log that begins now: all that its space may have seen before.
-    pub fn floor(&self) -> Floor {
+    pub(super) fn floor(&self) -> Floor {
         Floor { id: self.ids.last(), record: self.made }
     }
 
     /// Whether the store has a record.
-    pub fn has(&self, record: u64) -> bool {
+    pub(super) fn has(&self, record: u64) -> bool {
         record <= self.committed
     }
 
     /// All records made so far are in the journal, which ends here now.
-    pub fn appended(&mut self, offset: u64) {
+    pub(super) fn appended(&mut self, offset: u64) {
         let (records, highest) = (self.made, self.ids.last());
         self.appended.push_back(Appended { offset, records, highest });
     }
 
     /// The records made since the last append are in no journal: who waits for them never hears of
     /// them. Nor do posts with these tickets, which may have repeated earlier ones.
-    pub fn append_failed(&mut self, refused: &BTreeSet<Ticket>) {
+    pub(super) fn append_failed(&mut self, refused: &BTreeSet<Ticket>) {
         // What earlier turns made is in the journal and may still be committed.
         self.made = self.appended.back().map_or(self.committed, |last| last.records);
         drop(self.acks.split_off(&(self.made + 1, 0)));
@@ -127,7 +127,7 @@ impl Commits {
 
     /// The store has committed the journal up to an offset. What was waited for is to be taken
     /// now, then [`Commits::forget_refused`] be called with the id that this returns, if it does.
-    pub fn commit(&mut self, offset: u64) -> Option<Id> {
+    pub(super) fn commit(&mut self, offset: u64) -> Option<Id> {
         let mut newest = None;
         while let Some(appended) = self.appended.front().filter(|it| it.offset <= offset) {
             self.committed = appended.records;
@@ -138,13 +138,13 @@ impl Commits {
     }
 
     /// A message that the store will never hold.
-    pub fn refuse(&mut self, id: Id, reject: Reject) {
+    pub(super) fn refuse(&mut self, id: Id, reject: Reject) {
         self.refused.insert(id, reject);
     }
 
     /// Forgets refused messages up to this one: everybody who waited for them was told, and their
     /// nonces are forgotten.
-    pub fn forget_refused(&mut self, newest: Id) {
+    pub(super) fn forget_refused(&mut self, newest: Id) {
         self.refused = self.refused.split_off(&Id(newest.0.saturating_add(1)));
     }
 
@@ -154,7 +154,7 @@ impl Commits {
     }
 
     /// Whether as many members' acks wait as may.
-    pub fn acks_are_full(&self) -> bool {
+    pub(super) fn acks_are_full(&self) -> bool {
         self.acks.len() >= COMMIT_WAITS_MAX
     }
 
@@ -164,7 +164,7 @@ impl Commits {
     }
 
     /// Has a member wait for a record, or gives it back if that is committed already.
-    pub fn wait_ack(&mut self, record: u64, to: AckTo) -> Option<AckTo> {
+    pub(super) fn wait_ack(&mut self, record: u64, to: AckTo) -> Option<AckTo> {
         if self.has(record) {
             return Some(to);
         }
@@ -175,7 +175,7 @@ impl Commits {
 
     /// Has a post wait for a record; false: it is committed already. A store that is away for
     /// hours stops no post (docs/WIRE.md, P5).
-    pub fn wait_post(&mut self, record: u64, ticket: Ticket, id: Id) -> bool {
+    pub(super) fn wait_post(&mut self, record: u64, ticket: Ticket, id: Id) -> bool {
         if self.has(record) {
             return false;
         }
@@ -189,7 +189,7 @@ impl Commits {
 
     /// Has a member that catches up wait for a record. Those that `waits` says no of are let go
     /// before they outnumber the members: a store may be away for hours, while clients come and go.
-    pub fn wait_floor(
+    pub(super) fn wait_floor(
         &mut self,
         record: u64,
         key: MemberKey,
@@ -203,25 +203,25 @@ impl Commits {
     }
 
     /// The next post whose record is committed, and whether the store holds its message.
-    pub fn next_post(&mut self) -> Option<(Ticket, Result<(), Reject>)> {
+    pub(super) fn next_post(&mut self) -> Option<(Ticket, Result<(), Reject>)> {
         let (ticket, id) = take(&mut self.posts, self.committed)?;
         Some((ticket, self.verdict(id)))
     }
 
     /// The next ack of a committed record, and whether the store holds its message.
-    pub fn next_ack(&mut self) -> Option<(AckTo, Result<(), Reject>)> {
+    pub(super) fn next_ack(&mut self) -> Option<(AckTo, Result<(), Reject>)> {
         let to = take(&mut self.acks, self.committed)?;
         let stored = self.verdict(to.id);
         Some((to, stored))
     }
 
     /// The next member whose record is committed.
-    pub fn next_floor(&mut self) -> Option<MemberKey> {
+    pub(super) fn next_floor(&mut self) -> Option<MemberKey> {
         take(&mut self.floors, self.committed)
     }
 
     #[cfg(test)]
-    pub fn waiting(&self) -> [usize; 3] {
+    pub(super) fn waiting(&self) -> [usize; 3] {
         [self.acks.len(), self.posts.len(), self.floors.len()]
     }
 }

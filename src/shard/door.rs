@@ -34,7 +34,7 @@ pub(super) struct Door {
 
 impl Door {
     /// Open, with no room in the journal yet.
-    pub fn new(limits: &Limits, seed: u64) -> Door {
+    pub(super) fn new(limits: &Limits, seed: u64) -> Door {
         Door {
             of_user: Buckets::new(limits.rate_buckets_max),
             of_address: Buckets::new(limits.rate_buckets_max),
@@ -47,27 +47,27 @@ impl Door {
     }
 
     /// Remembers what an earlier run has published once, by the record that stands for that run.
-    pub fn restore(&mut self, now: Now, first: &First, record: u64) {
+    pub(super) fn restore(&mut self, now: Now, first: &First, record: u64) {
         self.nonces.restore(now, first, record);
     }
 
-    pub fn set_room(&mut self, room: u64) {
+    pub(super) fn set_room(&mut self, room: u64) {
         self.room = room;
     }
 
     /// Lets nobody in any more: members are about to be closed.
-    pub fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         self.is_draining = true;
     }
 
     /// The journal took a turn's records no more: what was said in it never was.
-    pub fn break_down(&mut self) {
+    pub(super) fn break_down(&mut self) {
         self.is_broken = true;
         self.nonces.clear();
     }
 
     /// Why a connection can't become a member now.
-    pub fn refusal(&self, turn: &Turn) -> Option<Close> {
+    pub(super) fn refusal(&self, turn: &Turn) -> Option<Close> {
         if self.is_draining {
             return Some(Close::Restart);
         }
@@ -78,14 +78,14 @@ impl Door {
     }
 
     /// Whether even a short message may be refused, because the journal is broken or nearly full.
-    pub fn is_refusing(&self, limits: &Limits) -> bool {
+    pub(super) fn is_refusing(&self, limits: &Limits) -> bool {
         // A character takes four bytes.
         let characters = limits.username_chars_max + limits.content_chars_max;
         self.is_broken || self.room < (RECORD_BYTES + 4 * characters) as u64
     }
 
     /// Takes one message from the rates of a user and an address.
-    pub fn take_rates(
+    pub(super) fn take_rates(
         &mut self,
         turn: &Turn,
         user: UserId,
@@ -103,17 +103,17 @@ impl Door {
 
     /// Whether a message to a space that is not there yet may be let in: none is made for what
     /// will be refused.
-    pub fn check_new_space(&self, turn: &Turn, text_bytes: usize) -> Result<(), Reject> {
+    pub(super) fn check_new_space(&self, turn: &Turn, text_bytes: usize) -> Result<(), Reject> {
         self.check_room(turn, text_bytes)?;
         self.check_draining()
     }
 
-    pub fn check_draining(&self) -> Result<(), Reject> {
+    pub(super) fn check_draining(&self) -> Result<(), Reject> {
         if self.is_draining { Err(Reject::Draining) } else { Ok(()) }
     }
 
     /// The message that was said first under a nonce, if this says the same again.
-    pub fn find(&self, turn: &mut Turn, nonce: &Nonce) -> Result<Option<Known>, Reject> {
+    pub(super) fn find(&self, turn: &mut Turn, nonce: &Nonce) -> Result<Option<Known>, Reject> {
         let Some(known) = self.nonces.find(&nonce.key) else { return Ok(None) };
         if known.content != nonce.content {
             return Err(Reject::NonceReused);
@@ -123,13 +123,13 @@ impl Door {
     }
 
     /// Remembers what was said first under a nonce.
-    pub fn remember(&mut self, now: MonoMs, key: NonceKey, known: Known) {
+    pub(super) fn remember(&mut self, now: MonoMs, key: NonceKey, known: Known) {
         self.nonces.remember(now, key, known);
     }
 
     /// Whether a new message may be let in: its sender and space are not known to be missing, and
     /// journal and logs can take it. Asked before anything is fanned out (docs/WIRE.md, P5).
-    pub fn check_new(
+    pub(super) fn check_new(
         &self,
         turn: &Turn,
         (user, space): (UserId, SpaceId),
@@ -152,7 +152,7 @@ impl Door {
 
     /// The store has found something out about who exists, or refused a message: said again, that
     /// is a new one.
-    pub fn verdict(&mut self, turn: &Turn, verdict: Verdict) {
+    pub(super) fn verdict(&mut self, turn: &Turn, verdict: Verdict) {
         let until = MonoMs(turn.now.mono.0 + turn.limits.absent_window);
         match verdict {
             Verdict::Refused { nonce: Some(nonce), .. } => self.nonces.forget(&nonce),
@@ -163,7 +163,7 @@ impl Door {
     }
 
     /// Forgets nonces whose time is over.
-    pub fn tick(&mut self, now: MonoMs) {
+    pub(super) fn tick(&mut self, now: MonoMs) {
         self.nonces.expire(now);
     }
 }

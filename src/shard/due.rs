@@ -17,39 +17,39 @@ pub(super) struct Due {
 }
 
 impl Due {
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.members.is_empty() && self.spaces.is_empty()
     }
 
-    pub fn push_member(&mut self, key: MemberKey) {
+    pub(super) fn push_member(&mut self, key: MemberKey) {
         self.members.push_back(key);
     }
 
-    pub fn pop_member(&mut self) -> Option<MemberKey> {
+    pub(super) fn pop_member(&mut self) -> Option<MemberKey> {
         self.members.pop_front()
     }
 
-    pub fn push_space(&mut self, slot: u32) {
+    pub(super) fn push_space(&mut self, slot: u32) {
         self.spaces.push_back(slot);
     }
 
-    pub fn pop_space(&mut self) -> Option<u32> {
+    pub(super) fn pop_space(&mut self) -> Option<u32> {
         self.spaces.pop_front()
     }
 
     /// How many spaces are due.
-    pub fn spaces(&self) -> usize {
+    pub(super) fn spaces(&self) -> usize {
         self.spaces.len()
     }
 
     /// Has a space looked at after the next slice of the sweep.
-    pub fn unsettle(&mut self, slot: u32) {
+    pub(super) fn unsettle(&mut self, slot: u32) {
         self.unsettled.push(slot);
     }
 
     /// The unsettled spaces, each once and in order. What settling them unsettles is the next
     /// slice's: give the empty list back by [`Due::keep`].
-    pub fn take_unsettled(&mut self) -> Vec<u32> {
+    pub(super) fn take_unsettled(&mut self) -> Vec<u32> {
         let mut unsettled = std::mem::take(&mut self.unsettled);
         unsettled.sort_unstable();
         unsettled.dedup();
@@ -57,7 +57,7 @@ impl Due {
     }
 
     /// Takes the list of [`Due::take_unsettled`] back, for its memory.
-    pub fn keep(&mut self, mut emptied: Vec<u32>) {
+    pub(super) fn keep(&mut self, mut emptied: Vec<u32>) {
         emptied.clear();
         emptied.append(&mut self.unsettled);
         self.unsettled = emptied;

@@ -15,7 +15,7 @@ use crate::wire::time::{Micros, MonoMs, Now};
 
 /// The first message of a nonce, as the shard knows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Known {
+pub(super) struct Known {
     /// Its id.
     pub id: Id,
     /// Its instant.
@@ -28,7 +28,7 @@ pub struct Known {
 
 /// The nonces of the last `window` ms, at most so many.
 #[derive(Debug)]
-pub struct Nonces {
+pub(super) struct Nonces {
     entries: VecDeque<Entry>,
     /// The number of the first entry; they count on, and around.
     first: u32,
@@ -50,7 +50,7 @@ struct Entry {
 
 impl Nonces {
     /// None yet.
-    pub fn new(max: usize, window: u64, seed: u64) -> Nonces {
+    pub(super) fn new(max: usize, window: u64, seed: u64) -> Nonces {
         Nonces {
             entries: VecDeque::new(),
             first: 0,
@@ -62,7 +62,7 @@ impl Nonces {
     }
 
     /// The first message of this nonce, if it is remembered.
-    pub fn find(&self, key: &NonceKey) -> Option<Known> {
+    pub(super) fn find(&self, key: &NonceKey) -> Option<Known> {
         let number = self.index.find(self.hasher.hash_one(key), |number| self.is(*number, key))?;
         self.entry(*number).map(|entry| entry.known)
     }
@@ -76,13 +76,13 @@ impl Nonces {
     }
 
     /// Remembers a first message.
-    pub fn remember(&mut self, now: MonoMs, key: NonceKey, known: Known) {
+    pub(super) fn remember(&mut self, now: MonoMs, key: NonceKey, known: Known) {
         self.keep(MonoMs(now.0 + self.window), key, known);
     }
 
     /// Remembers a message of an earlier run, for what is left of its window. Those that were
     /// said earlier come first. `record` stands for all that earlier runs have left.
-    pub fn restore(&mut self, now: Now, first: &First, record: u64) {
+    pub(super) fn restore(&mut self, now: Now, first: &First, record: u64) {
         let age = (now.unix.0 - first.at.0).max(0) as u64 / 1_000;
         let Some(left) = self.window.checked_sub(age) else { return };
         let Nonce { key, content } = first.nonce;
@@ -108,14 +108,14 @@ impl Nonces {
     }
 
     /// Forgets what is older than the window.
-    pub fn expire(&mut self, now: MonoMs) {
+    pub(super) fn expire(&mut self, now: MonoMs) {
         while self.entries.front().is_some_and(|entry| entry.until < now) {
             self.forget_oldest();
         }
     }
 
     /// Forgets one whose message the store has refused: said again, it is new.
-    pub fn forget(&mut self, key: &NonceKey) {
+    pub(super) fn forget(&mut self, key: &NonceKey) {
         let Nonces { entries, first, index, hasher, .. } = self;
         let is = |number: &u32| {
             let entry = entries.get(number.wrapping_sub(*first) as usize);
@@ -127,7 +127,7 @@ impl Nonces {
     }
 
     /// Forgets everything: their messages were taken back.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.entries.clear();
         self.index.clear();
     }

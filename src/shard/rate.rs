@@ -11,13 +11,13 @@ use crate::wire::time::MonoMs;
 
 /// One bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Gcra(u64);
+pub(crate) struct Gcra(u64);
 
 const MICROS: u64 = 1_000_000;
 
 impl Gcra {
     /// Takes one from the bucket, or says after how many milliseconds there will be one.
-    pub fn take(&mut self, now: MonoMs, rate: Rate) -> Result<(), u32> {
+    pub(crate) fn take(&mut self, now: MonoMs, rate: Rate) -> Result<(), u32> {
         if rate.per_second == 0 {
             return Ok(());
         }
@@ -34,27 +34,27 @@ impl Gcra {
     }
 
     /// Whether the bucket is full again: the same as a new one.
-    pub fn is_full(self, now: MonoMs) -> bool {
+    pub(crate) fn is_full(self, now: MonoMs) -> bool {
         self.0 <= now.0 * 1_000
     }
 }
 
 /// Buckets by key, at most so many.
 #[derive(Debug)]
-pub struct Buckets<K> {
+pub(crate) struct Buckets<K> {
     by_key: HashMap<K, Gcra>,
     max: usize,
 }
 
 impl<K: Hash + Eq> Buckets<K> {
     /// No buckets yet, at most `max`.
-    pub fn new(max: usize) -> Buckets<K> {
+    pub(crate) fn new(max: usize) -> Buckets<K> {
         Buckets { by_key: HashMap::new(), max }
     }
 
     /// Takes one from the key's bucket. With every bucket in use the key is let through: its
     /// connection's own rate still holds, and forgetting another's would let that one flood.
-    pub fn take(&mut self, key: K, now: MonoMs, rate: Rate) -> Result<(), u32> {
+    pub(crate) fn take(&mut self, key: K, now: MonoMs, rate: Rate) -> Result<(), u32> {
         if rate.per_second == 0 {
             return Ok(());
         }

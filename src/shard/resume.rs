@@ -62,7 +62,13 @@ impl Seated<'_> {
 
 impl Rooms {
     /// A member that has just been seated comes back with a position.
-    pub fn resume(&mut self, turn: &mut Turn, commits: &mut Commits, key: MemberKey, after: Id) {
+    pub(super) fn resume(
+        &mut self,
+        turn: &mut Turn,
+        commits: &mut Commits,
+        key: MemberKey,
+        after: Id,
+    ) {
         turn.counts.add(Metric::Resumes, 1);
         let until = MonoMs(turn.now.mono.0 + turn.limits.resume_wait);
         if let Some(Seated { member, space, .. }) = self.seated(key) {
@@ -72,7 +78,7 @@ impl Rooms {
     }
 
     /// A member that catches up goes on.
-    pub fn catch_up(&mut self, turn: &mut Turn, commits: &mut Commits, key: MemberKey) {
+    pub(super) fn catch_up(&mut self, turn: &mut Turn, commits: &mut Commits, key: MemberKey) {
         let record = self.seated(key).and_then(|mut seated| seated.catch_up(turn, commits));
         if let Some(record) = record {
             let catches_up =
@@ -82,7 +88,7 @@ impl Rooms {
     }
 
     /// A page has come, or `None`: the store could not be read.
-    pub fn fetched(
+    pub(super) fn fetched(
         &mut self,
         turn: &mut Turn,
         commits: &mut Commits,
@@ -104,7 +110,7 @@ impl Rooms {
     }
 
     /// A member's private frames are all sent: if a page was among them, the next one is due.
-    pub fn page_sent(&mut self, turn: &mut Turn, commits: &mut Commits, key: MemberKey) {
+    pub(super) fn page_sent(&mut self, turn: &mut Turn, commits: &mut Commits, key: MemberKey) {
         let until = MonoMs(turn.now.mono.0 + turn.limits.resume_wait);
         let Some(Seated { member, .. }) = self.seated(key) else { return };
         let catch_up = member.catch_up().filter(|catch_up| catch_up.waits_for_socket());
@@ -116,7 +122,12 @@ impl Rooms {
 
     /// Judges a member that waits for the store: it tries again, or goes without. Called now and
     /// then.
-    pub fn judge_catch_up(&mut self, turn: &mut Turn, commits: &mut Commits, key: MemberKey) {
+    pub(super) fn judge_catch_up(
+        &mut self,
+        turn: &mut Turn,
+        commits: &mut Commits,
+        key: MemberKey,
+    ) {
         let Some(mut seated) = self.seated(key) else { return };
         let Some(memory) = seated.memory() else { return };
         let Some(catch_up) = seated.member.catch_up() else { return };

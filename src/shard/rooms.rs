@@ -34,7 +34,11 @@ pub(super) struct Seated<'a> {
 impl Seated<'_> {
     /// Gives the member a private frame. Returns why it is to be closed, if it is owed too many:
     /// only a blocked one is too slow, never one that is merely unvisited.
-    pub fn give(&mut self, turn: &mut Turn, write: impl FnOnce(&mut Private)) -> Option<Close> {
+    pub(super) fn give(
+        &mut self,
+        turn: &mut Turn,
+        write: impl FnOnce(&mut Private),
+    ) -> Option<Close> {
         self.member.give(self.key, turn, write);
         let (owed, max) = (self.member.queue.private_bytes(), turn.limits.private_bytes_max);
         if owed <= max {
@@ -55,13 +59,13 @@ impl Seated<'_> {
     }
 
     /// Tells the member how far its message has come.
-    pub fn ack(&mut self, turn: &mut Turn, ack: &Ack<'_>) -> Option<Close> {
+    pub(super) fn ack(&mut self, turn: &mut Turn, ack: &Ack<'_>) -> Option<Close> {
         let at = turn.at();
         self.give(turn, |private| private.push(|out| server_message::ack(out, ack, &at)))
     }
 
     /// Tells the member that its message is durable, or that the store will never hold it.
-    pub fn tell_durable(
+    pub(super) fn tell_durable(
         &mut self,
         turn: &mut Turn,
         to: &AckTo,
@@ -81,14 +85,14 @@ impl Seated<'_> {
 
 impl Rooms {
     /// A member in its space; `None` when it is being closed, or is no more.
-    pub fn seated(&mut self, key: MemberKey) -> Option<Seated<'_>> {
+    pub(super) fn seated(&mut self, key: MemberKey) -> Option<Seated<'_>> {
         let member = self.members.get_mut(key).filter(|member| member.is_seated())?;
         let space = self.spaces.at_mut(member.space())?;
         Some(Seated { key, member, space })
     }
 
     /// A connection is not let in: it is told why, and closed.
-    pub fn turn_away(&mut self, turn: &mut Turn, join: Join, close: Close) -> MemberKey {
+    pub(super) fn turn_away(&mut self, turn: &mut Turn, join: Join, close: Close) -> MemberKey {
         turn.counts.close(close);
         let standing = Standing::Closing { close, since: turn.now.mono };
         let member = Member::new(turn.now, join, u32::MAX, standing);
@@ -102,7 +106,7 @@ impl Rooms {
 
     /// Makes a connection a member of its space. What that may have seen before, if it is made
     /// now, lies at or below `floor`.
-    pub fn join(&mut self, turn: &mut Turn, join: Join, floor: Floor) -> MemberKey {
+    pub(super) fn join(&mut self, turn: &mut Turn, join: Join, floor: Floor) -> MemberKey {
         turn.counts.add(Metric::Joins, 1);
         let space = self.spaces.open(turn, join.space, floor);
         let standing = Standing::Seated { seat: space.next_seat() };
@@ -135,7 +139,7 @@ impl Rooms {
     }
 
     /// Tells a chat space of a member that is new in it, or that member alone in a big space.
-    pub fn announce(&mut self, turn: &mut Turn, key: MemberKey) {
+    pub(super) fn announce(&mut self, turn: &mut Turn, key: MemberKey) {
         let Some(Seated { member, space, .. }) = self.seated(key) else { return };
         let SpaceKey::Chat(id) = space.key() else { return };
         if space.is_announced() {
@@ -146,7 +150,7 @@ impl Rooms {
     }
 
     /// Tells the directory how many members a space has.
-    pub fn note_occupancy(&self, fx: &mut Effects, slot: u32) {
+    pub(super) fn note_occupancy(&self, fx: &mut Effects, slot: u32) {
         let Some(space) = self.spaces.at(slot) else { return };
         match fx.occupancy.last_mut() {
             Some((key, last)) if *key == space.key() => *last = space.members(),
@@ -155,7 +159,7 @@ impl Rooms {
     }
 
     /// A peer's goodbye, a broken rule, or the end of its socket.
-    pub fn close(&mut self, turn: &mut Turn, key: MemberKey, close: Close) {
+    pub(super) fn close(&mut self, turn: &mut Turn, key: MemberKey, close: Close) {
         let Some(member) = self.members.get(key) else { return };
         match (member.closing(), close) {
             (None, _) => self.let_go(turn, key, close),
@@ -167,7 +171,7 @@ impl Rooms {
 
     /// Lets a member go: it leaves its space at once, and gets what can still be said at a frame
     /// boundary, then a close frame. `close_wait` later its socket ends in any case.
-    pub fn let_go(&mut self, turn: &mut Turn, key: MemberKey, close: Close) {
+    pub(super) fn let_go(&mut self, turn: &mut Turn, key: MemberKey, close: Close) {
         let Some(Seated { member, space, .. }) = self.seated(key) else { return };
         turn.counts.close(close);
         let max = turn.limits.private_bytes_max as u64;
@@ -217,14 +221,14 @@ impl Rooms {
     }
 
     /// Everything is sent to a member that is being closed.
-    pub fn close_sent(&mut self, turn: &mut Turn, key: MemberKey) {
+    pub(super) fn close_sent(&mut self, turn: &mut Turn, key: MemberKey) {
         if self.members.get(key).is_some_and(Member::is_answering) {
             self.end(turn, key);
         }
     }
 
     /// The socket is to be shut; the member is no more.
-    pub fn end(&mut self, turn: &mut Turn, key: MemberKey) {
+    pub(super) fn end(&mut self, turn: &mut Turn, key: MemberKey) {
         let Some(mut member) = self.members.remove(key) else { return };
         assert!(!member.is_seated(), "it left its space before");
         member.queue.replace(&mut turn.counts, None);
@@ -234,7 +238,7 @@ impl Rooms {
 
     /// Ends everybody of a turn whose records are in no journal: members are closed without what
     /// they are owed, and those that are being closed end, whose last frames may be of that turn.
-    pub fn let_all_go(&mut self, turn: &mut Turn, close: Close) {
+    pub(super) fn let_all_go(&mut self, turn: &mut Turn, close: Close) {
         for slot in 0..self.members.slots() {
             let Some(key) = self.members.key_at(slot) else { continue };
             let Some(member) = self.members.get(key) else { continue };
@@ -247,7 +251,12 @@ impl Rooms {
     }
 
     /// Gives a member a private frame, and closes it if it is owed too many.
-    pub fn answer(&mut self, turn: &mut Turn, key: MemberKey, write: impl FnOnce(&mut Private)) {
+    pub(super) fn answer(
+        &mut self,
+        turn: &mut Turn,
+        key: MemberKey,
+        write: impl FnOnce(&mut Private),
+    ) {
         let close = self.seated(key).and_then(|mut seated| seated.give(turn, write));
         if let Some(close) = close {
             self.let_go(turn, key, close);
@@ -255,7 +264,7 @@ impl Rooms {
     }
 
     /// Refuses a message: an error to its sender, counted; too many end the connection.
-    pub fn refuse(&mut self, turn: &mut Turn, key: MemberKey, refusal: &Refusal<'_>) {
+    pub(super) fn refuse(&mut self, turn: &mut Turn, key: MemberKey, refusal: &Refusal<'_>) {
         turn.counts.reject(refusal.reject);
         let Some(mut seated) = self.seated(key) else { return };
         let close = seated.member.judge(turn.now.mono, &turn.limits, refusal.reject);
@@ -266,7 +275,7 @@ impl Rooms {
 
     /// Counts what is over its rate and gets no answer: control frames, and what is said where
     /// nobody listens. A flood of it ends as any other.
-    pub fn tolerate(&mut self, turn: &mut Turn, key: MemberKey, reject: Reject) {
+    pub(super) fn tolerate(&mut self, turn: &mut Turn, key: MemberKey, reject: Reject) {
         turn.counts.reject(reject);
         let Some(Seated { member, .. }) = self.seated(key) else { return };
         if let Some(close) = member.judge(turn.now.mono, &turn.limits, reject) {
@@ -275,7 +284,7 @@ impl Rooms {
     }
 
     /// A ping (with its payload) or a pong: proof of life, answered within its rate.
-    pub fn ping(&mut self, turn: &mut Turn, key: MemberKey, payload: Option<&[u8]>) {
+    pub(super) fn ping(&mut self, turn: &mut Turn, key: MemberKey, payload: Option<&[u8]>) {
         let Some(Seated { member, .. }) = self.seated(key) else { return };
         member.heard(turn.now.mono);
         match (member.take_control(turn.now.mono, &turn.limits), payload) {
@@ -288,7 +297,7 @@ impl Rooms {
     }
 
     /// Tells a member that its message is durable, or that the store will never hold it.
-    pub fn tell_durable(&mut self, turn: &mut Turn, to: &AckTo, stored: Result<(), Reject>) {
+    pub(super) fn tell_durable(&mut self, turn: &mut Turn, to: &AckTo, stored: Result<(), Reject>) {
         let seated = self.seated(to.key);
         if let Some(close) = seated.and_then(|mut it| it.tell_durable(turn, to, stored)) {
             self.let_go(turn, to.key, close);
@@ -296,7 +305,7 @@ impl Rooms {
     }
 
     /// A socket that was full takes bytes again.
-    pub fn writable(&mut self, turn: &mut Turn, key: MemberKey) {
+    pub(super) fn writable(&mut self, turn: &mut Turn, key: MemberKey) {
         let Some(member) = self.members.get_mut(key) else { return };
         if member.unblock(&mut turn.counts) {
             member.make_due(key, &mut turn.due);
@@ -304,7 +313,7 @@ impl Rooms {
     }
 
     /// Closes a user's members of a space. Returns how many.
-    pub fn kick(&mut self, turn: &mut Turn, space: SpaceId, user: UserId) -> u32 {
+    pub(super) fn kick(&mut self, turn: &mut Turn, space: SpaceId, user: UserId) -> u32 {
         let space = self.spaces.find(SpaceKey::Chat(space));
         let slots: Vec<u32> = space.map_or(Vec::new(), |space| space.members_of(user).collect());
         for slot in &slots {
@@ -316,7 +325,7 @@ impl Rooms {
     }
 
     /// Pushes a notification to a user's sockets. Returns to how many.
-    pub fn notify(&mut self, turn: &mut Turn, user: UserId, push: &Notification) -> u32 {
+    pub(super) fn notify(&mut self, turn: &mut Turn, user: UserId, push: &Notification) -> u32 {
         let space = self.spaces.find_mut(SpaceKey::Inbox(user));
         let Some(space) = space.filter(|space| space.members() > 0) else { return 0 };
         let at = turn.at();
@@ -331,7 +340,7 @@ impl Rooms {
     }
 
     /// Who is in a space, by user id.
-    pub fn present(&self, key: SpaceKey, users_max: usize) -> Present {
+    pub(super) fn present(&self, key: SpaceKey, users_max: usize) -> Present {
         let Some(space) = self.spaces.find(key) else { return Present::default() };
         let mut users: Vec<PresentUser> = Vec::new();
         let mut truncated = false;
@@ -351,7 +360,7 @@ impl Rooms {
     }
 
     /// One member against its deadlines.
-    pub fn judge(&mut self, turn: &mut Turn, key: MemberKey, grace: bool) {
+    pub(super) fn judge(&mut self, turn: &mut Turn, key: MemberKey, grace: bool) {
         let Some(member) = self.members.get_mut(key) else { return };
         let space = self.spaces.at(member.space());
         // The sockets of a paused space are not read, so silence proves nothing.
@@ -371,7 +380,7 @@ impl Rooms {
 
     /// Trims the logs that have changed, evicts members that fell out of them, and begins or ends
     /// pauses. Evictions append leaves, which may unsettle again: that is the next slice's.
-    pub fn settle(&mut self, turn: &mut Turn) {
+    pub(super) fn settle(&mut self, turn: &mut Turn) {
         let mut unsettled = turn.due.take_unsettled();
         for slot in unsettled.drain(..) {
             let Some(space) = self.spaces.at_mut(slot) else { continue };

@@ -53,7 +53,7 @@ impl Drain {
 
 impl Ticks {
     /// Time has passed.
-    pub fn tick(
+    pub(super) fn tick(
         &mut self,
         turn: &mut Turn,
         rooms: &mut Rooms,
@@ -107,7 +107,7 @@ impl Ticks {
     }
 
     /// Shutdown: members are closed over this many milliseconds. Only the first call counts.
-    pub fn drain(&mut self, now: MonoMs, window: u64, members: usize) {
+    pub(super) fn drain(&mut self, now: MonoMs, window: u64, members: usize) {
         let drain = Drain { since: now, window, members, closed: 0, next_slot: 0 };
         self.drain.get_or_insert(drain);
     }

@@ -61,15 +61,15 @@ pub(super) struct LogMemory(usize);
 
 impl LogMemory {
     /// Bytes held now.
-    pub fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         self.0
     }
 
-    pub fn grew(&mut self, bytes: usize) {
+    pub(super) fn grew(&mut self, bytes: usize) {
         self.0 += bytes;
     }
 
-    pub fn shrank(&mut self, bytes: usize) {
+    pub(super) fn shrank(&mut self, bytes: usize) {
         self.0 -= bytes;
     }
 }
@@ -99,7 +99,7 @@ pub(super) struct Turn {
 
 impl Turn {
     /// For a shard that is made now; `seed` makes its jitter.
-    pub fn new(shard: u16, now: Now, limits: Limits, seed: u64) -> Turn {
+    pub(super) fn new(shard: u16, now: Now, limits: Limits, seed: u64) -> Turn {
         Turn {
             shard,
             now,
@@ -115,22 +115,22 @@ impl Turn {
     }
 
     /// The turn's time as frames say it.
-    pub fn at(&mut self) -> TimeText {
+    pub(super) fn at(&mut self) -> TimeText {
         *self.time.text(self.now.unix)
     }
 
     /// The turn's time as the lobby says it.
-    pub fn utc(&mut self) -> TimeText {
+    pub(super) fn utc(&mut self) -> TimeText {
         *self.utc.text(self.now.unix)
     }
 
     /// An instant as frames say it.
-    pub fn text(&mut self, at: Micros) -> TimeText {
+    pub(super) fn text(&mut self, at: Micros) -> TimeText {
         *self.time.text(at)
     }
 
     /// A number that spreads a herd.
-    pub fn jitter(&mut self) -> u32 {
+    pub(super) fn jitter(&mut self) -> u32 {
         // Xorshift; zero would stay zero.
         let mut word = self.random | 1;
         word ^= word << 13;
@@ -141,7 +141,7 @@ impl Turn {
     }
 
     /// Answers a request of the edge's, after the turn's records are in the journal.
-    pub fn reply(&mut self, ticket: Ticket, result: Result<Reply, Reject>) {
+    pub(super) fn reply(&mut self, ticket: Ticket, result: Result<Reply, Reject>) {
         let reply = result.unwrap_or_else(|reject| {
             self.counts.reject(reject);
             Reply::Rejected(reject)

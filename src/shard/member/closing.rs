@@ -13,7 +13,7 @@ use crate::wire::server_message;
 impl Member {
     /// Whether closing it may send it what it is owed. When the journal is broken that may be of
     /// the turn that failed, and is in no journal.
-    pub fn is_owed_its_rest(close: Close) -> bool {
+    pub(crate) fn is_owed_its_rest(close: Close) -> bool {
         close != Close::Internal
     }
 
@@ -22,7 +22,7 @@ impl Member {
     ///
     /// `rest` writes what the log has for it; `None`: it stands inside a frame whose end can't be
     /// reached, so nothing can be said any more.
-    pub fn last_frames(
+    pub(crate) fn last_frames(
         &self,
         turn: &mut Turn,
         close: Close,
@@ -59,7 +59,7 @@ impl Member {
 
     /// It is out of its space; these are the last bytes that it is sent. Without any it is to be
     /// ended.
-    pub fn close(
+    pub(crate) fn close(
         &mut self,
         key: MemberKey,
         turn: &mut Turn,
@@ -75,7 +75,7 @@ impl Member {
     }
 
     /// Whether its last frames go without an answer: the peer began, and nothing more is to come.
-    pub fn is_answering(&self) -> bool {
+    pub(crate) fn is_answering(&self) -> bool {
         matches!(self.closing(), Some(Close::Peer(_)))
     }
 }

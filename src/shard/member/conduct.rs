@@ -24,7 +24,7 @@ pub(super) struct Conduct {
 
 impl Member {
     /// Notes a refusal, and says whether it was one too many.
-    pub fn judge(&mut self, now: MonoMs, limits: &Limits, reject: Reject) -> Option<Close> {
+    pub(crate) fn judge(&mut self, now: MonoMs, limits: &Limits, reject: Reject) -> Option<Close> {
         let conduct = &mut self.rare().conduct;
         match reject {
             Reject::InvalidMessageFormat

@@ -75,7 +75,7 @@ struct Rare {
 
 impl Member {
     /// A connection that has just come.
-    pub fn new(now: Now, join: Join, space: u32, standing: Standing) -> Member {
+    pub(super) fn new(now: Now, join: Join, space: u32, standing: Standing) -> Member {
         Member {
             space,
             user: join.user,
@@ -97,23 +97,23 @@ impl Member {
     }
 
     /// Slot of its space; of the one it was in, when it is being closed.
-    pub fn space(&self) -> u32 {
+    pub(super) fn space(&self) -> u32 {
         self.space
     }
 
-    pub fn user(&self) -> UserId {
+    pub(super) fn user(&self) -> UserId {
         self.user
     }
 
-    pub fn dialect(&self) -> Dialect {
+    pub(super) fn dialect(&self) -> Dialect {
         self.dialect
     }
 
-    pub fn username(&self) -> &str {
+    pub(super) fn username(&self) -> &str {
         &self.username
     }
 
-    pub fn address(&self) -> AddressKey {
+    pub(super) fn address(&self) -> AddressKey {
         self.address.map(NonZeroU64::get)
     }
 
@@ -122,7 +122,7 @@ impl Member {
     }
 
     /// Where its private frames belong.
-    pub fn whose(&self, space: SpaceKey) -> Whose {
+    pub(super) fn whose(&self, space: SpaceKey) -> Whose {
         let space = match space {
             SpaceKey::Chat(space) => Some(space),
             SpaceKey::Lobby | SpaceKey::Inbox(_) => None,
@@ -131,7 +131,7 @@ impl Member {
     }
 
     /// Makes it due by itself: it has private frames, or takes bytes again.
-    pub fn make_due(&mut self, key: MemberKey, due: &mut Due) {
+    pub(super) fn make_due(&mut self, key: MemberKey, due: &mut Due) {
         if !self.is_queued && !self.is_blocked {
             self.is_queued = true;
             due.push_member(key);
@@ -139,37 +139,47 @@ impl Member {
     }
 
     /// It does not stand in the sweep's queue any more: it is being visited.
-    pub fn dequeued(&mut self) {
+    pub(super) fn dequeued(&mut self) {
         self.is_queued = false;
     }
 
     /// Something came from it.
-    pub fn heard(&mut self, now: MonoMs) {
+    pub(super) fn heard(&mut self, now: MonoMs) {
         (self.heard, self.is_pinged) = (now, false);
     }
 
     /// Takes one message from its own rate.
-    pub fn take_rate(&mut self, now: MonoMs, limits: &Limits) -> Result<(), Reject> {
+    pub(super) fn take_rate(&mut self, now: MonoMs, limits: &Limits) -> Result<(), Reject> {
         let limited = |retry_after_ms| Reject::RateLimited { retry_after_ms };
         self.rate.take(now, limits.message_rate).map_err(limited)
     }
 
     /// Takes one control frame from its rate.
-    pub fn take_control(&mut self, now: MonoMs, limits: &Limits) -> Result<(), Reject> {
+    pub(super) fn take_control(&mut self, now: MonoMs, limits: &Limits) -> Result<(), Reject> {
         let limited = |retry_after_ms| Reject::RateLimited { retry_after_ms };
         self.control.take(now, limits.control_rate).map_err(limited)
     }
 
     /// Gives it a frame of its own, and makes it due. The caller looks at
     /// [`Queue::private_bytes`] where these can be many.
-    pub fn give(&mut self, key: MemberKey, turn: &mut Turn, write: impl FnOnce(&mut Private)) {
+    pub(super) fn give(
+        &mut self,
+        key: MemberKey,
+        turn: &mut Turn,
+        write: impl FnOnce(&mut Private),
+    ) {
         self.queue.push(&mut turn.counts, write);
         self.make_due(key, &mut turn.due);
     }
 
     /// Welcomes a member of the second dialect; to a chat space with its id, its newest chat and
     /// how many members it has.
-    pub fn greet(&mut self, key: MemberKey, turn: &mut Turn, space: Option<(SpaceId, Id, usize)>) {
+    pub(super) fn greet(
+        &mut self,
+        key: MemberKey,
+        turn: &mut Turn,
+        space: Option<(SpaceId, Id, usize)>,
+    ) {
         if self.dialect == Dialect::Seed {
             return;
         }
@@ -190,7 +200,7 @@ impl Member {
     }
 
     /// Gives it its own join, where joins are not announced. It is to be made due.
-    pub fn tell_join(&mut self, turn: &mut Turn, space: SpaceId) {
+    pub(super) fn tell_join(&mut self, turn: &mut Turn, space: SpaceId) {
         let (at, user, name) = (turn.at(), self.user, &self.username);
         self.queue.push(&mut turn.counts, |private| {
             private.push(|out| _ = server_message::join(out, space, user, name, &at));
@@ -198,58 +208,58 @@ impl Member {
     }
 
     /// Whether it waits for as many commits as one member may.
-    pub fn waits_are_full(&self) -> bool {
+    pub(super) fn waits_are_full(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| rare.durable_waits >= MEMBER_WAITS_MAX)
     }
 
     /// It waits for a commit.
-    pub fn wait(&mut self) {
+    pub(super) fn wait(&mut self) {
         self.rare().durable_waits += 1;
     }
 
     /// A commit that it waited for has come, or will not.
-    pub fn waited(&mut self) {
+    pub(super) fn waited(&mut self) {
         if let Some(rare) = &mut self.rare {
             rare.durable_waits -= 1;
         }
     }
 
     /// Whether it was told the count of its space's members that has this number.
-    pub fn knows_presence(&self, version: u32) -> bool {
+    pub(super) fn knows_presence(&self, version: u32) -> bool {
         self.presence_seen == version
     }
 
-    pub fn know_presence(&mut self, version: u32) {
+    pub(super) fn know_presence(&mut self, version: u32) {
         self.presence_seen = version;
     }
 
     /// Has the list of who is online sent to it, from the lowest user on.
-    pub fn begin_listing(&mut self) {
+    pub(super) fn begin_listing(&mut self) {
         self.rare().listing = Some(UserId(i32::MIN));
     }
 
     /// The next user of the list that it is being sent.
-    pub fn listing(&self) -> Option<UserId> {
+    pub(super) fn listing(&self) -> Option<UserId> {
         self.rare.as_ref()?.listing
     }
 
     /// Where its list goes on; `None`: it has all of it.
-    pub fn list_from(&mut self, next: Option<UserId>) {
+    pub(super) fn list_from(&mut self, next: Option<UserId>) {
         self.rare().listing = next;
     }
 
     /// Whether nothing of the log is for it yet.
-    pub fn is_held_back(&self) -> bool {
+    pub(super) fn is_held_back(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| rare.listing.is_some() || rare.catch_up.is_some())
     }
 
     /// Whether nothing, or not everything, of the log is for it yet.
-    pub fn is_behind_by_choice(&self) -> bool {
+    pub(super) fn is_behind_by_choice(&self) -> bool {
         self.is_held_back() || self.resume().is_some()
     }
 
     /// Whether it has nothing that only few members have: the sweep's usual case.
-    pub fn is_plain(&self) -> bool {
+    pub(super) fn is_plain(&self) -> bool {
         self.rare.is_none()
     }
 }

@@ -18,52 +18,52 @@ pub(in crate::shard) struct Queue {
 }
 
 impl Queue {
-    pub fn cursor(&self) -> u64 {
+    pub(crate) fn cursor(&self) -> u64 {
         self.cursor
     }
 
     /// Where the last send was to end.
-    pub fn boundary(&self) -> u64 {
+    pub(crate) fn boundary(&self) -> u64 {
         self.boundary
     }
 
     /// Puts the cursor between two frames of the log.
-    pub fn place(&mut self, offset: u64) {
+    pub(crate) fn place(&mut self, offset: u64) {
         (self.cursor, self.boundary) = (offset, offset);
     }
 
     /// Up to where the log is to be sent now: the end of a frame.
-    pub fn aim(&mut self, boundary: u64) {
+    pub(crate) fn aim(&mut self, boundary: u64) {
         self.boundary = boundary;
     }
 
     /// A number of bytes of the log have been sent.
-    pub fn sent_log(&mut self, bytes: usize) {
+    pub(crate) fn sent_log(&mut self, bytes: usize) {
         self.cursor += bytes as u64;
     }
 
     /// Whether the cursor stands between two frames.
-    pub fn at_boundary(&self) -> bool {
+    pub(crate) fn at_boundary(&self) -> bool {
         self.cursor >= self.boundary
     }
 
     /// Whether a part of a frame, of the log or private, may have been sent.
-    pub fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         !self.at_boundary() || self.private.as_ref().is_some_and(|private| private.is_cut)
     }
 
     /// Private frames that wait.
-    pub fn private(&self) -> &[u8] {
+    pub(crate) fn private(&self) -> &[u8] {
         self.private.as_ref().map_or(&[], |private| &private.bytes)
     }
 
     /// Bytes of private frames that wait.
-    pub fn private_bytes(&self) -> usize {
+    pub(crate) fn private_bytes(&self) -> usize {
         self.private().len()
     }
 
     /// Adds private frames.
-    pub fn push(&mut self, counts: &mut Counts, write: impl FnOnce(&mut Private)) {
+    pub(crate) fn push(&mut self, counts: &mut Counts, write: impl FnOnce(&mut Private)) {
         let private = self.private.get_or_insert_default();
         let before = private.bytes.len();
         write(private);
@@ -73,7 +73,7 @@ impl Queue {
     }
 
     /// A number of private bytes have been sent.
-    pub fn sent_private(&mut self, counts: &mut Counts, bytes: usize) {
+    pub(crate) fn sent_private(&mut self, counts: &mut Counts, bytes: usize) {
         let Some(private) = &mut self.private else { return };
         private.sent(bytes);
         counts.sub(Metric::PrivateBytes, bytes as u64);
@@ -83,7 +83,7 @@ impl Queue {
     }
 
     /// Puts these bytes in the place of all private frames.
-    pub fn replace(&mut self, counts: &mut Counts, last: Option<BytesMut>) {
+    pub(crate) fn replace(&mut self, counts: &mut Counts, last: Option<BytesMut>) {
         counts.sub(Metric::PrivateBytes, self.private_bytes() as u64);
         let private = |bytes| Box::new(Private { bytes, ..Private::default() });
         self.private = last.map(private);
@@ -103,13 +103,13 @@ pub(in crate::shard) struct Private {
 
 impl Private {
     /// Adds a frame.
-    pub fn push(&mut self, write: impl FnOnce(&mut BytesMut)) {
+    pub(crate) fn push(&mut self, write: impl FnOnce(&mut BytesMut)) {
         self.newest_pong = None;
         write(&mut self.bytes);
     }
 
     /// Adds the answer to a ping; the newest replaces one that waits (RFC 6455 5.5.3).
-    pub fn push_pong(&mut self, payload: &[u8]) {
+    pub(crate) fn push_pong(&mut self, payload: &[u8]) {
         if let Some(at) = self.newest_pong {
             self.bytes.truncate(at);
         }

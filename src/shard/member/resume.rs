@@ -92,18 +92,18 @@ pub(in crate::shard) struct Resume {
 
 impl CatchUp {
     /// Behind this position; the store is waited for until then.
-    pub fn new(after: Id, until: MonoMs) -> CatchUp {
+    pub(crate) fn new(after: Id, until: MonoMs) -> CatchUp {
         CatchUp { after, from: after, read: after, count: 0, number: 0, step: Step::Store, until }
     }
 
     /// The last id that it needs not be sent.
-    pub fn read(&self) -> Id {
+    pub(crate) fn read(&self) -> Id {
         self.read
     }
 
     /// Finds out how it goes on: from the log if that reaches back far enough, else from the
     /// store. `has` says whether the store has committed a record.
-    pub fn go_on(
+    pub(crate) fn go_on(
         &mut self,
         memory: Memory,
         messages_max: usize,
@@ -139,7 +139,12 @@ impl CatchUp {
     }
 
     /// A page has come, or `None`: the store could not be read. Says what is to be done.
-    pub fn take(&mut self, number: u32, page: Option<Stretch>, messages_max: usize) -> Taken {
+    pub(crate) fn take(
+        &mut self,
+        number: u32,
+        page: Option<Stretch>,
+        messages_max: usize,
+    ) -> Taken {
         let Step::Page(up_to) = self.step else { return Taken::Nothing };
         if self.number != number {
             return Taken::Nothing;
@@ -162,17 +167,22 @@ impl CatchUp {
     }
 
     /// Whether its page is on its way, and the next one is due once that is sent.
-    pub fn waits_for_socket(&self) -> bool {
+    pub(crate) fn waits_for_socket(&self) -> bool {
         self.step == Step::Socket
     }
 
     /// Its page is sent, and the next one may take until then.
-    pub fn page_sent(&mut self, until: MonoMs) {
+    pub(crate) fn page_sent(&mut self, until: MonoMs) {
         self.until = until;
     }
 
     /// What a member is to do that waits for the store: called now and then.
-    pub fn judge(&self, now: MonoMs, memory: Memory, has: impl FnOnce(u64) -> bool) -> Patience {
+    pub(crate) fn judge(
+        &self,
+        now: MonoMs,
+        memory: Memory,
+        has: impl FnOnce(u64) -> bool,
+    ) -> Patience {
         if self.waits_for_socket() {
             return Patience::Wait;
         }
@@ -227,34 +237,34 @@ pub(in crate::shard) enum Patience {
 impl Member {
     /// It came back, and is to be sent what it missed. Its space keeps count, so only that calls
     /// this.
-    pub fn begin_catch_up(&mut self, catch_up: CatchUp) {
+    pub(crate) fn begin_catch_up(&mut self, catch_up: CatchUp) {
         self.rare().catch_up = Some(catch_up);
     }
 
     /// Its way through what it missed, while the store's part of that is sent to it, so that it
     /// gets nothing of the log.
-    pub fn catch_up(&mut self) -> Option<&mut CatchUp> {
+    pub(crate) fn catch_up(&mut self) -> Option<&mut CatchUp> {
         self.rare.as_mut()?.catch_up.as_mut()
     }
 
     /// Whether it is sent the store's part of what it missed.
-    pub fn is_catching_up(&self) -> bool {
+    pub(crate) fn is_catching_up(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| rare.catch_up.is_some())
     }
 
     /// The log has the rest of what it missed. Its space keeps count, so only that calls this.
-    pub fn end_catch_up(&mut self, resume: Resume) {
+    pub(crate) fn end_catch_up(&mut self, resume: Resume) {
         let rare = self.rare();
         (rare.catch_up, rare.resume) = (None, Some(resume));
     }
 
     /// Its way through the log's part of what it missed.
-    pub fn resume(&self) -> Option<Resume> {
+    pub(crate) fn resume(&self) -> Option<Resume> {
         self.rare.as_ref()?.resume
     }
 
     /// It has been sent what it missed, and is live.
-    pub fn end_resume(&mut self) {
+    pub(crate) fn end_resume(&mut self) {
         self.rare().resume = None;
     }
 }

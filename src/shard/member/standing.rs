@@ -31,7 +31,7 @@ pub(in crate::shard) enum Deadline {
 
 impl Member {
     /// Its seat in its space's roster; `None`: it is being closed.
-    pub fn seat(&self) -> Option<u32> {
+    pub(crate) fn seat(&self) -> Option<u32> {
         match self.standing {
             Standing::Seated { seat } | Standing::Stuck { seat, .. } => Some(seat),
             Standing::Closing { .. } => None,
@@ -39,19 +39,19 @@ impl Member {
     }
 
     /// Whether it is in its space.
-    pub fn is_seated(&self) -> bool {
+    pub(crate) fn is_seated(&self) -> bool {
         self.seat().is_some()
     }
 
     /// It has another seat now.
-    pub fn move_to(&mut self, to: u32) {
+    pub(crate) fn move_to(&mut self, to: u32) {
         if let Standing::Seated { seat } | Standing::Stuck { seat, .. } = &mut self.standing {
             *seat = to;
         }
     }
 
     /// Why it is being closed.
-    pub fn closing(&self) -> Option<Close> {
+    pub(crate) fn closing(&self) -> Option<Close> {
         match self.standing {
             Standing::Closing { close, .. } => Some(close),
             _ => None,
@@ -64,18 +64,18 @@ impl Member {
     }
 
     /// Whether its socket is full.
-    pub fn is_blocked(&self) -> bool {
+    pub(crate) fn is_blocked(&self) -> bool {
         self.is_blocked
     }
 
     /// Whether it has not come up with the log's end since it was blocked or came back.
-    pub fn is_lagging(&self) -> bool {
+    pub(crate) fn is_lagging(&self) -> bool {
         self.is_lagging
     }
 
     /// Says whether it lags; its space keeps count, so only that calls this. Returns whether that
     /// is new.
-    pub fn set_lagging(&mut self, lags: bool) -> bool {
+    pub(crate) fn set_lagging(&mut self, lags: bool) -> bool {
         if !lags && let Standing::Stuck { seat, .. } = self.standing {
             self.standing = Standing::Seated { seat };
         }
@@ -83,14 +83,14 @@ impl Member {
     }
 
     /// Its socket took bytes.
-    pub fn took_bytes(&mut self) {
+    pub(crate) fn took_bytes(&mut self) {
         if let Standing::Stuck { seat, .. } = self.standing {
             self.standing = Standing::Seated { seat };
         }
     }
 
     /// Its socket is full. While it stays stuck, its time counts from the first time.
-    pub fn block(&mut self, now: MonoMs, counts: &mut Counts) {
+    pub(crate) fn block(&mut self, now: MonoMs, counts: &mut Counts) {
         self.is_blocked = true;
         counts.add(Metric::MembersBlocked, 1);
         if let Standing::Seated { seat } = self.standing {
@@ -99,7 +99,7 @@ impl Member {
     }
 
     /// Its socket takes bytes again, or is no more. Returns whether it was blocked.
-    pub fn unblock(&mut self, counts: &mut Counts) -> bool {
+    pub(crate) fn unblock(&mut self, counts: &mut Counts) -> bool {
         let was_blocked = std::mem::take(&mut self.is_blocked);
         counts.sub(Metric::MembersBlocked, was_blocked.into());
         was_blocked
@@ -107,7 +107,12 @@ impl Member {
 
     /// What time asks of it. In `grace` only what does it no harm: the process stood still, and
     /// what came in meanwhile is read first.
-    pub fn deadline(&mut self, now: MonoMs, limits: &Limits, grace: bool) -> Option<Deadline> {
+    pub(crate) fn deadline(
+        &mut self,
+        now: MonoMs,
+        limits: &Limits,
+        grace: bool,
+    ) -> Option<Deadline> {
         if let Standing::Closing { since, .. } = self.standing {
             // Bytes that it takes meanwhile do not give it more time.
             return (now.since(since) >= limits.close_wait).then_some(Deadline::End);

@@ -51,7 +51,7 @@ pub(super) struct SpaceLog {
 
 impl SpaceLog {
     /// An empty log. `floor` is at or above everything that this space may have seen before.
-    pub fn new(floor: Floor) -> SpaceLog {
+    pub(super) fn new(floor: Floor) -> SpaceLog {
         SpaceLog {
             segments: VecDeque::new(),
             end: 0,
@@ -64,33 +64,33 @@ impl SpaceLog {
     }
 
     /// The lowest offset retained.
-    pub fn start(&self) -> u64 {
+    pub(super) fn start(&self) -> u64 {
         self.segments.front().map_or(self.end, |segment| segment.base)
     }
 
     /// Where the next frame will begin.
-    pub fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> u64 {
         self.end
     }
 
     /// Bytes of frames retained.
-    pub fn retained(&self) -> u64 {
+    pub(super) fn retained(&self) -> u64 {
         self.end - self.start()
     }
 
     /// Bytes of memory held by segments.
-    pub fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         self.held
     }
 
     /// The position of the space: its newest chat, or the floor while it has had none.
-    pub fn newest(&self) -> Id {
+    pub(super) fn newest(&self) -> Id {
         self.newest
     }
 
     /// Appends one frame of at most `bound` bytes, written in place by `write`. Returns where it
     /// begins.
-    pub fn append(
+    pub(super) fn append(
         &mut self,
         now: MonoMs,
         bound: usize,
@@ -112,7 +112,7 @@ impl SpaceLog {
     }
 
     /// Notes that the frame at `offset` is the chat of `id`, stored by the record of this number.
-    pub fn index(&mut self, id: Id, offset: u64, record: u64) {
+    pub(super) fn index(&mut self, id: Id, offset: u64, record: u64) {
         debug_assert!(id > self.newest, "ids ascend");
         self.newest = id;
         self.index.push_back(Indexed { id, offset, record });
@@ -128,7 +128,7 @@ impl SpaceLog {
 
     /// The bytes from `from` up to `to`: one piece, or two where they cross a segment's end; more
     /// than two segments take another call.
-    pub fn slices(&self, from: u64, to: u64) -> (&[u8], &[u8]) {
+    pub(super) fn slices(&self, from: u64, to: u64) -> (&[u8], &[u8]) {
         debug_assert!(self.start() <= from && from <= to && to <= self.end);
         let at = match self.segments.back() {
             None => return (&[], &[]),
@@ -147,13 +147,13 @@ impl SpaceLog {
 
     /// The lowest offset up to which a trim by size would free something: the end of the oldest
     /// segment, if the bytes behind it are still at least `keep`.
-    pub fn trimmable(&self, keep: u64) -> Option<u64> {
+    pub(super) fn trimmable(&self, keep: u64) -> Option<u64> {
         let first = self.segments.front()?;
         (self.segments.len() > 1 && self.end - first.end() >= keep).then(|| first.end())
     }
 
     /// Where the log would begin if no member needed it: what stays beyond is `keep`'s.
-    pub fn kept_from(&self, keep: u64) -> u64 {
+    pub(super) fn kept_from(&self, keep: u64) -> u64 {
         let newest = self.segments.len().saturating_sub(1);
         let older = self.segments.iter().take(newest);
         let spare = older.take_while(|segment| self.end - segment.end() >= keep).last();
@@ -161,7 +161,7 @@ impl SpaceLog {
     }
 
     /// Frees whole segments below `offset`, as long as `keep` bytes stay. Says whether any went.
-    pub fn trim(&mut self, offset: u64, keep: u64) -> bool {
+    pub(super) fn trim(&mut self, offset: u64, keep: u64) -> bool {
         let mut trimmed = false;
         while let Some(end) = self.trimmable(keep) {
             if end > offset {
@@ -175,7 +175,7 @@ impl SpaceLog {
 
     /// Frees whole segments below `offset` whose newest frame is older than `window` ms; the last
     /// one too. Says whether any went.
-    pub fn expire(&mut self, offset: u64, now: MonoMs, window: u64) -> bool {
+    pub(super) fn expire(&mut self, offset: u64, now: MonoMs, window: u64) -> bool {
         let mut expired = false;
         while let Some(first) = self.segments.front() {
             if first.end() > offset || now.since(first.appended_at) < window {
@@ -204,7 +204,7 @@ impl SpaceLog {
     }
 
     /// Where the frames behind the chat of `id` begin.
-    pub fn find(&self, id: Id) -> Whereabouts {
+    pub(super) fn find(&self, id: Id) -> Whereabouts {
         if id > self.newest {
             return Whereabouts::Ahead;
         }
@@ -224,7 +224,7 @@ impl SpaceLog {
 
     /// The lowest frame's begin at or above `offset` that the log can tell: that of a chat, or
     /// the end.
-    pub fn boundary_from(&self, offset: u64) -> u64 {
+    pub(super) fn boundary_from(&self, offset: u64) -> u64 {
         let next = self.index.partition_point(|known| known.offset < offset);
         self.index.get(next).map_or(self.end, |known| known.offset)
     }

@@ -64,32 +64,32 @@ impl Space {
         }
     }
 
-    pub fn slot(&self) -> u32 {
+    pub(super) fn slot(&self) -> u32 {
         self.slot
     }
 
-    pub fn key(&self) -> SpaceKey {
+    pub(super) fn key(&self) -> SpaceKey {
         self.key
     }
 
     /// Connections in it.
-    pub fn members(&self) -> usize {
+    pub(super) fn members(&self) -> usize {
         self.roster.len()
     }
 
     /// Slots of a user's members.
-    pub fn members_of(&self, user: UserId) -> impl Iterator<Item = u32> {
+    pub(super) fn members_of(&self, user: UserId) -> impl Iterator<Item = u32> {
         self.users.range((user, 0)..=(user, u32::MAX)).map(|(_, slot)| *slot)
     }
 
     /// Its members by their users: (user, slot), ascending.
-    pub fn by_user(&self) -> impl Iterator<Item = (UserId, u32)> {
+    pub(super) fn by_user(&self) -> impl Iterator<Item = (UserId, u32)> {
         self.users.iter().copied()
     }
 
     /// Puts a frame at the end of its log, wherever that comes from, and makes its members due.
     /// `write` writes it in place, at most `bound` bytes; a `chat` is found by positions.
-    pub fn append(
+    pub(super) fn append(
         &mut self,
         turn: &mut Turn,
         chat: Option<ChatFrame>,
@@ -115,29 +115,29 @@ impl Space {
     }
 
     /// Where its next frame will begin.
-    pub fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> u64 {
         self.log.end()
     }
 
     /// Its newest chat, or what it may have seen before while it has had none.
-    pub fn newest(&self) -> Id {
+    pub(super) fn newest(&self) -> Id {
         self.log.newest()
     }
 
     /// Where the frames behind a position are.
-    pub fn find(&self, id: Id) -> Whereabouts {
+    pub(super) fn find(&self, id: Id) -> Whereabouts {
         self.log.find(id)
     }
 
     /// The bytes of its frames from `from` up to `to`, as [`SpaceLog::slices`] has them.
-    pub fn slices(&self, from: u64, to: u64) -> (&[u8], &[u8]) {
+    pub(super) fn slices(&self, from: u64, to: u64) -> (&[u8], &[u8]) {
         self.log.slices(from, to)
     }
 
     /// Writes what a member that is closed is still sent of the log: all that is left, if that is
     /// at most `max` bytes and nothing is held back, or the rest of the frame that it is in the
     /// middle of. `None`: the end of that frame lies too far away.
-    pub fn write_rest(&self, member: &Member, max: u64, out: &mut BytesMut) -> Option<()> {
+    pub(super) fn write_rest(&self, member: &Member, max: u64, out: &mut BytesMut) -> Option<()> {
         let queue = &member.queue;
         let mut from = queue.cursor();
         let end = if self.log.end() - from <= max && !member.is_behind_by_choice() {
@@ -159,13 +159,13 @@ impl Space {
     }
 
     /// The seat that the next member to come will have.
-    pub fn next_seat(&self) -> u32 {
+    pub(super) fn next_seat(&self) -> u32 {
         u32::try_from(self.roster.len()).expect("members are bounded below 2^32")
     }
 
     /// Takes a member in, in its seat, its cursor at the log's end. Returns whether it is its
     /// user's first there.
-    pub fn seat(&mut self, slot: u32, member: &mut Member) -> bool {
+    pub(super) fn seat(&mut self, slot: u32, member: &mut Member) -> bool {
         debug_assert_eq!(member.seat(), Some(self.next_seat()));
         let user = member.user();
         let is_first = self.members_of(user).next().is_none();
@@ -178,7 +178,7 @@ impl Space {
     }
 
     /// Lets a member go. Returns the slot of the member that has its seat now, if one moved.
-    pub fn unseat(&mut self, slot: u32, member: &mut Member) -> Option<u32> {
+    pub(super) fn unseat(&mut self, slot: u32, member: &mut Member) -> Option<u32> {
         let seat = member.seat()?;
         let removed = self.roster.swap_remove(seat as usize);
         assert_eq!(removed, slot, "a member knows its seat");
@@ -199,13 +199,13 @@ impl Space {
     }
 
     /// The slot of the member to visit next.
-    pub fn next_visit(&mut self) -> Option<u32> {
+    pub(super) fn next_visit(&mut self) -> Option<u32> {
         let at = self.round.next_visit(self.roster.len(), self.log.end())?;
         Some(self.roster[at])
     }
 
     /// Whether its round is not yet at its end; else it stands in the sweep's queue no more.
-    pub fn goes_on(&mut self) -> bool {
+    pub(super) fn goes_on(&mut self) -> bool {
         self.round.goes_on()
     }
 
@@ -225,35 +225,35 @@ pub(super) struct Spaces {
 }
 
 impl Spaces {
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.all.len()
     }
 
     /// Slots, taken or free.
-    pub fn slots(&self) -> u32 {
+    pub(super) fn slots(&self) -> u32 {
         self.all.slots()
     }
 
-    pub fn at(&self, slot: u32) -> Option<&Space> {
+    pub(super) fn at(&self, slot: u32) -> Option<&Space> {
         self.all.at(slot)
     }
 
-    pub fn at_mut(&mut self, slot: u32) -> Option<&mut Space> {
+    pub(super) fn at_mut(&mut self, slot: u32) -> Option<&mut Space> {
         self.all.at_mut(slot)
     }
 
-    pub fn find(&self, key: SpaceKey) -> Option<&Space> {
+    pub(super) fn find(&self, key: SpaceKey) -> Option<&Space> {
         self.by_key.get(&key).and_then(|slot| self.all.at(*slot))
     }
 
-    pub fn find_mut(&mut self, key: SpaceKey) -> Option<&mut Space> {
+    pub(super) fn find_mut(&mut self, key: SpaceKey) -> Option<&mut Space> {
         let slot = *self.by_key.get(&key)?;
         self.all.at_mut(slot)
     }
 
     /// The space of a key, made if it is new. What it may have seen before lies at or below
     /// `floor`.
-    pub fn open(&mut self, turn: &mut Turn, key: SpaceKey, floor: Floor) -> &mut Space {
+    pub(super) fn open(&mut self, turn: &mut Turn, key: SpaceKey, floor: Floor) -> &mut Space {
         let slot = *self.by_key.entry(key).or_insert_with(|| {
             turn.logs.grew(SPACE_BYTES);
             self.all.insert(Space::new(key, floor)).slot
@@ -265,7 +265,7 @@ impl Spaces {
 
     /// What time asks of a space: the count of its members is told, its log is shortened by age,
     /// and it goes when nobody needs it. `window` is how long logs are kept, in ms.
-    pub fn tick(&mut self, turn: &mut Turn, slot: u32, window: u64) {
+    pub(super) fn tick(&mut self, turn: &mut Turn, slot: u32, window: u64) {
         let Some(space) = self.all.at_mut(slot) else { return };
         space.tick_presence(turn);
         space.expire(turn, window);
@@ -278,7 +278,7 @@ impl Spaces {
     }
 
     /// Throws all logs away.
-    pub fn drop_logs(&mut self, turn: &mut Turn, floor: Floor) {
+    pub(super) fn drop_logs(&mut self, turn: &mut Turn, floor: Floor) {
         for slot in 0..self.all.slots() {
             if let Some(space) = self.all.at_mut(slot) {
                 space.drop_log(turn, floor);

@@ -42,13 +42,13 @@ impl Presence {
 
 impl Space {
     /// Whether joins and leaves are announced one by one.
-    pub fn is_announced(&self) -> bool {
+    pub(crate) fn is_announced(&self) -> bool {
         self.presence.is_announced
     }
 
     /// The number of members has changed: applies the limit on announcements, off above it, on
     /// again under 90 % of it.
-    pub fn settle_announcements(&mut self, members_max: usize) {
+    pub(crate) fn settle_announcements(&mut self, members_max: usize) {
         let members = self.roster.len();
         if members > members_max {
             self.presence.is_announced = false;
@@ -59,7 +59,7 @@ impl Space {
     }
 
     /// Appends a join to a chat space's log.
-    pub fn announce_join(&mut self, turn: &mut Turn, member: &Member) {
+    pub(crate) fn announce_join(&mut self, turn: &mut Turn, member: &Member) {
         let SpaceKey::Chat(id) = self.key else { return };
         let (at, user, name) = (turn.at(), member.user(), member.username());
         let bound = CHANGE_BYTES_MAX + 6 * name.len();
@@ -67,7 +67,7 @@ impl Space {
     }
 
     /// Appends a leave to a chat space's log.
-    pub fn announce_leave(&mut self, turn: &mut Turn, user: UserId) {
+    pub(crate) fn announce_leave(&mut self, turn: &mut Turn, user: UserId) {
         let SpaceKey::Chat(id) = self.key else { return };
         let at = turn.at();
         let bound = CHANGE_BYTES_MAX;
@@ -75,7 +75,7 @@ impl Space {
     }
 
     /// Appends to the lobby's log that a user is online, or is no more.
-    pub fn announce_status(&mut self, turn: &mut Turn, user: UserId, online: bool) {
+    pub(crate) fn announce_status(&mut self, turn: &mut Turn, user: UserId, online: bool) {
         let utc = turn.utc();
         let bound = CHANGE_BYTES_MAX;
         self.append(turn, None, bound, |out| server_message::user_status(out, user, online, &utc));
@@ -94,7 +94,7 @@ impl Space {
 
     /// Gives a member of the second dialect the count of members, if it does not know it.
     #[inline]
-    pub fn tell_count(&self, turn: &mut Turn, member: &mut Member) {
+    pub(crate) fn tell_count(&self, turn: &mut Turn, member: &mut Member) {
         if member.dialect() == Dialect::V1 && !member.knows_presence(self.presence.version) {
             self.tell_new_count(turn, member);
         }
@@ -110,7 +110,7 @@ impl Space {
     }
 
     /// Gives a member the next users of the list of who is online, if it is being sent that.
-    pub fn tell_online(&self, turn: &mut Turn, member: &mut Member) {
+    pub(crate) fn tell_online(&self, turn: &mut Turn, member: &mut Member) {
         let Some(from) = member.listing() else { return };
         let step = self.listing_step(member.user(), from);
         let last = step.last().filter(|_| step.len() == LISTED_USERS_MAX);

@@ -25,7 +25,7 @@ pub(super) struct Pressure {
 
 impl Space {
     /// Says whether a member lags.
-    pub fn set_lagging(&mut self, member: &mut Member, lags: bool) {
+    pub(crate) fn set_lagging(&mut self, member: &mut Member, lags: bool) {
         if member.set_lagging(lags) {
             if lags { self.pressure.lagging += 1 } else { self.pressure.lagging -= 1 }
         }
@@ -33,7 +33,7 @@ impl Space {
 
     /// A member is to be sent the store's part of what it missed. The log is kept from here on
     /// meanwhile, within half of its bound.
-    pub fn begin_catch_up(&mut self, member: &mut Member, catch_up: CatchUp) {
+    pub(crate) fn begin_catch_up(&mut self, member: &mut Member, catch_up: CatchUp) {
         debug_assert!(!member.is_catching_up());
         member.begin_catch_up(catch_up);
         member.queue.place(self.log.start());
@@ -42,7 +42,7 @@ impl Space {
 
     /// A member that catches up is sent the log's frames from `offset` on, or from its end where
     /// the offset lies behind that; at its present end it is told `resumed`.
-    pub fn end_catch_up(&mut self, member: &mut Member, offset: u64, resumed: Resumed) {
+    pub(crate) fn end_catch_up(&mut self, member: &mut Member, offset: u64, resumed: Resumed) {
         debug_assert!(member.is_catching_up());
         let end = self.log.end();
         self.pressure.catching_up -= 1;
@@ -59,7 +59,7 @@ impl Space {
     }
 
     /// Whether its members' sockets are not read, because its readers lag.
-    pub fn is_paused(&self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         self.pressure.paused.is_some()
     }
 
@@ -93,7 +93,7 @@ impl Space {
     }
 
     /// Frees what nobody needs of the log, beyond what is kept for clients that come back.
-    pub fn trim(&mut self, turn: &mut Turn, members: &Arena<Member>) {
+    pub(crate) fn trim(&mut self, turn: &mut Turn, members: &Arena<Member>) {
         let keep = self.keep(turn);
         if self.log.trimmable(keep).is_none() {
             return;
@@ -116,7 +116,7 @@ impl Space {
 
     /// The members that have fallen out of a log that is too long. Only blocked ones do, never
     /// those that are merely not yet visited, nor those that need what is kept in any case.
-    pub fn fallen(&self, turn: &Turn, members: &Arena<Member>) -> Vec<MemberKey> {
+    pub(crate) fn fallen(&self, turn: &Turn, members: &Arena<Member>) -> Vec<MemberKey> {
         let max = turn.limits.log_bytes_max as u64;
         if self.log.retained() <= max {
             return Vec::new();
@@ -134,7 +134,7 @@ impl Space {
 
     /// Publishers wait while they are ahead of the sweep, and for a bounded time while many of
     /// their readers lag. A few that lag are not waited for: they fall out of the log.
-    pub fn settle_pause(&mut self, turn: &mut Turn, members: &Arena<Member>) {
+    pub(crate) fn settle_pause(&mut self, turn: &mut Turn, members: &Arena<Member>) {
         let max = turn.limits.log_bytes_max as u64;
         let retained = self.log.retained();
         // What is kept for clients that come back is no sign of slow readers.

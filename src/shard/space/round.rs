@@ -20,7 +20,7 @@ pub(super) struct Round {
 impl Round {
     /// Something was appended: everyone is to be visited. Returns whether the space is to be put
     /// into the sweep's queue.
-    pub fn begin(&mut self, members: usize) -> bool {
+    pub(super) fn begin(&mut self, members: usize) -> bool {
         self.left = members;
         if self.is_queued || members == 0 {
             return false;
@@ -31,7 +31,7 @@ impl Round {
 
     /// A member has come or gone. Seats may have changed, so a round that is on its way counts
     /// anew: else somebody would be passed over at its end.
-    pub fn resized(&mut self, members: usize) {
+    pub(super) fn resized(&mut self, members: usize) {
         if self.left > 0 {
             self.left = members;
         }
@@ -41,7 +41,7 @@ impl Round {
     }
 
     /// The seat to be visited now.
-    pub fn next_visit(&mut self, members: usize, log_end: u64) -> Option<usize> {
+    pub(super) fn next_visit(&mut self, members: usize, log_end: u64) -> Option<usize> {
         self.left = self.left.checked_sub(1)?;
         let seat = self.next;
         self.next += 1;
@@ -61,23 +61,23 @@ impl Round {
     }
 
     /// Whether somebody is still to be visited; if not, the space has left the sweep's queue.
-    pub fn goes_on(&mut self) -> bool {
+    pub(super) fn goes_on(&mut self) -> bool {
         self.is_queued = self.left > 0;
         self.is_queued
     }
 
     /// Whether everyone has seen the log's end.
-    pub fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.left == 0
     }
 
     /// Whether the space stands in the sweep's queue.
-    pub fn is_queued(&self) -> bool {
+    pub(super) fn is_queued(&self) -> bool {
         self.is_queued
     }
 
     /// By how many bytes publishers are ahead of the sweep, whoever is blocked.
-    pub fn outrun(&self, log_end: u64) -> u64 {
+    pub(super) fn outrun(&self, log_end: u64) -> u64 {
         if self.is_over() { 0 } else { log_end - self.sent_floor }
     }
 }

@@ -23,11 +23,11 @@ use crate::wire::time::{MonoMs, Now};
 use crate::wire::{SpaceId, UserId};
 use batch::{Batch, BatchLimits};
 
-pub mod batch;
+pub(super) mod batch;
 mod nonces;
 mod refused;
 mod settle;
-pub mod sift;
+pub(super) mod sift;
 mod sources;
 
 pub(super) use nonces::NonceFiles;
