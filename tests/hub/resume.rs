@@ -104,7 +104,7 @@ fn of_more_than_ten_thousand_the_newest_are_sent_and_the_hole_is_named() {
 
 #[test]
 fn while_the_store_is_away_memory_is_sent_and_the_hole_is_named() {
-    let hub = Hub::unlimited_with(&["--resume-bytes-max", "4KiB", "--resume-wait", "300ms"]);
+    let hub = Hub::unlimited_with(&["--resume-bytes-max", "4KiB", "--resume-wait", "1s"]);
     let mut ana = hub.join(1, 1, "Ana");
     let stored = say(&mut ana, 1, 380);
     hub.history_of(1, 1);
