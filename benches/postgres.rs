@@ -204,7 +204,7 @@ const BY_ID: (&str, &str) = (
     "CREATE INDEX chat_messages_space_id_id ON chat_messages (space_id, id COLLATE \"C\")",
 );
 
-/// The whole table, as so many COPYs of as many rows.
+/// The whole table, as a number of COPYs of as many rows.
 async fn dump(client: &Client) -> Vec<Bytes> {
     let mut batches = Vec::new();
     for from in (0..stored(client).await).step_by(BARE_ROWS as usize) {

@@ -223,7 +223,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Numbers for so many shards, all zero.
+    /// Numbers for this number of shards, all zero.
     pub fn new(shards: usize) -> Metrics {
         let shards = (0..shards).map(|_| Published::default()).collect();
         Metrics { shards, ..Metrics::default() }

@@ -11,10 +11,10 @@ use tokio::sync::watch;
 
 /// Bytes, or places in a queue. Cheap to clone; all clones are the same pool.
 #[derive(Clone, Debug)]
-pub struct Pool(Arc<watch::Sender<Counts>>);
+pub struct Pool(Arc<watch::Sender<Held>>);
 
 #[derive(Debug)]
-struct Counts {
+struct Held {
     free: usize,
     share: usize,
     /// What each address holds; no address that holds nothing.
@@ -32,7 +32,7 @@ pub struct Part {
 impl Pool {
     /// A pool of `max`, of which one address may hold `share`.
     pub fn new(max: usize, share: usize) -> Pool {
-        Pool(Arc::new(watch::Sender::new(Counts { free: max, share, held: HashMap::new() })))
+        Pool(Arc::new(watch::Sender::new(Held { free: max, share, held: HashMap::new() })))
     }
 
     /// Takes an amount for an address. `None`: the pool has less left, or less for this address.
@@ -41,7 +41,7 @@ impl Pool {
         place.grow_to(amount).then_some(place)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Counts)) {
+    fn change(&self, change: impl FnOnce(&mut Held)) {
         self.0.send_if_modified(|counts| {
             change(counts);
             // Nobody is told: nobody waits.

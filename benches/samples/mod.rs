@@ -20,7 +20,7 @@ pub fn frame(payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A chat of exactly so many bytes; `piece` is repeated as its content.
+/// A chat of exactly this many bytes; `piece` is repeated as its content.
 pub fn body(bytes: usize, piece: &str) -> Vec<u8> {
     let (open, close) = (r#"{"type":"chat","data":{"content":""#, r#""}}"#);
     let room = bytes - open.len() - close.len();

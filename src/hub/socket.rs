@@ -57,7 +57,7 @@ pub(super) enum Read {
 /// What a socket is ready for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ready {
-    /// Whose socket.
+    /// The member whose socket it is.
     pub member: MemberKey,
     /// It may have something to be read.
     pub readable: bool,
@@ -140,7 +140,7 @@ impl SocketTable {
         }
     }
 
-    /// Does that for one that was ready while its member could not be read.
+    /// Reads a socket again that was ready while its member could not be read.
     pub(super) fn read_deferred(&mut self, member: MemberKey) {
         if self.get_mut(member).is_some_and(|socket| mem::take(&mut socket.deferred)) {
             self.read_again(member);

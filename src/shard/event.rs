@@ -114,7 +114,7 @@ pub struct Fetch {
     pub after: Id,
     /// Only ids up to this one; the store has committed them all.
     pub up_to: Id,
-    /// Only the newest so many of them.
+    /// Only the newest of them, this number at most.
     pub newest_max: usize,
     /// Bytes of frames at most, but one frame in any case.
     pub bytes_max: usize,
@@ -182,7 +182,7 @@ pub struct PresentUser {
 pub struct Present {
     /// Connections.
     pub members: usize,
-    /// By user id, up to the limit asked for.
+    /// Ascending by user id, up to the limit asked for.
     pub users: Vec<PresentUser>,
     /// Whether there are more users.
     pub truncated: bool,
@@ -260,7 +260,7 @@ pub enum Sent {
 pub trait Sockets {
     /// Sends what the socket takes at once of `bytes`.
     fn send(&mut self, member: MemberKey, bytes: &[u8]) -> Sent;
-    /// The same of two pieces that follow each other.
+    /// Sends what the socket takes at once of two pieces that follow each other.
     fn sendv(&mut self, member: MemberKey, first: &[u8], second: &[u8]) -> Sent;
     /// Nothing more will be sent: the peer is to see the end once it has read what was.
     fn finish(&mut self, member: MemberKey);

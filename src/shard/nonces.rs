@@ -26,7 +26,7 @@ pub(super) struct Known {
     pub content: u64,
 }
 
-/// The nonces of the last `window` ms, at most so many.
+/// The nonces of the last `window` ms, at most `max` of them.
 #[derive(Debug)]
 pub(super) struct Nonces {
     entries: VecDeque<Entry>,

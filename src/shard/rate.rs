@@ -39,7 +39,7 @@ impl Gcra {
     }
 }
 
-/// Buckets by key, at most so many.
+/// Buckets by key, at most `max` of them.
 #[derive(Debug)]
 pub(crate) struct Buckets<K> {
     by_key: HashMap<K, Gcra>,

@@ -5,7 +5,7 @@
 
 use super::commits::Commits;
 use super::event::{Fetch, MemberKey, Stretch};
-use super::member::{CatchUp, Memory, Patience, Taken, Way};
+use super::member::{CatchUp, Memory, PageTaken, StoreWait, WayBack};
 use super::rooms::{Rooms, Seated};
 use super::turn::Turn;
 use crate::metrics::Metric;
@@ -28,20 +28,14 @@ impl Seated<'_> {
         let messages_max = turn.limits.resume_messages_max;
         let way = self.member.catch_up()?.go_on(memory, messages_max, |it| commits.has(it));
         match way {
-            Way::Log { offset, resumed } => self.place(turn, offset, resumed),
-            Way::Commit(record) => return Some(record),
-            Way::Store(page) => {
+            WayBack::Log { offset, resumed } => self.place(turn, offset, resumed),
+            WayBack::Commit(record) => return Some(record),
+            WayBack::Store { number, after, up_to, newest_max, until } => {
                 let SpaceKey::Chat(space) = self.space.key() else { return None };
-                turn.fx.fetches.push(Fetch {
-                    member: self.key,
-                    number: page.number,
-                    space,
-                    after: page.after,
-                    up_to: page.up_to,
-                    newest_max: page.newest_max,
-                    bytes_max: turn.limits.private_bytes_max / 2,
-                    until: page.until,
-                });
+                let (member, bytes_max) = (self.key, turn.limits.private_bytes_max / 2);
+                let fetch =
+                    Fetch { member, number, space, after, up_to, newest_max, bytes_max, until };
+                turn.fx.fetches.push(fetch);
             }
         }
         None
@@ -99,13 +93,13 @@ impl Rooms {
         let messages_max = turn.limits.resume_messages_max;
         let Some(catch_up) = member.catch_up() else { return };
         match catch_up.take(number, page, messages_max) {
-            Taken::Nothing => {}
-            Taken::GoOn => self.catch_up(turn, commits, key),
+            PageTaken::Nothing => {}
+            PageTaken::GoOn => self.catch_up(turn, commits, key),
             // A page is half of what a member's private frames may be.
-            Taken::Send(page) => member.give(key, turn, |private| {
+            PageTaken::Send(page) => member.give(key, turn, |private| {
                 private.push(|out| out.extend_from_slice(&page.frames));
             }),
-            Taken::TooMuch => self.let_go(turn, key, Close::Overloaded),
+            PageTaken::TooMuch => self.let_go(turn, key, Close::Overloaded),
         }
     }
 
@@ -132,10 +126,10 @@ impl Rooms {
         let Some(memory) = seated.memory() else { return };
         let Some(catch_up) = seated.member.catch_up() else { return };
         match catch_up.judge(turn.now.mono, memory, |record| commits.has(record)) {
-            Patience::Wait => {}
-            Patience::TryAgain => self.catch_up(turn, commits, key),
-            Patience::GoWithout { offset, resumed } => seated.place(turn, offset, resumed),
-            Patience::GiveUp => self.let_go(turn, key, Close::Overloaded),
+            StoreWait::Wait => {}
+            StoreWait::TryAgain => self.catch_up(turn, commits, key),
+            StoreWait::GoWithout { offset, resumed } => seated.place(turn, offset, resumed),
+            StoreWait::GiveUp => self.let_go(turn, key, Close::Overloaded),
         }
     }
 }

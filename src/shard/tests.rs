@@ -1,6 +1,6 @@
 //! Cases of whole shards: each fault that review or the simulator found, as small as it gets.
 //!
-//! [`Stage`] drives a shard with sockets that take so many bytes and no more.
+//! [`Stage`] drives a shard with sockets that take a number of bytes and no more.
 
 use std::collections::BTreeMap;
 

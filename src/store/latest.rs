@@ -104,14 +104,14 @@ impl<T: Shown> Latest<T> {
     }
 }
 
-/// A door that one thread shuts and opens, as often as it likes, and any may look at.
+/// A switch that one thread shuts and opens, as often as it likes, and any may look at.
 #[derive(Clone, Default, Debug)]
-pub(crate) struct Door {
+pub(crate) struct Switch {
     /// How often it was moved: odd while it is shut.
     moves: Arc<Latest>,
 }
 
-impl Door {
+impl Switch {
     /// Whether it is shut.
     pub(crate) fn is_shut(&self) -> bool {
         self.moves.get() % 2 == 1

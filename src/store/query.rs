@@ -54,9 +54,9 @@ impl AsRef<[StoredMessage]> for Range {
 /// What a numbered page is ordered by; ties by id in the same direction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PageOrder {
-    /// By instant.
+    /// The instant of a message.
     Timestamp,
-    /// By id.
+    /// The id of a message.
     Id,
 }
 
@@ -124,7 +124,7 @@ pub struct Range {
     /// Above which id the rows begin: the query's `after`, or the last one that was left out
     /// because of `newest_max`.
     pub after: Option<Id>,
-    /// Ascending by id.
+    /// The id of a message.
     pub rows: Vec<StoredMessage>,
     /// Whether `limit` cut the range short.
     pub has_more: bool,

@@ -237,7 +237,7 @@ pub fn journals_wait_for_the_store_that_they_were_made_for() {
     assert!(line.contains("3 messages wait for") && line.contains("/other"), "{line}");
     let tables = "SELECT count(*) FROM pg_class WHERE relname = 'chat_messages'";
     assert_eq!(cluster.sql("other", tables), ["0"], "nothing was written");
-    // The same database at another address.
+    // That database at another address.
     cluster.sql("postgres", "ALTER DATABASE hub RENAME TO moved");
     let moved = cluster.url_of("postgres", "moved");
     hub.restart_with(&["--database-url", &moved]);

@@ -21,7 +21,7 @@ pub struct Closed {
 }
 
 impl Closed {
-    /// By a close frame with this code and reason.
+    /// With a close frame of this code and reason.
     pub fn by(code: u16, reason: &str) -> Closed {
         Closed { code: Some(code), reason: reason.to_owned() }
     }

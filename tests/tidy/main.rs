@@ -109,6 +109,11 @@ fn no_test_is_ignored() {
 }
 
 #[test]
+fn comments_name_their_subject() {
+    hold(&EVERYWHERE, rules::riddles);
+}
+
+#[test]
 fn the_readme_has_every_setting_as_it_is() {
     let readme = read("README.md");
     let expected = with_settings_table(&readme).expect("README.md has the marks of the table");
@@ -282,6 +287,13 @@ fn a_planted_circle_is_found() {
     assert_eq!(planted(&direct).len(), 1);
     let tests = ("src/edge/b.rs", "#[cfg(test)]\nmod tests {\n    use crate::edge::a::A;\n}");
     assert_eq!(planted(&[there, tests]), [""; 0]);
+}
+
+#[test]
+fn planted_riddles_are_found() {
+    check(rules::riddles, "src/x.rs", "/// By user.\nfn f() {}\n// At most so many.\n", &[1, 3]);
+    check(rules::riddles, "src/x.rs", "//! Sorted\n//! By user, so many\n//! that it takes.", &[]);
+    check(rules::riddles, "tests/x.rs", "let a = \"so many\"; // so many\n", &[]);
 }
 
 #[test]

@@ -404,3 +404,32 @@ pub fn ignored_tests(source: &Source) -> Vec<String> {
                 reported by the harness";
     ignored.map(|(number, _)| finding(source, number + 1, what)).collect()
 }
+
+/// First words of a comment whose subject stands somewhere else.
+const RIDDLES: [&str; 6] = ["Of ", "By ", "Whose ", "Does that", "The same of", "The same in"];
+
+/// A comment names its subject, and a number is a number.
+pub fn riddles(source: &Source) -> Vec<String> {
+    let comment = |line: &str| {
+        let text = line.trim_start().strip_prefix("//")?;
+        Some(text.trim_start_matches(['/', '!']).trim().to_owned())
+    };
+    let lines: Vec<Option<String>> = source.text.lines().map(comment).collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let Some(line) = line else { continue };
+        let is_first = at.checked_sub(1).is_none_or(|before| lines[before].is_none());
+        if is_first && RIDDLES.iter().any(|begin| line.starts_with(begin)) {
+            let what = "name what the comment is about: its subject stands somewhere else";
+            found.push(finding(source, at + 1, what));
+        }
+        for word in ["so many", "so much"] {
+            let Some((_, behind)) = line.split_once(word) else { continue };
+            let next = lines.get(at + 1).and_then(Option::as_deref).unwrap_or_default();
+            if !behind.starts_with(" that") && !(behind.is_empty() && next.starts_with("that")) {
+                found.push(finding(source, at + 1, "say which number, not how many"));
+            }
+        }
+    }
+    found
+}

@@ -27,7 +27,7 @@ pub struct Cell {
     pub server: String,
     /// How many runs could be made.
     pub runs: usize,
-    /// By figure.
+    /// What was measured, by figure.
     pub stats: BTreeMap<String, Stats>,
     /// The hub's figure over this server's, round by round.
     pub ratios: BTreeMap<String, Stats>,
@@ -50,21 +50,21 @@ pub struct Row {
     pub kind: String,
     /// Its sentence.
     pub about: String,
-    /// By server, ours first.
+    /// One a server, ours first.
     pub cells: Vec<Cell>,
 }
 
 /// All runs.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
-    /// By scenario: kinds in the order of their columns, then by size.
+    /// One a scenario: kinds in the order of their columns, then by size.
     pub rows: Vec<Row>,
     /// All servers, ours first.
     pub servers: Vec<String>,
 }
 
 impl Stats {
-    /// Of at least one value.
+    /// Sums values up; `None` for none.
     pub fn of(mut values: Vec<f64>) -> Option<Stats> {
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);

@@ -204,7 +204,7 @@ impl<'de> Visitor<'de> for PostVisitor {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
-            // Of a key that is there twice, or in another case, parsers differ in which one they
+            // A key may be there twice, or in another case: parsers differ in which one they
             // take (WIRE B11).
             if seen[index] || KEYS[index] != key {
                 return Err(A::Error::custom("a key is there twice, or misspelt"));

@@ -16,7 +16,7 @@ use crate::metrics::{Metric, Metrics};
 
 /// What the door goes by.
 #[derive(Debug)]
-pub(crate) struct Door {
+pub(crate) struct FrontDoor {
     /// The origins that are let in.
     origins: Origins,
     /// The listener is on a loopback address: only loopback names are answered to.
@@ -25,11 +25,15 @@ pub(crate) struct Door {
     metrics: Arc<Metrics>,
 }
 
-impl Door {
+impl FrontDoor {
     /// The door of a listener.
-    pub(crate) fn new(listener: &TcpListener, origins: Origins, metrics: &Arc<Metrics>) -> Door {
+    pub(crate) fn new(
+        listener: &TcpListener,
+        origins: Origins,
+        metrics: &Arc<Metrics>,
+    ) -> FrontDoor {
         let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-        Door { origins, loopback, metrics: Arc::clone(metrics) }
+        FrontDoor { origins, loopback, metrics: Arc::clone(metrics) }
     }
 
     /// Puts the door in front of `routes`; what they don't know is 404, methods too.
@@ -68,7 +72,7 @@ pub(crate) fn not_found() -> Response {
         .into_response()
 }
 
-async fn pass(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+async fn pass(State(door): State<Arc<FrontDoor>>, request: Request, next: Next) -> Response {
     door.metrics.edge.add(Metric::HttpRequests, 1);
     let problem = wants_problem(request.headers());
     // What follows a refused upgrade is frames or a body, never a request (RFC 9931); where a

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::api::console;
 use super::http::body::Bodies;
 use super::http::connection::Upgrade;
-use super::http::door::Door;
+use super::http::door::FrontDoor;
 use super::http::json;
 use super::http::peer::Peer;
 use super::http::problem::Refusal;
@@ -90,7 +90,7 @@ impl Server {
         let (give, taken) = mpsc::channel(1);
         let metrics = Arc::new(Metrics::new(1));
         let origins = Origins::parse("http://localhost:3000").expect("a good origin");
-        let door = Door::new(&listener, origins, &metrics);
+        let door = FrontDoor::new(&listener, origins, &metrics);
         let app = door.before(routes(&limits, give));
         let stop = CancellationToken::new();
         let serving = accept::Serving {

@@ -359,7 +359,7 @@ impl State {
         self.around.sockets.read_again(member);
     }
 
-    /// Reads the frames of so many bytes of the buffer.
+    /// Reads the frames of the buffer, which holds this number of bytes.
     fn feed(&mut self, member: MemberKey, bytes: usize) {
         let now = self.clock.now();
         let Some(socket) = self.around.sockets.get_mut(member) else { return };

@@ -21,7 +21,7 @@ mod standing;
 
 use conduct::Conduct;
 pub(super) use queue::{Private, Queue};
-pub(super) use resume::{CatchUp, Memory, Patience, Resume, Taken, Way};
+pub(super) use resume::{CatchUp, Memory, PageTaken, Resume, StoreWait, WayBack};
 pub(super) use standing::{Deadline, Standing};
 
 /// One connection. Its size times the connections is what an idle hub costs: keep it small.

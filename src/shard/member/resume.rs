@@ -47,28 +47,15 @@ enum Step {
 
 /// How a member that catches up goes on.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::shard) enum Way {
+pub(in crate::shard) enum WayBack {
     /// The log has the rest, from this offset on, or from its end where the offset lies behind
     /// that. Then the member is told this.
     Log { offset: u64, resumed: Resumed },
     /// The store has to commit this record first.
     Commit(u64),
-    /// The store is asked for this page.
-    Store(Page),
-}
-
-/// A page to be asked for.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::shard) struct Page {
-    pub number: u32,
-    /// Only ids above.
-    pub after: Id,
-    /// Only ids up to this one.
-    pub up_to: Id,
-    /// Only the newest of them, in this number.
-    pub newest_max: usize,
-    /// Until when the member waits for it.
-    pub until: MonoMs,
+    /// The store is asked for the page of this number: for ids above `after` and up to `up_to`, the
+    /// newest of them, `newest_max` at most. The member waits for it until then.
+    Store { number: u32, after: Id, up_to: Id, newest_max: usize, until: MonoMs },
 }
 
 /// What the log of a member's space has of what it missed.
@@ -108,23 +95,23 @@ impl CatchUp {
         memory: Memory,
         messages_max: usize,
         has: impl FnOnce(u64) -> bool,
-    ) -> Way {
+    ) -> WayBack {
         let CatchUp { after, from, read, count, .. } = *self;
         let missing = (from > after).then_some(Missing::TooMany);
         let newest = memory.newest;
         match memory.found {
             Whereabouts::At { offset, chats } => {
                 let (to, count) = (newest.max(read), count + chats);
-                Way::Log { offset, resumed: Resumed { from, to, count, missing } }
+                WayBack::Log { offset, resumed: Resumed { from, to, count, missing } }
             }
             Whereabouts::Ahead => {
                 let missing = Some(Missing::Ahead);
                 let resumed = Resumed { from: newest, to: newest, count: 0, missing };
-                Way::Log { offset: u64::MAX, resumed }
+                WayBack::Log { offset: u64::MAX, resumed }
             }
             Whereabouts::Trimmed { floor: Floor { record, .. }, .. } if !has(record) => {
                 self.step = Step::Store;
-                Way::Commit(record)
+                WayBack::Commit(record)
             }
             Whereabouts::Trimmed { floor, chats, .. } => {
                 self.step = Step::Page(floor.id);
@@ -133,7 +120,7 @@ impl CatchUp {
                 let newest = messages_max.saturating_sub(chats);
                 let newest_max = if is_first { newest } else { usize::MAX };
                 let (number, until) = (self.number, self.until);
-                Way::Store(Page { number, after: read, up_to: floor.id, newest_max, until })
+                WayBack::Store { number, after: read, up_to: floor.id, newest_max, until }
             }
         }
     }
@@ -144,15 +131,15 @@ impl CatchUp {
         number: u32,
         page: Option<Stretch>,
         messages_max: usize,
-    ) -> Taken {
-        let Step::Page(up_to) = self.step else { return Taken::Nothing };
+    ) -> PageTaken {
+        let Step::Page(up_to) = self.step else { return PageTaken::Nothing };
         if self.number != number {
-            return Taken::Nothing;
+            return PageTaken::Nothing;
         }
         let Some(page) = page.filter(|page| page.chats > 0 || !page.more) else {
             // A tick tries again, until it has waited long enough.
             self.step = Step::Store;
-            return Taken::Nothing;
+            return PageTaken::Nothing;
         };
         self.step = Step::Socket;
         if page.from > self.read {
@@ -161,9 +148,9 @@ impl CatchUp {
         self.read = if page.more { page.last } else { up_to };
         self.count += page.chats;
         if self.count > RESUME_TIMES_MAX * messages_max {
-            return Taken::TooMuch;
+            return PageTaken::TooMuch;
         }
-        if page.frames.is_empty() { Taken::GoOn } else { Taken::Send(page) }
+        if page.frames.is_empty() { PageTaken::GoOn } else { PageTaken::Send(page) }
     }
 
     /// Whether its page is on its way, and the next one is due once that is sent.
@@ -182,16 +169,16 @@ impl CatchUp {
         now: MonoMs,
         memory: Memory,
         has: impl FnOnce(u64) -> bool,
-    ) -> Patience {
+    ) -> StoreWait {
         if self.waits_for_socket() {
-            return Patience::Wait;
+            return StoreWait::Wait;
         }
         if now < self.until {
             return match memory.found {
                 // A commit comes to those that wait for it.
-                Whereabouts::Trimmed { floor, .. } if !has(floor.record) => Patience::Wait,
-                _ if self.step == Step::Store => Patience::TryAgain,
-                _ => Patience::Wait,
+                Whereabouts::Trimmed { floor, .. } if !has(floor.record) => StoreWait::Wait,
+                _ if self.step == Step::Store => StoreWait::TryAgain,
+                _ => StoreWait::Wait,
             };
         }
         match memory.found {
@@ -199,17 +186,17 @@ impl CatchUp {
             Whereabouts::Trimmed { offset, floor, chats } if self.count == 0 => {
                 let missing = Some(Missing::StoreUnavailable);
                 let resumed = Resumed { from: floor.id, to: memory.newest, count: chats, missing };
-                Patience::GoWithout { offset, resumed }
+                StoreWait::GoWithout { offset, resumed }
             }
             // What it has been sent ends at its position: it may come back with that.
-            _ => Patience::GiveUp,
+            _ => StoreWait::GiveUp,
         }
     }
 }
 
 /// What is to be done about a page that has come.
 #[derive(Debug)]
-pub(in crate::shard) enum Taken {
+pub(in crate::shard) enum PageTaken {
     /// It is not waited for.
     Nothing,
     /// It held nothing: the member goes on.
@@ -222,7 +209,7 @@ pub(in crate::shard) enum Taken {
 
 /// What is to be done about a member that waits for the store.
 #[derive(Debug)]
-pub(in crate::shard) enum Patience {
+pub(in crate::shard) enum StoreWait {
     Wait,
     TryAgain,
     /// It has waited long enough, and goes on with what memory has.

@@ -63,7 +63,7 @@ impl Space {
         self.pressure.paused.is_some()
     }
 
-    /// By how many bytes its publishers are ahead of the sweep.
+    /// How many bytes its publishers are ahead of the sweep.
     fn outrun(&self) -> u64 {
         self.round.outrun(self.log.end())
     }

@@ -76,7 +76,7 @@ impl Round {
         self.is_queued
     }
 
-    /// By how many bytes publishers are ahead of the sweep, whoever is blocked.
+    /// How many bytes publishers are ahead of the sweep, whoever is blocked.
     pub(super) fn outrun(&self, log_end: u64) -> u64 {
         if self.is_over() { 0 } else { log_end - self.sent_floor }
     }

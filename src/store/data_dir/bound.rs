@@ -32,9 +32,10 @@ pub(crate) struct Target {
 pub(crate) enum Relation {
     /// The directory has served none yet.
     First,
-    /// The same store, here or at another address.
+    /// It is the store that was bound, here or at another address.
     Same,
-    /// The same address; the database there was not asked before, or can't be asked yet.
+    /// The address is the one that was bound; the database there was not asked before, or can't be
+    /// asked yet.
     SameAddress,
     /// Another address, whose database has to be asked for its name.
     Unknown,

@@ -17,7 +17,7 @@ use super::holes::Holes;
 use crate::conditions::{Condition, Conditions};
 use crate::faults::Faults;
 use crate::store::journal::{JournalId, journals_in};
-use crate::store::latest::Door;
+use crate::store::latest::Switch;
 
 /// Between two looks; what is accepted meanwhile may be lost.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -89,7 +89,7 @@ pub(crate) struct WatchPlan {
     /// The embedded database, where there is one.
     pub(crate) database: Option<PathBuf>,
     /// Shut while something has strayed.
-    pub(crate) door: Door,
+    pub(crate) door: Switch,
     /// Where it tells what it finds, and its own end.
     pub(crate) faults: Faults,
     pub(crate) holes: Holes,
@@ -131,7 +131,7 @@ struct Looking {
     /// This run's journals, and whether a file of each was seen.
     journals: Vec<(JournalId, bool)>,
     database: Vec<WatchedFile>,
-    door: Door,
+    door: Switch,
     conditions: Conditions,
     holes: Holes,
     holes_bytes: u64,

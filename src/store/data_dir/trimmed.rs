@@ -275,7 +275,7 @@ mod tests {
         stretches.map(piece).collect()
     }
 
-    /// Of the first journal, by its position alone.
+    /// What is missing of the first journal, by its position alone.
     fn missing(trimmed: &Trimmed, has: Has, end: Option<u64>) -> Missing {
         let lacking = Lacking { journal: JournalId(1), has, end };
         trimmed.missing(&lacking, &Accounted::default())

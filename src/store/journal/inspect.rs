@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::recover::{self, FoundJournal, Judged, Place};
+use super::recover::{self, FilePlace, FoundJournal, Judged};
 use super::{JournalId, JournalOpenError, LOCK_FILE};
 use crate::wire::Id;
 
@@ -106,7 +106,7 @@ fn report((found, verdict): Judged) -> JournalReport {
     let first = segments.first().map_or(end, |(_, base)| *base);
     let state = match (verdict, odd) {
         (Err(error), _) => JournalState::Unusable(error),
-        (Ok(()), Some(Place { file, at })) => JournalState::Odd { file, offset: at },
+        (Ok(()), Some(FilePlace { file, at })) => JournalState::Odd { file, offset: at },
         (Ok(()), None) if cut => JournalState::Torn { bytes: torn },
         (Ok(()), None) => JournalState::Sound,
     };

@@ -32,7 +32,7 @@ use settle::Settled;
 use writer::Wires;
 
 use super::files::is_full;
-use super::latest::{Door, Latest};
+use super::latest::{Latest, Switch};
 
 mod inspect;
 mod keeper;
@@ -138,7 +138,7 @@ pub(crate) struct Opened {
     /// The directory's lock and the helper threads.
     pub journals: Journals,
     /// While it is shut no writer has room.
-    pub door: Door,
+    pub door: Switch,
 }
 
 /// Holds the directory's lock and the helper threads; [`stop`](Journals::stop) ends both.
@@ -248,7 +248,7 @@ impl TakenJournals {
         };
         let mut flusher = Flusher { shards: Vec::new(), made, faults: faults.clone() };
         let (mut writers, mut own) = (Vec::new(), Vec::new());
-        let door = Door::default();
+        let door = Switch::default();
         for (shard, end) in (0..).zip(Latest::group(shards)) {
             let (give, spares) = mpsc::sync_channel(1);
             let wires = Wires {

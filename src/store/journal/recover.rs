@@ -49,7 +49,7 @@ pub(crate) struct FoundJournal {
     /// Bytes that were written behind `end`, and don't count.
     pub(crate) torn: u64,
     /// The first block that holds other than ascending records though its checksum holds.
-    pub(crate) odd: Option<Place>,
+    pub(crate) odd: Option<FilePlace>,
 }
 
 impl FoundJournal {
@@ -94,7 +94,7 @@ pub(crate) type Judged = (FoundJournal, Result<(), JournalOpenError>);
 
 /// A place in a segment's file.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Place {
+pub(crate) struct FilePlace {
     /// The segment's file.
     pub(crate) file: PathBuf,
     /// The place in it, in bytes.
@@ -108,7 +108,7 @@ struct Recovery {
     synced: u64,
     /// Where the readable part stops, for naming damage. `None` while segments and blocks follow
     /// each other without a hole.
-    stop: Option<Place>,
+    stop: Option<FilePlace>,
     /// The last record's id.
     last: Option<Id>,
 }
@@ -264,7 +264,7 @@ impl Recovery {
             self.last = Some(record.id);
         }
         if (whole != bytes.len() || !ascend) && self.found.odd.is_none() {
-            self.found.odd = Some(Place { file: path.into(), at });
+            self.found.odd = Some(FilePlace { file: path.into(), at });
         }
     }
 
@@ -276,7 +276,7 @@ impl Recovery {
 
     fn stop_at(&mut self, path: &Path, at: u64) {
         if self.stop.is_none() {
-            self.stop = Some(Place { file: path.into(), at });
+            self.stop = Some(FilePlace { file: path.into(), at });
         }
     }
 }

@@ -45,7 +45,7 @@ impl JournalId {
 /// The first bytes of a segment in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SegmentHeader {
-    /// Whose segment.
+    /// The journal that the segment belongs to.
     pub(crate) journal: JournalId,
     /// Counts a journal's segments from 0.
     pub(crate) index: u32,

@@ -147,7 +147,7 @@ impl Tail {
         tail
     }
 
-    /// Whose journal this is.
+    /// The name of the journal.
     pub(crate) fn journal(&self) -> JournalId {
         self.journal
     }

@@ -16,7 +16,7 @@ use super::segment::{
 };
 use crate::conditions::Condition;
 use crate::faults::Faults;
-use crate::store::latest::{Door, Latest};
+use crate::store::latest::{Latest, Switch};
 use crate::wire::Id;
 
 /// An append that did not happen; nothing of it will ever be read.
@@ -56,7 +56,7 @@ pub(super) struct Wires {
     pub(super) sizes: SegmentSizes,
     pub(super) record_bytes_max: u64,
     /// Shut while what is written would be lost.
-    pub(super) door: Door,
+    pub(super) door: Switch,
 }
 
 /// A shard's journal of this run, for its owner.
@@ -101,7 +101,7 @@ impl Writer {
         self.active.is_some()
     }
 
-    /// Whose journal this is.
+    /// The name of the journal.
     #[cfg(test)]
     pub(crate) fn journal(&self) -> JournalId {
         self.wires.journal

@@ -103,7 +103,7 @@ pub(super) async fn killed(run: Run, turns: u64) {
     tokio::join!(run.batcher.run(stopped), killer);
 }
 
-/// The bound leaves so many shards room beside what killed runs have left.
+/// The bound leaves this number of shards room beside what killed runs have left.
 fn room_beside(journal: &Path, shards: usize) -> JournalLimits {
     let files = std::fs::read_dir(journal).into_iter().flatten().flatten();
     let left: u64 = files.flat_map(|file| file.metadata()).map(|file| file.len()).sum();

@@ -24,13 +24,13 @@ pub(super) struct Model {
     /// Rows that it refuses, whatever they hold.
     pub(super) refuses: fn(&Record<'_>) -> bool,
     dice: Dice,
-    /// Of 100 calls, so many fail.
+    /// How many of 100 calls fail.
     faults: u64,
     /// Transactions and trials.
     pub(super) calls: u64,
     /// The next call is a bug.
     pub(super) panics: bool,
-    /// Of 100 calls, before so many it becomes what it was.
+    /// Before how many of 100 calls it becomes what it was.
     pub(super) returns: u64,
     /// The highest id of journals that it has forgotten.
     forgotten: u128,

@@ -254,7 +254,7 @@ fn grown(seed: u64, rows: usize) -> Database {
         made += batch.len();
         database.append(batch);
         for _ in 0..dice.below(40) {
-            // Of any time, ties included, and with ids of any order.
+            // Rows of any time, ties included, and with ids of any order.
             let at = BEGIN + dice.below((now - BEGIN) as u64 / 1000 + 10_000) as i64 * 1000;
             let id = format!("{:06x}-by-hand-{made}", dice.below(1 << 24));
             made += 1;

@@ -14,7 +14,7 @@ const BAD_NONCE: Reject =
 const BAD_ACK: Reject = Reject::InvalidParameter { field: "ack", message: "ack no es válido" };
 const BAD_CHAT: Reject = Reject::InvalidChatMessage;
 
-/// The same in both dialects.
+/// Both dialects read it alike.
 #[track_caller]
 fn check(json: impl AsRef<[u8]>, expected: Result<ClientMessage<'_>, Reject>) {
     check_in(Dialect::Seed, json.as_ref(), expected);

@@ -26,7 +26,7 @@ pub struct Socket {
     pub manner: Manner,
     /// Bytes that its buffers still take.
     pub window: u64,
-    /// At most so many bytes a send.
+    /// Bytes that one send takes at most.
     pub send_max: usize,
     /// It said so, and the shard does not know better yet.
     pub full: bool,

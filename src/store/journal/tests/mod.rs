@@ -14,7 +14,7 @@ use crate::wire::record::{Record, records};
 use crate::wire::time::Micros;
 use crate::wire::{Id, SpaceId, UserId};
 
-/// Adds a record with this id and a content of so many bytes.
+/// Adds a record with this id and a content of this length in bytes.
 pub(crate) fn record(id: u128, length: usize, out: &mut Vec<u8>) {
     let content = "x".repeat(length);
     let record = Record {

@@ -302,7 +302,7 @@ impl Connection {
                 Ok(connection) => return Ok(connection),
                 Err(error) => error,
             };
-            // Of several refusals the one under TLS is told: somebody can do something about it.
+            // The refusal under TLS is told rather than others: somebody can do something about it.
             if told.is_none() || *way != SslMode::Disable {
                 told = Some(error);
             }
