@@ -10,8 +10,8 @@ pub const LISTENER_MESSAGE_BYTES_MAX: usize = 64 << 10;
 pub const NONCE_BYTES_MAX: usize = 64;
 /// Characters of a pusher's own time: more than any date in any format takes.
 pub const TIME_CHARS_MAX: usize = 64;
-/// The greatest number of a history page that is asked of the store. No space has that many pages; a
-/// greater number would only overflow the store's arithmetic.
+/// The greatest number of a history page that is asked of the store. No space has that many
+/// pages; a greater number would only overflow the store's arithmetic.
 pub const PAGE_NUMBER_MAX: u64 = 1 << 40;
 /// Spaces in one list.
 pub const SPACES_MAX: u32 = 1_000;

@@ -51,7 +51,7 @@ impl Seated<'_> {
     }
 
     fn refuse(&mut self, turn: &mut Turn, refusal: &Refusal<'_>) -> Option<Close> {
-        let (at, dialect) = (turn.at(), self.member.dialect());
+        let (at, dialect) = (turn.at(), self.member.who.dialect);
         let whose = self.member.whose(self.space.key());
         self.give(turn, |private| {
             private.push(|out| server_message::error(out, dialect, refusal, whose, &at));
@@ -119,7 +119,7 @@ impl Rooms {
                 member.greet(key, turn, Some((id, space.newest(), space.members())));
             }
             SpaceKey::Lobby => {
-                let user = member.user();
+                let user = member.who.user;
                 member.greet(key, turn, None);
                 if is_first {
                     space.announce_status(turn, user, true);
@@ -199,7 +199,7 @@ impl Rooms {
     /// Takes a member out of its space and says so there.
     fn unseat(&mut self, turn: &mut Turn, key: MemberKey) {
         let Some(Seated { member, space, .. }) = self.seated(key) else { return };
-        let (user, is_unknown, seat) = (member.user(), member.is_catching_up(), member.seat());
+        let (user, is_unknown, seat) = (member.who.user, member.is_catching_up(), member.seat());
         let moved = space.unseat(key.slot, member);
         turn.counts.add(Metric::Leaves, 1);
         space.settle_announcements(turn.limits.announce_members_max);
@@ -354,7 +354,7 @@ impl Rooms {
                 break;
             }
             let Some(member) = self.members.at(slot) else { continue };
-            users.push(PresentUser { user, username: member.username().into(), connections: 1 });
+            users.push(PresentUser { user, username: member.who.username.clone(), connections: 1 });
         }
         Present { members: space.members(), users, truncated }
     }

@@ -98,14 +98,14 @@ impl Shard {
             return;
         }
         let rules =
-            DecodeRules { dialect: member.dialect(), depth_max: turn.limits.json_depth_max };
+            DecodeRules { dialect: member.who.dialect, depth_max: turn.limits.json_depth_max };
         let decoded = self.decoder.decode(json, rules);
         let nonce = match &decoded {
             Ok(ClientMessage::Chat(chat)) => chat.nonce,
             _ => None,
         };
-        let rated =
-            own_rate.and_then(|()| self.door.take_rates(turn, member.user(), member.address()));
+        let rated = own_rate
+            .and_then(|()| self.door.take_rates(turn, member.who.user, member.who.address()));
         let outcome = match rated.and(decoded) {
             Err(reject) => Err(reject),
             Ok(ClientMessage::Chat(chat)) => self.chat(key, chat),
@@ -132,8 +132,8 @@ impl Shard {
         }
         let said = Said {
             space: id,
-            user: member.user(),
-            username: member.username(),
+            user: member.who.user,
+            username: &member.who.username,
             content: chat.content,
             image: chat.image,
             nonce: chat.nonce,

@@ -213,7 +213,7 @@ impl<S: Sockets> Slice<'_, S> {
             return space.tell_online(self.turn, member);
         };
         member.end_resume();
-        if member.dialect() == Dialect::V1 {
+        if member.who.dialect == Dialect::V1 {
             let at = self.turn.at();
             member.queue.push(&mut self.turn.counts, |private| {
                 private.push(|out| server_message::resumed(out, &resume.resumed, &at));

@@ -68,7 +68,7 @@ impl Sender {
     }
 }
 
-/// Whose message a text is, and its number.
+/// The sender of a message, read from its text, and its number.
 pub fn number(text: &str) -> Option<(&str, usize)> {
     let (name, number) = text.rsplit_once('-')?;
     Some((name, number.parse().ok()?))

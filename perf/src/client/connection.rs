@@ -18,7 +18,7 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// An open connection.
 #[derive(Debug)]
 pub struct Connection {
-    /// Whose it is.
+    /// The seat whose connection it is.
     pub seat: Seat,
     /// Non-blocking.
     pub stream: mio::net::TcpStream,

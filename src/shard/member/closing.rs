@@ -47,7 +47,7 @@ impl Member {
     /// Says that and why a connection is closed.
     fn last_words(&self, turn: &mut Turn, close: Close, queue: &mut BytesMut) {
         let retry = close.retry_after_ms(turn.jitter());
-        if self.dialect == Dialect::V1
+        if self.who.dialect == Dialect::V1
             && close.is_ours()
             && let Some(code) = close.code()
         {

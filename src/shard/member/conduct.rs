@@ -1,6 +1,5 @@
 //! How a member behaves: junk is counted in a window, a flood by how long it lasts.
 
-use super::Member;
 use crate::limits::Limits;
 use crate::wire::close::Close;
 use crate::wire::reject::Reject;
@@ -22,26 +21,25 @@ pub(super) struct Conduct {
     flood_last: MonoMs,
 }
 
-impl Member {
+impl Conduct {
     /// Notes a refusal, and says whether it was one too many.
     pub(crate) fn judge(&mut self, now: MonoMs, limits: &Limits, reject: Reject) -> Option<Close> {
-        let conduct = &mut self.rare().conduct;
         match reject {
             Reject::InvalidMessageFormat
             | Reject::InvalidChatMessage
             | Reject::UnknownMessageType => {
-                if conduct.junk == 0 || now.since(conduct.junk_since) > limits.junk_window {
-                    (conduct.junk, conduct.junk_since) = (0, now);
+                if self.junk == 0 || now.since(self.junk_since) > limits.junk_window {
+                    (self.junk, self.junk_since) = (0, now);
                 }
-                conduct.junk += 1;
-                (conduct.junk > limits.junk_max).then_some(Close::TooManyErrors)
+                self.junk += 1;
+                (self.junk > limits.junk_max).then_some(Close::TooManyErrors)
             }
             Reject::RateLimited { .. } => {
-                if now.since(conduct.flood_last) > FLOOD_PAUSE {
-                    conduct.flood_since = now;
+                if now.since(self.flood_last) > FLOOD_PAUSE {
+                    self.flood_since = now;
                 }
-                conduct.flood_last = now;
-                let lasted = now.since(conduct.flood_since);
+                self.flood_last = now;
+                let lasted = now.since(self.flood_since);
                 (lasted >= limits.flood_wait).then_some(Close::TooFast)
             }
             _ => None,

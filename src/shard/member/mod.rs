@@ -8,6 +8,7 @@ use super::event::{AddressKey, Join, MemberKey};
 use super::rate::Gcra;
 use super::turn::Turn;
 use crate::limits::{Limits, MEMBER_WAITS_MAX};
+use crate::wire::close::Close;
 use crate::wire::reject::Reject;
 use crate::wire::server_message::{self, Welcome, Whose};
 use crate::wire::time::{MonoMs, Now};
@@ -29,12 +30,7 @@ pub(super) use standing::{Deadline, Standing};
 pub(super) struct Member {
     /// Slot of its space.
     space: u32,
-    user: UserId,
-    dialect: Dialect,
-    /// The name shown with what it says.
-    username: Box<str>,
-    /// For rates; a loopback address is exempt.
-    address: Option<NonZeroU64>,
+    pub who: Who,
     /// What it is to be sent.
     pub queue: Queue,
     standing: Standing,
@@ -59,6 +55,24 @@ pub(super) struct Member {
 
 const _: () = assert!(size_of::<Member>() <= 144, "an idle connection stays small");
 
+/// Who a member is, as it said when it came.
+#[derive(Debug)]
+pub(super) struct Who {
+    pub user: UserId,
+    /// Which messages it understands.
+    pub dialect: Dialect,
+    /// The name shown with what it says.
+    pub username: Box<str>,
+    /// For rates; a loopback address is exempt.
+    address: Option<NonZeroU64>,
+}
+
+impl Who {
+    pub(super) fn address(&self) -> AddressKey {
+        self.address.map(NonZeroU64::get)
+    }
+}
+
 /// What few members need: those that resume, read a list, wait for the store, or misbehave.
 #[derive(Default, Debug)]
 struct Rare {
@@ -76,12 +90,15 @@ struct Rare {
 impl Member {
     /// A connection that has just come.
     pub(super) fn new(now: Now, join: Join, space: u32, standing: Standing) -> Member {
-        Member {
-            space,
+        let who = Who {
             user: join.user,
             dialect: join.dialect,
             username: join.username,
             address: join.address.and_then(NonZeroU64::new),
+        };
+        Member {
+            space,
+            who,
             queue: Queue::default(),
             standing,
             is_blocked: false,
@@ -101,22 +118,6 @@ impl Member {
         self.space
     }
 
-    pub(super) fn user(&self) -> UserId {
-        self.user
-    }
-
-    pub(super) fn dialect(&self) -> Dialect {
-        self.dialect
-    }
-
-    pub(super) fn username(&self) -> &str {
-        &self.username
-    }
-
-    pub(super) fn address(&self) -> AddressKey {
-        self.address.map(NonZeroU64::get)
-    }
-
     fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }
@@ -127,7 +128,7 @@ impl Member {
             SpaceKey::Chat(space) => Some(space),
             SpaceKey::Lobby | SpaceKey::Inbox(_) => None,
         };
-        Whose { user: self.user, space }
+        Whose { user: self.who.user, space }
     }
 
     /// Makes it due by itself: it has private frames, or takes bytes again.
@@ -180,14 +181,14 @@ impl Member {
         turn: &mut Turn,
         space: Option<(SpaceId, Id, usize)>,
     ) {
-        if self.dialect == Dialect::Seed {
+        if self.who.dialect == Dialect::Seed {
             return;
         }
         let at = turn.at();
         let welcome = Welcome {
             connection: (turn.shard, key.slot, key.generation),
-            user: self.user,
-            username: &self.username,
+            user: self.who.user,
+            username: &self.who.username,
             space,
             message_bytes_max: turn.limits.message_bytes_max,
             content_chars_max: turn.limits.content_chars_max,
@@ -201,10 +202,15 @@ impl Member {
 
     /// Gives it its own join, where joins are not announced. It is to be made due.
     pub(super) fn tell_join(&mut self, turn: &mut Turn, space: SpaceId) {
-        let (at, user, name) = (turn.at(), self.user, &self.username);
+        let (at, user, name) = (turn.at(), self.who.user, &self.who.username);
         self.queue.push(&mut turn.counts, |private| {
             private.push(|out| _ = server_message::join(out, space, user, name, &at));
         });
+    }
+
+    /// Notes a refusal, and says whether it was one too many.
+    pub(super) fn judge(&mut self, now: MonoMs, limits: &Limits, reject: Reject) -> Option<Close> {
+        self.rare().conduct.judge(now, limits, reject)
     }
 
     /// Whether it waits for as many commits as one member may.

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use bytes::BytesMut;
 
 use crate::limits::{LOG_SEGMENT_BYTES_MAX, LOG_SEGMENT_BYTES_MIN};
+use crate::shard::member::Queue;
 use crate::shard::position::{Floor, Whereabouts};
 use crate::wire::Id;
 use crate::wire::time::MonoMs;
@@ -130,11 +131,15 @@ impl SpaceLog {
     /// than two segments take another call.
     pub(super) fn slices(&self, from: u64, to: u64) -> (&[u8], &[u8]) {
         debug_assert!(self.start() <= from && from <= to && to <= self.end);
-        let at = match self.segments.back() {
-            None => return (&[], &[]),
-            // Nearly all cursors stand in the newest segment.
-            Some(newest) if from >= newest.base => self.segments.len() - 1,
-            Some(_) => self.segments.partition_point(|segment| segment.end() <= from),
+        let Some(newest) = self.segments.len().checked_sub(1) else { return (&[], &[]) };
+        let begins_before = |at: usize| self.segments[at].base <= from;
+        // Nearly all cursors stand in the newest segment, or in the one before.
+        let at = if begins_before(newest) {
+            newest
+        } else if newest > 0 && begins_before(newest - 1) {
+            newest - 1
+        } else {
+            self.segments.partition_point(|segment| segment.end() <= from)
         };
         let piece = |at: usize| {
             let segment = self.segments.get(at)?;
@@ -143,6 +148,35 @@ impl SpaceLog {
             Some(&segment.bytes[begin as usize..end as usize])
         };
         (piece(at).unwrap_or(&[]), piece(at + 1).unwrap_or(&[]))
+    }
+
+    /// Writes what is still sent from a queue's cursor on: all that is left, if that is at most
+    /// `max` bytes and the queue is live, or the rest of the frame that the cursor stands inside. `None`:
+    /// the end of that frame lies too far away.
+    pub(super) fn write_rest(
+        &self,
+        queue: &Queue,
+        is_live: bool,
+        max: u64,
+        out: &mut BytesMut,
+    ) -> Option<()> {
+        let mut from = queue.cursor();
+        let end = if self.end - from <= max && is_live {
+            self.end
+        } else if queue.at_boundary() {
+            from
+        } else {
+            // `boundary` is the end of a frame too; a member that resumes is sent nothing behind.
+            let end = self.boundary_from(from).min(queue.boundary());
+            Some(end).filter(|end| end - from <= max)?
+        };
+        while from < end {
+            let (first, second) = self.slices(from, end);
+            out.extend_from_slice(first);
+            out.extend_from_slice(second);
+            from += (first.len() + second.len()) as u64;
+        }
+        Some(())
     }
 
     /// The lowest offset up to which a trim by size would free something: the end of the oldest
@@ -224,7 +258,7 @@ impl SpaceLog {
 
     /// The lowest frame's begin at or above `offset` that the log can tell: that of a chat, or
     /// the end.
-    pub(super) fn boundary_from(&self, offset: u64) -> u64 {
+    fn boundary_from(&self, offset: u64) -> u64 {
         let next = self.index.partition_point(|known| known.offset < offset);
         self.index.get(next).map_or(self.end, |known| known.offset)
     }

@@ -134,28 +134,11 @@ impl Space {
         self.log.slices(from, to)
     }
 
-    /// Writes what a member that is closed is still sent of the log: all that is left, if that is
-    /// at most `max` bytes and nothing is held back, or the rest of the frame that it is in the
-    /// middle of. `None`: the end of that frame lies too far away.
+    /// Writes what a member that is closed is still sent of the log; `None`: the end of the frame
+    /// that it is in the middle of lies too far away.
     pub(super) fn write_rest(&self, member: &Member, max: u64, out: &mut BytesMut) -> Option<()> {
-        let queue = &member.queue;
-        let mut from = queue.cursor();
-        let end = if self.log.end() - from <= max && !member.is_behind_by_choice() {
-            self.log.end()
-        } else if queue.at_boundary() {
-            from
-        } else {
-            // `boundary` is the end of a frame too; a member that resumes is sent nothing behind.
-            let end = self.log.boundary_from(from).min(queue.boundary());
-            Some(end).filter(|end| end - from <= max)?
-        };
-        while from < end {
-            let (first, second) = self.log.slices(from, end);
-            out.extend_from_slice(first);
-            out.extend_from_slice(second);
-            from += (first.len() + second.len()) as u64;
-        }
-        Some(())
+        let is_live = !member.is_behind_by_choice();
+        self.log.write_rest(&member.queue, is_live, max, out)
     }
 
     /// The seat that the next member to come will have.
@@ -167,7 +150,7 @@ impl Space {
     /// user's first there.
     pub(super) fn seat(&mut self, slot: u32, member: &mut Member) -> bool {
         debug_assert_eq!(member.seat(), Some(self.next_seat()));
-        let user = member.user();
+        let user = member.who.user;
         let is_first = self.members_of(user).next().is_none();
         self.roster.push(slot);
         self.users.insert((user, slot));
@@ -182,7 +165,7 @@ impl Space {
         let seat = member.seat()?;
         let removed = self.roster.swap_remove(seat as usize);
         assert_eq!(removed, slot, "a member knows its seat");
-        self.users.remove(&(member.user(), slot));
+        self.users.remove(&(member.who.user, slot));
         self.round.resized(self.roster.len());
         self.pressure_left(member);
         self.roster.get(seat as usize).copied()

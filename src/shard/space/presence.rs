@@ -1,6 +1,8 @@
 //! What a space's members are told of each other: joins and leaves in small spaces, a count in big
 //! ones, who is online in the lobby.
 
+use std::collections::BTreeSet;
+
 use super::Space;
 use crate::limits::LISTED_USERS_MAX;
 use crate::shard::member::Member;
@@ -34,6 +36,26 @@ impl Default for Presence {
 }
 
 impl Presence {
+    /// Announcements stop above the limit, and begin again under 90 % of it.
+    fn settle(&mut self, members: usize, members_max: usize) {
+        if members > members_max {
+            self.is_announced = false;
+        } else if members * 10 < members_max * 9 || members == 0 && members_max > 0 {
+            self.is_announced = true;
+        }
+        self.has_changed |= !self.is_announced;
+    }
+
+    /// Whether the count has a new number now, which members are to be told.
+    fn is_due(&mut self, now: MonoMs) -> bool {
+        let is_due = self.has_changed && now.since(self.told_at) >= PERIOD;
+        if is_due {
+            (self.has_changed, self.told_at) = (false, now);
+            self.version = self.version.wrapping_add(1);
+        }
+        is_due
+    }
+
     /// A new member needs not be told the count.
     pub(super) fn seen_by(&self, member: &mut Member) {
         member.know_presence(self.version);
@@ -46,22 +68,15 @@ impl Space {
         self.presence.is_announced
     }
 
-    /// The number of members has changed: applies the limit on announcements, off above it, on
-    /// again under 90 % of it.
+    /// The number of members has changed: applies the limit on announcements.
     pub(crate) fn settle_announcements(&mut self, members_max: usize) {
-        let members = self.roster.len();
-        if members > members_max {
-            self.presence.is_announced = false;
-        } else if members * 10 < members_max * 9 || members == 0 && members_max > 0 {
-            self.presence.is_announced = true;
-        }
-        self.presence.has_changed |= !self.presence.is_announced;
+        self.presence.settle(self.roster.len(), members_max);
     }
 
     /// Appends a join to a chat space's log.
     pub(crate) fn announce_join(&mut self, turn: &mut Turn, member: &Member) {
         let SpaceKey::Chat(id) = self.key else { return };
-        let (at, user, name) = (turn.at(), member.user(), member.username());
+        let (at, user, name) = (turn.at(), member.who.user, &member.who.username);
         let bound = CHANGE_BYTES_MAX + 6 * name.len();
         self.append(turn, None, bound, |out| server_message::join(out, id, user, name, &at));
     }
@@ -83,11 +98,7 @@ impl Space {
 
     /// A big space's count is due to be told, now and then.
     pub(super) fn tick_presence(&mut self, turn: &mut Turn) {
-        let presence = &mut self.presence;
-        if presence.has_changed && turn.now.mono.since(presence.told_at) >= PERIOD {
-            presence.has_changed = false;
-            presence.told_at = turn.now.mono;
-            presence.version = presence.version.wrapping_add(1);
+        if self.presence.is_due(turn.now.mono) {
             self.make_due(turn);
         }
     }
@@ -95,7 +106,7 @@ impl Space {
     /// Gives a member of the second dialect the count of members, if it does not know it.
     #[inline]
     pub(crate) fn tell_count(&self, turn: &mut Turn, member: &mut Member) {
-        if member.dialect() == Dialect::V1 && !member.knows_presence(self.presence.version) {
+        if member.who.dialect == Dialect::V1 && !member.knows_presence(self.presence.version) {
             self.tell_new_count(turn, member);
         }
     }
@@ -112,7 +123,7 @@ impl Space {
     /// Gives a member the next users of the list of who is online, if it is being sent that.
     pub(crate) fn tell_online(&self, turn: &mut Turn, member: &mut Member) {
         let Some(from) = member.listing() else { return };
-        let step = self.listing_step(member.user(), from);
+        let step = listing_step(&self.users, member.who.user, from);
         let last = step.last().filter(|_| step.len() == LISTED_USERS_MAX);
         // The list ends with the highest user id there can be.
         member.list_from(last.and_then(|last| last.0.checked_add(1)).map(UserId));
@@ -126,22 +137,22 @@ impl Space {
             }
         });
     }
+}
 
-    /// The next users of the list of who is online, from a user on, without the reader.
-    fn listing_step(&self, reader: UserId, from: UserId) -> Vec<UserId> {
-        let mut step: Vec<UserId> = Vec::with_capacity(LISTED_USERS_MAX);
-        let mut from = Some(from);
-        while let Some(lowest) = from
-            && step.len() < LISTED_USERS_MAX
-        {
-            // One look-up a user, however many sockets it has.
-            let next = self.users.range((lowest, 0)..).next();
-            let Some((user, _)) = next else { break };
-            if *user != reader {
-                step.push(*user);
-            }
-            from = user.0.checked_add(1).map(UserId);
+/// The next users of the list of who is online, from a user on, without the reader.
+fn listing_step(users: &BTreeSet<(UserId, u32)>, reader: UserId, from: UserId) -> Vec<UserId> {
+    let mut step: Vec<UserId> = Vec::with_capacity(LISTED_USERS_MAX);
+    let mut from = Some(from);
+    while let Some(lowest) = from
+        && step.len() < LISTED_USERS_MAX
+    {
+        // One look-up a user, however many sockets it has.
+        let next = users.range((lowest, 0)..).next();
+        let Some((user, _)) = next else { break };
+        if *user != reader {
+            step.push(*user);
         }
-        step
+        from = user.0.checked_add(1).map(UserId);
     }
+    step
 }

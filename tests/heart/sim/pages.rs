@@ -90,7 +90,7 @@ impl World {
             let client = self.net.get(key);
             if client.place == place && client.seated && !seated {
                 client.seated = false;
-                // Whose join was not yet known goes without a leave.
+                // A member whose join was not yet known goes without a leave.
                 let unknown =
                     matches!(&client.stage, Stage::Resuming(it) if it.joined_at.is_none());
                 left.push((key.slot, client.user, unknown && !placed.contains(&key)));

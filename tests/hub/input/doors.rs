@@ -223,7 +223,7 @@ fn row_32_bodies_are_refused_at_their_bound_and_not_read_on() {
     let half = post("Content-Length: 60000\r\n", &"x".repeat(50_000));
     let other = post("Connection: close\r\nContent-Length: 50000\r\n", &" ".repeat(50_000));
     let (first, full) = eventually("the first body is in flight", || {
-        // Whose bytes come in first is not ours to say.
+        // The test cannot say whose bytes come in first.
         let mut first = hub.connect();
         first.write_all(half.as_bytes()).expect("the hub reads");
         let answer = exchange(&hub, &other);
