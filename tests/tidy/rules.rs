@@ -426,7 +426,9 @@ pub fn riddles(source: &Source) -> Vec<String> {
         for word in ["so many", "so much"] {
             let Some((_, behind)) = line.split_once(word) else { continue };
             let next = lines.get(at + 1).and_then(Option::as_deref).unwrap_or_default();
-            if !behind.starts_with(" that") && !(behind.is_empty() && next.starts_with("that")) {
+            let is_degree =
+                behind.starts_with(" that") || behind.is_empty() && next.starts_with("that");
+            if !is_degree {
                 found.push(finding(source, at + 1, "say which number, not how many"));
             }
         }

@@ -151,8 +151,8 @@ impl SpaceLog {
     }
 
     /// Writes what is still sent from a queue's cursor on: all that is left, if that is at most
-    /// `max` bytes and the queue is live, or the rest of the frame that the cursor stands inside. `None`:
-    /// the end of that frame lies too far away.
+    /// `max` bytes and the queue is live, or the rest of the frame that the cursor stands inside.
+    /// `None`: the end of that frame lies too far away.
     pub(super) fn write_rest(
         &self,
         queue: &Queue,
