@@ -193,7 +193,8 @@ impl Commits {
         &mut self,
         record: u64,
         key: MemberKey,
-        (members, waits): (usize, impl Fn(MemberKey) -> bool),
+        members: usize,
+        waits: impl Fn(MemberKey) -> bool,
     ) {
         if self.floors.len() > 2 * members + FLOORS_SPARE {
             self.floors.retain(|_, key| waits(*key));

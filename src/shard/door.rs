@@ -132,7 +132,8 @@ impl Door {
     pub(super) fn check_new(
         &self,
         turn: &Turn,
-        (user, space): (UserId, SpaceId),
+        user: UserId,
+        space: SpaceId,
         text_bytes: usize,
     ) -> Result<(), Reject> {
         self.absent.check(turn.now.mono, user, space)?;

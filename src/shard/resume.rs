@@ -77,7 +77,7 @@ impl Rooms {
         if let Some(record) = record {
             let catches_up =
                 |key| self.members.get(key).is_some_and(|member| member.is_catching_up());
-            commits.wait_floor(record, key, (self.members.len(), catches_up));
+            commits.wait_floor(record, key, self.members.len(), catches_up);
         }
     }
 

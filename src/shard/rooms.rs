@@ -99,7 +99,7 @@ impl Rooms {
         let last = member.last_frames(turn, close, |_| Some(()));
         let key = self.members.insert(member);
         if let Some(member) = self.members.get_mut(key) {
-            member.close(key, turn, (close, last));
+            member.close(key, turn, close, last);
         }
         key
     }
@@ -189,7 +189,7 @@ impl Rooms {
         self.note_occupancy(&mut turn.fx, slot);
         let is_over = last.is_none();
         if let Some(member) = self.members.get_mut(key) {
-            member.close(key, turn, (close, last));
+            member.close(key, turn, close, last);
         }
         if is_over {
             self.end(turn, key);

@@ -64,7 +64,7 @@ fn say(
         return Ok(Accepted { id, at, record, duplicate: true });
     }
     let Said { user, username, content, .. } = said;
-    door.check_new(turn, (user, said.space), username.len() + content.len())?;
+    door.check_new(turn, user, said.space, username.len() + content.len())?;
 
     let (id, at, number) = commits.make(turn.now.unix);
     let record = Record { id, at, space: said.space, user, username, content, nonce };
@@ -140,13 +140,13 @@ impl Shard {
         };
         let accepted = say(&mut self.door, &mut self.commits, &mut self.turn, space, said)?;
         if let Some(nonce) = chat.nonce {
-            self.ack(key, (nonce, chat.ack), accepted);
+            self.ack(key, nonce, chat.ack, accepted);
         }
         Ok(())
     }
 
     /// Gives a sender the acks that it asked for.
-    fn ack(&mut self, key: MemberKey, (nonce, level): (&str, AckLevel), accepted: Accepted) {
+    fn ack(&mut self, key: MemberKey, nonce: &str, level: AckLevel, accepted: Accepted) {
         if level == AckLevel::None {
             return;
         }

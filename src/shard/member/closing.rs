@@ -63,7 +63,8 @@ impl Member {
         &mut self,
         key: MemberKey,
         turn: &mut Turn,
-        (close, last): (Close, Option<BytesMut>),
+        close: Close,
+        last: Option<BytesMut>,
     ) {
         self.rare = None;
         self.stand_closing(close, turn.now.mono);
