@@ -51,3 +51,10 @@ fn no_member_sees_a_gap_a_double_a_reorder_or_a_leak() {
         assert!(seeds < 2_000 || count > 0, "no seed reached {name}");
     }
 }
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in 1..=20 {
+        assert_eq!(run(seed, false), run(seed, false), "seed {seed}");
+    }
+}

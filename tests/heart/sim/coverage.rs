@@ -3,7 +3,7 @@
 macro_rules! coverage {
     ($($name:ident)*) => {
         /// How often each thing happened.
-        #[derive(Clone, Default, Debug)]
+        #[derive(Clone, PartialEq, Eq, Default, Debug)]
         pub struct Coverage {
             $(pub $name: u64,)*
         }
