@@ -25,6 +25,12 @@ impl Segment {
     fn end(&self) -> u64 {
         self.base + self.bytes.len() as u64
     }
+
+    /// The bytes from `from`, which is in it or its end, up to `to` or its own end.
+    fn slice(&self, from: u64, to: u64) -> &[u8] {
+        let to = to.min(self.end()).max(from);
+        &self.bytes[(from - self.base) as usize..(to - self.base) as usize]
+    }
 }
 
 /// A chat frame of the log.
@@ -131,23 +137,19 @@ impl SpaceLog {
     /// than two segments take another call.
     pub(super) fn slices(&self, from: u64, to: u64) -> (&[u8], &[u8]) {
         debug_assert!(self.start() <= from && from <= to && to <= self.end);
-        let Some(newest) = self.segments.len().checked_sub(1) else { return (&[], &[]) };
-        let begins_before = |at: usize| self.segments[at].base <= from;
-        // Nearly all cursors stand in the newest segment, or in the one before.
-        let at = if begins_before(newest) {
-            newest
-        } else if newest > 0 && begins_before(newest - 1) {
-            newest - 1
+        let Some(newest) = self.segments.back() else { return (&[], &[]) };
+        // Nearly all cursors stand in the newest segment, most others in the one before.
+        if from >= newest.base {
+            return (newest.slice(from, to), &[]);
+        }
+        let before = self.segments.len().saturating_sub(2);
+        let at = if self.segments[before].base <= from {
+            before
         } else {
             self.segments.partition_point(|segment| segment.end() <= from)
         };
-        let piece = |at: usize| {
-            let segment = self.segments.get(at)?;
-            let begin = from.max(segment.base).min(segment.end()) - segment.base;
-            let end = to.min(segment.end()).saturating_sub(segment.base).max(begin);
-            Some(&segment.bytes[begin as usize..end as usize])
-        };
-        (piece(at).unwrap_or(&[]), piece(at + 1).unwrap_or(&[]))
+        let (first, second) = (&self.segments[at], &self.segments[at + 1]);
+        (first.slice(from, to), second.slice(second.base, to))
     }
 
     /// Writes what is still sent from a queue's cursor on: all that is left, if that is at most
