@@ -1,17 +1,22 @@
 //! What is on its way to the sink: the batch that is filled, those that are to be stored, what is
 //! in doubt about them, and how long to wait after failures.
 //!
-//! Whatever is in hand here may be dropped: journals hold it until the sink does. What is noted
-//! before an await still holds if the call is dropped there. Decides nothing about a failure.
+//! A sink that is behind (another copy of the database, an older backup) is given again what the
+//! journals still hold. One that is ahead of all that was ever sent is refused. Whatever is in hand
+//! may be dropped: journals hold it until the sink does. A call may be dropped at any await, and
+//! what was noted before it still holds.
 
 use std::time::Duration;
 
+use super::Batcher;
 use super::batch::{Batch, BatchLimits};
-use super::sources::{Compared, JournalSources};
+use super::sources::Compared;
+use crate::conditions::Condition;
+use crate::store::DAY_MS;
 use crate::store::journal::TailFault;
 use crate::store::sink::{SiftHints, Sifted, Sink, SinkError};
 use crate::wire::random::SplitMix64;
-use crate::wire::time::MonoMs;
+use crate::wire::time::Now;
 use crate::wire::{Id, SpaceId, UserId};
 
 /// How long the batcher waits after a failure: full jitter below a bound that doubles.
@@ -37,7 +42,7 @@ impl RetryWait {
 }
 
 /// What is on its way to the sink.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub(super) struct Flight {
     /// Being filled; empty while `work` is not.
     batch: Batch,
@@ -62,28 +67,7 @@ pub(super) struct Flight {
 impl Flight {
     /// Nothing is in hand yet; waits are drawn from `seed`.
     pub(super) fn new(retry: RetryWait, seed: u64) -> Flight {
-        Flight {
-            batch: Batch::new(),
-            work: Vec::new(),
-            good: None,
-            in_doubt: false,
-            unsettled: false,
-            connected: false,
-            failures: 0,
-            shortages: 0,
-            retry,
-            jitter: SplitMix64(seed),
-        }
-    }
-
-    /// Fills the batch as far as journals and limits go.
-    pub(super) fn fill(
-        &mut self,
-        sources: &mut JournalSources,
-        limits: &BatchLimits,
-        now: MonoMs,
-    ) -> Result<(), TailFault> {
-        sources.fill(&mut self.batch, limits, now)
+        Flight { retry, jitter: SplitMix64(seed), ..Flight::default() }
     }
 
     /// The batch that is filled.
@@ -104,34 +88,6 @@ impl Flight {
         self.work.last()
     }
 
-    /// Leaves out of the next batch what is stored already, though its journal's position says
-    /// that it is not: a table was put back without its positions, or positions without their
-    /// table.
-    pub(super) async fn leave_out_stored(
-        &mut self,
-        sink: &mut impl Sink,
-        sources: &JournalSources,
-    ) -> Result<(), SinkError> {
-        let Some(batch) = self.work.last_mut() else { return Ok(()) };
-        if !sources.is_again(batch) || batch.rows() == 0 {
-            return Ok(());
-        }
-        let ids: Vec<Id> = batch.records().map(|record| record.id).collect();
-        let stored = sink.stored_ids(&ids).await?;
-        batch.leave_out(|record| stored.contains(&record.id));
-        Ok(())
-    }
-
-    /// Has the sink store the next batch, if there is one.
-    pub(super) async fn append(&mut self, sink: &mut impl Sink) -> Result<(), SinkError> {
-        let Some(batch) = self.work.last() else { return Ok(()) };
-        // True until the sink says what became of the batch; this call may be dropped before.
-        self.in_doubt = true;
-        let outcome = sink.append(batch).await;
-        self.in_doubt = matches!(outcome, Err(SinkError::Unclear(_)));
-        outcome
-    }
-
     /// The sink has the next batch, which is handed back.
     pub(super) fn stored(&mut self) -> Option<Batch> {
         let batch = self.work.pop()?;
@@ -140,6 +96,11 @@ impl Flight {
         let good = batch.records().last().map(|record| (record.user, record.space));
         self.good = good.or(self.good);
         Some(batch)
+    }
+
+    /// What is known before the next batch's rows are tried.
+    pub(super) fn hints(&self) -> SiftHints {
+        SiftHints { good: self.good, round: self.failures as usize, ..SiftHints::default() }
     }
 
     /// Takes refused rows out of the next batch, which are dead-lettered, and parts what is decided
@@ -153,74 +114,12 @@ impl Flight {
         self.work.len() - before
     }
 
-    /// Puts the rows that wait together again, with what has come meanwhile: that may show that
-    /// the database takes others. A full batch may grow to twice its bound.
-    pub(super) fn gather(
-        &mut self,
-        sources: &mut JournalSources,
-        limits: &BatchLimits,
-        now: MonoMs,
-    ) -> Result<(), TailFault> {
-        let Some(mut batch) = self.work.pop() else { return Ok(()) };
-        while let Some(later) = self.work.pop() {
-            batch.join(later);
-        }
-        let (rows_max, bytes_max) = (limits.rows_max, limits.bytes_max);
-        let (rows_max, bytes_max) = (rows_max.saturating_mul(2), bytes_max.saturating_mul(2));
-        let filled = sources.fill(&mut batch, &BatchLimits { rows_max, bytes_max, ..*limits }, now);
-        self.work.push(batch);
-        // Where descriptors for reading are short, the rows in hand wait without more.
-        filled.or_else(|fault| if fault.is_passing() { Ok(()) } else { Err(fault) })
-    }
-
-    /// What is known before the next batch's rows are tried.
-    pub(super) fn hints(&self) -> SiftHints {
-        SiftHints { good: self.good, round: self.failures as usize, ..SiftHints::default() }
-    }
-
     /// How many rows are in hand.
     pub(super) fn rows(&self) -> usize {
         self.work.iter().chain([&self.batch]).map(Batch::rows).sum()
     }
 
-    /// The sink is asked where it is; until it has said that, nothing is stored.
-    pub(super) fn unsettle(&mut self) {
-        self.unsettled = true;
-    }
-
-    /// It is known where the sink is.
-    pub(super) fn settle(&mut self) {
-        self.unsettled = false;
-    }
-
-    /// Whether it is known where the sink is, and what it has of the next batch.
-    pub(super) fn is_settled(&self) -> bool {
-        !self.in_doubt && !self.unsettled
-    }
-
-    /// Holds the sink's positions against those believed and the batch in doubt. The first
-    /// positions are always news.
-    pub(super) fn compare(&self, sources: &mut JournalSources, positions: &[u64]) -> Compared {
-        if !self.connected {
-            return Compared::Moved;
-        }
-        let doubted = self.work.last().filter(|_| self.in_doubt);
-        sources.compare(positions, doubted.map_or(&[], Batch::advances))
-    }
-
-    /// The sink has not committed the batch in doubt.
-    pub(super) fn not_stored(&mut self) {
-        self.in_doubt = false;
-    }
-
-    /// Everything is to be read from the journals again.
-    pub(super) fn drop_all(&mut self) {
-        self.work.clear();
-        self.batch = Batch::new();
-        self.in_doubt = false;
-    }
-
-    /// The sink has told its positions.
+    /// The sink has told its positions, and all that follows from them is done.
     pub(super) fn connect(&mut self) {
         self.end_failures();
         self.connected = true;
@@ -231,12 +130,12 @@ impl Flight {
         self.connected
     }
 
-    /// Whether the last thing asked of the sink failed.
+    /// Whether storing has failed since the last batch that was stored.
     pub(super) fn is_failing(&self) -> bool {
         self.failures > 0
     }
 
-    /// Those before the first connection were told as a start.
+    /// Failures are over. Those of a start that had to wait for its database are no news.
     fn end_failures(&mut self) {
         if std::mem::take(&mut self.failures) > 0 && self.connected {
             tracing::info!("the store takes messages again");
@@ -250,16 +149,113 @@ impl Flight {
         let wait = self.jitter.next() % (bound + 1);
         tokio::time::sleep(Duration::from_millis(wait)).await;
     }
+}
 
-    /// Waits for descriptors or memory for reading.
-    pub(super) async fn wait_for_means(&mut self) {
-        let wait = self.retry.bound(self.shortages);
-        self.shortages = self.shortages.saturating_add(1);
-        tokio::time::sleep(Duration::from_millis(wait)).await;
+impl<S: Sink> Batcher<S> {
+    /// Fills the batch. Waits, and says so, while there is no descriptor or memory for reading.
+    pub(super) async fn fill(&mut self) -> Result<(), TailFault> {
+        loop {
+            let (flight, now) = (&mut self.flight, self.clock.now().mono);
+            let filled = self.sources.fill(&mut flight.batch, &self.limits, now);
+            self.health.count_backlog(&self.sources);
+            match filled {
+                Err(fault) if fault.is_passing() => {
+                    let why = fault.source.as_ref().map(ToString::to_string).unwrap_or_default();
+                    self.health
+                        .conditions
+                        .raise(Condition::JournalUnread, format!("{fault}: {why}"));
+                    let wait = flight.retry.bound(flight.shortages);
+                    flight.shortages = flight.shortages.saturating_add(1);
+                    tokio::time::sleep(Duration::from_millis(wait)).await;
+                }
+                filled => {
+                    if std::mem::take(&mut flight.shortages) > 0 {
+                        self.health.conditions.clear(Condition::JournalUnread);
+                    }
+                    return filled;
+                }
+            }
+        }
     }
 
-    /// Reading works; whether it did not the last time.
-    pub(super) fn end_shortage(&mut self) -> bool {
-        std::mem::take(&mut self.shortages) > 0
+    /// Puts the rows that wait together again, with what has come meanwhile: that may show that
+    /// the database takes others. A full batch may grow to twice its bound.
+    pub(super) fn gather(&mut self) -> Result<(), TailFault> {
+        let Some(mut batch) = self.flight.work.pop() else { return Ok(()) };
+        while let Some(later) = self.flight.work.pop() {
+            batch.join(later);
+        }
+        let limits = BatchLimits {
+            rows_max: self.limits.rows_max.saturating_mul(2),
+            bytes_max: self.limits.bytes_max.saturating_mul(2),
+            ..self.limits
+        };
+        let filled = self.sources.fill(&mut batch, &limits, self.clock.now().mono);
+        self.flight.work.push(batch);
+        self.health.count_backlog(&self.sources);
+        // Where descriptors for reading are short, the rows in hand wait without more.
+        filled.or_else(|fault| if fault.is_passing() { Ok(()) } else { Err(fault) })
+    }
+
+    /// Tries the next batch once; when it began, if it is stored.
+    pub(super) async fn try_store(&mut self) -> Result<Now, SinkError> {
+        let begun = self.clock.now();
+        let settled = !self.flight.in_doubt && !self.flight.unsettled;
+        if !(settled && self.sink.is_connected()) && self.settle().await? {
+            return Ok(begun);
+        }
+        // The batch is gone if the sink is not where it was: then other records come first.
+        let Some(batch) = self.flight.work.last_mut() else { return Ok(begun) };
+        // What is stored already, though its journal's position says that it is not, is left out: a
+        // table was put back without its positions, or positions without their table.
+        if self.sources.is_again(batch) && batch.rows() > 0 {
+            let ids: Vec<Id> = batch.records().map(|record| record.id).collect();
+            let stored = self.sink.stored_ids(&ids).await?;
+            batch.leave_out(|record| stored.contains(&record.id));
+        }
+        // True until the sink says what became of the batch; this call may be dropped before.
+        self.flight.in_doubt = true;
+        let outcome = self.sink.append(batch).await;
+        self.flight.in_doubt = matches!(outcome, Err(SinkError::Unclear(_)));
+        outcome.map(|()| begun)
+    }
+
+    /// Reads where the sink is, and goes on from there; whether the batch whose commit was in
+    /// doubt is stored. If the sink is elsewhere than it was, nothing is in flight any more.
+    pub(super) async fn settle(&mut self) -> Result<bool, SinkError> {
+        self.flight.unsettled = true;
+        self.truth.check_store(&self.sink.identity().await?, &self.health)?;
+        let journals = self.sources.journals();
+        let positions = self.sink.positions(&journals).await?;
+        let doubted = self.flight.work.last().filter(|_| self.flight.in_doubt);
+        let standing = match self.flight.connected {
+            true => self.sources.compare(&positions, doubted.map_or(&[], Batch::advances)),
+            false => Compared::Moved,
+        };
+        let limit = Id::first_of_ms(self.clock.now().unix.0 / 1000 + DAY_MS);
+        let gone = self.truth.gone(&mut self.sink, &journals, limit).await?;
+        match standing {
+            Compared::Committed => {}
+            Compared::AsBelieved => self.flight.in_doubt = false,
+            Compared::Impossible => {
+                let text = "the journals' positions were changed by someone else";
+                return Err(SinkError::Refused(text.into()));
+            }
+            Compared::Moved => {
+                self.flight.work.clear();
+                self.flight.batch = Batch::new();
+                self.flight.in_doubt = false;
+                let before = self.sources.backlog();
+                self.sources.go_to(&positions);
+                if self.flight.connected {
+                    let bytes = self.sources.backlog().saturating_sub(before);
+                    tracing::warn!(bytes, "the store went back: storing again what journals hold");
+                }
+            }
+        }
+        let lacking = self.sources.lacking().chain(gone).collect();
+        self.truth.tell_missing(&mut self.sink, lacking, self.clock).await?;
+        self.flight.unsettled = false;
+        Ok(standing == Compared::Committed)
     }
 }

@@ -10,7 +10,6 @@ use super::sources::JournalSources;
 use crate::conditions::{Condition, Conditions};
 use crate::faults::Faults;
 use crate::metrics::Metric;
-use crate::store::journal::TailFault;
 use crate::store::sink::SinkError;
 use crate::store::{StoreConfig, StoreState};
 use crate::wire::time::Now;
@@ -20,8 +19,9 @@ const BEHIND_US: i64 = 5_000_000;
 
 /// Shows how the store is.
 pub(super) struct Health {
+    pub(super) conditions: Conditions,
+    pub(super) faults: Faults,
     state: watch::Sender<StoreState>,
-    faults: Faults,
     /// Whether a journal can't be read any more, or another hub has the sink.
     given_up: bool,
     journal_bytes_max: u64,
@@ -30,15 +30,8 @@ pub(super) struct Health {
 impl Health {
     pub(super) fn new(config: &StoreConfig, state: watch::Sender<StoreState>) -> Health {
         let (faults, journal_bytes_max) = (config.faults.clone(), config.journal.bytes_max);
-        Health { state, faults, given_up: false, journal_bytes_max }
-    }
-
-    pub(super) fn faults(&self) -> &Faults {
-        &self.faults
-    }
-
-    pub(super) fn conditions(&self) -> &Conditions {
-        self.faults.conditions()
+        let conditions = faults.conditions().clone();
+        Health { conditions, faults, state, given_up: false, journal_bytes_max }
     }
 
     pub(super) fn show(&self, state: StoreState) {
@@ -86,44 +79,16 @@ impl Health {
         self.show(state);
     }
 
-    /// The database can't be used; that is newer than that it refused all rows.
-    pub(super) fn unusable(&self, reason: &str) {
-        self.conditions().raise(Condition::DatabaseUnusable, reason);
-        self.conditions().clear(Condition::DatabaseRefuses);
-    }
-
-    /// The database can be used, and refuses all rows.
-    pub(super) fn refusing(&self, words: &str) {
-        self.conditions().raise(Condition::DatabaseRefuses, words);
-        self.conditions().clear(Condition::DatabaseUnusable);
-    }
-
-    /// A stored batch shows that the database is neither unusable nor refusing.
-    pub(super) fn mended(&self) {
-        self.conditions().clear(Condition::DatabaseRefuses);
-        self.conditions().clear(Condition::DatabaseUnusable);
-    }
-
-    /// A journal can't be read any more: nothing is stored from now on.
-    pub(super) fn unreadable(&mut self, fault: &TailFault) {
-        self.give_up();
-        self.faults.report("read the journal", fault);
-    }
-
-    /// Two hubs that serve one database break every promise of order: this one ends.
-    pub(super) fn taken(&mut self, error: &SinkError) {
-        self.give_up();
-        self.faults.end(Condition::ClaimLost, error);
-    }
-
-    fn give_up(&mut self) {
+    /// Nothing is stored any more; the caller tells why.
+    pub(super) fn give_up(&mut self) -> &Faults {
         self.show(StoreState::Refused);
         self.given_up = true;
+        &self.faults
     }
 
-    /// Whether anything can still be stored. A database whose file is gone is not waited for.
+    /// Whether nothing can be stored any more. A database whose file is gone is not waited for.
     pub(super) fn is_lost(&self) -> bool {
-        self.given_up || self.conditions().holds(Condition::DatabaseFile)
+        self.given_up || self.conditions.holds(Condition::DatabaseFile)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The batcher: moves records from journals to the sink, in batches, each exactly once.
 //!
 //! Owns the sink, and puts together what reads journals (`sources`), what is on its way
-//! (`flight`), what is known of the store (`settle`), where refused rows go (`refused`) and what
+//! (`flight`), what is known of the store (`truth`), where refused rows go (`refused`) and what
 //! is shown (`health`). One batch is in flight at a time, kept until the sink's positions say that
 //! it is stored. Never touches a shard but through the cells that show committed positions, and
 //! the verdicts on refused rows.
@@ -26,9 +26,9 @@ mod flight;
 mod health;
 mod nonces;
 mod refused;
-mod settle;
 pub(super) mod sift;
 mod sources;
+mod truth;
 
 pub use flight::RetryWait;
 pub(super) use nonces::NonceFiles;
@@ -36,12 +36,13 @@ pub use nonces::NonceLimits;
 pub(super) use refused::DeadRows;
 #[cfg(test)]
 pub(super) use refused::NO_SPACE;
-pub(super) use settle::Truth;
 pub(super) use sources::JournalSources;
+pub(super) use truth::Truth;
 
 /// Between two looks for rights that are missing, in milliseconds.
 const RIGHTS_PERIOD: u64 = 2_000;
-
+/// How often a quiet batcher looks whether its sink is still connected.
+const LOOK: Duration = Duration::from_secs(1);
 /// The longest that giving the sink free may take.
 const RELEASE_MAX: Duration = Duration::from_secs(1);
 
@@ -117,7 +118,7 @@ impl<S: Sink> Batcher<S> {
         if !self.health.is_lost() {
             // What is not stored in time stays in the journals.
             if let Ok(Err(fault)) = tokio::time::timeout(stop.wait, self.drain()).await {
-                self.health.unreadable(&fault);
+                self.health.give_up().report("read the journal", &fault);
             }
         }
         if self.flight.is_connected()
@@ -137,16 +138,24 @@ impl<S: Sink> Batcher<S> {
         loop {
             tokio::select! {
                 () = self.sources.wait() => {}
-                () = settle::lost(&self.sink) => {
+                () = Self::lost(&self.sink) => {
                     self.connect().await;
                     continue;
                 }
             }
             if let Err(fault) = self.cycle().await {
-                self.health.unreadable(&fault);
+                self.health.give_up().report("read the journal", &fault);
                 // The fault was told, and the process is about to end.
                 return std::future::pending().await;
             }
+        }
+    }
+
+    /// Waits until the sink's connection is lost. A quiet batcher asks its sink nothing, and a
+    /// database that comes back older is to be noticed before somebody says something.
+    async fn lost(sink: &S) {
+        while sink.is_connected() {
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -156,7 +165,7 @@ impl<S: Sink> Batcher<S> {
             self.failed(&error).await;
         }
         self.flight.connect();
-        self.health.conditions().clear(Condition::DatabaseUnusable);
+        self.health.conditions.clear(Condition::DatabaseUnusable);
         self.show_rights();
         self.health.count_backlog(&self.sources);
         self.forget_done().await;
@@ -190,29 +199,6 @@ impl<S: Sink> Batcher<S> {
         Ok(())
     }
 
-    /// Fills the batch. Waits, and says so, while there is no descriptor or memory for reading.
-    async fn fill(&mut self) -> Result<(), TailFault> {
-        loop {
-            let now = self.clock.now().mono;
-            let filled = self.flight.fill(&mut self.sources, &self.limits, now);
-            self.health.count_backlog(&self.sources);
-            match filled {
-                Err(fault) if fault.is_passing() => {
-                    let why = fault.source.as_ref().map(ToString::to_string).unwrap_or_default();
-                    let detail = format!("{fault}: {why}");
-                    self.health.conditions().raise(Condition::JournalUnread, detail);
-                    self.flight.wait_for_means().await;
-                }
-                filled => {
-                    if self.flight.end_shortage() {
-                        self.health.conditions().clear(Condition::JournalUnread);
-                    }
-                    return filled;
-                }
-            }
-        }
-    }
-
     /// Stores what was filled, however long it takes. May be dropped and called again.
     async fn store(&mut self) -> Result<(), TailFault> {
         self.flight.begin();
@@ -231,25 +217,13 @@ impl<S: Sink> Batcher<S> {
         Ok(())
     }
 
-    /// Tries the next batch once; when it began, if it is stored.
-    async fn try_store(&mut self) -> Result<Now, SinkError> {
-        let begun = self.clock.now();
-        let settled = self.flight.is_settled() && self.sink.is_connected();
-        if !settled && self.settle().await? {
-            return Ok(begun);
-        }
-        // The batch is gone if the sink is not where it was: then other records come first.
-        self.flight.leave_out_stored(&mut self.sink, &self.sources).await?;
-        self.flight.append(&mut self.sink).await?;
-        Ok(begun)
-    }
-
     fn stored(&mut self, begun: Now) {
         let Some(batch) = self.flight.stored() else { return };
-        self.health.mended();
+        self.health.conditions.clear(Condition::DatabaseRefuses);
+        self.health.conditions.clear(Condition::DatabaseUnusable);
         // Written before the journal's segments may go.
         self.nonces.append(&batch, begun.mono);
-        self.health.conditions().set(Condition::NoncesLost, self.nonces.failing());
+        self.health.conditions.set(Condition::NoncesLost, self.nonces.failing());
         self.sources.committed(&batch, &mut self.truth.trimmed);
         self.health.stored(&batch, [begun, self.clock.now()], &self.sources);
     }
@@ -258,7 +232,7 @@ impl<S: Sink> Batcher<S> {
     async fn look_at_rights(&mut self) {
         let now = self.clock.now().mono;
         let is_due = now.since(self.rights_seen) >= RIGHTS_PERIOD;
-        if is_due && self.health.conditions().holds(Condition::RightsMissing) {
+        if is_due && self.health.conditions.holds(Condition::RightsMissing) {
             self.rights_seen = now;
             // A connection that fails shows in the next batch.
             _ = self.sink.look_at_rights().await;
@@ -267,17 +241,22 @@ impl<S: Sink> Batcher<S> {
     }
 
     fn show_rights(&self) {
-        self.health.conditions().set(Condition::RightsMissing, self.sink.lacks());
+        self.health.conditions.set(Condition::RightsMissing, self.sink.lacks());
     }
 
     /// Tells a failure, and waits. What only a person can mend is a condition too.
     async fn failed(&mut self, error: &SinkError) {
         match error {
             SinkError::Taken(_) => {
-                self.health.taken(error);
+                // Two hubs that serve one database break every promise of order: this one ends.
+                self.health.give_up().end(Condition::ClaimLost, error);
                 return std::future::pending().await;
             }
-            SinkError::Refused(reason) => self.health.unusable(reason),
+            SinkError::Refused(reason) => {
+                self.health.conditions.raise(Condition::DatabaseUnusable, reason);
+                // What this error says is newer.
+                self.health.conditions.clear(Condition::DatabaseRefuses);
+            }
             _ => {}
         }
         self.wait_out(error).await;
@@ -309,7 +288,7 @@ impl<S: Sink> Batcher<S> {
                 tracing::info!(%journal, "a journal of an earlier run is stored");
             }
         }
-        self.health.conditions().set(Condition::JournalKept, kept);
+        self.health.conditions.set(Condition::JournalKept, kept);
         self.sources.show_earlier_runs();
     }
 

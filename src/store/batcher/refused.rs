@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::Batcher;
 use super::batch::Batch;
+use crate::conditions::Condition;
 use crate::limits::VERDICTS_MAX;
 use crate::shard::event::Verdict;
 use crate::store::StoreConfig;
@@ -36,17 +37,38 @@ impl DeadRows {
         (DeadRows { letters: DeadLetters::new(&config.data_dir), shards }, ends)
     }
 
-    /// Dead-letters refused rows of a batch, and tells their shards; how many they are. An error:
-    /// the disk does not take them.
+    /// Finds out what of a batch is refused, after the sink has said this of the whole: who does
+    /// not exist, if the sink has named that as the cause, and what trying shows. Refused rows go
+    /// to the dead letters.
+    async fn sift(
+        &mut self,
+        sink: &mut impl Sink,
+        batch: &Batch,
+        mut known: SiftHints,
+        told: &SinkError,
+    ) -> Result<Sifted, SinkError> {
+        let is_asked = matches!(told, SinkError::Orphan(_));
+        if is_asked {
+            known.absent = sink.absent(batch).await?;
+        }
+        let sifted = sink.sift(batch, &known).await?;
+        if !is_asked && sifted.refused.iter().any(|refusal| refusal.orphan) {
+            known.absent = sink.absent(batch).await?;
+        }
+        if !sifted.refused.is_empty() {
+            let buried = self.bury(batch, &known.absent, &sifted.refused).await;
+            buried.map_err(|error| SinkError::Retry(format!("write dead letters: {error}")))?;
+        }
+        Ok(sifted)
+    }
+
+    /// Dead-letters rows of a batch, and tells their shards. An error: the disk takes no letter.
     async fn bury(
         &mut self,
         batch: &Batch,
         absent: &AbsentIds,
         refused: &[RefusedRow],
-    ) -> io::Result<usize> {
-        if refused.is_empty() {
-            return Ok(0);
-        }
+    ) -> io::Result<()> {
         let records: Vec<Record<'_>> = batch.records().collect();
         let dead: Vec<_> = refused
             .iter()
@@ -55,34 +77,29 @@ impl DeadRows {
             .collect();
         self.letters.write(dead.iter().map(|(record, why)| (*record, why.1)))?;
         for (record, (reject, _)) in &dead {
-            self.tell_absent(record, *reject).await;
+            match reject {
+                Reject::UnknownSpace => {
+                    self.tell(record.space, Verdict::NoSpace(record.space)).await;
+                }
+                Reject::UnknownUser => {
+                    for shard in &self.shards {
+                        _ = shard.send(Verdict::NoUser(record.user)).await;
+                    }
+                }
+                _ => {}
+            }
             let nonce = record.nonce.map(|nonce| nonce.key);
             let verdict = Verdict::Refused { id: record.id, nonce, reject: *reject };
             self.tell(record.space, verdict).await;
         }
         tracing::warn!(rows = dead.len(), "messages were refused by the store, see dead letters");
-        Ok(dead.len())
+        Ok(())
     }
 
     /// Tells a space's shard. A shard that has ended needs to know nothing.
     async fn tell(&self, space: SpaceId, verdict: Verdict) {
         let shard = SpaceKey::Chat(space).shard(self.shards.len());
         _ = self.shards[shard].send(verdict).await;
-    }
-
-    /// Tells who has to know that a refused row's user or space does not exist.
-    async fn tell_absent(&self, record: &Record<'_>, reject: Reject) {
-        match reject {
-            Reject::UnknownSpace => {
-                self.tell(record.space, Verdict::NoSpace(record.space)).await;
-            }
-            Reject::UnknownUser => {
-                for shard in &self.shards {
-                    _ = shard.send(Verdict::NoUser(record.user)).await;
-                }
-            }
-            _ => {}
-        }
     }
 }
 
@@ -99,48 +116,22 @@ fn cause<'a>(
     }
 }
 
-/// Finds out what of a batch is refused, after the sink has said this of the whole: who does not
-/// exist, if the sink has named that as the cause, and what trying shows.
-async fn try_rows(
-    sink: &mut impl Sink,
-    batch: &Batch,
-    mut known: SiftHints,
-    told: &SinkError,
-) -> Result<(AbsentIds, Sifted), SinkError> {
-    let is_asked = matches!(told, SinkError::Orphan(_));
-    if is_asked {
-        known.absent = sink.absent(batch).await?;
-    }
-    let sifted = sink.sift(batch, &known).await?;
-    if !is_asked && sifted.refused.iter().any(|refusal| refusal.orphan) {
-        known.absent = sink.absent(batch).await?;
-    }
-    Ok((known.absent, sifted))
-}
-
 impl<S: Sink> Batcher<S> {
     /// Rows of the next batch that are refused for what they are go to the dead letters; what
     /// stands before the first that is not decided is stored next; with nothing decided the rows
     /// wait.
     pub(super) async fn sift(&mut self, told: SinkError) -> Result<(), TailFault> {
         let Some(batch) = self.flight.next() else { return Ok(()) };
-        let tried = try_rows(&mut self.sink, batch, self.flight.hints(), &told).await;
-        let (absent, sifted) = match tried {
-            Ok(tried) => tried,
+        let known = self.flight.hints();
+        let sifted = match self.dead.sift(&mut self.sink, batch, known, &told).await {
+            Ok(sifted) => sifted,
             Err(SinkError::Closed(words)) => return self.wait_for_mending(words).await,
             Err(error) => {
                 self.failed(&error).await;
                 return Ok(());
             }
         };
-        match self.dead.bury(batch, &absent, &sifted.refused).await {
-            Ok(rows) => self.health.buried(rows),
-            Err(error) => {
-                let error = SinkError::Retry(format!("write dead letters: {error}"));
-                self.failed(&error).await;
-                return Ok(());
-            }
-        }
+        self.health.buried(sifted.refused.len());
         let is_whole = sifted.refused.is_empty() && sifted.decided == batch.rows();
         let parts = self.flight.part(&sifted);
         match sifted.stuck {
@@ -158,11 +149,9 @@ impl<S: Sink> Batcher<S> {
     /// Waits while the database refuses all rows: none of them is to blame. Then goes on with what
     /// has come meanwhile too.
     pub(super) async fn wait_for_mending(&mut self, words: String) -> Result<(), TailFault> {
-        self.health.refusing(&words);
+        self.health.conditions.raise(Condition::DatabaseRefuses, &words);
+        self.health.conditions.clear(Condition::DatabaseUnusable);
         self.wait_out(&SinkError::Refused(words)).await;
-        let now = self.clock.now().mono;
-        let gathered = self.flight.gather(&mut self.sources, &self.limits, now);
-        self.health.count_backlog(&self.sources);
-        gathered
+        self.gather()
     }
 }
