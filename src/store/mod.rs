@@ -40,7 +40,7 @@ pub use sqlite::look::stored_positions;
 pub use sqlite::{DATABASE_FILE, SqliteSink};
 pub use upgrade::upgrade;
 
-use batcher::{Batcher, Ends, JournalSources, NonceFiles, Stop, Truth, Verdicts};
+use batcher::{Batcher, DeadRows, Ends, JournalSources, NonceFiles, Stop, Truth};
 use data_dir::strayed::{Watch, WatchPlan};
 use journal::{Journals, Opened, Writer};
 use latest::Latest;
@@ -290,9 +290,9 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
     let mut sources = JournalSources::new(found, own);
     sources.leave_elsewhere(truth.bound.elsewhere());
     let committed = sources.shown();
-    let (ways, verdicts) = Verdicts::new(config.shards);
+    let (dead, verdicts) = DeadRows::new(config);
     let (shown, state) = watch::channel(StoreState::Connecting);
-    let ends = Ends { sink, sources, nonces, verdicts: ways, truth, state: shown };
+    let ends = Ends { sink, sources, nonces, dead, truth, state: shown };
     let batcher = Batcher::new(config, ends, parts.seed);
     let (stop, stopped) = oneshot::channel();
     let thread = Builder::new().name("hub-store".into());

@@ -46,19 +46,16 @@ pub(crate) async fn sift(
         }
         match sieve.try_piece(&piece).await? {
             PieceOutcome::Taken(orphans) => refused.extend(orphans),
-            PieceOutcome::Refused { .. } if piece.len() > 1 => {
+            PieceOutcome::Refused(_) if piece.len() > 1 => {
                 let middle = piece.start + piece.len() / 2;
                 pieces.extend([middle..piece.end, piece.start..middle]);
             }
-            PieceOutcome::Refused { reason, orphan } => {
-                let mut refusal = RefusedRow { row: piece.start, reason, orphan };
+            PieceOutcome::Refused(refusal) => {
                 if let Some(words) = sieve.lacks_evidence(&refusal).await? {
-                    let decided = refusal.row;
-                    return Ok(Sifted { decided, refused, stuck: Some(words) });
+                    return Ok(Sifted { decided: refusal.row, refused, stuck: Some(words) });
                 }
                 // The database may have been mended between the two.
-                if let PieceOutcome::Refused { reason, orphan } = sieve.try_piece(&piece).await? {
-                    refusal = RefusedRow { reason, orphan, ..refusal };
+                if let PieceOutcome::Refused(refusal) = sieve.try_piece(&piece).await? {
                     sieve.note(&refusal);
                     refused.push(refusal);
                 }
@@ -72,10 +69,8 @@ pub(crate) async fn sift(
 enum PieceOutcome {
     /// All are taken, but those of users and spaces that do not exist.
     Taken(Vec<RefusedRow>),
-    Refused {
-        reason: String,
-        orphan: bool,
-    },
+    /// The first row, with what is said of them all.
+    Refused(RefusedRow),
 }
 
 struct Sieve<'a, T> {
@@ -106,12 +101,13 @@ impl<T: Trial> Sieve<'_, T> {
             return Ok(PieceOutcome::Taken(orphans));
         }
         self.trials += 1;
-        match self.trial.take(&live).await {
-            Ok(()) => Ok(PieceOutcome::Taken(orphans)),
-            Err(SinkError::Data(reason)) => Ok(PieceOutcome::Refused { reason, orphan: false }),
-            Err(SinkError::Orphan(reason)) => Ok(PieceOutcome::Refused { reason, orphan: true }),
-            Err(error) => Err(error),
-        }
+        let (reason, orphan) = match self.trial.take(&live).await {
+            Ok(()) => return Ok(PieceOutcome::Taken(orphans)),
+            Err(SinkError::Data(reason)) => (reason, false),
+            Err(SinkError::Orphan(reason)) => (reason, true),
+            Err(error) => return Err(error),
+        };
+        Ok(PieceOutcome::Refused(RefusedRow { row: piece.start, reason, orphan }))
     }
 
     /// `None`: the database takes other rows, so the refused one is to blame. Else what the

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::batch::{Advance, Batch, BatchLimits, Origin};
 use crate::store::data_dir::served::Offsets;
-use crate::store::data_dir::trimmed::Trimmed;
+use crate::store::data_dir::trimmed::{Has, Lacking, Trimmed};
 use crate::store::journal::{JournalId, Tail, TailFault};
 use crate::store::latest::Latest;
 use crate::store::sink::Gone;
@@ -159,6 +159,8 @@ pub(crate) struct JournalSources {
     own: Vec<JournalSource>,
     /// Which of this run's journals is read next.
     next: usize,
+    /// Why stored segments could not be removed the last time.
+    kept: Option<String>,
 }
 
 impl JournalSources {
@@ -168,6 +170,7 @@ impl JournalSources {
             found: found.into_iter().map(JournalSource::new).collect(),
             own: own.into_iter().map(JournalSource::new).collect(),
             next: 0,
+            kept: None,
         }
     }
 
@@ -222,13 +225,15 @@ impl JournalSources {
         }
     }
 
-    /// The journals that no longer hold all that the sink lacks: where the sink is, and where they
-    /// begin.
-    pub(crate) fn lacking(&self) -> impl Iterator<Item = (JournalId, u64, u64)> {
+    /// The journals that no longer hold all that the sink lacks.
+    pub(crate) fn lacking(&self) -> impl Iterator<Item = Lacking> {
         let all = self.found.iter().chain(&self.own);
-        let place =
-            |it: &JournalSource| (it.tail.journal(), it.stored.max(it.floor), it.tail.begin());
-        all.map(place).filter(|(_, at, begin)| at < begin)
+        let lacking = all.map(|it| (it.tail.journal(), it.stored.max(it.floor), it.tail.begin()));
+        lacking.filter(|(_, at, begin)| at < begin).map(|(journal, at, begin)| Lacking {
+            journal,
+            has: Has::UpTo(at),
+            end: Some(begin),
+        })
     }
 
     /// Whether a batch holds what the sink may have held before.
@@ -298,12 +303,8 @@ impl JournalSources {
     }
 
     /// A batch was committed: shows it to the shards and frees what lies behind, once it is noted.
-    pub(crate) fn committed(
-        &mut self,
-        batch: &Batch,
-        trimmed: &mut Trimmed,
-    ) -> std::io::Result<()> {
-        let mut outcome = Ok(());
+    /// What can't be removed is tried again with each batch; the bound still counts it.
+    pub(crate) fn committed(&mut self, batch: &Batch, trimmed: &mut Trimmed) {
         for advance in batch.advances() {
             let source = self.all().find(|source| source.tail.journal() == advance.journal);
             let Some(source) = source else { continue };
@@ -312,11 +313,17 @@ impl JournalSources {
             // All found journals are read to their ends before any of this run.
             source.shown.publish(Some(advance.next));
         }
+        let mut outcome = Ok(());
         // Segments of earlier batches too, where unlinking them has failed.
         for source in self.all() {
             outcome = source.trim(trimmed).and(outcome);
         }
-        outcome
+        self.kept = outcome.err().map(|error| error.to_string());
+    }
+
+    /// Why stored segments could not be removed the last time.
+    pub(crate) fn kept(&self) -> Option<String> {
+        self.kept.clone()
     }
 
     /// Shows the shards how far they are stored, once all of earlier runs is stored.

@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::super::batcher::batch::BatchLimits;
 use super::super::batcher::{
-    Batcher, Ends, JournalSources, NO_SPACE, NonceFiles, Stop, Truth, Unstored, Verdicts,
+    Batcher, DeadRows, Ends, JournalSources, NO_SPACE, NonceFiles, Stop, Truth, Unstored,
 };
 use super::super::data_dir::bound::{Remembered, Target};
 use super::super::data_dir::holes::Holes;
@@ -59,7 +59,7 @@ pub(super) fn run(folder: &Path, sink: &Rough, opened: &mut Opened, batch: Batch
         sink: sink.clone(),
         sources,
         nonces: nonces(folder),
-        verdicts: Verdicts::new(1).0,
+        dead: DeadRows::new(&config).0,
         truth: truth(&config),
         state,
     };
