@@ -69,16 +69,18 @@ pub fn a_full_data_disk_loses_nothing() -> Outcome {
 pub fn a_full_log_disk_loses_nothing() -> Outcome {
     let disk = Disk::mount(64)?;
     let folders = Folders { data: None, wal: Some(disk.path()) };
-    let small = ["fsync=on", "max_wal_size=4MB", "min_wal_size=2MB"];
-    let mut cluster = Cluster::start_on(folders, &small);
+    // No checkpoint frees a segment meanwhile.
+    let kept = ["fsync=on", "max_wal_size=1GB", "checkpoint_timeout=1h"];
+    let mut cluster = Cluster::start_on(folders, &kept);
     let hub = hub_with_long_messages(&cluster);
     let mut said = Vec::new();
     say_much(&hub, &mut said, 20);
     assert_stored(&cluster, &said);
     disk.fill();
-    // More than fits into the segments that are there.
+    // Each look takes a segment of those that are there.
     eventually("it has no room left", || {
-        say_much(&hub, &mut said, 200);
+        say_much(&hub, &mut said, 20);
+        _ = cluster.try_sql("hub", "SELECT pg_switch_wal()");
         (hub.get("/readyz").json()["store"] == "behind").then_some(())
     });
     say_much(&hub, &mut said, 20);
