@@ -138,6 +138,7 @@ pub fn who_does_not_exist_is_told_so_and_then_refused_at_the_door() {
     let cluster = adopted();
     let hub = hub_on(&cluster);
     let mut ana = hub.join(1, 1, "Ana Paz");
+    ana.next_of("join");
     let mut nobody = hub.join_v1(1, 99, "");
     nobody.next_of("join");
     let say = |nonce: &str| {
