@@ -1,5 +1,6 @@
 //! The documents that are held to the code: the README's table of settings, the table of
-//! dependencies, the tests that `docs/BAD_INPUT.md` names, and links.
+//! dependencies, the tests that `docs/BAD_INPUT.md` and
+//! `docs/BAD_DAYS.md` name, and links.
 //!
 //! Nothing is written but the table, and only when `UPDATE_DOCS=1` asks for it.
 

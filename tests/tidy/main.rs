@@ -151,9 +151,11 @@ fn links_in_the_documents_lead_somewhere() {
 }
 
 #[test]
-fn tests_that_the_page_of_bad_input_names_are_there() {
-    let found = missing_tests(&read("docs/BAD_INPUT.md"), &Source::all(&["tests", "src"]));
-    assert!(found.is_empty(), "docs/BAD_INPUT.md:\n{}", found.join("\n"));
+fn tests_that_the_pages_of_bad_input_and_bad_days_name_are_there() {
+    for page in ["docs/BAD_INPUT.md", "docs/BAD_DAYS.md"] {
+        let found = missing_tests(&read(page), &Source::all(&["tests", "src"]));
+        assert!(found.is_empty(), "{page}:\n{}", found.join("\n"));
+    }
 }
 
 #[test]
