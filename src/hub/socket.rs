@@ -17,7 +17,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::directory::Permit;
 use crate::limits::READY_SOCKETS_MAX;
-use crate::shard::event::{MemberKey, Sent, Sockets};
+use crate::shard::event::{MemberKey, PIECES, Sent, Sockets};
 use crate::wire::frame_reader::Reader;
 
 /// One member's socket.
@@ -259,12 +259,9 @@ impl Sockets for SocketTable {
         }
     }
 
-    fn sendv(&mut self, member: MemberKey, first: &[u8], second: &[u8]) -> Sent {
+    fn sendv(&mut self, member: MemberKey, pieces: [&[u8]; PIECES]) -> Sent {
         match self.get_mut(member) {
-            Some(socket) => {
-                let pieces = [IoSlice::new(first), IoSlice::new(second)];
-                sent(socket.stream.write_vectored(&pieces))
-            }
+            Some(socket) => sent(socket.stream.write_vectored(&pieces.map(IoSlice::new))),
             None => Sent::Broken,
         }
     }

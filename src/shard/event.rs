@@ -1,7 +1,7 @@
 //! What goes into a shard and what comes out: [`Input`]s with the time beside them, and
 //! [`Effects`], which a turn carries out.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::wire::close::Close;
 use crate::wire::nonce::NonceKey;
@@ -24,6 +24,8 @@ pub type AddressKey = Option<u64>;
 /// A connection that wants to be a member.
 #[derive(Clone, Debug)]
 pub struct Join {
+    /// The answer to the handshake: the first bytes that the connection is sent.
+    pub opening: BytesMut,
     /// The space.
     pub space: SpaceKey,
     /// Who; from the query or the token, checked by the edge.
@@ -256,12 +258,15 @@ pub enum Sent {
     Broken,
 }
 
+/// Pieces that one send is made of at most: frames for the member alone, two of the log, answers.
+pub const PIECES: usize = 4;
+
 /// The sockets of a shard's members, as the sweep sees them.
 pub trait Sockets {
     /// Sends what the socket takes at once of `bytes`.
     fn send(&mut self, member: MemberKey, bytes: &[u8]) -> Sent;
-    /// Sends what the socket takes at once of two pieces that follow each other.
-    fn sendv(&mut self, member: MemberKey, first: &[u8], second: &[u8]) -> Sent;
+    /// Sends what the socket takes at once of pieces that follow each other; some are empty.
+    fn sendv(&mut self, member: MemberKey, pieces: [&[u8]; PIECES]) -> Sent;
     /// Nothing more will be sent: the peer is to see the end once it has read what was.
     fn finish(&mut self, member: MemberKey);
     /// Asks for an [`Input::Writable`] when a full socket takes bytes again.

@@ -1,10 +1,12 @@
 //! The rooms of a shard: its spaces and the members in them. Who comes and goes, who is there, and
 //! what members are told one by one.
 
+use bytes::BytesMut;
+
 use super::arena::Arena;
 use super::commits::AckTo;
 use super::event::{Effects, Join, MemberKey, Notification, Present, PresentUser};
-use super::member::{Deadline, Member, Private, Standing};
+use super::member::{Deadline, Member, Standing};
 use super::position::Floor;
 use super::space::{Space, Spaces};
 use super::turn::Turn;
@@ -32,14 +34,32 @@ pub(super) struct Seated<'a> {
 }
 
 impl Seated<'_> {
-    /// Gives the member a private frame. Returns why it is to be closed, if it is owed too many:
-    /// only a blocked one is too slow, never one that is merely unvisited.
-    pub(super) fn give(
+    /// Gives the member an answer, behind all that its space has said until now. Returns why the
+    /// member is to be closed, if it is owed too many private frames.
+    pub(super) fn answer(
         &mut self,
         turn: &mut Turn,
-        write: impl FnOnce(&mut Private),
+        write: impl FnOnce(&mut BytesMut),
     ) -> Option<Close> {
-        self.member.give(self.key, turn, write);
+        self.member.queue.answer(&mut turn.counts, self.space.end(), write);
+        self.answered(turn)
+    }
+
+    /// Answers a ping of the member's: behind all that its space has said until now, but at once
+    /// where it is sent nothing of that yet.
+    fn answer_ping(&mut self, turn: &mut Turn, payload: &[u8]) -> Option<Close> {
+        let Seated { member, space, .. } = self;
+        if member.is_held_back() {
+            member.queue.push(&mut turn.counts, |out| frame_writer::pong(out, payload));
+        } else {
+            member.queue.answer_ping(&mut turn.counts, space.end(), payload);
+        }
+        self.answered(turn)
+    }
+
+    /// The member is due. Only a blocked one is too slow, never one that is merely unvisited.
+    fn answered(&mut self, turn: &mut Turn) -> Option<Close> {
+        self.member.make_due(self.key, &mut turn.due);
         let (owed, max) = (self.member.queue.private_bytes(), turn.limits.private_bytes_max);
         if owed <= max {
             None
@@ -53,15 +73,13 @@ impl Seated<'_> {
     fn refuse(&mut self, turn: &mut Turn, refusal: &Refusal<'_>) -> Option<Close> {
         let (at, dialect) = (turn.at(), self.member.who.dialect);
         let whose = self.member.whose(self.space.key());
-        self.give(turn, |private| {
-            private.push(|out| server_message::error(out, dialect, refusal, whose, &at));
-        })
+        self.answer(turn, |out| server_message::error(out, dialect, refusal, whose, &at))
     }
 
     /// Tells the member how far its message has come.
     pub(super) fn ack(&mut self, turn: &mut Turn, ack: &Ack<'_>) -> Option<Close> {
         let at = turn.at();
-        self.give(turn, |private| private.push(|out| server_message::ack(out, ack, &at)))
+        self.answer(turn, |out| server_message::ack(out, ack, &at))
     }
 
     /// Tells the member that its message is durable, or that the store will never hold it.
@@ -92,11 +110,13 @@ impl Rooms {
     }
 
     /// A connection is not let in: it is told why, and closed.
-    pub(super) fn turn_away(&mut self, turn: &mut Turn, join: Join, close: Close) -> MemberKey {
+    pub(super) fn turn_away(&mut self, turn: &mut Turn, mut join: Join, close: Close) -> MemberKey {
         turn.counts.close(close);
         let standing = Standing::Closing { close, since: turn.now.mono };
-        let member = Member::new(turn.now, join, u32::MAX, standing);
-        let last = member.last_frames(turn, close, |_| Some(()));
+        let opening = std::mem::take(&mut join.opening);
+        let mut member = Member::new(turn.now, join, u32::MAX, standing);
+        member.queue.open(&mut turn.counts, opening);
+        let last = member.last_frames(turn, close, |_| Some(0));
         let key = self.members.insert(member);
         if let Some(member) = self.members.get_mut(key) {
             member.close(key, turn, close, last);
@@ -106,13 +126,15 @@ impl Rooms {
 
     /// Makes a connection a member of its space. What that may have seen before, if it is made
     /// now, lies at or below `floor`.
-    pub(super) fn join(&mut self, turn: &mut Turn, join: Join, floor: Floor) -> MemberKey {
+    pub(super) fn join(&mut self, turn: &mut Turn, mut join: Join, floor: Floor) -> MemberKey {
         turn.counts.add(Metric::Joins, 1);
+        let opening = std::mem::take(&mut join.opening);
         let space = self.spaces.open(turn, join.space, floor);
         let standing = Standing::Seated { seat: space.next_seat() };
         let key = self.members.insert(Member::new(turn.now, join, space.slot(), standing));
         let Some(member) = self.members.get_mut(key) else { return key };
         let is_first = space.seat(key.slot, member);
+        member.open(key, turn, opening);
         match space.key() {
             SpaceKey::Chat(id) => {
                 space.settle_announcements(turn.limits.announce_members_max);
@@ -129,8 +151,8 @@ impl Rooms {
                 member.queue.place(space.end());
                 member.begin_listing();
                 let utc = turn.utc();
-                member.give(key, turn, |private| {
-                    private.push(|out| _ = server_message::user_status(out, user, true, &utc));
+                member.give(key, turn, |out| {
+                    server_message::user_status(out, user, true, &utc);
                 });
             }
             SpaceKey::Inbox(_) => member.greet(key, turn, None),
@@ -250,14 +272,14 @@ impl Rooms {
         }
     }
 
-    /// Gives a member a private frame, and closes it if it is owed too many.
+    /// Gives a member an answer, and closes it if it is owed too many.
     pub(super) fn answer(
         &mut self,
         turn: &mut Turn,
         key: MemberKey,
-        write: impl FnOnce(&mut Private),
+        write: impl FnOnce(&mut BytesMut),
     ) {
-        let close = self.seated(key).and_then(|mut seated| seated.give(turn, write));
+        let close = self.seated(key).and_then(|mut seated| seated.answer(turn, write));
         if let Some(close) = close {
             self.let_go(turn, key, close);
         }
@@ -285,11 +307,13 @@ impl Rooms {
 
     /// A ping (with its payload) or a pong: proof of life, answered within its rate.
     pub(super) fn ping(&mut self, turn: &mut Turn, key: MemberKey, payload: Option<&[u8]>) {
-        let Some(Seated { member, .. }) = self.seated(key) else { return };
-        member.heard(turn.now.mono);
-        match (member.take_control(turn.now.mono, &turn.limits), payload) {
+        let Some(mut seated) = self.seated(key) else { return };
+        seated.member.heard(turn.now.mono);
+        match (seated.member.take_control(turn.now.mono, &turn.limits), payload) {
             (Ok(()), Some(payload)) => {
-                self.answer(turn, key, |private| private.push_pong(payload));
+                if let Some(close) = seated.answer_ping(turn, payload) {
+                    self.let_go(turn, key, close);
+                }
             }
             (Ok(()), None) => {}
             (Err(reject), _) => self.tolerate(turn, key, reject),
@@ -371,7 +395,7 @@ impl Rooms {
             None => {}
             // A ping of 2 bytes is not what brings a queue over its bound.
             Some(Deadline::Ping) => {
-                member.give(key, turn, |private| private.push(frame_writer::ping));
+                member.give(key, turn, frame_writer::ping);
             }
             Some(Deadline::Close(close)) => self.let_go(turn, key, close),
             Some(Deadline::End) => self.end(turn, key),

@@ -111,9 +111,7 @@ impl Shard {
             Ok(ClientMessage::Chat(chat)) => self.chat(key, chat),
             Ok(ClientMessage::Ping) => {
                 let (whose, at) = (member.whose(space.key()), turn.at());
-                self.rooms.answer(turn, key, |private| {
-                    private.push(|out| server_message::pong(out, whose, &at));
-                });
+                self.rooms.answer(turn, key, |out| server_message::pong(out, whose, &at));
                 Ok(())
             }
         };

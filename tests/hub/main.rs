@@ -8,6 +8,7 @@ mod input;
 mod lobby;
 mod members;
 mod operator;
+mod order;
 mod resume;
 mod sockets;
 #[path = "../support/mod.rs"]

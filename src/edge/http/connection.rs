@@ -1,5 +1,5 @@
 //! One connection: HTTP until it ends, or until a handshake is accepted; then its socket moves
-//! on, with every byte that came behind the request's head, and with its place.
+//! on, unanswered, with every byte that came behind the request's head, and with its place.
 //!
 //! Hyper is there only from a whole head to the end of its answer: between requests a connection
 //! waits in `waiting`, where it costs next to nothing.
@@ -42,19 +42,24 @@ use crate::wire::frame_writer;
 const H2_REFUSED: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
-/// Takes a socket whose handshake was answered, what had been read behind the request, and the
-/// connection's place; gives socket and place back, and what to tell the peer, if there is no room
-/// for a member after all.
-pub(crate) type Take = Box<dyn FnOnce(std::net::TcpStream, Bytes, Place) -> Taken + Send + Sync>;
-type Taken = Result<(), (std::net::TcpStream, Option<Place>, Close)>;
+/// Takes a socket whose handshake is accepted, what had been read behind the request, and the
+/// connection's place. Whoever takes them answers the handshake.
+pub(crate) type Take =
+    Box<dyn FnOnce(std::net::TcpStream, Bytes, Place) -> Result<(), Untaken> + Send + Sync>;
 
-/// An accepted handshake; travels as an extension of its 101 response.
-pub(crate) struct Upgrade {
-    /// The head of the answer, exactly.
-    pub head: Vec<u8>,
-    /// Where the socket goes.
-    pub take: Take,
+/// A connection for which there was no room as a member after all.
+pub(crate) struct Untaken {
+    pub stream: std::net::TcpStream,
+    /// Kept until the socket is closed.
+    pub _place: Option<Place>,
+    /// The answer to its handshake.
+    pub opening: BytesMut,
+    /// What it is to be told behind that.
+    pub close: Close,
 }
+
+/// An accepted handshake: where its socket goes. Travels as an extension of a 101 response.
+pub(crate) struct Upgrade(pub Take);
 
 impl fmt::Debug for Upgrade {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -169,13 +174,8 @@ impl Shared {
         Answered::Last(stream)
     }
 
-    /// Answers 101 and passes the socket on.
-    async fn hand_over(&self, place: Place, mut stream: TcpStream, first: Bytes, upgrade: Upgrade) {
-        let wait = Duration::from_millis(self.limits.handshake_wait);
-        match tokio::time::timeout(wait, stream.write_all(&upgrade.head)).await {
-            Ok(Ok(())) => {}
-            _ => return tracing::debug!("a connection ended in its handshake"),
-        }
+    /// Passes the socket of an accepted handshake on.
+    async fn hand_over(&self, place: Place, stream: TcpStream, first: Bytes, upgrade: Upgrade) {
         let socket = socket2::SockRef::from(&stream);
         // A member that doesn't read is told so by its shard.
         let options = give_up_after(&stream, None)
@@ -183,15 +183,16 @@ impl Shared {
         if let Err(error) = options {
             tracing::debug!(%error, "a socket keeps the options of the system");
         }
-        let taken = stream.into_std().map(|stream| (upgrade.take)(stream, first, place));
+        let taken = stream.into_std().map(|stream| (upgrade.0)(stream, first, place));
         // The shard's inbox had no room for the member, or the shard has ended.
-        if let Ok(Err((stream, _place, close))) = taken
+        if let Ok(Err(Untaken { stream, _place, mut opening, close })) = taken
             && let Ok(mut stream) = TcpStream::from_std(stream)
         {
-            let mut goodbye = BytesMut::new();
-            frame_writer::close(&mut goodbye, close.code(), close.reason());
-            if stream.write_all(&goodbye).await.is_ok() {
-                self.linger(stream).await;
+            frame_writer::close(&mut opening, close.code(), close.reason());
+            let wait = Duration::from_millis(self.limits.handshake_wait);
+            match tokio::time::timeout(wait, stream.write_all(&opening)).await {
+                Ok(Ok(())) => self.linger(stream).await,
+                _ => tracing::debug!("a connection ended in its handshake"),
             }
         }
     }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::api::console;
 use super::http::body::Bodies;
-use super::http::connection::Upgrade;
+use super::http::connection::{Untaken, Upgrade};
 use super::http::door::FrontDoor;
 use super::http::json;
 use super::http::peer::Peer;
@@ -27,7 +27,7 @@ use super::http::problem::Refusal;
 use super::{Origins, accept, handshake};
 use crate::clock::Clock;
 use crate::conditions::Conditions;
-use crate::hub::Places;
+use crate::hub::{Place, Places};
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
 use crate::wire::close::Close;
@@ -46,19 +46,22 @@ struct Server {
 
 const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
 
+/// There is no room for a member.
+fn untaken(stream: std::net::TcpStream, place: Place) -> Untaken {
+    Untaken { stream, _place: Some(place), opening: HEAD.into(), close: Close::Overloaded }
+}
+
 fn routes(limits: &Limits, taken: mpsc::Sender<Taken>) -> Router {
     let upgrade = async |State(taken): State<mpsc::Sender<Taken>>| {
-        let take = Box::new(move |stream, first, place| {
+        handshake::switching(Upgrade(Box::new(move |mut stream, first, place| {
+            std::io::Write::write_all(&mut stream, HEAD).expect("its buffers are empty");
             let taken = taken.try_send((stream, first));
-            taken.map_err(|it| (it.into_inner().0, Some(place), Close::Overloaded))
-        });
-        handshake::switching(Upgrade { head: HEAD.to_vec(), take })
+            taken.map_err(|it| untaken(it.into_inner().0, place))
+        })))
     };
     let full = async || {
-        handshake::switching(Upgrade {
-            head: HEAD.to_vec(),
-            take: Box::new(|stream, _, place| Err((stream, Some(place), Close::Overloaded))),
-        })
+        let take = |stream, _, place| Err(untaken(stream, place));
+        handshake::switching(Upgrade(Box::new(take)))
     };
     let read = async |State(bodies): State<Bodies>,
                       Extension(peer): Extension<Peer>,

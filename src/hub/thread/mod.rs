@@ -395,6 +395,7 @@ mod tests {
     use crate::shard::event::Join;
     use crate::store::journal::tests::{LIMITS, reopen};
     use crate::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
+    use bytes::BytesMut;
     use std::io::Write;
     use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
@@ -432,6 +433,7 @@ mod tests {
         buffered.expect("an option");
         let permit = directory.reserve(UserId(1), address.ip()).expect("room for one");
         let join = Join {
+            opening: BytesMut::new(),
             space: SpaceKey::Chat(SpaceId(1)),
             user: UserId(1),
             username: "Ana Paz".into(),

@@ -115,9 +115,7 @@ impl Space {
         let SpaceKey::Chat(id) = self.key else { return };
         member.know_presence(self.presence.version);
         let (members, at) = (self.roster.len(), turn.at());
-        member.queue.push(&mut turn.counts, |private| {
-            private.push(|out| server_message::presence(out, id, members, &at));
-        });
+        member.queue.push(&mut turn.counts, |out| server_message::presence(out, id, members, &at));
     }
 
     /// Gives a member the next users of the list of who is online, if it is being sent that.
@@ -131,9 +129,9 @@ impl Space {
             return;
         }
         let utc = turn.utc();
-        member.queue.push(&mut turn.counts, |private| {
+        member.queue.push(&mut turn.counts, |out| {
             for user in &step {
-                private.push(|out| _ = server_message::user_status(out, *user, true, &utc));
+                server_message::user_status(out, *user, true, &utc);
             }
         });
     }
