@@ -230,6 +230,8 @@ limits! {
         "Ping and pong frames of one connection.";
     flood_wait: u64 = 5_000, Millis, 100, HOUR,
         "A flood over its rate for so long is closed (4029).";
+    offence_wait: u64 = 10_000, Millis, 0, HOUR,
+        "How long who flooded, or twice did not read, is kept out; doubles each time. 0 is off.";
     junk_max: u32 = 20, Count, 1, 1_000_000,
         "Junk messages within junk_window; more closes with 1008.";
     junk_window: u64 = 10_000, Millis, 100, HOUR,

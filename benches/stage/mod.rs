@@ -77,6 +77,8 @@ impl Host for Around {
 
     fn reply(&mut self, _ticket: Ticket, _reply: Reply) {}
 
+    fn offended(&mut self, _member: MemberKey, _close: Close) {}
+
     fn ended(&mut self, _member: MemberKey, _close: Close) {}
 
     fn fetch(&mut self, _fetch: &Fetch) -> bool {

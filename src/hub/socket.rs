@@ -38,7 +38,7 @@ pub(super) struct Socket {
     /// The peer's frames; what is cut is kept there.
     pub reader: Reader,
     /// Its place among the connections, given back when the socket is dropped.
-    _permit: Permit,
+    pub permit: Permit,
 }
 
 /// What became of a read.
@@ -113,7 +113,7 @@ impl SocketTable {
             queued: false,
             deaf: false,
             reader: Reader::default(),
-            _permit: permit,
+            permit,
         });
         Ok(())
     }
@@ -219,6 +219,11 @@ impl Socket {
     /// Whether its turn to be read comes anyway.
     pub(super) fn is_queued(&self) -> bool {
         self.queued
+    }
+
+    /// Whether the peer's side is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended
     }
 
     /// Notes that it is ready while its member can't be read.

@@ -99,7 +99,22 @@ pub const LOG_SEGMENT_BYTES_MAX: usize = 64 << 10;
 pub const LISTED_USERS_MAX: usize = 32;
 /// Bytes that one read of a member takes; a shard has one buffer for all of them.
 pub const READ_BYTES_MAX: usize = 64 << 10;
-/// Reads of one member before the others have their turn.
-pub const MEMBER_READS_MAX: usize = 4;
+/// Bytes that a turn reads of all members that are ready, in equal shares, but of each at least
+/// [`READ_SHARE_BYTES_MIN`].
+pub const TURN_READ_BYTES_MAX: usize = 256 << 10;
+/// Bytes that a turn reads at least of a member that is ready and has them.
+pub const READ_SHARE_BYTES_MIN: usize = 4 << 10;
+/// Bytes that are read in a tick of a member that floods: what is refused is not free.
+pub const FLOOD_READ_BYTES_MAX: usize = 1 << 10;
+/// How long those that don't read may hold up their space, in milliseconds.
+pub const PAUSE_WAIT_MAX: u64 = 1_000;
+/// Users and addresses that are remembered for what their connections were closed for.
+pub const OFFENDERS_MAX: usize = 10_000;
+/// Floods of one address within [`OFFENCE_MEMORY`] before it is kept out as a whole.
+pub const ADDRESS_FLOODS_MAX: u32 = 16;
+/// How long an offence is remembered, in milliseconds.
+pub const OFFENCE_MEMORY: u64 = 5 * 60_000;
+/// The longest that somebody is kept out, in milliseconds.
+pub const OFFENCE_WAIT_MAX: u64 = 5 * 60_000;
 /// Commands taken from the inbox before the others have their turn.
 pub const TURN_COMMANDS_MAX: usize = 256;

@@ -8,8 +8,9 @@
 
 use super::{
     ABSENT_MAX, CATCH_UP_QUERIES_MAX, CATCH_UP_ROWS_MAX, COMMIT_WAITS_MAX, CONNECTION_BYTES,
-    LISTENER_MESSAGE_BYTES_MAX, Limits, NONCE_BYTES_MAX, READER_QUEUE_MAX, REFERENCES_MAX,
-    SEGMENT_BYTES_MAX, TAIL_WINDOW_BYTES, TOTALS_MAX, TRIMMED_PIECES_MAX, VERDICTS_MAX, places_for,
+    LISTENER_MESSAGE_BYTES_MAX, Limits, NONCE_BYTES_MAX, OFFENDERS_MAX, READER_QUEUE_MAX,
+    REFERENCES_MAX, SEGMENT_BYTES_MAX, TAIL_WINDOW_BYTES, TOTALS_MAX, TRIMMED_PIECES_MAX,
+    VERDICTS_MAX, places_for,
 };
 
 /// Something that takes memory.
@@ -69,6 +70,7 @@ pub fn memory(limits: &Limits, shards: usize) -> Vec<MemoryPart> {
     let counted = READERS * TOTALS_MAX as u64 * MAP_ENTRY_BYTES;
     let verdicts = shards * VERDICTS_MAX as u64 + TRIMMED_PIECES_MAX as u64;
     let references = REFERENCES_MAX as u64 + shards * 2 * ABSENT_MAX as u64;
+    let offenders = OFFENDERS_MAX as u64;
     // Posts, the same number of acks, and whom the edge's thread tells.
     let waits = shards * 3 * COMMIT_WAITS_MAX as u64;
     let private = members * limits.private_bytes_max as u64;
@@ -100,6 +102,7 @@ pub fn memory(limits: &Limits, shards: usize) -> Vec<MemoryPart> {
         part("nonces", nonces * NONCE_ENTRY_BYTES, "nonces_max"),
         part("rates of users and addresses", rates * MAP_ENTRY_BYTES, "rate_buckets_max"),
         part("who exists", references * MAP_ENTRY_BYTES, "REFERENCES_MAX, ABSENT_MAX"),
+        part("who is kept out", offenders * MAP_ENTRY_BYTES, "OFFENDERS_MAX"),
         part("posts and acks that wait", waits * WAIT_BYTES, "COMMIT_WAITS_MAX"),
         part("questions of who catches up", members * CATCH_UP_QUESTION_BYTES, "connections_max"),
         part(
@@ -147,7 +150,7 @@ mod tests {
     use crate::limits::{Unit, Value, settings};
 
     /// Bounds that cost nothing themselves: they are within a part, on the disk, or of work.
-    const NO_PART: [&str; 42] = [
+    const NO_PART: [&str; 48] = [
         // A factor of several parts.
         "SHARDS_MAX",
         // Frames of one message, which has its bytes.
@@ -180,8 +183,15 @@ mod tests {
         // These bound work, texts that are thrown away, and numbers.
         "sweep_sends_max",
         "SPACE_SENDS_MAX",
-        "MEMBER_READS_MAX",
+        "TURN_READ_BYTES_MAX",
+        "READ_SHARE_BYTES_MIN",
+        "FLOOD_READ_BYTES_MAX",
         "TURN_COMMANDS_MAX",
+        // Waits, and a count.
+        "PAUSE_WAIT_MAX",
+        "OFFENCE_WAIT_MAX",
+        "OFFENCE_MEMORY",
+        "ADDRESS_FLOODS_MAX",
         // The buffer of a shard's thread.
         "READ_BYTES_MAX",
         "MEMBER_WAITS_MAX",

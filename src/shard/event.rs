@@ -231,12 +231,15 @@ pub struct Effects {
     pub fetches: Vec<Fetch>,
     /// Members whose sockets may be read again after a pause.
     pub readable: Vec<MemberKey>,
+    /// Members that are closed for what they did.
+    pub offended: Vec<(MemberKey, Close)>,
 }
 
 impl Effects {
     /// Whether there is nothing to be carried out.
     pub fn is_empty(&self) -> bool {
-        let Effects { records, replies, ended, occupancy, resumed, fetches, readable } = self;
+        let Effects { records, replies, ended, occupancy, resumed, fetches, .. } = self;
+        let Effects { readable, offended, .. } = self;
         records.is_empty()
             && replies.is_empty()
             && ended.is_empty()
@@ -244,6 +247,7 @@ impl Effects {
             && resumed.is_empty()
             && fetches.is_empty()
             && readable.is_empty()
+            && offended.is_empty()
     }
 }
 

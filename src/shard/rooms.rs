@@ -10,7 +10,7 @@ use super::member::{Deadline, Member, Standing};
 use super::position::Floor;
 use super::space::{Space, Spaces};
 use super::turn::Turn;
-use crate::limits::UNVISITED_TIMES_MAX;
+use crate::limits::{FLOOD_READ_BYTES_MAX, UNVISITED_TIMES_MAX};
 use crate::metrics::Metric;
 use crate::wire::client_message::AckLevel;
 use crate::wire::close::Close;
@@ -196,14 +196,17 @@ impl Rooms {
     pub(super) fn let_go(&mut self, turn: &mut Turn, key: MemberKey, close: Close) {
         let Some(Seated { member, space, .. }) = self.seated(key) else { return };
         turn.counts.close(close);
+        if close.is_offence() {
+            turn.fx.offended.push((key, close));
+        }
         let max = turn.limits.private_bytes_max as u64;
         let last = if close == Close::Gone {
             None
         } else {
             member.last_frames(turn, close, |out| space.write_rest(member, max, out))
         };
-        if space.is_paused() {
-            // It leaves the paused space: its socket is read again, for its close frame or end.
+        if space.is_paused() || member.is_blocked() || member.is_held() {
+            // Its socket is read again, for its close frame or end.
             turn.fx.readable.push(key);
         }
         let slot = space.slot();
@@ -333,6 +336,31 @@ impl Rooms {
         let Some(member) = self.members.get_mut(key) else { return };
         if member.unblock(&mut turn.counts) {
             member.make_due(key, &mut turn.due);
+            turn.fx.readable.push(key);
+        }
+    }
+
+    /// Bytes of a member's socket that may be read now, `max` at most.
+    pub(super) fn readable(&mut self, turn: &mut Turn, key: MemberKey, max: usize) -> usize {
+        let Some(Seated { member, space, .. }) = self.seated(key) else { return max };
+        if space.is_paused() || member.is_held() {
+            return 0;
+        }
+        if !member.floods(turn.now.mono) {
+            return max;
+        }
+        member.hold(true);
+        turn.due.hold(key);
+        max.min(FLOOD_READ_BYTES_MAX)
+    }
+
+    /// A tick: who floods may be read again, and paused spaces are looked at.
+    pub(super) fn release(&mut self, turn: &mut Turn) {
+        for key in turn.due.tick() {
+            if let Some(Seated { member, .. }) = self.seated(key) {
+                member.hold(false);
+                turn.fx.readable.push(key);
+            }
         }
     }
 
@@ -402,14 +430,15 @@ impl Rooms {
         }
     }
 
-    /// Trims the logs that have changed, evicts members that fell out of them, and begins or ends
-    /// pauses. Evictions append leaves, which may unsettle again: that is the next slice's.
+    /// Trims the logs that have changed, evicts members that fell out of them or hold up their
+    /// space, and begins or ends pauses. Evictions append leaves, which may unsettle again: that is the next slice's.
     pub(super) fn settle(&mut self, turn: &mut Turn) {
         let mut unsettled = turn.due.take_unsettled();
         for slot in unsettled.drain(..) {
             let Some(space) = self.spaces.at_mut(slot) else { continue };
             space.trim(turn, &self.members);
-            let fallen = space.fallen(turn, &self.members);
+            let mut fallen = space.fallen(turn, &self.members);
+            fallen.append(&mut space.holders(turn, &self.members));
             for key in &fallen {
                 self.let_go(turn, *key, Close::TooSlow);
             }

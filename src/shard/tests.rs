@@ -89,6 +89,8 @@ impl Host for Around {
         self.replies.push((ticket, reply));
     }
 
+    fn offended(&mut self, _member: MemberKey, _close: Close) {}
+
     fn ended(&mut self, member: MemberKey, close: Close) {
         self.ended.push((member, close));
     }

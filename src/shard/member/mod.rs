@@ -221,6 +221,21 @@ impl Member {
         self.rare().conduct.judge(now, limits, reject)
     }
 
+    /// Whether it is over its rate now.
+    pub(super) fn floods(&self, now: MonoMs) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.conduct.floods(now))
+    }
+
+    /// Whether it floods and was read in this tick.
+    pub(super) fn is_held(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.conduct.is_held())
+    }
+
+    /// It is not to be read before the next tick, or may be again.
+    pub(super) fn hold(&mut self, holds: bool) {
+        self.rare().conduct.hold(holds);
+    }
+
     /// Whether it waits for as many commits as one member may.
     pub(super) fn waits_are_full(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| rare.durable_waits >= MEMBER_WAITS_MAX)

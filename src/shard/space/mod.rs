@@ -255,6 +255,7 @@ impl Spaces {
         if space.is_empty() {
             self.by_key.remove(&space.key);
             turn.logs.shrank(SPACE_BYTES);
+            turn.due.watch_pause(slot, false);
             let key = self.all.key_at(slot).expect("it was just looked at");
             self.all.remove(key);
         }
