@@ -12,7 +12,7 @@ use crate::wire::UserId;
 use crate::wire::close::Close;
 use crate::wire::time::MonoMs;
 
-/// Of whom something is remembered: an address, 0 for loopback, and a user of it or all of them.
+/// Somebody who is remembered: an address, 0 for loopback, and a user of it or all of them.
 type Offender = (u64, Option<UserId>);
 
 /// What an offender did of late.

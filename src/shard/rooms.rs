@@ -431,7 +431,8 @@ impl Rooms {
     }
 
     /// Trims the logs that have changed, evicts members that fell out of them or hold up their
-    /// space, and begins or ends pauses. Evictions append leaves, which may unsettle again: that is the next slice's.
+    /// space, and begins or ends pauses. Evictions append leaves, which may unsettle again: that is
+    /// the next slice's.
     pub(super) fn settle(&mut self, turn: &mut Turn) {
         let mut unsettled = turn.due.take_unsettled();
         for slot in unsettled.drain(..) {

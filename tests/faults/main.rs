@@ -46,6 +46,8 @@ const TESTS: &[Named] = &named![
     attacks::costs::a_connection_that_says_nothing_costs_next_to_nothing,
     attacks::costs::heads_that_are_still_coming_have_one_bound,
     attacks::costs::the_own_control_group_bounds_memory,
+    attacks::floods::floods_of_frames_slow_no_other_space_and_stay_out_for_a_while,
+    attacks::floods::those_who_read_nothing_hold_no_room,
     attacks::herd::under_attack_everything_accepted_is_stored,
     memory::slow_large_bodies,
     memory::slow_readers_of_big_pages,

@@ -33,11 +33,12 @@ const LOW_PACKAGES: [&str; 10] = [
 ];
 
 /// Where threads and tasks may share state.
-const SHARING_FILES: [&str; 12] = [
+const SHARING_FILES: [&str; 13] = [
     "src/hub/inbox.rs",
     "src/hub/directory.rs",
     "src/hub/places.rs",
     "src/hub/askers.rs",
+    "src/hub/offences.rs",
     "src/metrics.rs",
     "src/shares.rs",
     "src/conditions.rs",

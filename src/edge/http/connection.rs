@@ -34,7 +34,7 @@ use super::peer::Peer;
 use super::transport::{Left, Transport, UnderWay};
 use super::waiting::{Waited, Waiting};
 use crate::hub::{Place, Places};
-use crate::limits::{LINGER_BYTES_MAX, Limits};
+use crate::limits::{LINGER_BYTES_MAX, Limits, MEMBER_RECEIVE_BYTES_MAX};
 use crate::metrics::{Metric, Metrics};
 use crate::wire::close::Close;
 use crate::wire::frame_writer;
@@ -179,7 +179,8 @@ impl Shared {
         let socket = socket2::SockRef::from(&stream);
         // A member that doesn't read is told so by its shard.
         let options = give_up_after(&stream, None)
-            .and_then(|()| socket.set_send_buffer_size(self.limits.send_buffer_bytes));
+            .and_then(|()| socket.set_send_buffer_size(self.limits.send_buffer_bytes))
+            .and_then(|()| socket.set_recv_buffer_size(MEMBER_RECEIVE_BYTES_MAX));
         if let Err(error) = options {
             tracing::debug!(%error, "a socket keeps the options of the system");
         }
