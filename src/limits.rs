@@ -238,6 +238,8 @@ limits! {
         "The time in which junk messages are counted.";
     announce_members_max: usize = 500, Count, 0, 16_000_000,
         "Members up to which joins and leaves are announced one by one; 0 is never.";
+    lobby_members_max: usize = 2_000, Count, 0, 16_000_000,
+        "Sockets up to which the lobby lists who is online and tells who comes and goes.";
     log_bytes_max: usize = 1 << 20, Bytes, 64 * KIB, GIB,
         "What a space's log retains for members that lag.";
     logs_bytes_max: usize = 1 << 30, Bytes, MIB, 1 << 40,

@@ -137,19 +137,22 @@ impl Rooms {
         member.open(key, turn, opening);
         match space.key() {
             SpaceKey::Chat(id) => {
-                space.settle_announcements(turn.limits.announce_members_max);
+                space.settle_announcements(turn);
                 member.greet(key, turn, Some((id, space.newest(), space.members())));
             }
             SpaceKey::Lobby => {
                 let user = member.who.user;
+                space.settle_announcements(turn);
                 member.greet(key, turn, None);
-                if is_first {
+                if is_first && space.is_announced() {
                     space.announce_status(turn, user, true);
                 }
                 // Its own status comes first and once: privately, so its cursor stands behind
                 // the news.
                 member.queue.place(space.end());
-                member.begin_listing();
+                if space.is_announced() {
+                    member.begin_listing();
+                }
                 let utc = turn.utc();
                 member.give(key, turn, |out| {
                     server_message::user_status(out, user, true, &utc);
@@ -227,21 +230,37 @@ impl Rooms {
         let (user, is_unknown, seat) = (member.who.user, member.is_catching_up(), member.seat());
         let moved = space.unseat(key.slot, member);
         turn.counts.add(Metric::Leaves, 1);
-        space.settle_announcements(turn.limits.announce_members_max);
+        let was_announced = space.is_announced();
+        let lists_anew = space.settle_announcements(turn);
         match space.key() {
             SpaceKey::Chat(_) if space.is_announced() && !is_unknown => {
                 space.announce_leave(turn, user);
             }
-            SpaceKey::Lobby if space.members_of(user).next().is_none() => {
+            SpaceKey::Lobby if was_announced && space.members_of(user).next().is_none() => {
                 space.announce_status(turn, user, false);
             }
             _ => {}
         }
         turn.due.unsettle(space.slot());
+        let slot = space.slot();
         if let Some((moved, seat)) = moved.zip(seat)
             && let Some(member) = self.members.at_mut(moved)
         {
             member.move_to(seat);
+        }
+        if lists_anew {
+            self.list_anew(turn, slot);
+        }
+    }
+
+    /// All members of a space are told who is online.
+    fn list_anew(&mut self, turn: &mut Turn, space: u32) {
+        let Some(space) = self.spaces.at(space) else { return };
+        for (_, slot) in space.by_user() {
+            if let Some((key, member)) = self.members.tenant_mut(slot) {
+                member.begin_listing();
+                member.make_due(key, &mut turn.due);
+            }
         }
     }
 

@@ -244,6 +244,10 @@ impl Client {
                 Stage::Resuming(resuming) => resuming.resumed(data),
                 other => panic!("nothing was resumed: {other:?}"),
             },
+            ("presence", true) if self.place == SpaceKey::Lobby => {
+                assert!(data.get("space_id").is_none() && data["members"].is_u64(), "{value}");
+                book.coverage.lobby_counts += 1;
+            }
             ("presence", true) => {
                 let SpaceKey::Chat(space) = self.place else { panic!("no count here: {value}") };
                 assert_eq!(data["space_id"], space.0);

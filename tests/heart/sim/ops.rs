@@ -145,7 +145,7 @@ impl World {
                 let online: BTreeSet<i32> = lobby.map(|client| client.user).collect();
                 self.book.coverage.lobby_readers += 1;
                 self.book.coverage.lists_of_two_steps += u64::from(online.len() > 32);
-                Stage::Lobby(Reader::default())
+                Stage::Lobby(Reader::new(self.plan.limits.lobby_members_max < 2_000))
             }
             SpaceKey::Inbox(_) => Stage::Live(self.book.sequence(client.place).len()),
             SpaceKey::Chat(space) => {
