@@ -100,8 +100,9 @@ pub const LISTED_USERS_MAX: usize = 32;
 /// Bytes that one read of a member takes; a shard has one buffer for all of them.
 pub const READ_BYTES_MAX: usize = 64 << 10;
 /// Bytes that the kernel is asked to hold of what a member has sent and nobody has read; it holds
-/// twice that. Much more than a member may say, and little for one that floods.
-pub const MEMBER_RECEIVE_BYTES_MAX: usize = 16 << 10;
+/// twice that. It has to be more than a packet of a loopback device (64 KiB): with less, each packet
+/// of a burst waits until the one before is acknowledged, which takes the kernel 40 ms.
+pub const MEMBER_RECEIVE_BYTES_MAX: usize = 128 << 10;
 /// Bytes that a turn reads of all members that are ready, in equal shares, but of each at least
 /// [`READ_SHARE_BYTES_MIN`].
 pub const TURN_READ_BYTES_MAX: usize = 256 << 10;

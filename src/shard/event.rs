@@ -64,6 +64,8 @@ pub struct Post {
 pub enum Input<'a> {
     /// A whole message of a member's, checked to be UTF-8.
     Message(MemberKey, &'a mut [u8]),
+    /// A whole message of a member in a space where nothing is said: how many bytes it had.
+    Unheard(MemberKey, usize),
     /// A protocol ping with its payload.
     Ping(MemberKey, &'a [u8]),
     /// A protocol pong.

@@ -128,6 +128,7 @@ impl Shard {
         let Shard { turn, rooms, .. } = self;
         match input {
             Input::Message(key, json) => self.message(key, json),
+            Input::Unheard(key, bytes) => rooms.unheard(turn, key, bytes),
             Input::Ping(key, payload) => rooms.ping(turn, key, Some(payload)),
             Input::Pong(key) => rooms.ping(turn, key, None),
             Input::Close(key, close) => rooms.close(turn, key, close),
@@ -265,7 +266,7 @@ impl Shard {
         self.rooms.readable(&mut self.turn, key, max)
     }
 
-    /// Whether a member is one of chat; the others may only be listened to.
+    /// Whether a member is one of chat; messages of the others are [`Input::Unheard`].
     pub fn is_chat(&self, key: MemberKey) -> bool {
         let member = self.rooms.members.get(key);
         let space = member.and_then(|member| self.rooms.spaces.at(member.space()));

@@ -327,6 +327,17 @@ impl Rooms {
         }
     }
 
+    /// A message where nobody listens: proof of life, counted within its rate.
+    pub(super) fn unheard(&mut self, turn: &mut Turn, key: MemberKey, bytes: usize) {
+        let Some(Seated { member, .. }) = self.seated(key) else { return };
+        member.heard(turn.now.mono);
+        turn.counts.add(Metric::MessagesReceived, 1);
+        turn.counts.add(Metric::ReceivedBytes, bytes as u64);
+        if let Err(reject) = member.take_rate(turn.now.mono, &turn.limits) {
+            self.tolerate(turn, key, reject);
+        }
+    }
+
     /// A ping (with its payload) or a pong: proof of life, answered within its rate.
     pub(super) fn ping(&mut self, turn: &mut Turn, key: MemberKey, payload: Option<&[u8]>) {
         let Some(mut seated) = self.seated(key) else { return };

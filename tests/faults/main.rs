@@ -45,6 +45,7 @@ const TESTS: &[Named] = &named![
     attacks::places::too_few_descriptors_are_refused_in_one_line,
     attacks::costs::a_connection_that_says_nothing_costs_next_to_nothing,
     attacks::costs::heads_that_are_still_coming_have_one_bound,
+    attacks::costs::messages_that_nobody_reads_are_not_kept,
     attacks::costs::the_own_control_group_bounds_memory,
     attacks::floods::floods_of_frames_slow_no_other_space_and_stay_out_for_a_while,
     attacks::floods::those_who_read_nothing_hold_no_room,

@@ -207,6 +207,7 @@ impl State {
         let read_limits = ReadLimits {
             message_bytes_max: setup.limits.message_bytes_max,
             fragments_max: setup.limits.fragments_max,
+            is_heard: true,
         };
         let mut shard = Shard::new(setup);
         shard.tick(clock.now(), &around.journal);
@@ -381,11 +382,13 @@ impl State {
         let mut limits = self.read_limits;
         if !self.shard.is_chat(member) {
             limits.message_bytes_max = limits.message_bytes_max.max(LISTENER_MESSAGE_BYTES_MAX);
+            limits.is_heard = false;
         }
         let mut input = &mut self.buffer[..bytes];
         while let Some(incoming) = socket.reader.next(&mut input, limits) {
             let input = match incoming {
                 Ok(Incoming::Message(json)) => Input::Message(member, json),
+                Ok(Incoming::Unheard(bytes)) => Input::Unheard(member, bytes),
                 Ok(Incoming::Ping(payload)) => Input::Ping(member, payload),
                 Ok(Incoming::Pong) => Input::Pong(member),
                 Ok(Incoming::Close(code)) => Input::Close(member, Close::Peer(code)),

@@ -171,7 +171,7 @@ impl World {
         let client = self.net.get(key);
         let (user, v1) = (client.user, client.v1);
         let SpaceKey::Chat(SpaceId(space)) = client.place else {
-            self.input(Input::Message(key, &mut json.into_bytes()), "");
+            self.input(Input::Unheard(key, json.len()), "");
             return;
         };
         let is_ping = json.contains("ping\"}") && !json.contains("chat");
