@@ -115,7 +115,7 @@ pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: Cancell
         limits: Arc::clone(&limits),
         health,
     };
-    let app = door::FrontDoor::new(&listener, origins, &metrics).before(routes(edge));
+    let app = door::FrontDoor::new(&listener, origins, &metrics, &limits).before(routes(edge));
     let serving = accept::Serving { app, limits, places, metrics, conditions };
     let serving = accept::run(listener, serving, stop.clone());
     // A member that still waits for a page when all is over gets none.
@@ -136,7 +136,7 @@ pub(crate) async fn serve_starting(
         .fallback(health::not_yet)
         .method_not_allowed_fallback(health::not_yet)
         .with_state(conditions.clone());
-    let app = door::FrontDoor::new(&listener, origins, &metrics).around(routes);
+    let app = door::FrontDoor::new(&listener, origins, &metrics, &limits).around(routes);
     // These connections have ended before the hub begins, which has places of its own.
     let places = Places::new(&limits);
     let serving = accept::Serving { app, limits, places, metrics, conditions };

@@ -19,9 +19,11 @@ pub const SPACES_MAX: u32 = 1_000;
 pub const PRESENCE_USERS_MAX: usize = 500;
 /// Bytes of one piece of an answer, but for what escapes make longer.
 pub const PIECE_BYTES_MAX: usize = 64 << 10;
-/// Bytes of a refused request that are read and thrown away, so that its sender reads the answer
-/// before the kernel resets the connection.
-pub const LINGER_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a body that nobody reads which are thrown away so that its connection may go on.
+pub const UNREAD_BYTES_MAX: u64 = 64 << 10;
+/// Bytes that are thrown away of what comes behind a connection's last answer, so that whoever
+/// sends them reads the answer before the kernel resets the connection: two of the largest bodies.
+pub const LINGER_BYTES_MAX: usize = 16 << 20;
 /// Time between two attempts to accept, when descriptors or memory are short.
 pub const ACCEPT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Queries at a time for members that catch up.

@@ -97,6 +97,8 @@ enum Answered {
     Switches(TcpStream, Bytes, Upgrade),
     /// The connection's place is wanted.
     Displaced,
+    /// The peer has gone, or does not take its answer.
+    Gone,
 }
 
 impl Shared {
@@ -115,6 +117,7 @@ impl Shared {
                 Answered::Next(next) => waiting = next,
                 Answered::Last(stream) => break stream,
                 Answered::Displaced => return self.count_displaced(),
+                Answered::Gone => return,
                 Answered::Switches(stream, first, upgrade) => {
                     return Box::pin(self.hand_over(place, stream, first, upgrade)).await;
                 }
@@ -163,7 +166,13 @@ impl Shared {
             }
             Err(error) => match into_upgrade(error) {
                 Ok(upgrade) => return Answered::Switches(stream, came, upgrade),
-                Err(error) => tracing::debug!(%error, "a connection ended"),
+                Err(error) => {
+                    tracing::debug!(%error, "a connection ended");
+                    // What can't be read is answered all the same.
+                    if !error.is_parse() {
+                        return Answered::Gone;
+                    }
+                }
             },
         }
         Answered::Last(stream)
@@ -197,15 +206,16 @@ impl Shared {
     }
 
     /// Ends a connection so that its peer gets to read the last answer: says that nothing more
-    /// comes and waits for the peer to do the same, a little while, for a few bytes, and as long
-    /// as nobody needs the place. A socket that is closed with bytes unread is reset, and the peer
-    /// may never see what was sent before.
+    /// comes and waits for the peer to do the same, as long as it goes on sending, for a bounded
+    /// time and number of bytes, and while nobody needs the place. A socket that is closed with
+    /// bytes unread is reset, and the peer may never see what was sent before.
     async fn linger(&self, mut stream: TcpStream) {
+        let silence = Duration::from_millis(self.limits.close_wait);
         let goodbye = async {
             stream.shutdown().await?;
             let mut bytes = 0;
             while bytes < LINGER_BYTES_MAX {
-                stream.readable().await?;
+                tokio::time::timeout(silence, stream.readable()).await??;
                 match throw_away(&stream) {
                     Ok(0) => return Ok(()),
                     Ok(count) => bytes += count,
@@ -214,10 +224,11 @@ impl Shared {
                 }
             }
             // The peer pushes on; what it sends now waits in its own buffers.
-            std::future::pending::<io::Result<()>>().await
+            tokio::time::sleep(silence).await;
+            Ok::<(), io::Error>(())
         };
         // Ended, broken or out of time: the socket is closed either way.
-        let wait = Duration::from_millis(self.limits.close_wait);
+        let wait = silence.max(Duration::from_millis(self.limits.handshake_wait));
         tokio::select! {
             _ = tokio::time::timeout(wait, goodbye) => {}
             () = self.places.wanted(self.places.begin()) => self.count_displaced(),

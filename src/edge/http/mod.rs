@@ -15,4 +15,5 @@ pub(super) mod problem;
 pub(super) mod query;
 mod strict;
 mod transport;
+mod unread;
 mod waiting;

@@ -90,7 +90,7 @@ impl Server {
         let (give, taken) = mpsc::channel(1);
         let metrics = Arc::new(Metrics::new(1));
         let origins = Origins::parse("http://localhost:3000").expect("a good origin");
-        let door = FrontDoor::new(&listener, origins, &metrics);
+        let door = FrontDoor::new(&listener, origins, &metrics, &limits);
         let app = door.before(routes(&limits, give));
         let stop = CancellationToken::new();
         let serving = accept::Serving {

@@ -65,7 +65,9 @@ fn assert_one_answer(answer: &str, status: u16, of: &str) {
 
 #[test]
 fn rows_10_to_12_who_is_slow_is_given_up_and_holds_nobody_up() {
-    let hub = Hub::start(&["--handshake-wait", "500ms", "--close-wait", "100ms"]);
+    let waits =
+        ["--handshake-wait", "500ms", "--keep-alive-wait", "500ms", "--close-wait", "100ms"];
+    let hub = Hub::start(&waits);
     let mut silent: Vec<TcpStream> = (0..200).map(|_| hub.connect()).collect();
     assert_eq!(hub.get("/livez").status, 200);
     assert_eq!(rest_of(&mut silent[0]), "");
@@ -129,7 +131,8 @@ fn row_28_heads_beyond_their_bounds_are_431() {
 
 #[test]
 fn row_30_a_request_that_can_be_read_in_two_ways_is_400_and_the_last() {
-    let hub = Hub::start(&["--close-wait", "100ms", "--handshake-wait", "1s"]);
+    let waits = ["--close-wait", "100ms", "--handshake-wait", "1s", "--keep-alive-wait", "1s"];
+    let hub = Hub::start(&waits);
     let length = GOOD.len();
     let whole = format!("Content-Length: {length}\r\n");
     let chunked = format!("{length:x}\r\n{GOOD}\r\n0\r\n\r\n");
