@@ -24,6 +24,8 @@ pub const UNREAD_BYTES_MAX: u64 = 64 << 10;
 /// Bytes that are thrown away of what comes behind a connection's last answer, so that whoever
 /// sends them reads the answer before the kernel resets the connection: two of the largest bodies.
 pub const LINGER_BYTES_MAX: usize = 16 << 20;
+/// Subjects of which the log is told in a minute, of each sort of lines about what strangers do.
+pub const TOLD_SUBJECTS_MAX: usize = 64;
 /// Time between two attempts to accept, when descriptors or memory are short.
 pub const ACCEPT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Queries at a time for members that catch up.

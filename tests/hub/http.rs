@@ -1,6 +1,8 @@
 //! The HTTP side: posts, history, presence, notifications, health (`docs/WIRE.md` A3-A6, E,
 //! H 5-10), against the real binary.
 
+use std::io::Write;
+
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Hub, eventually};
@@ -362,4 +364,65 @@ fn a_foreign_page_can_not_post() {
     let answer = hub.request("POST", "/v1/ws/spaces/1/chat", &evil, body);
     assert_eq!((answer.status, answer.body.len()), (403, 0));
     assert_eq!(hub.metric("hub_chats_accepted_total"), 0.0);
+}
+
+#[test]
+fn every_answer_is_dated_also_those_to_what_is_no_request() {
+    let hub = Hub::start(&["--close-wait", "100ms"]);
+    let host = "Host: localhost\r\n";
+    for (request, status) in [
+        (format!("GET /livez HTTP/1.1\r\n{host}\r\n"), 200),
+        (format!("GET /livez HTTP/1.0\r\n{host}\r\n"), 200),
+        (format!("GET /nothing HTTP/1.1\r\n{host}\r\n"), 404),
+        (format!("GET /livez HTTP/1.1\r\n{host}Origin: null\r\n\r\n"), 403),
+        (format!("OPTIONS / HTTP/1.1\r\n{host}Origin: http://localhost:3000\r\n\r\n"), 204),
+        ("GET /livez HTTP/1.1\r\n\r\n".into(), 400),
+        ("GET /livez HTTP/1.1\n\n".into(), 400),
+        ("junk\r\n\r\n".into(), 400),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), 400),
+        (format!("GET / HTTP/1.1\r\n{host}X: {}\r\n\r\n", "x".repeat(20_000)), 431),
+    ] {
+        let mut stream = hub.connect();
+        stream.write_all(request.as_bytes()).expect("the hub reads");
+        let answer = Answer::read(&mut stream);
+        let date = answer.header("date").unwrap_or_default();
+        // `Sun, 29 Nov 2026 18:48:22 GMT`.
+        assert_eq!((answer.status, date.len()), (status, 29), "{request:.40}: {answer:?}");
+        assert!(date.ends_with(" GMT"), "{date}");
+    }
+}
+
+#[test]
+fn an_answer_has_the_form_that_is_accepted() {
+    let hub = Hub::start(&[]);
+    let get = |path: &str, accept: &str| hub.request("GET", path, &[("Accept", accept)], b"");
+    let problem = "application/problem+json";
+    for (accept, kind) in [
+        (problem, problem),
+        ("application/json, application/problem+json", problem),
+        ("application/problem+json;q=0", "application/json"),
+        ("application/problem+json ; Q=0.000, */*", "application/json"),
+        ("application/json, application/problem+json;q=0.1", "application/json"),
+        ("*/*", "application/json"),
+    ] {
+        let answer = get("/v1/messages", accept);
+        assert_eq!((answer.status, answer.header("content-type")), (400, Some(kind)), "{accept}");
+    }
+    let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,\
+                      text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+    for (accept, kind) in [
+        ("*/*", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        (prometheus, "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        ("text/plain", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain;version=0.0.4;q=1,*/*;q=0.1", "text/plain; version=0.0.4; charset=utf-8"),
+        ("application/openmetrics-text;q=0, */*", "text/plain; version=0.0.4; charset=utf-8"),
+    ] {
+        let answer = get("/metrics", accept);
+        assert_eq!(answer.header("content-type"), Some(kind), "{accept}");
+        let text = answer.text();
+        let is_older = kind.starts_with("text/plain");
+        assert_eq!(text.contains("# TYPE hub_http_requests_total counter\n"), is_older);
+        assert_eq!(text.ends_with("# EOF\n"), !is_older);
+        assert!(text.contains("\nhub_http_requests_total "), "{text}");
+    }
 }

@@ -8,6 +8,7 @@ mod http;
 mod input;
 mod lobby;
 mod members;
+mod names;
 mod operator;
 mod resume;
 mod sockets;

@@ -456,7 +456,7 @@ fn nothing_that_people_say_or_prove_themselves_with_is_logged() {
     assert_eq!(post("/v1/ws/spaces/1/chat", key, body), 200);
     assert_eq!(post("/v1/ws/spaces/1/chat", key, &body.replace("post", "other")), 409);
     assert_eq!(post("/v1/ws/spaces/1/chat", "", &body[1..]), 400);
-    assert_eq!(post("/v1/ws/spaces/1/chat", "Origin: http://canary\r\n", body), 403);
+    assert_eq!(post("/v1/ws/spaces/1/chat", "Origin: http://x/canary\r\n", body), 403);
     assert_eq!(post("/v1/users/7/notifications", "", r#"{"data":{"x":"canary-push"}}"#), 200);
     let unsound = upgrade(&format!("/v1/ws/spaces/canary?{query}"), "");
     assert_eq!(ask(address, unsound).0.status, 400);

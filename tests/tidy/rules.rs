@@ -33,13 +33,15 @@ const LOW_PACKAGES: [&str; 10] = [
 ];
 
 /// Where threads and tasks may share state.
-const SHARING_FILES: [&str; 12] = [
+const SHARING_FILES: [&str; 13] = [
     "src/hub/inbox.rs",
     "src/hub/directory.rs",
     "src/hub/places.rs",
     "src/hub/askers.rs",
     "src/metrics.rs",
     "src/shares.rs",
+    // What the log was told of lately.
+    "src/edge/http/told.rs",
     "src/conditions.rs",
     "src/faults.rs",
     "src/store/latest.rs",

@@ -160,7 +160,6 @@ fn http(limits: &Limits) -> http1::Builder {
         .max_buf_size(limits.head_bytes_max)
         .max_headers(limits.headers_max)
         .half_close(true)
-        .title_case_headers(true)
-        .auto_date_header(false);
+        .title_case_headers(true);
     http
 }

@@ -39,9 +39,6 @@ use crate::metrics::{Metric, Metrics};
 use crate::wire::close::Close;
 use crate::wire::frame_writer;
 
-const H2_REFUSED: &[u8] =
-    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-
 /// Takes a socket whose handshake was answered, what had been read behind the request, and the
 /// connection's place; gives socket and place back, and what to tell the peer, if there is no room
 /// for a member after all.
@@ -153,17 +150,13 @@ impl Shared {
             }
         };
         let parts = http.into_parts();
-        let (mut stream, came) = match parts.io.into_inner().leave(parts.read_buf) {
+        let (stream, came) = match parts.io.into_inner().leave(parts.read_buf) {
             Left::Idle(waiting) => return Answered::Next(waiting),
             Left::Displaced => return Answered::Displaced,
             Left::Other(stream, came) => (stream, came),
         };
         match ended {
             Ok(()) => {}
-            Err(error) if error.is_parse_version_h2() => {
-                // All that hyper leaves unanswered; nothing can be done if this fails.
-                let _ = stream.write_all(H2_REFUSED).await;
-            }
             Err(error) => match into_upgrade(error) {
                 Ok(upgrade) => return Answered::Switches(stream, came, upgrade),
                 Err(error) => {

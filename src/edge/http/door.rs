@@ -11,21 +11,36 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 
-use super::cors::{self, OriginVerdict, Origins};
+use super::cors::{self, Guests, Hosts, OriginVerdict, Origins, Sent};
+use super::peer::Peer;
 use super::problem::{Refusal, wants_problem};
+use super::told::Told;
 use super::unread;
+use crate::clock::Clock;
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
 
+/// The most letters of a refused name that are told.
+const NAME_CHARS: usize = 100;
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
+/// The names that the door knows.
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    /// Pages of these origins may use the hub.
+    pub origins: Origins,
+    /// The hub goes by these names too.
+    pub hosts: Hosts,
+}
 
 /// What the door goes by.
 #[derive(Debug)]
 pub(crate) struct FrontDoor {
-    /// The origins that are let in.
-    origins: Origins,
-    /// The listener is on a loopback address: only loopback names are answered to.
-    loopback: bool,
+    /// Who is let in.
+    guests: Guests,
+    /// Who was refused.
+    refused: Told,
+    clock: Clock,
     /// Where requests are counted.
     metrics: Arc<Metrics>,
     /// How long a body that nobody reads may take to arrive.
@@ -38,17 +53,20 @@ impl FrontDoor {
     /// The door of a listener.
     pub(crate) fn new(
         listener: &TcpListener,
-        origins: Origins,
+        names: Names,
         metrics: &Arc<Metrics>,
         limits: &Limits,
+        clock: Clock,
     ) -> FrontDoor {
-        let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        let Names { origins, hosts } = names;
         // The seconds are rounded down: the peer is to be the first to close.
         let seconds = limits.keep_alive_wait / 1_000;
         let keep_alive = HeaderValue::try_from(format!("timeout={seconds}")).ok();
         FrontDoor {
-            origins,
-            loopback,
+            guests: Guests { origins, hosts, is_loopback },
+            refused: Told::default(),
+            clock,
             metrics: Arc::clone(metrics),
             close_wait: Duration::from_millis(limits.close_wait),
             keep_alive: keep_alive.filter(|_| seconds > 0),
@@ -71,14 +89,24 @@ impl FrontDoor {
 
     fn judge(&self, request: &Request) -> OriginVerdict {
         let authority = request.uri().authority().map(|authority| authority.as_str());
-        cors::judge(&self.origins, self.loopback, request.headers(), authority)
+        let (version, headers) = (request.version(), request.headers());
+        self.guests.judge(Sent { version, headers, authority })
     }
 
     /// The answer of the door or of what is behind it. The request is gone when this returns.
     async fn answer(&self, request: Request, next: Next) -> Response {
         match self.judge(&request) {
-            OriginVerdict::Foreign => {
-                self.metrics.edge.add(Metric::OriginsRefused, 1);
+            OriginVerdict::NoHost => {
+                // Where its next request would go, a proxy and the hub may not agree.
+                Refusal::field("Host", "Host no es válido").closing().into_response()
+            }
+            OriginVerdict::Foreign(origin) => {
+                let origin = origin.map_or_else(|| "null".into(), |origin| origin.to_string());
+                self.tell_refused(&request, "Origin", &origin);
+                StatusCode::FORBIDDEN.into_response()
+            }
+            OriginVerdict::Unknown(host) => {
+                self.tell_refused(&request, "Host", &host.to_string());
                 StatusCode::FORBIDDEN.into_response()
             }
             OriginVerdict::Listed(origin) if request.method() == Method::OPTIONS => {
@@ -91,6 +119,24 @@ impl FrontDoor {
             }
             OriginVerdict::Plain => next.run(request).await,
         }
+    }
+
+    /// Counts a request that is refused for what it says of origin or host, and tells of it, so
+    /// that an operator whose own name it is finds what to do.
+    fn tell_refused(&self, request: &Request, header: &'static str, name: &str) {
+        self.metrics.edge.add(Metric::OriginsRefused, 1);
+        // Names have no letter that a log or a terminal could take for anything else.
+        let name = &name[..name.len().min(NAME_CHARS)];
+        let subject = format!("{header} {name}");
+        let Some(left_out) = self.refused.is_due(self.clock.now().mono, &subject) else { return };
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.0.to_string());
+        let peer = peer.unwrap_or_default();
+        let what_to_do = match header {
+            "Host" => "the hub does not go by this Host: if it is yours, add it to `hosts`",
+            _ if name == "null" => "this page says no Origin that could be listed",
+            _ => "pages of this Origin may not use the hub: if it is yours, add it to `origins`",
+        };
+        tracing::warn!(name, peer, left_out, "refused (403): {what_to_do}");
     }
 
     fn count(&self, response: &Response) {
@@ -153,6 +199,10 @@ async fn pass(State(door): State<Arc<FrontDoor>>, request: Request, next: Next) 
     let headers = response.headers_mut();
     // The router names a path's methods by itself; the existing server says 404 and no more.
     headers.remove(header::ALLOW);
+    // What there is to see depends on who asks; a preflight's answer says so itself.
+    if !headers.get_all(header::VARY).iter().any(|it| it == "Origin") {
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    }
     if headers.contains_key(header::CONTENT_TYPE) {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     }
