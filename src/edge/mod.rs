@@ -28,7 +28,7 @@ mod tests;
 use api::health;
 pub(crate) use http::cors::{Hosts, Origins};
 pub(crate) use http::door::Names;
-use http::{accept, answers, body, door};
+use http::{accept, answers, body, door, told};
 
 use crate::clock::Clock;
 use crate::conditions::Conditions;
@@ -98,6 +98,8 @@ struct Edge {
     metrics: Arc<Metrics>,
     limits: Arc<Limits>,
     health: Health,
+    /// Who was kicked, as the log was told.
+    kicks: told::Told,
     bodies: body::Bodies,
     answers: answers::Answers,
 }
@@ -120,6 +122,7 @@ pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: Cancell
         metrics: Arc::clone(&metrics),
         limits: Arc::clone(&limits),
         health,
+        kicks: told::Told::default(),
     };
     let door = door::FrontDoor::new(&listener, names, &metrics, &limits, clock);
     let app = door.before(routes(edge));

@@ -426,3 +426,47 @@ fn an_answer_has_the_form_that_is_accepted() {
         assert!(text.contains("\nhub_http_requests_total "), "{text}");
     }
 }
+
+#[test]
+fn a_repeated_key_is_answered_as_the_first_whatever_name_it_comes_with() {
+    let hub = Hub::unlimited();
+    let body = |name: &str| format!(r#"{{"user_id":1,"username":"{name}","message":"once"}}"#);
+    let post = |key: &str, name: &str, more: &[(&str, &str)]| {
+        let headers = [&[("Idempotency-Key", key)], more].concat();
+        hub.request("POST", "/v1/ws/spaces/1/chat", &headers, body(name).as_bytes())
+    };
+    let first = post("k1", "Ana", &[]);
+    for name in ["Otra", "Ana", "Ñandú"] {
+        let repeat = post("k1", name, &[]);
+        assert_eq!((repeat.status, repeat.text()), (200, first.text()), "{name}");
+        assert_eq!(repeat.header("idempotency-replayed"), Some("true"));
+    }
+    let repeat = post("k1", "Otra", &[("Prefer", "respond-async")]);
+    assert_eq!((repeat.status, repeat.text()), (202, first.text()));
+    // What was said over a socket has the connection's name.
+    let mut member = hub.join_v1(1, 1, "&username=Bea");
+    member.send(r#"{"type":"chat","data":{"content":"once","nonce":"k2","ack":"durable"}}"#);
+    while member.next_of("ack")["data"]["level"] != "durable" {}
+    let repeat = post("k2", "Otra", &[]);
+    assert_eq!(repeat.json()["chat_message"]["username"], "Bea");
+    assert_eq!(hub.history_of(1, 2).len(), 2);
+}
+
+#[test]
+fn a_push_that_strict_readers_would_lose_is_refused() {
+    let hub = Hub::start(&[]);
+    let mut reader = hub.socket("/v1/ws/notifications?user_id=7", None);
+    for data in [
+        r#"{"a":"\ud800","a":1,"n":1e999}"#,
+        r#"{"a":"\ud800"}"#,
+        r#"{"a":[{"b":1,"b":1}]}"#,
+        r#"{"a":{"n":[1e999]}}"#,
+    ] {
+        let answer = hub.post("/v1/users/7/notifications", &format!(r#"{{"data":{data}}}"#));
+        let message = "Invalid request data: data no es válido";
+        refused(&answer, 400, "invalid_parameter", message);
+    }
+    let sound = r#"{"a":{"a":[{"a":1},{"a":1e308}]}}"#;
+    hub.post("/v1/users/7/notifications", &format!(r#"{{"data":{sound}}}"#));
+    assert!(reader.text().contains(sound), "nothing came before it");
+}
