@@ -200,6 +200,9 @@ limits! {
         "Header lines of an HTTP request.";
     handshake_wait: u64 = 10_000, Millis, 100, HOUR,
         "Time for a request's head, and for its body, to arrive.";
+    keep_alive_wait: u64 = 75_000, Millis, 100, 24 * HOUR,
+        "How long a connection may be idle between two requests; longer than a proxy in front \
+         keeps its own.";
     durable_wait_max: u64 = 5_000, Millis, 10, HOUR,
         "How long a post waits for the store's commit before it answers 202.";
     write_wait: u64 = 10_000, Millis, 100, HOUR,

@@ -79,9 +79,10 @@ metrics! {
     HandshakesAccepted "handshakes_accepted" Counter "Upgrades answered with 101";
     Displaced "connections_displaced" Counter "Connections closed to make room for others";
     HttpRequests "http_requests" Counter "HTTP requests, upgrades included";
+    OperatorRequests "operator_requests" Counter "Kicks, pushes and lists of spaces asked for";
     HttpFaults "http_faults" Counter "HTTP requests answered with a status of 500 or above";
     AnswersCut "answers_cut" Counter "Connections closed whose peer did not take its answer";
-    OriginsRefused "origins_refused" Counter "Requests of a foreign Origin";
+    OriginsRefused "origins_refused" Counter "Requests refused for Origin or Host";
 }
 
 /// Not in a build that measures what counting costs.

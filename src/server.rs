@@ -130,7 +130,7 @@ impl Server {
         let conditions = Conditions::new(clock);
         let faults = Faults::new(Arc::clone(&metrics), conditions.clone());
         let mut random = Random::open()?;
-        let starting = Starting::begin(&listener, &config, &metrics, &faults)?;
+        let starting = Starting::begin(&listener, &config, &metrics, &faults, clock)?;
         let opening = open_store(&config, &limits, clock, &faults, random.next());
         let store = tokio::select! {
             store = opening => store?,
@@ -158,7 +158,8 @@ impl Server {
             reader: store.reader,
             metrics,
             limits: Arc::new(limits.clone()),
-            origins: config.origins.clone(),
+            names: config.names(),
+            clock,
             health: Health { store: store.state, conditions: conditions.clone() },
             pages: requests,
         };
@@ -298,6 +299,7 @@ impl Starting {
         config: &Config,
         metrics: &Arc<Metrics>,
         faults: &Faults,
+        clock: Clock,
     ) -> io::Result<Starting> {
         let listener = socket2::SockRef::from(listener).try_clone()?;
         let listener = TcpListener::from_std(listener.into())?;
@@ -306,7 +308,8 @@ impl Starting {
         let state = StartingState {
             metrics: Arc::clone(metrics),
             limits: Arc::new(config.limits.clone()),
-            origins: config.origins.clone(),
+            names: config.names(),
+            clock,
             conditions: faults.conditions().clone(),
         };
         let serving = edge::serve_starting(listener, state, stop.clone());

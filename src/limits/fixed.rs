@@ -19,9 +19,13 @@ pub const SPACES_MAX: u32 = 1_000;
 pub const PRESENCE_USERS_MAX: usize = 500;
 /// Bytes of one piece of an answer, but for what escapes make longer.
 pub const PIECE_BYTES_MAX: usize = 64 << 10;
-/// Bytes of a refused request that are read and thrown away, so that its sender reads the answer
-/// before the kernel resets the connection.
-pub const LINGER_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a body that nobody reads which are thrown away so that its connection may go on.
+pub const UNREAD_BYTES_MAX: u64 = 64 << 10;
+/// Bytes that are thrown away of what comes behind a connection's last answer, so that whoever
+/// sends them reads the answer before the kernel resets the connection: two of the largest bodies.
+pub const LINGER_BYTES_MAX: usize = 16 << 20;
+/// Subjects of which the log is told in a minute, of each sort of lines about what strangers do.
+pub const TOLD_SUBJECTS_MAX: usize = 64;
 /// Time between two attempts to accept, when descriptors or memory are short.
 pub const ACCEPT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Queries at a time for members that catch up.
@@ -100,8 +104,8 @@ pub const LISTED_USERS_MAX: usize = 32;
 /// Bytes that one read of a member takes; a shard has one buffer for all of them.
 pub const READ_BYTES_MAX: usize = 64 << 10;
 /// Bytes that the kernel is asked to hold of what a member has sent and nobody has read; it holds
-/// twice that. It has to be more than a packet of a loopback device (64 KiB): with less, each packet
-/// of a burst waits until the one before is acknowledged, which takes the kernel 40 ms.
+/// twice that. It has to be more than a packet of a loopback device (64 KiB): with less, each
+/// packet of a burst waits until the one before is acknowledged, which takes the kernel 40 ms.
 pub const MEMBER_RECEIVE_BYTES_MAX: usize = 128 << 10;
 /// Bytes that a turn reads of all members that are ready, in equal shares, but of each at least
 /// [`READ_SHARE_BYTES_MIN`].

@@ -2,11 +2,13 @@
 //! database. Nothing is broken here but what clients send; `tests/faults` takes things away.
 
 mod answers;
+mod connections;
 mod crowd;
 mod http;
 mod input;
 mod lobby;
 mod members;
+mod names;
 mod operator;
 mod order;
 mod resume;

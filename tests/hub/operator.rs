@@ -456,7 +456,7 @@ fn nothing_that_people_say_or_prove_themselves_with_is_logged() {
     assert_eq!(post("/v1/ws/spaces/1/chat", key, body), 200);
     assert_eq!(post("/v1/ws/spaces/1/chat", key, &body.replace("post", "other")), 409);
     assert_eq!(post("/v1/ws/spaces/1/chat", "", &body[1..]), 400);
-    assert_eq!(post("/v1/ws/spaces/1/chat", "Origin: http://canary\r\n", body), 403);
+    assert_eq!(post("/v1/ws/spaces/1/chat", "Origin: http://x/canary\r\n", body), 403);
     assert_eq!(post("/v1/users/7/notifications", "", r#"{"data":{"x":"canary-push"}}"#), 200);
     let unsound = upgrade(&format!("/v1/ws/spaces/canary?{query}"), "");
     assert_eq!(ask(address, unsound).0.status, 400);
@@ -468,4 +468,28 @@ fn nothing_that_people_say_or_prove_themselves_with_is_logged() {
     assert_eq!(code, Some(0));
     assert!(log.contains("\"DEBUG\"") && log.contains("protocol_error"), "{log}");
     assert!(!log.contains("canary"), "{log}");
+}
+
+#[test]
+fn whoever_kicks_again_and_again_is_told_of_in_few_lines() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let hub = Process::serve(dir.path(), &["--drain-window", "0"]);
+    let address = hub.address();
+    let kick = "DELETE /v1/spaces/1/members/7 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let (_, mut stream) = ask(address, kick);
+    for _ in 0..500 {
+        stream.write_all(kick.as_bytes()).expect("the hub reads");
+        assert_eq!(Answer::read(&mut stream).json(), json!({"closed": 0}));
+    }
+    let (answer, _member) = ask(address, upgrade("/v1/ws/spaces/1?user_id=7", ""));
+    assert_eq!(answer.status, 101);
+    let (answer, _) = ask(address, kick);
+    assert!(matches!(answer.json()["closed"].as_u64(), Some(0 | 1)));
+    hub.signal("TERM");
+    let (code, log) = hub.end();
+    assert_eq!(code, Some(0));
+    let told: Vec<&str> =
+        log.lines().filter(|line| line.contains("is closed by request")).collect();
+    assert!((1..=2).contains(&told.len()), "{told:?}");
+    assert!(told.iter().all(|line| line.contains("127.0.0.1")), "{told:?}");
 }

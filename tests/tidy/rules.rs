@@ -33,7 +33,7 @@ const LOW_PACKAGES: [&str; 10] = [
 ];
 
 /// Where threads and tasks may share state.
-const SHARING_FILES: [&str; 13] = [
+const SHARING_FILES: &[&str] = &[
     "src/hub/inbox.rs",
     "src/hub/directory.rs",
     "src/hub/places.rs",
@@ -41,6 +41,8 @@ const SHARING_FILES: [&str; 13] = [
     "src/hub/offences.rs",
     "src/metrics.rs",
     "src/shares.rs",
+    // What the log was told of lately.
+    "src/edge/http/told.rs",
     "src/conditions.rs",
     "src/faults.rs",
     "src/store/latest.rs",
@@ -272,7 +274,7 @@ pub fn shared_state(source: &Source) -> Vec<String> {
         let cells = cells.filter(|(_, word)| matches!(*word, "Cell" | "RefCell" | "UnsafeCell"));
         found.extend(cells.map(|(at, _)| finding(source, line_of(&source.live, at), what)));
     }
-    if lists(&SHARING_FILES, source) {
+    if lists(SHARING_FILES, source) {
         return found;
     }
     let mut share = |line, word: &str| {

@@ -39,9 +39,6 @@ use crate::metrics::{Metric, Metrics};
 use crate::wire::close::Close;
 use crate::wire::frame_writer;
 
-const H2_REFUSED: &[u8] =
-    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-
 /// Takes a socket whose handshake is accepted, what had been read behind the request, and the
 /// connection's place. Whoever takes them answers the handshake.
 pub(crate) type Take =
@@ -102,6 +99,8 @@ enum Answered {
     Switches(TcpStream, Bytes, Upgrade),
     /// The connection's place is wanted.
     Displaced,
+    /// The peer has gone, or does not take its answer.
+    Gone,
 }
 
 impl Shared {
@@ -120,6 +119,7 @@ impl Shared {
                 Answered::Next(next) => waiting = next,
                 Answered::Last(stream) => break stream,
                 Answered::Displaced => return self.count_displaced(),
+                Answered::Gone => return,
                 Answered::Switches(stream, first, upgrade) => {
                     return Box::pin(self.hand_over(place, stream, first, upgrade)).await;
                 }
@@ -155,20 +155,22 @@ impl Shared {
             }
         };
         let parts = http.into_parts();
-        let (mut stream, came) = match parts.io.into_inner().leave(parts.read_buf) {
+        let (stream, came) = match parts.io.into_inner().leave(parts.read_buf) {
             Left::Idle(waiting) => return Answered::Next(waiting),
             Left::Displaced => return Answered::Displaced,
             Left::Other(stream, came) => (stream, came),
         };
         match ended {
             Ok(()) => {}
-            Err(error) if error.is_parse_version_h2() => {
-                // All that hyper leaves unanswered; nothing can be done if this fails.
-                let _ = stream.write_all(H2_REFUSED).await;
-            }
             Err(error) => match into_upgrade(error) {
                 Ok(upgrade) => return Answered::Switches(stream, came, upgrade),
-                Err(error) => tracing::debug!(%error, "a connection ended"),
+                Err(error) => {
+                    tracing::debug!(%error, "a connection ended");
+                    // What can't be read is answered all the same.
+                    if !error.is_parse() {
+                        return Answered::Gone;
+                    }
+                }
             },
         }
         Answered::Last(stream)
@@ -199,15 +201,16 @@ impl Shared {
     }
 
     /// Ends a connection so that its peer gets to read the last answer: says that nothing more
-    /// comes and waits for the peer to do the same, a little while, for a few bytes, and as long
-    /// as nobody needs the place. A socket that is closed with bytes unread is reset, and the peer
-    /// may never see what was sent before.
+    /// comes and waits for the peer to do the same, as long as it goes on sending, for a bounded
+    /// time and number of bytes, and while nobody needs the place. A socket that is closed with
+    /// bytes unread is reset, and the peer may never see what was sent before.
     async fn linger(&self, mut stream: TcpStream) {
+        let silence = Duration::from_millis(self.limits.close_wait);
         let goodbye = async {
             stream.shutdown().await?;
             let mut bytes = 0;
             while bytes < LINGER_BYTES_MAX {
-                stream.readable().await?;
+                tokio::time::timeout(silence, stream.readable()).await??;
                 match throw_away(&stream) {
                     Ok(0) => return Ok(()),
                     Ok(count) => bytes += count,
@@ -216,10 +219,11 @@ impl Shared {
                 }
             }
             // The peer pushes on; what it sends now waits in its own buffers.
-            std::future::pending::<io::Result<()>>().await
+            tokio::time::sleep(silence).await;
+            Ok::<(), io::Error>(())
         };
         // Ended, broken or out of time: the socket is closed either way.
-        let wait = Duration::from_millis(self.limits.close_wait);
+        let wait = silence.max(Duration::from_millis(self.limits.handshake_wait));
         tokio::select! {
             _ = tokio::time::timeout(wait, goodbye) => {}
             () = self.places.wanted(self.places.begin()) => self.count_displaced(),

@@ -24,7 +24,7 @@ use super::http::door::FrontDoor;
 use super::http::json;
 use super::http::peer::Peer;
 use super::http::problem::Refusal;
-use super::{Origins, accept, handshake};
+use super::{Hosts, Names, Origins, accept, handshake};
 use crate::clock::Clock;
 use crate::conditions::Conditions;
 use crate::hub::{Place, Places};
@@ -86,6 +86,12 @@ fn routes(limits: &Limits, taken: mpsc::Sender<Taken>) -> Router {
         .merge(console::routes())
 }
 
+/// Answers without the one line that is another each time.
+fn without_dates(answers: &str) -> String {
+    let lines = answers.split_inclusive("\r\n").filter(|line| !line.starts_with("Date: "));
+    lines.collect()
+}
+
 impl Server {
     async fn start(limits: Limits) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -93,7 +99,8 @@ impl Server {
         let (give, taken) = mpsc::channel(1);
         let metrics = Arc::new(Metrics::new(1));
         let origins = Origins::parse("http://localhost:3000").expect("a good origin");
-        let door = FrontDoor::new(&listener, origins, &metrics);
+        let names = Names { origins, hosts: Hosts::parse("none").expect("none") };
+        let door = FrontDoor::new(&listener, names, &metrics, &limits, Clock::start());
         let app = door.before(routes(&limits, give));
         let stop = CancellationToken::new();
         let serving = accept::Serving {
@@ -117,7 +124,7 @@ impl Server {
         stream.write_all(request.as_ref()).await.expect("the server reads");
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.expect("the server closes in order");
-        String::from_utf8(answer).expect("text")
+        without_dates(&String::from_utf8(answer).expect("text"))
     }
 
     /// The answer to one request with these lines in its head.
@@ -150,6 +157,7 @@ async fn an_unknown_route_or_method_is_the_existing_servers_404() {
         assert_eq!(
             server.ask(line, "").await,
             "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 18\r\n\
+             Vary: Origin\r\n\
              X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n\
              404 page not found",
             "{line}"
@@ -250,7 +258,8 @@ async fn a_foreign_origin_is_403_and_empty_wherever_it_asks() {
         for headers in ["Origin: http://evil.example\r\n", "Origin: null\r\n"] {
             assert_eq!(
                 server.ask(line, headers).await,
-                "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+                "HTTP/1.1 403 Forbidden\r\nVary: Origin\r\nConnection: close\r\n\
+                 Content-Length: 0\r\n\r\n",
                 "{line} {headers}"
             );
         }

@@ -1,6 +1,6 @@
 //! What a space's members are told of each other: joins and leaves in small spaces, who is online
-//! in a small lobby, a count in big ones. What a space says then grows with those who are in it, and
-//! not with their square.
+//! in a small lobby, a count in big ones. What a space says then grows with those who are in it,
+//! and not with their square.
 
 use std::collections::BTreeSet;
 
