@@ -108,6 +108,15 @@ conditions! {
     DatabaseFile "database_file" Refusing
         "The embedded database's file is gone or was replaced under the running hub"
         "put the very same files back, or start the hub again: what it stores now would be lost";
+    DatabaseChecking "database_checking" Degraded
+        "The embedded database is being checked, because its last hub did not end in order"
+        "nothing: the hub serves meanwhile, and tells what it finds";
+    DatabaseDamaged "database_damaged" Refusing
+        "The embedded database is damaged: nothing more is stored in it, all waits in the journal"
+        "stop the hub and put a backup in its place, without -wal and -shm files (docs/BACKUP.md)";
+    HistoryUnreadable "history_unreadable" Degraded
+        "History can't be read: those who ask for it are told to come again"
+        "see what the detail says of the store; it is read again with the next question";
 }
 
 /// A condition that holds.
@@ -185,6 +194,12 @@ impl Conditions {
     /// Whether a condition holds.
     pub fn holds(&self, condition: Condition) -> bool {
         self.raised.borrow().iter().any(|it| it.condition == condition)
+    }
+
+    /// What is known of a condition that holds.
+    pub fn detail(&self, condition: Condition) -> Option<String> {
+        let raised = self.raised.borrow();
+        raised.iter().find(|it| it.condition == condition).map(|it| it.detail.clone())
     }
 
     /// The worst that any of them does.

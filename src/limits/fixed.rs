@@ -103,3 +103,6 @@ pub const READ_BYTES_MAX: usize = 64 << 10;
 pub const MEMBER_READS_MAX: usize = 4;
 /// Commands taken from the inbox before the others have their turn.
 pub const TURN_COMMANDS_MAX: usize = 256;
+/// Bytes of an embedded database, its log counted in, that is checked before the hub serves, where
+/// its last hub has not ended in order: about a second. A longer one is checked beside the hub.
+pub const CHECK_AT_START_BYTES_MAX: u64 = 64 << 20;

@@ -2,6 +2,7 @@
 //! database. Nothing is broken here but what clients send; `tests/faults` takes things away.
 
 mod answers;
+mod backup;
 mod crowd;
 mod http;
 mod input;
