@@ -43,6 +43,7 @@ pub use upgrade::upgrade;
 
 use batcher::{Batcher, DeadRows, Ends, JournalSources, NonceFiles, Stop, Truth};
 use data_dir::strayed::{Watch, WatchPlan};
+use dead_letters::tally::Tally;
 use journal::{Journals, Opened, Writer};
 use latest::Latest;
 use migrate::MigrateError;
@@ -100,6 +101,8 @@ pub struct StoreConfig {
     pub batch: BatchLimits,
     /// What is kept of nonces.
     pub nonces: NonceLimits,
+    /// The most that dead letters may take on the disk, in bytes.
+    pub letters_bytes_max: u64,
     /// How long to wait after failures.
     pub retry: RetryWait,
     /// The longest that a history query may run, in milliseconds.
@@ -143,6 +146,7 @@ impl StoreConfig {
                 wait: limits.batch_wait,
             },
             nonces: NonceLimits { max: limits.nonces_max, window: limits.nonce_window },
+            letters_bytes_max: limits.dead_letters_bytes_max,
             retry: RetryWait::default(),
             query_max: QUERY_MAX,
             image_bytes_max: limits.image_bytes_max,
@@ -309,6 +313,7 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
         door,
         faults: config.faults.clone(),
         holes: truth.holes.clone(),
+        letters: Tally::new(&config.data_dir, config.letters_bytes_max, config.faults.clone()),
     })?;
     let mut sources = JournalSources::new(found, own);
     sources.leave_elsewhere(truth.bound.elsewhere());

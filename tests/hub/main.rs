@@ -6,6 +6,7 @@ mod backup;
 mod crowd;
 mod http;
 mod input;
+mod letters;
 mod lobby;
 mod members;
 mod operator;
