@@ -276,7 +276,9 @@ fn explain(error: clap::Error) -> CliExit {
                 Some(ContextValue::String(given)) => given,
                 _ => given,
             };
-            format!("`{given}` is no command; there are {COMMANDS}")
+            // An address holds a password.
+            let shown = if given.contains("://") { "an address" } else { &format!("`{given}`") };
+            format!("{shown} is no command; there are {COMMANDS}")
         }
         ErrorKind::ArgumentConflict if option.starts_with('-') => {
             format!("{option}: given twice, or before the command it belongs to")
@@ -381,6 +383,11 @@ mod tests {
             (
                 &["serv"],
                 "`serv` is no command; there are serve, config, migrate, backup, journal, \
+                 dead-letters and chat",
+            ),
+            (
+                &["postgresql://ana:s3cret@db/hub"],
+                "an address is no command; there are serve, config, migrate, backup, journal, \
                  dead-letters and chat",
             ),
             (&["--write-wait"], "--write-wait: a value was expected behind it"),
