@@ -259,6 +259,8 @@ limits! {
         "How long messages of users, and to spaces, that the store did not know are refused.";
     private_bytes_max: usize = 65_536, Bytes, 4 * KIB, 16 * MIB,
         "Private frames (pong, error, ack) that one member is owed.";
+    dead_letters_bytes_max: u64 = 67_108_864, Bytes, 4 * KIB, 16 * GIB,
+        "Messages kept that the store refused; half of it for those of unknown users and spaces.";
     nonces_max: usize = 262_144, Count, 1_024, 16_000_000,
         "Nonces that one shard remembers.";
     nonce_window: u64 = 120_000, Millis, SECOND, 24 * HOUR,

@@ -72,6 +72,9 @@ metrics! {
     RowsStored "rows_stored" Counter "Chat messages that the store has committed";
     MessagesMissing "messages_missing" Gauge "Stored messages that are gone, not acknowledged";
     RowsDead "rows_dead_lettered" Counter "Chat messages that the store refused";
+    DeadLetters "dead_letters" Gauge "Refused messages that wait in the dead-letter file";
+    DeadLetterBytes "dead_letter_bytes" Gauge "Bytes of the dead-letter file";
+    LettersUnkept "dead_letters_unkept" Counter "Refused messages without room in that file";
     Batches "store_batches" Counter "Transactions that the store committed";
     BatchFaults "store_batch_faults" Counter "Transactions that failed and were tried again";
     ReadFaults "store_read_faults" Counter "History queries that failed";

@@ -126,3 +126,6 @@ pub const OFFENCE_MEMORY: u64 = 5 * 60_000;
 pub const OFFENCE_WAIT_MAX: u64 = 5 * 60_000;
 /// Commands taken from the inbox before the others have their turn.
 pub const TURN_COMMANDS_MAX: usize = 256;
+/// Bytes of an embedded database, its log counted in, that is checked before the hub serves, where
+/// its last hub has not ended in order: about a second. A longer one is checked beside the hub.
+pub const CHECK_AT_START_BYTES_MAX: u64 = 64 << 20;

@@ -3,9 +3,11 @@
 
 mod answers;
 mod connections;
+mod backup;
 mod crowd;
 mod http;
 mod input;
+mod letters;
 mod lobby;
 mod members;
 mod names;

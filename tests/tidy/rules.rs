@@ -57,7 +57,7 @@ const SHARING_FILES: &[&str] = &[
 const BORROWING_FILES: [&str; 2] = ["src/hub/thread/", "src/store/postgres/reader.rs"];
 
 /// Where tasks and threads are begun, each with who waits for its end.
-const SPAWNING_FILES: [&str; 15] = [
+const SPAWNING_FILES: [&str; 16] = [
     // The set of connections awaits all at the end; the pager's set is awaited as it goes.
     "src/edge/http/accept.rs",
     "src/edge/catch_up.rs",
@@ -73,6 +73,7 @@ const SPAWNING_FILES: [&str; 15] = [
     "src/store/open.rs",
     "src/store/reader.rs",
     "src/store/sqlite/reader.rs",
+    "src/store/sqlite/check.rs",
     "src/store/journal/",
     "src/store/data_dir/strayed.rs",
     // A connection's driver is aborted with it; the claim's renewal, before it is given up.

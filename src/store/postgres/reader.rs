@@ -17,9 +17,9 @@ use super::connect::{CallFault, DatabaseUrl, within};
 use super::history::{History, RowCount};
 use crate::faults::{Panicked, caught_in};
 use crate::limits::TOTALS_MAX;
-use crate::metrics::Metric;
 use crate::store::DAY_MS;
 use crate::store::query::{Existing, Page, PageQuery, Range, RangeQuery, ReadFault};
+use crate::store::readable::Readable;
 use crate::store::reader::{Asked, Job, Jobs, Lane, ReadPlan, Reader, Readers};
 use crate::wire::time::MonoMs;
 use crate::wire::{Id, SpaceId, UserId};
@@ -35,10 +35,9 @@ pub(crate) fn start_reader(url: DatabaseUrl, plan: ReadPlan) -> io::Result<Reade
     let thread = Builder::new().name("hub-reader".into()).spawn(move || {
         let part = plan.faults.watch("hub-reader");
         let totals = Totals::default();
-        let lane = |jobs| {
-            Worker { url: &url, plan: &plan, totals: &totals, history: None, failing: false }
-                .run(jobs)
-        };
+        let readable = Readable::new(plan.faults.clone(), plan.clock);
+        let (url, plan, totals, readable) = (&url, &plan, &totals, &readable);
+        let lane = |jobs| Worker { url, plan, totals, history: None, readable }.run(jobs);
         runtime.block_on(async { tokio::join!(lane(ones), lane(twos)) });
         part.ended();
         // A name server that does not answer must not keep the thread.
@@ -83,7 +82,7 @@ struct Worker<'a> {
     totals: &'a Totals,
     /// Opened at the first question, and again after a fault.
     history: Option<History>,
-    failing: bool,
+    readable: &'a Readable,
 }
 
 impl Worker<'_> {
@@ -175,19 +174,13 @@ impl Worker<'_> {
 
     fn told<T>(&mut self, history: History, answer: Result<T, CallFault>) -> Result<T, ReadFault> {
         let answer = answer.map_err(|fault| self.failed(&fault))?;
-        if std::mem::replace(&mut self.failing, false) {
-            tracing::info!("the store can be read again");
-        }
+        self.readable.answered();
         self.history = Some(history);
         Ok(answer)
     }
 
-    fn failed(&mut self, fault: &dyn std::error::Error) -> ReadFault {
-        self.plan.faults.metrics().store.add(Metric::ReadFaults, 1);
-        if !std::mem::replace(&mut self.failing, true) {
-            tracing::warn!(%fault, "the store can't be read");
-        }
-        ReadFault::Away
+    fn failed(&self, fault: &dyn std::error::Error) -> ReadFault {
+        self.readable.failed(fault)
     }
 }
 

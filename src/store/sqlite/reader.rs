@@ -9,10 +9,12 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 use tokio::runtime::Runtime;
 
+use super::check::is_damage;
 use super::history::History;
+use crate::conditions::Condition;
 use crate::faults::caught;
-use crate::metrics::Metric;
 use crate::store::query::ReadFault;
+use crate::store::readable::Readable;
 use crate::store::reader::{Job, Jobs, Lane, ReadPlan, Reader, Readers};
 
 /// How many virtual machine steps a query runs between two looks at the clock.
@@ -27,10 +29,11 @@ pub(crate) fn start_reader(
     connections: usize,
 ) -> io::Result<Readers> {
     let (mut lanes, mut threads) = (Vec::new(), Vec::new());
+    let readable = Readable::new(plan.faults.clone(), plan.clock);
     for _ in 0..connections {
         let (lane, jobs) = Lane::new();
         let (database, plan) = (database.into(), plan.clone());
-        let worker = Worker { database, plan, history: None, failing: false };
+        let worker = Worker { database, plan, history: None, readable: readable.clone() };
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         let thread = Builder::new().name("hub-reader".into());
         threads.push(thread.spawn(move || {
@@ -48,7 +51,7 @@ struct Worker {
     plan: ReadPlan,
     /// Opened at the first question, and again after a fault.
     history: Option<History>,
-    failing: bool,
+    readable: Readable,
 }
 
 impl Worker {
@@ -79,23 +82,22 @@ impl Worker {
         // A bug costs one answer and the connection, not the thread.
         match caught(|| self.history().and_then(query)) {
             Ok(Ok(answer)) => {
-                if std::mem::replace(&mut self.failing, false) {
-                    tracing::info!("the store can be read again");
-                }
+                self.readable.answered();
                 Ok(answer)
             }
-            Ok(Err(error)) => Err(self.failed(&error)),
+            Ok(Err(error)) => {
+                if is_damage(&error) {
+                    self.plan.faults.conditions().raise(Condition::DatabaseDamaged, &error);
+                }
+                Err(self.failed(&error))
+            }
             Err(panicked) => Err(self.failed(&panicked)),
         }
     }
 
     fn failed(&mut self, error: &dyn std::error::Error) -> ReadFault {
-        self.plan.faults.metrics().store.add(Metric::ReadFaults, 1);
-        if !std::mem::replace(&mut self.failing, true) {
-            tracing::warn!(%error, "the store can't be read");
-        }
         self.history = None;
-        ReadFault::Away
+        self.readable.failed(error)
     }
 
     /// The connection, with a fresh time limit on what runs on it.
@@ -127,7 +129,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::faults::Faults;
-    use crate::metrics::Metrics;
+    use crate::metrics::{Metric, Metrics};
     use crate::store::query::{Page, PageOrder, PageQuery};
     use crate::store::sqlite::SqliteSink;
     use crate::wire::SpaceId;
@@ -155,7 +157,8 @@ mod tests {
             image_bytes_max: 0,
             faults,
         };
-        let mut worker = Worker { database, plan, history: None, failing: false };
+        let readable = Readable::new(plan.faults.clone(), plan.clock);
+        let mut worker = Worker { database, plan, history: None, readable };
         let thread = std::thread::spawn(move || {
             let bug = worker.ask(|_| -> rusqlite::Result<Page> { panic!("a bug") });
             (bug, worker.ask(|history| history.page(&NEWEST)))
