@@ -8,8 +8,9 @@
 
 use super::{
     ABSENT_MAX, CATCH_UP_QUERIES_MAX, CATCH_UP_ROWS_MAX, COMMIT_WAITS_MAX, CONNECTION_BYTES,
-    LISTENER_MESSAGE_BYTES_MAX, Limits, NONCE_BYTES_MAX, READER_QUEUE_MAX, REFERENCES_MAX,
-    SEGMENT_BYTES_MAX, TAIL_WINDOW_BYTES, TOTALS_MAX, TRIMMED_PIECES_MAX, VERDICTS_MAX, places_for,
+    LISTENER_MESSAGE_BYTES_MAX, LOG_BYTES_MAX, Limits, NONCE_BYTES_MAX, READER_QUEUE_MAX,
+    REFERENCES_MAX, SEGMENT_BYTES_MAX, TAIL_WINDOW_BYTES, TOTALS_MAX, TRIMMED_PIECES_MAX,
+    VERDICTS_MAX, places_for,
 };
 
 /// Something that takes memory.
@@ -114,6 +115,7 @@ pub fn memory(limits: &Limits, shards: usize) -> Vec<MemoryPart> {
             "VERDICTS_MAX, TRIMMED_PIECES_MAX",
         ),
         part("questions to the store", questions + counted, "READER_QUEUE_MAX, TOTALS_MAX"),
+        part("log lines", LOG_BYTES_MAX, "LOG_BYTES_MAX"),
         part("a batch for the store", BATCH_COPIES * batch, "batch_bytes_max, batch_rows_max"),
     ]
 }
@@ -147,7 +149,7 @@ mod tests {
     use crate::limits::{Unit, Value, settings};
 
     /// Bounds that cost nothing themselves: they are within a part, on the disk, or of work.
-    const NO_PART: [&str; 42] = [
+    const NO_PART: [&str; 43] = [
         // A factor of several parts.
         "SHARDS_MAX",
         // Frames of one message, which has its bytes.
@@ -198,6 +200,8 @@ mod tests {
         // Within the trimmed journals, and the journal buffers.
         "SEGMENT_PIECES_MAX",
         "FIRST_SEGMENT_BYTES_MAX",
+        // Within the log lines.
+        "LOG_LINES_MAX",
         // These bound threads, and the tool that chats.
         "EDGE_THREADS_MAX",
         "TYPED_LINES_MAX",

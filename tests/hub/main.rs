@@ -6,9 +6,11 @@ mod crowd;
 mod http;
 mod input;
 mod lobby;
+mod logs;
 mod members;
 mod operator;
 mod resume;
+mod signals;
 mod sockets;
 #[path = "../support/mod.rs"]
 mod support;

@@ -33,7 +33,10 @@ const LOW_PACKAGES: [&str; 10] = [
 ];
 
 /// Where threads and tasks may share state.
-const SHARING_FILES: [&str; 12] = [
+const SHARING_FILES: [&str; 14] = [
+    // What waits for the log's reader; the wall clock, which one sets and all read.
+    "src/cli/lines.rs",
+    "src/clock.rs",
     "src/hub/inbox.rs",
     "src/hub/directory.rs",
     "src/hub/places.rs",
@@ -54,15 +57,18 @@ const SHARING_FILES: [&str; 12] = [
 const BORROWING_FILES: [&str; 2] = ["src/hub/thread/", "src/store/postgres/reader.rs"];
 
 /// Where tasks and threads are begun, each with who waits for its end.
-const SPAWNING_FILES: [&str; 15] = [
+const SPAWNING_FILES: [&str; 17] = [
     // The set of connections awaits all at the end; the pager's set is awaited as it goes.
     "src/edge/http/accept.rs",
     "src/edge/catch_up.rs",
     // `HubThreads::join`; the driver of a shard's sockets is awaited by its thread.
     "src/hub/mod.rs",
     "src/hub/thread/",
-    // `Server::run`.
-    "src/server.rs",
+    // `Server::run`; a file that is read again hangs alone.
+    "src/server",
+    // Nobody: it writes until the process ends, though its reader may hang.
+    "src/cli/lines.rs",
+    "src/cli/mod.rs",
     // Nobody: a read of the terminal ends with the process.
     "src/cli/chat.rs",
     // `StoreHandle::stop` and the parts that it stops.

@@ -405,7 +405,7 @@ mod tests {
         // Nobody is closed for flooding: the test is about who comes to their turn meanwhile.
         let limits = Limits { flood_wait: u64::MAX / 2, ..Limits::default() };
         let clock = Clock::start();
-        let directory = Directory::new(limits.clone(), clock);
+        let directory = Directory::new(limits.clone(), clock.clone());
         let metrics = Arc::new(Metrics::new(1));
         let setup = ShardSetup {
             number: 0,

@@ -105,7 +105,7 @@ impl Worker {
             None => self.open()?,
         };
         let history = self.history.insert(history);
-        let (clock, query_max) = (self.plan.clock, self.plan.query_max);
+        let (clock, query_max) = (self.plan.clock.clone(), self.plan.query_max);
         let begun = clock.now().mono;
         let late = move || clock.now().mono.since(begun) > query_max;
         history.connection().progress_handler(STEPS, Some(late))?;
