@@ -111,12 +111,14 @@ pub fn run(config: Config, beside: Beside) -> Result<(), Fault> {
     // Signals and the time of the end have this thread for themselves: whatever hangs, hangs
     // elsewhere.
     let own = Builder::new_current_thread().enable_all().build()?;
+    let over = CancellationToken::new();
     let ended = own.block_on(async {
-        match Server::build(config, beside, edge.handle()).await? {
+        match Server::build(config, beside, (edge.handle(), &over)).await? {
             Some(server) => server.run().await,
             None => Ok(()),
         }
     });
+    over.cancel();
     // What hangs, or was not waited for, must not keep the process.
     own.shutdown_background();
     edge.shutdown_background();
@@ -152,7 +154,7 @@ impl Server {
     async fn build(
         config: Config,
         beside: Beside,
-        threads: &Handle,
+        (threads, over): (&Handle, &CancellationToken),
     ) -> Result<Option<Server>, Fault> {
         let Beside { metrics, log, reread } = beside;
         let mut signals = Signals::listen()?;
@@ -165,8 +167,7 @@ impl Server {
         let conditions = Conditions::new(clock.clone());
         let faults = Faults::new(Arc::clone(&metrics), conditions.clone());
         let mut random = Random::open()?;
-        let stop_edge = CancellationToken::new();
-        let newest = start_watchman(&faults, clock.clone(), lines.clone(), &stop_edge);
+        let newest = start_watchman(&faults, clock.clone(), lines.clone(), over);
         let starting = Starting::begin(&listener, &config, &faults, threads)?;
         let opening = Opening::begin(&config, clock.clone(), &faults, random.next(), threads);
         let Some(store) = opening.wait(&mut signals, &mut reload, &faults, threads).await? else {
@@ -199,6 +200,7 @@ impl Server {
             health: Health { store: store.state, conditions: conditions.clone() },
             pages: requests,
         };
+        let stop_edge = CancellationToken::new();
         let serving = edge::serve(on(threads, listener)?, edge_state, stop_edge.clone());
         let edge = spawn_watched(threads, (&faults, "the listener"), &stop_edge, serving);
         announce(address, &config, &lines);
@@ -309,13 +311,13 @@ fn start_watchman(
     faults: &Faults,
     clock: Clock,
     lines: Lines,
-    stop: &CancellationToken,
+    over: &CancellationToken,
 ) -> oneshot::Sender<Id> {
     let (newest, highest) = oneshot::channel();
     let conditions = faults.conditions().clone();
     let rounds = Watchman { clock, lines, conditions, highest }.run();
     // It ends with the runtime of this thread.
-    spawn_watched(&Handle::current(), (faults, "the watchman"), stop, rounds);
+    spawn_watched(&Handle::current(), (faults, "the watchman"), over, rounds);
     newest
 }
 
