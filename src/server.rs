@@ -197,7 +197,7 @@ impl Server {
             metrics,
             limits: Arc::new(limits.clone()),
             origins: config.origins.clone(),
-            health: Health { store: store.state, conditions: conditions.clone() },
+            health: Health { store: Some(store.state), conditions: conditions.clone() },
             pages: requests,
         };
         let stop_edge = CancellationToken::new();

@@ -131,8 +131,10 @@ impl Lines {
         }
         // Before the thread can be done with it.
         self.counts.taken.fetch_add(1, Relaxed);
+        self.counts.metrics.edge.add(Metric::LogLinesWaiting, 1);
         if self.jobs.try_send(job(line.to_vec())).is_err() {
             self.counts.taken.fetch_sub(1, Relaxed);
+            self.counts.metrics.edge.sub(Metric::LogLinesWaiting, 1);
             self.counts.queued_bytes.fetch_sub(bytes, Relaxed);
             self.counts.lose();
         }
@@ -236,6 +238,7 @@ impl<W: Write> Writing<W> {
             counts.lose();
         }
         counts.done.fetch_add(1, Relaxed);
+        counts.metrics.edge.sub(Metric::LogLinesWaiting, 1);
         let bytes = cost(line);
         if counts.queued_bytes.fetch_sub(bytes, Relaxed) == bytes {
             self.tell();

@@ -11,7 +11,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use serde_json::Value;
 
 use crate::operator::{Process, ask};
-use crate::support::{GOOD, eventually};
+use crate::support::{GOOD, Hub, eventually};
 
 fn get(address: SocketAddr, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
@@ -154,4 +154,12 @@ fn a_reader_that_leaves_early_is_no_fault_of_a_tool() {
         tool.stderr.take().expect("it is piped").read_to_string(&mut said).expect("text");
         assert!(tool.wait().expect("it ends").code() == Some(0) && said.is_empty(), "{said}");
     }
+}
+
+#[test]
+fn metrics_are_there_while_the_store_is_not_open() {
+    let hub = Hub::start_waiting(&["--database-url", "postgresql://hub@127.0.0.1:1/hub"]);
+    let metrics = hub.get("/metrics").text();
+    assert!(metrics.contains("hub_store_state{state=\"connecting\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("hub_condition{name=\"another_hub\"} 0\n"), "{metrics}");
 }

@@ -60,7 +60,7 @@ pub fn a_second_hub_waits_says_for_whom_and_takes_over_when_the_first_ends() {
     assert_eq!(post(&second, (1, 2), "tres").0, 200);
     assert_eq!(stored(&cluster), ["uno", "dos", "tres"]);
     assert_eq!(second.metric("hub_condition"), 0.0);
-    let told = second.log().matches("Another hub serves this database").count();
+    let told = second.log().matches("Another hub serves this database; stop").count();
     assert_eq!(told, 1, "{}", second.log());
 }
 

@@ -121,7 +121,26 @@ impl Hub {
 
     /// What it has logged so far, its earlier runs included.
     pub fn log(&self) -> String {
+        self.wait_for_its_log();
         std::fs::read_to_string(self.dir.path().join(LOG_FILE)).unwrap_or_default()
+    }
+
+    /// Lines are written by a thread of the hub's own. One that has ended, or that takes no
+    /// connection now, is not asked.
+    fn wait_for_its_log(&self) {
+        let asked =
+            format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
+        loop {
+            let Ok(mut stream) = TcpStream::connect(self.address) else { return };
+            let mut metrics = String::new();
+            _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+            _ = stream.write_all(asked.as_bytes());
+            _ = stream.read_to_string(&mut metrics);
+            let waiting = metrics.lines().find(|line| line.starts_with("hub_log_lines_waiting "));
+            if waiting.is_none_or(|line| line.ends_with(" 0")) {
+                return;
+            }
+        }
     }
 
     /// Keeps its database from being written, as a backup or an operator's hand would.
