@@ -1,12 +1,14 @@
 //! The embedded store's files taken away, replaced or made older: under a running hub, and while
 //! it is down.
 
+use cpi_hub::conditions::Condition;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::support::health::{mended_by, planted_by};
 use crate::support::{Hub, UNLIMITED, eventually, run_hub};
 
 /// How long it may take until a missing file is noticed.
@@ -116,15 +118,20 @@ pub fn a_log_of_the_database_that_is_removed_under_the_hub_is_noticed() {
 
 pub fn a_directory_that_is_moved_away_is_noticed_and_heals_when_it_is_back() {
     let hub = hub_with_one();
+    let (_aside, log) = log_of(&hub);
+    let read = || fs::read_to_string(&log).expect("the log");
     let aside = hub.data_dir().with_extension("aside");
     let begun = Instant::now();
     fs::rename(hub.data_dir(), &aside).expect("it moves");
     is_noticed(&hub, begun, "data_directory");
-    assert!(hub.has_condition("database_file"));
+    planted_by(|path| hub.get(path), read, Condition::DataDirectory);
+    planted_by(|path| hub.get(path), read, Condition::DatabaseFile);
     fs::rename(&aside, hub.data_dir()).expect("it moves back");
     eventually("it is ready again", || {
         (hub.get("/readyz").json()["status"] == "ready").then_some(())
     });
+    mended_by(|path| hub.get(path), read, Condition::DataDirectory);
+    mended_by(|path| hub.get(path), read, Condition::DatabaseFile);
     eventually("it takes chat again", || (post(&hub, "después").0 == 200).then_some(()));
     let said = hub.contents(1);
     assert_eq!((said[0].as_str(), said.last().map(String::as_str)), ("antes", Some("después")));

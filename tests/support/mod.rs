@@ -24,6 +24,7 @@ pub mod disk;
 pub mod faketime;
 pub mod gate;
 pub mod group;
+pub mod health;
 pub mod ledger;
 pub mod peers;
 pub mod postgres;
