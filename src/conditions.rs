@@ -107,6 +107,12 @@ conditions! {
     DataDirectory "data_directory" Refusing
         "The data directory, or a journal in it, is gone or was replaced under the running hub"
         "put the very same folder back, or start the hub again: what it takes now would be lost";
+    LogBlocked "log_blocked" Degraded
+        "Log lines can't be written: what takes standard error is stuck, full or gone"
+        "see what reads it (a terminal, a pipe, a disk); the log says then how many lines are lost";
+    ClockJumped "clock_jumped" Degraded
+        "The machine's clock has jumped"
+        "see what sets it (NTP, a person); messages keep their order, their times follow it";
     DatabaseFile "database_file" Refusing
         "The embedded database's file is gone or was replaced under the running hub"
         "put the very same files back, or start the hub again: what it stores now would be lost";
@@ -182,7 +188,8 @@ impl Conditions {
             raised.len() < before
         });
         if ended {
-            tracing::info!(condition = condition.name(), "over: {}", condition.meaning());
+            // A log that shows its begin is to show its end.
+            tracing::warn!(condition = condition.name(), "over: {}", condition.meaning());
         }
     }
 

@@ -85,6 +85,8 @@ metrics! {
     OperatorRequests "operator_requests" Counter "Kicks, pushes and lists of spaces asked for";
     HttpFaults "http_faults" Counter "HTTP requests answered with a status of 500 or above";
     AnswersCut "answers_cut" Counter "Connections closed whose peer did not take its answer";
+    LogLinesWaiting "log_lines_waiting" Gauge "Log lines that are not written yet";
+    LogLinesLost "log_lines_lost" Counter "Log lines that nobody took";
     OriginsRefused "origins_refused" Counter "Requests refused for Origin or Host";
 }
 

@@ -8,6 +8,8 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -17,6 +19,7 @@ pub mod backup;
 pub mod chat;
 pub mod journal;
 pub mod letters;
+pub mod lines;
 pub mod logging;
 pub mod migrate;
 mod table;
@@ -27,6 +30,9 @@ use crate::limits::{Setting, Unit, settings, sum};
 
 /// The exit code of a bad configuration (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
+
+/// How long the last line of a command, or of a log, may take to be written.
+pub const LAST_WAIT: Duration = Duration::from_millis(300);
 
 const COMMANDS: &str = "serve, config, migrate, backup, journal, dead-letters and chat";
 
@@ -62,10 +68,23 @@ impl CliExit {
         if self.code == 0 {
             show(&self.text);
         } else {
-            // If nobody reads it, the code still tells.
-            let _ = writeln!(std::io::stderr(), "cpi-hub: {}", one_line(&self.text));
+            last_line(&self.text);
         }
         ExitCode::from(self.code)
+    }
+}
+
+/// Says on standard error why a command ends. If that takes nothing, the code still tells.
+pub fn last_line(text: &str) {
+    let line = format!("cpi-hub: {}\n", one_line(text));
+    let (written, ended) = sync_channel(1);
+    let write = move || {
+        _ = std::io::stderr().write_all(line.as_bytes());
+        _ = written.send(());
+    };
+    // Whoever began the command waits for its end, not for a thread that can't write.
+    if std::thread::Builder::new().spawn(write).is_ok() {
+        _ = ended.recv_timeout(LAST_WAIT);
     }
 }
 
@@ -183,7 +202,10 @@ fn command() -> clap::Command {
         of the file (write_wait).\nOptions win over variables, variables over the file. \
         `cpi-hub config` shows what comes of it.\n\
         Sizes are written 512 or 64KiB, times 250ms, 10s or 5m, rates 50/100 (a second/at once) \
-        or off.";
+        or off.\n\n\
+        Signals: TERM and INT end it in order, a second one or QUIT at once; HUP reads the \
+        configuration again\n(the log filter changes; what else has changed is logged, and waits \
+        for a restart).";
     let version: &'static str = format!("{VERSION} (commit {COMMIT})").leak();
     let serve = clap::Command::new("serve").about("Serves; the same as without a command");
     let config = clap::Command::new("config").about(

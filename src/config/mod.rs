@@ -207,6 +207,27 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The settings that another configuration has differently, in the order of the help.
+    pub fn differing(&self, other: &Config) -> Vec<&'static str> {
+        let text = |config: &Config, name| config.origin.get(name).map(|(text, _)| text.clone());
+        let differs = |name: &&'static str| match *name {
+            // Its text does not show the password.
+            "database_url" => self.database_url != other.database_url,
+            name => text(self, name) != text(other, name),
+        };
+        let bounds = settings().into_iter().map(|setting| setting.name);
+        MAIN.iter().map(|main| main.name).chain(bounds).filter(differs).collect()
+    }
+
+    /// Notes that a setting is now as another configuration has it.
+    pub fn take(&mut self, name: &'static str, other: &Config) {
+        if let Some(origin) = other.origin.get(name) {
+            self.origin.insert(name, origin.clone());
+        }
+    }
+}
+
 /// Nobody is authenticated yet, so whoever reaches the port is whoever they say.
 fn beyond_loopback(
     listen: SocketAddr,

@@ -69,10 +69,17 @@ pub(crate) struct EdgeState {
 /// How the store is, and what else is wrong.
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
-    /// What the sink is doing.
-    pub store: watch::Receiver<StoreState>,
+    /// What the sink is doing; `None`: the store is not open yet.
+    pub store: Option<watch::Receiver<StoreState>>,
     /// What is wrong now.
     pub conditions: Conditions,
+}
+
+impl Health {
+    /// What the store is doing now.
+    pub(crate) fn store(&self) -> StoreState {
+        self.store.as_ref().map_or(StoreState::Connecting, |store| *store.borrow())
+    }
 }
 
 /// What the edge works with while the store is not open.
@@ -140,12 +147,14 @@ pub(crate) async fn serve_starting(
     stop: CancellationToken,
 ) {
     let StartingState { metrics, limits, names, clock, conditions } = state;
+    let health = Health { store: None, conditions: conditions.clone() };
     let routes = Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::starting))
         .fallback(health::not_yet)
         .method_not_allowed_fallback(health::not_yet)
-        .with_state(conditions.clone());
+        .with_state(conditions.clone())
+        .merge(api::metrics::routes(Arc::clone(&metrics), health));
     let app = door::FrontDoor::new(&listener, names, &metrics, &limits, clock).around(routes);
     // These connections have ended before the hub begins, which has places of its own.
     let places = Places::new(&limits);

@@ -47,6 +47,13 @@ pub const ASKERS_IDLE_MAX: usize = 1_024;
 pub const SHARDS_MAX: usize = 1_024;
 /// Threads of the edge: HTTP must not take the cores that shards need.
 pub const EDGE_THREADS_MAX: usize = 2;
+/// How far a clock may be set back without messages' times going back with it, and how far it may
+/// be set at all without being told, in microseconds.
+pub const CLOCK_STEP_MAX: i64 = 1_000_000;
+/// Bytes of log lines that wait for whoever reads the log.
+pub const LOG_BYTES_MAX: u64 = 1 << 20;
+/// Log lines that wait, however short they are.
+pub const LOG_LINES_MAX: usize = 8 << 10;
 /// Lines typed into `cpi-hub chat` that wait; more wait in the terminal.
 pub const TYPED_LINES_MAX: usize = 16;
 /// Posts of one shard that wait for a commit, and acks that do. Beyond it the post of the oldest

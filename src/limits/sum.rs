@@ -8,9 +8,9 @@
 
 use super::{
     ABSENT_MAX, CATCH_UP_QUERIES_MAX, CATCH_UP_ROWS_MAX, COMMIT_WAITS_MAX, CONNECTION_BYTES,
-    Limits, MEMBER_RECEIVE_BYTES_MAX, NONCE_BYTES_MAX, OFFENDERS_MAX, READER_QUEUE_MAX,
-    REFERENCES_MAX, SEGMENT_BYTES_MAX, TAIL_WINDOW_BYTES, TOTALS_MAX, TRIMMED_PIECES_MAX,
-    VERDICTS_MAX, places_for,
+    LOG_BYTES_MAX, Limits, MEMBER_RECEIVE_BYTES_MAX, NONCE_BYTES_MAX, OFFENDERS_MAX,
+    READER_QUEUE_MAX, REFERENCES_MAX, SEGMENT_BYTES_MAX, TAIL_WINDOW_BYTES, TOTALS_MAX,
+    TRIMMED_PIECES_MAX, VERDICTS_MAX, places_for,
 };
 
 /// Something that takes memory.
@@ -141,6 +141,7 @@ fn of_shards(limits: &Limits, shards: u64) -> Vec<MemoryPart> {
             "VERDICTS_MAX, TRIMMED_PIECES_MAX",
         ),
         part("questions to the store", questions + counted, "READER_QUEUE_MAX, TOTALS_MAX"),
+        part("log lines", LOG_BYTES_MAX, "LOG_BYTES_MAX"),
         part("a batch for the store", BATCH_COPIES * batch, "batch_bytes_max, batch_rows_max"),
     ]
 }
@@ -238,6 +239,8 @@ mod tests {
         // Within the trimmed journals, and the journal buffers.
         "SEGMENT_PIECES_MAX",
         "FIRST_SEGMENT_BYTES_MAX",
+        // Within the log lines.
+        "LOG_LINES_MAX",
         // These bound threads, and the tool that chats.
         "EDGE_THREADS_MAX",
         "TYPED_LINES_MAX",

@@ -214,17 +214,24 @@ fn off() -> Limits {
 }
 
 #[test]
-fn a_join_after_the_clock_went_back_says_no_earlier_time() {
+fn a_join_after_the_clock_went_back_a_little_says_no_earlier_time() {
     let mut stage = Stage::new(off());
     let ana = stage.join(SPACE, 1, None);
     stage.say(ana, r#""content":"hola""#);
-    stage.now.unix.0 -= 3_600_000_000;
+    stage.now.unix.0 -= 1_000_000;
     stage.join(SPACE, 2, None);
     stage.sweep();
     let heard = stage.heard(ana);
     let times: Vec<&str> =
         heard.match_indices("\"timestamp\":\"").map(|(at, _)| &heard[at + 13..at + 45]).collect();
     assert!(times.len() >= 5 && times.is_sorted(), "{times:?}");
+    // A clock that was set is followed.
+    stage.now.unix.0 -= 3_600_000_000;
+    stage.join(SPACE, 3, None);
+    stage.sweep();
+    let heard = stage.heard(ana);
+    let (at, _) = heard.rmatch_indices("\"timestamp\":\"").next().expect("a join");
+    assert!(heard[at + 13..at + 45].starts_with("2025-12-31T19:59:59"), "{heard}");
 }
 
 #[test]

@@ -90,7 +90,7 @@ pub async fn open_postgres(
     };
     let told = config.faults.clone();
     let lost = move |by: &str| told.end(Condition::ClaimLost, &SinkError::Taken(by.into()));
-    let node = Node::new(&config.data_dir, random, config.clock, lost).map_err(io)?;
+    let node = Node::new(&config.data_dir, random, config.clock.clone(), lost).map_err(io)?;
     let mut sink = PostgresSink::new(url.clone(), config.utc_offset).claiming(node);
     let mut highest = taken.highest;
     if matches!(relation, Relation::First | Relation::Other) {
@@ -208,7 +208,7 @@ fn begin<S: Sink + Send + 'static>(
 pub(super) fn read_plan(config: &StoreConfig) -> ReadPlan {
     ReadPlan {
         utc_offset: config.utc_offset,
-        clock: config.clock,
+        clock: config.clock.clone(),
         query_max: config.query_max,
         image_bytes_max: config.image_bytes_max,
         faults: config.faults.clone(),

@@ -10,6 +10,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::trials::{self, Named, named};
 
 mod attacks;
+mod clocks;
+mod hanging;
 mod memory;
 mod outage;
 mod publish_once;
@@ -26,6 +28,12 @@ const TESTS: &[Named] = &named![
     survival::a_drain_spreads_its_closes_over_the_window,
     outage::a_full_journal_refuses_chat_unseen_and_nothing_accepted_is_lost,
     outage::sqlite_refuses_single_rows_alone_and_gets_all_rows_once_it_is_mended,
+    clocks::a_clock_that_jumps_by_years_is_told_and_times_follow_it_back_also_over_a_restart,
+    clocks::a_clock_that_is_wrong_for_a_moment_is_told_and_makes_no_wrong_time,
+    hanging::a_disk_that_hangs_keeps_no_hub_from_its_end,
+    hanging::a_second_signal_ends_a_hub_at_once_whatever_hangs,
+    hanging::a_start_that_hangs_can_be_ended,
+    hanging::a_name_server_that_hangs_keeps_no_start_from_its_end,
     publish_once::what_is_sent_again_after_a_kill_is_there_once,
     publish_once::a_nonce_is_forgotten_when_its_window_is_over_also_across_a_restart,
     store_truth::a_database_that_is_removed_under_the_hub_is_noticed_and_nothing_more_is_taken,

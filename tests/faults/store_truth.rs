@@ -1,6 +1,7 @@
 //! The embedded store's files taken away, replaced or made older: under a running hub, and while
 //! it is down.
 
+use cpi_hub::conditions::Condition;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::support::health::{begun_anew, mended, mended_by, planted, planted_by, told};
 use crate::support::{Hub, UNLIMITED, eventually, run_hub};
 
 /// How long it may take until a missing file is noticed.
@@ -117,15 +119,20 @@ pub fn a_log_of_the_database_that_is_removed_under_the_hub_is_noticed() {
 
 pub fn a_directory_that_is_moved_away_is_noticed_and_heals_when_it_is_back() {
     let hub = hub_with_one();
+    let (_aside, log) = log_of(&hub);
+    let read = || fs::read_to_string(&log).expect("the log");
     let aside = hub.data_dir().with_extension("aside");
     let begun = Instant::now();
     fs::rename(hub.data_dir(), &aside).expect("it moves");
     is_noticed(&hub, begun, "data_directory");
-    assert!(hub.has_condition("database_file"));
+    planted_by(|path| hub.get(path), read, Condition::DataDirectory);
+    planted_by(|path| hub.get(path), read, Condition::DatabaseFile);
     fs::rename(&aside, hub.data_dir()).expect("it moves back");
     eventually("it is ready again", || {
         (hub.get("/readyz").json()["status"] == "ready").then_some(())
     });
+    mended_by(|path| hub.get(path), read, Condition::DataDirectory);
+    mended_by(|path| hub.get(path), read, Condition::DatabaseFile);
     eventually("it takes chat again", || (post(&hub, "después").0 == 200).then_some(()));
     let said = hub.contents(1);
     assert_eq!((said[0].as_str(), said.last().map(String::as_str)), ("antes", Some("después")));
@@ -294,10 +301,8 @@ pub fn a_database_that_is_damaged_under_the_hub_is_told_and_takes_no_more() {
     let bytes = fs::read(path).expect("a file");
     overwrite(path, 4096, &vec![0xA5; bytes.len() - 4096]);
     assert_eq!(hub.get("/v1/spaces/1/messages").status, 503);
-    for name in ["database_damaged", "history_unreadable"] {
-        assert!(hub.has_condition(name), "{name}");
-        assert_eq!(hub.metric(&format!("hub_condition{{name=\"{name}\"}}")), 1.0);
-    }
+    planted(&hub, Condition::DatabaseDamaged);
+    planted(&hub, Condition::HistoryUnreadable);
     assert_eq!(hub.get("/readyz").status, 503);
     assert_eq!(post(&hub, "espera").0, 202, "it waits in the journal");
     assert!(hub.log().contains("docs/BACKUP.md"));
@@ -310,7 +315,8 @@ pub fn a_database_that_is_damaged_under_the_hub_is_told_and_takes_no_more() {
     eventually("what waited is stored", || {
         hub.contents(1).contains(&"espera".to_owned()).then_some(())
     });
-    assert!(!hub.has_condition("database_damaged") && !hub.has_condition("history_unreadable"));
+    begun_anew(&hub, Condition::DatabaseDamaged);
+    begun_anew(&hub, Condition::HistoryUnreadable);
 }
 
 fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
@@ -337,8 +343,8 @@ pub fn a_large_database_is_checked_beside_the_hub() {
     drop(other);
     hub.kill();
     hub.restart();
-    assert!(hub.log().contains("database_checking"), "it is told");
-    eventually("it is over", || (!hub.has_condition("database_checking")).then_some(()));
+    assert!(told(&hub.log(), Condition::DatabaseChecking), "it is told");
+    mended(&hub, Condition::DatabaseChecking);
     assert!(!hub.has_condition("database_damaged"));
     hub.history_of(1, 31);
     // Now the large value is in the database itself.

@@ -5,7 +5,10 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Instant;
 
-use crate::support::{Answer, GOOD, Hub, PATIENCE, eventually, rest};
+use serde_json::json;
+
+use super::operator::{Process, ask};
+use crate::support::{Answer, GOOD, Hub, PATIENCE, eventually, rest, upgrade};
 
 const HOST: &str = "Host: localhost\r\n";
 
@@ -208,4 +211,28 @@ fn an_idle_kept_connection_gives_way_when_places_are_short() {
     let held = [hub.connect(), hub.connect(), hub.connect()];
     assert_eq!(kept.read(&mut [0; 9]).expect("a clean end"), 0);
     drop(held);
+}
+
+#[test]
+fn whoever_kicks_again_and_again_is_told_of_in_few_lines() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let hub = Process::serve(dir.path(), &["--drain-window", "0"]);
+    let address = hub.address();
+    let kick = "DELETE /v1/spaces/1/members/7 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let (_, mut stream) = ask(address, kick);
+    for _ in 0..500 {
+        stream.write_all(kick.as_bytes()).expect("the hub reads");
+        assert_eq!(Answer::read(&mut stream).json(), json!({"closed": 0}));
+    }
+    let (answer, _member) = ask(address, upgrade("/v1/ws/spaces/1?user_id=7", ""));
+    assert_eq!(answer.status, 101);
+    let (answer, _) = ask(address, kick);
+    assert!(matches!(answer.json()["closed"].as_u64(), Some(0 | 1)));
+    hub.signal("TERM");
+    let (code, log) = hub.end();
+    assert_eq!(code, Some(0));
+    let told: Vec<&str> =
+        log.lines().filter(|line| line.contains("is closed by request")).collect();
+    assert!((1..=2).contains(&told.len()), "{told:?}");
+    assert!(told.iter().all(|line| line.contains("127.0.0.1")), "{told:?}");
 }

@@ -2,8 +2,10 @@
 
 use std::fs;
 
+use cpi_hub::conditions::Condition;
 use serde_json::json;
 
+use crate::support::health::{mended, planted};
 use crate::support::{Hub, eventually};
 
 /// A hub whose database takes each content once.
@@ -33,15 +35,14 @@ fn dead_letters_are_told_and_counted_from_the_file_also_right_after_a_restart() 
     hub.restart();
     assert_eq!(hub.metric("hub_dead_letters"), 2.0);
     eventually("ready", || (hub.get("/readyz").json()["status"] == "ready").then_some(()));
-    let told = hub.conditions().into_iter().find(|it| it["name"] == "dead_letters");
-    let detail = told.expect("it is told")["detail"].as_str().expect("a text").to_owned();
+    let detail = planted(&hub, Condition::DeadLetters);
     assert!(detail.starts_with("2 in ") && detail.ends_with(" of 67108864 bytes"), "{detail}");
     assert!(hub.log().contains("cpi-hub dead-letters"), "and what to do");
 
     let letters = hub.data_dir().join("dead-letters.jsonl");
     fs::rename(&letters, hub.data_dir().join("answered")).expect("it moves");
     until_counted(&hub, 0.0);
-    eventually("it is over", || (!hub.has_condition("dead_letters")).then_some(()));
+    mended(&hub, Condition::DeadLetters);
     assert_eq!(post(&hub, "uno"), 422);
     until_counted(&hub, 1.0);
     assert_eq!(fs::read_to_string(&letters).expect("a new file").lines().count(), 1);
@@ -62,14 +63,13 @@ fn dead_letters_have_a_bound_and_what_is_not_kept_is_told() {
     until_counted(&hub, kept as f64);
     assert_eq!(hub.metric("hub_rows_dead_lettered_total"), 20.0);
     assert_eq!(hub.metric("hub_dead_letters_unkept_total"), (20 - kept) as f64);
-    let told = hub.conditions().into_iter().find(|it| it["name"] == "dead_letters_full");
-    let detail = told.expect("it is told")["detail"].as_str().expect("a text").to_owned();
+    let detail = planted(&hub, Condition::DeadLettersFull);
     assert!(detail.starts_with(&format!("{} were not kept", 20 - kept)), "{detail}");
     assert_eq!(hub.get("/readyz").json()["status"], "degraded");
     assert_eq!(post(&hub, "otra cosa"), 200, "others are stored");
 
     fs::rename(&letters, hub.data_dir().join("answered")).expect("it moves");
-    eventually("it is over", || (!hub.has_condition("dead_letters_full")).then_some(()));
+    mended(&hub, Condition::DeadLettersFull);
     assert_eq!(post(&hub, &long), 422);
     until_counted(&hub, 1.0);
 }

@@ -14,17 +14,26 @@ use serde_json::json;
 use crate::support::{Answer, Hub, PATIENCE, eventually, frame, upgrade};
 
 /// A process of the binary, all of whose streams the test holds. Killed when dropped.
-struct Process {
-    child: Child,
+pub(super) struct Process {
+    pub(super) child: Child,
     /// Lines of its standard output as they come.
     lines: Receiver<String>,
 }
 
 impl Process {
     fn start(args: &[&str], env: &[(&str, &str)]) -> Process {
+        Process::begin(args, env, Stdio::piped())
+    }
+
+    /// Starts one that has its standard error there.
+    pub(super) fn start_with(args: &[&str], stderr: Stdio) -> Process {
+        Process::begin(args, &[], stderr)
+    }
+
+    fn begin(args: &[&str], env: &[(&str, &str)], stderr: Stdio) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cpi-hub"));
         command.args(args).env_clear().envs(env.iter().copied());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().expect("it starts");
         let stdout = child.stdout.take().expect("it is piped");
         let (give, lines) = sync_channel(64);
@@ -36,7 +45,7 @@ impl Process {
     }
 
     /// A hub with its data there, on a free port.
-    fn serve(data_dir: &Path, args: &[&str]) -> Process {
+    pub(super) fn serve(data_dir: &Path, args: &[&str]) -> Process {
         let data_dir = data_dir.to_str().expect("a text path");
         let fixed = ["serve", "--listen", "127.0.0.1:0", "--pinned", "false"];
         Process::start(&[&fixed[..], &["--data-dir", data_dir], args].concat(), &[])
@@ -56,7 +65,7 @@ impl Process {
     }
 
     /// Where a hub says that it listens.
-    fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         let line = self.line("http://");
         let (_, address) = line.split_once("http://").expect("looked for it");
         address.parse().expect("an address")
@@ -67,7 +76,7 @@ impl Process {
     }
 
     /// Its exit code, and all that it wrote to standard error.
-    fn end(mut self) -> (Option<i32>, String) {
+    pub(super) fn end(mut self) -> (Option<i32>, String) {
         let mut stderr = self.child.stderr.take().expect("it is piped");
         let said = std::thread::spawn(move || {
             let mut text = String::new();
@@ -78,7 +87,7 @@ impl Process {
         (status.code(), text)
     }
 
-    fn signal(&self, signal: &str) {
+    pub(super) fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         let status = Command::new("kill").args(["-s", signal, &pid]).status();
         assert!(status.expect("kill runs").success());
@@ -103,7 +112,7 @@ fn refused(args: &[&str], env: &[(&str, &str)]) -> String {
 }
 
 /// Sends bytes, and reads one answer; the connection goes on.
-fn ask(address: SocketAddr, request: impl AsRef<[u8]>) -> (Answer, TcpStream) {
+pub(super) fn ask(address: SocketAddr, request: impl AsRef<[u8]>) -> (Answer, TcpStream) {
     let mut stream = TcpStream::connect(address).expect("the hub listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream.write_all(request.as_ref()).expect("the hub reads");
@@ -468,28 +477,4 @@ fn nothing_that_people_say_or_prove_themselves_with_is_logged() {
     assert_eq!(code, Some(0));
     assert!(log.contains("\"DEBUG\"") && log.contains("protocol_error"), "{log}");
     assert!(!log.contains("canary"), "{log}");
-}
-
-#[test]
-fn whoever_kicks_again_and_again_is_told_of_in_few_lines() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let hub = Process::serve(dir.path(), &["--drain-window", "0"]);
-    let address = hub.address();
-    let kick = "DELETE /v1/spaces/1/members/7 HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let (_, mut stream) = ask(address, kick);
-    for _ in 0..500 {
-        stream.write_all(kick.as_bytes()).expect("the hub reads");
-        assert_eq!(Answer::read(&mut stream).json(), json!({"closed": 0}));
-    }
-    let (answer, _member) = ask(address, upgrade("/v1/ws/spaces/1?user_id=7", ""));
-    assert_eq!(answer.status, 101);
-    let (answer, _) = ask(address, kick);
-    assert!(matches!(answer.json()["closed"].as_u64(), Some(0 | 1)));
-    hub.signal("TERM");
-    let (code, log) = hub.end();
-    assert_eq!(code, Some(0));
-    let told: Vec<&str> =
-        log.lines().filter(|line| line.contains("is closed by request")).collect();
-    assert!((1..=2).contains(&told.len()), "{told:?}");
-    assert!(told.iter().all(|line| line.contains("127.0.0.1")), "{told:?}");
 }

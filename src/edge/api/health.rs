@@ -57,7 +57,7 @@ pub(crate) async fn livez() -> Response {
 
 /// Whether people can connect and chat now.
 pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Response {
-    let store = *edge.health.store.borrow();
+    let store = edge.health.store();
     let conditions = &edge.health.conditions;
     let total = edge.metrics.total();
     let journal = Journal {

@@ -119,7 +119,7 @@ impl Collector for Numbers {
         family(&mut out, about, "code", Kind::Counter, rejects)?;
         let about = ("closes", "Ends of members' connections, by reason");
         family(&mut out, about, "reason", Kind::Counter, closes(&total))?;
-        let state = *self.health.store.borrow();
+        let state = self.health.store();
         let states = STORE_STATES.map(|it| (store_name(it), u64::from(it == state)));
         let about = ("store_state", "What the store is doing: 1 at its state");
         family(&mut out, about, "state", Kind::Gauge, states.into_iter())?;
@@ -188,7 +188,8 @@ mod tests {
         let (_keep, store) = watch::channel(StoreState::Behind);
         let conditions = Conditions::new(Clock::start());
         conditions.raise(Condition::AnotherHub, "");
-        let text = Scrape::new(metrics, Health { store, conditions }).text().expect("text");
+        let text =
+            Scrape::new(metrics, Health { store: Some(store), conditions }).text().expect("text");
         for line in [
             "# TYPE hub_http_requests counter",
             "hub_http_requests_total 7",

@@ -17,7 +17,7 @@ fn with_one_member(folder: &std::path::Path, control_rate: Rate) -> (State, TcpS
     // Nobody is closed for flooding: the tests are about who comes to their turn meanwhile.
     let limits = Limits { flood_wait: u64::MAX / 2, control_rate, ..Limits::default() };
     let clock = Clock::start();
-    let directory = Directory::new(limits.clone(), clock);
+    let directory = Directory::new(limits.clone(), clock.clone());
     let metrics = Arc::new(Metrics::new(1));
     let setup = ShardSetup {
         number: 0,

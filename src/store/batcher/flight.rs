@@ -256,7 +256,7 @@ impl<S: Sink> Batcher<S> {
             }
         }
         let lacking = self.sources.lacking().chain(gone).collect();
-        self.truth.tell_missing(&mut self.sink, lacking, self.clock).await?;
+        self.truth.tell_missing(&mut self.sink, lacking, self.clock.clone()).await?;
         self.flight.unsettled = false;
         Ok(standing == Compared::Committed)
     }

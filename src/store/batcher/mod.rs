@@ -100,7 +100,7 @@ impl<S: Sink> Batcher<S> {
             limits: config.batch,
             nonces,
             dead,
-            clock: config.clock,
+            clock: config.clock.clone(),
             health: Health::new(config, state),
             flight: Flight::new(config.retry, seed),
             truth,

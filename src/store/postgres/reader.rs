@@ -35,7 +35,7 @@ pub(crate) fn start_reader(url: DatabaseUrl, plan: ReadPlan) -> io::Result<Reade
     let thread = Builder::new().name("hub-reader".into()).spawn(move || {
         let part = plan.faults.watch("hub-reader");
         let totals = Totals::default();
-        let readable = Readable::new(plan.faults.clone(), plan.clock);
+        let readable = Readable::new(plan.faults.clone(), plan.clock.clone());
         let (url, plan, totals, readable) = (&url, &plan, &totals, &readable);
         let lane = |jobs| Worker { url, plan, totals, history: None, readable }.run(jobs);
         runtime.block_on(async { tokio::join!(lane(ones), lane(twos)) });

@@ -29,7 +29,7 @@ pub(crate) fn start_reader(
     connections: usize,
 ) -> io::Result<Readers> {
     let (mut lanes, mut threads) = (Vec::new(), Vec::new());
-    let readable = Readable::new(plan.faults.clone(), plan.clock);
+    let readable = Readable::new(plan.faults.clone(), plan.clock.clone());
     for _ in 0..connections {
         let (lane, jobs) = Lane::new();
         let (database, plan) = (database.into(), plan.clone());
@@ -107,7 +107,7 @@ impl Worker {
             None => self.open()?,
         };
         let history = self.history.insert(history);
-        let (clock, query_max) = (self.plan.clock, self.plan.query_max);
+        let (clock, query_max) = (self.plan.clock.clone(), self.plan.query_max);
         let begun = clock.now().mono;
         let late = move || clock.now().mono.since(begun) > query_max;
         history.connection().progress_handler(STEPS, Some(late))?;
@@ -157,7 +157,7 @@ mod tests {
             image_bytes_max: 0,
             faults,
         };
-        let readable = Readable::new(plan.faults.clone(), plan.clock);
+        let readable = Readable::new(plan.faults.clone(), plan.clock.clone());
         let mut worker = Worker { database, plan, history: None, readable };
         let thread = std::thread::spawn(move || {
             let bug = worker.ask(|_| -> rusqlite::Result<Page> { panic!("a bug") });
