@@ -46,8 +46,10 @@ impl Tally {
             return;
         }
         if file != self.file || bytes < self.bytes {
-            // It was moved away, or letters have left it: there is room again.
-            self.faults.conditions().clear(Condition::DeadLettersFull);
+            if self.file.is_some() {
+                // It was moved away, or letters have left it: there is room again.
+                self.faults.conditions().clear(Condition::DeadLettersFull);
+            }
             (self.bytes, self.letters) = (0, 0);
         }
         match lines(&self.path, self.bytes, bytes) {
@@ -115,5 +117,10 @@ mod tests {
         fs::rename(&path, folder.path().join("aside")).expect("it moves");
         tally.look();
         assert_eq!(told(), ([0, 0], None));
+        // A file that was full before it was looked at is full.
+        faults.conditions().raise(Condition::DeadLettersFull, "");
+        fs::write(&path, "{}\n").expect("it writes");
+        tally.look();
+        assert!(faults.conditions().holds(Condition::DeadLettersFull));
     }
 }
