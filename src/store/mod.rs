@@ -61,6 +61,7 @@ mod query;
 mod reader;
 mod sink;
 pub(crate) mod sqlite;
+mod turns;
 mod upgrade;
 
 #[cfg(test)]

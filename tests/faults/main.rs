@@ -10,6 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::trials::{self, Named, named};
 
 mod attacks;
+mod deep_pages;
 mod memory;
 mod outage;
 mod publish_once;
@@ -47,6 +48,7 @@ const TESTS: &[Named] = &named![
     attacks::costs::heads_that_are_still_coming_have_one_bound,
     attacks::costs::the_own_control_group_bounds_memory,
     attacks::herd::under_attack_everything_accepted_is_stored,
+    deep_pages::a_crowd_that_asks_deep_pages_delays_nobody_else,
     memory::slow_large_bodies,
     memory::slow_readers_of_big_pages,
     memory::pages_of_great_pictures,
