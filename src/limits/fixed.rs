@@ -74,12 +74,18 @@ pub const VERDICTS_MAX: usize = 1_024;
 pub const TRIALS_MAX: usize = 512;
 /// Commits in doubt in a row, after which a dead letter is left for another day.
 pub const DOUBTS_MAX: usize = 5;
+/// The longest that a question for a page is to wait for its turn, in milliseconds: whoever would
+/// wait for longer is told so at once.
+pub const PAGES_WAIT: u64 = 2_000;
 /// Questions of members, and as many for pages, that wait for one reading connection.
 pub const READER_QUEUE_MAX: usize = 256;
 /// Questions of members that a reading connection answers in a row, while a page waits.
 pub const MEMBERS_QUESTIONS_MAX: u32 = 8;
 /// Spaces whose counted rows a reader of PostgreSQL remembers; beyond it all are counted anew.
 pub const TOTALS_MAX: usize = 10_000;
+/// Rows in the histories of all spaces whose numbers a reader of PostgreSQL remembers; beyond it
+/// all are learnt anew.
+pub const MARKS_MAX: usize = 32_768;
 /// Lines that tell what one segment of a journal held, once it is unlinked.
 pub const SEGMENT_PIECES_MAX: usize = 8_192;
 /// Lines that tell what all unlinked segments held; the older half is told in fewer.

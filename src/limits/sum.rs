@@ -8,7 +8,7 @@
 
 use super::{
     ABSENT_MAX, CATCH_UP_QUERIES_MAX, CATCH_UP_ROWS_MAX, COMMIT_WAITS_MAX, CONNECTION_BYTES,
-    LOG_BYTES_MAX, Limits, MEMBER_RECEIVE_BYTES_MAX, NONCE_BYTES_MAX, OFFENDERS_MAX,
+    LOG_BYTES_MAX, Limits, MARKS_MAX, MEMBER_RECEIVE_BYTES_MAX, NONCE_BYTES_MAX, OFFENDERS_MAX,
     READER_QUEUE_MAX, REFERENCES_MAX, SEGMENT_BYTES_MAX, TAIL_WINDOW_BYTES, TOTALS_MAX,
     TRIMMED_PIECES_MAX, VERDICTS_MAX, places_for,
 };
@@ -44,7 +44,7 @@ const BATCH_COPIES: u64 = 3;
 /// unlinked segment.
 const STORE_ENTRY_BYTES: u64 = 256;
 /// Connections that read from the store, each with members' questions and pages.
-const READERS: u64 = 2;
+const READERS: u64 = 3;
 /// The kernel takes twice what a socket's buffer is set to.
 const KERNEL_TIMES: u64 = 2;
 
@@ -111,8 +111,6 @@ fn of_shards(limits: &Limits, shards: u64) -> Vec<MemoryPart> {
     let batch = limits.batch_bytes_max as u64 + limits.batch_rows_max as u64 * ROW_BYTES;
     // The records of a turn fill two segments at most, and are held plain and as they are written.
     let journal = 2 * 2 * SEGMENT_BYTES_MAX + TAIL_WINDOW_BYTES;
-    let questions = READERS * (2 * READER_QUEUE_MAX as u64 * STORE_ENTRY_BYTES);
-    let counted = READERS * TOTALS_MAX as u64 * MAP_ENTRY_BYTES;
     let verdicts = shards * VERDICTS_MAX as u64 + TRIMMED_PIECES_MAX as u64;
     let references = REFERENCES_MAX as u64 + shards * 2 * ABSENT_MAX as u64;
     // Posts, the same number of acks, and whom the edge's thread tells.
@@ -140,10 +138,16 @@ fn of_shards(limits: &Limits, shards: u64) -> Vec<MemoryPart> {
             verdicts * STORE_ENTRY_BYTES,
             "VERDICTS_MAX, TRIMMED_PIECES_MAX",
         ),
-        part("questions to the store", questions + counted, "READER_QUEUE_MAX, TOTALS_MAX"),
+        part("questions to the store", questions(), "READER_QUEUE_MAX, TOTALS_MAX, MARKS_MAX"),
         part("log lines", LOG_BYTES_MAX, "LOG_BYTES_MAX"),
         part("a batch for the store", BATCH_COPIES * batch, "batch_bytes_max, batch_rows_max"),
     ]
+}
+
+/// Questions that wait for the store, and what its readers remember of spaces.
+fn questions() -> u64 {
+    let entries = 2 * READERS * READER_QUEUE_MAX as u64 + MARKS_MAX as u64;
+    entries * STORE_ENTRY_BYTES + TOTALS_MAX as u64 * MAP_ENTRY_BYTES
 }
 
 /// What all connections cost at most that say nothing, or have not said all.

@@ -65,6 +65,7 @@ mod readable;
 mod reader;
 mod sink;
 pub(crate) mod sqlite;
+mod turns;
 mod upgrade;
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use support::trials::{self, Named, named};
 
 mod attacks;
 mod clocks;
+mod deep_pages;
 mod hanging;
 mod memory;
 mod outage;
@@ -61,6 +62,7 @@ const TESTS: &[Named] = &named![
     attacks::floods::floods_of_frames_slow_no_other_space_and_stay_out_for_a_while,
     attacks::floods::those_who_read_nothing_hold_no_room,
     attacks::herd::under_attack_everything_accepted_is_stored,
+    deep_pages::a_crowd_that_asks_deep_pages_delays_nobody_else,
     memory::slow_large_bodies,
     memory::slow_readers_of_big_pages,
     memory::pages_of_great_pictures,

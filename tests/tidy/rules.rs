@@ -49,8 +49,8 @@ const SHARING_FILES: &[&str] = &[
     "src/conditions.rs",
     "src/faults.rs",
     "src/store/latest.rs",
-    // Which lanes are idle.
-    "src/store/reader.rs",
+    // The questions that wait for its connections.
+    "src/store/reader",
     // The store's state, which the batcher writes and `/readyz` reads.
     "src/store/mod.rs",
     "src/store/batcher",

@@ -1,4 +1,4 @@
-//! History out of SQLite: a few connections, each on a thread of its own that asks one question
+//! History out of SQLite: few connections, each on a thread of its own that asks one question
 //! after the other. Never on a shard's thread, never in the batcher's way.
 
 use std::io;
@@ -15,7 +15,7 @@ use crate::conditions::Condition;
 use crate::faults::caught;
 use crate::store::query::ReadFault;
 use crate::store::readable::Readable;
-use crate::store::reader::{Job, Jobs, Lane, ReadPlan, Reader, Readers};
+use crate::store::reader::{Job, Jobs, ReadPlan, Reader, Readers};
 
 /// How many virtual machine steps a query runs between two looks at the clock.
 const STEPS: i32 = 10_000;
@@ -26,12 +26,12 @@ const BUSY_WAIT: Duration = Duration::from_millis(250);
 pub(crate) fn start_reader(
     database: &Path,
     plan: &ReadPlan,
-    connections: usize,
+    page_connections: usize,
 ) -> io::Result<Readers> {
-    let (mut lanes, mut threads) = (Vec::new(), Vec::new());
+    let (reader, jobs) = Reader::begin(plan.clock.clone(), page_connections, false);
     let readable = Readable::new(plan.faults.clone(), plan.clock.clone());
-    for _ in 0..connections {
-        let (lane, jobs) = Lane::new();
+    let mut threads = Vec::new();
+    for jobs in jobs {
         let (database, plan) = (database.into(), plan.clone());
         let worker = Worker { database, plan, history: None, readable: readable.clone() };
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
@@ -41,9 +41,8 @@ pub(crate) fn start_reader(
             worker.run(&runtime, jobs);
             part.ended();
         })?);
-        lanes.push(lane);
     }
-    Ok(Readers { reader: Reader::over(lanes, false), threads })
+    Ok(Readers { reader, threads })
 }
 
 struct Worker {
@@ -70,7 +69,6 @@ impl Worker {
                 }
                 // SQLite has no users (docs/WIRE.md F), and nobody asks for them.
                 Job::Page(..) | Job::Range(..) | Job::Missed(..) | Job::Existing(..) => {}
-                Job::Stop => return,
             }
         }
     }
