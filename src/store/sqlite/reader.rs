@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::runtime::Runtime;
 
 use super::history::History;
-use crate::faults::caught;
+use crate::faults::{caught, panic_place};
 use crate::metrics::Metric;
 use crate::store::query::ReadFault;
 use crate::store::reader::{Job, Jobs, Lane, ReadPlan, Reader, Readers};
@@ -54,6 +54,7 @@ struct Worker {
 impl Worker {
     fn run(mut self, runtime: &Runtime, mut jobs: Jobs) {
         while let Some(job) = runtime.block_on(jobs.next()) {
+            panic_place("hub-reader");
             // Whoever asked may be gone; so may be an answer's taker.
             match job {
                 Job::Page(query, asked) if !asked.is_closed() => {
