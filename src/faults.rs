@@ -131,6 +131,19 @@ impl Drop for Watched {
     }
 }
 
+/// Where a part may be made to panic, by tests: if its name stands in the file that the variable
+/// `CPI_HUB_TEST_PANIC` names. Builds without debug assertions have no such place.
+#[inline]
+pub(crate) fn panic_place(part: &str) {
+    #[cfg(debug_assertions)]
+    if let Some(file) = std::env::var_os("CPI_HUB_TEST_PANIC") {
+        let named = std::fs::read_to_string(file).unwrap_or_default();
+        assert!(named.trim() != part, "a test has {part} panic");
+    }
+    #[cfg(not(debug_assertions))]
+    let _ = part;
+}
+
 /// Whether an error says that something is short now, be it descriptors, memory or room: that is
 /// waited for, and never taken for damage.
 pub(crate) fn is_passing(error: &io::Error) -> bool {

@@ -6,9 +6,11 @@
 //! listener is closed last, so that nobody hangs in its backlog.
 
 use std::fs;
+use std::future::poll_fn;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ use crate::clock::Clock;
 use crate::conditions::{Condition, Conditions};
 use crate::config::Config;
 use crate::edge::{self, EdgeState, Health};
-use crate::faults::Faults;
+use crate::faults::{Faults, panic_place};
 use crate::hub::{self, Hub, HubSetup, HubThreads, ShardStore};
 use crate::limits::{EDGE_THREADS_MAX, Limits, sum};
 use crate::metrics::Metrics;
@@ -330,9 +332,15 @@ fn spawn_watched(
     task: impl Future<Output = ()> + Send + 'static,
 ) -> JoinHandle<()> {
     let part = faults.watch(name).until(stop.clone());
+    let name = name.to_owned();
     threads.spawn(async move {
         let _part = part;
-        task.await;
+        let mut task = pin!(task);
+        poll_fn(|context| {
+            panic_place(&name);
+            task.as_mut().poll(context)
+        })
+        .await;
     })
 }
 

@@ -14,11 +14,16 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::Builder;
 use std::time::Duration;
 
+use crate::faults::{caught, panic_place};
 use crate::limits::{LOG_BYTES_MAX, LOG_LINES_MAX};
 use crate::metrics::{Metric, Metrics};
 
+/// The thread's name.
+pub const LOG_THREAD: &str = "hub-log";
 /// What a line costs in the queue beside its bytes.
 const LINE_BYTES: u64 = 96;
+/// What stands for an error that is not the system's.
+const A_BUG: i32 = -1;
 /// Between two tries on a descriptor that somebody has set not to block.
 const FULL_WAIT: Duration = Duration::from_millis(20);
 
@@ -70,6 +75,16 @@ pub struct LinesState {
     pub error: Option<i32>,
 }
 
+impl LinesState {
+    /// What the last write failed with, for people.
+    pub fn trouble(&self) -> Option<String> {
+        self.error.map(|error| match error {
+            A_BUG => "a bug".into(),
+            error => io::Error::from_raw_os_error(error).to_string(),
+        })
+    }
+}
+
 impl Counts {
     fn lose(&self) {
         self.lost.fetch_add(1, Relaxed);
@@ -95,7 +110,7 @@ impl Lines {
         let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let (lines, jobs) = Lines::queue(metrics);
         let writing = Writing { stderr, stdout, lines: lines.clone(), is_torn: false };
-        Builder::new().name("hub-log".into()).spawn(move || writing.run(&jobs))?;
+        Builder::new().name(LOG_THREAD.into()).spawn(move || writing.run(&jobs))?;
         Ok(lines)
     }
 
@@ -200,7 +215,10 @@ impl<W: Write> Writing<W> {
         while let Ok(job) = jobs.recv() {
             match job {
                 Job::Line(line) => {
-                    let written = self.write(&line);
+                    // A bug costs a line, not the log.
+                    let written = caught(|| self.write(&line));
+                    let written =
+                        written.unwrap_or_else(|bug| Err(io::Error::other(bug.to_string())));
                     self.done(&line, written);
                 }
                 Job::Said(line) => {
@@ -220,6 +238,7 @@ impl<W: Write> Writing<W> {
     }
 
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        panic_place(LOG_THREAD);
         if self.is_torn {
             write_all(&mut self.stderr, b"\n").map_err(|(_, error)| error)?;
             self.is_torn = false;
@@ -232,7 +251,7 @@ impl<W: Write> Writing<W> {
 
     fn done(&self, line: &[u8], written: io::Result<()>) {
         let counts = &self.lines.counts;
-        let error = written.err().map(|error| error.raw_os_error().unwrap_or(-1));
+        let error = written.err().map(|error| error.raw_os_error().unwrap_or(A_BUG));
         counts.error.store(error.unwrap_or(0), Relaxed);
         if error.is_some() {
             counts.lose();

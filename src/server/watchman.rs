@@ -61,8 +61,8 @@ fn trouble(before: LinesState, now: LinesState) -> Option<String> {
     if !stuck && !now.is_untold && now.error.is_none() {
         return None;
     }
-    let why = match now.error {
-        Some(error) if !stuck => std::io::Error::from_raw_os_error(error).to_string(),
+    let why = match now.trouble() {
+        Some(trouble) if !stuck => trouble,
         _ => format!("{} lines wait to be taken", now.waiting),
     };
     Some(format!("{why}; {} lines are lost", now.lost))

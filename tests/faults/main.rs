@@ -15,6 +15,7 @@ mod deep_pages;
 mod hanging;
 mod memory;
 mod outage;
+mod parts;
 mod publish_once;
 mod store_truth;
 #[path = "../support/mod.rs"]
@@ -35,6 +36,9 @@ const TESTS: &[Named] = &named![
     hanging::a_second_signal_ends_a_hub_at_once_whatever_hangs,
     hanging::a_start_that_hangs_can_be_ended,
     hanging::a_name_server_that_hangs_keeps_no_start_from_its_end,
+    parts::a_part_that_panics_ends_the_hub_with_its_name,
+    parts::a_first_listener_that_panics_ends_the_start,
+    parts::a_log_that_panics_goes_on_with_the_next_line,
     publish_once::what_is_sent_again_after_a_kill_is_there_once,
     publish_once::a_nonce_is_forgotten_when_its_window_is_over_also_across_a_restart,
     store_truth::a_database_that_is_removed_under_the_hub_is_noticed_and_nothing_more_is_taken,

@@ -177,6 +177,11 @@ impl Hub {
         assert!(status.expect("kill runs").success());
     }
 
+    /// How it has ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the hub is our child")
+    }
+
     /// Waits until it has ended by itself.
     pub fn wait(&mut self) -> ExitStatus {
         let until = Instant::now() + PATIENCE;

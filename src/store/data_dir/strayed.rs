@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::holes::Holes;
 use crate::conditions::{Condition, Conditions};
-use crate::faults::Faults;
+use crate::faults::{Faults, panic_place};
 use crate::store::dead_letters::tally::Tally;
 use crate::store::journal::{JournalId, journals_in};
 use crate::store::latest::Switch;
@@ -161,6 +161,7 @@ impl Looking {
 
     fn run(&mut self, stopped: &Receiver<()>) {
         while stopped.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
+            panic_place("hub-watch");
             self.look();
         }
     }

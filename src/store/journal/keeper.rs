@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::segment::{JournalId, create_segment, segment_path};
 use crate::conditions::{Condition, Conditions};
-use crate::faults::Faults;
+use crate::faults::{Faults, panic_place};
 use crate::metrics::{Metric, Metrics};
 use crate::store::latest::Latest;
 
@@ -196,6 +196,7 @@ impl Keeper {
     /// The keeper's thread, until it is told to stop.
     pub(super) fn run(mut self, looks: &Receiver<()>) {
         while self.nudge.stopped.get() == 0 {
+            panic_place("hub-journal");
             // Batcher and keeper may judge at once, and the one with older numbers come last.
             self.account.judge();
             let look = match self.supply() {
@@ -259,6 +260,7 @@ impl Flusher {
     pub(super) fn run(mut self, period: Duration, stop: &Receiver<()>) {
         loop {
             let stopping = stop.recv_timeout(period) != Err(RecvTimeoutError::Timeout);
+            panic_place("hub-flush");
             if let Err(error) = self.flush() {
                 self.faults.report("flush the journal", &error);
                 // After a failed fdatasync the kernel may have dropped the pages: trying again

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use super::check::is_damage;
 use super::history::History;
 use crate::conditions::Condition;
-use crate::faults::caught;
+use crate::faults::{caught, panic_place};
 use crate::store::query::ReadFault;
 use crate::store::readable::Readable;
 use crate::store::reader::{Job, Jobs, ReadPlan, Reader, Readers};
@@ -56,6 +56,7 @@ struct Worker {
 impl Worker {
     fn run(mut self, runtime: &Runtime, mut jobs: Jobs) {
         while let Some(job) = runtime.block_on(jobs.next()) {
+            panic_place("hub-reader");
             // Whoever asked may be gone; so may be an answer's taker.
             match job {
                 Job::Page(query, asked) if !asked.is_closed() => {
