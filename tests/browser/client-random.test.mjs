@@ -2,6 +2,7 @@
 // seed; SEED=n runs that one alone.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { randomOf } from './support.mjs';
 import { World, idOf, json, messageOf, pagesOf, settled } from './world.mjs';
 
 const SEEDS = process.env.SEED ? [Number(process.env.SEED)]
@@ -9,17 +10,6 @@ const SEEDS = process.env.SEED ? [Number(process.env.SEED)]
 const LONG = 'long '.repeat(120);
 /** Frames that the hub's memory holds for a resume. */
 const MEMORY = 12;
-
-/** Random numbers of a seed (mulberry32). */
-function randomOf(seed) {
-  let s = seed;
-  return () => {
-    s = (s + 0x6d2b79f5) | 0;
-    let t = Math.imul(s ^ (s >>> 15), 1 | s);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 /** One space of a hub, with one log of chats, joins and leaves. */
 class Hub {

@@ -211,18 +211,16 @@ test('who sends too fast is told when to go on and loses no text', async (t) => 
   const ana = await person(t);
   await join(ana, newSpace(), 'Ana Paz');
   const draft = ana.getByLabel('Message', { exact: true });
-  for (let i = 0; !await draft.inputValue(); i++) {
-    assert.ok(i < 50, 'the hub never asked to slow down');
-    // In one go: typing by remote control is slower than the limit.
-    await ana.evaluate((burst) => {
-      const [field, form] = [document.querySelector('#draft'), document.querySelector('#composer')];
-      for (let n = 0; n < 30; n++) {
-        field.value = `burst ${burst} ${n}`;
-        form.requestSubmit();
-      }
-    }, i);
-    await ana.waitForFunction(() => !document.querySelector('#outbox [data-state="sending"]'));
-  }
+  // In one go: typing by remote control is slower than the limit.
+  await ana.evaluate(async () => {
+    const [field, form] = [document.querySelector('#draft'), document.querySelector('#composer')];
+    const waiting = () => document.querySelectorAll('#outbox [data-state="sending"]').length;
+    for (let n = 0; n < 10_000 && !field.value; n++) {
+      field.value = `burst ${n}`;
+      form.requestSubmit();
+      while (waiting() >= 30) await new Promise((resolve) => { setTimeout(resolve, 0); });
+    }
+  });
   await ana.locator('#composer-error', { hasText: 'You can send again in' }).waitFor();
   await shot(ana, 'too-fast-desktop-light');
   assert.match(await draft.inputValue(), /^burst/);

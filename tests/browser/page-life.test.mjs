@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import {
   DESKTOP, HUB_URL, connected, join, newSpace, notices, person, post, postMany, say, sees, texts,
 } from './page.mjs';
+import { until } from './support.mjs';
 
 const atTheEnd = (page) => page.waitForFunction(() => {
   const { scrollHeight, clientHeight, scrollTop } = document.querySelector('#scroller');
@@ -15,14 +16,6 @@ const present = async (space) => {
   const answer = await fetch(new URL(`/v1/spaces/${space}/presence`, HUB_URL));
   return (await answer.json()).users.map(({ username }) => username).sort();
 };
-async function until(what, holds) {
-  for (const end = Date.now() + 30_000; ;) {
-    if (await holds()) return;
-    assert.ok(Date.now() < end, `${what}: not within 30 s`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
 test('a reader at the end stays there through bursts, and leaves it by scrolling up', async (t) => {
   const space = newSpace();
   await postMany(space, 40);
@@ -135,8 +128,8 @@ async function deafWay(t) {
 
 test('a way that swallows all is noticed within seconds, and nothing is lost', async (t) => {
   const space = newSpace();
-  const way = await deafWay(t);
   const ana = await person(t);
+  const way = await deafWay(t);
   await ana.goto(`${way.url}/?space=${space}&username=Ana`);
   await connected(ana);
   await say(ana, 'before');
@@ -155,8 +148,8 @@ test('a way that swallows all is noticed within seconds, and nothing is lost', a
 
 test('offline, the page says so within seconds', async (t) => {
   const space = newSpace();
-  const way = await deafWay(t);
   const ana = await person(t);
+  const way = await deafWay(t);
   await ana.goto(`${way.url}/?space=${space}&username=Ana`);
   await connected(ana);
   way.deaf = true;
