@@ -106,12 +106,14 @@ async function copyLink() {
     prompt(text('copy_by_hand'), link);
     return;
   }
-  $('copy-button').toggleAttribute('data-done', true);
-  $('copied').textContent = text('copied');
-  setTimeout(() => {
-    $('copy-button').toggleAttribute('data-done', false);
-    $('copied').textContent = '';
-  }, COPIED_MS);
+  showCopied(true);
+  setTimeout(() => showCopied(false), COPIED_MS);
+}
+
+function showCopied(done) {
+  $('copy-button').toggleAttribute('data-done', done);
+  $('copy-button').querySelector('.wide').textContent = text(done ? 'copied' : 'copy_link');
+  $('copied').textContent = done ? text('copied') : '';
 }
 
 function lastStay() {

@@ -294,10 +294,12 @@ export class HubClient extends EventTarget {
   }
 }
 
-// Where this module came from. A bundle that is no module has no such address.
+// Where this module came from. A bundle that is no module has no such address. In one expression
+// bundlers would take it for the name of a file to bring along.
 function home() {
+  const here = import.meta.url;
   try {
-    return new URL('.', import.meta.url).href;
+    return new URL('.', here).href;
   } catch {
     return '';
   }

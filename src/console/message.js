@@ -6,6 +6,8 @@ const GROUP_MS = 5 * 60_000;
 const TICKS = { sending: '⋯', accepted: '✓', stored: '✓✓', failed: '!' };
 /** Lines that are shown of a long text; it is folded when it has clearly more. */
 const FOLDED_LINES = 16;
+/** Without what ends a sentence or turns letters around. */
+const ADDRESS = /(https?:\/\/[^\s\p{DI}<>"]*[^\s\p{DI}<>"'.,;:!?)\]}…»”’])/u;
 const LINE_CHARS = 36;
 
 /** An element with attributes and children; strings become text nodes, never markup. */
@@ -38,7 +40,7 @@ export function render(message, state) {
   const at = instantOf(message.timestamp);
   const time = element('time', { datetime: at.toISOString(), title: fullTimeOf(at) }, timeOf(at));
   const meta = element('span', { class: 'meta' }, time);
-  const words = element('div', { class: 'text' }, content);
+  const words = element('div', { class: 'text' }, ...linked(content));
   const bubble = element('div', { class: 'bubble' }, words, meta);
   if (linesOf(content) > FOLDED_LINES) bubble.insertBefore(folding(words), meta);
   const title = text('user_id', { id: String(user_id) });
@@ -54,6 +56,15 @@ export function render(message, state) {
     element('span', { class: 'sr-only' }));
   mark(item, state);
   return item;
+}
+
+// Addresses of the web become links, and stay what was written: a link that says one thing and
+// leads to another is none.
+function linked(content) {
+  return content.split(ADDRESS).map((part, i) => {
+    if (i % 2 === 0 || !URL.canParse(part)) return part;
+    return element('a', { href: part, target: '_blank', rel: 'noopener noreferrer nofollow' }, part);
+  });
 }
 
 // An estimate for a narrow screen; where all of it fits, the style sheet's fold cuts nothing.

@@ -117,6 +117,18 @@ test('in a big space a number is told, and the list again with the next single j
   assert.deepEqual(world.ids, world.truth);
 });
 
+test('after the end nothing is asked any more, and no timer is left', async () => {
+  const world = new Crowd();
+  world.answer = () => json({ code: 'overloaded' }, { status: 503 });
+  world.enter();
+  await world.rest(5_000);
+  world.client.close();
+  const { length } = world.asked;
+  await world.pass(60_000);
+  assert.equal(world.asked.length, length);
+  assert.equal(world.timers.size, 0);
+});
+
 test('a list that can’t be read is asked for again, not given up', async () => {
   const world = new Crowd();
   world.answer = () => json({ code: 'overloaded' }, { status: 503 });

@@ -192,6 +192,7 @@ test('hostile and unusual text is shown as text', async (t) => {
     'مرحبا \u202Eevil\u202C and back',
     '👩‍👩‍👧‍👦 🇦🇷 é ñ 漢字',
     '"quotes" & <tags> \\ back\u2028slash',
+    'see https://example.org/a?b=(c)#d, not javascript:alert(1) nor https://a\u202Egro.live',
   ];
   for (const line of lines) {
     await say(ana, line);
@@ -203,6 +204,9 @@ test('hostile and unusual text is shown as text', async (t) => {
   for (const page of [ana, beto]) {
     assert.equal(await page.evaluate(() => window.hacked), undefined);
     assert.equal(await page.locator('#chat img, #chat script, #chat b').count(), 0);
+    const links = page.locator('#chat .text a');
+    assert.deepEqual(await links.allTextContents(), ['https://example.org/a?b=(c)#d', 'https://a']);
+    assert.equal(await links.first().getAttribute('rel'), 'noopener noreferrer nofollow');
   }
   await shot(beto, 'hostile-desktop-light');
 });

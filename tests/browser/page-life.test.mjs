@@ -1,5 +1,7 @@
 // The page through bad moments: bursts, reloads, shared links, silence, sleep and the way back.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createServer as createHttp } from 'node:http';
 import { connect, createServer } from 'node:net';
 import { test } from 'node:test';
 import {
@@ -217,4 +219,32 @@ test('a space of hundreds shows how many, and the list when they are fewer', asy
   sockets.push(await enter(9999));
   await ana.waitForFunction(() => document.querySelector('#people-count').textContent === '382');
   await ana.waitForFunction(() => document.querySelectorAll('#people-list li').length === 382);
+});
+
+test('a page of an origin that the hub refuses is told so', async (t) => {
+  const server = createHttp((request, response) => {
+    const file = new URL(`../../src/console${request.url}`, import.meta.url);
+    const script = request.url.endsWith('.js');
+    response.writeHead(200, { 'Content-Type': script ? 'text/javascript' : 'text/html' });
+    response.end(script ? readFileSync(file) : '<!doctype html><title>another page</title>');
+  });
+  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  t.after(() => server.closeAllConnections());
+  t.after(() => server.close());
+  const ana = await person(t);
+  await ana.goto(`http://127.0.0.1:${server.address().port}/`);
+  const reason = await ana.evaluate(async (url) => {
+    const { HubClient } = await import('/client.js');
+    const hub = new HubClient({ url, spaceId: 1, userId: 7 });
+    const told = new Promise((resolve) => {
+      hub.addEventListener('state', ({ detail }) => {
+        if (detail.reason === 'origin_refused') resolve(detail.reason);
+      });
+    });
+    hub.connect();
+    return told;
+  }, HUB_URL);
+  assert.equal(reason, 'origin_refused');
+  await ana.close();
+  ana.complaints.length = 0; // What the browser says of refused requests, as intended.
 });

@@ -211,6 +211,7 @@ test('a page that is open overnight calls yesterday by its name', async (t) => {
   await ana.locator('.day', { hasText: 'Yesterday' }).waitFor();
   await ana.clock.fastForward('24:00:00');
   await ana.locator('.day', { hasText: 'Yesterday' }).waitFor({ state: 'detached' });
+  await ana.close();
   ana.complaints.length = 0; // Requests that a day was skipped over.
 });
 
@@ -236,6 +237,7 @@ test('in Spanish, in any variant, every word is Spanish', async (t) => {
   await ana.evaluate(() => window.cutOff(true));
   await ana.locator('#banner', { hasText: 'Se perdió la conexión' }).waitFor();
   await shot(ana, 'lost-spanish');
+  await ana.close();
   ana.complaints.length = 0; // The handshakes that failed, as intended.
 });
 

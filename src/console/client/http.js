@@ -13,14 +13,12 @@ export class HubError extends Error {
 
 /** The hub's address with a final slash, as HTTP; relative ones are the page's. */
 export function baseOf(url) {
-  let base;
+  let base = '';
   try {
-    base = new URL(url, globalThis.location?.href).href.replace(/^ws/, 'http');
-  } catch {
-    throw new TypeError(`no address of a hub: ${url}`);
-  }
+    base = url && new URL(url, globalThis.location?.href).href.replace(/^ws/, 'http');
+  } catch { /* Said below. */ }
   if (!/^https?:/.test(base)) {
-    throw new TypeError('say where the hub is: { url: \'https://hub.example\' }');
+    throw new TypeError(`say where the hub is, as in { url: 'https://hub.example' }, not "${url}"`);
   }
   return base.endsWith('/') ? base : `${base}/`;
 }

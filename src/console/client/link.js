@@ -80,7 +80,7 @@ export class Link {
 
   /** Leaves for good. */
   close() {
-    this.#drop(1000);
+    this.#hangUp();
     if (this.#state.state !== 'closed') this.#stop('left', 1000);
   }
 
@@ -220,7 +220,7 @@ export class Link {
   // A page that the browser keeps for the way back must not stay in the space meanwhile.
   #goAway() {
     if (!this.#conn && !this.#wait) return;
-    this.#drop(1000);
+    this.#hangUp();
     this.#endWait();
     this.#wait = { timer: null, until: Infinity, herdUntil: 0 };
     this.#become({ state: 'waiting', reason: AWAY, code: 1000, retryAt: null, retryInMs: null });
@@ -274,6 +274,12 @@ export class Link {
     if (answer <= 0) this.#probe(PROBE_MS);
     else if (silence <= 0) this.#probe(ANSWER_MS);
     else this.#watch(conn, Math.min(silence, answer, this.#pingPeriod));
+  }
+
+  #hangUp() {
+    const conn = this.#conn;
+    this.#drop(1000);
+    if (conn) this.#hooks.lost(conn, 1000);
   }
 
   #drop(code) {
