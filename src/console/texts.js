@@ -285,7 +285,7 @@ export function nodes(key, values = {}) {
 
 function pieces(key, values) {
   const entry = TEXTS[language][key];
-  const form = typeof entry === 'string' ? entry : entry[plurals.select(values.count)];
+  const form = typeof entry === 'string' ? entry : entry[plurals.select(values.count)] ?? entry.other;
   return form.split(/(\{\w+\})/).filter(Boolean).map((piece) => {
     const name = /^\{(\w+)\}$/.exec(piece)?.[1];
     if (!name) return piece;

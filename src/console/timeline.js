@@ -26,6 +26,8 @@ export class Timeline {
   /** Whether the end stays in sight: until the person scrolls up, and from the end on again. */
   #following = true;
   #top = 0;
+  /** Whether the end is more than a screen away. */
+  #far = false;
   #loading = false;
   #broken = false;
   #unseen = 0;
@@ -213,6 +215,7 @@ export class Timeline {
     const below = scroller.scrollHeight - scroller.clientHeight - scroller.scrollTop;
     const moved = scroller.scrollTop - this.#top;
     this.#top = scroller.scrollTop;
+    this.#far = below > scroller.clientHeight;
     if (this.#detached) this.#following = false;
     else if (below < MOVED_PX || (moved > 0 && below < BOTTOM_PX)) this.#following = true;
     else if (moved < 0 && below > MOVED_PX) this.#following = false;
@@ -289,9 +292,11 @@ export class Timeline {
 
   #measureFold(item) {
     requestAnimationFrame(() => {
+      const { scroller } = this.#parts;
       const change = () => unfoldIfWhole(item);
-      if (this.#following) change();
-      else this.#keepPlace(change);
+      const isAbove = item.getBoundingClientRect().bottom < scroller.getBoundingClientRect().top;
+      if (isAbove && !this.#following) this.#keepPlace(change);
+      else change();
       if (this.#following) this.#toBottom();
     });
   }
@@ -350,7 +355,8 @@ export class Timeline {
   #refresh() {
     const { outbox, pill, empty } = this.#parts;
     empty.hidden = this.#hasOlder || this.#items.size + outbox.childElementCount > 0;
-    pill.hidden = this.#following || (this.#unseen === 0 && !this.#detached);
+    const away = this.#unseen > 0 || this.#detached || this.#far;
+    pill.hidden = this.#following || !away;
     const key = this.#unseen ? 'new_messages' : 'back_to_newest';
     pill.firstElementChild.textContent = text(key, { count: this.#unseen });
   }

@@ -324,6 +324,18 @@ test('a handshake from before the machine slept is begun anew', () => {
   assert.equal(world.state.state, 'connecting');
 });
 
+test('a close that was told and then lost on its way is taken for done', async () => {
+  const world = new World();
+  world.welcome();
+  world.frame('closing', { code: 4009, reason: 'kicked' });
+  await world.pass(9_000);
+  assert.equal(world.state.state, 'open');
+  world.client.send('too late').catch(() => {});
+  await world.pass(1_000);
+  assert.deepEqual([world.state.state, world.state.reason, world.state.code],
+    ['closed', 'kicked', 4009]);
+});
+
 test('a page that is left leaves the space, and is back with the page', async () => {
   const world = new World();
   world.welcome(3);

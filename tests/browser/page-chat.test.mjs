@@ -87,6 +87,7 @@ test('scrolling up reads all of the history and keeps the place', async (t) => {
   });
   assert.deepEqual(await texts(ana), Array.from({ length: 130 }, (_, i) => `line ${i + 1}`));
 
+  await ana.locator('#pill', { hasText: 'Back to the newest' }).waitFor();
   await post(space, 'news from below');
   await ana.locator('#pill', { hasText: '1 new message' }).waitFor();
   await shot(ana, 'history-desktop-light');

@@ -20,6 +20,8 @@ const STALE_ATTEMPT_MS = 3_000;
 /** Rounds of a probe in which others were heard but no answer to it: the way there may be dead. */
 const PROBE_ROUNDS_MAX = 3;
 const ERROR_GRACE_MS = 1_000;
+/** The hub said that it closes; where that gets lost on its way, it is taken for done. */
+const CLOSE_WAIT_MS = 10_000;
 const UNREACHABLE = 1006;
 const AWAY = 'page_hidden';
 const PING = '{"type":"ping"}';
@@ -164,7 +166,9 @@ export class Link {
     if (frame.type === 'pong') conn.pongs += 1;
     if (['pong', 'ack', 'error'].includes(frame.type)) conn.probe = null;
     if (frame.type === 'closing') {
-      conn.closing = { data: frame.data ?? {}, hubTime: Date.parse(frame.timestamp) };
+      const until = conn.heardAt + CLOSE_WAIT_MS;
+      conn.closing = { data: frame.data ?? {}, hubTime: Date.parse(frame.timestamp), until };
+      this.#watch(conn, CLOSE_WAIT_MS);
     }
     this.#hooks.heard(conn, frame);
     while (conn.barriers[0]?.ping <= conn.pongs) conn.barriers.shift().passed();
@@ -259,9 +263,13 @@ export class Link {
   }
 
   #check(conn) {
-    const { welcomedAt, heardAt, unansweredAt, probe } = conn;
+    const { welcomedAt, heardAt, unansweredAt, probe, closing } = conn;
     if (welcomedAt === null) return this.lost(conn, UNREACHABLE, 'no_answer');
     const now = this.#seams.elapsed();
+    if (closing) {
+      if (now < closing.until) return this.#watch(conn, closing.until - now);
+      return this.lost(conn, closing.data.code ?? UNREACHABLE);
+    }
     if (probe) {
       if (!probe.heard || ++probe.rounds >= PROBE_ROUNDS_MAX) {
         return this.lost(conn, UNREACHABLE, 'no_answer');
