@@ -63,7 +63,8 @@ export function render(message, state) {
 function linked(content) {
   return content.split(ADDRESS).map((part, i) => {
     if (i % 2 === 0 || !URL.canParse(part)) return part;
-    return element('a', { href: part, target: '_blank', rel: 'noopener noreferrer nofollow' }, part);
+    const rel = 'noopener noreferrer nofollow';
+    return element('a', { href: part, target: '_blank', rel }, part);
   });
 }
 

@@ -285,7 +285,8 @@ export function nodes(key, values = {}) {
 
 function pieces(key, values) {
   const entry = TEXTS[language][key];
-  const form = typeof entry === 'string' ? entry : entry[plurals.select(values.count)] ?? entry.other;
+  const forms = typeof entry === 'string' ? { other: entry } : entry;
+  const form = forms[plurals.select(values.count ?? 0)] ?? forms.other;
   return form.split(/(\{\w+\})/).filter(Boolean).map((piece) => {
     const name = /^\{(\w+)\}$/.exec(piece)?.[1];
     if (!name) return piece;
