@@ -45,6 +45,7 @@ use data_dir::strayed::{Watch, WatchPlan};
 use journal::{Journals, Opened, Writer};
 use latest::Latest;
 use migrate::MigrateError;
+pub use offset::OtherOffset;
 use reader::Readers;
 use sink::SinkError;
 
@@ -55,6 +56,7 @@ mod files;
 pub(crate) mod journal;
 pub(crate) mod latest;
 pub(crate) mod migrate;
+mod offset;
 mod open;
 pub(crate) mod postgres;
 mod query;
@@ -186,6 +188,9 @@ pub enum OpenError {
         /// How they come to where they belong.
         way_back: &'static str,
     },
+    /// The store's times are of another offset.
+    #[error("{0}")]
+    Offset(OtherOffset),
     /// A directory or a thread can't be made.
     #[error("{}: {error}", path.display())]
     Io {
@@ -205,6 +210,7 @@ impl OpenError {
             OpenError::Journal(_)
             | OpenError::Database { .. }
             | OpenError::Sink(_)
+            | OpenError::Offset(_)
             | OpenError::Bound { .. } => false,
         }
     }
