@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         }),
         Ok(Subcommand::Chat(options)) => cli::chat::run(&options),
         Ok(Subcommand::Migrate(options)) => cli::migrate::run(&options).report(),
+        Ok(Subcommand::Backup(options)) => cli::backup::run(&options).report(),
         Ok(Subcommand::Journal(options)) => {
             let (shown, exit) = cli::journal::run(&options);
             cli::show(&shown);

@@ -171,7 +171,7 @@ impl Server {
         let faults = Faults::new(Arc::clone(&metrics), conditions.clone());
         let mut random = Random::open()?;
         let newest = start_watchman(&faults, clock.clone(), lines.clone(), over);
-        let starting = Starting::begin(&listener, &config, &faults, threads)?;
+        let starting = Starting::begin(&listener, &config, (&faults, clock.clone()), threads)?;
         let opening = Opening::begin(&config, clock.clone(), &faults, random.next(), threads);
         let Some(store) = opening.wait(&mut signals, &mut reload, &faults, threads).await? else {
             return Ok(None);
@@ -199,7 +199,8 @@ impl Server {
             reader: store.reader,
             metrics,
             limits: Arc::new(limits.clone()),
-            origins: config.origins.clone(),
+            names: config.names(),
+            clock: clock.clone(),
             health: Health { store: Some(store.state), conditions: conditions.clone() },
             pages: requests,
         };

@@ -1,5 +1,5 @@
 //! The command line: `cpi-hub` serves, `config` shows what it would serve with, `chat` talks;
-//! `migrate`, `journal` and `dead-letters` are tools over a hub's data.
+//! `migrate`, `backup`, `journal` and `dead-letters` are tools over a hub's data.
 //!
 //! Every setting's flag is made from the tables in `config.rs` and `limits.rs`. What ends before
 //! anything runs (help, version, a bad configuration) is a [`CliExit`].
@@ -15,6 +15,7 @@ use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
+pub mod backup;
 pub mod chat;
 pub mod journal;
 pub mod letters;
@@ -33,7 +34,7 @@ pub const EXIT_CONFIG: u8 = 78;
 /// How long the last line of a command, or of a log, may take to be written.
 pub const LAST_WAIT: Duration = Duration::from_millis(300);
 
-const COMMANDS: &str = "serve, config, migrate, journal, dead-letters and chat";
+const COMMANDS: &str = "serve, config, migrate, backup, journal, dead-letters and chat";
 
 /// What to run.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub enum Subcommand {
     Chat(chat::ChatOptions),
     /// Bring the database up to date.
     Migrate(migrate::Options),
+    /// Copy the embedded database.
+    Backup(backup::Options),
     /// Look at the dead letters, or try them again.
     DeadLetters(letters::Options),
     /// Look at the journals.
@@ -130,6 +133,10 @@ pub fn parse(
             let place = DataLocation::load(&given(matches)?)?;
             Ok(Subcommand::Migrate(migrate::Options::read(matches, place)))
         }
+        Some(("backup", matches)) => {
+            let place = DataLocation::load(&given(matches)?)?;
+            Ok(Subcommand::Backup(backup::Options::read(matches, place)))
+        }
         Some(("journal", matches)) => {
             let place = DataLocation::load(&given(matches)?)?;
             Ok(Subcommand::Journal(journal::Options::read(matches, place)))
@@ -215,6 +222,7 @@ fn command() -> clap::Command {
         .subcommand(serve.args(serve_arguments()).after_help(AFTER))
         .subcommand(config.args(serve_arguments()).after_help(AFTER))
         .subcommand(migrate::command().args(place_arguments(&[])))
+        .subcommand(backup::command().args(place_arguments(&[])))
         .subcommand(journal::command().args(place_arguments(&[])))
         .subcommand(letters::command().args(place_arguments(&["utc_offset"])))
         .subcommand(chat::command())
@@ -290,7 +298,9 @@ fn explain(error: clap::Error) -> CliExit {
                 Some(ContextValue::String(given)) => given,
                 _ => given,
             };
-            format!("`{given}` is no command; there are {COMMANDS}")
+            // An address holds a password.
+            let shown = if given.contains("://") { "an address" } else { &format!("`{given}`") };
+            format!("{shown} is no command; there are {COMMANDS}")
         }
         ErrorKind::ArgumentConflict if option.starts_with('-') => {
             format!("{option}: given twice, or before the command it belongs to")
@@ -394,7 +404,13 @@ mod tests {
             (&["--colour"], "--colour: there is no such option; `cpi-hub --help` lists all"),
             (
                 &["serv"],
-                "`serv` is no command; there are serve, config, migrate, journal, dead-letters and chat",
+                "`serv` is no command; there are serve, config, migrate, backup, journal, \
+                 dead-letters and chat",
+            ),
+            (
+                &["postgresql://ana:s3cret@db/hub"],
+                "an address is no command; there are serve, config, migrate, backup, journal, \
+                 dead-letters and chat",
             ),
             (&["--write-wait"], "--write-wait: a value was expected behind it"),
             (&["--write-wait", "x"], "--write-wait: `x` is not a time such as 250ms, 10s or 5m"),

@@ -25,6 +25,7 @@ mod askers;
 mod command;
 mod directory;
 mod inbox;
+mod offences;
 mod places;
 mod socket;
 mod thread;

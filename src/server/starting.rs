@@ -37,7 +37,7 @@ impl Starting {
     pub(super) fn begin(
         listener: &StdListener,
         config: &Config,
-        faults: &Faults,
+        (faults, clock): (&Faults, Clock),
         threads: &Handle,
     ) -> io::Result<Starting> {
         let listener = on(threads, listener.try_clone()?)?;
@@ -46,7 +46,8 @@ impl Starting {
         let state = StartingState {
             metrics: Arc::clone(faults.metrics()),
             limits: Arc::new(config.limits.clone()),
-            origins: config.origins.clone(),
+            names: config.names(),
+            clock,
             conditions: faults.conditions().clone(),
         };
         let serving = edge::serve_starting(listener, state, stop.clone());

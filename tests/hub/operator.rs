@@ -76,7 +76,7 @@ impl Process {
     }
 
     /// Its exit code, and all that it wrote to standard error.
-    fn end(mut self) -> (Option<i32>, String) {
+    pub(super) fn end(mut self) -> (Option<i32>, String) {
         let mut stderr = self.child.stderr.take().expect("it is piped");
         let said = std::thread::spawn(move || {
             let mut text = String::new();
@@ -212,7 +212,7 @@ fn what_is_misspelt_or_malformed_is_one_line_that_names_it() {
             format!("{path}: write_wait: `soon` is not a time such as 250ms, 10s or 5m"),
         ),
         (&[], &[("HUB_CONFIG", "")], "", "HUB_CONFIG: `` is not a file".into()),
-        (&["serv"], &[], "", "`serv` is no command; there are serve, config, migrate, journal, dead-letters and chat".into()),
+        (&["serv"], &[], "", "`serv` is no command; there are serve, config, migrate, backup, journal, dead-letters and chat".into()),
         (
             &[],
             // As a secret's file has it.
@@ -483,7 +483,7 @@ fn nothing_that_people_say_or_prove_themselves_with_is_logged() {
     assert_eq!(post("/v1/ws/spaces/1/chat", key, body), 200);
     assert_eq!(post("/v1/ws/spaces/1/chat", key, &body.replace("post", "other")), 409);
     assert_eq!(post("/v1/ws/spaces/1/chat", "", &body[1..]), 400);
-    assert_eq!(post("/v1/ws/spaces/1/chat", "Origin: http://canary\r\n", body), 403);
+    assert_eq!(post("/v1/ws/spaces/1/chat", "Origin: http://x/canary\r\n", body), 403);
     assert_eq!(post("/v1/users/7/notifications", "", r#"{"data":{"x":"canary-push"}}"#), 200);
     let unsound = upgrade(&format!("/v1/ws/spaces/canary?{query}"), "");
     assert_eq!(ask(address, unsound).0.status, 400);

@@ -56,6 +56,7 @@ fn found(ask: &mut impl FnMut(&str) -> Answer, condition: Condition) -> Option<V
     let found = json["conditions"].as_array()?.iter().find(|it| it["name"] == name)?.clone();
     let status = json["status"].as_str().expect("a word");
     let fits = match condition.effect() {
+        Effect::Noted => true,
         Effect::Degraded => status != "ready",
         Effect::Refusing => health.status == 503 && status != "ready" && status != "degraded",
     };

@@ -38,6 +38,15 @@ pub const PLANTED: &[Planted] = &[
     (Condition::LogBlocked, "hub/logs", "a_log_that_nobody_reads_holds_up_nobody"),
     (Condition::ClockJumped, "faults/clocks", "a_clock_that_jumps_by_years_is_told"),
     (Condition::DatabaseFile, "faults/store_truth", "a_directory_that_is_moved_away_is_noticed"),
+    (Condition::DatabaseChecking, "faults/store_truth", "a_large_database_is_checked_beside"),
+    (Condition::DatabaseDamaged, "faults/store_truth", "a_database_that_is_damaged_under_the_hub"),
+    (Condition::DeadLetters, "hub/letters", "dead_letters_are_told_and_counted"),
+    (Condition::DeadLettersFull, "hub/letters", "dead_letters_have_a_bound"),
+    (
+        Condition::HistoryUnreadable,
+        "faults/store_truth",
+        "a_database_that_is_damaged_under_the_hub",
+    ),
 ];
 
 /// What begins and what ends a condition in a test, or begins it where the hub ends with it, or

@@ -148,6 +148,7 @@ mod tests {
         let (ok, not_now) = (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE);
         for (ready, effect, expected) in [
             ((ok, "ready"), None, (ok, "ready")),
+            ((ok, "ready"), Some(Effect::Noted), (ok, "ready")),
             ((ok, "ready"), Some(Effect::Degraded), (ok, "degraded")),
             ((ok, "degraded"), Some(Effect::Degraded), (ok, "degraded")),
             ((ok, "ready"), Some(Effect::Refusing), (not_now, "refusing")),
