@@ -84,7 +84,8 @@ impl Fault {
 /// The setting that is to blame, where the error does not name one itself.
 fn setting_of(error: &store::OpenError) -> &'static str {
     match error {
-        store::OpenError::Journal(store::journal::JournalOpenError::TooSmall { .. }) => "",
+        store::OpenError::Journal(store::journal::JournalOpenError::TooSmall { .. })
+        | store::OpenError::Offset(_) => "",
         _ => "data_dir: ",
     }
 }

@@ -161,7 +161,7 @@ impl Jumps {
 
 /// How far ahead of something, or behind it, for people.
 fn distance(micros: i64) -> String {
-    let seconds = micros.unsigned_abs() / 1_000_000;
+    let seconds = (micros.unsigned_abs() + 500_000) / 1_000_000;
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     let span = match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),

@@ -47,6 +47,7 @@ use dead_letters::tally::Tally;
 use journal::{Journals, Opened, Writer};
 use latest::Latest;
 use migrate::MigrateError;
+pub use offset::OtherOffset;
 use reader::Readers;
 use sink::SinkError;
 use sqlite::check::Checking;
@@ -58,6 +59,7 @@ mod files;
 pub(crate) mod journal;
 pub(crate) mod latest;
 pub(crate) mod migrate;
+mod offset;
 mod open;
 pub(crate) mod postgres;
 mod query;
@@ -206,6 +208,9 @@ pub enum OpenError {
         /// How they come to where they belong.
         way_back: &'static str,
     },
+    /// The store's times are of another offset.
+    #[error("{0}")]
+    Offset(OtherOffset),
     /// A directory or a thread can't be made.
     #[error("{}: {error}", path.display())]
     Io {
@@ -226,6 +231,7 @@ impl OpenError {
             | OpenError::Database { .. }
             | OpenError::Damaged { .. }
             | OpenError::Sink(_)
+            | OpenError::Offset(_)
             | OpenError::Bound { .. } => false,
         }
     }

@@ -55,6 +55,9 @@ pub fn open_sqlite(config: &StoreConfig, random: u128) -> Result<Store, OpenErro
     };
     let sink = SqliteSink::open(&path, config.utc_offset)
         .map_err(|error| OpenError::Database { path: path.clone(), error })?;
+    if let Some(other) = sink.other_offset(config.utc_offset)? {
+        return Err(OpenError::Offset(other));
+    }
     target.store = Some(sink.name()?);
     let highest = taken.highest.max(sink.highest(id_limit(config))?);
     let (truth, highest) = bind(config, remembered, target, parted, highest).map_err(io)?;
@@ -95,10 +98,16 @@ pub async fn open_postgres(
     let mut highest = taken.highest;
     if matches!(relation, Relation::First | Relation::Other) {
         highest = highest.max(wait_for(&mut sink, config).await);
+        if let Some(other) = sink.other_offset() {
+            return Err(OpenError::Offset(other));
+        }
         // If it can't be asked now, its name is learned with the first batch.
         target.store = sink.identity().await.ok();
     } else if let Some(known) = wait_unless_away(&mut sink, config).await {
         highest = highest.max(known);
+    }
+    if let Some(other) = sink.other_offset() {
+        return Err(OpenError::Offset(other));
     }
     // The store's own thread connects for itself.
     sink.disconnect();
@@ -247,6 +256,7 @@ async fn wait_for_name(url: &DatabaseUrl, what: &str) -> Option<String> {
 }
 
 /// Reaches the database and becomes the one who serves it, however long it takes; its highest id.
+/// The lowest, if it can't be served: it holds times of another offset.
 async fn wait_for(sink: &mut PostgresSink, config: &StoreConfig) -> Id {
     let mut told: Option<SinkError> = None;
     loop {
@@ -259,6 +269,7 @@ async fn wait_for(sink: &mut PostgresSink, config: &StoreConfig) -> Id {
         config.faults.conditions().set(Condition::RightsMissing, sink.lacks());
         match tried {
             Ok(highest) => return highest,
+            Err(_) if sink.other_offset().is_some() => return Id::MIN,
             Err(SinkError::Taken(_)) => {
                 tokio::time::sleep(CLAIM_POLL).await;
                 continue;

@@ -12,11 +12,13 @@ use crate::support::health::{mended, told};
 use crate::support::{Hub, eventually};
 
 /// Asks for something, whether or not there is an answer.
-fn ask(hub: &Hub, path: &str) {
+fn ask(hub: &Hub, request: &str, body: &str) {
     let Ok(mut stream) = TcpStream::connect(hub.address) else { return };
     _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    _ = stream.write_all(request.as_bytes());
+    let length = body.len();
+    let head = "Host: localhost\r\nConnection: close\r\nContent-Type: application/json";
+    let request = format!("{request} HTTP/1.1\r\n{head}\r\nContent-Length: {length}\r\n\r\n");
+    _ = stream.write_all((request + body).as_bytes());
     _ = stream.read_to_end(&mut Vec::new());
 }
 
@@ -24,8 +26,11 @@ fn ask(hub: &Hub, path: &str) {
 fn ends(mut hub: Hub, file: &std::path::Path, part: &str) {
     std::fs::write(file, part).expect("a file");
     let status = eventually(part, || {
-        // Whatever the part waits for.
-        ask(&hub, "/v1/spaces/1/messages?limit=1");
+        // Whatever the part waits for: a question, a message, a segment that is full.
+        ask(&hub, "GET /v1/spaces/1/messages?limit=1", "");
+        let long = "😀".repeat(990);
+        let body = format!(r#"{{"user_id":1,"username":"Ana","message":"{long}"}}"#);
+        ask(&hub, "POST /v1/ws/spaces/1/chat", &body);
         hub.signal("HUP");
         hub.has_ended()
     });
@@ -50,10 +55,6 @@ pub fn a_part_that_panics_ends_the_hub_with_its_name() {
     let args = ["--message-rate", "off", "--journal-bytes-max", "4MiB", "--shards", "1"];
     let args = [&args[..], &["--user-message-rate", "off", "--message-bytes-max", "8KiB"]].concat();
     let hub = Hub::start_with_env(&args, &env);
-    std::fs::write(&file, "hub-journal").expect("a file");
-    let mut ana = hub.join(1, 1, "Ana");
-    let long = format!(r#"{{"type":"chat","data":{{"content":"{}"}}}}"#, "x".repeat(990));
-    while ana.try_send(tungstenite::Message::text(long.as_str())).is_ok() {}
     ends(hub, &file, "hub-journal");
 }
 
@@ -65,7 +66,7 @@ pub fn a_first_listener_that_panics_ends_the_start() {
     let mut hub = Hub::start_waiting_with_env(&args, &env);
     std::fs::write(&file, "the first listener").expect("a file");
     let status = eventually("it ends", || {
-        ask(&hub, "/livez");
+        ask(&hub, "GET /livez", "");
         hub.has_ended()
     });
     assert_eq!(status.code(), Some(1), "{}", hub.log());

@@ -313,6 +313,24 @@ fn what_the_machine_refuses_is_one_line_too() {
 }
 
 #[test]
+fn another_offset_than_that_of_the_stored_times_is_refused() {
+    let mut hub = Hub::start(&["--utc-offset", "+05:30"]);
+    hub.stop("TERM");
+    // Nothing is stored yet.
+    hub.restart_with(&["--utc-offset", "-03:00"]);
+    assert_eq!(hub.post("/v1/ws/spaces/1/chat", crate::support::GOOD).status, 200);
+    hub.stop("TERM");
+    let data_dir = hub.data_dir().to_str().expect("a text path");
+    let args = ["--data-dir", data_dir, "--listen", "127.0.0.1:0", "--log", "error"];
+    let line = refused(&[&args[..], &["--utc-offset", "+00:00"]].concat(), &[]);
+    let expected = "utc_offset: +00:00, and the store's times are of -03:00, which they do not \
+                    say themselves: give --utc-offset -03:00 again";
+    assert_eq!(line, expected);
+    hub.restart();
+    assert_eq!(hub.history_of(1, 1)[0]["content"], "hola");
+}
+
+#[test]
 fn a_newer_or_changed_database_is_left_alone() {
     let mut hub = Hub::start(&[]);
     hub.stop("TERM");

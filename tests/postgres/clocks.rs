@@ -1,11 +1,37 @@
 //! The wall clock an hour forward and a day back under load, by libfaketime.
 
-use super::stored::post;
+use super::stored::{post, until_store_is};
 use crate::support::faketime::WallClock;
 use crate::support::ledger::{Ledger, Load};
 use crate::support::postgres::Cluster;
 use crate::support::trials::Outcome;
-use crate::support::{Hub, UNLIMITED, eventually};
+use crate::support::{Hub, UNLIMITED, eventually, run_hub};
+
+pub fn another_offset_than_that_of_the_stored_times_is_refused_in_one_line() {
+    let cluster = Cluster::start(&[]);
+    let url = cluster.url();
+    let mut hub = Hub::start(&["--database-url", &url, "--utc-offset", "+05:30"]);
+    until_store_is(&hub, "ready");
+    hub.stop("TERM");
+    // Nothing is stored yet.
+    hub.restart_with(&["--database-url", &url, "--utc-offset", "-03:00"]);
+    assert_eq!(post(&hub, (1, 9), "uno").0, 200);
+    hub.stop("TERM");
+    let other = tempfile::tempdir().expect("a directory");
+    for dir in [hub.data_dir(), other.path()] {
+        let dir = dir.to_str().expect("a text path");
+        let args = ["--listen", "127.0.0.1:0", "--data-dir", dir, "--utc-offset", "+00:00"];
+        let out = run_hub(&[&args[..], &["--log", "error"]].concat(), &[("DATABASE_URL", &url)]);
+        let line = String::from_utf8(out.stderr).expect("a text");
+        assert_eq!((out.status.code(), line.lines().count()), (Some(78), 1), "{line}");
+        let expected = "cpi-hub: utc_offset: +00:00, and the store's times are of -03:00";
+        assert!(line.starts_with(expected), "{line}");
+        assert!(line.ends_with("give --utc-offset -03:00 again\n"), "{line}");
+    }
+    hub.restart();
+    assert_eq!(post(&hub, (1, 9), "dos").0, 200);
+    assert_eq!(hub.contents(1), ["uno", "dos"]);
+}
 
 fn newest_id(hub: &Hub, asked: &str) -> String {
     post(hub, (1, 9), asked).1["id"].as_str().expect("an id").to_owned()

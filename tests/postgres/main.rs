@@ -114,6 +114,7 @@ const TESTS: &[Named] = &named![
     truth::journals_are_taken_to_another_store_if_it_is_said,
     truth::a_new_address_that_is_away_is_waited_for_and_told,
     truth::another_store_at_the_same_address_ends_the_hub_before_a_row_is_written,
+    clocks::another_offset_than_that_of_the_stored_times_is_refused_in_one_line,
     clocks::ids_ascend_though_the_clock_jumps_forward_and_back,
     costs::restarts_that_nobody_says_a_word_to_cost_nothing,
     costs::restarts_with_one_message_each_cost_what_the_messages_take,

@@ -84,6 +84,9 @@ pub async fn retry(
             let path = data_dir.join(DATABASE_FILE);
             let sink = SqliteSink::open(&path, utc_offset)
                 .map_err(|error| OpenError::Database { path, error })?;
+            if let Some(other) = sink.other_offset(utc_offset)? {
+                return Err(OpenError::Offset(other));
+            }
             Retry { sink, journal, at: 0 }.run(&mut letters).await
         }
     };

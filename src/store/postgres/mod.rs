@@ -13,6 +13,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::store::batcher::batch::{Advance, Batch};
 use crate::store::journal::JournalId;
+use crate::store::offset::OtherOffset;
 use crate::store::sink::{AbsentIds, Gone, Past, SiftHints, Sifted, Sink, SinkError};
 use crate::wire::Id;
 
@@ -47,7 +48,8 @@ const SESSION: &str = "SET synchronous_commit = on; SET lock_timeout = '4s'; \
     SET statement_timeout = '20s'; SET idle_in_transaction_session_timeout = '15s'; \
     SET client_min_messages = warning";
 
-/// The row of `hub_positions` that belongs to no journal.
+/// The row of `hub_positions` that belongs to no journal; its position is the offset of the stored
+/// times.
 const ADOPTED: &str = "adopted";
 
 /// Writes to a PostgreSQL database; connects when it has to.
@@ -60,6 +62,9 @@ pub struct PostgresSink {
     claimant: Option<Claimant>,
     /// Rights that the last connection's role lacks.
     lacks: Option<String>,
+    utc_offset: i32,
+    /// The offset of the database's times, where it is another one.
+    other_offset: Option<OtherOffset>,
 }
 
 #[derive(Debug)]
@@ -72,12 +77,19 @@ impl PostgresSink {
     /// A sink that has not connected yet; times in this fixed offset.
     pub fn new(url: DatabaseUrl, utc_offset: i32) -> PostgresSink {
         let wall = WallMicros::new(utc_offset);
-        PostgresSink { url, wall, writer: None, claimant: None, lacks: None }
+        let (writer, claimant, lacks, other_offset) = (None, None, None, None);
+        PostgresSink { url, wall, writer, claimant, lacks, utc_offset, other_offset }
     }
 
     /// Makes it the sink of a hub that serves: nothing is written but under the hub's claim.
     pub(crate) fn claiming(self, node: Node) -> PostgresSink {
         PostgresSink { claimant: Some(Claimant::new(node)), ..self }
+    }
+
+    /// Whether the times of the database that was reached last are of another offset; nothing is
+    /// written to it then.
+    pub(crate) fn other_offset(&self) -> Option<OtherOffset> {
+        self.other_offset
     }
 
     /// Gives the connection up, so that the next call may be on another runtime.
@@ -105,7 +117,15 @@ impl PostgresSink {
     async fn open(&mut self) -> Result<WriteConnection, CallFault> {
         let connection = Connection::open(&self.url).await?;
         self.lacks = rights::missing(&connection).await?;
-        WriteConnection::open(connection, self.claimant.as_mut()).await
+        let writer = WriteConnection::open(connection, self.claimant.as_mut()).await?;
+        self.other_offset = writer.other_offset(self.utc_offset).await?;
+        match self.other_offset {
+            Some(other) => {
+                let what = "look at the store's times";
+                Err(CallFault::new(what, Means::Person, other.to_string()))
+            }
+            None => Ok(writer),
+        }
     }
 
     /// Takes the connection out, or a new one; whoever has used it to the end puts it back.

@@ -8,6 +8,7 @@ use tokio_postgres::types::ToSql;
 use super::connect::{CALL_MAX, CallFault, Connection, DatabaseUrl, Means, within};
 use super::{ADOPTED, WriteConnection};
 use crate::store::journal::JournalId;
+use crate::store::offset::{OtherOffset, remembered};
 use crate::store::sink::{Past, SinkError};
 use crate::wire::Id;
 
@@ -36,6 +37,33 @@ impl WriteConnection {
                 Err(CallFault::new("read the store's name", Means::Person, problem.into()))
             }
         }
+    }
+
+    /// Whether the stored times are of another offset. Where there are none, or nobody knows of
+    /// which, this one counts from now on. A database that can't be asked says so with its first
+    /// batch.
+    pub(super) async fn other_offset(
+        &self,
+        utc_offset: i32,
+    ) -> Result<Option<OtherOffset>, CallFault> {
+        let (ours, client) = (remembered(utc_offset), &self.connection.client);
+        let note = format!(
+            "UPDATE hub_positions SET position = {ours} WHERE journal = '{ADOPTED}' AND position \
+             <> {ours} AND (position = 0 OR NOT EXISTS (SELECT 1 FROM chat_messages))"
+        );
+        let read = format!("SELECT position::int8 FROM hub_positions WHERE journal = '{ADOPTED}'");
+        let what = "read the store's offset";
+        let asked = async {
+            within(CALL_MAX, what, client.batch_execute(&note)).await?;
+            within(CALL_MAX, what, client.query_opt(&read, &[])).await
+        };
+        let row = match asked.await {
+            Err(fault) if fault.is_of_what_was_asked() => return Ok(None),
+            row => row?,
+        };
+        // A hub of an earlier version may have noted nothing.
+        let theirs = row.map(|row| row.get::<_, i64>(0)).filter(|theirs| *theirs > 0);
+        Ok(theirs.and_then(|theirs| OtherOffset::of(utc_offset, theirs)))
     }
 
     /// No row is made for these, as `positions` does: nobody changes them any more.

@@ -16,6 +16,7 @@ use crate::store::batcher::sift::{self, Trial};
 use crate::store::data_dir::strayed::{Strayed, WatchedFile, database_places};
 use crate::store::journal::JournalId;
 use crate::store::migrate::MigrateError;
+use crate::store::offset::{OtherOffset, remembered};
 use crate::store::query::{signed, unsigned};
 use crate::store::sink::{Gone, Past, SiftHints, Sifted, Sink, SinkError};
 use crate::wire::Id;
@@ -70,6 +71,13 @@ impl SqliteSink {
     /// The highest id stored, those that are no ids or above `limit` left out.
     pub fn highest(&self, limit: Id) -> Result<Id, SinkError> {
         highest_id(&self.connection, limit).map_err(|error| sink_error("read ids", &error))
+    }
+
+    /// Whether the stored times are of another offset. Where there are none, this one counts from
+    /// now on.
+    pub(crate) fn other_offset(&self, utc_offset: i32) -> Result<Option<OtherOffset>, SinkError> {
+        other_offset(&self.connection, utc_offset)
+            .map_err(|error| sink_error("read the store's offset", &error))
     }
 
     /// The random name that the database was given when it was made.
@@ -285,6 +293,19 @@ fn past(connection: &Connection, journals: &[JournalId], limit: Id) -> Result<Pa
     let forgotten = Id::parse(&forgotten).filter(|id| *id <= limit).unwrap_or(Id::MIN);
     let highest = highest_id(connection, limit)?.max(forgotten);
     Ok(Past { positions: positions?, highest })
+}
+
+/// The row of `hub_positions` that remembers the offset of the stored times.
+const OFFSET: &str = "utc_offset";
+
+fn other_offset(connection: &Connection, utc_offset: i32) -> Result<Option<OtherOffset>, Error> {
+    let note = "INSERT INTO hub_positions (journal, position) VALUES (?1, ?2) \
+                ON CONFLICT (journal) DO UPDATE SET position = excluded.position \
+                WHERE NOT EXISTS (SELECT 1 FROM chat_messages)";
+    connection.execute(note, (OFFSET, remembered(utc_offset)))?;
+    let sql = "SELECT position FROM hub_positions WHERE journal = ?1";
+    let theirs = connection.query_row(sql, [OFFSET], |row| row.get(0))?;
+    Ok(OtherOffset::of(utc_offset, theirs))
 }
 
 fn highest_id(connection: &Connection, limit: Id) -> Result<Id, Error> {
