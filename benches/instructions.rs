@@ -24,7 +24,8 @@ use cpi_hub::wire::{Dialect, server_message};
 
 use stage::Stage;
 
-const READ: ReadLimits = ReadLimits { message_bytes_max: 65_536, fragments_max: 16 };
+const READ: ReadLimits =
+    ReadLimits { message_bytes_max: 65_536, fragments_max: 16, is_heard: true };
 const RULES: DecodeRules = DecodeRules { dialect: Dialect::V1, depth_max: 32 };
 /// Messages of one turn of the heart.
 const FRAMES: usize = 16;

@@ -113,6 +113,7 @@ fn config(data_dir: &Path, sync: Option<u64>) -> StoreConfig {
         },
         batch: BatchLimits { rows_max: 10_000, bytes_max: 4 << 20, wait: 5 },
         nonces: NonceLimits { max: 262_144, window: 120_000 },
+        letters_bytes_max: 1 << 20,
         retry: RetryWait::default(),
         query_max: 5_000,
         image_bytes_max: 0,

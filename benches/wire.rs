@@ -22,7 +22,8 @@ use cpi_hub::wire::server_message;
 
 use samples::{body, frame};
 
-const LIMITS: ReadLimits = ReadLimits { message_bytes_max: 65_536, fragments_max: 16 };
+const LIMITS: ReadLimits =
+    ReadLimits { message_bytes_max: 65_536, fragments_max: 16, is_heard: true };
 const RULES: DecodeRules = DecodeRules { dialect: Dialect::V1, depth_max: 32 };
 
 fn read(c: &mut Criterion) {

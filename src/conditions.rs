@@ -13,8 +13,10 @@ use crate::clock::Clock;
 use crate::wire::time::Micros;
 
 /// What a condition does to the hub's readiness.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Effect {
+    /// All goes well, and somebody should look at something: `/readyz` says what it would without.
+    Noted,
     /// People can connect and chat: `/readyz` says 200 `degraded`.
     Degraded,
     /// People can't: `/readyz` says 503 `refusing`.
@@ -105,9 +107,30 @@ conditions! {
     DataDirectory "data_directory" Refusing
         "The data directory, or a journal in it, is gone or was replaced under the running hub"
         "put the very same folder back, or start the hub again: what it takes now would be lost";
+    LogBlocked "log_blocked" Degraded
+        "Log lines can't be written: what takes standard error is stuck, full or gone"
+        "see what reads it (a terminal, a pipe, a disk); the log says then how many lines are lost";
+    ClockJumped "clock_jumped" Degraded
+        "The machine's clock has jumped"
+        "see what sets it (NTP, a person); messages keep their order, their times follow it";
     DatabaseFile "database_file" Refusing
         "The embedded database's file is gone or was replaced under the running hub"
         "put the very same files back, or start the hub again: what it stores now would be lost";
+    DatabaseChecking "database_checking" Degraded
+        "The embedded database is being checked, because its last hub did not end in order"
+        "nothing: the hub serves meanwhile, and tells what it finds";
+    DatabaseDamaged "database_damaged" Refusing
+        "The embedded database is damaged: nothing more is stored in it, all waits in the journal"
+        "stop the hub and put a backup in its place, without -wal and -shm files (docs/BACKUP.md)";
+    DeadLetters "dead_letters" Noted
+        "Messages that the store refused for what they are wait for an answer"
+        "see `cpi-hub dead-letters`; store them with `retry`, or move dead-letters.jsonl away";
+    DeadLettersFull "dead_letters_full" Degraded
+        "The dead letters have no room: messages that the store refuses are not kept"
+        "store them with `cpi-hub dead-letters retry`, or move dead-letters.jsonl away";
+    HistoryUnreadable "history_unreadable" Degraded
+        "History can't be read: those who ask for it are told to come again"
+        "see what the detail says of the store; it is read again with the next question";
 }
 
 /// A condition that holds.
@@ -165,7 +188,8 @@ impl Conditions {
             raised.len() < before
         });
         if ended {
-            tracing::info!(condition = condition.name(), "over: {}", condition.meaning());
+            // A log that shows its begin is to show its end.
+            tracing::warn!(condition = condition.name(), "over: {}", condition.meaning());
         }
     }
 
@@ -187,11 +211,16 @@ impl Conditions {
         self.raised.borrow().iter().any(|it| it.condition == condition)
     }
 
-    /// The worst that any of them does.
+    /// What is known of a condition that holds.
+    pub fn detail(&self, condition: Condition) -> Option<String> {
+        let raised = self.raised.borrow();
+        raised.iter().find(|it| it.condition == condition).map(|it| it.detail.clone())
+    }
+
+    /// The worst that any of them does; `Effect` has them in this order.
     pub fn effect(&self) -> Option<Effect> {
         let raised = self.raised.borrow();
-        let effects = raised.iter().map(|it| it.condition.effect());
-        effects.reduce(|worst, it| if it == Effect::Refusing { it } else { worst })
+        raised.iter().map(|it| it.condition.effect()).max()
     }
 }
 

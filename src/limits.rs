@@ -200,6 +200,9 @@ limits! {
         "Header lines of an HTTP request.";
     handshake_wait: u64 = 10_000, Millis, 100, HOUR,
         "Time for a request's head, and for its body, to arrive.";
+    keep_alive_wait: u64 = 75_000, Millis, 100, 24 * HOUR,
+        "How long a connection may be idle between two requests; longer than a proxy in front \
+         keeps its own.";
     durable_wait_max: u64 = 5_000, Millis, 10, HOUR,
         "How long a post waits for the store's commit before it answers 202.";
     write_wait: u64 = 10_000, Millis, 100, HOUR,
@@ -230,12 +233,16 @@ limits! {
         "Ping and pong frames of one connection.";
     flood_wait: u64 = 5_000, Millis, 100, HOUR,
         "A flood over its rate for so long is closed (4029).";
+    offence_wait: u64 = 10_000, Millis, 0, HOUR,
+        "How long who flooded, or twice did not read, is kept out; doubles each time. 0 is off.";
     junk_max: u32 = 20, Count, 1, 1_000_000,
         "Junk messages within junk_window; more closes with 1008.";
     junk_window: u64 = 10_000, Millis, 100, HOUR,
         "The time in which junk messages are counted.";
     announce_members_max: usize = 500, Count, 0, 16_000_000,
         "Members up to which joins and leaves are announced one by one; 0 is never.";
+    lobby_members_max: usize = 2_000, Count, 0, 16_000_000,
+        "Sockets up to which the lobby lists who is online and tells who comes and goes.";
     log_bytes_max: usize = 1 << 20, Bytes, 64 * KIB, GIB,
         "What a space's log retains for members that lag.";
     logs_bytes_max: usize = 1 << 30, Bytes, MIB, 1 << 40,
@@ -252,6 +259,8 @@ limits! {
         "How long messages of users, and to spaces, that the store did not know are refused.";
     private_bytes_max: usize = 65_536, Bytes, 4 * KIB, 16 * MIB,
         "Private frames (pong, error, ack) that one member is owed.";
+    dead_letters_bytes_max: u64 = 67_108_864, Bytes, 4 * KIB, 16 * GIB,
+        "Messages kept that the store refused; half of it for those of unknown users and spaces.";
     nonces_max: usize = 262_144, Count, 1_024, 16_000_000,
         "Nonces that one shard remembers.";
     nonce_window: u64 = 120_000, Millis, SECOND, 24 * HOUR,

@@ -1,22 +1,30 @@
 //! The binary: reads what it is told, runs it, and ends with a code that says how it went: 0 done,
 //! 78 a configuration that can't be run with, 1 anything else.
 
-use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use cpi_hub::cli::{self, EXIT_CONFIG, Subcommand, logging};
-use cpi_hub::config::{Config, Machine};
-use cpi_hub::server::{self, Fault};
+use cpi_hub::config::{BadConfig, Config, Machine};
+use cpi_hub::metrics::Metrics;
+use cpi_hub::server::{self, Beside, Fault};
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match cli::parse(std::env::args_os(), std::env::vars_os(), Machine::here()) {
-        Ok(Subcommand::Serve(config)) => serve(*config),
+    let machine = Machine::here();
+    let read = move || cli::parse(std::env::args_os(), std::env::vars_os(), machine);
+    match read() {
+        Ok(Subcommand::Serve(config)) => serve(*config, move || match read() {
+            Ok(Subcommand::Serve(config)) => Ok(*config),
+            Ok(_) => Err(BadConfig("the command line asks for something else".into())),
+            Err(exit) => Err(BadConfig(exit.text)),
+        }),
         Ok(Subcommand::Chat(options)) => cli::chat::run(&options),
         Ok(Subcommand::Migrate(options)) => cli::migrate::run(&options).report(),
+        Ok(Subcommand::Backup(options)) => cli::backup::run(&options).report(),
         Ok(Subcommand::Journal(options)) => {
             let (shown, exit) = cli::journal::run(&options);
             cli::show(&shown);
@@ -27,17 +35,25 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(config: Config) -> ExitCode {
-    if let Err(bad) = logging::start(&config) {
-        return cli::CliExit::from(bad).report();
-    }
-    match server::run(config) {
-        Ok(()) => ExitCode::SUCCESS,
+fn serve(
+    config: Config,
+    reread: impl Fn() -> Result<Config, BadConfig> + Send + Sync + 'static,
+) -> ExitCode {
+    let metrics = Arc::new(Metrics::new(config.shards));
+    let log = match logging::start(&config, Arc::clone(&metrics)) {
+        Ok(log) => log,
+        Err(bad) => return cli::CliExit::from(bad).report(),
+    };
+    let lines = log.lines().clone();
+    let ended = server::run(config, Beside { metrics, log, reread: Arc::new(reread) });
+    let code = match ended {
+        Ok(()) => 0,
         Err(fault) => {
-            // Whoever closed our output does not want to know.
-            _ = writeln!(std::io::stderr(), "cpi-hub: {}", cli::one_line(&fault.to_string()));
-            let code = if Fault::is_configuration(&fault) { EXIT_CONFIG } else { 1 };
-            ExitCode::from(code)
+            lines.put(format!("cpi-hub: {}\n", cli::one_line(&fault.to_string())).as_bytes());
+            if Fault::is_configuration(&fault) { EXIT_CONFIG } else { 1 }
         }
-    }
+    };
+    // What nobody reads is not waited for.
+    lines.flush(cli::LAST_WAIT);
+    ExitCode::from(code)
 }

@@ -72,6 +72,9 @@ metrics! {
     RowsStored "rows_stored" Counter "Chat messages that the store has committed";
     MessagesMissing "messages_missing" Gauge "Stored messages that are gone, not acknowledged";
     RowsDead "rows_dead_lettered" Counter "Chat messages that the store refused";
+    DeadLetters "dead_letters" Gauge "Refused messages that wait in the dead-letter file";
+    DeadLetterBytes "dead_letter_bytes" Gauge "Bytes of the dead-letter file";
+    LettersUnkept "dead_letters_unkept" Counter "Refused messages without room in that file";
     Batches "store_batches" Counter "Transactions that the store committed";
     BatchFaults "store_batch_faults" Counter "Transactions that failed and were tried again";
     ReadFaults "store_read_faults" Counter "History queries that failed";
@@ -79,9 +82,12 @@ metrics! {
     HandshakesAccepted "handshakes_accepted" Counter "Upgrades answered with 101";
     Displaced "connections_displaced" Counter "Connections closed to make room for others";
     HttpRequests "http_requests" Counter "HTTP requests, upgrades included";
+    OperatorRequests "operator_requests" Counter "Kicks, pushes and lists of spaces asked for";
     HttpFaults "http_faults" Counter "HTTP requests answered with a status of 500 or above";
     AnswersCut "answers_cut" Counter "Connections closed whose peer did not take its answer";
-    OriginsRefused "origins_refused" Counter "Requests of a foreign Origin";
+    LogLinesWaiting "log_lines_waiting" Gauge "Log lines that are not written yet";
+    LogLinesLost "log_lines_lost" Counter "Log lines that nobody took";
+    OriginsRefused "origins_refused" Counter "Requests refused for Origin or Host";
 }
 
 /// Not in a build that measures what counting costs.

@@ -6,22 +6,23 @@
 //! listener is closed last, so that nobody hangs in its backlog.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
+use crate::cli::lines::Lines;
+use crate::cli::logging::Log;
 use crate::clock::Clock;
 use crate::conditions::{Condition, Conditions};
 use crate::config::Config;
-use crate::edge::{self, EdgeState, Health, StartingState};
+use crate::edge::{self, EdgeState, Health};
 use crate::faults::Faults;
 use crate::hub::{self, Hub, HubSetup, HubThreads, ShardStore};
 use crate::limits::{EDGE_THREADS_MAX, Limits, sum};
@@ -29,14 +30,21 @@ use crate::metrics::Metrics;
 use crate::shard::event::Verdict;
 use crate::store::journal::Writer;
 use crate::store::latest::Latest;
-use crate::store::{self, Store, StoreHandle, Unstored};
+use crate::store::{self, StoreHandle, Unstored};
+use crate::wire::Id;
 
-/// A start that takes longer says so.
-const LONG_START: Duration = Duration::from_secs(1);
-/// The time that the store has when there is no time.
-const HURRY: Duration = Duration::from_millis(500);
-/// Connections that may wait to be accepted: a herd's, as far as the kernel allows.
-const BACKLOG: i32 = 4_096;
+mod ending;
+mod reload;
+mod signals;
+mod starting;
+mod watchman;
+
+use ending::{Ending, HURRY, Step};
+use reload::Reload;
+pub use reload::Reread;
+use signals::{Asked, Signals};
+use starting::{Opening, Starting, listen, on};
+use watchman::Watchman;
 
 /// Why the server can't start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -79,33 +87,49 @@ fn setting_of(error: &store::OpenError) -> &'static str {
     }
 }
 
+/// What a server has beside its configuration.
+pub struct Beside {
+    /// The numbers of this process.
+    pub metrics: Arc<Metrics>,
+    /// Its log.
+    pub log: Log,
+    /// Reads the configuration anew.
+    pub reread: Arc<Reread>,
+}
+
 /// Serves until SIGTERM or Ctrl-C.
-pub fn run(config: Config) -> Result<(), Fault> {
+pub fn run(config: Config, beside: Beside) -> Result<(), Fault> {
     if cfg!(measure_no_journal) {
         tracing::warn!("built without a journal, to measure: no message is stored");
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let edge = Builder::new_multi_thread()
         .worker_threads(threads.min(EDGE_THREADS_MAX))
         .thread_name("edge")
         .enable_all()
         .build()?;
-    let ended = runtime.block_on(async {
-        match Server::build(config).await? {
+    // Signals and the time of the end have this thread for themselves: whatever hangs, hangs
+    // elsewhere.
+    let own = Builder::new_current_thread().enable_all().build()?;
+    let over = CancellationToken::new();
+    let ended = own.block_on(async {
+        match Server::build(config, beside, (edge.handle(), &over)).await? {
             Some(server) => server.run().await,
             None => Ok(()),
         }
     });
-    // A shard that hangs, or was not waited for, must not keep the process.
-    runtime.shutdown_background();
+    over.cancel();
+    // What hangs, or was not waited for, must not keep the process.
+    own.shutdown_background();
+    edge.shutdown_background();
     ended
 }
 
 /// Everything that runs.
 struct Server {
     clock: Clock,
-    stop_wait: Duration,
-    drain_window: u64,
+    limits: Limits,
+    threads: Handle,
     hub: Hub,
     shards: HubThreads,
     store: StoreHandle,
@@ -113,37 +137,51 @@ struct Server {
     faults: Faults,
     edge: JoinHandle<()>,
     stop_edge: CancellationToken,
-    terminate: Signal,
-    interrupt: Signal,
+    signals: Signals,
+    reload: Reload,
+}
+
+/// How a server's time has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Asked,
+    Hurried,
+    Broken,
 }
 
 impl Server {
     /// Starts everything. `None`: a signal came before the store was open.
-    async fn build(config: Config) -> Result<Option<Server>, Fault> {
-        let (mut terminate, mut interrupt) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    async fn build(
+        config: Config,
+        beside: Beside,
+        (threads, over): (&Handle, &CancellationToken),
+    ) -> Result<Option<Server>, Fault> {
+        let Beside { metrics, log, reread } = beside;
+        let mut signals = Signals::listen()?;
+        let lines = log.lines().clone();
+        let mut reload = Reload::new(config.clone(), log, reread);
         let listener = listen(config.listen)?;
         let address = listener.local_addr()?;
         let limits = config.limits.clone();
         let clock = Clock::start();
-        let metrics = Arc::new(Metrics::new(config.shards));
-        let conditions = Conditions::new(clock);
+        let conditions = Conditions::new(clock.clone());
         let faults = Faults::new(Arc::clone(&metrics), conditions.clone());
         let mut random = Random::open()?;
-        let starting = Starting::begin(&listener, &config, &metrics, &faults)?;
-        let opening = open_store(&config, &limits, clock, &faults, random.next());
-        let store = tokio::select! {
-            store = opening => store?,
-            () = again(&mut terminate, &mut interrupt) => return Ok(None),
-            fault = faults.wait() => return Err(Fault::Broken(fault)),
+        let newest = start_watchman(&faults, clock.clone(), lines.clone(), over);
+        let starting = Starting::begin(&listener, &config, (&faults, clock.clone()), threads)?;
+        let opening = Opening::begin(&config, clock.clone(), &faults, random.next(), threads);
+        let Some(store) = opening.wait(&mut signals, &mut reload, &faults, threads).await? else {
+            return Ok(None);
         };
         starting.end().await;
+        // The watchman is there as long as the process.
+        _ = newest.send(store.highest);
         let stores = shard_stores(store.writers, store.committed, store.verdicts);
         // A member asks for one page at a time.
         let (pages, requests) = mpsc::channel(limits.connections_max);
         let (hub, shards) = hub::start(HubSetup {
             limits: limits.clone(),
-            clock,
+            clock: clock.clone(),
             metrics: Arc::clone(&metrics),
             stores,
             highest: store.highest,
@@ -158,18 +196,19 @@ impl Server {
             reader: store.reader,
             metrics,
             limits: Arc::new(limits.clone()),
-            origins: config.origins.clone(),
-            health: Health { store: store.state, conditions: conditions.clone() },
+            names: config.names(),
+            clock: clock.clone(),
+            health: Health { store: Some(store.state), conditions: conditions.clone() },
             pages: requests,
         };
         let stop_edge = CancellationToken::new();
-        let serving = edge::serve(listener, edge_state, stop_edge.clone());
-        let edge = spawn_watched(&faults, "the listener", &stop_edge, serving);
-        announce(address, &config, &limits);
+        let serving = edge::serve(on(threads, listener)?, edge_state, stop_edge.clone());
+        let edge = spawn_watched(threads, (&faults, "the listener"), &stop_edge, serving);
+        announce(address, &config, &lines);
         Ok(Some(Server {
             clock,
-            stop_wait: Duration::from_millis(limits.stop_wait),
-            drain_window: limits.drain_window,
+            limits,
+            threads: threads.clone(),
             hub,
             shards,
             store: store.handle,
@@ -177,82 +216,121 @@ impl Server {
             faults,
             edge,
             stop_edge,
-            terminate,
-            interrupt,
+            signals,
+            reload,
         }))
     }
 
     async fn run(mut self) -> Result<(), Fault> {
-        let broken = self.wait().await;
-        let begun = self.clock.now().mono;
+        let why = self.wait().await;
+        let Server { clock, limits, threads, mut signals, .. } = self;
+        let mut ending = Ending::begin(clock, limits.stop_wait, why == Why::Hurried);
         // A hub that is broken has nothing to spread: its members go at once.
-        let window = if broken { 0 } else { self.drain_window };
+        let window = if why == Why::Asked { limits.drain_window } else { 0 };
         tracing::info!(window_ms = window, "shutting down: members are closed");
         self.hub.drain(window);
-        let shards = tokio::task::spawn_blocking(move || self.shards.join());
-        let closed = tokio::select! {
-            joined = shards => joined.map_err(io::Error::other).flatten(),
-            () = again(&mut self.terminate, &mut self.interrupt) => {
-                tracing::warn!("asked again: members are not waited for");
-                self.stop_wait = HURRY;
-                Ok(())
+        let mut late = None;
+        let shards = threads.spawn_blocking(move || self.shards.join());
+        match ending.step(&mut signals, Duration::ZERO, shards).await {
+            Step::Done(joined) => late = joined.map_err(io::Error::other).flatten().err(),
+            Step::Left => tracing::warn!("asked again: members are not waited for"),
+            Step::Late if ending.is_hurried() => {}
+            Step::Late => {
+                late = Some(io::Error::other("members were still open after stop_wait"));
             }
-            () = tokio::time::sleep(self.stop_wait) => {
-                Err(io::Error::other("members were still open after stop_wait"))
-            }
-        };
-        if let Err(error) = &closed {
+        }
+        if let Some(error) = &late {
             tracing::error!(%error, "the shards did not end in order");
         }
-        let spent = Duration::from_millis(self.clock.now().mono.since(begun));
-        let wait = self.stop_wait.saturating_sub(spent).max(HURRY);
+        let wait = ending.left();
+        let runtime = threads.clone();
+        let stored = threads.spawn_blocking(move || runtime.block_on(self.store.stop(wait)));
         let mut gone = None;
-        tokio::select! {
+        match ending.step(&mut signals, HURRY, stored).await {
             // Without an answer: a fault was told, and decides below how this ends.
-            left = self.store.stop(wait) => if let Some(left) = left {
-                gone = files_gone(&self.conditions, left);
-                if let Some(gone) = &gone {
-                    tracing::error!("{gone}");
-                } else if left.records > 0 {
-                    let records = left.records;
-                    tracing::warn!(records, "records stay in the journal for the next start");
+            Step::Done(left) => {
+                if let Some(left) = left.ok().flatten() {
+                    gone = files_gone(&self.conditions, left);
+                    tell_unstored(left, gone.as_deref());
                 }
-            },
-            () = again(&mut self.terminate, &mut self.interrupt) => {
-                tracing::warn!("asked again: what is not stored stays in the journal");
+            }
+            Step::Left => tracing::warn!("asked again: what is not stored stays in the journal"),
+            Step::Late => {
+                let what = "the store did not end: what is not stored stays in the journal";
+                tracing::error!("{what}");
+                if !ending.is_hurried() {
+                    late.get_or_insert(io::Error::other(what));
+                }
             }
         }
         self.stop_edge.cancel();
-        _ = self.edge.await;
+        if let Step::Late = ending.step(&mut signals, Duration::ZERO, self.edge).await {
+            tracing::warn!("requests under way are not waited for");
+        }
         tracing::info!("stopped");
         // A part may have broken while the hub was ending, too.
-        match self.faults.first().or(gone) {
+        match self.faults.first().or(gone).or(late.map(|error| error.to_string())) {
             Some(fault) => Err(Fault::Broken(fault)),
-            None => closed.map_err(Fault::System),
+            None => Ok(()),
         }
     }
 
-    /// Waits until the server is to stop; whether that is because something broke.
-    async fn wait(&mut self) -> bool {
-        tokio::select! {
-            () = again(&mut self.terminate, &mut self.interrupt) => false,
-            fault = self.faults.wait() => {
-                tracing::error!(%fault, "the hub ends: only a restart mends this");
-                true
+    /// Waits until the server is to stop.
+    async fn wait(&mut self) -> Why {
+        loop {
+            tokio::select! {
+                asked = self.signals.next() => match asked {
+                    Asked::End => return Why::Asked,
+                    Asked::QuickEnd => return Why::Hurried,
+                    Asked::Reload => self.reload.begin(&self.threads),
+                },
+                () = self.reload.finish() => {}
+                fault = self.faults.wait() => {
+                    tracing::error!(%fault, "the hub ends: only a restart mends this");
+                    return Why::Broken;
+                }
             }
         }
     }
 }
 
+/// Says what is left of the records that were to be stored.
+fn tell_unstored(left: Unstored, gone: Option<&str>) {
+    match gone {
+        Some(gone) => tracing::error!("{gone}"),
+        None if left.records > 0 => {
+            let records = left.records;
+            tracing::warn!(records, "records stay in the journal for the next start");
+        }
+        None => {}
+    }
+}
+
+/// Has somebody look after the clock and the log from here on; they are to be told of the newest
+/// message once it is known.
+fn start_watchman(
+    faults: &Faults,
+    clock: Clock,
+    lines: Lines,
+    over: &CancellationToken,
+) -> oneshot::Sender<Id> {
+    let (newest, highest) = oneshot::channel();
+    let conditions = faults.conditions().clone();
+    let rounds = Watchman { clock, lines, conditions, highest }.run();
+    // It ends with the runtime of this thread.
+    spawn_watched(&Handle::current(), (faults, "the watchman"), over, rounds);
+    newest
+}
+
 /// Spawns a task that may end from the moment that its `stop` is cancelled, and not before.
 fn spawn_watched(
-    faults: &Faults,
-    name: &str,
+    threads: &Handle,
+    (faults, name): (&Faults, &str),
     stop: &CancellationToken,
     task: impl Future<Output = ()> + Send + 'static,
 ) -> JoinHandle<()> {
     let part = faults.watch(name).until(stop.clone());
-    tokio::spawn(async move {
+    threads.spawn(async move {
         let _part = part;
         task.await;
     })
@@ -285,88 +363,9 @@ fn shard_stores(
         .collect()
 }
 
-/// The port while the store is being opened, which takes as long as a new database is away.
-struct Starting {
-    /// Dropped, it ends the listener: a start that is given up does so too.
-    stop: DropGuard,
-    edge: JoinHandle<()>,
-}
-
-impl Starting {
-    fn begin(
-        listener: &TcpListener,
-        config: &Config,
-        metrics: &Arc<Metrics>,
-        faults: &Faults,
-    ) -> io::Result<Starting> {
-        let listener = socket2::SockRef::from(listener).try_clone()?;
-        let listener = TcpListener::from_std(listener.into())?;
-        let address = listener.local_addr()?;
-        let stop = CancellationToken::new();
-        let state = StartingState {
-            metrics: Arc::clone(metrics),
-            limits: Arc::new(config.limits.clone()),
-            origins: config.origins.clone(),
-            conditions: faults.conditions().clone(),
-        };
-        let serving = edge::serve_starting(listener, state, stop.clone());
-        let telling = async move {
-            tokio::time::sleep(LONG_START).await;
-            tracing::info!(%address, "starting: not ready before the store is open");
-        };
-        let telling = stop.clone().run_until_cancelled_owned(telling);
-        let both = async move { _ = tokio::join!(serving, telling) };
-        let edge = spawn_watched(faults, "the first listener", &stop, both);
-        Ok(Starting { stop: stop.drop_guard(), edge })
-    }
-
-    /// Ends, so that the hub itself answers from here on. Requests under way have `close_wait`.
-    async fn end(self) {
-        drop(self.stop);
-        _ = self.edge.await;
-    }
-}
-
-/// The next signal to stop.
-async fn again(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-}
-
-fn listen(address: SocketAddr) -> Result<TcpListener, Fault> {
-    let open = || {
-        let domain = socket2::Domain::for_address(address);
-        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        TcpListener::from_std(socket.into())
-    };
-    open().map_err(|error| Fault::Listen { address, error })
-}
-
-async fn open_store(
-    config: &Config,
-    limits: &Limits,
-    clock: Clock,
-    faults: &Faults,
-    random: u128,
-) -> Result<Store, Fault> {
-    let data_dir = config.data_dir.clone();
-    let mut store_config =
-        store::StoreConfig::new(data_dir, config.shards, limits, clock, faults.clone());
-    store_config.take_journals = config.take_journals;
-    Ok(match &config.database_url {
-        Some(url) => store::open_postgres(&store_config, url, random).await?,
-        None => store::open_sqlite(&store_config, random)?,
-    })
-}
-
 /// Says where it listens, on standard output for people and programs, and with what bounds.
-fn announce(address: SocketAddr, config: &Config, limits: &Limits) {
+fn announce(address: SocketAddr, config: &Config, lines: &Lines) {
+    let limits = &config.limits;
     let parts = sum::memory(limits, config.shards);
     let each = parts.iter().map(|part| format!("{} {}", part.name, sum::readable(part.bytes)));
     let each = each.collect::<Vec<_>>().join(", ");
@@ -375,8 +374,7 @@ fn announce(address: SocketAddr, config: &Config, limits: &Limits) {
         parts = each,
         "memory that the bounds allow at most"
     );
-    // Whoever closed our output does not want to know.
-    _ = writeln!(io::stdout(), "cpi-hub listens on http://{address}");
+    lines.say(&format!("cpi-hub listens on http://{address}\n"));
     tracing::info!(
         %address,
         shards = config.shards,

@@ -2,8 +2,9 @@
 
 use std::hint::black_box;
 
+use bytes::BytesMut;
 use cpi_hub::limits::{Limits, Rate};
-use cpi_hub::shard::event::{Fetch, Input, Join, MemberKey, Reply, Sent, Sockets, Ticket};
+use cpi_hub::shard::event::{Fetch, Input, Join, MemberKey, PIECES, Reply, Sent, Sockets, Ticket};
 use cpi_hub::shard::turn::{Broken, Host, Journal};
 use cpi_hub::shard::{Shard, ShardSetup};
 use cpi_hub::wire::close::Close;
@@ -28,11 +29,12 @@ impl Sockets for Counting {
         Sent::Bytes(bytes.len())
     }
 
-    fn sendv(&mut self, member: MemberKey, first: &[u8], second: &[u8]) -> Sent {
-        self.send(member, first);
-        self.sends -= 1;
-        self.bytes += black_box(second).len() as u64;
-        Sent::Bytes(first.len() + second.len())
+    fn sendv(&mut self, member: MemberKey, pieces: [&[u8]; PIECES]) -> Sent {
+        let bytes = black_box(pieces).iter().map(|piece| piece.len()).sum();
+        self.sends += 1;
+        self.bytes += bytes as u64;
+        black_box(member);
+        Sent::Bytes(bytes)
     }
 
     fn arm(&mut self, _member: MemberKey) {}
@@ -74,6 +76,8 @@ impl Host for Around {
     }
 
     fn reply(&mut self, _ticket: Ticket, _reply: Reply) {}
+
+    fn offended(&mut self, _member: MemberKey, _close: Close) {}
 
     fn ended(&mut self, _member: MemberKey, _close: Close) {}
 
@@ -133,6 +137,7 @@ impl Stage {
 
     pub fn join(&mut self, user: i32) -> MemberKey {
         let join = Join {
+            opening: BytesMut::new(),
             space: SPACE,
             user: UserId(user),
             username: "Ana Paz".into(),

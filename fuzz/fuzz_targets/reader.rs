@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use cpi_hub::wire::close::Close;
 use cpi_hub::wire::frame_reader::{Incoming, ReadLimits, Reader};
 
-const LIMITS: ReadLimits = ReadLimits { message_bytes_max: 512, fragments_max: 16 };
+const LIMITS: ReadLimits = ReadLimits { message_bytes_max: 512, fragments_max: 16, is_heard: true };
 
 #[derive(PartialEq, Debug)]
 enum Event {
@@ -28,6 +28,7 @@ fn events<'r>(reads: impl Iterator<Item = &'r [u8]>) -> Vec<Event> {
                 Ok(Incoming::Message(text)) => {
                     Event::Message(String::from_utf8(text.to_vec()).expect("UTF-8"))
                 }
+                Ok(Incoming::Unheard(_)) => unreachable!("messages are heard"),
                 Ok(Incoming::Ping(payload)) => Event::Ping(payload.to_vec()),
                 Ok(Incoming::Pong) => Event::Pong,
                 Ok(Incoming::Close(code)) => Event::Closed(code),

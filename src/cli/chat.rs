@@ -119,8 +119,7 @@ pub fn run(options: &ChatOptions) -> ExitCode {
     match connect(options).and_then(|socket| talk(socket, &keyboard(), &mut io::stdout())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
-            // If nobody reads it, the code still tells.
-            let _ = writeln!(io::stderr(), "cpi-hub: {}", safe(&fault.to_string()));
+            super::last_line(&safe(&fault.to_string()));
             ExitCode::FAILURE
         }
     }

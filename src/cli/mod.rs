@@ -1,5 +1,5 @@
 //! The command line: `cpi-hub` serves, `config` shows what it would serve with, `chat` talks;
-//! `migrate`, `journal` and `dead-letters` are tools over a hub's data.
+//! `migrate`, `backup`, `journal` and `dead-letters` are tools over a hub's data.
 //!
 //! Every setting's flag is made from the tables in `config.rs` and `limits.rs`. What ends before
 //! anything runs (help, version, a bad configuration) is a [`CliExit`].
@@ -8,14 +8,18 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
+pub mod backup;
 pub mod chat;
 pub mod journal;
 pub mod letters;
+pub mod lines;
 pub mod logging;
 pub mod migrate;
 mod table;
@@ -27,7 +31,10 @@ use crate::limits::{Setting, Unit, settings, sum};
 /// The exit code of a bad configuration (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
 
-const COMMANDS: &str = "serve, config, migrate, journal, dead-letters and chat";
+/// How long the last line of a command, or of a log, may take to be written.
+pub const LAST_WAIT: Duration = Duration::from_millis(300);
+
+const COMMANDS: &str = "serve, config, migrate, backup, journal, dead-letters and chat";
 
 /// What to run.
 #[derive(Debug)]
@@ -38,6 +45,8 @@ pub enum Subcommand {
     Chat(chat::ChatOptions),
     /// Bring the database up to date.
     Migrate(migrate::Options),
+    /// Copy the embedded database.
+    Backup(backup::Options),
     /// Look at the dead letters, or try them again.
     DeadLetters(letters::Options),
     /// Look at the journals.
@@ -59,10 +68,23 @@ impl CliExit {
         if self.code == 0 {
             show(&self.text);
         } else {
-            // If nobody reads it, the code still tells.
-            let _ = writeln!(std::io::stderr(), "cpi-hub: {}", one_line(&self.text));
+            last_line(&self.text);
         }
         ExitCode::from(self.code)
+    }
+}
+
+/// Says on standard error why a command ends. If that takes nothing, the code still tells.
+pub fn last_line(text: &str) {
+    let line = format!("cpi-hub: {}\n", one_line(text));
+    let (written, ended) = sync_channel(1);
+    let write = move || {
+        _ = std::io::stderr().write_all(line.as_bytes());
+        _ = written.send(());
+    };
+    // Whoever began the command waits for its end, not for a thread that can't write.
+    if std::thread::Builder::new().spawn(write).is_ok() {
+        _ = ended.recv_timeout(LAST_WAIT);
     }
 }
 
@@ -110,6 +132,10 @@ pub fn parse(
         Some(("migrate", matches)) => {
             let place = DataLocation::load(&given(matches)?)?;
             Ok(Subcommand::Migrate(migrate::Options::read(matches, place)))
+        }
+        Some(("backup", matches)) => {
+            let place = DataLocation::load(&given(matches)?)?;
+            Ok(Subcommand::Backup(backup::Options::read(matches, place)))
         }
         Some(("journal", matches)) => {
             let place = DataLocation::load(&given(matches)?)?;
@@ -176,7 +202,10 @@ fn command() -> clap::Command {
         of the file (write_wait).\nOptions win over variables, variables over the file. \
         `cpi-hub config` shows what comes of it.\n\
         Sizes are written 512 or 64KiB, times 250ms, 10s or 5m, rates 50/100 (a second/at once) \
-        or off.";
+        or off.\n\n\
+        Signals: TERM and INT end it in order, a second one or QUIT at once; HUP reads the \
+        configuration again\n(the log filter changes; what else has changed is logged, and waits \
+        for a restart).";
     let version: &'static str = format!("{VERSION} (commit {COMMIT})").leak();
     let serve = clap::Command::new("serve").about("Serves; the same as without a command");
     let config = clap::Command::new("config").about(
@@ -193,6 +222,7 @@ fn command() -> clap::Command {
         .subcommand(serve.args(serve_arguments()).after_help(AFTER))
         .subcommand(config.args(serve_arguments()).after_help(AFTER))
         .subcommand(migrate::command().args(place_arguments(&[])))
+        .subcommand(backup::command().args(place_arguments(&[])))
         .subcommand(journal::command().args(place_arguments(&[])))
         .subcommand(letters::command().args(place_arguments(&["utc_offset"])))
         .subcommand(chat::command())
@@ -268,7 +298,9 @@ fn explain(error: clap::Error) -> CliExit {
                 Some(ContextValue::String(given)) => given,
                 _ => given,
             };
-            format!("`{given}` is no command; there are {COMMANDS}")
+            // An address holds a password.
+            let shown = if given.contains("://") { "an address" } else { &format!("`{given}`") };
+            format!("{shown} is no command; there are {COMMANDS}")
         }
         ErrorKind::ArgumentConflict if option.starts_with('-') => {
             format!("{option}: given twice, or before the command it belongs to")
@@ -372,7 +404,13 @@ mod tests {
             (&["--colour"], "--colour: there is no such option; `cpi-hub --help` lists all"),
             (
                 &["serv"],
-                "`serv` is no command; there are serve, config, migrate, journal, dead-letters and chat",
+                "`serv` is no command; there are serve, config, migrate, backup, journal, \
+                 dead-letters and chat",
+            ),
+            (
+                &["postgresql://ana:s3cret@db/hub"],
+                "an address is no command; there are serve, config, migrate, backup, journal, \
+                 dead-letters and chat",
             ),
             (&["--write-wait"], "--write-wait: a value was expected behind it"),
             (&["--write-wait", "x"], "--write-wait: `x` is not a time such as 250ms, 10s or 5m"),

@@ -21,7 +21,7 @@ pub use machine::Machine;
 pub use sources::{GivenText, Source, Sources, flag};
 pub use suggest::nearest;
 
-use crate::edge::Origins;
+use crate::edge::{Hosts, Names, Origins};
 use crate::limits::{Limits, SHARDS_MAX, Setting, settings};
 use crate::store::postgres::DatabaseUrl;
 
@@ -55,6 +55,8 @@ pub struct Config {
     pub insecure: bool,
     /// Pages of these origins may use it.
     pub origins: Origins,
+    /// It goes by these names too.
+    pub hosts: Hosts,
     /// How log lines are written.
     pub log_format: LogFormat,
     /// Which log lines are written, as `RUST_LOG` has it.
@@ -106,7 +108,7 @@ pub struct MainSetting {
 }
 
 /// The settings that are no bounds, in the order of the help.
-pub const MAIN: [MainSetting; 10] = [
+pub const MAIN: [MainSetting; 11] = [
     main(
         "listen",
         "ADDR:PORT",
@@ -137,8 +139,14 @@ pub const MAIN: [MainSetting; 10] = [
     main(
         "origins",
         "LIST",
-        "Origins whose pages may use the hub, with commas, or none; a proxy's own name \
-               belongs here too [default: http://localhost:3000]",
+        "Origins whose pages may use the hub, with commas, or none; any scheme, such as \
+               capacitor://localhost [default: http://localhost:3000]",
+    ),
+    main(
+        "hosts",
+        "LIST",
+        "Names that the hub goes by, with commas, beside localhost, those of origins and, beyond \
+               loopback, addresses; any is whatever it is called [default: none]",
     ),
     main("log", "FILTER", "Which log lines are written, as RUST_LOG has it [default: info]"),
     main(
@@ -164,6 +172,7 @@ impl Config {
         let take_journals = reading.value("take_journals", "true or false", "false", parse_bool)?;
         let insecure = reading.value("insecure", "true or false", "false", parse_bool)?;
         let origins = reading.origins()?;
+        let hosts = reading.hosts()?;
         let log = reading.log()?;
         let log_format = reading.log_format()?;
         let mut limits = reading.limits()?;
@@ -182,6 +191,7 @@ impl Config {
             take_journals,
             insecure,
             origins,
+            hosts,
             log_format,
             log,
             limits,
@@ -189,6 +199,32 @@ impl Config {
             origin,
         };
         Ok(config)
+    }
+
+    /// The names that requests may come under.
+    pub(crate) fn names(&self) -> Names {
+        Names { origins: self.origins.clone(), hosts: self.hosts.clone() }
+    }
+}
+
+impl Config {
+    /// The settings that another configuration has differently, in the order of the help.
+    pub fn differing(&self, other: &Config) -> Vec<&'static str> {
+        let text = |config: &Config, name| config.origin.get(name).map(|(text, _)| text.clone());
+        let differs = |name: &&'static str| match *name {
+            // Its text does not show the password.
+            "database_url" => self.database_url != other.database_url,
+            name => text(self, name) != text(other, name),
+        };
+        let bounds = settings().into_iter().map(|setting| setting.name);
+        MAIN.iter().map(|main| main.name).chain(bounds).filter(differs).collect()
+    }
+
+    /// Notes that a setting is now as another configuration has it.
+    pub fn take(&mut self, name: &'static str, other: &Config) {
+        if let Some(origin) = other.origin.get(name) {
+            self.origin.insert(name, origin.clone());
+        }
     }
 }
 
@@ -300,6 +336,15 @@ impl Reading<'_> {
         let source = given.map_or(Source::Default, |given| given.source.clone());
         self.note("origins", origins.text(), source);
         Ok(origins)
+    }
+
+    fn hosts(&mut self) -> Result<Hosts, BadConfig> {
+        let given = self.sources.get("hosts");
+        let text = given.map_or("none", |given| &given.text);
+        let hosts = Hosts::parse(text).map_err(|error| self.bad("hosts", error))?;
+        let source = given.map_or(Source::Default, |given| given.source.clone());
+        self.note("hosts", hosts.text(), source);
+        Ok(hosts)
     }
 
     fn log(&mut self) -> Result<String, BadConfig> {

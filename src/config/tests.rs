@@ -191,6 +191,16 @@ fn a_database_is_taken_from_anywhere_and_its_password_shown_nowhere() {
         let error = variables(&[("DATABASE_URL", url)]).expect_err(url);
         assert!(error.starts_with("DATABASE_URL: ") && !error.contains("s3cret"), "{error}");
     }
+    for line in [
+        r#"database_url = "postgresql://ana:s3cret"x@db/hub""#,
+        r#"database_url = postgresql://ana:s3cret@db/hub"#,
+        r#"database_url = ["postgresql://ana:s3cret@db/hub", 5]"#,
+        r#"database_url = "postgresql://ana:s3cret\w@db/hub""#,
+        r#"database_url = "postgresql://ana:x@s3cret@db/hub""#,
+    ] {
+        let error = file(line).expect_err(line).to_string();
+        assert!(!error.contains("s3cret"), "{error}");
+    }
 }
 
 #[test]

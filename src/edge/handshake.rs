@@ -1,7 +1,7 @@
-//! The three socket endpoints: a request is checked in WIRE A1's order, answered 101, and its
-//! socket sent to the shard of its space.
+//! The three socket endpoints: a request is checked in WIRE A1's order, and its socket sent to the
+//! shard of its space, with the 101 as the first bytes that the member is owed: who reads it is in.
 //!
-//! Everything up to the 101 is pure but for the member's permit, which is taken last but one and
+//! Everything up to there is pure but for the member's permit, which is taken last but one and
 //! given back by dropping it.
 
 use std::sync::Arc;
@@ -11,9 +11,10 @@ use axum::extract::{Extension, RawQuery, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::BytesMut;
 use tungstenite::handshake::derive_accept_key;
 
-use super::http::connection::{Take, Upgrade};
+use super::http::connection::{Take, Untaken, Upgrade};
 use super::http::door::not_found;
 use super::http::peer::Peer;
 use super::http::problem::Refusal;
@@ -42,6 +43,9 @@ struct Offer {
     accept_key: String,
     dialect: Dialect,
 }
+
+/// Room for the answer to a handshake and the welcome behind it.
+const HEAD_BYTES: usize = 640;
 
 /// The endpoints.
 pub(super) fn routes() -> Router<Arc<Edge>> {
@@ -126,6 +130,7 @@ fn switch(
     offer: Offer,
 ) -> Response {
     let join = Join {
+        opening: accepted_head(&offer),
         space: claim.space,
         user: claim.user,
         username: claim.username,
@@ -139,11 +144,11 @@ fn switch(
         permit.carry(place);
         let admission = Admission { join, stream, first_bytes, permit };
         edge.hub.admit(admission).map_err(|(refused, close)| {
-            let Admission { stream, permit, .. } = *refused;
-            (stream, permit.part(), close)
+            let Admission { join, stream, permit, .. } = *refused;
+            Untaken { stream, _place: permit.part(), opening: join.opening, close }
         })
     });
-    switching(Upgrade { head: accepted_head(&offer), take })
+    switching(Upgrade(take))
 }
 
 /// A response that the connection takes for the sign to leave HTTP.
@@ -154,19 +159,24 @@ pub(super) fn switching(upgrade: Upgrade) -> Response {
 }
 
 /// The answer to a sound handshake: three headers, in this order (WIRE A1).
-fn accepted_head(offer: &Offer) -> Vec<u8> {
-    let protocol = match offer.dialect {
-        Dialect::Seed => String::new(),
-        Dialect::V1 => format!("Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n"),
+fn accepted_head(offer: &Offer) -> BytesMut {
+    let protocol: &[&str] = match offer.dialect {
+        Dialect::Seed => &[],
+        Dialect::V1 => &["Sec-WebSocket-Protocol: ", SUBPROTOCOL, "\r\n"],
     };
-    format!(
+    let mut head = BytesMut::with_capacity(HEAD_BYTES);
+    let common = [
         "HTTP/1.1 101 Switching Protocols\r\n\
          Upgrade: websocket\r\n\
          Connection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {}\r\n{protocol}\r\n",
-        offer.accept_key
-    )
-    .into_bytes()
+         Sec-WebSocket-Accept: ",
+        &offer.accept_key,
+        "\r\n",
+    ];
+    for part in common.iter().chain(protocol).chain(&["\r\n"]) {
+        head.extend_from_slice(part.as_bytes());
+    }
+    head
 }
 
 /// Rows 3 to 7 of WIRE A1, on the chat endpoint.
@@ -346,13 +356,14 @@ mod tests {
     fn a_sound_handshake_gets_three_headers_and_a_fourth_if_offered() {
         let seed = offered(&[]).expect("a sound handshake");
         assert_eq!(
-            String::from_utf8(accepted_head(&seed)).expect("ASCII"),
+            str::from_utf8(&accepted_head(&seed)).expect("ASCII"),
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
         );
         for protocols in [&["cpi-hub.v1"][..], &["chat, cpi-hub.v1"], &["chat", "cpi-hub.v1"]] {
             let v1 = offered(&[("sec-websocket-protocol", protocols)]).expect("sound");
-            let head = String::from_utf8(accepted_head(&v1)).expect("ASCII");
+            let head = accepted_head(&v1);
+            let head = str::from_utf8(&head).expect("ASCII");
             let last = "\r\nSec-WebSocket-Protocol: cpi-hub.v1\r\n\r\n";
             assert!(head.ends_with(last), "{head}");
         }

@@ -26,9 +26,11 @@ mod http;
 mod tests;
 
 use api::health;
-pub(crate) use http::cors::Origins;
-use http::{accept, answers, body, door};
+pub(crate) use http::cors::{Hosts, Origins};
+pub(crate) use http::door::Names;
+use http::{accept, answers, body, door, told};
 
+use crate::clock::Clock;
 use crate::conditions::Conditions;
 use crate::hub::{Hub, PageRequest, Places};
 use crate::limits::Limits;
@@ -54,8 +56,10 @@ pub(crate) struct EdgeState {
     pub metrics: Arc<Metrics>,
     /// Every bound.
     pub limits: Arc<Limits>,
-    /// Pages of these origins may use the hub.
-    pub origins: Origins,
+    /// Origins of pages that may use the hub, and its own names.
+    pub names: Names,
+    /// Where time is read.
+    pub clock: Clock,
     /// For `/readyz` and `/metrics`.
     pub health: Health,
     /// Members that need pages of history.
@@ -65,10 +69,17 @@ pub(crate) struct EdgeState {
 /// How the store is, and what else is wrong.
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
-    /// What the sink is doing.
-    pub store: watch::Receiver<StoreState>,
+    /// What the sink is doing; `None`: the store is not open yet.
+    pub store: Option<watch::Receiver<StoreState>>,
     /// What is wrong now.
     pub conditions: Conditions,
+}
+
+impl Health {
+    /// What the store is doing now.
+    pub(crate) fn store(&self) -> StoreState {
+        self.store.as_ref().map_or(StoreState::Connecting, |store| *store.borrow())
+    }
 }
 
 /// What the edge works with while the store is not open.
@@ -78,8 +89,10 @@ pub(crate) struct StartingState {
     pub metrics: Arc<Metrics>,
     /// Every bound.
     pub limits: Arc<Limits>,
-    /// Pages of these origins may use the hub.
-    pub origins: Origins,
+    /// Origins of pages that may use the hub, and its own names.
+    pub names: Names,
+    /// Where time is read.
+    pub clock: Clock,
     /// What is wrong now, for `/readyz`.
     pub conditions: Conditions,
 }
@@ -92,6 +105,8 @@ struct Edge {
     metrics: Arc<Metrics>,
     limits: Arc<Limits>,
     health: Health,
+    /// Who was kicked, as the log was told.
+    kicks: told::Told,
     bodies: body::Bodies,
     answers: answers::Answers,
 }
@@ -102,7 +117,7 @@ struct Edge {
 /// Cancel `stop` last of all: until then, handshakes and posts are answered `draining` once the
 /// hub drains, so that nobody hangs in the listener's backlog.
 pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: CancellationToken) {
-    let EdgeState { hub, reader, metrics, limits, origins, health, pages } = state;
+    let EdgeState { hub, reader, metrics, limits, names, clock, health, pages } = state;
     let pager = catch_up::Pager::new(hub.clone(), reader.clone(), Arc::clone(&limits));
     let places = hub.places().clone();
     let conditions = health.conditions.clone();
@@ -114,8 +129,10 @@ pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: Cancell
         metrics: Arc::clone(&metrics),
         limits: Arc::clone(&limits),
         health,
+        kicks: told::Told::default(),
     };
-    let app = door::FrontDoor::new(&listener, origins, &metrics).before(routes(edge));
+    let door = door::FrontDoor::new(&listener, names, &metrics, &limits, clock);
+    let app = door.before(routes(edge));
     let serving = accept::Serving { app, limits, places, metrics, conditions };
     let serving = accept::run(listener, serving, stop.clone());
     // A member that still waits for a page when all is over gets none.
@@ -129,14 +146,16 @@ pub(crate) async fn serve_starting(
     state: StartingState,
     stop: CancellationToken,
 ) {
-    let StartingState { metrics, limits, origins, conditions } = state;
+    let StartingState { metrics, limits, names, clock, conditions } = state;
+    let health = Health { store: None, conditions: conditions.clone() };
     let routes = Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::starting))
         .fallback(health::not_yet)
         .method_not_allowed_fallback(health::not_yet)
-        .with_state(conditions.clone());
-    let app = door::FrontDoor::new(&listener, origins, &metrics).around(routes);
+        .with_state(conditions.clone())
+        .merge(api::metrics::routes(Arc::clone(&metrics), health));
+    let app = door::FrontDoor::new(&listener, names, &metrics, &limits, clock).around(routes);
     // These connections have ended before the hub begins, which has places of its own.
     let places = Places::new(&limits);
     let serving = accept::Serving { app, limits, places, metrics, conditions };

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
+use super::offences::Offences;
 use super::places::{MemberPlace, Place, Places};
 use crate::clock::Clock;
 use crate::limits::{EXISTS_WAIT, Limits, MISSING_WAIT, REFERENCES_MAX, Rate};
 use crate::shard::rate::Gcra;
+use crate::wire::close::Close;
 use crate::wire::reject::Reject;
 use crate::wire::time::MonoMs;
 use crate::wire::{SpaceId, SpaceKey, UserId};
@@ -28,6 +30,7 @@ pub(super) struct Directory {
     rates: DashMap<u64, Gcra>,
     /// Users and spaces that were asked for, whether they exist, and until when that holds.
     references: DashMap<Reference, (bool, MonoMs)>,
+    offences: Offences,
     limits: Limits,
     clock: Clock,
 }
@@ -64,6 +67,7 @@ impl Directory {
             of_user: DashMap::new(),
             rates: DashMap::new(),
             references: DashMap::new(),
+            offences: Offences::default(),
             limits,
             clock,
         })
@@ -116,6 +120,9 @@ impl Directory {
         address: IpAddr,
     ) -> Result<Permit, Reject> {
         let address = address_key(address);
+        if let Some(retry_after_ms) = self.offences.wait(self.now(), address, user) {
+            return Err(Reject::RateLimited { retry_after_ms });
+        }
         // The address first: what it is refused takes nothing from the others.
         if let Some(address) = address {
             self.take_rate(address, self.limits.address_connection_rate)?;
@@ -124,7 +131,7 @@ impl Directory {
         let member = self.places.member(address)?;
         take_one(&self.of_user, user, self.limits.user_connections_max)?;
         let directory = Arc::clone(self);
-        Ok(Permit { directory, user, _member: member, place: None })
+        Ok(Permit { directory, user, address, _member: member, place: None })
     }
 
     /// The time.
@@ -170,6 +177,7 @@ fn give_back(counts: &DashMap<UserId, u32>, user: UserId) {
 pub(crate) struct Permit {
     directory: Arc<Directory>,
     user: UserId,
+    address: Option<u64>,
     _member: MemberPlace,
     place: Option<Place>,
 }
@@ -178,6 +186,12 @@ impl Permit {
     /// Takes over the place that the connection has had since it was accepted.
     pub(crate) fn carry(&mut self, place: Place) {
         self.place = Some(place);
+    }
+
+    /// Notes that the connection is closed for what it did.
+    pub(super) fn offend(&self, close: Close) {
+        let (now, wait) = (self.directory.now(), self.directory.limits.offence_wait);
+        self.directory.offences.note(now, wait, (self.address, self.user), close);
     }
 
     /// Gives that place back to who goes on serving the connection, if it has one.

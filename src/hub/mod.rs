@@ -25,6 +25,7 @@ mod askers;
 mod command;
 mod directory;
 mod inbox;
+mod offences;
 mod places;
 mod socket;
 mod thread;
@@ -149,7 +150,7 @@ impl HubThreads {
 /// Starts the shards, one a journal.
 pub(crate) fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
     let shards = setup.stores.len();
-    let directory = Directory::new(setup.limits.clone(), setup.clock);
+    let directory = Directory::new(setup.limits.clone(), setup.clock.clone());
     let inboxes: Arc<[_]> =
         (0..shards).map(|_| Arc::new(Inbox::new(setup.limits.inbox_commands_max))).collect();
     let drain = Arc::new(Latest::default());
@@ -174,7 +175,7 @@ pub(crate) fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
             store,
             drain: Arc::clone(&drain),
             pages: setup.pages.clone(),
-            clock: setup.clock,
+            clock: setup.clock.clone(),
         };
         let (name, faults) = (format!("shard-{number}"), setup.faults.clone());
         let work = move || {

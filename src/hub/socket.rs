@@ -17,7 +17,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::directory::Permit;
 use crate::limits::READY_SOCKETS_MAX;
-use crate::shard::event::{MemberKey, Sent, Sockets};
+use crate::shard::event::{MemberKey, PIECES, Sent, Sockets};
 use crate::wire::frame_reader::Reader;
 
 /// One member's socket.
@@ -38,7 +38,7 @@ pub(super) struct Socket {
     /// The peer's frames; what is cut is kept there.
     pub reader: Reader,
     /// Its place among the connections, given back when the socket is dropped.
-    _permit: Permit,
+    pub permit: Permit,
 }
 
 /// What became of a read.
@@ -113,7 +113,7 @@ impl SocketTable {
             queued: false,
             deaf: false,
             reader: Reader::default(),
-            _permit: permit,
+            permit,
         });
         Ok(())
     }
@@ -221,6 +221,11 @@ impl Socket {
         self.queued
     }
 
+    /// Whether the peer's side is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended
+    }
+
     /// Notes that it is ready while its member can't be read.
     pub(super) fn defer(&mut self) {
         self.deferred = true;
@@ -259,12 +264,9 @@ impl Sockets for SocketTable {
         }
     }
 
-    fn sendv(&mut self, member: MemberKey, first: &[u8], second: &[u8]) -> Sent {
+    fn sendv(&mut self, member: MemberKey, pieces: [&[u8]; PIECES]) -> Sent {
         match self.get_mut(member) {
-            Some(socket) => {
-                let pieces = [IoSlice::new(first), IoSlice::new(second)];
-                sent(socket.stream.write_vectored(&pieces))
-            }
+            Some(socket) => sent(socket.stream.write_vectored(&pieces.map(IoSlice::new))),
             None => Sent::Broken,
         }
     }

@@ -19,9 +19,13 @@ pub const SPACES_MAX: u32 = 1_000;
 pub const PRESENCE_USERS_MAX: usize = 500;
 /// Bytes of one piece of an answer, but for what escapes make longer.
 pub const PIECE_BYTES_MAX: usize = 64 << 10;
-/// Bytes of a refused request that are read and thrown away, so that its sender reads the answer
-/// before the kernel resets the connection.
-pub const LINGER_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a body that nobody reads which are thrown away so that its connection may go on.
+pub const UNREAD_BYTES_MAX: u64 = 64 << 10;
+/// Bytes that are thrown away of what comes behind a connection's last answer, so that whoever
+/// sends them reads the answer before the kernel resets the connection: two of the largest bodies.
+pub const LINGER_BYTES_MAX: usize = 16 << 20;
+/// Subjects of which the log is told in a minute, of each sort of lines about what strangers do.
+pub const TOLD_SUBJECTS_MAX: usize = 64;
 /// Time between two attempts to accept, when descriptors or memory are short.
 pub const ACCEPT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Queries at a time for members that catch up.
@@ -43,6 +47,13 @@ pub const ASKERS_IDLE_MAX: usize = 1_024;
 pub const SHARDS_MAX: usize = 1_024;
 /// Threads of the edge: HTTP must not take the cores that shards need.
 pub const EDGE_THREADS_MAX: usize = 2;
+/// How far a clock may be set back without messages' times going back with it, and how far it may
+/// be set at all without being told, in microseconds.
+pub const CLOCK_STEP_MAX: i64 = 1_000_000;
+/// Bytes of log lines that wait for whoever reads the log.
+pub const LOG_BYTES_MAX: u64 = 1 << 20;
+/// Log lines that wait, however short they are.
+pub const LOG_LINES_MAX: usize = 8 << 10;
 /// Lines typed into `cpi-hub chat` that wait; more wait in the terminal.
 pub const TYPED_LINES_MAX: usize = 16;
 /// Posts of one shard that wait for a commit, and acks that do. Beyond it the post of the oldest
@@ -63,12 +74,18 @@ pub const VERDICTS_MAX: usize = 1_024;
 pub const TRIALS_MAX: usize = 512;
 /// Commits in doubt in a row, after which a dead letter is left for another day.
 pub const DOUBTS_MAX: usize = 5;
+/// The longest that a question for a page is to wait for its turn, in milliseconds: whoever would
+/// wait for longer is told so at once.
+pub const PAGES_WAIT: u64 = 2_000;
 /// Questions of members, and as many for pages, that wait for one reading connection.
 pub const READER_QUEUE_MAX: usize = 256;
 /// Questions of members that a reading connection answers in a row, while a page waits.
 pub const MEMBERS_QUESTIONS_MAX: u32 = 8;
 /// Spaces whose counted rows a reader of PostgreSQL remembers; beyond it all are counted anew.
 pub const TOTALS_MAX: usize = 10_000;
+/// Rows in the histories of all spaces whose numbers a reader of PostgreSQL remembers; beyond it
+/// all are learnt anew.
+pub const MARKS_MAX: usize = 32_768;
 /// Lines that tell what one segment of a journal held, once it is unlinked.
 pub const SEGMENT_PIECES_MAX: usize = 8_192;
 /// Lines that tell what all unlinked segments held; the older half is told in fewer.
@@ -99,7 +116,29 @@ pub const LOG_SEGMENT_BYTES_MAX: usize = 64 << 10;
 pub const LISTED_USERS_MAX: usize = 32;
 /// Bytes that one read of a member takes; a shard has one buffer for all of them.
 pub const READ_BYTES_MAX: usize = 64 << 10;
-/// Reads of one member before the others have their turn.
-pub const MEMBER_READS_MAX: usize = 4;
+/// Bytes that the kernel is asked to hold of what a member has sent and nobody has read; it holds
+/// twice that. It has to be more than a packet of a loopback device (64 KiB): with less, each
+/// packet of a burst waits until the one before is acknowledged, which takes the kernel 40 ms.
+pub const MEMBER_RECEIVE_BYTES_MAX: usize = 128 << 10;
+/// Bytes that a turn reads of all members that are ready, in equal shares, but of each at least
+/// [`READ_SHARE_BYTES_MIN`].
+pub const TURN_READ_BYTES_MAX: usize = 256 << 10;
+/// Bytes that a turn reads at least of a member that is ready and has them.
+pub const READ_SHARE_BYTES_MIN: usize = 4 << 10;
+/// Bytes that are read in a tick of a member that floods: what is refused is not free.
+pub const FLOOD_READ_BYTES_MAX: usize = 1 << 10;
+/// How long those that don't read may hold up their space, in milliseconds.
+pub const PAUSE_WAIT_MAX: u64 = 1_000;
+/// Users and addresses that are remembered for what their connections were closed for.
+pub const OFFENDERS_MAX: usize = 10_000;
+/// Floods of one address within [`OFFENCE_MEMORY`] before it is kept out as a whole.
+pub const ADDRESS_FLOODS_MAX: u32 = 16;
+/// How long an offence is remembered, in milliseconds.
+pub const OFFENCE_MEMORY: u64 = 5 * 60_000;
+/// The longest that somebody is kept out, in milliseconds.
+pub const OFFENCE_WAIT_MAX: u64 = 5 * 60_000;
 /// Commands taken from the inbox before the others have their turn.
 pub const TURN_COMMANDS_MAX: usize = 256;
+/// Bytes of an embedded database, its log counted in, that is checked before the hub serves, where
+/// its last hub has not ended in order: about a second. A longer one is checked beside the hub.
+pub const CHECK_AT_START_BYTES_MAX: u64 = 64 << 20;

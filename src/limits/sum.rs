@@ -8,8 +8,9 @@
 
 use super::{
     ABSENT_MAX, CATCH_UP_QUERIES_MAX, CATCH_UP_ROWS_MAX, COMMIT_WAITS_MAX, CONNECTION_BYTES,
-    LISTENER_MESSAGE_BYTES_MAX, Limits, NONCE_BYTES_MAX, READER_QUEUE_MAX, REFERENCES_MAX,
-    SEGMENT_BYTES_MAX, TAIL_WINDOW_BYTES, TOTALS_MAX, TRIMMED_PIECES_MAX, VERDICTS_MAX, places_for,
+    LOG_BYTES_MAX, Limits, MARKS_MAX, MEMBER_RECEIVE_BYTES_MAX, NONCE_BYTES_MAX, OFFENDERS_MAX,
+    READER_QUEUE_MAX, REFERENCES_MAX, SEGMENT_BYTES_MAX, TAIL_WINDOW_BYTES, TOTALS_MAX,
+    TRIMMED_PIECES_MAX, VERDICTS_MAX, places_for,
 };
 
 /// Something that takes memory.
@@ -43,47 +44,50 @@ const BATCH_COPIES: u64 = 3;
 /// unlinked segment.
 const STORE_ENTRY_BYTES: u64 = 256;
 /// Connections that read from the store, each with members' questions and pages.
-const READERS: u64 = 2;
+const READERS: u64 = 3;
 /// The kernel takes twice what a socket's buffer is set to.
 const KERNEL_TIMES: u64 = 2;
 
 /// The parts of a hub with this many shards, in the order in which people look for them. No
 /// product overflows: the ranges of the settings are too small for that.
 pub fn memory(limits: &Limits, shards: usize) -> Vec<MemoryPart> {
-    let part = |name, bytes, bounds| MemoryPart { name, bytes, bounds };
-    let (shards, members) = (shards as u64, limits.connections_max as u64);
+    let mut parts = vec![part("space logs", limits.logs_bytes_max as u64, "logs_bytes_max")];
+    parts.extend(of_connections(limits));
+    parts.extend(of_shards(limits, shards as u64));
+    parts
+}
+
+fn part(name: &'static str, bytes: u64, bounds: &'static str) -> MemoryPart {
+    MemoryPart { name, bytes, bounds }
+}
+
+/// Bytes of a chat's texts at most.
+fn chat_bytes(limits: &Limits) -> u64 {
+    let characters = limits.content_chars_max + limits.username_chars_max;
+    4 * characters as u64 + limits.image_bytes_max as u64
+}
+
+/// What members and requests cost.
+fn of_connections(limits: &Limits) -> Vec<MemoryPart> {
+    let members = limits.connections_max as u64;
     let places = places_for(limits.connections_max) as u64;
     let name = 4 * limits.username_chars_max as u64;
-    let chat = 4 * limits.content_chars_max as u64 + name + limits.image_bytes_max as u64;
     let head = limits.head_bytes_max as u64;
-    let command = (chat + NONCE_BYTES_MAX as u64).max(limits.body_bytes_max as u64).max(head);
-    let commands = shards * limits.inbox_commands_max as u64;
-    let message = limits.message_bytes_max.max(LISTENER_MESSAGE_BYTES_MAX) as u64;
-    let catch_up_rows = CATCH_UP_QUERIES_MAX as u64 * u64::from(CATCH_UP_ROWS_MAX);
-    let rates = (1 + 2 * shards) * limits.rate_buckets_max as u64;
-    let batch = limits.batch_bytes_max as u64 + limits.batch_rows_max as u64 * ROW_BYTES;
-    let kernel = KERNEL_TIMES * limits.send_buffer_bytes as u64;
-    // The records of a turn fill two segments at most, and are held plain and as they are written.
-    let journal = 2 * 2 * SEGMENT_BYTES_MAX + TAIL_WINDOW_BYTES;
-    let questions = READERS * (2 * READER_QUEUE_MAX as u64 * STORE_ENTRY_BYTES);
-    let counted = READERS * TOTALS_MAX as u64 * MAP_ENTRY_BYTES;
-    let verdicts = shards * VERDICTS_MAX as u64 + TRIMMED_PIECES_MAX as u64;
-    let references = REFERENCES_MAX as u64 + shards * 2 * ABSENT_MAX as u64;
-    // Posts, the same number of acks, and whom the edge's thread tells.
-    let waits = shards * 3 * COMMIT_WAITS_MAX as u64;
+    let message = limits.message_bytes_max as u64;
+    let unsent = KERNEL_TIMES * limits.send_buffer_bytes as u64;
+    let unread = KERNEL_TIMES * MEMBER_RECEIVE_BYTES_MAX as u64;
     let private = members * limits.private_bytes_max as u64;
-    let nonces = shards * limits.nonces_max as u64;
     vec![
-        part("space logs", limits.logs_bytes_max as u64, "logs_bytes_max"),
         part("private frames of members", private, "private_bytes_max, connections_max"),
-        part(
-            "messages still coming",
-            members * message,
-            "connections_max, message_bytes_max, LISTENER_MESSAGE_BYTES_MAX",
-        ),
+        part("messages still coming", members * message, "connections_max, message_bytes_max"),
         part("names of members", members * name, "connections_max, username_chars_max"),
         part("connections", places * CONNECTION_BYTES, "connections_max, CONNECTION_BYTES"),
-        part("unsent in the kernel", places * kernel, "send_buffer_bytes, connections_max"),
+        part("unsent in the kernel", places * unsent, "send_buffer_bytes, connections_max"),
+        part(
+            "unread of members in the kernel",
+            members * unread,
+            "connections_max, MEMBER_RECEIVE_BYTES_MAX",
+        ),
         part("heads still coming", limits.heads_bytes_max as u64, "heads_bytes_max"),
         part(
             "requests under way",
@@ -92,6 +96,27 @@ pub fn memory(limits: &Limits, shards: usize) -> Vec<MemoryPart> {
         ),
         part("request bodies", limits.bodies_bytes_max as u64, "bodies_bytes_max"),
         part("answers", limits.answers_bytes_max as u64, "answers_bytes_max"),
+        part("questions of who catches up", members * CATCH_UP_QUESTION_BYTES, "connections_max"),
+    ]
+}
+
+/// What shards, their journals and the store cost.
+fn of_shards(limits: &Limits, shards: u64) -> Vec<MemoryPart> {
+    let chat = chat_bytes(limits);
+    let head = limits.head_bytes_max as u64;
+    let command = (chat + NONCE_BYTES_MAX as u64).max(limits.body_bytes_max as u64).max(head);
+    let commands = shards * limits.inbox_commands_max as u64;
+    let catch_up_rows = CATCH_UP_QUERIES_MAX as u64 * u64::from(CATCH_UP_ROWS_MAX);
+    let rates = (1 + 2 * shards) * limits.rate_buckets_max as u64;
+    let batch = limits.batch_bytes_max as u64 + limits.batch_rows_max as u64 * ROW_BYTES;
+    // The records of a turn fill two segments at most, and are held plain and as they are written.
+    let journal = 2 * 2 * SEGMENT_BYTES_MAX + TAIL_WINDOW_BYTES;
+    let verdicts = shards * VERDICTS_MAX as u64 + TRIMMED_PIECES_MAX as u64;
+    let references = REFERENCES_MAX as u64 + shards * 2 * ABSENT_MAX as u64;
+    // Posts, the same number of acks, and whom the edge's thread tells.
+    let waits = shards * 3 * COMMIT_WAITS_MAX as u64;
+    let nonces = shards * limits.nonces_max as u64;
+    vec![
         part(
             "inboxes of shards",
             commands * (COMMAND_BYTES + command),
@@ -100,8 +125,8 @@ pub fn memory(limits: &Limits, shards: usize) -> Vec<MemoryPart> {
         part("nonces", nonces * NONCE_ENTRY_BYTES, "nonces_max"),
         part("rates of users and addresses", rates * MAP_ENTRY_BYTES, "rate_buckets_max"),
         part("who exists", references * MAP_ENTRY_BYTES, "REFERENCES_MAX, ABSENT_MAX"),
+        part("who is kept out", OFFENDERS_MAX as u64 * MAP_ENTRY_BYTES, "OFFENDERS_MAX"),
         part("posts and acks that wait", waits * WAIT_BYTES, "COMMIT_WAITS_MAX"),
-        part("questions of who catches up", members * CATCH_UP_QUESTION_BYTES, "connections_max"),
         part(
             "pages for who catches up",
             2 * catch_up_rows * chat,
@@ -113,9 +138,16 @@ pub fn memory(limits: &Limits, shards: usize) -> Vec<MemoryPart> {
             verdicts * STORE_ENTRY_BYTES,
             "VERDICTS_MAX, TRIMMED_PIECES_MAX",
         ),
-        part("questions to the store", questions + counted, "READER_QUEUE_MAX, TOTALS_MAX"),
+        part("questions to the store", questions(), "READER_QUEUE_MAX, TOTALS_MAX, MARKS_MAX"),
+        part("log lines", LOG_BYTES_MAX, "LOG_BYTES_MAX"),
         part("a batch for the store", BATCH_COPIES * batch, "batch_bytes_max, batch_rows_max"),
     ]
+}
+
+/// Questions that wait for the store, and what its readers remember of spaces.
+fn questions() -> u64 {
+    let entries = 2 * READERS * READER_QUEUE_MAX as u64 + MARKS_MAX as u64;
+    entries * STORE_ENTRY_BYTES + TOTALS_MAX as u64 * MAP_ENTRY_BYTES
 }
 
 /// What all connections cost at most that say nothing, or have not said all.
@@ -147,12 +179,14 @@ mod tests {
     use crate::limits::{Unit, Value, settings};
 
     /// Bounds that cost nothing themselves: they are within a part, on the disk, or of work.
-    const NO_PART: [&str; 42] = [
+    const NO_PART: &[&str] = &[
         // A factor of several parts.
         "SHARDS_MAX",
         // Frames of one message, which has its bytes.
         "fragments_max",
         "json_depth_max",
+        // Thrown away as it comes.
+        "LISTENER_MESSAGE_BYTES_MAX",
         "headers_max",
         // Within request bodies, and answers.
         "chat_body_bytes_max",
@@ -180,17 +214,28 @@ mod tests {
         // These bound work, texts that are thrown away, and numbers.
         "sweep_sends_max",
         "SPACE_SENDS_MAX",
-        "MEMBER_READS_MAX",
+        "TURN_READ_BYTES_MAX",
+        "READ_SHARE_BYTES_MIN",
+        "FLOOD_READ_BYTES_MAX",
         "TURN_COMMANDS_MAX",
+        // Waits, and a count.
+        "PAUSE_WAIT_MAX",
+        "OFFENCE_WAIT_MAX",
+        "OFFENCE_MEMORY",
+        "ADDRESS_FLOODS_MAX",
         // The buffer of a shard's thread.
         "READ_BYTES_MAX",
         "MEMBER_WAITS_MAX",
         "READY_SOCKETS_MAX",
         "junk_max",
         "announce_members_max",
+        "lobby_members_max",
         "TIME_CHARS_MAX",
         "PAGE_NUMBER_MAX",
         "LINGER_BYTES_MAX",
+        "UNREAD_BYTES_MAX",
+        // Names in two tables of lines.
+        "TOLD_SUBJECTS_MAX",
         "TRIALS_MAX",
         "DOUBTS_MAX",
         "MEMBERS_QUESTIONS_MAX",
@@ -198,6 +243,8 @@ mod tests {
         // Within the trimmed journals, and the journal buffers.
         "SEGMENT_PIECES_MAX",
         "FIRST_SEGMENT_BYTES_MAX",
+        // Within the log lines.
+        "LOG_LINES_MAX",
         // These bound threads, and the tool that chats.
         "EDGE_THREADS_MAX",
         "TYPED_LINES_MAX",
@@ -207,7 +254,7 @@ mod tests {
     fn no_bound_is_forgotten_in_the_sum() {
         let parts = memory(&Limits::default(), 1);
         let named = parts.iter().flat_map(|part| part.bounds.split(", "));
-        let named: Vec<&str> = named.chain(NO_PART).collect();
+        let named: Vec<&str> = named.chain(NO_PART.iter().copied()).collect();
         let counts = |unit| matches!(unit, Unit::Bytes | Unit::Count);
         let settings = settings().into_iter().filter(|setting| counts(setting.unit));
         let mut bounds: Vec<String> = settings.map(|setting| setting.name.to_owned()).collect();

@@ -1,7 +1,7 @@
 //! What the sweep has to do: queues of members and spaces, each of which stands in its queue once.
 //! Members and spaces know themselves whether they do.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::event::MemberKey;
 
@@ -14,6 +14,10 @@ pub(super) struct Due {
     members: VecDeque<MemberKey>,
     /// Spaces whose logs may be trimmed, or whose pauses may begin or end.
     unsettled: Vec<u32>,
+    /// Spaces that are paused: each tick looks whether that is over.
+    paused: BTreeSet<u32>,
+    /// Members that flood and have been read in this tick: the next one lets them be read again.
+    held: Vec<MemberKey>,
 }
 
 impl Due {
@@ -54,6 +58,26 @@ impl Due {
         unsettled.sort_unstable();
         unsettled.dedup();
         unsettled
+    }
+
+    /// Has a space looked at each tick, or no more.
+    pub(super) fn watch_pause(&mut self, slot: u32, is_paused: bool) {
+        if is_paused {
+            self.paused.insert(slot);
+        } else {
+            self.paused.remove(&slot);
+        }
+    }
+
+    /// A tick: paused spaces are looked at. Returns who may be read again.
+    pub(super) fn tick(&mut self) -> Vec<MemberKey> {
+        self.unsettled.extend(&self.paused);
+        std::mem::take(&mut self.held)
+    }
+
+    /// A member is read no more before the next tick.
+    pub(super) fn hold(&mut self, key: MemberKey) {
+        self.held.push(key);
     }
 
     /// Takes the list of [`Due::take_unsettled`] back, for its memory.

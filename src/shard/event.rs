@@ -1,7 +1,7 @@
 //! What goes into a shard and what comes out: [`Input`]s with the time beside them, and
 //! [`Effects`], which a turn carries out.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::wire::close::Close;
 use crate::wire::nonce::NonceKey;
@@ -24,6 +24,8 @@ pub type AddressKey = Option<u64>;
 /// A connection that wants to be a member.
 #[derive(Clone, Debug)]
 pub struct Join {
+    /// The answer to the handshake: the first bytes that the connection is sent.
+    pub opening: BytesMut,
     /// The space.
     pub space: SpaceKey,
     /// Who; from the query or the token, checked by the edge.
@@ -62,6 +64,8 @@ pub struct Post {
 pub enum Input<'a> {
     /// A whole message of a member's, checked to be UTF-8.
     Message(MemberKey, &'a mut [u8]),
+    /// A whole message of a member in a space where nothing is said: how many bytes it had.
+    Unheard(MemberKey, usize),
     /// A protocol ping with its payload.
     Ping(MemberKey, &'a [u8]),
     /// A protocol pong.
@@ -229,12 +233,15 @@ pub struct Effects {
     pub fetches: Vec<Fetch>,
     /// Members whose sockets may be read again after a pause.
     pub readable: Vec<MemberKey>,
+    /// Members that are closed for what they did.
+    pub offended: Vec<(MemberKey, Close)>,
 }
 
 impl Effects {
     /// Whether there is nothing to be carried out.
     pub fn is_empty(&self) -> bool {
-        let Effects { records, replies, ended, occupancy, resumed, fetches, readable } = self;
+        let Effects { records, replies, ended, occupancy, resumed, fetches, .. } = self;
+        let Effects { readable, offended, .. } = self;
         records.is_empty()
             && replies.is_empty()
             && ended.is_empty()
@@ -242,6 +249,7 @@ impl Effects {
             && resumed.is_empty()
             && fetches.is_empty()
             && readable.is_empty()
+            && offended.is_empty()
     }
 }
 
@@ -256,12 +264,15 @@ pub enum Sent {
     Broken,
 }
 
+/// Pieces that one send is made of at most: frames for the member alone, two of the log, answers.
+pub const PIECES: usize = 4;
+
 /// The sockets of a shard's members, as the sweep sees them.
 pub trait Sockets {
     /// Sends what the socket takes at once of `bytes`.
     fn send(&mut self, member: MemberKey, bytes: &[u8]) -> Sent;
-    /// Sends what the socket takes at once of two pieces that follow each other.
-    fn sendv(&mut self, member: MemberKey, first: &[u8], second: &[u8]) -> Sent;
+    /// Sends what the socket takes at once of pieces that follow each other; some are empty.
+    fn sendv(&mut self, member: MemberKey, pieces: [&[u8]; PIECES]) -> Sent;
     /// Nothing more will be sent: the peer is to see the end once it has read what was.
     fn finish(&mut self, member: MemberKey);
     /// Asks for an [`Input::Writable`] when a full socket takes bytes again.

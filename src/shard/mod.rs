@@ -128,6 +128,7 @@ impl Shard {
         let Shard { turn, rooms, .. } = self;
         match input {
             Input::Message(key, json) => self.message(key, json),
+            Input::Unheard(key, bytes) => rooms.unheard(turn, key, bytes),
             Input::Ping(key, payload) => rooms.ping(turn, key, Some(payload)),
             Input::Pong(key) => rooms.ping(turn, key, None),
             Input::Close(key, close) => rooms.close(turn, key, close),
@@ -249,14 +250,23 @@ impl Shard {
         counts
     }
 
-    /// Whether a member's socket is to be read now: not while its space's readers lag too far.
+    /// Whether a member's socket is to be read now: not while it takes nothing itself, while its
+    /// space's readers lag too far, or when it floods and was read in this tick. The host is told
+    /// when it is again.
     pub fn may_read(&self, key: MemberKey) -> bool {
         let Some(member) = self.rooms.members.get(key) else { return true };
         let space = self.rooms.spaces.at(member.space());
-        !member.is_seated() || !space.is_some_and(Space::is_paused)
+        let waits = member.is_blocked() || member.is_held() || space.is_some_and(Space::is_paused);
+        !member.is_seated() || !waits
     }
 
-    /// Whether a member is one of chat; the others may only be listened to.
+    /// Bytes of a member's socket that may be read now, `max` at most: little of who floods. To be
+    /// asked before each read; who is blocked is read only if its peer's side is over.
+    pub fn readable(&mut self, key: MemberKey, max: usize) -> usize {
+        self.rooms.readable(&mut self.turn, key, max)
+    }
+
+    /// Whether a member is one of chat; messages of the others are [`Input::Unheard`].
     pub fn is_chat(&self, key: MemberKey) -> bool {
         let member = self.rooms.members.get(key);
         let space = member.and_then(|member| self.rooms.spaces.at(member.space()));

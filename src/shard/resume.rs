@@ -96,9 +96,9 @@ impl Rooms {
             PageTaken::Nothing => {}
             PageTaken::GoOn => self.catch_up(turn, commits, key),
             // A page is half of what a member's private frames may be.
-            PageTaken::Send(page) => member.give(key, turn, |private| {
-                private.push(|out| out.extend_from_slice(&page.frames));
-            }),
+            PageTaken::Send(page) => {
+                member.give(key, turn, |out| out.extend_from_slice(&page.frames));
+            }
             PageTaken::TooMuch => self.let_go(turn, key, Close::Overloaded),
         }
     }

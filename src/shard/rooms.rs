@@ -1,14 +1,16 @@
 //! The rooms of a shard: its spaces and the members in them. Who comes and goes, who is there, and
 //! what members are told one by one.
 
+use bytes::BytesMut;
+
 use super::arena::Arena;
 use super::commits::AckTo;
 use super::event::{Effects, Join, MemberKey, Notification, Present, PresentUser};
-use super::member::{Deadline, Member, Private, Standing};
+use super::member::{Deadline, Member, Standing};
 use super::position::Floor;
 use super::space::{Space, Spaces};
 use super::turn::Turn;
-use crate::limits::UNVISITED_TIMES_MAX;
+use crate::limits::{FLOOD_READ_BYTES_MAX, UNVISITED_TIMES_MAX};
 use crate::metrics::Metric;
 use crate::wire::client_message::AckLevel;
 use crate::wire::close::Close;
@@ -32,14 +34,32 @@ pub(super) struct Seated<'a> {
 }
 
 impl Seated<'_> {
-    /// Gives the member a private frame. Returns why it is to be closed, if it is owed too many:
-    /// only a blocked one is too slow, never one that is merely unvisited.
-    pub(super) fn give(
+    /// Gives the member an answer, behind all that its space has said until now. Returns why the
+    /// member is to be closed, if it is owed too many private frames.
+    pub(super) fn answer(
         &mut self,
         turn: &mut Turn,
-        write: impl FnOnce(&mut Private),
+        write: impl FnOnce(&mut BytesMut),
     ) -> Option<Close> {
-        self.member.give(self.key, turn, write);
+        self.member.queue.answer(&mut turn.counts, self.space.end(), write);
+        self.answered(turn)
+    }
+
+    /// Answers a ping of the member's: behind all that its space has said until now, but at once
+    /// where it is sent nothing of that yet.
+    fn answer_ping(&mut self, turn: &mut Turn, payload: &[u8]) -> Option<Close> {
+        let Seated { member, space, .. } = self;
+        if member.is_held_back() {
+            member.queue.push(&mut turn.counts, |out| frame_writer::pong(out, payload));
+        } else {
+            member.queue.answer_ping(&mut turn.counts, space.end(), payload);
+        }
+        self.answered(turn)
+    }
+
+    /// The member is due. Only a blocked one is too slow, never one that is merely unvisited.
+    fn answered(&mut self, turn: &mut Turn) -> Option<Close> {
+        self.member.make_due(self.key, &mut turn.due);
         let (owed, max) = (self.member.queue.private_bytes(), turn.limits.private_bytes_max);
         if owed <= max {
             None
@@ -53,15 +73,13 @@ impl Seated<'_> {
     fn refuse(&mut self, turn: &mut Turn, refusal: &Refusal<'_>) -> Option<Close> {
         let (at, dialect) = (turn.at(), self.member.who.dialect);
         let whose = self.member.whose(self.space.key());
-        self.give(turn, |private| {
-            private.push(|out| server_message::error(out, dialect, refusal, whose, &at));
-        })
+        self.answer(turn, |out| server_message::error(out, dialect, refusal, whose, &at))
     }
 
     /// Tells the member how far its message has come.
     pub(super) fn ack(&mut self, turn: &mut Turn, ack: &Ack<'_>) -> Option<Close> {
         let at = turn.at();
-        self.give(turn, |private| private.push(|out| server_message::ack(out, ack, &at)))
+        self.answer(turn, |out| server_message::ack(out, ack, &at))
     }
 
     /// Tells the member that its message is durable, or that the store will never hold it.
@@ -92,11 +110,13 @@ impl Rooms {
     }
 
     /// A connection is not let in: it is told why, and closed.
-    pub(super) fn turn_away(&mut self, turn: &mut Turn, join: Join, close: Close) -> MemberKey {
+    pub(super) fn turn_away(&mut self, turn: &mut Turn, mut join: Join, close: Close) -> MemberKey {
         turn.counts.close(close);
         let standing = Standing::Closing { close, since: turn.now.mono };
-        let member = Member::new(turn.now, join, u32::MAX, standing);
-        let last = member.last_frames(turn, close, |_| Some(()));
+        let opening = std::mem::take(&mut join.opening);
+        let mut member = Member::new(turn.now, join, u32::MAX, standing);
+        member.queue.open(&mut turn.counts, opening);
+        let last = member.last_frames(turn, close, |_| Some(0));
         let key = self.members.insert(member);
         if let Some(member) = self.members.get_mut(key) {
             member.close(key, turn, close, last);
@@ -106,31 +126,36 @@ impl Rooms {
 
     /// Makes a connection a member of its space. What that may have seen before, if it is made
     /// now, lies at or below `floor`.
-    pub(super) fn join(&mut self, turn: &mut Turn, join: Join, floor: Floor) -> MemberKey {
+    pub(super) fn join(&mut self, turn: &mut Turn, mut join: Join, floor: Floor) -> MemberKey {
         turn.counts.add(Metric::Joins, 1);
+        let opening = std::mem::take(&mut join.opening);
         let space = self.spaces.open(turn, join.space, floor);
         let standing = Standing::Seated { seat: space.next_seat() };
         let key = self.members.insert(Member::new(turn.now, join, space.slot(), standing));
         let Some(member) = self.members.get_mut(key) else { return key };
         let is_first = space.seat(key.slot, member);
+        member.open(key, turn, opening);
         match space.key() {
             SpaceKey::Chat(id) => {
-                space.settle_announcements(turn.limits.announce_members_max);
+                space.settle_announcements(turn);
                 member.greet(key, turn, Some((id, space.newest(), space.members())));
             }
             SpaceKey::Lobby => {
                 let user = member.who.user;
+                space.settle_announcements(turn);
                 member.greet(key, turn, None);
-                if is_first {
+                if is_first && space.is_announced() {
                     space.announce_status(turn, user, true);
                 }
                 // Its own status comes first and once: privately, so its cursor stands behind
                 // the news.
                 member.queue.place(space.end());
-                member.begin_listing();
+                if space.is_announced() {
+                    member.begin_listing();
+                }
                 let utc = turn.utc();
-                member.give(key, turn, |private| {
-                    private.push(|out| _ = server_message::user_status(out, user, true, &utc));
+                member.give(key, turn, |out| {
+                    server_message::user_status(out, user, true, &utc);
                 });
             }
             SpaceKey::Inbox(_) => member.greet(key, turn, None),
@@ -174,14 +199,17 @@ impl Rooms {
     pub(super) fn let_go(&mut self, turn: &mut Turn, key: MemberKey, close: Close) {
         let Some(Seated { member, space, .. }) = self.seated(key) else { return };
         turn.counts.close(close);
+        if close.is_offence() {
+            turn.fx.offended.push((key, close));
+        }
         let max = turn.limits.private_bytes_max as u64;
         let last = if close == Close::Gone {
             None
         } else {
             member.last_frames(turn, close, |out| space.write_rest(member, max, out))
         };
-        if space.is_paused() {
-            // It leaves the paused space: its socket is read again, for its close frame or end.
+        if space.is_paused() || member.is_blocked() || member.is_held() {
+            // Its socket is read again, for its close frame or end.
             turn.fx.readable.push(key);
         }
         let slot = space.slot();
@@ -202,21 +230,37 @@ impl Rooms {
         let (user, is_unknown, seat) = (member.who.user, member.is_catching_up(), member.seat());
         let moved = space.unseat(key.slot, member);
         turn.counts.add(Metric::Leaves, 1);
-        space.settle_announcements(turn.limits.announce_members_max);
+        let was_announced = space.is_announced();
+        let lists_anew = space.settle_announcements(turn);
         match space.key() {
             SpaceKey::Chat(_) if space.is_announced() && !is_unknown => {
                 space.announce_leave(turn, user);
             }
-            SpaceKey::Lobby if space.members_of(user).next().is_none() => {
+            SpaceKey::Lobby if was_announced && space.members_of(user).next().is_none() => {
                 space.announce_status(turn, user, false);
             }
             _ => {}
         }
         turn.due.unsettle(space.slot());
+        let slot = space.slot();
         if let Some((moved, seat)) = moved.zip(seat)
             && let Some(member) = self.members.at_mut(moved)
         {
             member.move_to(seat);
+        }
+        if lists_anew {
+            self.list_anew(turn, slot);
+        }
+    }
+
+    /// All members of a space are told who is online.
+    fn list_anew(&mut self, turn: &mut Turn, space: u32) {
+        let Some(space) = self.spaces.at(space) else { return };
+        for (_, slot) in space.by_user() {
+            if let Some((key, member)) = self.members.tenant_mut(slot) {
+                member.begin_listing();
+                member.make_due(key, &mut turn.due);
+            }
         }
     }
 
@@ -250,14 +294,14 @@ impl Rooms {
         }
     }
 
-    /// Gives a member a private frame, and closes it if it is owed too many.
+    /// Gives a member an answer, and closes it if it is owed too many.
     pub(super) fn answer(
         &mut self,
         turn: &mut Turn,
         key: MemberKey,
-        write: impl FnOnce(&mut Private),
+        write: impl FnOnce(&mut BytesMut),
     ) {
-        let close = self.seated(key).and_then(|mut seated| seated.give(turn, write));
+        let close = self.seated(key).and_then(|mut seated| seated.answer(turn, write));
         if let Some(close) = close {
             self.let_go(turn, key, close);
         }
@@ -283,13 +327,26 @@ impl Rooms {
         }
     }
 
-    /// A ping (with its payload) or a pong: proof of life, answered within its rate.
-    pub(super) fn ping(&mut self, turn: &mut Turn, key: MemberKey, payload: Option<&[u8]>) {
+    /// A message where nobody listens: proof of life, counted within its rate.
+    pub(super) fn unheard(&mut self, turn: &mut Turn, key: MemberKey, bytes: usize) {
         let Some(Seated { member, .. }) = self.seated(key) else { return };
         member.heard(turn.now.mono);
-        match (member.take_control(turn.now.mono, &turn.limits), payload) {
+        turn.counts.add(Metric::MessagesReceived, 1);
+        turn.counts.add(Metric::ReceivedBytes, bytes as u64);
+        if let Err(reject) = member.take_rate(turn.now.mono, &turn.limits) {
+            self.tolerate(turn, key, reject);
+        }
+    }
+
+    /// A ping (with its payload) or a pong: proof of life, answered within its rate.
+    pub(super) fn ping(&mut self, turn: &mut Turn, key: MemberKey, payload: Option<&[u8]>) {
+        let Some(mut seated) = self.seated(key) else { return };
+        seated.member.heard(turn.now.mono);
+        match (seated.member.take_control(turn.now.mono, &turn.limits), payload) {
             (Ok(()), Some(payload)) => {
-                self.answer(turn, key, |private| private.push_pong(payload));
+                if let Some(close) = seated.answer_ping(turn, payload) {
+                    self.let_go(turn, key, close);
+                }
             }
             (Ok(()), None) => {}
             (Err(reject), _) => self.tolerate(turn, key, reject),
@@ -309,6 +366,31 @@ impl Rooms {
         let Some(member) = self.members.get_mut(key) else { return };
         if member.unblock(&mut turn.counts) {
             member.make_due(key, &mut turn.due);
+            turn.fx.readable.push(key);
+        }
+    }
+
+    /// Bytes of a member's socket that may be read now, `max` at most.
+    pub(super) fn readable(&mut self, turn: &mut Turn, key: MemberKey, max: usize) -> usize {
+        let Some(Seated { member, space, .. }) = self.seated(key) else { return max };
+        if space.is_paused() || member.is_held() {
+            return 0;
+        }
+        if !member.floods(turn.now.mono) {
+            return max;
+        }
+        member.hold(true);
+        turn.due.hold(key);
+        max.min(FLOOD_READ_BYTES_MAX)
+    }
+
+    /// A tick: who floods may be read again, and paused spaces are looked at.
+    pub(super) fn release(&mut self, turn: &mut Turn) {
+        for key in turn.due.tick() {
+            if let Some(Seated { member, .. }) = self.seated(key) {
+                member.hold(false);
+                turn.fx.readable.push(key);
+            }
         }
     }
 
@@ -371,21 +453,23 @@ impl Rooms {
             None => {}
             // A ping of 2 bytes is not what brings a queue over its bound.
             Some(Deadline::Ping) => {
-                member.give(key, turn, |private| private.push(frame_writer::ping));
+                member.give(key, turn, frame_writer::ping);
             }
             Some(Deadline::Close(close)) => self.let_go(turn, key, close),
             Some(Deadline::End) => self.end(turn, key),
         }
     }
 
-    /// Trims the logs that have changed, evicts members that fell out of them, and begins or ends
-    /// pauses. Evictions append leaves, which may unsettle again: that is the next slice's.
+    /// Trims the logs that have changed, evicts members that fell out of them or hold up their
+    /// space, and begins or ends pauses. Evictions append leaves, which may unsettle again: that is
+    /// the next slice's.
     pub(super) fn settle(&mut self, turn: &mut Turn) {
         let mut unsettled = turn.due.take_unsettled();
         for slot in unsettled.drain(..) {
             let Some(space) = self.spaces.at_mut(slot) else { continue };
             space.trim(turn, &self.members);
-            let fallen = space.fallen(turn, &self.members);
+            let mut fallen = space.fallen(turn, &self.members);
+            fallen.append(&mut space.holders(turn, &self.members));
             for key in &fallen {
                 self.let_go(turn, *key, Close::TooSlow);
             }

@@ -91,12 +91,6 @@ impl Shard {
         turn.counts.add(Metric::MessagesReceived, 1);
         turn.counts.add(Metric::ReceivedBytes, json.len() as u64);
         let own_rate = member.take_rate(turn.now.mono, &turn.limits);
-        if !matches!(space.key(), SpaceKey::Chat(_)) {
-            if let Err(reject) = own_rate {
-                self.rooms.tolerate(turn, key, reject);
-            }
-            return;
-        }
         let rules =
             DecodeRules { dialect: member.who.dialect, depth_max: turn.limits.json_depth_max };
         let decoded = self.decoder.decode(json, rules);
@@ -111,9 +105,7 @@ impl Shard {
             Ok(ClientMessage::Chat(chat)) => self.chat(key, chat),
             Ok(ClientMessage::Ping) => {
                 let (whose, at) = (member.whose(space.key()), turn.at());
-                self.rooms.answer(turn, key, |private| {
-                    private.push(|out| server_message::pong(out, whose, &at));
-                });
+                self.rooms.answer(turn, key, |out| server_message::pong(out, whose, &at));
                 Ok(())
             }
         };

@@ -6,7 +6,7 @@
 
 use super::Shard;
 use super::event::{MemberKey, Sent, Sockets};
-use super::member::Member;
+use super::member::{Member, Offered};
 use super::rooms::Rooms;
 use super::space::Space;
 use super::turn::Turn;
@@ -118,36 +118,21 @@ impl<S: Sockets> Slice<'_, S> {
             return Visited::Stuck;
         }
         loop {
-            if member.queue.at_boundary() {
-                if member.queue.private_bytes() > 0 {
-                    match self.send_private(key, member) {
-                        Visited::Done => continue,
-                        Visited::Stuck => {
-                            space.set_lagging(member, true);
-                            return Visited::Stuck;
-                        }
-                    }
-                }
-                if self.compose(member, space) {
-                    continue;
-                }
+            let is_between_frames = member.queue.is_between_frames();
+            if is_between_frames {
+                self.compose(member, space);
                 member.queue.aim(log_target(member, space));
             }
-            let (cursor, boundary) = (member.queue.cursor(), member.queue.boundary());
-            if cursor == boundary {
+            let next = Next::of(member, space, is_between_frames);
+            if next.is_nothing() {
                 break;
             }
-            let (first, second) = space.slices(cursor, boundary);
-            let sent = if second.is_empty() {
-                self.sockets.send(key, first)
-            } else {
-                self.sockets.sendv(key, first, second)
-            };
+            let (sent, offered) = (next.send(self.sockets, key), next.lengths());
             let Some(bytes) = self.note(key, member, sent) else {
                 space.set_lagging(member, true);
                 return Visited::Stuck;
             };
-            member.queue.sent_log(bytes);
+            member.queue.sent(&mut self.turn.counts, bytes, offered);
         }
         if !member.is_plain()
             && member.catch_up().is_some_and(|catch_up| catch_up.waits_for_socket())
@@ -162,19 +147,17 @@ impl<S: Sockets> Slice<'_, S> {
 
     /// Sends a member that is in no space any more its last private frames.
     fn detached(&mut self, key: MemberKey, member: &mut Member) -> Visited {
-        if member.is_blocked() || self.send_private(key, member) == Visited::Stuck {
+        if member.is_blocked() {
             return Visited::Stuck;
         }
-        self.sockets.finish(key);
-        Visited::Done
-    }
-
-    fn send_private(&mut self, key: MemberKey, member: &mut Member) -> Visited {
         while member.queue.private_bytes() > 0 {
-            let sent = self.sockets.send(key, member.queue.private());
+            let last = member.queue.head(true);
+            let offered = Offered { head: last.len(), ..Offered::default() };
+            let sent = self.sockets.send(key, last);
             let Some(bytes) = self.note(key, member, sent) else { return Visited::Stuck };
-            member.queue.sent_private(&mut self.turn.counts, bytes);
+            member.queue.sent(&mut self.turn.counts, bytes, offered);
         }
+        self.sockets.finish(key);
         Visited::Done
     }
 
@@ -199,13 +182,12 @@ impl<S: Sockets> Slice<'_, S> {
         None
     }
 
-    /// At a frame boundary with no private frame waiting: makes the next one that is due, if any.
-    fn compose(&mut self, member: &mut Member, space: &Space) -> bool {
+    /// Between two frames: makes those that are due there, if any.
+    fn compose(&mut self, member: &mut Member, space: &Space) {
         if !member.is_plain() {
             self.compose_rare(member, space);
         }
         space.tell_count(self.turn, member);
-        member.queue.private_bytes() > 0
     }
 
     fn compose_rare(&mut self, member: &mut Member, space: &Space) {
@@ -214,9 +196,9 @@ impl<S: Sockets> Slice<'_, S> {
         };
         member.end_resume();
         if member.who.dialect == Dialect::V1 {
-            let at = self.turn.at();
-            member.queue.push(&mut self.turn.counts, |private| {
-                private.push(|out| server_message::resumed(out, &resume.resumed, &at));
+            let (at, resumed) = (self.turn.at(), &resume.resumed);
+            member.queue.push(&mut self.turn.counts, |out| {
+                server_message::resumed(out, resumed, &at);
             });
         }
         if let SpaceKey::Chat(id) = space.key()
@@ -225,6 +207,66 @@ impl<S: Sockets> Slice<'_, S> {
             member.tell_join(self.turn, id);
         }
     }
+}
+
+/// What a member is sent in one call: what is due at its cursor, the log, answers behind that.
+struct Next<'a> {
+    head: &'a [u8],
+    log: (&'a [u8], &'a [u8]),
+    tail: &'a [u8],
+}
+
+impl<'a> Next<'a> {
+    #[inline]
+    fn of(member: &'a Member, space: &'a Space, is_between_frames: bool) -> Next<'a> {
+        let (cursor, boundary) = (member.queue.cursor(), member.queue.boundary());
+        if member.queue.has_log_only() {
+            return Next { head: &[], log: log(space, cursor, boundary), tail: &[] };
+        }
+        Next::with_private(member, space, is_between_frames)
+    }
+
+    fn with_private(member: &'a Member, space: &'a Space, is_between_frames: bool) -> Next<'a> {
+        let queue = &member.queue;
+        let (cursor, boundary) = (queue.cursor(), queue.boundary());
+        if queue.is_answer_cut() {
+            return Next { head: &[], log: (&[], &[]), tail: queue.tail(cursor) };
+        }
+        let log = log(space, cursor, boundary);
+        if member.is_behind_by_choice() {
+            // What it missed, and that this is all, comes before any answer.
+            return Next { head: queue.head(is_between_frames), log, tail: &[] };
+        }
+        // A part of the log that takes more than two pieces is not at its end here.
+        let reached = cursor + (log.0.len() + log.1.len()) as u64;
+        Next { head: queue.head(is_between_frames), log, tail: queue.tail(reached) }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.head.is_empty() && self.log.0.is_empty() && self.tail.is_empty()
+    }
+
+    fn lengths(&self) -> Offered {
+        let log = self.log.0.len() + self.log.1.len();
+        Offered { head: self.head.len(), log, tail: self.tail.len() }
+    }
+
+    #[inline]
+    fn send(&self, sockets: &mut impl Sockets, key: MemberKey) -> Sent {
+        let Next { head, log: (first, second), tail } = *self;
+        match (head.is_empty(), second.is_empty(), tail.is_empty()) {
+            (true, true, true) => sockets.send(key, first),
+            (false, _, true) if first.is_empty() => sockets.send(key, head),
+            (true, _, false) if first.is_empty() => sockets.send(key, tail),
+            _ => sockets.sendv(key, [head, first, second, tail]),
+        }
+    }
+}
+
+/// The pieces of a space's log between two offsets.
+#[inline]
+fn log(space: &Space, from: u64, to: u64) -> (&[u8], &[u8]) {
+    if from == to { (&[], &[]) } else { space.slices(from, to) }
 }
 
 /// Up to where the log may be sent now.

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use super::event::{Fetch, Input, Join, Notification, Post, Sent, Sockets, Ticket};
+use bytes::BytesMut;
+
+use super::event::{Fetch, Input, Join, Notification, PIECES, Post, Sent, Sockets, Ticket};
 use super::turn::{Broken, Host, Journal};
 use super::*;
 use crate::limits::Rate;
@@ -34,8 +36,8 @@ impl Sockets for Taken {
         if taken == 0 { Sent::Blocked } else { Sent::Bytes(taken) }
     }
 
-    fn sendv(&mut self, member: MemberKey, first: &[u8], _second: &[u8]) -> Sent {
-        self.send(member, first)
+    fn sendv(&mut self, member: MemberKey, pieces: [&[u8]; PIECES]) -> Sent {
+        self.send(member, &pieces.concat())
     }
 
     fn finish(&mut self, _member: MemberKey) {}
@@ -86,6 +88,8 @@ impl Host for Around {
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
         self.replies.push((ticket, reply));
     }
+
+    fn offended(&mut self, _member: MemberKey, _close: Close) {}
 
     fn ended(&mut self, member: MemberKey, close: Close) {
         self.ended.push((member, close));
@@ -149,7 +153,8 @@ impl Stage {
     fn join(&mut self, space: SpaceKey, user: i32, after: Option<Id>) -> MemberKey {
         let (user, dialect) = (UserId(user), Dialect::V1);
         let username = "Ana".into();
-        let join = Join { space, user, username, dialect, after, address: None };
+        let opening = BytesMut::new();
+        let join = Join { opening, space, user, username, dialect, after, address: None };
         self.shard.join(self.now, join)
     }
 
@@ -209,17 +214,24 @@ fn off() -> Limits {
 }
 
 #[test]
-fn a_join_after_the_clock_went_back_says_no_earlier_time() {
+fn a_join_after_the_clock_went_back_a_little_says_no_earlier_time() {
     let mut stage = Stage::new(off());
     let ana = stage.join(SPACE, 1, None);
     stage.say(ana, r#""content":"hola""#);
-    stage.now.unix.0 -= 3_600_000_000;
+    stage.now.unix.0 -= 1_000_000;
     stage.join(SPACE, 2, None);
     stage.sweep();
     let heard = stage.heard(ana);
     let times: Vec<&str> =
         heard.match_indices("\"timestamp\":\"").map(|(at, _)| &heard[at + 13..at + 45]).collect();
     assert!(times.len() >= 5 && times.is_sorted(), "{times:?}");
+    // A clock that was set is followed.
+    stage.now.unix.0 -= 3_600_000_000;
+    stage.join(SPACE, 3, None);
+    stage.sweep();
+    let heard = stage.heard(ana);
+    let (at, _) = heard.rmatch_indices("\"timestamp\":\"").next().expect("a join");
+    assert!(heard[at + 13..at + 45].starts_with("2025-12-31T19:59:59"), "{heard}");
 }
 
 #[test]

@@ -67,6 +67,7 @@ impl Ticks {
         self.last = Some(now);
         let grace = now < self.grace_until;
         door.tick(now);
+        rooms.release(turn);
         let catching_up = self.tick_members(turn, rooms, grace);
         self.tick_spaces(turn, rooms);
         self.tick_drain(turn, rooms);

@@ -42,6 +42,8 @@ pub trait Host {
     fn sockets(&mut self) -> &mut impl Sockets;
     /// Answers a request of the edge's.
     fn reply(&mut self, ticket: Ticket, reply: Reply);
+    /// A member is about to be told that it is closed for what it did.
+    fn offended(&mut self, member: MemberKey, close: Close);
     /// A connection is over: its socket is to be shut and dropped.
     fn ended(&mut self, member: MemberKey, close: Close);
     /// Asks for a page of the store, to be given back as an `Input::Fetched`. Returns false where
@@ -161,6 +163,8 @@ impl Shard {
         for (ticket, reply) in self.turn.fx.replies.drain(..) {
             host.reply(ticket, reply);
         }
+        // Before those that are closed are told so, and come back.
+        self.tell_offended(host);
         self.sweep(host.sockets());
         self.carry_out(host);
         !self.turn.due.is_empty()
@@ -178,7 +182,15 @@ impl Shard {
         self.door.set_room(journal.room());
     }
 
+    fn tell_offended(&mut self, host: &mut impl Host) {
+        for (member, close) in self.turn.fx.offended.drain(..) {
+            host.offended(member, close);
+        }
+    }
+
     fn carry_out(&mut self, host: &mut impl Host) {
+        // Whom the sweep has evicted; they are told in the next one.
+        self.tell_offended(host);
         for (member, close) in self.turn.fx.ended.drain(..) {
             host.ended(member, close);
         }

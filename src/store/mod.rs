@@ -36,17 +36,20 @@ pub use query::{
 };
 pub use reader::Reader;
 pub use sink::Sink;
+pub use sqlite::backup::{BackedUp, BackupError, backup};
 pub use sqlite::look::stored_positions;
 pub use sqlite::{DATABASE_FILE, SqliteSink};
 pub use upgrade::upgrade;
 
 use batcher::{Batcher, DeadRows, Ends, JournalSources, NonceFiles, Stop, Truth};
 use data_dir::strayed::{Watch, WatchPlan};
+use dead_letters::tally::Tally;
 use journal::{Journals, Opened, Writer};
 use latest::Latest;
 use migrate::MigrateError;
 use reader::Readers;
 use sink::SinkError;
+use sqlite::check::Checking;
 
 mod batcher;
 mod data_dir;
@@ -58,9 +61,11 @@ pub(crate) mod migrate;
 mod open;
 pub(crate) mod postgres;
 mod query;
+mod readable;
 mod reader;
 mod sink;
 pub(crate) mod sqlite;
+mod turns;
 mod upgrade;
 
 #[cfg(test)]
@@ -97,6 +102,8 @@ pub struct StoreConfig {
     pub batch: BatchLimits,
     /// What is kept of nonces.
     pub nonces: NonceLimits,
+    /// The most that dead letters may take on the disk, in bytes.
+    pub letters_bytes_max: u64,
     /// How long to wait after failures.
     pub retry: RetryWait,
     /// The longest that a history query may run, in milliseconds.
@@ -140,6 +147,7 @@ impl StoreConfig {
                 wait: limits.batch_wait,
             },
             nonces: NonceLimits { max: limits.nonces_max, window: limits.nonce_window },
+            letters_bytes_max: limits.dead_letters_bytes_max,
             retry: RetryWait::default(),
             query_max: QUERY_MAX,
             image_bytes_max: limits.image_bytes_max,
@@ -164,6 +172,18 @@ pub enum OpenError {
         path: PathBuf,
         /// What is wrong with it.
         error: MigrateError,
+    },
+    /// The database is no sound one.
+    #[error(
+        "{}: is damaged: {what}; put a backup in its place (docs/BACKUP.md), and no -wal file \
+         beside it",
+        path.display()
+    )]
+    Damaged {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
     },
     /// Its ids can't be read.
     #[error(transparent)]
@@ -204,6 +224,7 @@ impl OpenError {
             OpenError::Journal(journal::JournalOpenError::Io { error, .. }) => is_passing(error),
             OpenError::Journal(_)
             | OpenError::Database { .. }
+            | OpenError::Damaged { .. }
             | OpenError::Sink(_)
             | OpenError::Bound { .. } => false,
         }
@@ -237,9 +258,12 @@ pub struct Store {
 pub struct StoreHandle {
     stop: oneshot::Sender<Stop>,
     batcher: JoinHandle<()>,
+    /// Dropped once nothing reads the store any more.
+    reading: oneshot::Sender<()>,
     readers: Readers,
     journals: Journals,
     watch: Watch,
+    checking: Option<Checking>,
 }
 
 impl StoreHandle {
@@ -253,7 +277,11 @@ impl StoreHandle {
         let left = answered.await.ok();
         // With its last connection a database's log goes, as it should.
         self.watch.stop();
+        if let Some(checking) = self.checking {
+            checking.stop();
+        }
         self.readers.stop().await;
+        drop(self.reading);
         // A panic was told when it happened.
         let _ = self.batcher.join();
         self.journals.stop();
@@ -286,6 +314,7 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
         door,
         faults: config.faults.clone(),
         holes: truth.holes.clone(),
+        letters: Tally::new(&config.data_dir, config.letters_bytes_max, config.faults.clone()),
     })?;
     let mut sources = JournalSources::new(found, own);
     sources.leave_elsewhere(truth.bound.elsewhere());
@@ -295,16 +324,20 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
     let ends = Ends { sink, sources, nonces, dead, truth, state: shown };
     let batcher = Batcher::new(config, ends, parts.seed);
     let (stop, stopped) = oneshot::channel();
+    let (reading, unread) = oneshot::channel();
     let thread = Builder::new().name("hub-store".into());
     let faults = config.faults.clone();
     let batcher = thread.spawn(move || {
         let part = faults.watch("hub-store");
-        runtime.block_on(batcher.run(stopped));
+        let sink = runtime.block_on(batcher.run(stopped));
         part.ended();
+        // The last connection to an embedded database puts its log into it.
+        let _ = runtime.block_on(unread);
+        drop(sink);
         // A name server that does not answer must not keep the thread.
         runtime.shutdown_background();
     })?;
     let reader = readers.reader.clone();
-    let handle = StoreHandle { stop, batcher, readers, journals, watch };
+    let handle = StoreHandle { stop, batcher, reading, readers, journals, watch, checking: None };
     Ok(Store { writers, committed, highest, published, verdicts, reader, state, handle })
 }

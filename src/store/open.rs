@@ -9,12 +9,13 @@ use std::time::Duration;
 use super::batcher::{NonceFiles, Truth};
 use super::data_dir::bound::{Relation, Remembered, Target};
 use super::data_dir::holes::Holes;
-use super::data_dir::served::Offsets;
+use super::data_dir::served::{Offsets, has_ended};
 use super::data_dir::trimmed::Trimmed;
 use super::journal::{self, TakenJournals};
 use super::postgres::{self, DatabaseUrl, Node, PostgresSink, name_of};
 use super::reader::{ReadPlan, Readers};
 use super::sink::{Sink, SinkError};
+use super::sqlite::check::{self, Checking, Due};
 use super::sqlite::look::stored_name;
 use super::sqlite::{self, SqliteSink};
 use super::{DAY_MS, OpenError, Parts, Store, StoreConfig, start};
@@ -37,6 +38,10 @@ pub fn open_sqlite(config: &StoreConfig, random: u128) -> Result<Store, OpenErro
     let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
     let taken = take_journals(config)?;
     let path = config.data_dir.join(sqlite::DATABASE_FILE);
+    let due = check::due(&path, has_ended(&config.data_dir));
+    if let Some(what) = check::damage_before(&path, due) {
+        return Err(OpenError::Damaged { path, what });
+    }
     let mut remembered = Remembered::read(&config.data_dir).map_err(io)?;
     let mut target =
         Target { database: sqlite::DATABASE_FILE.into(), store: stored_name(&config.data_dir) };
@@ -54,8 +59,14 @@ pub fn open_sqlite(config: &StoreConfig, random: u128) -> Result<Store, OpenErro
     let highest = taken.highest.max(sink.highest(id_limit(config))?);
     let (truth, highest) = bind(config, remembered, target, parted, highest).map_err(io)?;
     let readers = sqlite::start_reader(&path, &read_plan(config), READ_CONNECTIONS).map_err(io)?;
+    let checking = match due {
+        Due::Beside => Some(Checking::start(&path, &config.faults).map_err(io)?),
+        Due::First | Due::Never => None,
+    };
     let ready = ReadyParts { taken, highest, sink, truth, readers, database: Some(path) };
-    begin(config, ready, random)
+    let mut store = begin(config, ready, random)?;
+    store.handle.checking = checking;
+    Ok(store)
 }
 
 /// Takes the journals, for a PostgreSQL database. A data directory that has served this database
@@ -79,7 +90,7 @@ pub async fn open_postgres(
     };
     let told = config.faults.clone();
     let lost = move |by: &str| told.end(Condition::ClaimLost, &SinkError::Taken(by.into()));
-    let node = Node::new(&config.data_dir, random, config.clock, lost).map_err(io)?;
+    let node = Node::new(&config.data_dir, random, config.clock.clone(), lost).map_err(io)?;
     let mut sink = PostgresSink::new(url.clone(), config.utc_offset).claiming(node);
     let mut highest = taken.highest;
     if matches!(relation, Relation::First | Relation::Other) {
@@ -197,7 +208,7 @@ fn begin<S: Sink + Send + 'static>(
 pub(super) fn read_plan(config: &StoreConfig) -> ReadPlan {
     ReadPlan {
         utc_offset: config.utc_offset,
-        clock: config.clock,
+        clock: config.clock.clone(),
         query_max: config.query_max,
         image_bytes_max: config.image_bytes_max,
         faults: config.faults.clone(),

@@ -1,29 +1,35 @@
-//! History for the edge, whichever database it comes from: bounded queues of questions, one pair
-//! for each connection that reads. Never on a shard's thread, never in the batcher's way.
+//! History for the edge, whichever database it comes from: what may be asked, and how it is
+//! answered. Never on a shard's thread, never in the batcher's way.
 //!
-//! Owns the order of questions. What members miss and whether somebody exists is asked before
-//! pages are, since a member waits with it; and of those who wait one address has half at most.
+//! The order of questions is [`desk`]'s. What members miss and whether somebody exists is asked
+//! before pages are, since a member waits with it, and one connection answers nothing else. Pages
+//! are read in turns of addresses and spaces; whoever would wait for longer than `PAGES_WAIT` is
+//! told so at once, and of those who wait one address has half at most, with one space a quarter.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::oneshot;
+
+use desk::Asking;
+pub(super) use desk::Jobs;
 
 use super::query::{
     Existing, Page, PageQuery, Range, RangeQuery, ReadFault, StoredMessage, bytes_of,
 };
 use crate::clock::Clock;
 use crate::faults::Faults;
-use crate::limits::{MEMBERS_QUESTIONS_MAX, READER_QUEUE_MAX};
+use crate::limits::READER_QUEUE_MAX;
 use crate::shares::{Part, Pool};
 use crate::wire::{SpaceId, UserId};
+
+mod desk;
 
 /// Reads history over connections of its own, never on a shard's thread. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    lanes: Arc<[Lane]>,
-    /// Places of those who wait for pages, and of those who ask whether somebody exists.
-    for_pages: Pool,
+    asking: Arc<Asking>,
+    /// Places of those who ask whether somebody exists.
     for_people: Pool,
     /// The store knows users and spaces.
     knows_people: bool,
@@ -49,7 +55,28 @@ pub(super) enum Job {
     Range(RangeQuery, Asked<Range>),
     Existing(UserId, SpaceId, AnswerSender<Existing>, Part),
     Missed(RangeQuery, AnswerSender<Range>),
-    Stop,
+}
+
+impl Job {
+    /// Whether whoever asked is gone.
+    fn is_closed(&self) -> bool {
+        match self {
+            Job::Page(_, asked) => asked.is_closed(),
+            Job::Range(_, asked) => asked.is_closed(),
+            Job::Existing(_, _, answer, _) => answer.is_closed(),
+            Job::Missed(_, answer) => answer.is_closed(),
+        }
+    }
+
+    /// Answers that it came too late to its turn.
+    fn refuse(self) {
+        match self {
+            Job::Page(_, asked) => asked.give(Err(ReadFault::Full)),
+            Job::Range(_, asked) => asked.give(Err(ReadFault::Full)),
+            // Members' questions have no such bound; whoever asked hears that there is no answer.
+            Job::Existing(..) | Job::Missed(..) => {}
+        }
+    }
 }
 
 type AnswerSender<T> = oneshot::Sender<Result<T, ReadFault>>;
@@ -60,7 +87,6 @@ type AnswerSender<T> = oneshot::Sender<Result<T, ReadFault>>;
 pub(super) struct Asked<T> {
     answer: AnswerSender<(T, Part)>,
     room: Part,
-    _waiting: Part,
 }
 
 impl<T: AsRef<[StoredMessage]>> Asked<T> {
@@ -85,105 +111,41 @@ impl<T: AsRef<[StoredMessage]>> Asked<T> {
     }
 }
 
-/// The way to one connection.
-#[derive(Debug)]
-pub(super) struct Lane {
-    first: mpsc::Sender<Job>,
-    pages: mpsc::Sender<Job>,
-    /// Its one permit is there while no question is being answered.
-    idle: Arc<Semaphore>,
-}
-
-/// The questions that wait for one connection.
-#[derive(Debug)]
-pub(super) struct Jobs {
-    first: mpsc::Receiver<Job>,
-    pages: mpsc::Receiver<Job>,
-    firsts: u32,
-    stopping: bool,
-    idle: Arc<Semaphore>,
-    running: Option<OwnedSemaphorePermit>,
-}
-
-impl Lane {
-    /// The bounded queues of one connection, and their other end.
-    pub(super) fn new() -> (Lane, Jobs) {
-        let (first, firsts) = mpsc::channel(READER_QUEUE_MAX);
-        let (pages, of_pages) = mpsc::channel(READER_QUEUE_MAX);
-        let idle = Arc::new(Semaphore::new(1));
-        let jobs = Jobs {
-            first: firsts,
-            pages: of_pages,
-            firsts: 0,
-            stopping: false,
-            idle: Arc::clone(&idle),
-            running: None,
-        };
-        (Lane { first, pages, idle }, jobs)
-    }
-}
-
-impl Jobs {
-    /// What is to be answered next. `None`: all that waited is answered, and no more comes.
-    pub(super) async fn next(&mut self) -> Option<Job> {
-        self.running = None;
-        let mut job = None;
-        if !self.stopping {
-            job = self.next_of_both().await.filter(|job| !matches!(job, Job::Stop));
-            self.stopping = job.is_none();
-        }
-        self.running = Arc::clone(&self.idle).try_acquire_owned().ok();
-        job.or_else(|| self.first.try_recv().ok())
-    }
-
-    async fn next_of_both(&mut self) -> Option<Job> {
-        if self.firsts >= MEMBERS_QUESTIONS_MAX {
-            self.firsts = 0;
-            if let Ok(job) = self.pages.try_recv() {
-                return Some(job);
-            }
-        }
-        tokio::select! {
-            biased;
-            Some(job) = self.first.recv() => {
-                self.firsts += 1;
-                Some(job)
-            }
-            Some(job) = self.pages.recv() => {
-                self.firsts = 0;
-                Some(job)
-            }
-            else => None,
-        }
-    }
-}
-
 impl Reader {
+    /// A reader whose questions are taken by this number of connections that read pages, and by
+    /// one that does not, the first.
+    pub(super) fn begin(clock: Clock, pages: usize, knows_people: bool) -> (Reader, Vec<Jobs>) {
+        let (asking, jobs) = desk::open(clock, pages);
+        let people = jobs.len() * READER_QUEUE_MAX;
+        let for_people = Pool::new(people, people / 2);
+        (Reader { asking: Arc::new(asking), for_people, knows_people }, jobs)
+    }
+
     /// One numbered page; its rows take room, which comes back with them.
     pub async fn page(&self, query: PageQuery, room: Part) -> Result<(Page, Part), ReadFault> {
-        self.ask(room, |asked| Job::Page(query, asked)).await
+        self.ask(query.space, room, |asked| Job::Page(query, asked)).await
     }
 
     /// A stretch by position; its rows take room, which comes back with them.
     pub async fn range(&self, query: RangeQuery, room: Part) -> Result<(Range, Part), ReadFault> {
-        self.ask(room, |asked| Job::Range(query, asked)).await
+        self.ask(query.space, room, |asked| Job::Range(query, asked)).await
     }
 
     async fn ask<T>(
         &self,
+        space: SpaceId,
         room: Part,
         job: impl FnOnce(Asked<T>) -> Job,
     ) -> Result<(T, Part), ReadFault> {
-        let waiting = self.for_pages.take(room.address(), 1).ok_or(ReadFault::Full)?;
-        let (answer, answered) = oneshot::channel();
-        self.send(|lane| &lane.pages, job(Asked { answer, room, _waiting: waiting }))?;
+        let (address, (answer, answered)) = (room.address(), oneshot::channel());
+        self.asking.page(address, space, job(Asked { answer, room }))?;
         answered.await.unwrap_or(Err(ReadFault::Away))
     }
 
     /// A page of what somebody has missed.
     pub async fn missed(&self, query: RangeQuery) -> Result<Range, ReadFault> {
         let (answer, answered) = oneshot::channel();
-        self.send(|lane| &lane.first, Job::Missed(query, answer))?;
+        self.asking.first(Job::Missed(query, answer))?;
         answered.await.unwrap_or(Err(ReadFault::Away))
     }
 
@@ -200,26 +162,8 @@ impl Reader {
         }
         let waiting = self.for_people.take(address, 1).ok_or(ReadFault::Full)?;
         let (answer, answered) = oneshot::channel();
-        self.send(|lane| &lane.first, Job::Existing(user, space, answer, waiting))?;
+        self.asking.first(Job::Existing(user, space, answer, waiting))?;
         answered.await.unwrap_or(Err(ReadFault::Away))
-    }
-
-    /// Queues a question at the connection whose queue of this sort is shortest; of equal ones at
-    /// one that is idle.
-    fn send(&self, of: fn(&Lane) -> &mpsc::Sender<Job>, job: Job) -> Result<(), ReadFault> {
-        let free = |lane: &&Lane| (of(lane).capacity(), lane.idle.available_permits());
-        let lane = self.lanes.iter().max_by_key(free).ok_or(ReadFault::Away)?;
-        of(lane).try_send(job).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => ReadFault::Full,
-            mpsc::error::TrySendError::Closed(_) => ReadFault::Away,
-        })
-    }
-
-    /// A reader whose connections take their questions from elsewhere.
-    pub(super) fn over(lanes: Vec<Lane>, knows_people: bool) -> Reader {
-        let waiting = lanes.len() * READER_QUEUE_MAX;
-        let pool = || Pool::new(waiting, waiting / 2);
-        Reader { lanes: lanes.into(), for_pages: pool(), for_people: pool(), knows_people }
     }
 }
 
@@ -233,10 +177,7 @@ pub(crate) struct Readers {
 impl Readers {
     /// Ends the threads once they have answered what waits; later questions are refused.
     pub(super) async fn stop(self) {
-        for lane in self.reader.lanes.iter() {
-            // A thread that has ended can't be told.
-            let _ = lane.pages.send(Job::Stop).await;
-        }
+        self.reader.asking.close();
         for thread in self.threads {
             // A panic was told when it happened.
             let _ = thread.join();
@@ -248,13 +189,20 @@ impl Readers {
 mod tests {
     use super::*;
 
-    fn room(pool: &Pool) -> Part {
-        pool.take(1, 0).expect("room")
+    fn room(pool: &Pool, address: u64) -> Part {
+        pool.take(address, 0).expect("room")
     }
 
-    fn range() -> RangeQuery {
-        let (space, limit) = (SpaceId(1), 1);
+    fn range_of(space: i32) -> RangeQuery {
+        let (space, limit) = (SpaceId(space), 1);
         RangeQuery { space, after: None, before: None, newest_max: None, limit }
+    }
+
+    /// A reader with one connection for members and these for pages.
+    fn begin(pages: usize) -> (Reader, Jobs, Vec<Jobs>) {
+        let (reader, mut jobs) = Reader::begin(Clock::start(), pages, true);
+        let first = jobs.remove(0);
+        (reader, first, jobs)
     }
 
     /// Whether it is not over at once.
@@ -268,21 +216,20 @@ mod tests {
 
     #[tokio::test]
     async fn members_do_not_wait_behind_pages_nor_pages_for_ever() {
-        let (lane, mut jobs) = Lane::new();
-        let (reader, pool) = (Reader::over(vec![lane], true), Pool::new(9, 9));
-        let mut waiting = tokio::task::JoinSet::new();
+        let ((reader, first, mut jobs), pool) = (begin(1), Pool::new(9, 9));
+        drop(first);
+        let jobs = &mut jobs[0];
+        let mut asking = Vec::new();
         for _ in 0..20 {
-            let (asks, room) = (reader.clone(), room(&pool));
-            waiting.spawn(async move { drop(asks.range(range(), room).await) });
+            let mut page = Box::pin(reader.range(range_of(1), room(&pool, 1)));
+            assert!(waits(&mut page).await);
+            asking.push(page);
         }
+        let mut members = Vec::new();
         for _ in 0..20 {
-            let asks = reader.clone();
-            waiting.spawn(async move { drop(asks.missed(range()).await) });
-        }
-        while reader.lanes[0].first.capacity() > READER_QUEUE_MAX - 20
-            || reader.lanes[0].pages.capacity() > READER_QUEUE_MAX - 20
-        {
-            tokio::task::yield_now().await;
+            let mut member = Box::pin(reader.missed(range_of(1)));
+            assert!(waits(&mut member).await);
+            members.push(member);
         }
         let mut order = String::new();
         for _ in 0..30 {
@@ -294,63 +241,65 @@ mod tests {
         }
         assert_eq!(order, format!("{0}p{0}p{1}p{2}", "m".repeat(8), "m".repeat(4), "p".repeat(7)));
         // What waits when it is stopped is answered.
-        Readers { reader, threads: Vec::new() }.stop().await;
+        Readers { reader: reader.clone(), threads: Vec::new() }.stop().await;
         let mut left = 0;
         while jobs.next().await.is_some() {
             left += 1;
         }
         assert_eq!(left, 10);
-        drop(jobs);
-        while waiting.join_next().await.is_some() {}
+        assert_eq!(reader.missed(range_of(1)).await.err(), Some(ReadFault::Away));
     }
 
     #[tokio::test]
-    async fn a_member_does_not_wait_for_a_page_that_is_read_while_a_connection_is_idle() {
-        let (lanes, mut jobs): (Vec<Lane>, Vec<Jobs>) = (0..2).map(|_| Lane::new()).unzip();
-        let (reader, pool) = (Reader::over(lanes, true), Pool::new(9, 9));
-        let mut page = Box::pin(reader.range(range(), room(&pool)));
-        assert!(waits(&mut page).await);
-        let busy = reader.lanes.iter().position(|lane| lane.pages.capacity() < READER_QUEUE_MAX);
-        let busy = busy.expect("it is queued");
-        let running = jobs[busy].next().await;
-        assert!(matches!(running, Some(Job::Range(..))));
+    async fn one_connection_reads_no_pages_and_any_takes_what_members_ask() {
+        let ((reader, mut first, mut others), pool) = (begin(2), Pool::new(9, 9));
+        let mut pages = Vec::new();
+        for _ in 0..4 {
+            let mut page = Box::pin(reader.range(range_of(1), room(&pool, 1)));
+            assert!(waits(&mut page).await);
+            pages.push(page);
+        }
+        for jobs in &mut others {
+            assert!(matches!(jobs.next().await, Some(Job::Range(..))));
+        }
+        assert!(waits(&mut Box::pin(first.next())).await, "two pages wait, and are none of its");
         for _ in 0..2 {
-            let mut member = Box::pin(reader.missed(range()));
+            let mut member = Box::pin(reader.missed(range_of(1)));
             assert!(waits(&mut member).await);
-            assert!(matches!(jobs[1 - busy].next().await, Some(Job::Missed(..))));
-            drop(member);
-            // It is idle again when it asks for more.
-            assert!(waits(&mut Box::pin(jobs[1 - busy].next())).await);
+            assert!(matches!(first.next().await, Some(Job::Missed(..))));
         }
+        let mut member = Box::pin(reader.missed(range_of(1)));
+        assert!(waits(&mut member).await);
+        assert!(matches!(others[1].next().await, Some(Job::Missed(..))));
     }
 
     #[tokio::test]
-    async fn of_those_who_wait_one_address_has_half() {
-        let (lane, jobs) = Lane::new();
-        let reader = Reader::over(vec![lane], true);
-        let pool = Pool::new(usize::MAX, usize::MAX);
-        let ask = |address| reader.range(range(), pool.take(address, 0).expect("room"));
+    async fn of_those_who_wait_one_address_has_half_and_one_space_of_it_a_quarter() {
+        let ((reader, first, jobs), pool) = (begin(1), Pool::new(usize::MAX, usize::MAX));
+        let ask = |address, space| reader.range(range_of(space), room(&pool, address));
         let mut waiting = Vec::new();
-        for _ in 0..READER_QUEUE_MAX / 2 {
-            let mut asked = Box::pin(ask(1));
-            assert!(waits(&mut asked).await);
-            waiting.push(asked);
+        for space in [1, 2] {
+            for _ in 0..READER_QUEUE_MAX / 4 {
+                let mut asked = Box::pin(ask(1, space));
+                assert!(waits(&mut asked).await);
+                waiting.push(asked);
+            }
+            assert_eq!(ask(1, space).await.err(), Some(ReadFault::Full));
         }
-        assert_eq!(ask(1).await.err(), Some(ReadFault::Full));
-        let mut other = Box::pin(ask(2));
+        assert_eq!(ask(1, 3).await.err(), Some(ReadFault::Full));
+        let mut other = Box::pin(ask(2, 1));
         assert!(waits(&mut other).await);
         // Whoever gives up still waits as far as the queue goes.
         waiting.clear();
-        assert_eq!(ask(1).await.err(), Some(ReadFault::Full));
-        drop(jobs);
+        assert_eq!(ask(1, 3).await.err(), Some(ReadFault::Full));
+        drop((first, jobs));
         assert_eq!(other.await.err(), Some(ReadFault::Away));
-        assert_eq!(ask(1).await.err(), Some(ReadFault::Away));
+        assert_eq!(ask(1, 3).await.err(), Some(ReadFault::Away));
     }
 
     #[tokio::test]
     async fn rows_without_room_are_not_given_and_room_comes_back_with_those_that_are() {
-        let (lane, mut jobs) = Lane::new();
-        let reader = Reader::over(vec![lane], true);
+        let (reader, _first, mut jobs) = begin(1);
         let rows = || Range {
             after: None,
             rows: vec![crate::store::tests::message("x")],
@@ -360,10 +309,10 @@ mod tests {
         for (size, expected) in [(bytes, Ok(bytes)), (bytes - 1, Err(ReadFault::Full))] {
             let pool = Pool::new(size, size);
             let answering = async {
-                let Some(Job::Range(_, asked)) = jobs.next().await else { panic!("a range") };
+                let Some(Job::Range(_, asked)) = jobs[0].next().await else { panic!("a range") };
                 asked.give(Ok(rows()));
             };
-            let (answer, ()) = tokio::join!(reader.range(range(), room(&pool)), answering);
+            let (answer, ()) = tokio::join!(reader.range(range_of(1), room(&pool, 1)), answering);
             assert_eq!(answer.as_ref().map(|(_, room)| room.amount()).map_err(|it| *it), expected);
             drop(answer);
             assert!(pool.take(2, size).is_some(), "it comes back");

@@ -29,6 +29,9 @@ pub enum SinkError {
     /// Nothing was committed or even tried, and only a person can mend it.
     #[error("{0}")]
     Refused(String),
+    /// The store is damaged: nothing is to be stored in it any more.
+    #[error("the database is damaged: {0}")]
+    Damaged(String),
     /// Nothing was committed, because another hub serves the database; which.
     #[error("another hub serves this database: {0}")]
     Taken(String),

@@ -118,6 +118,11 @@ impl Close {
         !matches!(self, Close::Peer(_) | Close::Gone)
     }
 
+    /// Whether it is for what the member did, so that it may be kept out for a while.
+    pub fn is_offence(self) -> bool {
+        matches!(self, Close::TooSlow | Close::TooFast | Close::TooManyErrors)
+    }
+
     /// The hint in `closing` for the closes that ask the client to come back, in milliseconds;
     /// `None`: don't retry. `jitter` is random, so that a herd comes back spread.
     pub fn retry_after_ms(self, jitter: u32) -> Option<u32> {

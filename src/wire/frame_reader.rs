@@ -16,6 +16,8 @@ const HEADER_BYTES_MAX: usize = 14;
 const MASK_BYTES: usize = 4;
 /// Bytes of a control frame's payload (RFC 6455 5.5).
 const CONTROL_BYTES_MAX: usize = 125;
+/// Bytes of a message that nobody reads that are checked at a time.
+const UNHEARD_BYTES_MAX: usize = 256;
 
 const FINAL: u8 = 0x80;
 const RESERVED: u8 = 0x70;
@@ -32,6 +34,8 @@ pub struct ReadLimits {
     pub message_bytes_max: usize,
     /// Frames of one message, empty ones too.
     pub fragments_max: u32,
+    /// Somebody reads its messages; those of others are checked, counted and dropped as they come.
+    pub is_heard: bool,
 }
 
 /// Something whole that a peer sent; unmasked, in the read buffer or in the reader.
@@ -40,6 +44,8 @@ pub enum Incoming<'a> {
     /// A text or binary message, checked to be UTF-8. Mutable, because the JSON reader works in
     /// place.
     Message(&'a mut [u8]),
+    /// A message that nobody reads: how many bytes it had, checked to be UTF-8.
+    Unheard(usize),
     /// A ping with its payload of at most 125 bytes.
     Ping(&'a [u8]),
     /// A pong, asked for or not.
@@ -60,6 +66,8 @@ const _: () = assert!(size_of::<Reader>() == size_of::<usize>());
 impl Reader {
     /// What a reader holds at most beyond `message_bytes_max`: a header and a control payload.
     pub const EXTRA_BYTES_MAX: usize = HEADER_BYTES_MAX + CONTROL_BYTES_MAX;
+    /// What it holds at most of a message that nobody reads.
+    pub const UNHEARD_BYTES_MAX: usize = 2 * UNHEARD_BYTES_MAX;
 
     /// Takes the next whole message or control frame off the front of `input`. `None`: all of
     /// `input` is read, what was cut is kept for the next call. After an error or a close frame
@@ -114,7 +122,9 @@ fn take_whole<'a>(
     match head.opcode {
         OpCode::Control(control) => read_control(control, payload).map(Some),
         OpCode::Data(_) if is_ascii || simdutf8::basic::from_utf8(payload).is_ok() => {
-            Ok(Some(Incoming::Message(payload)))
+            let bytes = payload.len();
+            let unheard = Incoming::Unheard(bytes);
+            Ok(Some(if limits.is_heard { Incoming::Message(payload) } else { unheard }))
         }
         OpCode::Data(_) => Err(Close::InvalidUtf8),
     }
@@ -198,10 +208,12 @@ impl FrameHead {
 /// What is kept of a frame or message that is not whole.
 #[derive(Debug)]
 struct Cut {
-    /// The message so far, unmasked.
+    /// What is kept of the message so far, unmasked: all, or what the next check needs.
     message: Vec<u8>,
-    /// How much of it is known to be UTF-8; ends at a character's end.
+    /// How much of that is known to be UTF-8; ends at a character's end.
     checked: usize,
+    /// Bytes of the message so far.
+    bytes: usize,
     /// Frames of that message so far; 0 while none is open.
     fragments: u32,
     /// The frame whose header is whole and whose payload is not.
@@ -228,6 +240,7 @@ struct Frame {
 /// What became whole in a [`Cut`].
 enum WholeFrame {
     Message,
+    Unheard,
     Control(Control),
 }
 
@@ -236,6 +249,7 @@ impl Default for Cut {
         Cut {
             message: Vec::new(),
             checked: 0,
+            bytes: 0,
             fragments: 0,
             frame: None,
             header: [0; HEADER_BYTES_MAX],
@@ -266,7 +280,7 @@ impl Cut {
                     None => return Ok(None),
                 },
             };
-            self.read_payload(&mut frame, input)?;
+            self.read_payload(&mut frame, input, limits.is_heard)?;
             if frame.left > 0 {
                 self.frame = Some(frame);
                 return Ok(None);
@@ -275,7 +289,10 @@ impl Cut {
                 OpCode::Control(control) => return Ok(Some(WholeFrame::Control(control))),
                 OpCode::Data(_) if frame.is_final => {
                     self.fragments = 0;
-                    return Ok(Some(WholeFrame::Message));
+                    return Ok(Some(match limits.is_heard {
+                        true => WholeFrame::Message,
+                        false => WholeFrame::Unheard,
+                    }));
                 }
                 OpCode::Data(_) => {}
             }
@@ -299,7 +316,7 @@ impl Cut {
             return Ok(None);
         };
         self.header_bytes = 0;
-        head.admit(OpenMessage { fragments: self.fragments, bytes: self.message.len() }, limits)?;
+        head.admit(OpenMessage { fragments: self.fragments, bytes: self.bytes }, limits)?;
         match head.opcode {
             OpCode::Control(_) => self.control_bytes = 0,
             OpCode::Data(_) => self.fragments += 1,
@@ -309,7 +326,12 @@ impl Cut {
     }
 
     /// Moves what `input` has of a frame's payload in here.
-    fn read_payload(&mut self, frame: &mut Frame, input: &mut &mut [u8]) -> Result<(), Close> {
+    fn read_payload(
+        &mut self,
+        frame: &mut Frame,
+        input: &mut &mut [u8],
+        is_heard: bool,
+    ) -> Result<(), Close> {
         let bytes = frame.left.min(input.len());
         let (part, rest) = mem::take(input).split_at_mut(bytes);
         *input = rest;
@@ -317,11 +339,16 @@ impl Cut {
         frame.mask.rotate_left(bytes % MASK_BYTES);
         let declared = self.message.len() + frame.left;
         frame.left -= bytes;
+        let is_end = frame.is_final && frame.left == 0;
         if let OpCode::Control(_) = frame.opcode {
             let from = usize::from(self.control_bytes);
             self.control[from..from + bytes].copy_from_slice(part);
             self.control_bytes += bytes as u8;
             return Ok(());
+        }
+        self.bytes += bytes;
+        if !is_heard {
+            return self.drop_text(part, is_end);
         }
         let needed = self.message.len() + bytes;
         if needed > self.message.capacity() {
@@ -331,7 +358,20 @@ impl Cut {
             self.message.reserve_exact(room - self.message.len());
         }
         self.message.extend_from_slice(part);
-        self.check_text(frame.is_final && frame.left == 0)
+        self.check_text(is_end)
+    }
+
+    /// Checks a part of a message that nobody reads, and keeps no more of it than the beginning of
+    /// a character.
+    fn drop_text(&mut self, part: &[u8], is_end: bool) -> Result<(), Close> {
+        let mut pieces = part.chunks(UNHEARD_BYTES_MAX).peekable();
+        while let Some(piece) = pieces.next() {
+            self.message.extend_from_slice(piece);
+            self.check_text(is_end && pieces.peek().is_none())?;
+            self.message.drain(..mem::take(&mut self.checked));
+        }
+        // The last character may have been cut, and nothing of it comes any more.
+        if is_end { self.check_text(true) } else { Ok(()) }
     }
 
     /// Checks what came since the last check, as far as characters are whole.
@@ -347,6 +387,7 @@ impl Cut {
     fn deliver(&mut self, found: WholeFrame) -> Result<Incoming<'_>, Close> {
         match found {
             WholeFrame::Message => Ok(Incoming::Message(&mut self.message)),
+            WholeFrame::Unheard => Ok(Incoming::Unheard(self.bytes)),
             WholeFrame::Control(control) => {
                 read_control(control, &self.control[..usize::from(self.control_bytes)])
             }

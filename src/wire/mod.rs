@@ -17,6 +17,7 @@ pub mod reject;
 pub mod server_message;
 pub mod time;
 
+use crate::limits::CLOCK_STEP_MAX;
 use random::SplitMix64;
 use time::Micros;
 
@@ -154,6 +155,8 @@ impl fmt::Debug for Id {
 #[derive(Debug)]
 pub struct IdGenerator {
     last: Id,
+    /// Whether `last` was made elsewhere, where its successors may be made too.
+    is_foreign: bool,
     at: Micros,
     random: SplitMix64,
 }
@@ -161,12 +164,16 @@ pub struct IdGenerator {
 impl IdGenerator {
     /// A generator whose random tails come from `seed`.
     pub fn new(seed: u64) -> IdGenerator {
-        IdGenerator { last: Id::MIN, at: Micros(0), random: SplitMix64(seed) }
+        let random = SplitMix64(seed);
+        IdGenerator { last: Id::MIN, is_foreign: false, at: Micros(0), random }
     }
 
-    /// Goes on above `id`: for what journals and store already hold (P1, across restarts).
+    /// Goes on above `id`: for what journals and store already hold (P1, across restarts), and for
+    /// what was made elsewhere.
     pub fn start_above(&mut self, id: Id) {
-        self.last = self.last.max(id);
+        if id > self.last {
+            (self.last, self.is_foreign) = (id, true);
+        }
         // The message of that id may carry any microsecond of its millisecond.
         self.at = self.at.max(Micros(self.last.unix_ms() * 1000 + 999));
     }
@@ -176,19 +183,28 @@ impl IdGenerator {
         self.last
     }
 
-    /// The instant that a frame carries: `now`, or the last one when the clock went back, so
-    /// that no later frame says an earlier time (WIRE, form `T`).
+    /// The instant that a frame carries: `now`, or the last one when the clock went back a little,
+    /// so that a later frame says no earlier time but where the clock was set (WIRE, form `T`).
     pub fn instant(&mut self, now: Micros) -> Micros {
-        self.at = self.at.max(now);
+        let was_set = self.at.0.saturating_sub(now.0) > CLOCK_STEP_MAX;
+        self.at = if was_set { now } else { self.at.max(now) };
         self.at
     }
 
     /// The next id, and the instant that its message carries. The id's millisecond is the
-    /// instant's (WIRE, form `T`).
+    /// instant's, or a later one where ids are ahead of the clock (WIRE, form `T`).
     pub fn next_id(&mut self, now: Micros) -> (Id, Micros) {
         self.instant(now);
         let first = Id::first_of_ms(self.at.0.div_euclid(1000));
-        self.last = if first > self.last { Id(first.0 | self.tail()) } else { Id(self.last.0 + 1) };
+        self.last = if first > self.last {
+            Id(first.0 | self.tail())
+        } else if self.is_foreign {
+            // Others who know the same id may count up from there.
+            Id(self.last.0.saturating_add(1 + (self.tail() >> 9)))
+        } else {
+            Id(self.last.0 + 1)
+        };
+        self.is_foreign = false;
         (self.last, self.at)
     }
 
@@ -236,7 +252,7 @@ mod tests {
     fn ids_ascend_when_the_clock_stands_or_goes_back() {
         let mut ids = IdGenerator::new(1);
         let mut last = (Id::MIN, Micros(0));
-        for now in [5_000_000, 5_000_000, 4_000_000, 5_000_999, 5_001_000, 1, 9_000_000] {
+        for now in [5_000_000, 5_000_000, 4_000_000, 5_000_999, 5_001_000, 4_001_000, 9_000_000] {
             let next = ids.next_id(Micros(now));
             assert!(next.0 > last.0 && next.1 >= last.1);
             assert_eq!(next.0.unix_ms(), next.1.0 / 1000);
@@ -245,13 +261,35 @@ mod tests {
     }
 
     #[test]
+    fn times_follow_a_clock_that_was_set_back_while_ids_go_on_ascending() {
+        let day = 86_400_000_000;
+        let mut ids = IdGenerator::new(1);
+        let ahead = ids.next_id(Micros(401 * day));
+        let back = ids.next_id(Micros(day));
+        assert!(back.0 > ahead.0 && back.1 == Micros(day), "{back:?} after {ahead:?}");
+        // In the next run, on two shards that know the same.
+        let next = [2, 3].map(|seed| {
+            let mut ids = IdGenerator::new(seed);
+            ids.start_above(back.0);
+            assert_eq!(ids.instant(Micros(day + 5)), Micros(day + 5));
+            [ids.next_id(Micros(day + 5)), ids.next_id(Micros(day + 9))]
+        });
+        let mut made: Vec<Id> = next.into_iter().flatten().map(|(id, _)| id).collect();
+        assert!(made.iter().all(|id| *id > back.0) && made[1] > made[0] && made[3] > made[2]);
+        made.sort();
+        made.dedup();
+        assert_eq!(made.len(), 4, "no two shards make the same id");
+    }
+
+    #[test]
     fn a_generator_goes_on_above_a_known_id_of_the_future() {
         let mut ids = IdGenerator::new(1);
         let known = Id(Id::first_of_ms(9_000).0 | 77);
         ids.start_above(known);
-        let (id, at) = ids.next_id(Micros(1_000_000));
+        let (id, at) = ids.next_id(Micros(8_500_000));
         assert!(id > known);
-        assert_eq!(at, Micros(9_000_999));
+        assert_eq!(at, Micros(9_000_999), "a little is waited for");
+        assert_eq!(ids.next_id(Micros(1_000_000)).1, Micros(1_000_000));
     }
 
     #[test]

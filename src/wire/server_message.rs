@@ -267,11 +267,15 @@ pub fn resumed(out: &mut BytesMut, resumed: &Resumed, at: &TimeText) {
     end_v1(frame, at);
 }
 
-/// The count that replaces joins and leaves in a big space.
-pub fn presence(out: &mut BytesMut, space: SpaceId, members: usize, at: &TimeText) {
+/// The count that replaces joins and leaves in a big space, and changes in a big lobby, which has
+/// no id.
+pub fn presence(out: &mut BytesMut, space: Option<SpaceId>, members: usize, at: &TimeText) {
     let mut frame = FrameWriter::begin(out);
-    frame.raw("{\"type\":\"presence\",\"data\":{\"space_id\":").number(space.0.into());
-    frame.raw(",\"members\":").number(members as i64);
+    frame.raw("{\"type\":\"presence\",\"data\":{");
+    if let Some(space) = space {
+        frame.raw("\"space_id\":").number(space.0.into()).raw(",");
+    }
+    frame.raw("\"members\":").number(members as i64);
     end_v1(frame, at);
 }
 

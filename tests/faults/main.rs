@@ -10,6 +10,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::trials::{self, Named, named};
 
 mod attacks;
+mod clocks;
+mod deep_pages;
+mod hanging;
 mod memory;
 mod outage;
 mod publish_once;
@@ -26,6 +29,12 @@ const TESTS: &[Named] = &named![
     survival::a_drain_spreads_its_closes_over_the_window,
     outage::a_full_journal_refuses_chat_unseen_and_nothing_accepted_is_lost,
     outage::sqlite_refuses_single_rows_alone_and_gets_all_rows_once_it_is_mended,
+    clocks::a_clock_that_jumps_by_years_is_told_and_times_follow_it_back_also_over_a_restart,
+    clocks::a_clock_that_is_wrong_for_a_moment_is_told_and_makes_no_wrong_time,
+    hanging::a_disk_that_hangs_keeps_no_hub_from_its_end,
+    hanging::a_second_signal_ends_a_hub_at_once_whatever_hangs,
+    hanging::a_start_that_hangs_can_be_ended,
+    hanging::a_name_server_that_hangs_keeps_no_start_from_its_end,
     publish_once::what_is_sent_again_after_a_kill_is_there_once,
     publish_once::a_nonce_is_forgotten_when_its_window_is_over_also_across_a_restart,
     store_truth::a_database_that_is_removed_under_the_hub_is_noticed_and_nothing_more_is_taken,
@@ -36,6 +45,9 @@ const TESTS: &[Named] = &named![
     store_truth::a_database_that_is_replaced_under_the_hub_is_noticed,
     store_truth::an_older_database_at_a_start_is_given_again_what_the_journals_hold,
     store_truth::messages_that_wait_for_the_embedded_database_go_to_no_other,
+    store_truth::a_copy_with_the_log_of_another_state_beside_it_is_refused_at_the_start,
+    store_truth::a_database_that_is_damaged_under_the_hub_is_told_and_takes_no_more,
+    store_truth::a_large_database_is_checked_beside_the_hub,
     attacks::places::connections_of_every_sort_leave_the_journal_its_descriptors,
     attacks::places::who_waits_for_its_peer_makes_room_and_who_is_served_does_not,
     attacks::places::slow_bodies_do_not_keep_all_places,
@@ -45,8 +57,12 @@ const TESTS: &[Named] = &named![
     attacks::places::too_few_descriptors_are_refused_in_one_line,
     attacks::costs::a_connection_that_says_nothing_costs_next_to_nothing,
     attacks::costs::heads_that_are_still_coming_have_one_bound,
+    attacks::costs::messages_that_nobody_reads_are_not_kept,
     attacks::costs::the_own_control_group_bounds_memory,
+    attacks::floods::floods_of_frames_slow_no_other_space_and_stay_out_for_a_while,
+    attacks::floods::those_who_read_nothing_hold_no_room,
     attacks::herd::under_attack_everything_accepted_is_stored,
+    deep_pages::a_crowd_that_asks_deep_pages_delays_nobody_else,
     memory::slow_large_bodies,
     memory::slow_readers_of_big_pages,
     memory::pages_of_great_pictures,

@@ -1,8 +1,10 @@
 //! The store away or refusing, and the journal full (P5; `docs/WIRE.md` H 14): chat goes on, then
 //! is refused before anybody sees it, and everything accepted is stored when the store is back.
 
+use cpi_hub::conditions::Condition;
 use serde_json::{Value, json};
 
+use crate::support::health::{mended, planted};
 use crate::support::{Hub, eventually};
 
 const ARGS: [&str; 6] =
@@ -86,13 +88,16 @@ pub fn sqlite_refuses_single_rows_alone_and_gets_all_rows_once_it_is_mended() {
     database.execute_batch(rename).expect("it is renamed");
     assert_eq!(post("tres"), 202);
     let health = hub.get("/readyz");
-    let condition = &health.json()["conditions"][0];
-    assert_eq!((health.status, &condition["name"]), (503, &json!("database_refuses")));
+    assert_eq!(health.status, 503);
+    let refuses = |it: &Value| it["name"] == "database_refuses";
+    let condition = hub.conditions().into_iter().find(refuses).expect("it is told");
+    planted(&hub, Condition::DatabaseRefuses);
     let detail = condition["detail"].as_str().expect("its words");
     assert!(detail.contains("no column named username"), "{detail}");
     let rename = "ALTER TABLE chat_messages RENAME COLUMN named TO username";
     database.execute_batch(rename).expect("it is renamed");
     eventually("ready", || (hub.get("/readyz").json()["status"] == "ready").then_some(()));
+    mended(&hub, Condition::DatabaseRefuses);
     let texts = hub.history(1).into_iter().map(|row| row["content"].clone());
     assert_eq!(texts.collect::<Vec<_>>(), ["uno", "dos", "tres"]);
     assert_eq!(hub.metric("hub_rows_dead_lettered_total"), 2.0);

@@ -1,12 +1,15 @@
 //! The embedded store's files taken away, replaced or made older: under a running hub, and while
 //! it is down.
 
+use cpi_hub::conditions::Condition;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::support::health::{begun_anew, mended, mended_by, planted, planted_by, told};
 use crate::support::{Hub, UNLIMITED, eventually, run_hub};
 
 /// How long it may take until a missing file is noticed.
@@ -116,15 +119,20 @@ pub fn a_log_of_the_database_that_is_removed_under_the_hub_is_noticed() {
 
 pub fn a_directory_that_is_moved_away_is_noticed_and_heals_when_it_is_back() {
     let hub = hub_with_one();
+    let (_aside, log) = log_of(&hub);
+    let read = || fs::read_to_string(&log).expect("the log");
     let aside = hub.data_dir().with_extension("aside");
     let begun = Instant::now();
     fs::rename(hub.data_dir(), &aside).expect("it moves");
     is_noticed(&hub, begun, "data_directory");
-    assert!(hub.has_condition("database_file"));
+    planted_by(|path| hub.get(path), read, Condition::DataDirectory);
+    planted_by(|path| hub.get(path), read, Condition::DatabaseFile);
     fs::rename(&aside, hub.data_dir()).expect("it moves back");
     eventually("it is ready again", || {
         (hub.get("/readyz").json()["status"] == "ready").then_some(())
     });
+    mended_by(|path| hub.get(path), read, Condition::DataDirectory);
+    mended_by(|path| hub.get(path), read, Condition::DatabaseFile);
     eventually("it takes chat again", || (post(&hub, "después").0 == 200).then_some(()));
     let said = hub.contents(1);
     assert_eq!((said[0].as_str(), said.last().map(String::as_str)), ("antes", Some("después")));
@@ -236,4 +244,117 @@ pub fn messages_that_wait_for_the_embedded_database_go_to_no_other() {
     hub.restart();
     hub.history_of(1, 3);
     assert_eq!(hub.contents(1), ["antes", "a", "b"]);
+}
+
+/// What a start that is refused says in its one line.
+fn refused_start(hub: &Hub) -> String {
+    let dir = hub.data_dir().to_str().expect("a text path");
+    let out = run_hub(&["--listen", "127.0.0.1:0", "--data-dir", dir, "--log", "error"], &[]);
+    let line = String::from_utf8(out.stderr).expect("a text");
+    assert_eq!(out.status.code(), Some(78), "{line}");
+    line
+}
+
+/// Has this many long messages stored.
+fn say_much(hub: &Hub, messages: usize) {
+    (0..messages).for_each(|n| assert_eq!(post(hub, &format!("{n} {}", "x".repeat(400))).0, 200));
+}
+
+pub fn a_copy_with_the_log_of_another_state_beside_it_is_refused_at_the_start() {
+    let aside = tempfile::tempdir().expect("a folder");
+    let copy = aside.path().join("copy");
+    let mut hub = Hub::unlimited();
+    say_much(&hub, 30);
+    hub.history_of(1, 30);
+    assert!(hub.stop("TERM").success());
+    let [path, log, _] = &database_files(&hub)[..] else { unreachable!("three files") };
+    assert!(!log.exists(), "a hub that ends in order leaves no log");
+    fs::copy(path, &copy).expect("it copies");
+    hub.restart();
+    say_much(&hub, 60);
+    // What is in the log now goes to the database, and the log begins anew.
+    let other = rusqlite::Connection::open(path).expect("a database");
+    let moved = other.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, i64>(0));
+    assert_eq!(moved, Ok(0));
+    drop(other);
+    say_much(&hub, 2);
+    hub.kill();
+    fs::copy(&copy, path).expect("it copies");
+    let before = fs::read(log).expect("a log");
+    for _ in 0..2 {
+        let line = refused_start(&hub);
+        assert!(line.contains("hub.sqlite3: is damaged: "), "{line}");
+        assert!(line.contains("no -wal file beside it"), "{line}");
+    }
+    assert_eq!(fs::read(log).expect("a log"), before, "it stays as it was");
+    fs::remove_file(log).expect("it goes");
+    hub.restart();
+    assert!(hub.contents(1).len() >= 30, "without the log the copy is sound");
+}
+
+pub fn a_database_that_is_damaged_under_the_hub_is_told_and_takes_no_more() {
+    let mut hub = hub_with_one();
+    say_much(&hub, 30);
+    assert!(hub.stop("TERM").success());
+    hub.restart();
+    let path = &database_files(&hub)[0];
+    let bytes = fs::read(path).expect("a file");
+    overwrite(path, 4096, &vec![0xA5; bytes.len() - 4096]);
+    assert_eq!(hub.get("/v1/spaces/1/messages").status, 503);
+    planted(&hub, Condition::DatabaseDamaged);
+    planted(&hub, Condition::HistoryUnreadable);
+    assert_eq!(hub.get("/readyz").status, 503);
+    assert_eq!(post(&hub, "espera").0, 202, "it waits in the journal");
+    assert!(hub.log().contains("docs/BACKUP.md"));
+    hub.stop("TERM");
+    let line = refused_start(&hub);
+    assert!(line.contains("hub.sqlite3: is damaged: "), "{line}");
+    // A copy in its place gets what the journals hold.
+    put_back_bytes(&hub, &bytes);
+    hub.restart();
+    eventually("what waited is stored", || {
+        hub.contents(1).contains(&"espera".to_owned()).then_some(())
+    });
+    begun_anew(&hub, Condition::DatabaseDamaged);
+    begun_anew(&hub, Condition::HistoryUnreadable);
+}
+
+fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
+    let file = fs::File::options().write(true).open(path).expect("a file");
+    file.write_all_at(bytes, at).expect("it writes");
+}
+
+fn put_back_bytes(hub: &Hub, bytes: &[u8]) {
+    let [path, log @ ..] = &database_files(hub)[..] else { unreachable!("three files") };
+    for file in log {
+        _ = fs::remove_file(file);
+    }
+    fs::write(path, bytes).expect("it writes");
+}
+
+pub fn a_large_database_is_checked_beside_the_hub() {
+    let mut hub = hub_with_one();
+    say_much(&hub, 30);
+    let path = &database_files(&hub)[0];
+    let other = rusqlite::Connection::open(path).expect("a database");
+    other.busy_timeout(Duration::from_secs(30)).expect("an option");
+    let large = "CREATE TABLE large (bytes BLOB); INSERT INTO large VALUES (zeroblob(80000000))";
+    other.execute_batch(large).expect("a table");
+    drop(other);
+    hub.kill();
+    hub.restart();
+    assert!(told(&hub.log(), Condition::DatabaseChecking), "it is told");
+    mended(&hub, Condition::DatabaseChecking);
+    assert!(!hub.has_condition("database_damaged"));
+    hub.history_of(1, 31);
+    // Now the large value is in the database itself.
+    assert!(hub.stop("TERM").success());
+    hub.restart();
+    hub.kill();
+    // A page in the middle of the large value.
+    let middle = fs::metadata(path).expect("a file").len() / 2 / 4096 * 4096;
+    overwrite(path, middle, &[0xFF; 4]);
+    hub.restart();
+    eventually("it is damaged", || hub.has_condition("database_damaged").then_some(()));
+    assert_eq!(hub.get("/readyz").status, 503);
 }

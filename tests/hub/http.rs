@@ -2,6 +2,7 @@
 //! H 5-10), against the real binary.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -384,4 +385,109 @@ fn a_foreign_page_can_not_post() {
     let answer = hub.request("POST", "/v1/ws/spaces/1/chat", &evil, body);
     assert_eq!((answer.status, answer.body.len()), (403, 0));
     assert_eq!(hub.metric("hub_chats_accepted_total"), 0.0);
+}
+
+#[test]
+fn every_answer_is_dated_also_those_to_what_is_no_request() {
+    let hub = Hub::start(&["--close-wait", "100ms"]);
+    let host = "Host: localhost\r\n";
+    for (request, status) in [
+        (format!("GET /livez HTTP/1.1\r\n{host}\r\n"), 200),
+        (format!("GET /livez HTTP/1.0\r\n{host}\r\n"), 200),
+        (format!("GET /nothing HTTP/1.1\r\n{host}\r\n"), 404),
+        (format!("GET /livez HTTP/1.1\r\n{host}Origin: null\r\n\r\n"), 403),
+        (format!("OPTIONS / HTTP/1.1\r\n{host}Origin: http://localhost:3000\r\n\r\n"), 204),
+        ("GET /livez HTTP/1.1\r\n\r\n".into(), 400),
+        ("GET /livez HTTP/1.1\n\n".into(), 400),
+        ("junk\r\n\r\n".into(), 400),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), 400),
+        (format!("GET / HTTP/1.1\r\n{host}X: {}\r\n\r\n", "x".repeat(20_000)), 431),
+    ] {
+        let mut stream = hub.connect();
+        stream.write_all(request.as_bytes()).expect("the hub reads");
+        let answer = Answer::read(&mut stream);
+        let date = answer.header("date").unwrap_or_default();
+        // `Sun, 29 Nov 2026 18:48:22 GMT`.
+        assert_eq!((answer.status, date.len()), (status, 29), "{request:.40}: {answer:?}");
+        assert!(date.ends_with(" GMT"), "{date}");
+    }
+}
+
+#[test]
+fn an_answer_has_the_form_that_is_accepted() {
+    let hub = Hub::start(&[]);
+    let get = |path: &str, accept: &str| hub.request("GET", path, &[("Accept", accept)], b"");
+    let problem = "application/problem+json";
+    for (accept, kind) in [
+        (problem, problem),
+        ("application/json, application/problem+json", problem),
+        ("application/problem+json;q=0", "application/json"),
+        ("application/problem+json ; Q=0.000, */*", "application/json"),
+        ("application/json, application/problem+json;q=0.1", "application/json"),
+        ("*/*", "application/json"),
+    ] {
+        let answer = get("/v1/messages", accept);
+        assert_eq!((answer.status, answer.header("content-type")), (400, Some(kind)), "{accept}");
+    }
+    let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,\
+                      text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+    for (accept, kind) in [
+        ("*/*", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        (prometheus, "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        ("text/plain", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain;version=0.0.4;q=1,*/*;q=0.1", "text/plain; version=0.0.4; charset=utf-8"),
+        ("application/openmetrics-text;q=0, */*", "text/plain; version=0.0.4; charset=utf-8"),
+    ] {
+        let answer = get("/metrics", accept);
+        assert_eq!(answer.header("content-type"), Some(kind), "{accept}");
+        let text = answer.text();
+        let is_older = kind.starts_with("text/plain");
+        assert_eq!(text.contains("# TYPE hub_http_requests_total counter\n"), is_older);
+        assert_eq!(text.ends_with("# EOF\n"), !is_older);
+        assert!(text.contains("\nhub_http_requests_total "), "{text}");
+    }
+}
+
+#[test]
+fn a_repeated_key_is_answered_as_the_first_whatever_name_it_comes_with() {
+    let hub = Hub::unlimited();
+    let body = |name: &str| format!(r#"{{"user_id":1,"username":"{name}","message":"once"}}"#);
+    let post = |key: &str, name: &str, more: &[(&str, &str)]| {
+        let headers = [&[("Idempotency-Key", key)], more].concat();
+        hub.request("POST", "/v1/ws/spaces/1/chat", &headers, body(name).as_bytes())
+    };
+    let first = post("k1", "Ana", &[]);
+    for name in ["Otra", "Ana", "Ñandú"] {
+        let repeat = post("k1", name, &[]);
+        assert_eq!((repeat.status, repeat.text()), (200, first.text()), "{name}");
+        assert_eq!(repeat.header("idempotency-replayed"), Some("true"));
+    }
+    let repeat = post("k1", "Otra", &[("Prefer", "respond-async")]);
+    assert_eq!((repeat.status, repeat.text()), (202, first.text()));
+    // What was said over a socket has the connection's name.
+    let mut member = hub.join_v1(1, 1, "&username=Bea");
+    member.send(r#"{"type":"chat","data":{"content":"once","nonce":"k2","ack":"durable"}}"#);
+    while member.next_of("ack")["data"]["level"] != "durable" {}
+    let repeat = post("k2", "Otra", &[]);
+    assert_eq!(repeat.json()["chat_message"]["username"], "Bea");
+    assert_eq!(hub.history_of(1, 2).len(), 2);
+}
+
+#[test]
+fn a_push_that_strict_readers_would_lose_is_refused() {
+    let hub = Hub::start(&[]);
+    let mut reader = hub.socket("/v1/ws/notifications?user_id=7", None);
+    for data in [
+        r#"{"a":"\ud800","a":1,"n":1e999}"#,
+        r#"{"a":"\ud800"}"#,
+        r#"{"a":[{"b":1,"b":1}]}"#,
+        r#"{"a":{"n":[1e999]}}"#,
+    ] {
+        let answer = hub.post("/v1/users/7/notifications", &format!(r#"{{"data":{data}}}"#));
+        let message = "Invalid request data: data no es válido";
+        refused(&answer, 400, "invalid_parameter", message);
+    }
+    let sound = r#"{"a":{"a":[{"a":1},{"a":1e308}]}}"#;
+    hub.post("/v1/users/7/notifications", &format!(r#"{{"data":{sound}}}"#));
+    assert!(reader.text().contains(sound), "nothing came before it");
 }

@@ -78,3 +78,62 @@ fn unix_seconds(text: &str) -> i64 {
     assert_eq!(&text[26..], "-03:00");
     days * 86_400 + number(11..13) * 3_600 + number(14..16) * 60 + number(17..19) + 3 * 3_600
 }
+
+#[test]
+fn a_big_lobby_costs_what_its_people_do_and_tells_the_truth_when_it_is_small_again() {
+    let hub = Hub::unlimited_with(&["--lobby-members-max", "20"]);
+    let mut early = open(&hub, 1);
+    let mut counted = hub.socket("/v1/ws/user-connection?user_id=2", Some("cpi-hub.v1"));
+    let mut people: Vec<Client> = (3..=12).map(|user| open(&hub, user)).collect();
+    let mut expected: BTreeMap<i64, String> = (1..=12).map(online).collect();
+    let mut known = BTreeMap::new();
+    hear(&mut early, &mut known, &expected);
+    let sent = |hub: &Hub| hub.metric("hub_sent_bytes_total");
+    let crowd: Vec<Client> = (100..300).map(|user| open(&hub, user)).collect();
+    let before = sent(&hub);
+    let crowd: Vec<Client> = crowd.into_iter().chain((300..500).map(|it| open(&hub, it))).collect();
+    let each = (sent(&hub) - before) / 200.0;
+    assert!(each < 500.0, "{each} bytes for each that comes to a big lobby");
+    let mut late = open(&hub, 600);
+    assert_eq!(late.next()["user_id"], 600, "its own status");
+    // Counts instead of names, once a second.
+    while counted.next_of("presence")["data"]["members"] != 413 {}
+    // Two that were there before it was big go meanwhile, then the crowd does.
+    for (user, client) in (3..=4).zip(people.drain(..2)) {
+        client.close();
+        expected.insert(user, "offline".into());
+    }
+    crowd.into_iter().for_each(Client::close);
+    expected.insert(600, "online".into());
+    known.retain(|_, status| status == "online");
+    let of_late: BTreeMap<i64, String> =
+        expected.clone().into_iter().filter(|(_, status)| status == "online").collect();
+    hear_online(&mut early, &mut known, &of_late);
+    hear_online(&mut late, &mut online_of(600), &of_late);
+}
+
+fn online(user: i64) -> (i64, String) {
+    (user, "online".to_owned())
+}
+
+fn online_of(user: i64) -> BTreeMap<i64, String> {
+    BTreeMap::from([online(user)])
+}
+
+/// Reads until those who are online to a reader are these.
+fn hear_online(
+    reader: &mut Client,
+    last: &mut BTreeMap<i64, String>,
+    expected: &BTreeMap<i64, String>,
+) {
+    loop {
+        let mut is_online = last.clone();
+        is_online.retain(|_, status| status == "online");
+        if is_online == *expected {
+            return;
+        }
+        let message = reader.next();
+        let user = message["user_id"].as_i64().expect("a user");
+        last.insert(user, message["status"].as_str().expect("a status").to_owned());
+    }
+}

@@ -2,13 +2,20 @@
 //! database. Nothing is broken here but what clients send; `tests/faults` takes things away.
 
 mod answers;
+mod backup;
+mod connections;
 mod crowd;
 mod http;
 mod input;
+mod letters;
 mod lobby;
+mod logs;
 mod members;
+mod names;
 mod operator;
+mod order;
 mod resume;
+mod signals;
 mod sockets;
 #[path = "../support/mod.rs"]
 mod support;

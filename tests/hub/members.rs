@@ -13,7 +13,6 @@ fn forty_chats_in_one_write_are_forty_frames_in_one_order_for_all() {
     let hub = Hub::unlimited();
     let mut ana = hub.join(1, 1, "Ana");
     let mut beto = hub.join(1, 2, "Beto");
-    // A handshake is answered before its member has joined.
     beto.next_of("join");
     let mut bytes = Vec::new();
     for number in 0..40 {

@@ -14,17 +14,26 @@ use serde_json::json;
 use crate::support::{Answer, Hub, PATIENCE, eventually, frame, upgrade};
 
 /// A process of the binary, all of whose streams the test holds. Killed when dropped.
-struct Process {
-    child: Child,
+pub(super) struct Process {
+    pub(super) child: Child,
     /// Lines of its standard output as they come.
     lines: Receiver<String>,
 }
 
 impl Process {
     fn start(args: &[&str], env: &[(&str, &str)]) -> Process {
+        Process::begin(args, env, Stdio::piped())
+    }
+
+    /// Starts one that has its standard error there.
+    pub(super) fn start_with(args: &[&str], stderr: Stdio) -> Process {
+        Process::begin(args, &[], stderr)
+    }
+
+    fn begin(args: &[&str], env: &[(&str, &str)], stderr: Stdio) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cpi-hub"));
         command.args(args).env_clear().envs(env.iter().copied());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().expect("it starts");
         let stdout = child.stdout.take().expect("it is piped");
         let (give, lines) = sync_channel(64);
@@ -36,7 +45,7 @@ impl Process {
     }
 
     /// A hub with its data there, on a free port.
-    fn serve(data_dir: &Path, args: &[&str]) -> Process {
+    pub(super) fn serve(data_dir: &Path, args: &[&str]) -> Process {
         let data_dir = data_dir.to_str().expect("a text path");
         let fixed = ["serve", "--listen", "127.0.0.1:0", "--pinned", "false"];
         Process::start(&[&fixed[..], &["--data-dir", data_dir], args].concat(), &[])
@@ -56,7 +65,7 @@ impl Process {
     }
 
     /// Where a hub says that it listens.
-    fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         let line = self.line("http://");
         let (_, address) = line.split_once("http://").expect("looked for it");
         address.parse().expect("an address")
@@ -67,7 +76,7 @@ impl Process {
     }
 
     /// Its exit code, and all that it wrote to standard error.
-    fn end(mut self) -> (Option<i32>, String) {
+    pub(super) fn end(mut self) -> (Option<i32>, String) {
         let mut stderr = self.child.stderr.take().expect("it is piped");
         let said = std::thread::spawn(move || {
             let mut text = String::new();
@@ -78,7 +87,7 @@ impl Process {
         (status.code(), text)
     }
 
-    fn signal(&self, signal: &str) {
+    pub(super) fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         let status = Command::new("kill").args(["-s", signal, &pid]).status();
         assert!(status.expect("kill runs").success());
@@ -103,7 +112,7 @@ fn refused(args: &[&str], env: &[(&str, &str)]) -> String {
 }
 
 /// Sends bytes, and reads one answer; the connection goes on.
-fn ask(address: SocketAddr, request: impl AsRef<[u8]>) -> (Answer, TcpStream) {
+pub(super) fn ask(address: SocketAddr, request: impl AsRef<[u8]>) -> (Answer, TcpStream) {
     let mut stream = TcpStream::connect(address).expect("the hub listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream.write_all(request.as_ref()).expect("the hub reads");
@@ -203,7 +212,7 @@ fn what_is_misspelt_or_malformed_is_one_line_that_names_it() {
             format!("{path}: write_wait: `soon` is not a time such as 250ms, 10s or 5m"),
         ),
         (&[], &[("HUB_CONFIG", "")], "", "HUB_CONFIG: `` is not a file".into()),
-        (&["serv"], &[], "", "`serv` is no command; there are serve, config, migrate, journal, dead-letters and chat".into()),
+        (&["serv"], &[], "", "`serv` is no command; there are serve, config, migrate, backup, journal, dead-letters and chat".into()),
         (
             &[],
             // As a secret's file has it.
@@ -456,7 +465,7 @@ fn nothing_that_people_say_or_prove_themselves_with_is_logged() {
     assert_eq!(post("/v1/ws/spaces/1/chat", key, body), 200);
     assert_eq!(post("/v1/ws/spaces/1/chat", key, &body.replace("post", "other")), 409);
     assert_eq!(post("/v1/ws/spaces/1/chat", "", &body[1..]), 400);
-    assert_eq!(post("/v1/ws/spaces/1/chat", "Origin: http://canary\r\n", body), 403);
+    assert_eq!(post("/v1/ws/spaces/1/chat", "Origin: http://x/canary\r\n", body), 403);
     assert_eq!(post("/v1/users/7/notifications", "", r#"{"data":{"x":"canary-push"}}"#), 200);
     let unsound = upgrade(&format!("/v1/ws/spaces/canary?{query}"), "");
     assert_eq!(ask(address, unsound).0.status, 400);

@@ -1,9 +1,11 @@
 //! Full disks: PostgreSQL's data, its log, and the hub's own journal.
 
+use cpi_hub::conditions::Condition;
 use serde_json::{Value, json};
 
 use super::stored::{post, until_store_is};
 use crate::support::disk::Disk;
+use crate::support::health::{mended, planted};
 use crate::support::postgres::{Cluster, Folders};
 use crate::support::trials::Outcome;
 use crate::support::{Client, Hub, UNLIMITED, eventually};
@@ -187,6 +189,7 @@ pub fn a_journal_that_fills_while_the_database_is_away_shows_in_readyz_and_metri
     eventually("what waits is counted", || {
         (hub.metric("hub_journal_bytes") > 2_000_000.0).then_some(())
     });
+    planted(&hub, Condition::JournalFilling);
     eventually("it says what chat meets", || {
         // A burst may also have run ahead of the next segment's making.
         say_on_until_refused(&mut speaker, &mut watcher, &mut accepted);
@@ -197,6 +200,7 @@ pub fn a_journal_that_fills_while_the_database_is_away_shows_in_readyz_and_metri
     until_store_is(&hub, "ready");
     eventually("all is stored", || (hub.history(1).len() == accepted.len()).then_some(()));
     until_store_is(&hub, "ready");
+    mended(&hub, Condition::JournalFilling);
     assert_eq!(hub.get("/readyz").json()["status"], "ready");
     assert_eq!(post(&hub, (1, 2), "después").0, 200);
 }

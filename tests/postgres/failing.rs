@@ -1,5 +1,6 @@
 //! A disk that fails under the journal: strace makes the hub's system calls end in EIO.
 
+use cpi_hub::conditions::Condition;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -7,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::json;
 
 use super::stored::{hub_on, post, until_store_is};
+use crate::support::health::{begun_anew, planted};
 use crate::support::postgres::Cluster;
 use crate::support::trials::{Lack, Outcome};
 use crate::support::{Hub, eventually};
@@ -108,10 +110,12 @@ pub fn a_write_that_fails_is_seen_by_nobody_and_stops_chat_until_a_restart() -> 
     drop(failing);
     // Whatever the disk says now: what it holds is not known.
     assert_eq!(post(&hub, (1, 2), "durante").0, 503);
+    planted(&hub, Condition::JournalBroken);
     assert_eq!(hub.get("/v1/messages?space_id=1").status, 200, "all else goes on");
     hub.kill();
     hub.restart();
     until_store_is(&hub, "ready");
+    begun_anew(&hub, Condition::JournalBroken);
     known.push(post(&hub, (1, 2), "después").1["id"].clone());
     assert_eq!(ids(&hub), known);
     Ok(())

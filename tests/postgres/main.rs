@@ -16,6 +16,7 @@ mod crashes;
 mod disks;
 mod drains;
 mod failing;
+mod health;
 mod journals;
 mod nodes;
 mod pictures;
@@ -119,6 +120,10 @@ const TESTS: &[Named] = &named![
     costs::a_hub_that_is_killed_while_it_waits_for_a_new_database_leaves_nothing,
     shortages::a_hub_without_descriptors_goes_on_and_stores_all_that_it_took,
     shortages::a_segment_that_can_not_be_synced_is_made_later_and_leaves_no_file,
+    health::a_database_that_lacks_a_column_is_unusable_until_it_has_it,
+    health::a_journal_that_can_not_be_opened_is_read_later,
+    health::a_journal_that_can_not_be_removed_is_removed_later,
+    health::nonces_that_can_not_be_kept_are_kept_later,
     watched::a_thread_that_dies_ends_the_hub_at_once_with_its_name,
     watched::a_hub_column_of_another_type_is_read_all_the_same,
     watched::a_hub_column_that_can_not_be_read_is_named_and_blames_no_row,

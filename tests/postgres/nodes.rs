@@ -1,10 +1,12 @@
 //! Two hubs and one database: one serves, the other waits and says so, and what is accepted is
 //! stored whoever serves.
 
+use cpi_hub::conditions::Condition;
 use serde_json::Value;
 
 use super::stored::{hub_on, post, until_store_is};
 use crate::support::gate::{Fate, Gate, Point};
+use crate::support::health::{mended, planted, told};
 use crate::support::postgres::Cluster;
 use crate::support::{Hub, UNLIMITED, eventually};
 
@@ -51,6 +53,7 @@ pub fn a_second_hub_waits_says_for_whom_and_takes_over_when_the_first_ends() {
     let detail = waits_for(&second);
     assert!(detail.contains(&name_of(&first)), "{detail}");
     assert!(detail.contains(", seen "), "{detail}");
+    planted(&second, Condition::AnotherHub);
     // The second hub takes nothing meanwhile; the first goes on as if it were alone.
     assert_eq!(post(&second, (1, 2), "nadie").0, 503);
     assert_eq!(second.get("/v1/ws/spaces/1?user_id=7").status, 503);
@@ -59,8 +62,9 @@ pub fn a_second_hub_waits_says_for_whom_and_takes_over_when_the_first_ends() {
     until_it_serves(&second);
     assert_eq!(post(&second, (1, 2), "tres").0, 200);
     assert_eq!(stored(&cluster), ["uno", "dos", "tres"]);
+    mended(&second, Condition::AnotherHub);
     assert_eq!(second.metric("hub_condition"), 0.0);
-    let told = second.log().matches("Another hub serves this database").count();
+    let told = second.log().matches("Another hub serves this database; stop").count();
     assert_eq!(told, 1, "{}", second.log());
 }
 
@@ -129,6 +133,7 @@ pub fn a_hub_that_lost_its_claim_closes_its_members_and_loses_nothing() {
     let ended = first.wait();
     assert!(!ended.success(), "{ended:?}");
     assert!(first.log().contains("another hub serves this database"), "{}", first.log());
+    assert!(told(&first.log(), Condition::ClaimLost), "{}", first.log());
     assert_eq!(stored(&cluster), ["uno", "tres"], "it wrote nothing after its claim was gone");
     // What it had accepted is still there for it.
     let mut second = second;

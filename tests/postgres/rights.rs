@@ -4,8 +4,10 @@
 use super::adopted::adopted;
 use super::refusals::{letters, until_raised};
 use super::stored::{hub_with, post, until_store_is};
+use crate::support::health::{mended, planted};
 use crate::support::postgres::Cluster;
 use crate::support::{Hub, UNLIMITED, eventually, run_hub};
+use cpi_hub::conditions::Condition;
 
 /// What README says that the role needs, once the tables are there.
 const RIGHTS: &str = "GRANT SELECT, INSERT ON chat_messages TO ana; \
@@ -64,6 +66,7 @@ pub fn a_user_that_does_not_exist_holds_up_nobody_where_users_can_not_be_read() 
     assert_eq!(until_raised(&hub, "rights_missing"), "SELECT on users, SELECT on spaces");
     let health = hub.get("/readyz");
     assert_eq!((health.status, &*health.json()["status"].to_string()), (200, "\"degraded\""));
+    planted(&hub, Condition::RightsMissing);
     assert_eq!(hub.log().matches("lacks rights").count(), 1, "{}", hub.log());
     check_nobody(&cluster, &hub);
     cluster.sql("hub", PEOPLE);
@@ -73,6 +76,7 @@ pub fn a_user_that_does_not_exist_holds_up_nobody_where_users_can_not_be_read() 
         assert_eq!(post(&hub, (1, 1), &format!("n{number}")).0, 200);
         (hub.get("/readyz").json()["status"] == "ready").then_some(())
     });
+    mended(&hub, Condition::RightsMissing);
 }
 
 pub fn a_user_that_does_not_exist_holds_up_nobody_without_a_table_of_spaces() {

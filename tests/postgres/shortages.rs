@@ -1,10 +1,12 @@
 //! Descriptors and a disk that fail for a while: what is short is waited for, and told.
 
+use cpi_hub::conditions::Condition;
 use std::process::Command;
 
 use super::disks::say_until_refused;
 use super::failing::Failing;
 use super::stored::{post, until_store_is};
+use crate::support::health::{mended, planted};
 use crate::support::postgres::Cluster;
 use crate::support::trials::{Lack, Outcome};
 use crate::support::{Hub, UNLIMITED, eventually};
@@ -65,6 +67,7 @@ pub fn a_segment_that_can_not_be_synced_is_made_later_and_leaves_no_file() -> Ou
         [told] => (told["name"] == "journal_segment").then_some(()),
         _ => None,
     });
+    planted(&hub, Condition::JournalSegment);
     assert_eq!(hub.metric("hub_condition"), 1.0);
     assert!(hub.log().matches("journal_segment").count() == 1, "{}", hub.log());
     drop(failing);
@@ -75,6 +78,7 @@ pub fn a_segment_that_can_not_be_synced_is_made_later_and_leaves_no_file() -> Ou
     let ids: Vec<_> = hub.history(1).iter().map(|row| row["id"].clone()).collect();
     assert_eq!(ids, accepted);
     eventually("it is over", || hub.conditions().is_empty().then_some(()));
+    mended(&hub, Condition::JournalSegment);
     eventually("no segment is there that nobody counts", || {
         let folder = std::fs::read_dir(hub.data_dir().join("journal")).expect("journals");
         let files = folder.flatten().flat_map(|entry| entry.metadata());

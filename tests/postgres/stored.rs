@@ -123,7 +123,7 @@ pub fn pages_and_ranges_are_found_in_an_index_at_any_depth() {
             ),
         )
     };
-    for page in [1, 2, 83, 200, 399, 400, 401] {
+    let check = |page: usize| {
         for (query, order) in [
             ("order_by=timestamp&sort_direction=desc", "timestamp DESC, id COLLATE \"C\" DESC"),
             ("order_by=timestamp&sort_direction=asc", "timestamp, id COLLATE \"C\""),
@@ -138,6 +138,21 @@ pub fn pages_and_ranges_are_found_in_an_index_at_any_depth() {
             let ids: Vec<&str> = rows.iter().map(|row| row["id"].as_str().expect("id")).collect();
             assert_eq!(ids, model(order, page), "page {page} {query}");
         }
+    };
+    [1, 2, 83, 200, 399, 400, 401].into_iter().for_each(check);
+    // From where the last ones were found, before them, and far behind them.
+    [200, 201, 195, 231, 260, 150, 211, 200].into_iter().for_each(check);
+    // Where one of those rows is gone, the others are found all the same.
+    for page in [200, 201, 150] {
+        let first = model("timestamp, id COLLATE \"C\"", page)[0].clone();
+        let swap = format!(
+            "DELETE FROM chat_messages WHERE id = '{first}'; INSERT INTO chat_messages VALUES \
+             ('{first}0', 'again', 1, 'Ana', 1, timestamp '2026-01-01')"
+        );
+        cluster.sql("hub", &swap);
+        let path = format!("/v1/messages?space_id=1&page_size=50&page={page}");
+        let rows = hub.get(&path).json()["data"].as_array().expect("rows").len();
+        assert_eq!(rows, 50, "page {page}");
     }
     no_query_reads_the_whole_table(&cluster, &hub);
     let range = |query: &str| -> Vec<String> {

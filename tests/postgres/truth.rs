@@ -1,10 +1,12 @@
 //! A database that is not what it was: older, emptied in part, or another one altogether.
 
+use cpi_hub::conditions::Condition;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::stored::{hub_on, hub_with, post, until_store_is};
+use crate::support::health::{mended, mended_by, planted, planted_by};
 use crate::support::postgres::Cluster;
 use crate::support::{Hub, eventually, run_hub};
 
@@ -144,6 +146,7 @@ pub fn what_no_journal_holds_is_named_until_it_is_acknowledged() {
     let named = format!("{} messages, ids {} to {}", lost.len(), lost[0], lost[lost.len() - 1]);
     let told = condition(&hub, "messages_missing").expect("it is told");
     assert_eq!(told["detail"], named);
+    planted(&hub, Condition::MessagesMissing);
     assert_eq!(hub.metric("hub_messages_missing"), lost.len() as f64);
     let answer = hub.get("/readyz");
     assert_eq!((answer.status, &answer.json()["status"]), (200, &"degraded".into()));
@@ -166,6 +169,7 @@ pub fn what_no_journal_holds_is_named_until_it_is_acknowledged() {
     eventually("it is ready again", || {
         (hub.get("/readyz").json()["status"] == "ready").then_some(())
     });
+    mended(&hub, Condition::MessagesMissing);
     assert_eq!(hub.metric("hub_messages_missing"), 0.0);
     assert_eq!(tool("acknowledge"), "nothing is missing that was not acknowledged\n");
     let (_, message) = post(&hub, (1, 2), "luego");
@@ -294,11 +298,12 @@ pub fn a_new_address_that_is_away_is_waited_for_and_told() {
     hub.address.set_port(port);
     let answer = hub.get("/readyz");
     assert_eq!((answer.status, &answer.json()["status"]), (503, &"starting".into()));
-    assert!(condition(&hub, "another_store").is_some(), "{}", answer.text());
+    planted_by(|path| hub.get(path), read, Condition::AnotherStore);
     cluster.restart();
     cluster.sql("postgres", "ALTER DATABASE hub RENAME TO moved");
     let count = "SELECT count(*) FROM chat_messages";
     eventually("it is the same store", || (cluster.sql("moved", count) == ["3"]).then_some(()));
+    mended_by(|path| hub.get(path), read, Condition::AnotherStore);
     waiting.kill().expect("it runs");
     waiting.wait().expect("it ends");
 }

@@ -4,8 +4,10 @@
 use super::failing::Failing;
 use super::stored::{hub_on, post, until_store_is};
 use crate::support::eventually;
+use crate::support::health::told;
 use crate::support::postgres::Cluster;
 use crate::support::trials::Outcome;
+use cpi_hub::conditions::Condition;
 
 pub fn a_thread_that_dies_ends_the_hub_at_once_with_its_name() -> Outcome {
     let cluster = Cluster::start(&[]);
@@ -21,7 +23,8 @@ pub fn a_thread_that_dies_ends_the_hub_at_once_with_its_name() -> Outcome {
         assert_eq!(status.code(), Some(1), "{name}: {status}");
         let log = hub.log();
         assert!(log.contains(&format!("{name} has ended")), "{name}: {log}");
-        assert!(log.contains("part_ended"), "{name}: {log}");
+        assert!(told(&log, Condition::PartEnded), "{name}: {log}");
+        assert!(log.contains("a panic: "), "where it was is told: {log}");
         assert!(ana.until_closed().1.code.is_none_or(|code| code == 1012), "{name}");
         hub.restart();
         until_store_is(&hub, "ready");

@@ -19,6 +19,11 @@ pub struct Answer {
 impl Answer {
     /// Reads one answer to the connection's end or its Content-Length.
     pub fn read(stream: &mut TcpStream) -> Answer {
+        Answer::read_of(stream, "GET")
+    }
+
+    /// Reads the answer to a request of this method.
+    pub fn read_of(stream: &mut TcpStream, method: &str) -> Answer {
         let mut bytes = Vec::new();
         let mut chunk = [0; 65_536];
         let head_end = loop {
@@ -46,7 +51,9 @@ impl Answer {
             body: bytes[head_end + 4..].to_vec(),
         };
         let length = answer.header("content-length").and_then(|value| value.parse().ok());
-        let length = length.unwrap_or(if answer.status == 101 { 0 } else { usize::MAX });
+        let is_bare = method == "HEAD" || matches!(answer.status, 101 | 204 | 304);
+        let length = length.filter(|_| !is_bare);
+        let length = length.unwrap_or(if is_bare { 0 } else { usize::MAX });
         while answer.body.len() < length {
             match stream.read(&mut chunk) {
                 Ok(read) if read > 0 => answer.body.extend_from_slice(&chunk[..read]),

@@ -21,13 +21,16 @@ use tungstenite::http::HeaderValue;
 pub mod answer;
 mod client;
 pub mod disk;
+pub mod faketime;
 pub mod gate;
 pub mod group;
+pub mod health;
 pub mod ledger;
 pub mod peers;
 pub mod postgres;
 pub mod proxy;
 pub mod returning;
+pub mod shim;
 pub mod trials;
 
 pub use answer::Answer;
@@ -66,16 +69,30 @@ impl Hub {
         Hub { child, address, args, dir }
     }
 
+    /// Starts a hub whose log is chosen by this configuration file alone.
+    pub fn start_by_file(file: &str) -> Hub {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cpi-hub"));
+        command.args(["--listen", ANY_PORT, "--pinned", "false", "--config", file, "--data-dir"]);
+        let (child, address) = spawn(set_up(command.arg(dir.path()), dir.path()));
+        Hub { child, address, args: Vec::new(), dir }
+    }
+
     /// Starts a hub that may have to wait before it serves. It listens when this returns.
     pub fn start_waiting(args: &[&str]) -> Hub {
+        Hub::start_waiting_with_env(args, &[])
+    }
+
+    /// Starts such a hub with variables.
+    pub fn start_waiting_with_env(args: &[&str], env: &[(&str, &str)]) -> Hub {
         let (dir, args) = (tempfile::tempdir().expect("a temporary directory"), owned(args));
-        let (child, address) = spawn_waiting(&args, dir.path());
+        let (child, address) = spawn_waiting(&args, dir.path(), env);
         Hub { child, address, args, dir }
     }
 
     /// Starts it again, as [`start_waiting`](Hub::start_waiting) does.
     pub fn restart_waiting(&mut self) {
-        (self.child, self.address) = spawn_waiting(&self.args, self.dir.path());
+        (self.child, self.address) = spawn_waiting(&self.args, self.dir.path(), &[]);
     }
 
     /// Starts a hub by a program that ends as the hub, such as `prlimit --nofile=1024:1024`.
@@ -105,7 +122,26 @@ impl Hub {
 
     /// What it has logged so far, its earlier runs included.
     pub fn log(&self) -> String {
+        self.wait_for_its_log();
         std::fs::read_to_string(self.dir.path().join(LOG_FILE)).unwrap_or_default()
+    }
+
+    /// Lines are written by a thread of the hub's own. One that has ended, or that takes no
+    /// connection now, is not asked.
+    fn wait_for_its_log(&self) {
+        let asked =
+            format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
+        loop {
+            let Ok(mut stream) = TcpStream::connect(self.address) else { return };
+            let mut metrics = String::new();
+            _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+            _ = stream.write_all(asked.as_bytes());
+            _ = stream.read_to_string(&mut metrics);
+            let waiting = metrics.lines().find(|line| line.starts_with("hub_log_lines_waiting "));
+            if waiting.is_none_or(|line| line.ends_with(" 0")) {
+                return;
+            }
+        }
     }
 
     /// Keeps its database from being written, as a backup or an operator's hand would.
@@ -315,11 +351,11 @@ const ANY_PORT: &str = "127.0.0.1:0";
 
 fn command(args: &[String], data_dir: &Path, listen: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cpi-hub"));
-    command
-        .arg("serve")
-        .args(["--listen", listen, "--pinned", "false", "--log", "warn"])
-        .arg("--data-dir")
-        .arg(data_dir);
+    command.args(["serve", "--pinned", "false", "--log", "warn", "--data-dir"]).arg(data_dir);
+    // A test may say itself where its hub is to listen.
+    if args.iter().all(|arg| arg != "--listen") {
+        command.args(["--listen", listen]);
+    }
     set_up(command.args(args), data_dir);
     command
 }
@@ -334,12 +370,13 @@ fn owned(args: &[&str]) -> Vec<String> {
     args.iter().map(|arg| (*arg).to_owned()).collect()
 }
 
-fn spawn_waiting(args: &[String], data_dir: &Path) -> (Child, SocketAddr) {
+fn spawn_waiting(args: &[String], data_dir: &Path, env: &[(&str, &str)]) -> (Child, SocketAddr) {
     let free = std::net::TcpListener::bind(ANY_PORT).expect("a port");
     let address = free.local_addr().expect("an address");
     drop(free);
     let mut command = command(args, data_dir, &address.to_string());
-    let child = command.stdout(Stdio::null()).spawn().expect("the hub starts");
+    let spawned = command.envs(env.iter().copied()).stdout(Stdio::null()).spawn();
+    let child = spawned.expect("the hub starts");
     eventually("the hub listens", || TcpStream::connect(address).ok());
     (child, address)
 }

@@ -4,9 +4,11 @@
 //! rule is shown a planted fault as well, so that a rule that can't fail shows.
 
 mod documents;
+mod health;
 mod rules;
 mod source;
 
+use cpi_hub::conditions::Condition;
 use documents::{
     broken_links, browser_tests, dependencies, missing_tests, read, section, settings_table,
     titles, with_settings_table,
@@ -170,6 +172,29 @@ fn tests_that_the_pages_of_bad_input_and_bad_days_name_are_there() {
         let found = missing_tests(&read(page), &sources);
         assert!(found.is_empty(), "{page}:\n{}", found.join("\n"));
     }
+}
+
+#[test]
+fn each_condition_is_planted_and_mended_by_a_test() {
+    let sources = Source::all(&["tests"]);
+    let found = health::unplanted(Condition::ALL, health::PLANTED, &sources);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn a_condition_without_its_test_is_found() {
+    let bodies = "fn seen() { planted(&hub, Condition::AnotherHub); mended(&hub, c); }\n\
+                  fn half() { planted(&hub, Condition::AnotherHub); }\n\
+                  fn other() { planted(&hub, Condition::ClaimLost); mended(&hub, c); }";
+    let sources = [Source::new("tests/hub/x.rs", bodies)];
+    let all = [Condition::AnotherHub];
+    let check = |lines: &[health::Planted]| health::unplanted(&all, lines, &sources).len();
+    assert_eq!(check(&[(Condition::AnotherHub, "hub/x", "seen")]), 0);
+    assert_eq!(check(&[]), 1);
+    for test in ["half", "other", "none"] {
+        assert_eq!(check(&[(Condition::AnotherHub, "hub/x", test)]), 1, "{test}");
+    }
+    assert_eq!(check(&[(Condition::AnotherHub, "hub/y", "seen")]), 1);
 }
 
 #[test]

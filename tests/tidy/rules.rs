@@ -33,18 +33,24 @@ const LOW_PACKAGES: [&str; 10] = [
 ];
 
 /// Where threads and tasks may share state.
-const SHARING_FILES: [&str; 12] = [
+const SHARING_FILES: &[&str] = &[
+    // What waits for the log's reader; the wall clock, which one sets and all read.
+    "src/cli/lines.rs",
+    "src/clock.rs",
     "src/hub/inbox.rs",
     "src/hub/directory.rs",
     "src/hub/places.rs",
     "src/hub/askers.rs",
+    "src/hub/offences.rs",
     "src/metrics.rs",
     "src/shares.rs",
+    // What the log was told of lately.
+    "src/edge/http/told.rs",
     "src/conditions.rs",
     "src/faults.rs",
     "src/store/latest.rs",
-    // Which lanes are idle.
-    "src/store/reader.rs",
+    // The questions that wait for its connections.
+    "src/store/reader",
     // The store's state, which the batcher writes and `/readyz` reads.
     "src/store/mod.rs",
     "src/store/batcher",
@@ -54,15 +60,18 @@ const SHARING_FILES: [&str; 12] = [
 const BORROWING_FILES: [&str; 2] = ["src/hub/thread/", "src/store/postgres/reader.rs"];
 
 /// Where tasks and threads are begun, each with who waits for its end.
-const SPAWNING_FILES: [&str; 15] = [
+const SPAWNING_FILES: &[&str] = &[
     // The set of connections awaits all at the end; the pager's set is awaited as it goes.
     "src/edge/http/accept.rs",
     "src/edge/catch_up.rs",
     // `HubThreads::join`; the driver of a shard's sockets is awaited by its thread.
     "src/hub/mod.rs",
     "src/hub/thread/",
-    // `Server::run`.
-    "src/server.rs",
+    // `Server::run`; a file that is read again hangs alone.
+    "src/server",
+    // Nobody: it writes until the process ends, though its reader may hang.
+    "src/cli/lines.rs",
+    "src/cli/mod.rs",
     // Nobody: a read of the terminal ends with the process.
     "src/cli/chat.rs",
     // `StoreHandle::stop` and the parts that it stops.
@@ -70,6 +79,7 @@ const SPAWNING_FILES: [&str; 15] = [
     "src/store/open.rs",
     "src/store/reader.rs",
     "src/store/sqlite/reader.rs",
+    "src/store/sqlite/check.rs",
     "src/store/journal/",
     "src/store/data_dir/strayed.rs",
     // A connection's driver is aborted with it; the claim's renewal, before it is given up.
@@ -271,7 +281,7 @@ pub fn shared_state(source: &Source) -> Vec<String> {
         let cells = cells.filter(|(_, word)| matches!(*word, "Cell" | "RefCell" | "UnsafeCell"));
         found.extend(cells.map(|(at, _)| finding(source, line_of(&source.live, at), what)));
     }
-    if lists(&SHARING_FILES, source) {
+    if lists(SHARING_FILES, source) {
         return found;
     }
     let mut share = |line, word: &str| {
@@ -319,7 +329,7 @@ pub fn bounds_elsewhere(source: &Source) -> Vec<String> {
 
 /// Tasks and threads are begun in few files, where somebody waits for their end.
 pub fn spawned_tasks(source: &Source) -> Vec<String> {
-    if lists(&SPAWNING_FILES, source) {
+    if lists(SPAWNING_FILES, source) {
         return Vec::new();
     }
     let spawns = words(&source.live).into_iter().filter(|(at, word)| {

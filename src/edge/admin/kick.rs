@@ -14,6 +14,7 @@ use crate::edge::http::peer::Peer;
 use crate::edge::http::problem::Refusal;
 use crate::edge::http::query::{parse_user, path_space};
 use crate::hub::Question;
+use crate::metrics::Metric;
 
 /// `DELETE /v1/spaces/{id}/members/{user_id}`: closes a user's sockets there.
 pub(super) async fn kick(
@@ -27,8 +28,17 @@ pub(super) async fn kick(
     }
     let (space, user) = path.map_or_else(|_| Default::default(), |Path(segments)| segments);
     let (space, user) = (path_space(&space)?, parse_user(Some(&user))?);
+    edge.metrics.edge.add(Metric::OperatorRequests, 1);
     let closed =
         edge.hub.ask(Question::kick(space, user), peer.key()).await.map_err(Refusal::passed_on)?;
-    tracing::info!(%space, %user, closed, "a user's sockets were closed by request");
+    // Who kicks nobody, again and again, is one subject.
+    let subject = match closed {
+        0 => peer.0.to_string(),
+        _ => format!("{} {space} {user}", peer.0),
+    };
+    if let Some(left_out) = edge.kicks.is_due(edge.hub.now(), &subject) {
+        let peer = peer.0;
+        tracing::info!(%peer, %space, %user, closed, left_out, "a user is closed by request");
+    }
     Ok(json::answer(StatusCode::OK, &Kicked { closed }))
 }

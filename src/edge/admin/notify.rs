@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::edge::http::body::parse_object;
+use crate::edge::http::json::Sound;
 use crate::edge::http::peer::Peer;
 use crate::edge::http::problem::Refusal;
 use crate::edge::http::query::{PathText, parse_user, path_text};
 use crate::edge::{Edge, http::json};
 use crate::hub::Question;
 use crate::limits::{Limits, TIME_CHARS_MAX};
+use crate::metrics::Metric;
 use crate::shard::event::Notification;
 use crate::wire::reject::Reject;
 
@@ -30,6 +32,7 @@ pub(super) async fn push(
     struct Pushed {
         delivered: u32,
     }
+    edge.metrics.edge.add(Metric::OperatorRequests, 1);
     if edge.hub.is_draining() {
         return Err(Refusal::from(Reject::Draining).closing());
     }
@@ -57,7 +60,8 @@ fn parse(body: &[u8], limits: &Limits) -> Result<Notification, Refusal> {
     }
     let given: PushFields<'_> = parse_object(body, limits)?;
     let data = given.data.map(RawValue::get).unwrap_or_default();
-    if !data.starts_with('{') {
+    // It is passed on as it stands, to readers that are strict.
+    if !data.starts_with('{') || serde_json::from_str::<Sound>(data).is_err() {
         return Err(Refusal::field("data", "Invalid request data: data no es válido"));
     }
     let bad_kind = || Refusal::field("type", "Invalid request data: type no es válido");
@@ -118,6 +122,9 @@ mod tests {
         let push = push.expect("a sound push");
         assert_eq!(&*push.data, r#"{"a":"x \" y","b":[1e2,12345678901234567890]}"#);
         assert_eq!((&*push.kind, push.timestamp), ("notification", None));
+        let nested = r#"{"data":{"a":{"a":[{"a":1},{"a":null}]},"b":"\ud83d\ude00","c":-1e-999}}"#;
+        let push = read(nested).expect("each object has its own keys");
+        assert_eq!(&*push.data, &nested[8..nested.len() - 1]);
         let given = r#"{"type":"event","data":{},"timestamp":"2026-01-02T03:04:05.678901-03:00"}"#;
         let push = read(given).expect("a sound push");
         assert_eq!(&*push.kind, "event");
@@ -136,6 +143,15 @@ mod tests {
             (r#"{"data":null}"#, "data"),
             (r#"{"data":[]}"#, "data"),
             (r#"{"data":"x"}"#, "data"),
+            (r#"{"data":{"a":"\ud800"}}"#, "data"),
+            (r#"{"data":{"\udc00":1}}"#, "data"),
+            (r#"{"data":{"a":1,"b":2,"a":1}}"#, "data"),
+            (r#"{"data":{"a":1,"\u0061":1}}"#, "data"),
+            (r#"{"data":{"a":[[{"b":{"c":1,"c":1}}]]}}"#, "data"),
+            (r#"{"data":{"a":[{"b":"\udc00\ud800"}]}}"#, "data"),
+            (r#"{"data":{"n":1e999}}"#, "data"),
+            (r#"{"data":{"n":[-1e999]}}"#, "data"),
+            (r#"{"data":{},"type":"\ud800"}"#, "type"),
             (r#"{"data":{},"type":"chat"}"#, "type"),
             (r#"{"data":{},"type":7}"#, "type"),
             (r#"{"data":{},"timestamp":7}"#, "timestamp"),

@@ -11,6 +11,7 @@ use crate::edge::http::peer::Peer;
 use crate::edge::http::problem::Refusal;
 use crate::edge::http::query::{Query, limit};
 use crate::limits::SPACES_MAX;
+use crate::metrics::Metric;
 use crate::wire::SpaceId;
 
 /// How many are listed where the query does not say.
@@ -22,6 +23,7 @@ pub(super) async fn list(
     Extension(peer): Extension<Peer>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
+    edge.metrics.edge.add(Metric::OperatorRequests, 1);
     let limit = limit(&Query::parse(query.as_deref()), SPACES, SPACES_MAX)?;
     let (spaces, total) = edge.hub.spaces(limit as usize);
     edge.answers.json(peer, &list_json(&spaces, total))

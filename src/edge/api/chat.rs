@@ -18,10 +18,11 @@ use crate::edge::{Edge, auth, http::json};
 use crate::hub::{Existing, Posted};
 use crate::limits::Limits;
 use crate::shard::event::Post;
+use crate::store::{RangeQuery, StoredMessage};
 use crate::wire::client_message::is_nonce;
 use crate::wire::reject::Reject;
 use crate::wire::time::TimeFormat;
-use crate::wire::{SpaceId, UserId};
+use crate::wire::{Id, SpaceId, UserId};
 
 /// How long a post waits to hear who exists.
 const EXISTING_WAIT: Duration = Duration::from_millis(250);
@@ -46,11 +47,17 @@ pub(super) async fn post(
     let body = edge.bodies.read(peer, body, edge.limits.chat_body_bytes_max).await?;
     let post = sound_post(&body.bytes, &path_text(path), &head, peer, &edge.limits)?;
     must_exist(&edge, post.user, post.space, peer).await?;
-    let echo = Echo::of(&post);
+    let mut echo = Echo::of(&post);
     // The post holds copies of what is kept of the body, and they are small.
     drop(body);
     let mut posted = edge.hub.post(post).await.map_err(Refusal::passed_on)?;
     let stored = !asynchronous && is_stored(&mut posted, edge.limits.durable_wait_max).await?;
+    if posted.duplicate {
+        // The two may differ in the name only: whatever else is another is refused.
+        if let Some(first) = first(&edge, echo.space, posted.id, peer).await {
+            echo.username = first.username.into();
+        }
+    }
     let status = if stored { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = echo.answer(status, &posted, edge.limits.utc_offset);
     let headers = response.headers_mut();
@@ -115,6 +122,15 @@ async fn is_stored(posted: &mut Posted, wait_ms: u64) -> Result<bool, Refusal> {
     }
 }
 
+/// The first message of a repeated key, as far as it is stored and the store can be asked.
+async fn first(edge: &Edge, space: SpaceId, id: Id, peer: Peer) -> Option<StoredMessage> {
+    let (after, before) = (id.0.checked_sub(1).map(Id), id.0.checked_add(1).map(Id));
+    let query = RangeQuery { space, after, before, newest_max: None, limit: 1 };
+    let room = edge.answers.begin(peer, 1).ok()?;
+    let (range, _room) = edge.reader.range(query, room).await.ok()?;
+    range.rows.into_iter().next()
+}
+
 /// What the answer repeats of a post.
 struct Echo {
     space: SpaceId,
@@ -176,7 +192,6 @@ fn prefers_async(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Id;
     use crate::wire::time::Micros;
     use tokio::sync::oneshot;
 

@@ -57,7 +57,7 @@ pub(crate) async fn livez() -> Response {
 
 /// Whether people can connect and chat now.
 pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Response {
-    let store = *edge.health.store.borrow();
+    let store = edge.health.store();
     let conditions = &edge.health.conditions;
     let total = edge.metrics.total();
     let journal = Journal {
@@ -148,6 +148,7 @@ mod tests {
         let (ok, not_now) = (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE);
         for (ready, effect, expected) in [
             ((ok, "ready"), None, (ok, "ready")),
+            ((ok, "ready"), Some(Effect::Noted), (ok, "ready")),
             ((ok, "ready"), Some(Effect::Degraded), (ok, "degraded")),
             ((ok, "degraded"), Some(Effect::Degraded), (ok, "degraded")),
             ((ok, "ready"), Some(Effect::Refusing), (not_now, "refusing")),

@@ -1,4 +1,5 @@
-//! `/metrics`: every number of the hub as OpenMetrics text, which Prometheus reads.
+//! `/metrics`: every number of the hub as OpenMetrics text, or in the older form of Prometheus for
+//! those who ask for that.
 //!
 //! Adds the sources up when asked; nothing here is on a message's way.
 
@@ -7,6 +8,7 @@ use std::sync::Arc;
 
 use super::health::store_name;
 use crate::conditions::Condition;
+use crate::edge::http::media::Accepted;
 use crate::edge::http::problem::Refusal;
 use crate::edge::{COMMIT, Health, VERSION};
 use crate::metrics::{Counts, Kind, Metric, Metrics};
@@ -15,7 +17,7 @@ use crate::wire::close::Close;
 use crate::wire::reject::Reject;
 use axum::Router;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::collector::Collector;
@@ -27,6 +29,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 const STORE_STATES: [StoreState; 4] =
     [StoreState::Connecting, StoreState::Ready, StoreState::Behind, StoreState::Refused];
 
@@ -62,12 +65,46 @@ impl Scrape {
     }
 }
 
-async fn scrape(State(scrape): State<Scrape>) -> Result<Response, Refusal> {
+async fn scrape(State(scrape): State<Scrape>, asked: HeaderMap) -> Result<Response, Refusal> {
     let text = scrape.text().map_err(|error| {
         tracing::error!(%error, "metrics can't be written");
         Refusal::from(Reject::Internal)
     })?;
-    Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response())
+    let accepted = Accepted::of(&asked);
+    let older = accepted.quality("text/plain") > accepted.quality("application/openmetrics-text");
+    let (kind, text) = if older { (CLASSIC, classic(&text)) } else { (OPEN_METRICS, text) };
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
+        (header::VARY, HeaderValue::from_static("Accept")),
+    ];
+    Ok((headers, text).into_response())
+}
+
+/// The same numbers in Prometheus' older text format, in which a family is called as its samples
+/// are, and knows neither infos nor an end.
+fn classic(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut help = None;
+    for line in text.lines() {
+        if let Some(about) = line.strip_prefix("# HELP ") {
+            help = about.split_once(' ');
+        } else if let Some((name, kind)) =
+            line.strip_prefix("# TYPE ").and_then(|about| about.split_once(' '))
+        {
+            let (end, kind) = match kind {
+                "counter" => ("_total", "counter"),
+                "info" => ("_info", "gauge"),
+                "unknown" => ("", "untyped"),
+                kind => ("", kind),
+            };
+            let help = help.take().map_or("", |(_, help)| help);
+            out.push_str(&format!("# HELP {name}{end} {help}\n# TYPE {name}{end} {kind}\n"));
+        } else if !line.starts_with('#') {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    out
 }
 
 impl Collector for Numbers {
@@ -82,7 +119,7 @@ impl Collector for Numbers {
         family(&mut out, about, "code", Kind::Counter, rejects)?;
         let about = ("closes", "Ends of members' connections, by reason");
         family(&mut out, about, "reason", Kind::Counter, closes(&total))?;
-        let state = *self.health.store.borrow();
+        let state = self.health.store();
         let states = STORE_STATES.map(|it| (store_name(it), u64::from(it == state)));
         let about = ("store_state", "What the store is doing: 1 at its state");
         family(&mut out, about, "state", Kind::Gauge, states.into_iter())?;
@@ -151,7 +188,8 @@ mod tests {
         let (_keep, store) = watch::channel(StoreState::Behind);
         let conditions = Conditions::new(Clock::start());
         conditions.raise(Condition::AnotherHub, "");
-        let text = Scrape::new(metrics, Health { store, conditions }).text().expect("text");
+        let text =
+            Scrape::new(metrics, Health { store: Some(store), conditions }).text().expect("text");
         for line in [
             "# TYPE hub_http_requests counter",
             "hub_http_requests_total 7",
@@ -170,5 +208,20 @@ mod tests {
         assert!(text.contains("hub_build_info{version=\""), "{text}");
         let described = Metric::ALL.len() + 5;
         assert_eq!(text.matches("# TYPE ").count(), described);
+        let older = classic(&text);
+        for line in [
+            "# TYPE hub_http_requests_total counter",
+            "hub_http_requests_total 7",
+            "# TYPE hub_journal_bytes gauge",
+            "hub_journal_bytes 9",
+            "# TYPE hub_build_info gauge",
+            "# TYPE hub_rejects_total counter",
+            "hub_rejects_total{code=\"draining\"} 1",
+        ] {
+            assert!(older.lines().any(|it| it == line), "{line} is not in:\n{older}");
+        }
+        assert_eq!(older.matches("# TYPE ").count(), described);
+        assert_eq!(older.matches("# HELP ").count(), described);
+        assert!(!older.contains("# EOF"));
     }
 }

@@ -151,15 +151,15 @@ fn tell_panic(ended: &Result<(), JoinError>) {
     }
 }
 
-/// HTTP/1 as the hub speaks it: strict, bounded, without a date (WIRE A1 has exact headers).
+/// HTTP/1 as the hub speaks it: strict and bounded. Whoever has said its last still reads: it is
+/// answered.
 fn http(limits: &Limits) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(limits.handshake_wait))
         .max_buf_size(limits.head_bytes_max)
         .max_headers(limits.headers_max)
-        .half_close(false)
-        .title_case_headers(true)
-        .auto_date_header(false);
+        .half_close(true)
+        .title_case_headers(true);
     http
 }

@@ -1,5 +1,5 @@
 //! One connection: HTTP until it ends, or until a handshake is accepted; then its socket moves
-//! on, with every byte that came behind the request's head, and with its place.
+//! on, unanswered, with every byte that came behind the request's head, and with its place.
 //!
 //! Hyper is there only from a whole head to the end of its answer: between requests a connection
 //! waits in `waiting`, where it costs next to nothing.
@@ -34,27 +34,29 @@ use super::peer::Peer;
 use super::transport::{Left, Transport, UnderWay};
 use super::waiting::{Waited, Waiting};
 use crate::hub::{Place, Places};
-use crate::limits::{LINGER_BYTES_MAX, Limits};
+use crate::limits::{LINGER_BYTES_MAX, Limits, MEMBER_RECEIVE_BYTES_MAX};
 use crate::metrics::{Metric, Metrics};
 use crate::wire::close::Close;
 use crate::wire::frame_writer;
 
-const H2_REFUSED: &[u8] =
-    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+/// Takes a socket whose handshake is accepted, what had been read behind the request, and the
+/// connection's place. Whoever takes them answers the handshake.
+pub(crate) type Take =
+    Box<dyn FnOnce(std::net::TcpStream, Bytes, Place) -> Result<(), Untaken> + Send + Sync>;
 
-/// Takes a socket whose handshake was answered, what had been read behind the request, and the
-/// connection's place; gives socket and place back, and what to tell the peer, if there is no room
-/// for a member after all.
-pub(crate) type Take = Box<dyn FnOnce(std::net::TcpStream, Bytes, Place) -> Taken + Send + Sync>;
-type Taken = Result<(), (std::net::TcpStream, Option<Place>, Close)>;
-
-/// An accepted handshake; travels as an extension of its 101 response.
-pub(crate) struct Upgrade {
-    /// The head of the answer, exactly.
-    pub head: Vec<u8>,
-    /// Where the socket goes.
-    pub take: Take,
+/// A connection for which there was no room as a member after all.
+pub(crate) struct Untaken {
+    pub stream: std::net::TcpStream,
+    /// Kept until the socket is closed.
+    pub _place: Option<Place>,
+    /// The answer to its handshake.
+    pub opening: BytesMut,
+    /// What it is to be told behind that.
+    pub close: Close,
 }
+
+/// An accepted handshake: where its socket goes. Travels as an extension of a 101 response.
+pub(crate) struct Upgrade(pub Take);
 
 impl fmt::Debug for Upgrade {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,6 +99,8 @@ enum Answered {
     Switches(TcpStream, Bytes, Upgrade),
     /// The connection's place is wanted.
     Displaced,
+    /// The peer has gone, or does not take its answer.
+    Gone,
 }
 
 impl Shared {
@@ -115,6 +119,7 @@ impl Shared {
                 Answered::Next(next) => waiting = next,
                 Answered::Last(stream) => break stream,
                 Answered::Displaced => return self.count_displaced(),
+                Answered::Gone => return,
                 Answered::Switches(stream, first, upgrade) => {
                     return Box::pin(self.hand_over(place, stream, first, upgrade)).await;
                 }
@@ -150,62 +155,62 @@ impl Shared {
             }
         };
         let parts = http.into_parts();
-        let (mut stream, came) = match parts.io.into_inner().leave(parts.read_buf) {
+        let (stream, came) = match parts.io.into_inner().leave(parts.read_buf) {
             Left::Idle(waiting) => return Answered::Next(waiting),
             Left::Displaced => return Answered::Displaced,
             Left::Other(stream, came) => (stream, came),
         };
         match ended {
             Ok(()) => {}
-            Err(error) if error.is_parse_version_h2() => {
-                // All that hyper leaves unanswered; nothing can be done if this fails.
-                let _ = stream.write_all(H2_REFUSED).await;
-            }
             Err(error) => match into_upgrade(error) {
                 Ok(upgrade) => return Answered::Switches(stream, came, upgrade),
-                Err(error) => tracing::debug!(%error, "a connection ended"),
+                Err(error) => {
+                    tracing::debug!(%error, "a connection ended");
+                    // What can't be read is answered all the same.
+                    if !error.is_parse() {
+                        return Answered::Gone;
+                    }
+                }
             },
         }
         Answered::Last(stream)
     }
 
-    /// Answers 101 and passes the socket on.
-    async fn hand_over(&self, place: Place, mut stream: TcpStream, first: Bytes, upgrade: Upgrade) {
-        let wait = Duration::from_millis(self.limits.handshake_wait);
-        match tokio::time::timeout(wait, stream.write_all(&upgrade.head)).await {
-            Ok(Ok(())) => {}
-            _ => return tracing::debug!("a connection ended in its handshake"),
-        }
+    /// Passes the socket of an accepted handshake on.
+    async fn hand_over(&self, place: Place, stream: TcpStream, first: Bytes, upgrade: Upgrade) {
         let socket = socket2::SockRef::from(&stream);
         // A member that doesn't read is told so by its shard.
         let options = give_up_after(&stream, None)
-            .and_then(|()| socket.set_send_buffer_size(self.limits.send_buffer_bytes));
+            .and_then(|()| socket.set_send_buffer_size(self.limits.send_buffer_bytes))
+            .and_then(|()| socket.set_recv_buffer_size(MEMBER_RECEIVE_BYTES_MAX));
         if let Err(error) = options {
             tracing::debug!(%error, "a socket keeps the options of the system");
         }
-        let taken = stream.into_std().map(|stream| (upgrade.take)(stream, first, place));
+        let taken = stream.into_std().map(|stream| (upgrade.0)(stream, first, place));
         // The shard's inbox had no room for the member, or the shard has ended.
-        if let Ok(Err((stream, _place, close))) = taken
+        if let Ok(Err(Untaken { stream, _place, mut opening, close })) = taken
             && let Ok(mut stream) = TcpStream::from_std(stream)
         {
-            let mut goodbye = BytesMut::new();
-            frame_writer::close(&mut goodbye, close.code(), close.reason());
-            if stream.write_all(&goodbye).await.is_ok() {
-                self.linger(stream).await;
+            frame_writer::close(&mut opening, close.code(), close.reason());
+            let wait = Duration::from_millis(self.limits.handshake_wait);
+            match tokio::time::timeout(wait, stream.write_all(&opening)).await {
+                Ok(Ok(())) => self.linger(stream).await,
+                _ => tracing::debug!("a connection ended in its handshake"),
             }
         }
     }
 
     /// Ends a connection so that its peer gets to read the last answer: says that nothing more
-    /// comes and waits for the peer to do the same, a little while, for a few bytes, and as long
-    /// as nobody needs the place. A socket that is closed with bytes unread is reset, and the peer
-    /// may never see what was sent before.
+    /// comes and waits for the peer to do the same, as long as it goes on sending, for a bounded
+    /// time and number of bytes, and while nobody needs the place. A socket that is closed with
+    /// bytes unread is reset, and the peer may never see what was sent before.
     async fn linger(&self, mut stream: TcpStream) {
+        let silence = Duration::from_millis(self.limits.close_wait);
         let goodbye = async {
             stream.shutdown().await?;
             let mut bytes = 0;
             while bytes < LINGER_BYTES_MAX {
-                stream.readable().await?;
+                tokio::time::timeout(silence, stream.readable()).await??;
                 match throw_away(&stream) {
                     Ok(0) => return Ok(()),
                     Ok(count) => bytes += count,
@@ -214,10 +219,11 @@ impl Shared {
                 }
             }
             // The peer pushes on; what it sends now waits in its own buffers.
-            std::future::pending::<io::Result<()>>().await
+            tokio::time::sleep(silence).await;
+            Ok::<(), io::Error>(())
         };
         // Ended, broken or out of time: the socket is closed either way.
-        let wait = Duration::from_millis(self.limits.close_wait);
+        let wait = silence.max(Duration::from_millis(self.limits.handshake_wait));
         tokio::select! {
             _ = tokio::time::timeout(wait, goodbye) => {}
             () = self.places.wanted(self.places.begin()) => self.count_displaced(),

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::json::line;
+use super::media::Accepted;
 use crate::wire::reject::Reject;
 
 /// The media type of RFC 9457.
@@ -146,13 +147,11 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Whether `Accept` names the media type of RFC 9457.
+/// Whether `Accept` names the media type of RFC 9457, and not plain JSON before it.
 pub(crate) fn wants_problem(headers: &HeaderMap) -> bool {
-    let ranges = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    ranges.flat_map(|value| value.split(',')).any(|range| {
-        let kind = range.split(';').next().unwrap_or_default();
-        kind.trim().eq_ignore_ascii_case(PROBLEM_JSON)
-    })
+    let accepted = Accepted::of(headers);
+    let problem = accepted.by_name(PROBLEM_JSON);
+    problem > 0 && problem >= accepted.by_name("application/json")
 }
 
 #[cfg(test)]
@@ -205,7 +204,10 @@ mod tests {
             wants_problem(&headers)
         };
         assert!(asks("text/html, Application/Problem+JSON;q=0.9"));
+        assert!(asks("application/json, application/problem+json"));
         assert!(!asks("application/json, */*"));
+        assert!(!asks("application/problem+json;q=0"));
+        assert!(!asks("application/json, application/problem+json;q=0.5"));
         assert!(!wants_problem(&HeaderMap::new()));
     }
 }

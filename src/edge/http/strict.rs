@@ -1,6 +1,6 @@
 //! What hyper lets pass in a request's head, and what a proxy in front may read otherwise: a line
 //! that ends without CR, a body's length said twice, codings around `chunked`
-//! (`docs/BAD_INPUT.md`).
+//! (`docs/BAD_INPUT.md`); and how HTTP/2 begins, which hyper leaves without an answer.
 //!
 //! Watches a connection's bytes on their way to hyper, and puts a NUL where a head is unsound:
 //! hyper then answers 400 in its place and closes. Owns where in the stream it is; keeps the
@@ -95,6 +95,7 @@ impl HeadSoFar {
             // hyper skips empty lines in front of a request.
             1 if !self.has_request_line => {}
             1 => return Ok(Some(self.behind())),
+            _ if line.begins_http_2() => return Err(Unsound),
             _ if !self.has_request_line => self.has_request_line = true,
             _ => self.field(line)?,
         }
@@ -151,6 +152,10 @@ impl HeadLine {
         room[..kept].copy_from_slice(&bytes[..kept]);
         self.bytes = self.bytes.saturating_add(bytes.len());
         self.ends_in_cr = *last == b'\r';
+    }
+
+    fn begins_http_2(&self) -> bool {
+        self.kept[..self.bytes.min(KEPT_BYTES)] == *b"PRI * HTTP/2.0\r"
     }
 
     /// Name and value, if this is a field that could matter; one that is cut has a value that no
@@ -218,6 +223,7 @@ mod tests {
             "POST / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\n\r\n",
             "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\na\nbGET / HTTP/1.1\n\r\n",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         ] {
             check(head.as_bytes(), true);
         }

@@ -59,8 +59,9 @@ impl Waiting {
         Waiting { stream, heads: Heads::default(), came: Vec::new(), served: false, since }
     }
 
-    /// Waits for a whole head. At `stop`, who was served before is ended, and who was not may
-    /// still ask.
+    /// Waits for a whole head. A connection that was served before may be idle for longer, but a
+    /// head that has begun has its own time. At `stop`, who was served before is ended, and who
+    /// was not may still ask.
     pub(super) async fn head(
         &mut self,
         limits: &Limits,
@@ -71,7 +72,9 @@ impl Waiting {
             return Waited::Head;
         }
         let wait = Duration::from_millis(limits.handshake_wait);
-        let mut late = std::pin::pin!(tokio::time::sleep(wait));
+        let mut is_idle = self.served && self.came.is_empty();
+        let idle = Duration::from_millis(limits.keep_alive_wait);
+        let mut late = std::pin::pin!(tokio::time::sleep(if is_idle { idle } else { wait }));
         let mut wanted = std::pin::pin!(places.wanted(self.since));
         let mut held = None;
         loop {
@@ -80,11 +83,16 @@ impl Waiting {
                 () = self.stream_is_ready() => match self.read(limits) {
                     Ok(0) => return Waited::Gone,
                     Ok(bytes) if self.is_whole(bytes, limits) => return Waited::Head,
-                    Ok(_) => tokio::select! {
-                        () = self.hold(&mut held, places) => {}
-                        () = &mut wanted => return Waited::Displaced,
-                        () = &mut late => return Waited::Late,
-                    },
+                    Ok(_) => {
+                        if std::mem::take(&mut is_idle) {
+                            late.set(tokio::time::sleep(wait));
+                        }
+                        tokio::select! {
+                            () = self.hold(&mut held, places) => {}
+                            () = &mut wanted => return Waited::Displaced,
+                            () = &mut late => return Waited::Late,
+                        }
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(_) => return Waited::Gone,
                 },

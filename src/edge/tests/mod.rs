@@ -19,15 +19,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::api::console;
 use super::http::body::Bodies;
-use super::http::connection::Upgrade;
+use super::http::connection::{Untaken, Upgrade};
 use super::http::door::FrontDoor;
 use super::http::json;
 use super::http::peer::Peer;
 use super::http::problem::Refusal;
-use super::{Origins, accept, handshake};
+use super::{Hosts, Names, Origins, accept, handshake};
 use crate::clock::Clock;
 use crate::conditions::Conditions;
-use crate::hub::Places;
+use crate::hub::{Place, Places};
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
 use crate::wire::close::Close;
@@ -46,19 +46,22 @@ struct Server {
 
 const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
 
+/// There is no room for a member.
+fn untaken(stream: std::net::TcpStream, place: Place) -> Untaken {
+    Untaken { stream, _place: Some(place), opening: HEAD.into(), close: Close::Overloaded }
+}
+
 fn routes(limits: &Limits, taken: mpsc::Sender<Taken>) -> Router {
     let upgrade = async |State(taken): State<mpsc::Sender<Taken>>| {
-        let take = Box::new(move |stream, first, place| {
+        handshake::switching(Upgrade(Box::new(move |mut stream, first, place| {
+            std::io::Write::write_all(&mut stream, HEAD).expect("its buffers are empty");
             let taken = taken.try_send((stream, first));
-            taken.map_err(|it| (it.into_inner().0, Some(place), Close::Overloaded))
-        });
-        handshake::switching(Upgrade { head: HEAD.to_vec(), take })
+            taken.map_err(|it| untaken(it.into_inner().0, place))
+        })))
     };
     let full = async || {
-        handshake::switching(Upgrade {
-            head: HEAD.to_vec(),
-            take: Box::new(|stream, _, place| Err((stream, Some(place), Close::Overloaded))),
-        })
+        let take = |stream, _, place| Err(untaken(stream, place));
+        handshake::switching(Upgrade(Box::new(take)))
     };
     let read = async |State(bodies): State<Bodies>,
                       Extension(peer): Extension<Peer>,
@@ -83,6 +86,12 @@ fn routes(limits: &Limits, taken: mpsc::Sender<Taken>) -> Router {
         .merge(console::routes())
 }
 
+/// Answers without the one line that is another each time.
+fn without_dates(answers: &str) -> String {
+    let lines = answers.split_inclusive("\r\n").filter(|line| !line.starts_with("Date: "));
+    lines.collect()
+}
+
 impl Server {
     async fn start(limits: Limits) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -90,7 +99,8 @@ impl Server {
         let (give, taken) = mpsc::channel(1);
         let metrics = Arc::new(Metrics::new(1));
         let origins = Origins::parse("http://localhost:3000").expect("a good origin");
-        let door = FrontDoor::new(&listener, origins, &metrics);
+        let names = Names { origins, hosts: Hosts::parse("none").expect("none") };
+        let door = FrontDoor::new(&listener, names, &metrics, &limits, Clock::start());
         let app = door.before(routes(&limits, give));
         let stop = CancellationToken::new();
         let serving = accept::Serving {
@@ -114,7 +124,7 @@ impl Server {
         stream.write_all(request.as_ref()).await.expect("the server reads");
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.expect("the server closes in order");
-        String::from_utf8(answer).expect("text")
+        without_dates(&String::from_utf8(answer).expect("text"))
     }
 
     /// The answer to one request with these lines in its head.
@@ -147,6 +157,7 @@ async fn an_unknown_route_or_method_is_the_existing_servers_404() {
         assert_eq!(
             server.ask(line, "").await,
             "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 18\r\n\
+             Vary: Origin\r\n\
              X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n\
              404 page not found",
             "{line}"
@@ -247,7 +258,8 @@ async fn a_foreign_origin_is_403_and_empty_wherever_it_asks() {
         for headers in ["Origin: http://evil.example\r\n", "Origin: null\r\n"] {
             assert_eq!(
                 server.ask(line, headers).await,
-                "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+                "HTTP/1.1 403 Forbidden\r\nVary: Origin\r\nConnection: close\r\n\
+                 Content-Length: 0\r\n\r\n",
                 "{line} {headers}"
             );
         }

@@ -64,6 +64,12 @@ impl Host for Surroundings {
         }
     }
 
+    fn offended(&mut self, member: MemberKey, close: Close) {
+        if let Some(socket) = self.sockets.get_mut(member) {
+            socket.permit.offend(close);
+        }
+    }
+
     fn ended(&mut self, member: MemberKey, close: Close) {
         let (shard, slot, reason) = (self.journal.shard, member.slot, close.name());
         tracing::debug!(shard, slot, reason, "connection ended");

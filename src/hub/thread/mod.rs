@@ -23,7 +23,8 @@ use super::socket::{Read, Ready, SocketTable};
 use super::{Admission, PageRequest, ShardStore};
 use crate::clock::Clock;
 use crate::limits::{
-    LISTENER_MESSAGE_BYTES_MAX, MEMBER_READS_MAX, READ_BYTES_MAX, TURN_COMMANDS_MAX,
+    LISTENER_MESSAGE_BYTES_MAX, READ_BYTES_MAX, READ_SHARE_BYTES_MIN, TURN_COMMANDS_MAX,
+    TURN_READ_BYTES_MAX,
 };
 use crate::metrics::Metrics;
 use crate::shard::event::{Input, MemberKey, Ticket};
@@ -33,6 +34,8 @@ use crate::wire::close::Close;
 use crate::wire::frame_reader::{Incoming, ReadLimits};
 
 mod host;
+#[cfg(test)]
+mod tests;
 
 use host::{ShardJournal, Surroundings};
 
@@ -204,6 +207,7 @@ impl State {
         let read_limits = ReadLimits {
             message_bytes_max: setup.limits.message_bytes_max,
             fragments_max: setup.limits.fragments_max,
+            is_heard: true,
         };
         let mut shard = Shard::new(setup);
         shard.tick(clock.now(), &around.journal);
@@ -321,16 +325,17 @@ impl State {
     fn read_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.around.sockets.poll_ready(context, &mut self.ready))?;
         let mut found = std::mem::take(&mut self.ready);
+        let share = (TURN_READ_BYTES_MAX / found.len().max(1)).max(READ_SHARE_BYTES_MIN);
         for ready in found.drain(..) {
-            self.read_member(ready);
+            self.read_member(ready, share);
         }
         self.ready = found;
         self.note_due();
         Poll::Ready(Ok(()))
     }
 
-    /// A member's socket has something, or takes something again.
-    fn read_member(&mut self, ready: Ready) {
+    /// A member's socket has something, or takes something again. At most `share` bytes are read.
+    fn read_member(&mut self, ready: Ready, share: usize) {
         let member = ready.member;
         let Some(socket) = self.around.sockets.get_mut(member) else { return };
         if socket.note(ready) {
@@ -339,14 +344,22 @@ impl State {
         if !ready.readable || socket.is_queued() {
             return;
         }
-        for _ in 0..MEMBER_READS_MAX {
+        let mut left = share;
+        while left > 0 {
             let Some(socket) = self.around.sockets.get_mut(member) else { return };
-            // Its space's pause has it read again when it ends.
-            if !self.shard.may_read(member) {
+            // What keeps it from being read has it read again when that is over.
+            if !self.shard.may_read(member) && !socket.is_over() {
                 return socket.defer();
             }
-            match socket.read(&mut self.buffer) {
-                Read::Bytes(bytes) => self.feed(member, bytes),
+            let max = self.shard.readable(member, left.min(READ_BYTES_MAX));
+            if max == 0 {
+                return socket.defer();
+            }
+            match socket.read(&mut self.buffer[..max]) {
+                Read::Bytes(bytes) => {
+                    self.feed(member, bytes);
+                    left -= bytes;
+                }
                 Read::Drained(bytes) => return self.feed(member, bytes),
                 Read::WouldBlock => return,
                 Read::Ended => {
@@ -369,11 +382,13 @@ impl State {
         let mut limits = self.read_limits;
         if !self.shard.is_chat(member) {
             limits.message_bytes_max = limits.message_bytes_max.max(LISTENER_MESSAGE_BYTES_MAX);
+            limits.is_heard = false;
         }
         let mut input = &mut self.buffer[..bytes];
         while let Some(incoming) = socket.reader.next(&mut input, limits) {
             let input = match incoming {
                 Ok(Incoming::Message(json)) => Input::Message(member, json),
+                Ok(Incoming::Unheard(bytes)) => Input::Unheard(member, bytes),
                 Ok(Incoming::Ping(payload)) => Input::Ping(member, payload),
                 Ok(Incoming::Pong) => Input::Pong(member),
                 Ok(Incoming::Close(code)) => Input::Close(member, Close::Peer(code)),
@@ -385,88 +400,5 @@ impl State {
                 break;
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::limits::Limits;
-    use crate::shard::event::Join;
-    use crate::store::journal::tests::{LIMITS, reopen};
-    use crate::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
-    use std::io::Write;
-    use std::net::{Ipv4Addr, TcpListener, TcpStream};
-
-    /// A shard's state with one member, and that member's peer.
-    fn with_one_member(folder: &std::path::Path) -> (State, TcpStream) {
-        let opened = reopen(folder, 1, &LIMITS, 0).expect("it opens");
-        let journal = opened.writers.into_iter().next().expect("one a shard");
-        // Nobody is closed for flooding: the test is about who comes to their turn meanwhile.
-        let limits = Limits { flood_wait: u64::MAX / 2, ..Limits::default() };
-        let clock = Clock::start();
-        let directory = Directory::new(limits.clone(), clock);
-        let metrics = Arc::new(Metrics::new(1));
-        let setup = ShardSetup {
-            number: 0,
-            limits,
-            seed: 1,
-            highest: Id::MIN,
-            published: Vec::new(),
-            now: clock.now(),
-        };
-        let around = Surroundings {
-            journal: ShardJournal { shard: 0, writer: journal },
-            sockets: SocketTable::new().expect("an epoll"),
-            pages: mpsc::channel(1).0,
-            waiting: HashMap::new(),
-            directory: Arc::clone(&directory),
-        };
-        let mut state = State::new(setup, around, clock, metrics);
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let peer = TcpStream::connect(listener.local_addr().expect("an address"));
-        let (stream, address) = listener.accept().expect("the peer");
-        stream.set_nonblocking(true).expect("an option");
-        // More than one turn reads of it.
-        let buffered = socket2::SockRef::from(&stream).set_recv_buffer_size(4 << 20);
-        buffered.expect("an option");
-        let permit = directory.reserve(UserId(1), address.ip()).expect("room for one");
-        let join = Join {
-            space: SpaceKey::Chat(SpaceId(1)),
-            user: UserId(1),
-            username: "Ana Paz".into(),
-            dialect: Dialect::V1,
-            after: None,
-            address: None,
-        };
-        state.admit(Admission { join, stream, first_bytes: Default::default(), permit });
-        (state, peer.expect("a connection"))
-    }
-
-    #[test]
-    fn a_peer_that_never_stops_sending_leaves_time_for_everything_else() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build_local(tokio::runtime::LocalOptions::default())
-            .expect("a runtime");
-        runtime.block_on(async {
-            let (mut state, mut peer) = with_one_member(folder.path());
-            // Its welcome is sent, so that no turn is due.
-            while state.turn() {}
-            // Pongs that nobody asked for: something to be read, and nothing for a turn. More than
-            // is read of one member before the others have their turn.
-            let pongs = [0x8A, 0x80, 0, 0, 0, 0].repeat(1_000);
-            peer.set_nonblocking(true).expect("an option");
-            let mut written = 0;
-            while let Ok(bytes) = peer.write(&pongs) {
-                written += bytes;
-            }
-            assert!(written > 2 * MEMBER_READS_MAX * READ_BYTES_MAX, "{written} bytes");
-            let work = poll_fn(|context| state.poll_work(context));
-            let back = tokio::time::timeout(Duration::from_secs(30), work).await;
-            back.expect("it comes back").expect("an epoll");
-            assert!(state.around.sockets.has_queued(), "the rest waits for its next turn");
-        });
     }
 }

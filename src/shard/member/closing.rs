@@ -20,28 +20,46 @@ impl Member {
     /// What it is still sent before its socket ends: private frames and the rest of its log, in
     /// the order in which frames can be told apart, `closing`, the close frame.
     ///
-    /// `rest` writes what the log has for it; `None`: it stands inside a frame whose end can't be
-    /// reached, so nothing can be said any more.
+    /// `rest` writes what the log has for it, and says up to where that is; `None`: it stands
+    /// inside a frame whose end can't be reached, so nothing can be said any more.
     pub(crate) fn last_frames(
         &self,
         turn: &mut Turn,
         close: Close,
-        rest: impl FnOnce(&mut BytesMut) -> Option<()>,
+        rest: impl FnOnce(&mut BytesMut) -> Option<u64>,
     ) -> Option<BytesMut> {
-        let mut queue = BytesMut::new();
+        let mut last = BytesMut::new();
         if Member::is_owed_its_rest(close) {
-            if self.queue.at_boundary() {
-                queue.extend_from_slice(self.queue.private());
-                rest(&mut queue)?;
-            } else {
-                rest(&mut queue)?;
-                queue.extend_from_slice(self.queue.private());
-            }
+            self.write_owed(&mut last, rest)?;
         } else if self.queue.is_cut() {
             return None;
+        } else {
+            last.extend_from_slice(self.queue.opening());
         }
-        self.last_words(turn, close, &mut queue);
-        Some(queue)
+        self.last_words(turn, close, &mut last);
+        Some(last)
+    }
+
+    /// Writes what it is owed, as the sweep would send it. Answers to what the log's rest does not
+    /// reach are left out: that they never come means what it always does, that nobody knows.
+    fn write_owed(
+        &self,
+        last: &mut BytesMut,
+        rest: impl FnOnce(&mut BytesMut) -> Option<u64>,
+    ) -> Option<()> {
+        let (queue, cursor) = (&self.queue, self.queue.cursor());
+        let cut = if queue.is_answer_cut() { queue.tail(cursor) } else { &[] };
+        last.extend_from_slice(cut);
+        let head = queue.head(queue.is_between_frames() || queue.is_answer_cut());
+        last.extend_from_slice(head);
+        let reached = rest(last)?;
+        if head.is_empty() {
+            last.extend_from_slice(queue.head(true));
+        }
+        if !self.is_behind_by_choice() {
+            last.extend_from_slice(&queue.tail(reached)[cut.len()..]);
+        }
+        Some(())
     }
 
     /// Says that and why a connection is closed.

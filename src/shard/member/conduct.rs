@@ -19,9 +19,26 @@ pub(super) struct Conduct {
     flood_since: MonoMs,
     /// When it was last over its rate.
     flood_last: MonoMs,
+    /// It floods, and was read in this tick.
+    is_held: bool,
 }
 
 impl Conduct {
+    /// Whether it is over its rate.
+    pub(crate) fn floods(&self, now: MonoMs) -> bool {
+        self.flood_last > MonoMs(0) && now.since(self.flood_last) <= FLOOD_PAUSE
+    }
+
+    /// Whether it is not to be read before the next tick.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held
+    }
+
+    /// It is not to be read before the next tick, or may be again.
+    pub(crate) fn hold(&mut self, holds: bool) {
+        self.is_held = holds;
+    }
+
     /// Notes a refusal, and says whether it was one too many.
     pub(crate) fn judge(&mut self, now: MonoMs, limits: &Limits, reject: Reject) -> Option<Close> {
         match reject {

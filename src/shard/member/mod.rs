@@ -3,6 +3,8 @@
 
 use std::num::NonZeroU64;
 
+use bytes::BytesMut;
+
 use super::due::Due;
 use super::event::{AddressKey, Join, MemberKey};
 use super::rate::Gcra;
@@ -21,7 +23,7 @@ mod resume;
 mod standing;
 
 use conduct::Conduct;
-pub(super) use queue::{Private, Queue};
+pub(super) use queue::{Offered, Queue};
 pub(super) use resume::{CatchUp, Memory, PageTaken, Resume, StoreWait, WayBack};
 pub(super) use standing::{Deadline, Standing};
 
@@ -161,16 +163,24 @@ impl Member {
         self.control.take(now, limits.control_rate).map_err(limited)
     }
 
-    /// Gives it a frame of its own, and makes it due. The caller looks at
-    /// [`Queue::private_bytes`] where these can be many.
+    /// Gives it a frame of its own that goes before anything more of the log, and makes it due.
+    /// The caller looks at [`Queue::private_bytes`] where these can be many.
     pub(super) fn give(
         &mut self,
         key: MemberKey,
         turn: &mut Turn,
-        write: impl FnOnce(&mut Private),
+        write: impl FnOnce(&mut BytesMut),
     ) {
         self.queue.push(&mut turn.counts, write);
         self.make_due(key, &mut turn.due);
+    }
+
+    /// Begins what it is sent with the answer to its handshake.
+    pub(super) fn open(&mut self, key: MemberKey, turn: &mut Turn, opening: BytesMut) {
+        if !opening.is_empty() {
+            self.queue.open(&mut turn.counts, opening);
+            self.make_due(key, &mut turn.due);
+        }
     }
 
     /// Welcomes a member of the second dialect; to a chat space with its id, its newest chat and
@@ -194,23 +204,36 @@ impl Member {
             content_chars_max: turn.limits.content_chars_max,
             ping_period_ms: turn.limits.ping_period,
         };
-        self.queue.push(&mut turn.counts, |private| {
-            private.push(|out| server_message::welcome(out, &welcome, &at));
-        });
+        self.queue.push(&mut turn.counts, |out| server_message::welcome(out, &welcome, &at));
         self.make_due(key, &mut turn.due);
     }
 
     /// Gives it its own join, where joins are not announced. It is to be made due.
     pub(super) fn tell_join(&mut self, turn: &mut Turn, space: SpaceId) {
         let (at, user, name) = (turn.at(), self.who.user, &self.who.username);
-        self.queue.push(&mut turn.counts, |private| {
-            private.push(|out| _ = server_message::join(out, space, user, name, &at));
+        self.queue.push(&mut turn.counts, |out| {
+            server_message::join(out, space, user, name, &at);
         });
     }
 
     /// Notes a refusal, and says whether it was one too many.
     pub(super) fn judge(&mut self, now: MonoMs, limits: &Limits, reject: Reject) -> Option<Close> {
         self.rare().conduct.judge(now, limits, reject)
+    }
+
+    /// Whether it is over its rate now.
+    pub(super) fn floods(&self, now: MonoMs) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.conduct.floods(now))
+    }
+
+    /// Whether it floods and was read in this tick.
+    pub(super) fn is_held(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.conduct.is_held())
+    }
+
+    /// It is not to be read before the next tick, or may be again.
+    pub(super) fn hold(&mut self, holds: bool) {
+        self.rare().conduct.hold(holds);
     }
 
     /// Whether it waits for as many commits as one member may.

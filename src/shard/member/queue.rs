@@ -1,5 +1,10 @@
 //! A member's send queue: a cursor into its space's log, and the private frames that are meant for
 //! it alone. Keeps the gauge of private bytes.
+//!
+//! A private frame goes out between two frames of the log, and there are two sorts. What is due at
+//! the cursor (a welcome, a page, a count) goes before anything more of the log. An *answer* goes
+//! behind everything that the log had when it was given, so that who asks something hears first
+//! what was said before that (docs/WIRE.md, A2).
 
 use bytes::{Buf, BytesMut};
 
@@ -11,10 +16,52 @@ use crate::wire::frame_writer;
 pub(in crate::shard) struct Queue {
     /// What it has been sent of the log.
     cursor: u64,
-    /// Where the last send was to end; below it, the cursor may stand inside a frame.
+    /// Where the last send of the log was to end; below it, the cursor may stand inside a frame.
     boundary: u64,
     /// Frames meant for it alone; freed when sent.
     private: Option<Box<Private>>,
+}
+
+/// Lengths of what one send was made of: frames due at the cursor, the log, answers.
+#[derive(Clone, Copy, Default, Debug)]
+pub(in crate::shard) struct Offered {
+    pub head: usize,
+    pub log: usize,
+    pub tail: usize,
+}
+
+/// Frames meant for one member alone.
+#[derive(Default, Debug)]
+struct Private {
+    /// Frames that are due at the cursor, in order.
+    now: BytesMut,
+    /// Bytes at the begin of `now` that are the answer to the handshake.
+    opening: usize,
+    answers: Answers,
+    /// What was sent in part.
+    cut: Cut,
+}
+
+/// A frame that was sent up to its middle, perhaps; of the log, the cursor knows.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+enum Cut {
+    #[default]
+    None,
+    Now,
+    Answers,
+}
+
+/// Answers in two groups: the first has its place in the log, the rest has that of the newest. So
+/// those that wait do not wait longer for each one that comes.
+#[derive(Default, Debug)]
+struct Answers {
+    bytes: BytesMut,
+    /// Bytes of the first group, and up to where the log is sent before it.
+    first: (usize, u64),
+    /// Up to where the log is sent before the rest.
+    rest_at: u64,
+    /// Where the last answer begins, if it is a pong that nothing has been sent of.
+    newest_pong: Option<usize>,
 }
 
 impl Queue {
@@ -22,7 +69,7 @@ impl Queue {
         self.cursor
     }
 
-    /// Where the last send was to end.
+    /// Where the last send of the log was to end.
     pub(crate) fn boundary(&self) -> u64 {
         self.boundary
     }
@@ -37,47 +84,112 @@ impl Queue {
         self.boundary = boundary;
     }
 
-    /// A number of bytes of the log have been sent.
-    pub(crate) fn sent_log(&mut self, bytes: usize) {
-        self.cursor += bytes as u64;
+    /// Whether nothing is sent in part, so that anything may come next.
+    pub(crate) fn is_between_frames(&self) -> bool {
+        self.at_boundary() && self.cut() == Cut::None
     }
 
-    /// Whether the cursor stands between two frames.
-    pub(crate) fn at_boundary(&self) -> bool {
+    fn at_boundary(&self) -> bool {
         self.cursor >= self.boundary
+    }
+
+    fn cut(&self) -> Cut {
+        self.private.as_ref().map_or(Cut::None, |private| private.cut)
     }
 
     /// Whether a part of a frame, of the log or private, may have been sent.
     pub(crate) fn is_cut(&self) -> bool {
-        !self.at_boundary() || self.private.as_ref().is_some_and(|private| private.is_cut)
+        !self.is_between_frames()
     }
 
-    /// Private frames that wait.
-    pub(crate) fn private(&self) -> &[u8] {
-        self.private.as_ref().map_or(&[], |private| &private.bytes)
+    /// Whether there is no private frame: the sweep's usual case.
+    pub(crate) fn has_log_only(&self) -> bool {
+        self.private.is_none()
     }
 
     /// Bytes of private frames that wait.
     pub(crate) fn private_bytes(&self) -> usize {
-        self.private().len()
+        self.private.as_ref().map_or(0, |private| private.len())
     }
 
-    /// Adds private frames.
-    pub(crate) fn push(&mut self, counts: &mut Counts, write: impl FnOnce(&mut Private)) {
+    /// What the next send begins with, before the log: frames due at the cursor, unless the cursor
+    /// may stand inside a frame of the log.
+    pub(crate) fn head(&self, is_between_frames: bool) -> &[u8] {
+        match &self.private {
+            Some(private) if is_between_frames || private.cut == Cut::Now => &private.now,
+            _ => &[],
+        }
+    }
+
+    /// What the next send ends with: answers that are due once the log is sent up to `offset`.
+    pub(crate) fn tail(&self, offset: u64) -> &[u8] {
+        self.private.as_ref().map_or(&[], |private| private.answers.due(offset))
+    }
+
+    /// Whether an answer was sent in part, and has to be sent to its end before anything else.
+    pub(crate) fn is_answer_cut(&self) -> bool {
+        self.cut() == Cut::Answers
+    }
+
+    /// The answer to the handshake, if nothing of it was sent.
+    pub(crate) fn opening(&self) -> &[u8] {
+        let unsent = |private: &Private| private.cut == Cut::None;
+        let private = self.private.as_deref().filter(|private| unsent(private));
+        private.map_or(&[], |private| &private.now[..private.opening])
+    }
+
+    /// Begins with the answer to the handshake.
+    pub(crate) fn open(&mut self, counts: &mut Counts, opening: BytesMut) {
+        self.change(counts, |private| {
+            private.opening = opening.len();
+            private.now = opening;
+        });
+    }
+
+    /// Adds a frame that goes before anything more of the log.
+    pub(crate) fn push(&mut self, counts: &mut Counts, write: impl FnOnce(&mut BytesMut)) {
+        self.change(counts, |private| write(&mut private.now));
+    }
+
+    /// Adds an answer, which goes behind the log up to `at`.
+    pub(crate) fn answer(
+        &mut self,
+        counts: &mut Counts,
+        at: u64,
+        write: impl FnOnce(&mut BytesMut),
+    ) {
+        self.change(counts, |private| {
+            private.answers.push(at, write);
+            private.answers.newest_pong = None;
+        });
+    }
+
+    /// Adds the answer to a ping; the newest replaces one that waits (RFC 6455 5.5.3).
+    pub(crate) fn answer_ping(&mut self, counts: &mut Counts, at: u64, payload: &[u8]) {
+        self.change(counts, |private| private.answers.push_pong(at, payload));
+    }
+
+    fn change(&mut self, counts: &mut Counts, change: impl FnOnce(&mut Private)) {
         let private = self.private.get_or_insert_default();
-        let before = private.bytes.len();
-        write(private);
+        let before = private.len();
+        change(private);
         // A newer pong may have replaced a longer one.
-        let grown = (private.bytes.len() as u64).wrapping_sub(before as u64);
+        let grown = (private.len() as u64).wrapping_sub(before as u64);
         counts.add(Metric::PrivateBytes, grown);
     }
 
-    /// A number of private bytes have been sent.
-    pub(crate) fn sent_private(&mut self, counts: &mut Counts, bytes: usize) {
+    /// A number of bytes have been sent of what was offered.
+    pub(crate) fn sent(&mut self, counts: &mut Counts, bytes: usize, offered: Offered) {
+        let Offered { head, log, tail } = offered;
+        let of_log = bytes.saturating_sub(head).min(log);
+        self.cursor += of_log as u64;
         let Some(private) = &mut self.private else { return };
-        private.sent(bytes);
-        counts.sub(Metric::PrivateBytes, bytes as u64);
-        if private.bytes.is_empty() {
+        let (of_head, of_tail) = (bytes.min(head), bytes.saturating_sub(head + log));
+        private.now.advance(of_head);
+        private.answers.sent(of_tail);
+        private.note_cut((of_head, head), (of_tail, tail));
+        counts.sub(Metric::PrivateBytes, (of_head + of_tail) as u64);
+        if private.len() == 0 {
             self.private = None;
         }
     }
@@ -85,43 +197,77 @@ impl Queue {
     /// Puts these bytes in the place of all private frames.
     pub(crate) fn replace(&mut self, counts: &mut Counts, last: Option<BytesMut>) {
         counts.sub(Metric::PrivateBytes, self.private_bytes() as u64);
-        let private = |bytes| Box::new(Private { bytes, ..Private::default() });
+        let private = |now| Box::new(Private { now, ..Private::default() });
         self.private = last.map(private);
         counts.add(Metric::PrivateBytes, self.private_bytes() as u64);
     }
 }
 
-/// Frames meant for one member alone, in order.
-#[derive(Default, Debug)]
-pub(in crate::shard) struct Private {
-    bytes: BytesMut,
-    /// Where the last frame begins, if it is a pong that nothing has been sent of.
-    newest_pong: Option<usize>,
-    /// Something of the first frame was sent, perhaps up to its middle.
-    is_cut: bool,
-}
-
 impl Private {
-    /// Adds a frame.
-    pub(crate) fn push(&mut self, write: impl FnOnce(&mut BytesMut)) {
-        self.newest_pong = None;
-        write(&mut self.bytes);
+    fn len(&self) -> usize {
+        self.now.len() + self.answers.bytes.len()
     }
 
-    /// Adds the answer to a ping; the newest replaces one that waits (RFC 6455 5.5.3).
-    pub(crate) fn push_pong(&mut self, payload: &[u8]) {
-        if let Some(at) = self.newest_pong {
-            self.bytes.truncate(at);
+    /// These numbers of bytes were sent, of those that were offered.
+    fn note_cut(&mut self, (of_head, head): (usize, usize), (of_tail, tail): (usize, usize)) {
+        if of_head > 0 {
+            self.opening = 0;
         }
-        let at = self.bytes.len();
-        frame_writer::pong(&mut self.bytes, payload);
-        self.newest_pong = Some(at);
+        if of_head + of_tail > 0 {
+            self.cut = match () {
+                () if of_head < head => Cut::Now,
+                () if of_tail > 0 && of_tail < tail => Cut::Answers,
+                () => Cut::None,
+            };
+        }
+    }
+}
+
+impl Answers {
+    /// Those that are due once the log is sent up to `offset`.
+    fn due(&self, offset: u64) -> &[u8] {
+        let (first, first_at) = self.first;
+        match () {
+            () if offset < first_at => &[],
+            () if offset < self.rest_at => &self.bytes[..first],
+            () => &self.bytes,
+        }
+    }
+
+    fn push(&mut self, at: u64, write: impl FnOnce(&mut BytesMut)) {
+        let before = self.bytes.len();
+        write(&mut self.bytes);
+        let (first, first_at) = &mut self.first;
+        if before == 0 {
+            (*first_at, self.rest_at) = (at, at);
+        }
+        if before == *first && at == *first_at {
+            *first = self.bytes.len();
+        } else {
+            self.rest_at = at;
+        }
+    }
+
+    fn push_pong(&mut self, at: u64, payload: &[u8]) {
+        if let Some(waiting) = self.newest_pong {
+            self.bytes.truncate(waiting);
+            self.first.0 = self.first.0.min(waiting);
+        }
+        let begin = self.bytes.len();
+        self.push(at, |out| frame_writer::pong(out, payload));
+        self.newest_pong = Some(begin);
     }
 
     fn sent(&mut self, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
         self.bytes.advance(bytes);
-        self.is_cut = true;
         self.newest_pong = None;
+        match self.first.0.checked_sub(bytes) {
+            Some(left) if left > 0 => self.first.0 = left,
+            _ => self.first = (self.bytes.len(), self.rest_at),
+        }
     }
 }
 
@@ -132,13 +278,39 @@ mod tests {
     #[test]
     fn only_the_newest_of_waiting_pongs_is_kept() {
         let (mut queue, mut counts) = (Queue::default(), Counts::default());
-        queue.push(&mut counts, |private| private.push(frame_writer::ping));
-        queue.push(&mut counts, |private| private.push_pong(b"older"));
-        queue.push(&mut counts, |private| private.push_pong(b"new"));
-        assert_eq!(queue.private(), b"\x89\x00\x8a\x03new");
-        queue.sent_private(&mut counts, 3);
-        queue.push(&mut counts, |private| private.push_pong(b"x"));
-        assert_eq!(queue.private(), b"\x03new\x8a\x01x");
+        queue.answer(&mut counts, 0, frame_writer::ping);
+        queue.answer_ping(&mut counts, 0, b"older");
+        queue.answer_ping(&mut counts, 0, b"new");
+        assert_eq!(queue.tail(0), b"\x89\x00\x8a\x03new");
+        queue.sent(&mut counts, 3, Offered { tail: 7, ..Offered::default() });
+        queue.answer_ping(&mut counts, 0, b"x");
+        assert_eq!(queue.tail(0), b"\x03new\x8a\x01x");
         assert_eq!(counts.get(Metric::PrivateBytes), 7);
+    }
+
+    #[test]
+    fn answers_wait_for_their_place_in_the_log_and_not_for_each_other() {
+        let (mut queue, mut counts) = (Queue::default(), Counts::default());
+        let text =
+            |text: &'static str| move |out: &mut BytesMut| out.extend_from_slice(text.as_bytes());
+        queue.answer(&mut counts, 10, text("a"));
+        queue.answer(&mut counts, 10, text("b"));
+        queue.answer(&mut counts, 20, text("c"));
+        queue.answer(&mut counts, 30, text("d"));
+        assert_eq!([queue.tail(9), queue.tail(10), queue.tail(29)], [&b""[..], b"ab", b"ab"]);
+        assert_eq!(queue.tail(30), b"abcd");
+        queue.push(&mut counts, text("now"));
+        assert_eq!((queue.head(true), queue.head(false)), (&b"now"[..], &b""[..]));
+        queue.aim(10);
+        // One send: all that is due at the cursor, the log, half of the first answers.
+        queue.sent(&mut counts, 14, Offered { head: 3, log: 10, tail: 2 });
+        assert!(queue.is_answer_cut() && queue.is_cut());
+        assert_eq!((queue.cursor(), queue.tail(10)), (10, &b"b"[..]));
+        queue.answer(&mut counts, 40, text("e"));
+        queue.sent(&mut counts, 1, Offered { tail: 1, ..Offered::default() });
+        assert_eq!([queue.tail(39), queue.tail(40)], [&b""[..], b"cde"]);
+        queue.sent(&mut counts, 3, Offered { tail: 3, ..Offered::default() });
+        assert!(queue.has_log_only() && !queue.is_cut());
+        assert_eq!(counts.get(Metric::PrivateBytes), 0);
     }
 }

@@ -98,6 +98,11 @@ impl Member {
         }
     }
 
+    /// Whether its socket has taken nothing for this many ms.
+    pub(crate) fn is_stuck_for(&self, now: MonoMs, wait: u64) -> bool {
+        matches!(self.standing, Standing::Stuck { since, .. } if now.since(since) >= wait)
+    }
+
     /// Its socket takes bytes again, or is no more. Returns whether it was blocked.
     pub(crate) fn unblock(&mut self, counts: &mut Counts) -> bool {
         let was_blocked = std::mem::take(&mut self.is_blocked);

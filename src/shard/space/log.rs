@@ -154,18 +154,18 @@ impl SpaceLog {
 
     /// Writes what is still sent from a queue's cursor on: all that is left, if that is at most
     /// `max` bytes and the queue is live, or the rest of the frame that the cursor stands inside.
-    /// `None`: the end of that frame lies too far away.
+    /// Says up to where that is; `None`: the end of that frame lies too far away.
     pub(super) fn write_rest(
         &self,
         queue: &Queue,
         is_live: bool,
         max: u64,
         out: &mut BytesMut,
-    ) -> Option<()> {
+    ) -> Option<u64> {
         let mut from = queue.cursor();
         let end = if self.end - from <= max && is_live {
             self.end
-        } else if queue.at_boundary() {
+        } else if from >= queue.boundary() {
             from
         } else {
             // `boundary` is the end of a frame too; a member that resumes is sent nothing behind.
@@ -178,7 +178,7 @@ impl SpaceLog {
             out.extend_from_slice(second);
             from += (first.len() + second.len()) as u64;
         }
-        Some(())
+        Some(end)
     }
 
     /// The lowest offset up to which a trim by size would free something: the end of the oldest

@@ -134,9 +134,9 @@ impl Space {
         self.log.slices(from, to)
     }
 
-    /// Writes what a member that is closed is still sent of the log; `None`: the end of the frame
-    /// that it is in the middle of lies too far away.
-    pub(super) fn write_rest(&self, member: &Member, max: u64, out: &mut BytesMut) -> Option<()> {
+    /// Writes what a member that is closed is still sent of the log, and says up to where that is;
+    /// `None`: the end of the frame that it is in the middle of lies too far away.
+    pub(super) fn write_rest(&self, member: &Member, max: u64, out: &mut BytesMut) -> Option<u64> {
         let is_live = !member.is_behind_by_choice();
         self.log.write_rest(&member.queue, is_live, max, out)
     }
@@ -255,6 +255,7 @@ impl Spaces {
         if space.is_empty() {
             self.by_key.remove(&space.key);
             turn.logs.shrank(SPACE_BYTES);
+            turn.due.watch_pause(slot, false);
             let key = self.all.key_at(slot).expect("it was just looked at");
             self.all.remove(key);
         }

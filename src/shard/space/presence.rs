@@ -1,5 +1,6 @@
-//! What a space's members are told of each other: joins and leaves in small spaces, a count in big
-//! ones, who is online in the lobby.
+//! What a space's members are told of each other: joins and leaves in small spaces, who is online
+//! in a small lobby, a count in big ones. What a space says then grows with those who are in it,
+//! and not with their square.
 
 use std::collections::BTreeSet;
 
@@ -16,6 +17,13 @@ const CHANGE_BYTES_MAX: usize = 300;
 /// How often a big space's members are told its count, in ms.
 const PERIOD: u64 = 1_000;
 
+/// A change of how a space tells who is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::shard) enum Announcing {
+    Stops,
+    BeginsAgain,
+}
+
 /// How a space tells who is there.
 #[derive(Debug)]
 pub(super) struct Presence {
@@ -27,23 +35,37 @@ pub(super) struct Presence {
     told_at: MonoMs,
     /// The count has changed since.
     has_changed: bool,
+    /// Users whom a lobby's members believe to be online since it told changes last.
+    believed: BTreeSet<UserId>,
 }
 
 impl Default for Presence {
     fn default() -> Presence {
-        Presence { is_announced: true, version: 0, told_at: MonoMs(0), has_changed: false }
+        Presence {
+            is_announced: true,
+            version: 0,
+            told_at: MonoMs(0),
+            has_changed: false,
+            believed: BTreeSet::new(),
+        }
     }
 }
 
 impl Presence {
-    /// Announcements stop above the limit, and begin again under 90 % of it.
-    fn settle(&mut self, members: usize, members_max: usize) {
+    /// Announcements stop above the limit, and begin again under 90 % of it. Returns what changed.
+    fn settle(&mut self, members: usize, members_max: usize) -> Option<Announcing> {
+        let before = self.is_announced;
         if members > members_max {
             self.is_announced = false;
         } else if members * 10 < members_max * 9 || members == 0 && members_max > 0 {
             self.is_announced = true;
         }
         self.has_changed |= !self.is_announced;
+        match (before, self.is_announced) {
+            (true, false) => Some(Announcing::Stops),
+            (false, true) => Some(Announcing::BeginsAgain),
+            _ => None,
+        }
     }
 
     /// Whether the count has a new number now, which members are to be told.
@@ -68,9 +90,27 @@ impl Space {
         self.presence.is_announced
     }
 
-    /// The number of members has changed: applies the limit on announcements.
-    pub(crate) fn settle_announcements(&mut self, members_max: usize) {
-        self.presence.settle(self.roster.len(), members_max);
+    /// The number of members has changed: applies the limit on announcements. Returns whether all
+    /// members of a lobby are to be told anew who is online.
+    pub(crate) fn settle_announcements(&mut self, turn: &mut Turn) -> bool {
+        let is_lobby = matches!(self.key, SpaceKey::Lobby);
+        let limits = &turn.limits;
+        let max = if is_lobby { limits.lobby_members_max } else { limits.announce_members_max };
+        match self.presence.settle(self.roster.len(), max).filter(|_| is_lobby) {
+            None => false,
+            Some(Announcing::Stops) => {
+                self.presence.believed = self.users.iter().map(|(user, _)| *user).collect();
+                false
+            }
+            Some(Announcing::BeginsAgain) => {
+                for user in std::mem::take(&mut self.presence.believed) {
+                    if self.members_of(user).next().is_none() {
+                        self.announce_status(turn, user, false);
+                    }
+                }
+                true
+            }
+        }
     }
 
     /// Appends a join to a chat space's log.
@@ -112,12 +152,14 @@ impl Space {
     }
 
     fn tell_new_count(&self, turn: &mut Turn, member: &mut Member) {
-        let SpaceKey::Chat(id) = self.key else { return };
+        let id = match self.key {
+            SpaceKey::Chat(id) => Some(id),
+            SpaceKey::Lobby => None,
+            SpaceKey::Inbox(_) => return,
+        };
         member.know_presence(self.presence.version);
         let (members, at) = (self.roster.len(), turn.at());
-        member.queue.push(&mut turn.counts, |private| {
-            private.push(|out| server_message::presence(out, id, members, &at));
-        });
+        member.queue.push(&mut turn.counts, |out| server_message::presence(out, id, members, &at));
     }
 
     /// Gives a member the next users of the list of who is online, if it is being sent that.
@@ -131,9 +173,9 @@ impl Space {
             return;
         }
         let utc = turn.utc();
-        member.queue.push(&mut turn.counts, |private| {
+        member.queue.push(&mut turn.counts, |out| {
             for user in &step {
-                private.push(|out| _ = server_message::user_status(out, *user, true, &utc));
+                server_message::user_status(out, *user, true, &utc);
             }
         });
     }

@@ -2,6 +2,7 @@
 //! fallen out of it, and when publishers have to wait.
 
 use super::Space;
+use crate::limits::PAUSE_WAIT_MAX;
 use crate::metrics::Metric;
 use crate::shard::arena::Arena;
 use crate::shard::event::MemberKey;
@@ -70,7 +71,32 @@ impl Space {
 
     fn pause(&mut self, turn: &mut Turn) {
         self.pressure.paused = Some(turn.now.mono);
+        turn.due.watch_pause(self.slot, true);
         turn.counts.add(Metric::SpacePauses, 1);
+    }
+
+    /// Whether its members lag that are more than a few, behind more than is kept in any case.
+    fn many_lag(&self, turn: &Turn) -> bool {
+        let max = turn.limits.log_bytes_max as u64;
+        // What is kept for clients that come back is no sign of slow readers.
+        let is_kept = self.log.kept_from(self.keep(turn)) == self.log.start();
+        let is_caught_up = self.log.retained() < max / 4 || is_kept;
+        self.pressure.lagging * 10 > self.roster.len() && !is_caught_up
+    }
+
+    /// The members that hold the space up: publishers wait for them, or would now, and for
+    /// `PAUSE_WAIT_MAX` their sockets have taken nothing.
+    pub(crate) fn holders(&self, turn: &Turn, members: &Arena<Member>) -> Vec<MemberKey> {
+        let is_long = self.log.retained() > turn.limits.log_bytes_max as u64 / 2;
+        if !(is_long || self.is_paused()) || !self.many_lag(turn) {
+            return Vec::new();
+        }
+        let holds = |slot: &&u32| {
+            let member = members.at(**slot).filter(|member| !member.is_catching_up());
+            member.is_some_and(|member| member.is_stuck_for(turn.now.mono, PAUSE_WAIT_MAX))
+        };
+        let holders = self.roster.iter().filter(holds);
+        holders.filter_map(|slot| members.key_at(*slot)).collect()
     }
 
     /// A frame was appended: publishers that are too far ahead wait.
@@ -132,15 +158,12 @@ impl Space {
         fallen.filter_map(|slot| members.key_at(*slot)).collect()
     }
 
-    /// Publishers wait while they are ahead of the sweep, and for a bounded time while many of
+    /// Publishers wait while they are ahead of the sweep, and for `PAUSE_WAIT_MAX` while many of
     /// their readers lag. A few that lag are not waited for: they fall out of the log.
     pub(crate) fn settle_pause(&mut self, turn: &mut Turn, members: &Arena<Member>) {
         let max = turn.limits.log_bytes_max as u64;
         let retained = self.log.retained();
-        // What is kept for clients that come back is no sign of slow readers.
-        let is_kept = self.log.kept_from(self.keep(turn)) == self.log.start();
-        let is_caught_up = retained < max / 4 || is_kept;
-        let many_lag = self.pressure.lagging * 10 > self.roster.len() && !is_caught_up;
+        let many_lag = self.many_lag(turn);
         if !many_lag {
             self.pressure.is_pause_spent = false;
         }
@@ -152,9 +175,10 @@ impl Space {
                 }
             }
             Some(since) if self.outrun() <= max / 4 => {
-                let is_spent = turn.now.mono.since(since) >= turn.limits.write_wait;
+                let is_spent = turn.now.mono.since(since) >= PAUSE_WAIT_MAX;
                 if is_spent || !many_lag {
                     self.pressure.paused = None;
+                    turn.due.watch_pause(self.slot, false);
                     self.pressure.is_pause_spent = many_lag;
                     let roster = self.roster.iter();
                     turn.fx.readable.extend(roster.filter_map(|slot| members.key_at(*slot)));

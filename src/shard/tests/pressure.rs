@@ -69,6 +69,43 @@ fn a_member_that_is_closed_in_a_pause_is_read_again() {
 }
 
 #[test]
+fn who_does_not_read_is_not_read_until_it_does() {
+    let mut stage = Stage::new(off());
+    let [ana, beto] = [1, 2].map(|user| stage.join(SPACE, user, None));
+    stage.sweep();
+    stage.takes(beto, 10);
+    stage.say(ana, r#""content":"x""#);
+    stage.sweep();
+    assert!(stage.shard.may_read(ana) && !stage.shard.may_read(beto));
+    stage.takes(beto, usize::MAX);
+    stage.input(Input::Writable(beto));
+    stage.sweep();
+    assert!(stage.shard.may_read(beto) && stage.around.readable == [beto]);
+}
+
+#[test]
+fn those_who_hold_a_space_up_are_evicted_after_a_second_and_the_others_go_on() {
+    let mut stage = Stage::new(Limits { log_bytes_max: 64 << 10, resume_bytes_max: 0, ..off() });
+    let members: Vec<MemberKey> = (1..=10).map(|user| stage.join(SPACE, user, None)).collect();
+    stage.sweep();
+    for key in &members[..2] {
+        stage.takes(*key, 0);
+    }
+    let mut paused = 0;
+    for ticket in 0..1_000 {
+        stage.post(ticket, 900, None);
+        stage.sweep();
+        stage.pass(10);
+        stage.sweep();
+        paused += u64::from(!stage.shard.may_read(members[5])) * 10;
+    }
+    assert!((100..=1_000).contains(&paused), "held up for {paused} ms");
+    assert_eq!(stage.shard.counts().closes(Close::TooSlow.kind()), 2);
+    let said = stage.heard(members[5]).matches("\"type\":\"chat\"").count();
+    assert!(said > 900, "{said} of a thousand");
+}
+
+#[test]
 fn a_process_that_stood_still_asks_before_it_calls_a_member_silent() {
     let mut stage = Stage::new(off());
     let ana = stage.join(SPACE, 1, None);
@@ -143,9 +180,9 @@ fn a_flood_on_a_socket_that_only_listens_is_too_fast_too() {
     let [calm, flood] = [1, 2].map(|user| stage.join(SpaceKey::Lobby, user, None));
     for _ in 0..80 {
         for _ in 0..20 {
-            stage.input(Input::Message(flood, &mut b"{}".to_owned()));
+            stage.input(Input::Unheard(flood, 2));
         }
-        stage.input(Input::Message(calm, &mut b"{}".to_owned()));
+        stage.input(Input::Unheard(calm, 2));
         stage.pass(100);
         stage.sweep();
     }

@@ -200,6 +200,7 @@ impl<S: Sink> Batcher<S> {
     /// Tries the next batch once; when it began, if it is stored.
     pub(super) async fn try_store(&mut self) -> Result<Now, SinkError> {
         let begun = self.clock.now();
+        self.health.is_sound()?;
         let settled = !self.flight.in_doubt && !self.flight.unsettled;
         if !(settled && self.sink.is_connected()) && self.settle().await? {
             return Ok(begun);
@@ -224,6 +225,7 @@ impl<S: Sink> Batcher<S> {
     /// doubt is stored. If the sink is elsewhere than it was, nothing is in flight any more.
     pub(super) async fn settle(&mut self) -> Result<bool, SinkError> {
         self.flight.unsettled = true;
+        self.health.is_sound()?;
         self.truth.check_store(&self.sink.identity().await?, &self.health)?;
         let journals = self.sources.journals();
         let positions = self.sink.positions(&journals).await?;
@@ -254,7 +256,7 @@ impl<S: Sink> Batcher<S> {
             }
         }
         let lacking = self.sources.lacking().chain(gone).collect();
-        self.truth.tell_missing(&mut self.sink, lacking, self.clock).await?;
+        self.truth.tell_missing(&mut self.sink, lacking, self.clock.clone()).await?;
         self.flight.unsettled = false;
         Ok(standing == Compared::Committed)
     }

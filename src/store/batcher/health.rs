@@ -67,7 +67,7 @@ impl Health {
     /// A failure, told in the log once until it is over or changes its kind.
     pub(super) fn failing(&self, error: &SinkError, flight: &Flight) {
         self.faults.metrics().store.add(Metric::BatchFaults, 1);
-        let refused = matches!(error, SinkError::Refused(_));
+        let refused = matches!(error, SinkError::Refused(_) | SinkError::Damaged(_));
         let state = match refused {
             true => StoreState::Refused,
             false if flight.is_connected() => StoreState::Behind,
@@ -86,9 +86,20 @@ impl Health {
         &self.faults
     }
 
-    /// Whether nothing can be stored any more. A database whose file is gone is not waited for.
+    /// Whether nothing can be stored any more. A database whose file is gone, or damaged, is not
+    /// waited for.
     pub(super) fn is_lost(&self) -> bool {
-        self.given_up || self.conditions.holds(Condition::DatabaseFile)
+        let files = [Condition::DatabaseFile, Condition::DatabaseDamaged];
+        self.given_up || files.into_iter().any(|it| self.conditions.holds(it))
+    }
+
+    /// Whether anything may be stored: what goes into a damaged store leaves the journals. Whoever
+    /// finds damage tells it, be it a reader.
+    pub(super) fn is_sound(&self) -> Result<(), SinkError> {
+        match self.conditions.detail(Condition::DatabaseDamaged) {
+            Some(what) => Err(SinkError::Damaged(what)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -100,7 +100,7 @@ impl<S: Sink> Batcher<S> {
             limits: config.batch,
             nonces,
             dead,
-            clock: config.clock,
+            clock: config.clock.clone(),
             health: Health::new(config, state),
             flight: Flight::new(config.retry, seed),
             truth,
@@ -108,20 +108,23 @@ impl<S: Sink> Batcher<S> {
         }
     }
 
-    /// The task: until it is told to stop. A dropped sender is the same with no time to wait.
-    pub(super) async fn run(mut self, stop: oneshot::Receiver<Stop>) {
+    /// The task: until it is told to stop. A dropped sender is the same with no time to wait. Gives
+    /// the sink back, which is to be closed after all that read the store.
+    pub(super) async fn run(mut self, stop: oneshot::Receiver<Stop>) -> S {
         let stop = tokio::select! {
             stop = stop => stop,
             never = self.serve() => match never {},
         };
-        let Ok(stop) = stop else { return };
+        let Ok(stop) = stop else { return self.sink };
         if !self.health.is_lost() {
             // What is not stored in time stays in the journals.
             if let Ok(Err(fault)) = tokio::time::timeout(stop.wait, self.drain()).await {
                 self.health.give_up().report("read the journal", &fault);
             }
         }
+        // After a damaged store's end the next start looks at it as after a crash.
         if self.flight.is_connected()
+            && !self.health.conditions.holds(Condition::DatabaseDamaged)
             && let Err(error) = self.truth.bound.ends(&self.sources.stored())
         {
             // Then the next start takes all that the journals hold for unstored.
@@ -131,6 +134,7 @@ impl<S: Sink> Batcher<S> {
         let _ = tokio::time::timeout(RELEASE_MAX, self.sink.release()).await;
         // Whoever asked may have given up waiting.
         let _ = stop.answer.send(self.left());
+        self.sink
     }
 
     async fn serve(&mut self) -> Infallible {
@@ -256,6 +260,9 @@ impl<S: Sink> Batcher<S> {
                 self.health.conditions.raise(Condition::DatabaseUnusable, reason);
                 // What this error says is newer.
                 self.health.conditions.clear(Condition::DatabaseRefuses);
+            }
+            SinkError::Damaged(what) => {
+                self.health.conditions.raise(Condition::DatabaseDamaged, what);
             }
             _ => {}
         }

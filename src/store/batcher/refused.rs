@@ -9,10 +9,12 @@ use tokio::sync::mpsc;
 use super::Batcher;
 use super::batch::Batch;
 use crate::conditions::Condition;
+use crate::faults::Faults;
 use crate::limits::VERDICTS_MAX;
+use crate::metrics::Metric;
 use crate::shard::event::Verdict;
 use crate::store::StoreConfig;
-use crate::store::dead_letters::file::DeadLetters;
+use crate::store::dead_letters::file::{DeadLetters, DeadRecord};
 use crate::store::journal::TailFault;
 use crate::store::sink::{AbsentIds, RefusedRow, SiftHints, Sifted, Sink, SinkError};
 use crate::wire::record::Record;
@@ -26,6 +28,7 @@ pub(crate) const NO_SPACE: &str = "the space does not exist (23503, chat_message
 #[derive(Debug)]
 pub(crate) struct DeadRows {
     letters: DeadLetters,
+    faults: Faults,
     /// The ways to the shards.
     shards: Vec<mpsc::Sender<Verdict>>,
 }
@@ -34,7 +37,8 @@ impl DeadRows {
     /// A way for each shard, and the shards' ends of them.
     pub(crate) fn new(config: &StoreConfig) -> (DeadRows, Vec<mpsc::Receiver<Verdict>>) {
         let (shards, ends) = (0..config.shards).map(|_| mpsc::channel(VERDICTS_MAX)).unzip();
-        (DeadRows { letters: DeadLetters::new(&config.data_dir), shards }, ends)
+        let letters = DeadLetters::new(&config.data_dir, config.letters_bytes_max);
+        (DeadRows { letters, faults: config.faults.clone(), shards }, ends)
     }
 
     /// Finds out what of a batch is refused, after the sink has said this of the whole: who does
@@ -70,13 +74,17 @@ impl DeadRows {
         refused: &[RefusedRow],
     ) -> io::Result<()> {
         let records: Vec<Record<'_>> = batch.records().collect();
-        let dead: Vec<_> = refused
+        let (dead, rejects): (Vec<_>, Vec<_>) = refused
             .iter()
             .filter_map(|refusal| Some((*records.get(refusal.row)?, refusal)))
-            .map(|(record, refusal)| (record, cause(absent, &record, refusal)))
-            .collect();
-        self.letters.write(dead.iter().map(|(record, why)| (*record, why.1)))?;
-        for (record, (reject, _)) in &dead {
+            .map(|(record, refusal)| {
+                let (reject, reason) = cause(absent, &record, refusal);
+                (DeadRecord { record, reason, orphan: refusal.orphan }, reject)
+            })
+            .unzip();
+        let unkept = self.letters.write(&dead)?;
+        self.tell_unkept(&unkept);
+        for (DeadRecord { record, .. }, reject) in dead.iter().zip(&rejects) {
             match reject {
                 Reject::UnknownSpace => {
                     self.tell(record.space, Verdict::NoSpace(record.space)).await;
@@ -92,8 +100,21 @@ impl DeadRows {
             let verdict = Verdict::Refused { id: record.id, nonce, reject: *reject };
             self.tell(record.space, verdict).await;
         }
-        tracing::warn!(rows = dead.len(), "messages were refused by the store, see dead letters");
+        // The file's tally tells the operator.
+        tracing::debug!(rows = dead.len(), "messages were refused by the store");
         Ok(())
+    }
+
+    /// Tells the operator of letters for which there was no room. Whoever said them is told of the
+    /// refusal as always.
+    fn tell_unkept(&self, unkept: &[Record<'_>]) {
+        let Some(last) = unkept.last() else { return };
+        let store = &self.faults.metrics().store;
+        store.add(Metric::LettersUnkept, unkept.len() as u64);
+        let all = store.read().get(Metric::LettersUnkept);
+        let detail =
+            format!("{all} were not kept since the start, the last one with id {}", last.id);
+        self.faults.conditions().raise(Condition::DeadLettersFull, detail);
     }
 
     /// Tells a space's shard. A shard that has ended needs to know nothing.

@@ -79,6 +79,11 @@ pub(crate) fn read_stored(data_dir: &Path) -> io::Result<Offsets> {
     }
 }
 
+/// Whether the last hub has ended in order.
+pub(crate) fn has_ended(data_dir: &Path) -> bool {
+    data_dir.join(STORED_FILE).exists()
+}
+
 /// Remembers how far the store has the journals, when a hub ends in order.
 pub(crate) fn write_stored(data_dir: &Path, stored: &Offsets) -> io::Result<()> {
     replace(&data_dir.join(STORED_FILE), format!("{}\n", value(stored)).as_bytes())

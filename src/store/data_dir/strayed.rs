@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::holes::Holes;
 use crate::conditions::{Condition, Conditions};
 use crate::faults::Faults;
+use crate::store::dead_letters::tally::Tally;
 use crate::store::journal::{JournalId, journals_in};
 use crate::store::latest::Switch;
 
@@ -93,6 +94,7 @@ pub(crate) struct WatchPlan {
     /// Where it tells what it finds, and its own end.
     pub(crate) faults: Faults,
     pub(crate) holes: Holes,
+    pub(crate) letters: Tally,
 }
 
 /// The thread; it ends with [`stop`](Watch::stop).
@@ -135,11 +137,12 @@ struct Looking {
     conditions: Conditions,
     holes: Holes,
     holes_bytes: u64,
+    letters: Tally,
 }
 
 impl Looking {
     fn new(watched: WatchPlan) -> Looking {
-        let WatchPlan { data_dir, journals, database, door, faults, holes } = watched;
+        let WatchPlan { data_dir, journals, database, door, faults, holes, letters } = watched;
         let journal_folder = data_dir.join("journal");
         let lock = journal_folder.join(crate::store::journal::LOCK_FILE);
         let folders = [data_dir, journal_folder.clone(), lock].into_iter().map(WatchedFile::new);
@@ -152,6 +155,7 @@ impl Looking {
             conditions: faults.conditions().clone(),
             holes_bytes: holes.length(),
             holes,
+            letters,
         }
     }
 
@@ -171,6 +175,7 @@ impl Looking {
         if std::mem::replace(&mut self.holes_bytes, bytes) != bytes {
             self.holes.look();
         }
+        self.letters.look();
     }
 
     /// A journal of this run that had files and has none.

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -19,26 +20,39 @@ use crate::wire::{Id, SpaceId, UserId};
 /// The file's name in the data directory.
 pub(crate) const DEAD_LETTERS_FILE: &str = "dead-letters.jsonl";
 
-/// Appends to the file, which is made when the first record comes.
+/// Appends to the file, which is made when the first record comes, and made anew when somebody has
+/// moved it away. It has a bound, and what names users or spaces that do not exist may take half
+/// of it: any stranger can make such.
 #[derive(Debug)]
 pub(crate) struct DeadLetters {
     path: PathBuf,
     file: Option<File>,
+    bytes_max: u64,
+}
+
+/// A record that is to be kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DeadRecord<'a> {
+    pub(crate) record: Record<'a>,
+    pub(crate) reason: &'a str,
+    /// It names a user or a space that does not exist.
+    pub(crate) orphan: bool,
 }
 
 impl DeadLetters {
     /// The file of a data directory.
-    pub(crate) fn new(data_dir: &Path) -> DeadLetters {
-        DeadLetters { path: data_dir.join(DEAD_LETTERS_FILE), file: None }
+    pub(crate) fn new(data_dir: &Path, bytes_max: u64) -> DeadLetters {
+        DeadLetters { path: data_dir.join(DEAD_LETTERS_FILE), file: None, bytes_max }
     }
 
-    /// Writes records, each with why it was refused, and waits for the disk.
-    pub(crate) fn write<'a>(
-        &mut self,
-        refused: impl Iterator<Item = (Record<'a>, &'a str)>,
-    ) -> io::Result<()> {
-        let mut lines = String::new();
-        for (record, reason) in refused {
+    /// Writes records, each with why it was refused, and waits for the disk; those for which there
+    /// was no room.
+    pub(crate) fn write<'a>(&mut self, refused: &[DeadRecord<'a>]) -> io::Result<Vec<Record<'a>>> {
+        let bytes_max = self.bytes_max;
+        let mut file = self.open()?;
+        let end = file.metadata()?.len();
+        let (mut lines, mut unkept) = (String::new(), Vec::new());
+        for DeadRecord { record, reason, orphan } in refused {
             let line = serde_json::json!({
                 "reason": reason,
                 "id": record.id.to_string(),
@@ -48,25 +62,37 @@ impl DeadLetters {
                 "content": record.content,
                 "unix_us": record.at.0,
             });
-            lines.push_str(&format!("{line}\n"));
-        }
-        let file = match &mut self.file {
-            Some(file) => file,
-            None => {
-                let file = OpenOptions::new().create(true).append(true).open(&self.path)?;
-                if let Some(folder) = self.path.parent() {
-                    sync_folder(folder)?;
-                }
-                self.file.insert(file)
+            let line = format!("{line}\n");
+            let room = if *orphan { bytes_max / 2 } else { bytes_max };
+            match end + (lines.len() + line.len()) as u64 <= room {
+                true => lines.push_str(&line),
+                false => unkept.push(*record),
             }
-        };
+        }
         // One write for all: only a full disk cuts a line, and then all are written again.
-        let end = file.metadata()?.len();
         if let Err(error) = file.write_all(lines.as_bytes()) {
             file.set_len(end)?;
             return Err(error);
         }
-        file.sync_data()
+        file.sync_data()?;
+        Ok(unkept)
+    }
+
+    /// The file at the path, which may have been moved away since the last letter.
+    fn open(&mut self) -> io::Result<&File> {
+        let place = |file: fs::Metadata| (file.dev(), file.ino());
+        let there = fs::metadata(&self.path).map(place).ok();
+        let file = match self.file.take() {
+            Some(file) if Some(place(file.metadata()?)) == there => file,
+            _ => {
+                let file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+                if let Some(folder) = self.path.parent() {
+                    sync_folder(folder)?;
+                }
+                file
+            }
+        };
+        Ok(self.file.insert(file))
     }
 }
 
@@ -190,6 +216,36 @@ mod tests {
         format!(
             r#"{{"content":"hola","id":"{id}","later":1,"reason":"{reason}","space_id":1,"unix_us":5,"user_id":2,"username":"Ana"}}"#
         )
+    }
+
+    #[test]
+    fn what_any_stranger_can_make_takes_half_of_the_room() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(DEAD_LETTERS_FILE);
+        let mut letters = DeadLetters::new(folder.path(), 4_000);
+        let content = "x".repeat(300);
+        let record = |id| Record {
+            id: Id(id),
+            at: Micros(0),
+            space: SpaceId(1),
+            user: UserId(2),
+            username: "Ana",
+            content: &content,
+            nonce: None,
+        };
+        let mut write = |orphan| {
+            let of = |id| DeadRecord { record: record(id), reason: "no", orphan };
+            let unkept = letters.write(&(0..20).map(of).collect::<Vec<_>>()).expect("it writes");
+            (20 - unkept.len(), fs::metadata(&path).expect("a file").len())
+        };
+        let (strangers, bytes) = write(true);
+        assert!((1..10).contains(&strangers) && bytes <= 2_000, "{strangers} {bytes}");
+        assert_eq!(write(true), (0, bytes));
+        let (others, bytes) = write(false);
+        assert!(others >= strangers && bytes <= 4_000, "{others} {bytes}");
+        // Moved away, it is made anew.
+        fs::rename(&path, folder.path().join("aside")).expect("it moves");
+        assert_eq!(write(true).0, strangers);
     }
 
     #[test]

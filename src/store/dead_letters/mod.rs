@@ -3,3 +3,4 @@
 
 pub(crate) mod file;
 pub(crate) mod retry;
+pub(crate) mod tally;

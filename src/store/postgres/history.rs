@@ -11,6 +11,7 @@ use tokio_postgres::{Client, Error, Row};
 
 use super::connect::{CallFault, Connection, DatabaseUrl, column, within};
 use super::copy::WallMicros;
+use super::marks::Mark;
 use crate::shares::Part;
 use crate::store::query::{
     Existing, Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage, signed, unsigned,
@@ -31,6 +32,49 @@ pub(super) struct RowCount {
     pub(super) rows: u64,
     /// The id; empty: no row is counted yet.
     pub(super) up_to: String,
+}
+
+/// What is known of a space before a page of it is read.
+pub(super) struct Known<F> {
+    /// Its rows, as far as they are counted.
+    pub(super) count: RowCount,
+    /// Finds the last mark at or before a row in the page's order.
+    pub(super) mark: F,
+}
+
+/// A page, and what is learnt by reading it.
+pub(super) struct ReadPage {
+    /// `None`: there is no room for the page's pictures, and none was fetched.
+    pub(super) page: Option<Page>,
+    /// How far the space is counted now.
+    pub(super) counted: RowCount,
+    /// The page's first row, if it was far from where the walk to it began.
+    pub(super) mark: Option<Mark>,
+    /// Whether a mark has led astray: rows were deleted.
+    pub(super) is_astray: bool,
+}
+
+/// Rows of a space by their number, from 0, the oldest first.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    first: u64,
+    length: u64,
+    /// Rows behind the last one.
+    behind: u64,
+}
+
+impl Window {
+    /// The rows of a page in a space of `total`.
+    fn of(query: &PageQuery, total: u64) -> Window {
+        let size = u64::from(query.page_size);
+        let skipped = query.page.max(1).saturating_sub(1).saturating_mul(size);
+        let length = total.saturating_sub(skipped).min(size);
+        let rest = total.saturating_sub(skipped).saturating_sub(length);
+        match query.ascending {
+            true => Window { first: skipped, length, behind: rest },
+            false => Window { first: rest, length, behind: skipped },
+        }
+    }
 }
 
 /// A connection that reads.
@@ -78,42 +122,88 @@ impl History {
         self.connection.client.is_closed()
     }
 
-    /// One numbered page (docs/WIRE.md A4), and how far the space is counted now; ids above `limit`
-    /// are none of ours. `None`: there is no room for the page's pictures, and none was fetched.
+    /// One numbered page (docs/WIRE.md A4); ids above `limit` are none of ours.
     pub(super) async fn page(
         &self,
         query: &PageQuery,
-        known: &RowCount,
+        known: &Known<impl Fn(u64) -> Option<Mark>>,
         limit: Id,
         room: &mut Part,
-    ) -> Result<(Option<Page>, RowCount), Error> {
+    ) -> Result<ReadPage, Error> {
         let client = &self.connection.client;
         // Count and rows in one snapshot: a commit between them would move rows from one page to
         // the next.
         client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
-        let (total, counted) = count(client, query.space, known, limit).await?;
-        let size = u64::from(query.page_size);
-        let skipped = query.page.max(1).saturating_sub(1).saturating_mul(size);
-        let length = total.saturating_sub(skipped).min(size);
+        let (total, counted) = count(client, query.space, &known.count, limit).await?;
+        let window = Window::of(query, total);
+        let mut read = ReadPage { page: None, counted, mark: None, is_astray: false };
         let (mut rows, mut has_room) = (Vec::new(), true);
-        if length > 0 {
-            let behind = total - skipped - length;
-            let far = skipped > NEAR_ROWS && behind < skipped;
-            let (from, ascending) =
-                if far { (behind, !query.ascending) } else { (skipped, query.ascending) };
-            let sql = page_sql(query.order, ascending);
-            let (from, length) = (signed(from), signed(length));
-            let space = &query.space.0;
-            let parameters: [(&(dyn ToSql + Sync), Type); 3] =
-                [(space, Type::INT4), (&from, Type::INT8), (&length, Type::INT8)];
-            rows = self.rows(&sql, &parameters).await?;
-            if far {
+        if window.length > 0 {
+            let walk = window.first.min(window.behind);
+            let mark = if walk > NEAR_ROWS { (known.mark)(window.first) } else { None };
+            let mark = mark.filter(|mark| window.first - mark.row < walk);
+            if let Some(mark) = &mark {
+                rows = self.rows_from(query, window, mark).await?;
+                read.is_astray = rows.len() as u64 != window.length;
+            }
+            if mark.is_none() || read.is_astray {
+                rows = self.rows_from_an_end(query, window).await?;
+            }
+            if walk > NEAR_ROWS {
+                let first = rows.first();
+                read.mark = first.map(|row| Mark { row: window.first, id: row.id.clone() });
+            }
+            if !query.ascending {
                 rows.reverse();
             }
             has_room = self.add_page_images(&mut rows, query.images_bytes_max, room).await?;
         }
         client.batch_execute("COMMIT").await?;
-        Ok((has_room.then_some(Page { rows, total }), counted))
+        read.page = has_room.then_some(Page { rows, total });
+        Ok(read)
+    }
+
+    /// Rows of a window, the oldest first, counted from the nearer end of the history.
+    async fn rows_from_an_end(
+        &self,
+        query: &PageQuery,
+        window: Window,
+    ) -> Result<Vec<StoredMessage>, Error> {
+        let ascending = window.first <= window.behind;
+        let from = signed(if ascending { window.first } else { window.behind });
+        let parameters: [(&(dyn ToSql + Sync), Type); 3] = [
+            (&query.space.0, Type::INT4),
+            (&from, Type::INT8),
+            (&signed(window.length), Type::INT8),
+        ];
+        let mut rows = self.rows(&page_sql(query.order, ascending, ""), &parameters).await?;
+        if !ascending {
+            rows.reverse();
+        }
+        Ok(rows)
+    }
+
+    /// Rows of a window, the oldest first, counted from a mark before it.
+    async fn rows_from(
+        &self,
+        query: &PageQuery,
+        window: Window,
+        mark: &Mark,
+    ) -> Result<Vec<StoredMessage>, Error> {
+        let from = match query.order {
+            PageOrder::Timestamp => {
+                "AND (timestamp, id COLLATE \"C\") >= \
+                 ((SELECT timestamp FROM chat_messages WHERE id = $4), $4)"
+            }
+            PageOrder::Id => "AND id COLLATE \"C\" >= $4",
+        };
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&query.space.0, Type::INT4),
+            (&signed(window.first - mark.row), Type::INT8),
+            (&signed(window.length), Type::INT8),
+            (&mark.id, Type::TEXT),
+        ];
+        self.rows(&page_sql(query.order, true, from), &parameters).await
     }
 
     /// Counts a space anew: rows may have been deleted by others.
@@ -302,8 +392,8 @@ fn users(rows: &[StoredMessage]) -> Vec<i32> {
     users
 }
 
-/// Finds the page's keys in an index alone, then their rows.
-fn page_sql(order: PageOrder, ascending: bool) -> String {
+/// Finds the page's keys in an index alone, from where it is said, then their rows.
+fn page_sql(order: PageOrder, ascending: bool, from: &str) -> String {
     let direction = if ascending { "ASC" } else { "DESC" };
     let by = |table: &str| match order {
         PageOrder::Timestamp => {
@@ -312,7 +402,7 @@ fn page_sql(order: PageOrder, ascending: bool) -> String {
         PageOrder::Id => format!("{table}id COLLATE \"C\" {direction}"),
     };
     format!(
-        "WITH keys AS MATERIALIZED (SELECT id FROM chat_messages WHERE space_id = $1 \
+        "WITH keys AS MATERIALIZED (SELECT id FROM chat_messages WHERE space_id = $1 {from} \
          ORDER BY {} OFFSET $2 LIMIT $3) \
          SELECT {COLUMNS} FROM keys JOIN chat_messages m ON m.id = keys.id ORDER BY {}",
         by(""),

@@ -19,6 +19,7 @@ use crate::wire::Id;
 mod connect;
 pub mod copy;
 mod history;
+mod marks;
 mod node;
 mod reader;
 mod rights;

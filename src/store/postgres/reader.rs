@@ -1,8 +1,8 @@
-//! History for the edge out of PostgreSQL: two connections of their own, on one thread, each
-//! with a bounded queue and a time limit a query.
+//! History for the edge out of PostgreSQL: three connections of their own, on one thread, one of
+//! them for members alone, each with a time limit a query.
 //!
-//! Owns the counted totals of spaces. A total is what was counted once plus what has come since;
-//! now and then, behind an answer, a space is counted anew.
+//! Owns the counted totals of spaces, and marks in their histories. A total is what was counted
+//! once plus what has come since; now and then, behind an answer, a space is counted anew.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,37 +14,40 @@ use std::time::Duration;
 use tokio_postgres::Error;
 
 use super::connect::{CallFault, DatabaseUrl, within};
-use super::history::{History, RowCount};
+use super::history::{History, Known, ReadPage, RowCount};
+use super::marks::Marks;
 use crate::faults::{Panicked, caught_in};
 use crate::limits::TOTALS_MAX;
-use crate::metrics::Metric;
 use crate::store::DAY_MS;
 use crate::store::query::{Existing, Page, PageQuery, Range, RangeQuery, ReadFault};
-use crate::store::reader::{Asked, Job, Jobs, Lane, ReadPlan, Reader, Readers};
+use crate::store::readable::Readable;
+use crate::store::reader::{Asked, Job, Jobs, ReadPlan, Reader, Readers};
 use crate::wire::time::MonoMs;
 use crate::wire::{Id, SpaceId, UserId};
 
+/// Connections that read pages, beside the one for members.
+const PAGE_CONNECTIONS: usize = 2;
 /// How old a count may be before it is made anew, in milliseconds.
 const RECOUNT: u64 = 600_000;
 
 /// Starts the thread; it connects at the first question, and ends when the reader is stopped.
 pub(crate) fn start_reader(url: DatabaseUrl, plan: ReadPlan) -> io::Result<Readers> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (one, ones) = Lane::new();
-    let (two, twos) = Lane::new();
+    let (reader, jobs) = Reader::begin(plan.clock.clone(), PAGE_CONNECTIONS, true);
+    let jobs: [Jobs; PAGE_CONNECTIONS + 1] = jobs.try_into().expect("as many as were asked for");
     let thread = Builder::new().name("hub-reader".into()).spawn(move || {
         let part = plan.faults.watch("hub-reader");
-        let totals = Totals::default();
-        let lane = |jobs| {
-            Worker { url: &url, plan: &plan, totals: &totals, history: None, failing: false }
-                .run(jobs)
-        };
-        runtime.block_on(async { tokio::join!(lane(ones), lane(twos)) });
+        let (totals, marks) = (Totals::default(), RefCell::new(Marks::default()));
+        let readable = Readable::new(plan.faults.clone(), plan.clock.clone());
+        let (url, plan, totals, readable, marks) = (&url, &plan, &totals, &readable, &marks);
+        let lane = |jobs| Worker { url, plan, totals, marks, history: None, readable }.run(jobs);
+        let [one, two, three] = jobs;
+        runtime.block_on(async { tokio::join!(lane(one), lane(two), lane(three)) });
         part.ended();
         // A name server that does not answer must not keep the thread.
         runtime.shutdown_background();
     })?;
-    Ok(Readers { reader: Reader::over(vec![one, two], true), threads: vec![thread] })
+    Ok(Readers { reader, threads: vec![thread] })
 }
 
 #[derive(Default, Debug)]
@@ -81,9 +84,10 @@ struct Worker<'a> {
     url: &'a DatabaseUrl,
     plan: &'a ReadPlan,
     totals: &'a Totals,
+    marks: &'a RefCell<Marks>,
     /// Opened at the first question, and again after a fault.
     history: Option<History>,
-    failing: bool,
+    readable: &'a Readable,
 }
 
 impl Worker<'_> {
@@ -110,7 +114,6 @@ impl Worker<'_> {
                     let _ = answer.send(self.unless_bug(missed));
                 }
                 Job::Page(..) | Job::Range(..) | Job::Missed(..) | Job::Existing(..) => {}
-                Job::Stop => return,
             }
         }
     }
@@ -124,12 +127,20 @@ impl Worker<'_> {
     }
 
     async fn page(&mut self, query: PageQuery, asked: &mut Asked<Page>) -> Result<Page, ReadFault> {
-        let known = self.totals.of(query.space);
+        let PageQuery { space, order, .. } = query;
+        let mark = |row| self.marks.borrow().before(space, order, row);
+        let known = Known { count: self.totals.of(space), mark };
         let history = self.open().await?;
         let (limit, room) = (self.id_limit(), asked.room());
         let answer = limited(self.plan, history.page(&query, &known, limit, room)).await;
-        let (page, counted) = self.told(history, answer)?;
-        self.totals.advance(query.space, counted, self.plan.clock.now().mono);
+        let ReadPage { page, counted, mark, is_astray } = self.told(history, answer)?;
+        self.totals.advance(space, counted, self.plan.clock.now().mono);
+        if is_astray {
+            self.marks.borrow_mut().forget(space);
+        }
+        if let Some(mark) = mark {
+            self.marks.borrow_mut().note(space, order, mark);
+        }
         page.ok_or(ReadFault::Full)
     }
 
@@ -149,6 +160,7 @@ impl Worker<'_> {
         if !self.totals.is_old(space, self.plan.clock.now().mono) {
             return;
         }
+        self.marks.borrow_mut().forget(space);
         let Ok(history) = self.open().await else { return };
         let counted = limited(self.plan, history.recount(space, self.id_limit())).await;
         let now = self.plan.clock.now().mono;
@@ -175,19 +187,13 @@ impl Worker<'_> {
 
     fn told<T>(&mut self, history: History, answer: Result<T, CallFault>) -> Result<T, ReadFault> {
         let answer = answer.map_err(|fault| self.failed(&fault))?;
-        if std::mem::replace(&mut self.failing, false) {
-            tracing::info!("the store can be read again");
-        }
+        self.readable.answered();
         self.history = Some(history);
         Ok(answer)
     }
 
-    fn failed(&mut self, fault: &dyn std::error::Error) -> ReadFault {
-        self.plan.faults.metrics().store.add(Metric::ReadFaults, 1);
-        if !std::mem::replace(&mut self.failing, true) {
-            tracing::warn!(%fault, "the store can't be read");
-        }
-        ReadFault::Away
+    fn failed(&self, fault: &dyn std::error::Error) -> ReadFault {
+        self.readable.failed(fault)
     }
 }
 

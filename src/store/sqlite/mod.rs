@@ -22,6 +22,8 @@ use crate::wire::Id;
 use crate::wire::record::Record;
 use wall::WallFormat;
 
+pub(crate) mod backup;
+pub(crate) mod check;
 pub(crate) mod history;
 pub(crate) mod look;
 mod reader;
@@ -313,6 +315,7 @@ fn sink_error(what: &str, error: &Error) -> SinkError {
             | ErrorCode::FileLockingProtocolFailed
             | ErrorCode::CannotOpen,
         ) => SinkError::Retry(reason),
+        _ if check::is_damage(error) => SinkError::Damaged(error.to_string()),
         _ => SinkError::Refused(reason),
     }
 }
@@ -320,13 +323,5 @@ fn sink_error(what: &str, error: &Error) -> SinkError {
 /// Whether an error is of the database as a file, whatever was to be done with it.
 fn is_of_the_file(error: &Error) -> bool {
     let code = error.sqlite_error_code();
-    matches!(
-        code,
-        Some(
-            ErrorCode::DatabaseCorrupt
-                | ErrorCode::NotADatabase
-                | ErrorCode::ReadOnly
-                | ErrorCode::PermissionDenied
-        )
-    )
+    matches!(code, Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied))
 }

@@ -1,4 +1,4 @@
-//! History out of SQLite: a few connections, each on a thread of its own that asks one question
+//! History out of SQLite: few connections, each on a thread of its own that asks one question
 //! after the other. Never on a shard's thread, never in the batcher's way.
 
 use std::io;
@@ -9,11 +9,13 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 use tokio::runtime::Runtime;
 
+use super::check::is_damage;
 use super::history::History;
+use crate::conditions::Condition;
 use crate::faults::caught;
-use crate::metrics::Metric;
 use crate::store::query::ReadFault;
-use crate::store::reader::{Job, Jobs, Lane, ReadPlan, Reader, Readers};
+use crate::store::readable::Readable;
+use crate::store::reader::{Job, Jobs, ReadPlan, Reader, Readers};
 
 /// How many virtual machine steps a query runs between two looks at the clock.
 const STEPS: i32 = 10_000;
@@ -24,13 +26,14 @@ const BUSY_WAIT: Duration = Duration::from_millis(250);
 pub(crate) fn start_reader(
     database: &Path,
     plan: &ReadPlan,
-    connections: usize,
+    page_connections: usize,
 ) -> io::Result<Readers> {
-    let (mut lanes, mut threads) = (Vec::new(), Vec::new());
-    for _ in 0..connections {
-        let (lane, jobs) = Lane::new();
+    let (reader, jobs) = Reader::begin(plan.clock.clone(), page_connections, false);
+    let readable = Readable::new(plan.faults.clone(), plan.clock.clone());
+    let mut threads = Vec::new();
+    for jobs in jobs {
         let (database, plan) = (database.into(), plan.clone());
-        let worker = Worker { database, plan, history: None, failing: false };
+        let worker = Worker { database, plan, history: None, readable: readable.clone() };
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         let thread = Builder::new().name("hub-reader".into());
         threads.push(thread.spawn(move || {
@@ -38,9 +41,8 @@ pub(crate) fn start_reader(
             worker.run(&runtime, jobs);
             part.ended();
         })?);
-        lanes.push(lane);
     }
-    Ok(Readers { reader: Reader::over(lanes, false), threads })
+    Ok(Readers { reader, threads })
 }
 
 struct Worker {
@@ -48,7 +50,7 @@ struct Worker {
     plan: ReadPlan,
     /// Opened at the first question, and again after a fault.
     history: Option<History>,
-    failing: bool,
+    readable: Readable,
 }
 
 impl Worker {
@@ -67,7 +69,6 @@ impl Worker {
                 }
                 // SQLite has no users (docs/WIRE.md F), and nobody asks for them.
                 Job::Page(..) | Job::Range(..) | Job::Missed(..) | Job::Existing(..) => {}
-                Job::Stop => return,
             }
         }
     }
@@ -79,23 +80,22 @@ impl Worker {
         // A bug costs one answer and the connection, not the thread.
         match caught(|| self.history().and_then(query)) {
             Ok(Ok(answer)) => {
-                if std::mem::replace(&mut self.failing, false) {
-                    tracing::info!("the store can be read again");
-                }
+                self.readable.answered();
                 Ok(answer)
             }
-            Ok(Err(error)) => Err(self.failed(&error)),
+            Ok(Err(error)) => {
+                if is_damage(&error) {
+                    self.plan.faults.conditions().raise(Condition::DatabaseDamaged, &error);
+                }
+                Err(self.failed(&error))
+            }
             Err(panicked) => Err(self.failed(&panicked)),
         }
     }
 
     fn failed(&mut self, error: &dyn std::error::Error) -> ReadFault {
-        self.plan.faults.metrics().store.add(Metric::ReadFaults, 1);
-        if !std::mem::replace(&mut self.failing, true) {
-            tracing::warn!(%error, "the store can't be read");
-        }
         self.history = None;
-        ReadFault::Away
+        self.readable.failed(error)
     }
 
     /// The connection, with a fresh time limit on what runs on it.
@@ -105,7 +105,7 @@ impl Worker {
             None => self.open()?,
         };
         let history = self.history.insert(history);
-        let (clock, query_max) = (self.plan.clock, self.plan.query_max);
+        let (clock, query_max) = (self.plan.clock.clone(), self.plan.query_max);
         let begun = clock.now().mono;
         let late = move || clock.now().mono.since(begun) > query_max;
         history.connection().progress_handler(STEPS, Some(late))?;
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::faults::Faults;
-    use crate::metrics::Metrics;
+    use crate::metrics::{Metric, Metrics};
     use crate::store::query::{Page, PageOrder, PageQuery};
     use crate::store::sqlite::SqliteSink;
     use crate::wire::SpaceId;
@@ -155,7 +155,8 @@ mod tests {
             image_bytes_max: 0,
             faults,
         };
-        let mut worker = Worker { database, plan, history: None, failing: false };
+        let readable = Readable::new(plan.faults.clone(), plan.clock.clone());
+        let mut worker = Worker { database, plan, history: None, readable };
         let thread = std::thread::spawn(move || {
             let bug = worker.ask(|_| -> rusqlite::Result<Page> { panic!("a bug") });
             (bug, worker.ask(|history| history.page(&NEWEST)))

@@ -263,7 +263,8 @@ fn a_store_that_refuses_keeps_the_records_and_says_so() {
 }
 
 fn parts(config: &StoreConfig, sink: &Rough, opened: Opened) -> Parts<Rough> {
-    let readers = Readers { reader: Reader::over(Vec::new(), false), threads: Vec::new() };
+    let readers =
+        Readers { reader: Reader::begin(config.clock.clone(), 0, false).0, threads: Vec::new() };
     let (sink, nonces, published) = (sink.clone(), nonces(&config.data_dir), Vec::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");

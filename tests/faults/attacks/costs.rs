@@ -1,16 +1,16 @@
 //! Memory: what connections cost that say nothing, and whose limit the hub keeps to.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use super::{answered, assert_alive, idle, open};
+use super::{answered, assert_alive, idle, join, open};
 use crate::support::group::Group;
 use crate::support::trials::Outcome;
-use crate::support::{Hub, UNLIMITED};
+use crate::support::{Hub, UNLIMITED, eventually, frame};
 
 /// What one connection may cost in a build without optimisation; an optimised build needs less.
 const BYTES_MAX: usize = 4 << 10;
@@ -91,4 +91,35 @@ pub fn the_own_control_group_bounds_memory() -> Outcome {
     let connections = ready["connections_bytes_max"].as_u64().expect("a number");
     assert!(connections <= (128 + 32) << 20, "{ready}");
     Ok(())
+}
+
+/// A socket on which nothing is said, with a long message that never ends: nobody will read it, so
+/// nobody keeps it.
+pub fn messages_that_nobody_reads_are_not_kept() {
+    const SOCKETS: i32 = 1_000;
+    let hub = Hub::start(&["--message-rate", "off"]);
+    let open = |user| {
+        let (answer, stream) = join(&hub, &format!("/v1/ws/notifications?user_id={user}"));
+        assert_eq!(answer.status, 101);
+        stream
+    };
+    let mut sockets: Vec<TcpStream> = (1..=SOCKETS).map(open).collect();
+    let before = resident_bytes(&hub);
+    // A text frame of 65,535 bytes without FIN, masked with zeros; then a ping, whose answer shows
+    // that all before it was read.
+    let mut begun = vec![0x01, 0xFE, 0xFF, 0xFF, 0, 0, 0, 0];
+    begun.resize(begun.len() + 0xFFFF, b'x');
+    begun.extend(frame(0x89, b""));
+    for socket in &mut sockets {
+        socket.write_all(&begun).expect("the hub reads");
+        let mut pong = [0; 2];
+        socket.read_exact(&mut pong).expect("a pong");
+        assert_eq!(pong, [0x8A, 0]);
+    }
+    let each = resident_bytes(&hub).saturating_sub(before) / SOCKETS as usize;
+    assert!(each < 8 << 10, "{each} bytes held for each");
+    // The end of the message counts it.
+    sockets[0].write_all(&frame(0x80, b"y")).expect("the hub reads");
+    let received = || hub.metric("hub_received_bytes_total") == 65_536.0;
+    eventually("it is counted", || received().then_some(()));
 }

@@ -2,6 +2,7 @@
 //! memory; against the real binary, under limits of its own.
 
 pub mod costs;
+pub mod floods;
 pub mod herd;
 pub mod places;
 

@@ -1,10 +1,12 @@
 //! Descriptors and places: one count of connections of every sort, and who gives way.
 
+use cpi_hub::conditions::Condition;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
 use super::{LIVEZ, assert_alive, idle, join, open, post};
+use crate::support::health::{mended_by, planted_by};
 use crate::support::{Answer, Hub, UNLIMITED, eventually, run_hub};
 
 const HALF_A_HEAD: &[u8] = b"GET /livez HTTP/1.1\r\nHost: local";
@@ -113,20 +115,16 @@ pub fn a_shortage_of_descriptors_is_told_and_passes() {
     let mut kept = idle(&hub, 1).remove(0);
     set(8);
     let mut late = open(&hub, 1, LIVEZ).remove(0);
-    let mut ready = || {
-        let ask = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n";
-        kept.write_all(ask).expect("it is open");
+    let mut ask = |path: &str| {
+        let ask = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        kept.write_all(ask.as_bytes()).expect("it is open");
         Answer::read(&mut kept)
     };
-    let told = eventually("it is told", || {
-        let answer = ready().json();
-        (answer["status"] == "degraded").then_some(answer)
-    });
-    assert_eq!(told["conditions"][0]["name"], "descriptors_short");
-    assert!(hub.log().contains("\"condition\":\"descriptors_short\""), "{}", hub.log());
+    planted_by(&mut ask, || hub.log(), Condition::DescriptorsShort);
     set(128);
     assert_eq!(Answer::read(&mut late).status, 200);
-    assert_eq!(ready().json()["status"], "ready");
+    mended_by(&mut ask, || hub.log(), Condition::DescriptorsShort);
+    assert_eq!(ask("/readyz").json()["status"], "ready");
 }
 
 pub fn the_limit_of_open_files_is_raised_as_far_as_it_may_be() {

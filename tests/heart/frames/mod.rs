@@ -7,7 +7,7 @@ mod rows;
 use cpi_hub::wire::close::Close;
 use cpi_hub::wire::frame_reader::{Incoming, ReadLimits, Reader};
 
-const LIMITS: ReadLimits = ReadLimits { message_bytes_max: 512, fragments_max: 16 };
+const LIMITS: ReadLimits = ReadLimits { message_bytes_max: 512, fragments_max: 16, is_heard: true };
 const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 const MASKED: u8 = 0x80;
 
@@ -15,6 +15,7 @@ const MASKED: u8 = 0x80;
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Event {
     Message(String),
+    Unheard(usize),
     Ping(Vec<u8>),
     Pong,
     Closed(u16),
@@ -58,6 +59,7 @@ fn events<'r>(
                 Ok(Incoming::Message(text)) => {
                     Event::Message(String::from_utf8(text.to_vec()).expect("checked by the reader"))
                 }
+                Ok(Incoming::Unheard(bytes)) => Event::Unheard(bytes),
                 Ok(Incoming::Ping(payload)) => Event::Ping(payload.to_vec()),
                 Ok(Incoming::Pong) => Event::Pong,
                 Ok(Incoming::Close(code)) => Event::Closed(code),
@@ -70,7 +72,11 @@ fn events<'r>(
             }
         }
         assert!(input.is_empty(), "None means that all is read");
-        assert!(reader.held_bytes() <= limits.message_bytes_max + Reader::EXTRA_BYTES_MAX);
+        let text_bytes_max = match limits.is_heard {
+            true => limits.message_bytes_max,
+            false => Reader::UNHEARD_BYTES_MAX,
+        };
+        assert!(reader.held_bytes() <= text_bytes_max + Reader::EXTRA_BYTES_MAX);
     }
     events
 }
@@ -79,6 +85,7 @@ fn events<'r>(
 fn names(events: &[Event]) -> Vec<String> {
     let name = |event: &Event| match event {
         Event::Message(text) => text.clone(),
+        Event::Unheard(bytes) => format!("unheard {bytes}"),
         Event::Ping(payload) => format!("ping {payload:?}"),
         Event::Pong => "pong".into(),
         Event::Closed(code) => format!("close {code}"),

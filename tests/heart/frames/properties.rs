@@ -222,6 +222,23 @@ proptest! {
     }
 
     #[test]
+    fn what_nobody_reads_is_checked_all_the_same_and_not_kept(
+        bytes in mutated(),
+        cuts in vec(any::<Index>(), 0..40),
+    ) {
+        let unheard = ReadLimits { is_heard: false, ..LIMITS };
+        let mut heard = events(&mut Reader::default(), [&bytes[..]], LIMITS);
+        for event in &mut heard {
+            if let Event::Message(text) = event {
+                *event = Event::Unheard(text.len());
+            }
+        }
+        prop_assert_eq!(&events(&mut Reader::default(), [&bytes[..]], unheard), &heard);
+        prop_assert_eq!(&events(&mut Reader::default(), cut(&bytes, &cuts), unheard), &heard);
+        prop_assert_eq!(&events(&mut Reader::default(), bytes.chunks(1), unheard), &heard);
+    }
+
+    #[test]
     fn tungstenite_takes_and_refuses_the_same(bytes in mutated(), is_padded in any::<bool>()) {
         let mut bytes = before_odd_length(&bytes).to_vec();
         if is_padded {

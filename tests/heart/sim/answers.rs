@@ -20,6 +20,18 @@ pub struct Said {
     pub durable: bool,
     /// The refusals that would be right.
     pub may: Vec<&'static str>,
+    /// Frames of its space that come before its answer.
+    pub behind: usize,
+}
+
+impl Said {
+    /// Its answer has come, behind this number of its space's frames.
+    fn follows(&self, seen: usize) {
+        assert!(
+            seen >= self.behind,
+            "the answer at {seen} overtakes what was said before: {self:?}"
+        );
+    }
 }
 
 /// Answers that are to come.
@@ -27,7 +39,7 @@ pub struct Said {
 pub struct Answers {
     said: VecDeque<Said>,
     durable: Vec<(String, Id, bool)>,
-    pings: VecDeque<Vec<u8>>,
+    pings: VecDeque<(Vec<u8>, usize)>,
 }
 
 impl Answers {
@@ -35,8 +47,8 @@ impl Answers {
         self.said.push_back(said);
     }
 
-    pub fn expect_pong(&mut self, payload: &[u8]) {
-        self.pings.push_back(payload.to_vec());
+    pub fn expect_pong(&mut self, payload: &[u8], behind: usize) {
+        self.pings.push_back((payload.to_vec(), behind));
     }
 
     /// Answers to come that need no commit.
@@ -50,16 +62,20 @@ impl Answers {
     }
 
     /// The answer to a ping by JSON.
-    pub fn pong(&mut self) {
+    pub fn pong(&mut self, seen: usize) {
         let said = self.said.pop_front().expect("a pong answers something");
+        said.follows(seen);
         assert!(said.is_ping, "a pong answers {said:?}");
     }
 
     /// The answer to a ping by protocol: of several that wait, the newest (RFC 6455 5.5.3).
-    pub fn protocol_pong(&mut self, payload: &[u8]) {
-        while let Some(ping) = self.pings.pop_front() {
+    pub fn protocol_pong(&mut self, payload: &[u8], seen: usize) {
+        while let Some((ping, behind)) = self.pings.pop_front() {
             if ping == payload {
-                return;
+                return assert!(
+                    seen >= behind,
+                    "a pong at {seen} overtakes what lies before {behind}"
+                );
             }
         }
         panic!("a pong of no ping: {payload:?}");
@@ -75,8 +91,9 @@ impl Answers {
         self.durable.remove(found.unwrap_or_else(|| panic!("nobody waits for {data}")));
     }
 
-    pub fn error(&mut self, data: &Value, v1: bool) {
+    pub fn error(&mut self, data: &Value, v1: bool, seen: usize) {
         let said = self.said.pop_front().unwrap_or_else(|| panic!("nothing to refuse: {data}"));
+        said.follows(seen);
         let code = data["code"].as_str().expect("an error has a code");
         assert!(!said.is_taken, "{code} refuses what was accepted: {said:?}");
         assert!(said.may.contains(&code), "{code} is no answer to {said:?}");
@@ -91,7 +108,7 @@ impl Answers {
         }
     }
 
-    pub fn ack(&mut self, data: &Value, told: Id, refused: &BTreeSet<Id>) {
+    pub fn ack(&mut self, data: &Value, (told, refused): (Id, &BTreeSet<Id>), seen: usize) {
         let nonce = data["nonce"].as_str().expect("an ack has a nonce");
         let id = Id::parse(data["id"].as_str().expect("an ack has an id")).expect("an id");
         let duplicate = data["duplicate"].as_bool().expect("an ack says whether it is one");
@@ -108,6 +125,7 @@ impl Answers {
         let said = self.said.pop_front().unwrap_or_else(|| panic!("nothing to ack: {data}"));
         assert_eq!(said.nonce.as_deref(), Some(nonce), "acks come in the order of messages");
         assert!(said.is_taken, "an ack of what was refused: {said:?}");
+        said.follows(seen);
         match said.made {
             Some(made) => assert_eq!((id, duplicate), (made, false), "{data}"),
             None => assert_eq!((Some(id), duplicate), (said.first, true), "{data}"),

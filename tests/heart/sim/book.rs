@@ -110,10 +110,12 @@ impl Book {
         self.stamp = Micros(highest.unix_ms() * 1_000 + 999);
     }
 
-    /// The shard is called at this time: no later frame says an earlier one.
+    /// The shard is called at this time: no later frame says an earlier one, unless the clock was
+    /// set back by more than a second.
     pub fn called(&mut self, now: Now) {
         self.now = now;
-        self.stamp = self.stamp.max(now.unix);
+        let was_set = self.stamp.0 - now.unix.0 > 1_000_000;
+        self.stamp = if was_set { now.unix } else { self.stamp.max(now.unix) };
     }
 
     /// The instant that a frame of this call carries.
@@ -157,10 +159,11 @@ impl Book {
     /// A record was made: its frame is the newest of its space.
     pub fn chat(&mut self, record: &Record<'_>, image: &str) {
         assert!(record.id > self.newest, "ids ascend: {:?}", record.id);
-        assert!(record.at >= self.stamp || self.stamp == record.at, "times never fall");
-        assert_eq!(record.at.0.div_euclid(1_000), record.id.unix_ms(), "the id's millisecond");
+        assert!(record.at >= self.stamp, "times fall only with the clock");
+        let of_id = record.id.unix_ms();
+        assert!(record.at.0.div_euclid(1_000) <= of_id, "the id's millisecond, or one before");
         self.newest = record.id;
-        self.stamp = self.stamp.max(record.at);
+        self.stamp = record.at;
         let at = self.time.string(record.at);
         let image = if image.len() > self.limits.image_bytes_max { "" } else { image };
         let payload = chat_payload(record, image, &at);

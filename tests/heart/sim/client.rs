@@ -14,6 +14,9 @@ use super::net::{Manner, Socket};
 use super::resume::Resuming;
 use super::sequence::show;
 
+/// What stands for the answer to a handshake.
+pub const OPENING: &[u8] = b"HTTP/1.1 101";
+
 /// How far into its space a member is.
 #[derive(Debug)]
 pub enum Stage {
@@ -62,6 +65,7 @@ pub struct Client {
     pub came_from_far: bool,
     /// It is in its space.
     pub seated: bool,
+    opened: bool,
     welcomed: bool,
     closing: Option<u16>,
     pub closed: Option<Option<u16>>,
@@ -89,6 +93,7 @@ impl Client {
             said_goodbye: false,
             came_from_far: false,
             seated: false,
+            opened: false,
             welcomed: false,
             closing: None,
             closed: None,
@@ -99,10 +104,24 @@ impl Client {
         format!("{:?} {} in {:?}", self.key, self.name, self.place)
     }
 
+    /// Where its frames begin: behind the answer to its handshake, once that is there whole.
+    fn opening(&mut self, taken: &[u8]) -> Option<usize> {
+        if self.opened {
+            return Some(0);
+        }
+        let length = taken.len().min(OPENING.len());
+        assert_eq!(&taken[..length], &OPENING[..length], "{}: not opened", self.label());
+        self.opened = length == OPENING.len();
+        self.opened.then_some(length)
+    }
+
     /// Judges what its socket took since the last time.
     pub fn read(&mut self, book: &mut Book) {
         let taken = std::mem::take(&mut self.socket.taken);
-        let mut at = 0;
+        let Some(mut at) = self.opening(&taken) else {
+            self.socket.taken = taken;
+            return;
+        };
         while let Some((frame, length)) = frames::next(&taken[at..]) {
             at += length;
             assert!(self.closed.is_none(), "{}: nothing follows a close", self.label());
@@ -113,11 +132,16 @@ impl Client {
                     assert!(payload.is_empty());
                     self.pinged = true;
                 }
-                Frame::Pong(payload) => self.answers.protocol_pong(payload),
+                Frame::Pong(payload) => self.answers.protocol_pong(payload, self.seen()),
             }
         }
         self.socket.taken = taken;
         self.socket.taken.drain(..at);
+    }
+
+    /// How many of its space's frames it has seen, or might have in an earlier life.
+    fn seen(&self) -> usize {
+        if let Stage::Live(next) = self.stage { next } else { 0 }
     }
 
     fn text(&mut self, payload: &[u8], book: &mut Book) {
@@ -203,12 +227,14 @@ impl Client {
         assert_eq!(value["timestamp"].as_str().map(str::len), Some(32), "{value}");
         book.coverage.private_frames += 1;
         match (kind, self.v1) {
-            ("pong", _) => self.answers.pong(),
+            ("pong", _) => self.answers.pong(self.seen()),
             ("error", true) if data.get("id").is_some() => {
                 self.answers.refused(data, &book.refused);
             }
-            ("error", v1) => self.answers.error(data, v1),
-            ("ack", true) => self.answers.ack(data, book.told, &book.refused),
+            ("error", v1) => self.answers.error(data, v1, self.seen()),
+            ("ack", true) => {
+                self.answers.ack(data, (book.told, &book.refused), self.seen());
+            }
             ("welcome", true) => self.welcome(data, book),
             ("closing", true) => {
                 let code = data["code"].as_u64().expect("a code");
@@ -218,6 +244,10 @@ impl Client {
                 Stage::Resuming(resuming) => resuming.resumed(data),
                 other => panic!("nothing was resumed: {other:?}"),
             },
+            ("presence", true) if self.place == SpaceKey::Lobby => {
+                assert!(data.get("space_id").is_none() && data["members"].is_u64(), "{value}");
+                book.coverage.lobby_counts += 1;
+            }
             ("presence", true) => {
                 let SpaceKey::Chat(space) = self.place else { panic!("no count here: {value}") };
                 assert_eq!(data["space_id"], space.0);

@@ -28,7 +28,7 @@ coverage! {
     pauses reads_resumed trims trims_with_laggards
     resumes_from_memory resumes_trimmed resumes_from_store resumes_too_many pages_read pages_refused
     resumes_ahead resumes_of_big_spaces
-    presence_counts leaves_in_groups lists_of_two_steps lobby_readers
+    presence_counts lobby_counts leaves_in_groups lists_of_two_steps lobby_readers
     durable_acks store_refusals durable_errors journal_refusals append_failures overloads
     fed_resumes_from_memory fed_resumes_from_store fed_trims fed_fallen_evictions fed_pauses
     drains restarts stalls repeats_after_restarts clock_jumps stale_inputs spaces_freed

@@ -126,6 +126,17 @@ impl World {
         };
         let online: BTreeMap<i32, bool> =
             readers().map(|(client, _)| (client.user, true)).collect();
+        let max = self.plan.limits.lobby_members_max;
+        let is_small = readers().count() * 10 < max * 9;
+        if max < 2_000 {
+            // It may have been big: then only those that are left there are told anew.
+            for (client, reader) in readers().filter(|_| is_small) {
+                let mut words = reader.last_words();
+                words.retain(|_, online| *online);
+                assert_eq!(words, online, "who is online, to {}", client.label());
+            }
+            return;
+        }
         let earliest = readers().min_by_key(|(client, _)| client.serial);
         for (client, reader) in readers() {
             let mut words = reader.last_words();

@@ -96,6 +96,10 @@ impl Host for Around<'_> {
         self.told.replies.push((ticket, reply));
     }
 
+    fn offended(&mut self, _member: MemberKey, close: Close) {
+        assert!(close.is_offence(), "{close:?}");
+    }
+
     fn ended(&mut self, member: MemberKey, close: Close) {
         self.told.ended.push((member, close));
     }

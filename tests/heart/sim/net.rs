@@ -1,6 +1,6 @@
 //! Fake sockets: what each takes of a send, when it says that it is full, and when it lies.
 
-use cpi_hub::shard::event::{MemberKey, Sent, Sockets};
+use cpi_hub::shard::event::{MemberKey, PIECES, Sent, Sockets};
 
 use super::client::Client;
 use super::rng::Rng;
@@ -77,9 +77,10 @@ impl Socket {
         }
     }
 
-    fn send(&mut self, pieces: [&[u8]; 2]) -> Sent {
+    fn send(&mut self, pieces: &[&[u8]]) -> Sent {
         assert!(!self.full, "a full socket is left alone until it is writable");
-        let length = pieces[0].len() + pieces[1].len();
+        let pieces = pieces.concat();
+        let length = pieces.len();
         assert!(length > 0, "nothing is sent in vain");
         assert!(!self.finished, "nothing follows the end");
         if self.manner == Manner::Broken {
@@ -94,9 +95,7 @@ impl Socket {
             return Sent::Blocked;
         }
         self.window -= if self.manner == Manner::Eager { 0 } else { bytes as u64 };
-        let first = bytes.min(pieces[0].len());
-        self.taken.extend_from_slice(&pieces[0][..first]);
-        self.taken.extend_from_slice(&pieces[1][..bytes - first]);
+        self.taken.extend_from_slice(&pieces[..bytes]);
         Sent::Bytes(bytes)
     }
 }
@@ -158,10 +157,10 @@ impl Net {
         self.slots.clear();
     }
 
-    fn deliver(&mut self, member: MemberKey, pieces: [&[u8]; 2]) -> Sent {
+    fn deliver(&mut self, member: MemberKey, pieces: &[&[u8]]) -> Sent {
         let sent = self.get(member).socket.send(pieces);
         match sent {
-            Sent::Bytes(bytes) if bytes < pieces[0].len() + pieces[1].len() => {
+            Sent::Bytes(bytes) if bytes < pieces.iter().map(|piece| piece.len()).sum() => {
                 self.partial_sends += 1;
             }
             Sent::Blocked => self.sends_blocked += 1,
@@ -173,13 +172,14 @@ impl Net {
 
 impl Sockets for Net {
     fn send(&mut self, member: MemberKey, bytes: &[u8]) -> Sent {
-        self.deliver(member, [bytes, &[]])
+        self.deliver(member, &[bytes])
     }
 
-    fn sendv(&mut self, member: MemberKey, first: &[u8], second: &[u8]) -> Sent {
-        assert!(!first.is_empty() && !second.is_empty(), "two slices are two");
-        self.two_slice_sends += 1;
-        self.deliver(member, [first, second])
+    fn sendv(&mut self, member: MemberKey, pieces: [&[u8]; PIECES]) -> Sent {
+        let filled = pieces.iter().filter(|piece| !piece.is_empty()).count();
+        assert!(filled > 1, "one piece is sent alone");
+        self.two_slice_sends += u64::from(!pieces[1].is_empty() && !pieces[2].is_empty());
+        self.deliver(member, &pieces)
     }
 
     fn finish(&mut self, member: MemberKey) {

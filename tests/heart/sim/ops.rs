@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::BytesMut;
 use cpi_hub::metrics::Metric;
 use cpi_hub::shard::event::{Input, Join, MemberKey, Reply, Ticket, Verdict};
 use cpi_hub::wire::close::Close;
@@ -10,7 +11,7 @@ use cpi_hub::wire::nonce::NonceKey;
 use cpi_hub::wire::reject::Reject;
 use cpi_hub::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
 
-use super::client::{Client, Stage};
+use super::client::{Client, OPENING, Stage};
 use super::lobby::Reader;
 use super::net::{Manner, Socket};
 use super::plan::Op;
@@ -108,6 +109,7 @@ impl World {
         let pressed = self.count(Metric::LogBytes) > self.plan.limits.logs_bytes_max as u64;
         let joins = self.count(Metric::Joins);
         let join = Join {
+            opening: BytesMut::from(&OPENING[..]),
             space: place,
             user: UserId(user),
             username: name.as_str().into(),
@@ -143,7 +145,7 @@ impl World {
                 let online: BTreeSet<i32> = lobby.map(|client| client.user).collect();
                 self.book.coverage.lobby_readers += 1;
                 self.book.coverage.lists_of_two_steps += u64::from(online.len() > 32);
-                Stage::Lobby(Reader::default())
+                Stage::Lobby(Reader::new(self.plan.limits.lobby_members_max < 2_000))
             }
             SpaceKey::Inbox(_) => Stage::Live(self.book.sequence(client.place).len()),
             SpaceKey::Chat(space) => {
@@ -185,7 +187,11 @@ impl World {
         }
         self.serial += 1;
         let payload = self.serial.to_be_bytes();
-        self.net.get(key).answers.expect_pong(&payload);
+        let place = self.net.get(key).place;
+        // Who is sent nothing of its space yet is answered at once.
+        let is_held_back = self.shard.is_catching_up(key) || place == SpaceKey::Lobby;
+        let behind = if is_held_back { 0 } else { self.book.sequence(place).len() };
+        self.net.get(key).answers.expect_pong(&payload, behind);
         self.input(Input::Ping(key, &payload), "");
     }
 

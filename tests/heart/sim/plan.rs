@@ -190,6 +190,7 @@ fn limits(rng: &mut Rng) -> Limits {
         resume_window: *rng.pick(&[0, 1_000, 300_000]),
         private_bytes_max: *rng.pick(&[8 * message_bytes_max, 64 * KIB]),
         announce_members_max: *rng.pick(&[0, 1, 3, 500, 500]),
+        lobby_members_max: *rng.pick(&[0, 5, 40, 2_000, 2_000, 2_000]),
         sweep_sends_max: *rng.pick(&[1, 2, 3, 8, 64]),
         message_rate: rate(*rng.pick(&[5, 50]), *rng.pick(&[3, 100])),
         user_message_rate: rate(100, 200),

@@ -171,7 +171,7 @@ impl World {
         let client = self.net.get(key);
         let (user, v1) = (client.user, client.v1);
         let SpaceKey::Chat(SpaceId(space)) = client.place else {
-            self.input(Input::Message(key, &mut json.into_bytes()), "");
+            self.input(Input::Unheard(key, json.len()), "");
             return;
         };
         let is_ping = json.contains("ping\"}") && !json.contains("chat");
@@ -202,7 +202,9 @@ impl World {
             self.note_first(user, space, chat, made);
         }
         if !is_taken || wants_ack {
-            let said = Said { is_ping, made, is_taken, may, ..said };
+            // Behind all that was said before it in its space, its own chat too.
+            let behind = self.book.space(space).frames.len();
+            let said = Said { is_ping, made, is_taken, may, behind, ..said };
             if let Some(client) = self.net.find(key) {
                 client.answers.expect(said);
             }

@@ -351,7 +351,8 @@ impl World {
         let each = (10 * limits.private_bytes_max + 1_024) as u64;
         let private = self.shard.counts().get(Metric::PrivateBytes);
         assert!(private <= members * each, "{private} private bytes of {members} members");
-        assert!(blocked > 0 || private == 0, "{private} private bytes wait for nobody");
+        let owed = blocked > 0 || waits || private == 0;
+        assert!(owed, "{private} private bytes wait for nobody");
     }
 
     /// The process ends here and a new one starts.

@@ -65,7 +65,9 @@ fn assert_one_answer(answer: &str, status: u16, of: &str) {
 
 #[test]
 fn rows_10_to_12_who_is_slow_is_given_up_and_holds_nobody_up() {
-    let hub = Hub::start(&["--handshake-wait", "500ms", "--close-wait", "100ms"]);
+    let waits =
+        ["--handshake-wait", "500ms", "--keep-alive-wait", "500ms", "--close-wait", "100ms"];
+    let hub = Hub::start(&waits);
     let mut silent: Vec<TcpStream> = (0..200).map(|_| hub.connect()).collect();
     assert_eq!(hub.get("/livez").status, 200);
     assert_eq!(rest_of(&mut silent[0]), "");
@@ -129,7 +131,8 @@ fn row_28_heads_beyond_their_bounds_are_431() {
 
 #[test]
 fn row_30_a_request_that_can_be_read_in_two_ways_is_400_and_the_last() {
-    let hub = Hub::start(&["--close-wait", "100ms", "--handshake-wait", "1s"]);
+    let waits = ["--close-wait", "100ms", "--handshake-wait", "1s", "--keep-alive-wait", "1s"];
+    let hub = Hub::start(&waits);
     let length = GOOD.len();
     let whole = format!("Content-Length: {length}\r\n");
     let chunked = format!("{length:x}\r\n{GOOD}\r\n0\r\n\r\n");
@@ -297,7 +300,6 @@ fn row_34_an_upgrade_of_a_foreign_page_is_403_and_empty() {
         ("localhost", &["https://sub.app.example"]),
         ("localhost", &["http://app.example"]),
         ("localhost", &["https://app.example:444"]),
-        ("localhost", &["https://APP.example"]),
         ("localhost", &["https://app.example/"]),
         ("localhost", &["https://app.example https://evil.example"]),
         ("localhost", &["https://app.example", "https://evil.example"]),
@@ -319,13 +321,14 @@ fn row_34_an_upgrade_of_a_foreign_page_is_403_and_empty() {
         (own.as_str(), own_page.as_str()),
         ("localhost", "Origin: https://app.example\r\n"),
         ("app.example", "Origin: https://app.example\r\n"),
+        ("localhost", "Origin: https://APP.example\r\n"),
     ] {
         let mut stream = hub.connect();
         stream.write_all(upgrade_at(host, path, origin).as_bytes()).expect("the hub reads");
         let answer = Answer::read(&mut stream);
         assert_eq!((answer.status, answer.header("access-control-allow-origin")), (101, None));
     }
-    assert_eq!(hub.metric("hub_origins_refused_total"), 16.0);
+    assert_eq!(hub.metric("hub_origins_refused_total"), 15.0);
 }
 
 #[test]

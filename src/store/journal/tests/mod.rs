@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 mod costs;
+mod damage;
 mod model;
 
 use super::{JournalLimits, JournalOpenError, Opened, Tail, take};

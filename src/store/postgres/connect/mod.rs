@@ -14,6 +14,7 @@ use tokio_postgres::{Client, Config, Error, Row};
 
 use crate::store::sink::SinkError;
 
+mod address;
 mod binding;
 mod handshake;
 mod parameters;
@@ -64,8 +65,9 @@ impl DatabaseUrl {
 
     /// Reads an address, where some of TLS is said elsewhere.
     pub fn parse_with(text: &str, defaults: &TlsDefaults) -> Result<DatabaseUrl, BadUrl> {
+        address::check(text).map_err(BadUrl::Form)?;
         let taken = parameters::take(text, &["sslmode", "sslrootcert"]);
-        let form = |error: Error| BadUrl::Form(with_cause(&error));
+        let form = |error: Error| BadUrl::Form(readable(&error));
         let mut config: Config = taken.rest.parse().map_err(form)?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(BadUrl::Form("it names no host".into()));
@@ -111,6 +113,15 @@ impl DatabaseUrl {
         let hosts: Vec<String> = hosts.collect();
         let name = self.config.get_dbname().or(self.config.get_user()).unwrap_or_default();
         format!("{}/{name}", hosts.join(","))
+    }
+}
+
+/// What the crate says of an address, without a piece of it.
+fn readable(error: &Error) -> String {
+    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    match cause.starts_with("invalid value for option") {
+        true => cause,
+        false => "it can't be read".into(),
     }
 }
 

@@ -56,7 +56,7 @@ fn from_list(text: &str, names: &[&str]) -> Taken {
 }
 
 /// The first `name = value` of a list, and what follows it.
-fn pair(text: &str) -> Option<(&str, String, &str)> {
+pub(super) fn pair(text: &str) -> Option<(&str, String, &str)> {
     let (name, rest) = text.split_once('=')?;
     let name = name.trim();
     if name.is_empty() || name.contains(char::is_whitespace) {
