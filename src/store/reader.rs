@@ -4,7 +4,7 @@
 //! The order of questions is [`desk`]'s. What members miss and whether somebody exists is asked
 //! before pages are, since a member waits with it, and one connection answers nothing else. Pages
 //! are read in turns of addresses and spaces; whoever would wait for longer than `PAGES_WAIT` is
-//! told so at once, and of those who wait one address has half at most, with one space a quarter.
+//! told so at once, and of those who wait one address has half at most, of one space 3,200 rows.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -188,6 +188,7 @@ impl Readers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::SPACE_ROWS_MAX;
 
     fn room(pool: &Pool, address: u64) -> Part {
         pool.take(address, 0).expect("room")
@@ -274,17 +275,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_those_who_wait_one_address_has_half_and_one_space_of_it_a_quarter() {
+    async fn of_those_who_wait_one_address_has_half_and_one_space_of_it_not_all() {
         let ((reader, first, jobs), pool) = (begin(1), Pool::new(usize::MAX, usize::MAX));
-        let ask = |address, space| reader.range(range_of(space), room(&pool, address));
+        let ask = |address, space| {
+            let query = RangeQuery { limit: 100, ..range_of(space) };
+            reader.range(query, room(&pool, address))
+        };
         let mut waiting = Vec::new();
-        for space in [1, 2] {
-            for _ in 0..READER_QUEUE_MAX / 4 {
-                let mut asked = Box::pin(ask(1, space));
-                assert!(waits(&mut asked).await);
-                waiting.push(asked);
-            }
-            assert_eq!(ask(1, space).await.err(), Some(ReadFault::Full));
+        for _ in 0..SPACE_ROWS_MAX / 100 {
+            let mut asked = Box::pin(ask(1, 1));
+            assert!(waits(&mut asked).await);
+            waiting.push(asked);
+        }
+        assert_eq!(ask(1, 1).await.err(), Some(ReadFault::Full));
+        while waiting.len() < READER_QUEUE_MAX / 2 {
+            let mut asked = Box::pin(ask(1, 2 + waiting.len() as i32 / 9));
+            assert!(waits(&mut asked).await);
+            waiting.push(asked);
         }
         assert_eq!(ask(1, 3).await.err(), Some(ReadFault::Full));
         let mut other = Box::pin(ask(2, 1));

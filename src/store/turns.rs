@@ -23,9 +23,8 @@ impl<T> OfAddress<T> {
         self.spaces.iter().map(|(_, waiting)| waiting.len()).sum()
     }
 
-    fn of_space(&self, space: SpaceId) -> usize {
-        let its = self.spaces.iter().find(|(known, _)| *known == space);
-        its.map_or(0, |(_, waiting)| waiting.len())
+    fn of_space(&self, space: SpaceId) -> Option<&VecDeque<T>> {
+        self.spaces.iter().find(|(known, _)| *known == space).map(|(_, waiting)| waiting)
     }
 }
 
@@ -45,15 +44,20 @@ impl<T> Turns<T> {
         self.addresses.iter().find(|its| its.address == address)
     }
 
-    /// How many wait of an address, and of these for a space.
-    pub(super) fn held(&self, address: u64, space: SpaceId) -> (usize, usize) {
-        self.of(address).map_or((0, 0), |its| (its.len(), its.of_space(space)))
+    /// How many wait of an address.
+    pub(super) fn of_address(&self, address: u64) -> usize {
+        self.of(address).map_or(0, OfAddress::len)
+    }
+
+    /// Those that wait of an address for a space.
+    pub(super) fn of_space(&self, address: u64, space: SpaceId) -> impl Iterator<Item = &T> {
+        self.of(address).and_then(|its| its.of_space(space)).into_iter().flatten()
     }
 
     /// How many have their turn before one that comes now, at most.
     pub(super) fn ahead(&self, address: u64, space: SpaceId) -> usize {
         let own = self.of(address).map_or(0, |its| {
-            let same = its.of_space(space);
+            let same = its.of_space(space).map_or(0, VecDeque::len);
             let of = |(known, waiting): &(SpaceId, VecDeque<T>)| {
                 waiting.len().min(if *known == space { same } else { same + 1 })
             };
@@ -111,7 +115,8 @@ mod tests {
         }
         turns.push(1, SpaceId(2), "a2-0".into());
         turns.push(2, SpaceId(1), "b1-0".into());
-        assert_eq!((turns.len(), turns.held(1, SpaceId(1))), (6, (5, 4)));
+        assert_eq!((turns.len(), turns.of_address(1)), (6, 5));
+        assert_eq!(turns.of_space(1, SpaceId(1)).count(), 4);
         assert_eq!(turns.ahead(3, SpaceId(1)), 2, "one of each other");
         assert_eq!(turns.ahead(2, SpaceId(1)), 1 + 2);
         let order: Vec<_> = std::iter::from_fn(|| turns.pop()).collect();

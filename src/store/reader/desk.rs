@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::Job;
 use crate::clock::Clock;
-use crate::limits::{MEMBERS_QUESTIONS_MAX, PAGES_WAIT, READER_QUEUE_MAX};
+use crate::limits::{MEMBERS_QUESTIONS_MAX, PAGES_WAIT, READER_QUEUE_MAX, SPACE_ROWS_MAX};
 use crate::store::query::ReadFault;
 use crate::store::turns::Turns;
 use crate::wire::SpaceId;
@@ -45,6 +45,17 @@ struct Waiting {
 struct PageJob {
     job: Job,
     asked: MonoMs,
+}
+
+impl PageJob {
+    /// Rows that it has at most.
+    fn rows(&self) -> usize {
+        match &self.job {
+            Job::Page(query, _) => query.page_size as usize,
+            Job::Range(query, _) => query.limit as usize,
+            Job::Existing(..) | Job::Missed(..) => 0,
+        }
+    }
 }
 
 /// A connection's side: it takes questions and answers them.
@@ -127,11 +138,13 @@ impl Waiting {
             return Err(ReadFault::Away);
         }
         let all = READER_QUEUE_MAX * self.page_connections;
-        let (of_address, of_space) = self.pages.held(address, space);
+        let of_address = self.pages.of_address(address);
+        let of_space = self.pages.of_space(address, space).map(PageJob::rows);
+        let rows = of_space.sum::<usize>() + page.rows();
         let ahead = self.pages.ahead(address, space) as u64;
         let wait = ahead * self.page_sixteenths / 16 / self.page_connections.max(1) as u64;
-        let has_room = self.pages.len() < all && of_address < all / 2 && of_space < all / 4;
-        if !has_room || wait > PAGES_WAIT {
+        let fits = self.pages.len() < all && of_address < all / 2 && rows <= SPACE_ROWS_MAX;
+        if !fits || wait > PAGES_WAIT {
             return Err(ReadFault::Full);
         }
         self.pages.push(address, space, page);
@@ -167,11 +180,11 @@ impl Jobs {
     fn take(&mut self) -> Next {
         let desk = Arc::clone(&self.desk);
         let mut waiting = desk.waiting();
-        if self.firsts < MEMBERS_QUESTIONS_MAX || !self.reads_pages {
-            if let Some(job) = waiting.members.pop_front() {
-                self.firsts = self.firsts.saturating_add(1);
-                return Next::Job(job);
-            }
+        if (self.firsts < MEMBERS_QUESTIONS_MAX || !self.reads_pages)
+            && let Some(job) = waiting.members.pop_front()
+        {
+            self.firsts = self.firsts.saturating_add(1);
+            return Next::Job(job);
         }
         self.firsts = 0;
         if let Some(job) = self.take_page(&mut waiting) {
@@ -237,7 +250,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     fn page(space: i32) -> Job {
-        let (space, limit) = (SpaceId(space), 1);
+        let (space, limit) = (SpaceId(space), 100);
         let query = RangeQuery { space, after: None, before: None, newest_max: None, limit };
         let room = Pool::new(1, 1).take(1, 0).expect("room");
         Job::Range(query, Asked { answer: oneshot::channel().0, room })
