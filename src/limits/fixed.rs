@@ -72,9 +72,6 @@ pub const DOUBTS_MAX: usize = 5;
 pub const PAGES_WAIT: u64 = 2_000;
 /// Questions of members, and as many for pages, that wait for one reading connection.
 pub const READER_QUEUE_MAX: usize = 256;
-/// Rows of the pages that one address waits for in one space, so that what they may take of its
-/// share of the answers' room leaves it room for other spaces.
-pub const SPACE_ROWS_MAX: usize = 3_200;
 /// Questions of members that a reading connection answers in a row, while a page waits.
 pub const MEMBERS_QUESTIONS_MAX: u32 = 8;
 /// Spaces whose counted rows a reader of PostgreSQL remembers; beyond it all are counted anew.

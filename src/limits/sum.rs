@@ -152,7 +152,7 @@ mod tests {
     use crate::limits::{Unit, Value, settings};
 
     /// Bounds that cost nothing themselves: they are within a part, on the disk, or of work.
-    const NO_PART: [&str; 45] = [
+    const NO_PART: [&str; 44] = [
         // A factor of several parts.
         "SHARDS_MAX",
         // Frames of one message, which has its bytes.
@@ -202,7 +202,6 @@ mod tests {
         "TRIALS_MAX",
         "DOUBTS_MAX",
         "MEMBERS_QUESTIONS_MAX",
-        "SPACE_ROWS_MAX",
         "QUERY_MAX",
         // Within the trimmed journals, and the journal buffers.
         "SEGMENT_PIECES_MAX",

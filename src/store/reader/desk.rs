@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::Job;
 use crate::clock::Clock;
-use crate::limits::{MEMBERS_QUESTIONS_MAX, PAGES_WAIT, READER_QUEUE_MAX, SPACE_ROWS_MAX};
+use crate::limits::{MEMBERS_QUESTIONS_MAX, PAGES_WAIT, READER_QUEUE_MAX};
 use crate::store::query::ReadFault;
 use crate::store::turns::Turns;
 use crate::wire::SpaceId;
@@ -45,17 +45,6 @@ struct Waiting {
 struct PageJob {
     job: Job,
     asked: MonoMs,
-}
-
-impl PageJob {
-    /// Rows that it has at most.
-    fn rows(&self) -> usize {
-        match &self.job {
-            Job::Page(query, _) => query.page_size as usize,
-            Job::Range(query, _) => query.limit as usize,
-            Job::Existing(..) | Job::Missed(..) => 0,
-        }
-    }
 }
 
 /// A connection's side: it takes questions and answers them.
@@ -138,14 +127,15 @@ impl Waiting {
             return Err(ReadFault::Away);
         }
         let all = READER_QUEUE_MAX * self.page_connections;
-        let of_address = self.pages.of_address(address);
-        let of_space = self.pages.of_space(address, space).map(PageJob::rows);
-        let rows = of_space.sum::<usize>() + page.rows();
         let ahead = self.pages.ahead(address, space) as u64;
         let wait = ahead * self.page_sixteenths / 16 / self.page_connections.max(1) as u64;
-        let fits = self.pages.len() < all && of_address < all / 2 && rows <= SPACE_ROWS_MAX;
-        if !fits || wait > PAGES_WAIT {
+        if wait > PAGES_WAIT {
             return Err(ReadFault::Full);
+        }
+        let is_share_held = self.pages.of_address(address) >= all / 2;
+        if is_share_held || self.pages.len() >= all {
+            let last = self.pages.pop_last(address, space, !is_share_held);
+            last.ok_or(ReadFault::Full)?.job.refuse();
         }
         self.pages.push(address, space, page);
         Ok(())
@@ -203,15 +193,18 @@ impl Jobs {
     /// The next page that somebody still waits for.
     fn take_page(&mut self, waiting: &mut Waiting) -> Option<Job> {
         while self.reads_pages
-            && let Some(PageJob { job, asked }) = waiting.pages.pop()
+            && let Some(PageJob { mut job, asked }) = waiting.pages.pop()
         {
             let now = self.desk.now();
-            if now.since(asked) > 2 * PAGES_WAIT {
-                job.refuse();
-            } else if !job.is_closed() {
-                self.begun = Some(now);
-                return Some(job);
+            if job.is_closed() {
+                continue;
             }
+            if now.since(asked) > 2 * PAGES_WAIT || !job.take_room() {
+                job.refuse();
+                continue;
+            }
+            self.begun = Some(now);
+            return Some(job);
         }
         None
     }
@@ -250,10 +243,10 @@ mod tests {
     use tokio::sync::oneshot;
 
     fn page(space: i32) -> Job {
-        let (space, limit) = (SpaceId(space), 100);
+        let (space, limit) = (SpaceId(space), 1);
         let query = RangeQuery { space, after: None, before: None, newest_max: None, limit };
         let room = Pool::new(1, 1).take(1, 0).expect("room");
-        Job::Range(query, Asked { answer: oneshot::channel().0, room })
+        Job::Range(query, Asked { answer: oneshot::channel().0, room, needs: 0 })
     }
 
     #[test]
