@@ -317,9 +317,12 @@ fn command(args: &[String], data_dir: &Path, listen: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cpi-hub"));
     command
         .arg("serve")
-        .args(["--listen", listen, "--pinned", "false", "--log", "warn"])
+        .args(["--listen", listen, "--pinned", "false"])
         .arg("--data-dir")
         .arg(data_dir);
+    if !args.iter().any(|arg| arg == "--log") {
+        command.args(["--log", "warn"]);
+    }
     set_up(command.args(args), data_dir);
     command
 }

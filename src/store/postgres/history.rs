@@ -6,23 +6,56 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
 
-use super::connect::{CallFault, Connection, DatabaseUrl, column, within};
+use super::connect::{CallFault, Connection, DatabaseUrl, column};
 use super::copy::WallMicros;
+use super::transaction::LOOK;
 use crate::shares::Part;
 use crate::store::query::{
     Existing, Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage, signed, unsigned,
 };
 use crate::store::reader::ReadPlan;
+use crate::wire::time::Micros;
 use crate::wire::{Id, SpaceId, UserId};
 
 /// Rows that are counted one by one from the near end, before the far end is thought of.
 const NEAR_ROWS: u64 = 4096;
 
-const COLUMNS: &str = "m.id::text, m.content::text, m.user_id::int4, m.username::text, \
-    m.space_id::int4, (extract(epoch FROM m.timestamp) * 1000000)::int8";
+/// When a row was said. Times that no text shows, infinite ones among them, become the nearest that
+/// can be shown.
+const TIME: &str = "(extract(epoch FROM CASE \
+    WHEN m.timestamp < timestamp '0001-01-01' THEN timestamp '0001-01-01' \
+    WHEN m.timestamp > timestamp '9999-12-31 23:59:59.999999' \
+    THEN timestamp '9999-12-31 23:59:59.999999' ELSE m.timestamp END) * 1000000)::int8";
+
+/// How texts are asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Texts {
+    /// The database is in `SQL_ASCII`: it holds any bytes, and refuses to hand out as texts what is
+    /// none in UTF-8.
+    any_bytes: bool,
+}
+
+impl Texts {
+    fn of(self, sql: &str) -> String {
+        match self.any_bytes {
+            true => format!("convert_to({sql}, 'SQL_ASCII')"),
+            false => sql.to_owned(),
+        }
+    }
+
+    /// A row's columns. Whatever others have put there, history must open (docs/WIRE.md B15).
+    fn columns(self) -> String {
+        let [id, content, username] =
+            ["m.id::text", "coalesce(m.content::text, '')", "coalesce(m.username::text, '')"]
+                .map(|sql| self.of(sql));
+        format!(
+            "{id}, {content}, coalesce(m.user_id::int4, 0), {username}, m.space_id::int4, {TIME}"
+        )
+    }
+}
 
 /// Rows of a space up to an id; those above it are counted anew each time, among them ids of
 /// other makers that sort above all of ours.
@@ -37,6 +70,10 @@ pub(super) struct RowCount {
 #[derive(Debug)]
 pub(super) struct History {
     connection: Connection,
+    /// Begins a transaction of one snapshot: a commit between count and rows would move rows from
+    /// one page to the next. A query ends on the server too when it is late.
+    begin: String,
+    texts: Texts,
     wall: WallMicros,
     /// Longer pictures are left out of ranges, as they are when fanned out (docs/WIRE.md B21).
     image_bytes_max: usize,
@@ -47,30 +84,34 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Connects; a query ends on the server too when it is late.
+    /// Connects.
     pub(super) async fn open(url: &DatabaseUrl, plan: &ReadPlan) -> Result<History, CallFault> {
         let &ReadPlan { utc_offset, query_max, image_bytes_max, .. } = plan;
         let connection = Connection::open(url).await?;
-        let session = format!(
-            "SET default_transaction_read_only = on; SET statement_timeout = {query_max}; \
-             SET idle_in_transaction_session_timeout = '15s'"
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+             SET LOCAL statement_timeout = {query_max}; SET LOCAL lock_timeout = 0; \
+             SET LOCAL idle_in_transaction_session_timeout = '15s'"
         );
-        connection.run("set up the connection", &session).await?;
         let sql = "SELECT count(*) = 2 FROM pg_attribute a \
             WHERE a.attrelid = to_regclass('users') AND a.attname IN ('id', 'image') \
             AND NOT a.attisdropped AND has_column_privilege(a.attrelid, a.attnum, 'SELECT')";
-        let row = connection.client.query_one(sql, &[]);
         let what = "look for pictures";
-        let images = column(what, &within(super::CALL_MAX, what, row).await?, 0)?;
+        let rows = connection.ask(what, LOOK, (sql, &[])).await?;
+        let images = rows.first().map_or(Ok(false), |row| column(what, row, 0))?;
         let sql = "SELECT count(*) FILTER (WHERE confrelid = to_regclass('users')) > 0, \
             count(*) FILTER (WHERE confrelid = to_regclass('spaces')) > 0 FROM pg_constraint \
             WHERE contype = 'f' AND conrelid = to_regclass('chat_messages')";
-        let row = connection.client.query_one(sql, &[]);
         let what = "look for foreign keys";
-        let row = within(super::CALL_MAX, what, row).await?;
-        let keys = (column(what, &row, 0)?, column(what, &row, 1)?);
-        let wall = WallMicros::new(utc_offset);
-        Ok(History { connection, wall, image_bytes_max, images, keys })
+        let rows = connection.ask(what, LOOK, (sql, &[])).await?;
+        let key = |n| rows.first().map_or(Ok(false), |row| column(what, row, n));
+        let keys = (key(0)?, key(1)?);
+        let sql = "SELECT current_setting('server_encoding') = 'SQL_ASCII'";
+        let what = "look for the encoding";
+        let rows = connection.ask(what, LOOK, (sql, &[])).await?;
+        let any_bytes = rows.first().map_or(Ok(false), |row| column(what, row, 0))?;
+        let (wall, texts) = (WallMicros::new(utc_offset), Texts { any_bytes });
+        Ok(History { connection, begin, texts, wall, image_bytes_max, images, keys })
     }
 
     /// Whether the server, or the way to it, has gone.
@@ -87,11 +128,19 @@ impl History {
         limit: Id,
         room: &mut Part,
     ) -> Result<(Option<Page>, RowCount), Error> {
+        let page = self.counted_page(query, known, limit, room);
+        self.connection.in_transaction(&self.begin, page).await
+    }
+
+    async fn counted_page(
+        &self,
+        query: &PageQuery,
+        known: &RowCount,
+        limit: Id,
+        room: &mut Part,
+    ) -> Result<(Option<Page>, RowCount), Error> {
         let client = &self.connection.client;
-        // Count and rows in one snapshot: a commit between them would move rows from one page to
-        // the next.
-        client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
-        let (total, counted) = count(client, query.space, known, limit).await?;
+        let (total, counted) = count(client, query.space, known, (limit, self.texts)).await?;
         let size = u64::from(query.page_size);
         let skipped = query.page.max(1).saturating_sub(1).saturating_mul(size);
         let length = total.saturating_sub(skipped).min(size);
@@ -101,7 +150,7 @@ impl History {
             let far = skipped > NEAR_ROWS && behind < skipped;
             let (from, ascending) =
                 if far { (behind, !query.ascending) } else { (skipped, query.ascending) };
-            let sql = page_sql(query.order, ascending);
+            let sql = page_sql(query.order, ascending, &self.texts.columns());
             let (from, length) = (signed(from), signed(length));
             let space = &query.space.0;
             let parameters: [(&(dyn ToSql + Sync), Type); 3] =
@@ -112,25 +161,32 @@ impl History {
             }
             has_room = self.add_page_images(&mut rows, query.images_bytes_max, room).await?;
         }
-        client.batch_execute("COMMIT").await?;
         Ok((has_room.then_some(Page { rows, total }), counted))
     }
 
     /// Counts a space anew: rows may have been deleted by others.
     pub(super) async fn recount(&self, space: SpaceId, limit: Id) -> Result<RowCount, Error> {
         let all = RowCount::default();
-        Ok(count(&self.connection.client, space, &all, limit).await?.1)
+        let counting = count(&self.connection.client, space, &all, (limit, self.texts));
+        Ok(self.connection.in_transaction(&self.begin, counting).await?.1)
     }
 
     /// A stretch by position (docs/WIRE.md E).
     pub(super) async fn range(&self, query: &RangeQuery) -> Result<Range, Error> {
+        self.connection.in_transaction(&self.begin, self.bounded_range(query)).await
+    }
+
+    async fn bounded_range(&self, query: &RangeQuery) -> Result<Range, Error> {
         let range = self.forwards_or_backwards(query).await?;
         if !query.is_exceeded_by(&range) {
             return Ok(range);
         }
-        let sql = "SELECT id::text FROM chat_messages WHERE space_id = $1 \
-                   AND id COLLATE \"C\" > $2 AND id COLLATE \"C\" < $3 \
-                   ORDER BY id COLLATE \"C\" DESC LIMIT 1 OFFSET $4";
+        let sql = format!(
+            "SELECT {} FROM chat_messages WHERE space_id = $1 \
+             AND id COLLATE \"C\" > $2 AND id COLLATE \"C\" < $3 \
+             ORDER BY id COLLATE \"C\" DESC LIMIT 1 OFFSET $4",
+            self.texts.of("id::text")
+        );
         let id = |bound: Option<Id>, other| bound.unwrap_or(other).to_string();
         let (after, before) = (id(query.after, Id::MIN), id(query.before, Id::MAX));
         let skipped = signed(query.newest_max.unwrap_or(0) as u64);
@@ -140,22 +196,22 @@ impl History {
             (&before, Type::TEXT),
             (&skipped, Type::INT8),
         ];
-        let rows = self.connection.client.query_typed(sql, &parameters).await?;
-        let last = rows.first().map(|row| row.try_get::<_, &str>(0)).transpose()?;
-        match last.and_then(Id::parse) {
+        let rows = self.connection.client.query_typed(&sql, &parameters).await?;
+        let last: Option<Readable> = rows.first().map(|row| row.try_get(0)).transpose()?;
+        match last.and_then(|Readable(id)| Id::parse(&id)) {
             None => Ok(range),
             after => self.forwards_or_backwards(&RangeQuery { after, ..*query }).await,
         }
     }
 
     async fn forwards_or_backwards(&self, query: &RangeQuery) -> Result<Range, Error> {
-        let backwards = query.after.is_none();
+        let (backwards, columns) = (query.after.is_none(), self.texts.columns());
         let direction = if backwards { "DESC" } else { "ASC" };
         let after = query.after.map_or_else(String::new, |id| id.to_string());
         let before = query.before.map_or_else(String::new, |id| id.to_string());
         let below = if query.before.is_some() { "AND m.id COLLATE \"C\" < $3" } else { "" };
         let sql = format!(
-            "SELECT {COLUMNS} FROM chat_messages m WHERE m.space_id = $1 \
+            "SELECT {columns} FROM chat_messages m WHERE m.space_id = $1 \
              AND m.id COLLATE \"C\" > $2 {below} \
              ORDER BY m.id COLLATE \"C\" {direction} LIMIT $4"
         );
@@ -178,6 +234,11 @@ impl History {
 
     /// Whether a user and a space exist, where messages need them to.
     pub(super) async fn existing(&self, user: UserId, space: SpaceId) -> Result<Existing, Error> {
+        let asking = self.existing_now(user, space);
+        self.connection.in_transaction(&self.begin, asking).await
+    }
+
+    async fn existing_now(&self, user: UserId, space: SpaceId) -> Result<Existing, Error> {
         let (users, spaces) = self.keys;
         let exists = async |needed: bool, table: &str, id: i32| {
             if !needed {
@@ -272,10 +333,16 @@ impl History {
         users: Vec<i32>,
         bytes_max: usize,
     ) -> Result<HashMap<i32, Arc<str>>, Error> {
-        let sql = "SELECT id::int4, image::text FROM users WHERE id = ANY ($1) \
-                   AND octet_length(image) <= $2";
-        let rows = self.of_users(sql, &users, bytes_max).await?.into_iter();
-        rows.map(|row| Ok((row.try_get(0)?, Arc::from(row.try_get::<_, &str>(1)?)))).collect()
+        let sql = format!(
+            "SELECT id::int4, {} FROM users WHERE id = ANY ($1) AND octet_length(image) <= $2",
+            self.texts.of("image::text")
+        );
+        let rows = self.of_users(&sql, &users, bytes_max).await?.into_iter();
+        let image = |row: Row| {
+            let Readable(image) = row.try_get(1)?;
+            Ok((row.try_get(0)?, Arc::from(image)))
+        };
+        rows.map(image).collect()
     }
 
     async fn of_users(
@@ -303,7 +370,7 @@ fn users(rows: &[StoredMessage]) -> Vec<i32> {
 }
 
 /// Finds the page's keys in an index alone, then their rows.
-fn page_sql(order: PageOrder, ascending: bool) -> String {
+fn page_sql(order: PageOrder, ascending: bool, columns: &str) -> String {
     let direction = if ascending { "ASC" } else { "DESC" };
     let by = |table: &str| match order {
         PageOrder::Timestamp => {
@@ -314,7 +381,7 @@ fn page_sql(order: PageOrder, ascending: bool) -> String {
     format!(
         "WITH keys AS MATERIALIZED (SELECT id FROM chat_messages WHERE space_id = $1 \
          ORDER BY {} OFFSET $2 LIMIT $3) \
-         SELECT {COLUMNS} FROM keys JOIN chat_messages m ON m.id = keys.id ORDER BY {}",
+         SELECT {columns} FROM keys JOIN chat_messages m ON m.id = keys.id ORDER BY {}",
         by(""),
         by("m."),
     )
@@ -325,31 +392,54 @@ async fn count(
     client: &Client,
     space: SpaceId,
     known: &RowCount,
-    limit: Id,
+    (limit, texts): (Id, Texts),
 ) -> Result<(u64, RowCount), Error> {
-    let sql = "SELECT count(*), count(*) FILTER (WHERE id COLLATE \"C\" <= $3), \
-               max(id COLLATE \"C\") FILTER (WHERE id COLLATE \"C\" <= $3) \
-               FROM chat_messages WHERE space_id = $1 AND id COLLATE \"C\" > $2";
+    let newest = texts.of("(max(id COLLATE \"C\") FILTER (WHERE id COLLATE \"C\" <= $3))::text");
+    let sql = format!(
+        "SELECT count(*), count(*) FILTER (WHERE id COLLATE \"C\" <= $3), {newest} \
+         FROM chat_messages WHERE space_id = $1 AND id COLLATE \"C\" > $2"
+    );
     let limit = limit.to_string();
     let parameters: [(&(dyn ToSql + Sync), Type); 3] =
         [(&space.0, Type::INT4), (&known.up_to, Type::TEXT), (&limit, Type::TEXT)];
-    let rows = client.query_typed(sql, &parameters).await?;
+    let rows = client.query_typed(&sql, &parameters).await?;
     let Some(row) = rows.first() else { return Ok((known.rows, known.clone())) };
     let number = |column| Ok(unsigned(row.try_get(column)?));
-    let newest: Option<String> = row.try_get(2)?;
-    let up_to = newest.unwrap_or_else(|| known.up_to.clone());
+    let newest: Option<Readable> = row.try_get(2)?;
+    let up_to = newest.map_or_else(|| known.up_to.clone(), |Readable(id)| id);
     Ok((known.rows + number(0)?, RowCount { rows: known.rows + number(1)?, up_to }))
 }
 
-/// Reads a row whatever others have put there: history must open (docs/WIRE.md B15).
 fn message(row: &Row, wall: WallMicros) -> Result<StoredMessage, Error> {
+    let Readable(id) = row.try_get(0)?;
+    let at = match row.try_get::<_, Option<i64>>(5)? {
+        Some(at) => wall.instant(at),
+        None => Id::parse(&id).map_or(Micros(0), |id| Micros(id.unix_ms() * 1_000)),
+    };
+    let (Readable(content), Readable(username)) = (row.try_get(1)?, row.try_get(3)?);
     Ok(StoredMessage {
-        id: row.try_get(0)?,
-        content: row.try_get(1)?,
+        id,
+        content,
         user: UserId(row.try_get(2)?),
-        username: row.try_get(3)?,
+        username,
         space: SpaceId(row.try_get(4)?),
-        at: wall.instant(row.try_get(5)?),
+        at,
         image: "".into(),
     })
+}
+
+/// A text, or bytes as far as they are one.
+struct Readable(String);
+
+impl<'a> FromSql<'a> for Readable {
+    fn from_sql(
+        _: &Type,
+        raw: &'a [u8],
+    ) -> Result<Readable, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Readable(String::from_utf8_lossy(raw).into_owned()))
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        *kind == Type::BYTEA || <&str as FromSql>::accepts(kind)
+    }
 }

@@ -3,33 +3,34 @@
 
 use std::collections::BTreeSet;
 
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::Type;
 
-use super::connect::{CALL_MAX, CallFault, Connection, DatabaseUrl, Means, within};
+use super::connect::{CallFault, Connection, DatabaseUrl, Means};
+use super::transaction::{LOOK, Typed};
 use super::{ADOPTED, WriteConnection};
 use crate::store::journal::JournalId;
 use crate::store::sink::{Past, SinkError};
 use crate::wire::Id;
 
+const NAME: &str = "SELECT id::text FROM hub_store LIMIT 1";
+
 /// The random name of a database, which is not brought up to date; `None`: it has none yet.
 pub(crate) async fn name_of(url: &DatabaseUrl) -> Result<Option<String>, SinkError> {
     let connection = Connection::open(url).await?;
     let sql = "SELECT to_regclass('hub_store') IS NOT NULL";
-    let there = connection.client.query_one(sql, &[]);
-    if !within(CALL_MAX, "look for tables", there).await?.get::<_, bool>(0) {
+    let rows = connection.ask("look for tables", LOOK, (sql, &[])).await?;
+    if !rows.first().is_some_and(|row| row.get(0)) {
         return Ok(None);
     }
-    let row = connection.client.query_opt("SELECT id FROM hub_store LIMIT 1", &[]);
-    let row = within(CALL_MAX, "read the store's name", row).await?;
-    Ok(row.map(|row| row.get(0)))
+    let rows = connection.ask("read the store's name", LOOK, (NAME, &[])).await?;
+    Ok(rows.first().map(|row| row.get(0)))
 }
 
 impl WriteConnection {
     /// The random name that the database was given when it was made.
     pub(super) async fn identity(&self) -> Result<String, CallFault> {
-        let sql = "SELECT id FROM hub_store LIMIT 1";
-        let row = self.connection.client.query_opt(sql, &[]);
-        match within(CALL_MAX, "read the store's name", row).await? {
+        let rows = self.connection.ask("read the store's name", LOOK, (NAME, &[])).await?;
+        match rows.first() {
             Some(row) => Ok(row.get(0)),
             None => {
                 let problem = "hub_store is empty: nobody knows which database this is";
@@ -42,10 +43,10 @@ impl WriteConnection {
     pub(super) async fn past(&self, journals: &[JournalId], limit: Id) -> Result<Past, CallFault> {
         let names: Vec<String> = journals.iter().map(ToString::to_string).collect();
         let all: Vec<&str> = names.iter().map(String::as_str).chain([ADOPTED]).collect();
-        let parameters: [&(dyn ToSql + Sync); 1] = [&all];
-        let sql = "SELECT journal, position FROM hub_positions WHERE journal = ANY ($1)";
-        let rows = self.connection.client.query(sql, &parameters);
-        let rows = within(CALL_MAX, "read positions", rows).await?;
+        let parameters: [Typed<'_>; 1] = [(&all, Type::TEXT_ARRAY)];
+        let sql = "SELECT journal::text, position::int8 FROM hub_positions \
+                   WHERE journal = ANY ($1)";
+        let rows = self.connection.ask("read positions", LOOK, (sql, &parameters)).await?;
         let position = |name: &str| {
             let row = rows.iter().find(|row| row.get::<_, &str>(0) == name)?;
             u64::try_from(row.get::<_, i64>(1)).ok()
@@ -57,10 +58,9 @@ impl WriteConnection {
 
     pub(super) async fn stored_ids(&self, ids: &[Id]) -> Result<BTreeSet<Id>, CallFault> {
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        let parameters: [&(dyn ToSql + Sync); 1] = [&ids];
+        let parameters: [Typed<'_>; 1] = [(&ids, Type::TEXT_ARRAY)];
         let sql = "SELECT id::text FROM chat_messages WHERE id = ANY ($1)";
-        let rows = self.connection.client.query(sql, &parameters);
-        let rows = within(CALL_MAX, "look for messages", rows).await?;
+        let rows = self.connection.ask("look for messages", LOOK, (sql, &parameters)).await?;
         Ok(rows.iter().filter_map(|row| Id::parse(row.get::<_, &str>(0).trim_end())).collect())
     }
 }
