@@ -48,6 +48,9 @@ need_postgres() {
     install_packages postgresql
 }
 
+# The pooler that tests put before a database.
+need_pooler() { [ -x /usr/sbin/pgbouncer ] || install_packages pgbouncer; }
+
 # What tests set a hub's clock with, and make its disk fail.
 need_fault_tools() {
     compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || install_packages libfaketime || return 1

@@ -31,7 +31,14 @@ impl Readable {
         Readable { faults, clock, failed_at: Arc::new(Latest::new()) }
     }
 
-    /// A question could not be answered; what its asker is told.
+    /// A question could not be answered that is not about history; what its asker is told.
+    pub(crate) fn unanswered(&self, error: &dyn Error) -> ReadFault {
+        tracing::debug!(%error, "the store did not answer");
+        self.faults.metrics().store.add(Metric::ReadFaults, 1);
+        ReadFault::Away
+    }
+
+    /// A question for history could not be answered; what its asker is told.
     pub(crate) fn failed(&self, error: &dyn Error) -> ReadFault {
         self.faults.metrics().store.add(Metric::ReadFaults, 1);
         self.failed_at.publish(self.clock.now().mono.0);

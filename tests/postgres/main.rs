@@ -19,11 +19,14 @@ mod failing;
 mod health;
 mod journals;
 mod nodes;
+mod odd;
 mod pictures;
 mod poison;
 mod refusals;
 mod returns;
 mod rights;
+mod servers;
+mod sessions;
 mod shortages;
 mod states;
 mod stored;
@@ -45,6 +48,9 @@ const TESTS: &[Named] = &named![
     adopted::a_post_of_nobody_is_seen_by_nobody,
     adopted::who_does_not_exist_is_told_so_and_then_refused_at_the_door,
     adopted::users_without_pictures_are_no_fault,
+    odd::rows_with_times_that_nobody_can_show_and_without_values_are_shown,
+    odd::texts_that_are_no_text_are_shown_as_far_as_they_are,
+    odd::history_that_can_not_be_read_is_told_until_it_can,
     pictures::a_page_of_great_pictures_is_bounded_and_each_can_be_had,
     pictures::pictures_count_row_by_row_and_what_does_not_fit_is_left_out,
     pictures::pages_of_pictures_that_nobody_reads_hold_a_share_of_the_memory,
@@ -85,6 +91,13 @@ const TESTS: &[Named] = &named![
     rights::a_user_that_does_not_exist_holds_up_nobody_where_users_can_not_be_read,
     rights::a_user_that_does_not_exist_holds_up_nobody_without_a_table_of_spaces,
     rights::a_table_of_users_that_messages_do_not_refer_to_is_not_asked,
+    servers::a_server_that_swallows_everything_is_passed_by,
+    servers::each_kind_of_server_that_libpq_knows_can_be_wanted,
+    sessions::behind_a_pooler_of_transactions_all_works_and_nothing_is_left_on_its_sessions,
+    sessions::no_statement_sets_what_outlives_its_transaction,
+    sessions::the_table_that_the_search_path_finds_is_adopted_and_told,
+    sessions::an_index_is_built_though_the_role_has_time_limits_that_are_shorter,
+    sessions::an_index_that_somebody_else_builds_is_waited_for_and_kept,
     drains::a_stop_while_the_database_is_away_says_what_is_left_for_the_next_start,
     drains::a_kill_in_the_midst_of_a_stop_loses_and_doubles_nothing,
     failing::a_flush_that_fails_ends_the_hub_and_loses_nothing,

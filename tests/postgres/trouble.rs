@@ -74,6 +74,7 @@ pub fn a_frozen_server_holds_up_nobody() {
     while begun.elapsed() < Duration::from_secs(time) {
         said.extend(chat_without_a_store(&hub));
     }
+    eventually("it is told", || hub.log().contains(TOLD).then_some(()));
     assert_eq!(hub.log().matches(TOLD).count(), 1, "{}", hub.log());
     // A query on it ends by the hub's own clock.
     let begun = Instant::now();

@@ -356,10 +356,12 @@ const ANY_PORT: &str = "127.0.0.1:0";
 
 fn command(args: &[String], data_dir: &Path, listen: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cpi-hub"));
-    command.args(["serve", "--pinned", "false", "--log", "warn", "--data-dir"]).arg(data_dir);
-    // A test may say itself where its hub is to listen.
-    if args.iter().all(|arg| arg != "--listen") {
-        command.args(["--listen", listen]);
+    command.args(["serve", "--pinned", "false", "--data-dir"]).arg(data_dir);
+    // A test may say itself where its hub is to listen, and what it logs.
+    for (name, value) in [("--listen", listen), ("--log", "warn")] {
+        if args.iter().all(|arg| arg != name) {
+            command.args([name, value]);
+        }
     }
     set_up(command.args(args), data_dir);
     command

@@ -1,8 +1,8 @@
 //! A proxy before PostgreSQL that loses commits, in each of the ways in which they can be lost.
 //!
-//! Bytes pass as they are; only a writer's `COMMIT` is looked for. One in three is cut: before the
-//! server has it, after its answer, or so that the server gets it only once its successor asks
-//! what became of it.
+//! Bytes pass as they are; only the `COMMIT` behind a writer's rows is looked for. One in three is
+//! cut: before the server has it, after its answer, or so that the server gets it only once its
+//! successor asks what became of it.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -70,13 +70,16 @@ fn answers(mut server: UnixStream, mut client: TcpStream, mute: &AtomicBool) {
 
 /// From the client to the server.
 fn questions(mut client: TcpStream, mut server: UnixStream, shared: &Shared, mute: &AtomicBool) {
-    let mut chunk = vec![0; 1 << 16];
+    let (mut chunk, mut copied) = (vec![0; 1 << 16], false);
     while let Ok(read @ 1..) = client.read(&mut chunk) {
         let bytes = &chunk[..read];
+        // What only asks has a transaction too.
+        copied |= find(bytes, b"PGCOPY\n");
         if find(bytes, b"INSERT INTO hub_positions") {
             shared.asked.fetch_add(1, Ordering::SeqCst);
         }
-        let commit = find(bytes, b"COMMIT\0");
+        let commit = copied && find(bytes, b"COMMIT\0");
+        copied &= !commit;
         let number = if commit { shared.commits.fetch_add(1, Ordering::SeqCst) } else { 0 };
         match number % 9 {
             3 => {

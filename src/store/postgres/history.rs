@@ -9,9 +9,11 @@ use std::sync::Arc;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
 
-use super::connect::{CallFault, Connection, DatabaseUrl, column, within};
+use super::connect::{CallFault, Connection, DatabaseUrl, column};
 use super::copy::WallMicros;
 use super::marks::Mark;
+use super::rows::{Readable, Texts, message};
+use super::transaction::LOOK;
 use crate::shares::Part;
 use crate::store::query::{
     Existing, Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage, signed, unsigned,
@@ -21,9 +23,6 @@ use crate::wire::{Id, SpaceId, UserId};
 
 /// Rows that are counted one by one from the near end, before the far end is thought of.
 const NEAR_ROWS: u64 = 4096;
-
-const COLUMNS: &str = "m.id::text, m.content::text, m.user_id::int4, m.username::text, \
-    m.space_id::int4, (extract(epoch FROM m.timestamp) * 1000000)::int8";
 
 /// Rows of a space up to an id; those above it are counted anew each time, among them ids of
 /// other makers that sort above all of ours.
@@ -81,6 +80,10 @@ impl Window {
 #[derive(Debug)]
 pub(super) struct History {
     connection: Connection,
+    /// Begins a transaction of one snapshot: a commit between count and rows would move rows from
+    /// one page to the next. A query ends on the server too when it is late.
+    begin: String,
+    texts: Texts,
     wall: WallMicros,
     /// Longer pictures are left out of ranges, as they are when fanned out (docs/WIRE.md B21).
     image_bytes_max: usize,
@@ -91,30 +94,34 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Connects; a query ends on the server too when it is late.
+    /// Connects.
     pub(super) async fn open(url: &DatabaseUrl, plan: &ReadPlan) -> Result<History, CallFault> {
         let &ReadPlan { utc_offset, query_max, image_bytes_max, .. } = plan;
         let connection = Connection::open(url).await?;
-        let session = format!(
-            "SET default_transaction_read_only = on; SET statement_timeout = {query_max}; \
-             SET idle_in_transaction_session_timeout = '15s'"
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+             SET LOCAL statement_timeout = {query_max}; SET LOCAL lock_timeout = 0; \
+             SET LOCAL idle_in_transaction_session_timeout = '15s'"
         );
-        connection.run("set up the connection", &session).await?;
         let sql = "SELECT count(*) = 2 FROM pg_attribute a \
             WHERE a.attrelid = to_regclass('users') AND a.attname IN ('id', 'image') \
             AND NOT a.attisdropped AND has_column_privilege(a.attrelid, a.attnum, 'SELECT')";
-        let row = connection.client.query_one(sql, &[]);
         let what = "look for pictures";
-        let images = column(what, &within(super::CALL_MAX, what, row).await?, 0)?;
+        let rows = connection.ask(what, LOOK, (sql, &[])).await?;
+        let images = rows.first().map_or(Ok(false), |row| column(what, row, 0))?;
         let sql = "SELECT count(*) FILTER (WHERE confrelid = to_regclass('users')) > 0, \
             count(*) FILTER (WHERE confrelid = to_regclass('spaces')) > 0 FROM pg_constraint \
             WHERE contype = 'f' AND conrelid = to_regclass('chat_messages')";
-        let row = connection.client.query_one(sql, &[]);
         let what = "look for foreign keys";
-        let row = within(super::CALL_MAX, what, row).await?;
-        let keys = (column(what, &row, 0)?, column(what, &row, 1)?);
-        let wall = WallMicros::new(utc_offset);
-        Ok(History { connection, wall, image_bytes_max, images, keys })
+        let rows = connection.ask(what, LOOK, (sql, &[])).await?;
+        let key = |n| rows.first().map_or(Ok(false), |row| column(what, row, n));
+        let keys = (key(0)?, key(1)?);
+        let sql = "SELECT current_setting('server_encoding') = 'SQL_ASCII'";
+        let what = "look for the encoding";
+        let rows = connection.ask(what, LOOK, (sql, &[])).await?;
+        let any_bytes = rows.first().map_or(Ok(false), |row| column(what, row, 0))?;
+        let (wall, texts) = (WallMicros::new(utc_offset), Texts { any_bytes });
+        Ok(History { connection, begin, texts, wall, image_bytes_max, images, keys })
     }
 
     /// Whether the server, or the way to it, has gone.
@@ -130,10 +137,19 @@ impl History {
         limit: Id,
         room: &mut Part,
     ) -> Result<ReadPage, Error> {
+        let page = self.counted_page(query, known, limit, room);
+        self.connection.in_transaction(&self.begin, page).await
+    }
+
+    async fn counted_page(
+        &self,
+        query: &PageQuery,
+        known: &Known<impl Fn(u64) -> Option<Mark>>,
+        limit: Id,
+        room: &mut Part,
+    ) -> Result<ReadPage, Error> {
         let client = &self.connection.client;
-        // Count and rows in one snapshot: a commit between them would move rows from one page to
-        // the next.
-        client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+        let limit = (limit, self.texts);
         let (total, counted) = count(client, query.space, &known.count, limit).await?;
         let window = Window::of(query, total);
         let mut read = ReadPage { page: None, counted, mark: None, is_astray: false };
@@ -158,7 +174,6 @@ impl History {
             }
             has_room = self.add_page_images(&mut rows, query.images_bytes_max, room).await?;
         }
-        client.batch_execute("COMMIT").await?;
         read.page = has_room.then_some(Page { rows, total });
         Ok(read)
     }
@@ -176,7 +191,9 @@ impl History {
             (&from, Type::INT8),
             (&signed(window.length), Type::INT8),
         ];
-        let mut rows = self.rows(&page_sql(query.order, ascending, ""), &parameters).await?;
+        let mut rows = self
+            .rows(&page_sql(query.order, ascending, ("", &self.texts.columns())), &parameters)
+            .await?;
         if !ascending {
             rows.reverse();
         }
@@ -203,24 +220,32 @@ impl History {
             (&signed(window.length), Type::INT8),
             (&mark.id, Type::TEXT),
         ];
-        self.rows(&page_sql(query.order, true, from), &parameters).await
+        self.rows(&page_sql(query.order, true, (from, &self.texts.columns())), &parameters).await
     }
 
     /// Counts a space anew: rows may have been deleted by others.
     pub(super) async fn recount(&self, space: SpaceId, limit: Id) -> Result<RowCount, Error> {
         let all = RowCount::default();
-        Ok(count(&self.connection.client, space, &all, limit).await?.1)
+        let counting = count(&self.connection.client, space, &all, (limit, self.texts));
+        Ok(self.connection.in_transaction(&self.begin, counting).await?.1)
     }
 
     /// A stretch by position (docs/WIRE.md E).
     pub(super) async fn range(&self, query: &RangeQuery) -> Result<Range, Error> {
+        self.connection.in_transaction(&self.begin, self.bounded_range(query)).await
+    }
+
+    async fn bounded_range(&self, query: &RangeQuery) -> Result<Range, Error> {
         let range = self.forwards_or_backwards(query).await?;
         if !query.is_exceeded_by(&range) {
             return Ok(range);
         }
-        let sql = "SELECT id::text FROM chat_messages WHERE space_id = $1 \
-                   AND id COLLATE \"C\" > $2 AND id COLLATE \"C\" < $3 \
-                   ORDER BY id COLLATE \"C\" DESC LIMIT 1 OFFSET $4";
+        let sql = format!(
+            "SELECT {} FROM chat_messages WHERE space_id = $1 \
+             AND id COLLATE \"C\" > $2 AND id COLLATE \"C\" < $3 \
+             ORDER BY id COLLATE \"C\" DESC LIMIT 1 OFFSET $4",
+            self.texts.of("id::text")
+        );
         let id = |bound: Option<Id>, other| bound.unwrap_or(other).to_string();
         let (after, before) = (id(query.after, Id::MIN), id(query.before, Id::MAX));
         let skipped = signed(query.newest_max.unwrap_or(0) as u64);
@@ -230,22 +255,22 @@ impl History {
             (&before, Type::TEXT),
             (&skipped, Type::INT8),
         ];
-        let rows = self.connection.client.query_typed(sql, &parameters).await?;
-        let last = rows.first().map(|row| row.try_get::<_, &str>(0)).transpose()?;
-        match last.and_then(Id::parse) {
+        let rows = self.connection.client.query_typed(&sql, &parameters).await?;
+        let last: Option<Readable> = rows.first().map(|row| row.try_get(0)).transpose()?;
+        match last.and_then(|Readable(id)| Id::parse(&id)) {
             None => Ok(range),
             after => self.forwards_or_backwards(&RangeQuery { after, ..*query }).await,
         }
     }
 
     async fn forwards_or_backwards(&self, query: &RangeQuery) -> Result<Range, Error> {
-        let backwards = query.after.is_none();
+        let (backwards, columns) = (query.after.is_none(), self.texts.columns());
         let direction = if backwards { "DESC" } else { "ASC" };
         let after = query.after.map_or_else(String::new, |id| id.to_string());
         let before = query.before.map_or_else(String::new, |id| id.to_string());
         let below = if query.before.is_some() { "AND m.id COLLATE \"C\" < $3" } else { "" };
         let sql = format!(
-            "SELECT {COLUMNS} FROM chat_messages m WHERE m.space_id = $1 \
+            "SELECT {columns} FROM chat_messages m WHERE m.space_id = $1 \
              AND m.id COLLATE \"C\" > $2 {below} \
              ORDER BY m.id COLLATE \"C\" {direction} LIMIT $4"
         );
@@ -268,6 +293,11 @@ impl History {
 
     /// Whether a user and a space exist, where messages need them to.
     pub(super) async fn existing(&self, user: UserId, space: SpaceId) -> Result<Existing, Error> {
+        let asking = self.existing_now(user, space);
+        self.connection.in_transaction(&self.begin, asking).await
+    }
+
+    async fn existing_now(&self, user: UserId, space: SpaceId) -> Result<Existing, Error> {
         let (users, spaces) = self.keys;
         let exists = async |needed: bool, table: &str, id: i32| {
             if !needed {
@@ -362,10 +392,16 @@ impl History {
         users: Vec<i32>,
         bytes_max: usize,
     ) -> Result<HashMap<i32, Arc<str>>, Error> {
-        let sql = "SELECT id::int4, image::text FROM users WHERE id = ANY ($1) \
-                   AND octet_length(image) <= $2";
-        let rows = self.of_users(sql, &users, bytes_max).await?.into_iter();
-        rows.map(|row| Ok((row.try_get(0)?, Arc::from(row.try_get::<_, &str>(1)?)))).collect()
+        let sql = format!(
+            "SELECT id::int4, {} FROM users WHERE id = ANY ($1) AND octet_length(image) <= $2",
+            self.texts.of("image::text")
+        );
+        let rows = self.of_users(&sql, &users, bytes_max).await?.into_iter();
+        let image = |row: Row| {
+            let Readable(image) = row.try_get(1)?;
+            Ok((row.try_get(0)?, Arc::from(image)))
+        };
+        rows.map(image).collect()
     }
 
     async fn of_users(
@@ -393,7 +429,7 @@ fn users(rows: &[StoredMessage]) -> Vec<i32> {
 }
 
 /// Finds the page's keys in an index alone, from where it is said, then their rows.
-fn page_sql(order: PageOrder, ascending: bool, from: &str) -> String {
+fn page_sql(order: PageOrder, ascending: bool, (from, columns): (&str, &str)) -> String {
     let direction = if ascending { "ASC" } else { "DESC" };
     let by = |table: &str| match order {
         PageOrder::Timestamp => {
@@ -404,7 +440,7 @@ fn page_sql(order: PageOrder, ascending: bool, from: &str) -> String {
     format!(
         "WITH keys AS MATERIALIZED (SELECT id FROM chat_messages WHERE space_id = $1 {from} \
          ORDER BY {} OFFSET $2 LIMIT $3) \
-         SELECT {COLUMNS} FROM keys JOIN chat_messages m ON m.id = keys.id ORDER BY {}",
+         SELECT {columns} FROM keys JOIN chat_messages m ON m.id = keys.id ORDER BY {}",
         by(""),
         by("m."),
     )
@@ -415,31 +451,20 @@ async fn count(
     client: &Client,
     space: SpaceId,
     known: &RowCount,
-    limit: Id,
+    (limit, texts): (Id, Texts),
 ) -> Result<(u64, RowCount), Error> {
-    let sql = "SELECT count(*), count(*) FILTER (WHERE id COLLATE \"C\" <= $3), \
-               max(id COLLATE \"C\") FILTER (WHERE id COLLATE \"C\" <= $3) \
-               FROM chat_messages WHERE space_id = $1 AND id COLLATE \"C\" > $2";
+    let newest = texts.of("(max(id COLLATE \"C\") FILTER (WHERE id COLLATE \"C\" <= $3))::text");
+    let sql = format!(
+        "SELECT count(*), count(*) FILTER (WHERE id COLLATE \"C\" <= $3), {newest} \
+         FROM chat_messages WHERE space_id = $1 AND id COLLATE \"C\" > $2"
+    );
     let limit = limit.to_string();
     let parameters: [(&(dyn ToSql + Sync), Type); 3] =
         [(&space.0, Type::INT4), (&known.up_to, Type::TEXT), (&limit, Type::TEXT)];
-    let rows = client.query_typed(sql, &parameters).await?;
+    let rows = client.query_typed(&sql, &parameters).await?;
     let Some(row) = rows.first() else { return Ok((known.rows, known.clone())) };
     let number = |column| Ok(unsigned(row.try_get(column)?));
-    let newest: Option<String> = row.try_get(2)?;
-    let up_to = newest.unwrap_or_else(|| known.up_to.clone());
+    let newest: Option<Readable> = row.try_get(2)?;
+    let up_to = newest.map_or_else(|| known.up_to.clone(), |Readable(id)| id);
     Ok((known.rows + number(0)?, RowCount { rows: known.rows + number(1)?, up_to }))
-}
-
-/// Reads a row whatever others have put there: history must open (docs/WIRE.md B15).
-fn message(row: &Row, wall: WallMicros) -> Result<StoredMessage, Error> {
-    Ok(StoredMessage {
-        id: row.try_get(0)?,
-        content: row.try_get(1)?,
-        user: UserId(row.try_get(2)?),
-        username: row.try_get(3)?,
-        space: SpaceId(row.try_get(4)?),
-        at: wall.instant(row.try_get(5)?),
-        image: "".into(),
-    })
 }

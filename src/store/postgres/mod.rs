@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 
 use tokio_postgres::SimpleQueryMessage;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::Type;
 
 use crate::store::batcher::batch::{Advance, Batch};
 use crate::store::journal::JournalId;
@@ -24,8 +24,10 @@ mod marks;
 mod node;
 mod reader;
 mod rights;
+mod rows;
 mod schema;
 mod standing;
+mod transaction;
 mod trial;
 mod way;
 
@@ -39,14 +41,8 @@ pub(crate) use standing::name_of;
 use connect::{CALL_MAX, CallFault, Connection, Means, column, within};
 use copy::WallMicros;
 use node::Claimant;
+use transaction::{LOOK, Typed, WRITE, WRITE_LONG};
 use way::{RowsSize, Way};
-
-/// What holds for the connection that writes. The server gives up waiting for a lock a little
-/// before we do, so that nothing of ours waits there that we no longer want; what we have given
-/// up otherwise it ends soon after.
-const SESSION: &str = "SET synchronous_commit = on; SET lock_timeout = '4s'; \
-    SET statement_timeout = '20s'; SET idle_in_transaction_session_timeout = '15s'; \
-    SET client_min_messages = warning";
 
 /// The row of `hub_positions` that belongs to no journal; its position is the offset of the stored
 /// times.
@@ -65,6 +61,8 @@ pub struct PostgresSink {
     utc_offset: i32,
     /// The offset of the database's times, where it is another one.
     other_offset: Option<OtherOffset>,
+    /// The table of messages, as it was told.
+    table: Option<String>,
 }
 
 #[derive(Debug)]
@@ -77,8 +75,8 @@ impl PostgresSink {
     /// A sink that has not connected yet; times in this fixed offset.
     pub fn new(url: DatabaseUrl, utc_offset: i32) -> PostgresSink {
         let wall = WallMicros::new(utc_offset);
-        let (writer, claimant, lacks, other_offset) = (None, None, None, None);
-        PostgresSink { url, wall, writer, claimant, lacks, utc_offset, other_offset }
+        let (writer, claimant, lacks, other_offset, table) = (None, None, None, None, None);
+        PostgresSink { url, wall, writer, claimant, lacks, utc_offset, other_offset, table }
     }
 
     /// Makes it the sink of a hub that serves: nothing is written but under the hub's claim.
@@ -117,15 +115,27 @@ impl PostgresSink {
     async fn open(&mut self) -> Result<WriteConnection, CallFault> {
         let connection = Connection::open(&self.url).await?;
         self.lacks = rights::missing(&connection).await?;
-        let writer = WriteConnection::open(connection, self.claimant.as_mut()).await?;
+        let writer = WriteConnection::open(&self.url, connection, self.claimant.as_mut()).await?;
         self.other_offset = writer.other_offset(self.utc_offset).await?;
-        match self.other_offset {
-            Some(other) => {
-                let what = "look at the store's times";
-                Err(CallFault::new(what, Means::Person, other.to_string()))
-            }
-            None => Ok(writer),
+        if let Some(other) = self.other_offset {
+            let what = "look at the store's times";
+            return Err(CallFault::new(what, Means::Person, other.to_string()));
         }
+        self.tell_table(schema::table(&writer.connection).await?);
+        Ok(writer)
+    }
+
+    /// Tells which table the search path finds, which is the role's to choose.
+    fn tell_table(&mut self, table: String) {
+        match &self.table {
+            Some(known) if *known == table => return,
+            Some(known) => {
+                let (from, to) = (known, &table);
+                tracing::warn!(from, to, "the search path leads to another table of messages now");
+            }
+            None => tracing::info!(table, "messages are stored in this table"),
+        }
+        self.table = Some(table);
     }
 
     /// Takes the connection out, or a new one; whoever has used it to the end puts it back.
@@ -215,7 +225,11 @@ impl Sink for PostgresSink {
              UPDATE hub_positions SET highest = greatest(highest COLLATE \"C\", \
              (SELECT highest FROM gone)) WHERE journal = '{ADOPTED}'"
         );
-        self.ask(async |writer| writer.connection.run("forget a journal", &sql).await).await
+        self.ask(async |writer| {
+            writer.connection.ask("forget a journal", WRITE, (&sql, &[])).await
+        })
+        .await?;
+        Ok(())
     }
 
     async fn release(&mut self) -> Result<(), SinkError> {
@@ -230,13 +244,13 @@ impl Sink for PostgresSink {
     /// loses nothing: it asks, and gets a row.
     async fn forget_unused(&mut self, journals: &[JournalId]) -> Result<(), SinkError> {
         let names: Vec<String> = journals.iter().map(ToString::to_string).collect();
-        let parameters: [&(dyn ToSql + Sync); 2] = [&names, &ADOPTED];
+        let parameters: [Typed<'_>; 2] = [(&names, Type::TEXT_ARRAY), (&ADOPTED, Type::TEXT)];
         let sql = "DELETE FROM hub_positions WHERE journal IN (SELECT journal FROM hub_positions \
                    WHERE position::int8 = 0 AND journal <> ALL ($1) AND journal <> $2 \
                    FOR UPDATE SKIP LOCKED)";
         self.ask(async |writer| {
-            let rows = writer.connection.client.execute(sql, &parameters);
-            within(CALL_MAX, "forget journals without records", rows).await
+            let what = "forget journals without records";
+            writer.connection.ask(what, WRITE, (sql, &parameters)).await
         })
         .await?;
         Ok(())
@@ -265,11 +279,11 @@ impl Sink for PostgresSink {
 
 impl WriteConnection {
     async fn open(
+        url: &DatabaseUrl,
         connection: Connection,
         claimant: Option<&mut Claimant>,
     ) -> Result<WriteConnection, CallFault> {
-        schema::bring_up_to_date(&connection).await?;
-        connection.run("set up the connection", SESSION).await?;
+        schema::bring_up_to_date(&connection, url).await?;
         if let Some(claimant) = claimant {
             claimant.claim(&connection).await?;
         }
@@ -281,21 +295,34 @@ impl WriteConnection {
     /// connection that was lost, may commit later than its hub believes. Behind the lock of a
     /// journal's row none is left; so each journal asked for gets a row.
     async fn positions(&self, journals: &[JournalId]) -> Result<Vec<u64>, CallFault> {
+        self.connection.run("read positions", WRITE).await?;
         let positions = read_positions(&self.connection, journals, None).await?;
+        self.connection.run("read positions", "COMMIT").await?;
         Ok(positions.into_iter().map(|position| u64::try_from(position).unwrap_or(0)).collect())
     }
 
     async fn store(&self, batch: &Batch, wall: WallMicros) -> Result<(), SinkError> {
         let client = &self.connection.client;
         let steps = begin_and_step(batch);
-        let answers = within(CALL_MAX, "move positions", client.simple_query(&steps)).await?;
+        let stepping = within(CALL_MAX, "move positions", client.simple_query(&steps));
+        // In one trip: what rows are sent with lives in the same transaction.
+        let preparing = async {
+            match batch.rows() {
+                0 => Ok(None),
+                _ => {
+                    within(CALL_MAX, "prepare", self.way.prepare(&self.connection)).await.map(Some)
+                }
+            }
+        };
+        let (answers, sending) = tokio::join!(biased; stepping, preparing);
+        let answers = answers?;
         // Rows are sent only after this answer: see the module.
         if rows_counted(&answers) != batch.advances().len() as u64 {
             return Err(SinkError::Unclear("journals are not where they were".into()));
         }
-        if batch.rows() > 0 {
+        if let Some(sending) = sending.map_err(CallFault::of_the_table)? {
             let size = RowsSize { rows: batch.rows(), bytes: batch.bytes() };
-            self.way.send(&self.connection, batch.records(), size, wall).await?;
+            sending.send(&self.connection, batch.records(), size, wall).await?;
         }
         match within(CALL_MAX, "commit", client.batch_execute("COMMIT")).await {
             Ok(()) => Ok(()),
@@ -308,23 +335,21 @@ impl WriteConnection {
 
     /// Scans the messages the first time that a hub sees them; then positions carry it.
     async fn highest_id(&self, limit: Id) -> Result<Id, CallFault> {
-        let client = &self.connection.client;
         let limit = limit.to_string();
         let scan = "INSERT INTO hub_positions (journal, position, highest) \
             SELECT $1, 0, max(id COLLATE \"C\") FROM chat_messages \
             WHERE id ~ '^[0-7][0-9A-HJKMNP-TV-Z]{25}$' AND id COLLATE \"C\" <= $2 \
             HAVING NOT EXISTS (SELECT 1 FROM hub_positions WHERE journal = $1) \
             ON CONFLICT DO NOTHING";
-        self.connection.run("set up the connection", "SET statement_timeout = 0").await?;
-        let parameters: [&(dyn ToSql + Sync); 2] = [&ADOPTED, &limit];
-        within(schema::BUILD_MAX, "read ids", client.execute(scan, &parameters)).await?;
-        self.connection.run("set up the connection", SESSION).await?;
+        let parameters: [Typed<'_>; 2] = [(&ADOPTED, Type::TEXT), (&limit, Type::TEXT)];
+        let asked = (scan, &parameters[..]);
+        self.connection.ask_for(schema::BUILD_MAX, "read ids", WRITE_LONG, asked).await?;
         let sql = "SELECT max(highest COLLATE \"C\")::text FROM hub_positions \
                    WHERE highest COLLATE \"C\" <= $1";
-        let parameters: [&(dyn ToSql + Sync); 1] = [&limit];
-        let row = within(CALL_MAX, "read ids", client.query_one(sql, &parameters)).await?;
-        let highest = column::<Option<&str>>("read ids", &row, 0)?.and_then(Id::parse);
-        Ok(highest.unwrap_or(Id::MIN))
+        let parameters: [Typed<'_>; 1] = [(&limit, Type::TEXT)];
+        let rows = self.connection.ask("read ids", LOOK, (sql, &parameters)).await?;
+        let highest = rows.first().map(|row| column::<Option<&str>>("read ids", row, 0));
+        Ok(highest.transpose()?.flatten().and_then(Id::parse).unwrap_or(Id::MIN))
     }
 }
 
@@ -335,17 +360,16 @@ async fn read_positions(
     journals: &[JournalId],
     boot: Option<&str>,
 ) -> Result<Vec<i64>, CallFault> {
-    let client = &connection.client;
     let names: Vec<String> = journals.iter().map(ToString::to_string).collect();
     let first = "INSERT INTO hub_positions (journal, position, boot) \
                  SELECT unnest($1::text[]), 0, $2 ON CONFLICT DO NOTHING";
-    let parameters: [&(dyn ToSql + Sync); 2] = [&names, &boot];
-    within(CALL_MAX, "make positions", client.execute(first, &parameters)).await?;
+    let parameters: [Typed<'_>; 2] = [(&names, Type::TEXT_ARRAY), (&boot, Type::TEXT)];
+    connection.query("make positions", first, &parameters).await?;
     let sql = "SELECT journal::text, position::int8 FROM hub_positions \
                WHERE journal = ANY ($1) FOR UPDATE";
-    let parameters: [&(dyn ToSql + Sync); 1] = [&names];
+    let parameters: [Typed<'_>; 1] = [(&names, Type::TEXT_ARRAY)];
     let what = "read positions";
-    let rows = within(CALL_MAX, what, client.query(sql, &parameters)).await?;
+    let rows = connection.query(what, sql, &parameters).await?;
     let pair = |row| Ok((column::<&str>(what, row, 0)?, column::<i64>(what, row, 1)?));
     let known = rows.iter().map(pair).collect::<Result<HashMap<_, _>, CallFault>>()?;
     Ok(names.iter().map(|name| known.get(name.as_str()).copied().unwrap_or(0)).collect())
@@ -365,7 +389,7 @@ fn begin_and_step(batch: &Batch) -> String {
     // Ids, journals and numbers are our own digits: nothing in them needs quoting.
     let highest = batch.records().map(|record| record.id).max();
     let highest = highest.map_or("NULL".into(), |id| format!("'{id}'"));
-    let mut sql = String::from("BEGIN");
+    let mut sql = String::from(WRITE);
     for Advance { journal, last, next } in batch.advances() {
         let step = format!(
             "; UPDATE hub_positions SET position = {next}, \

@@ -15,10 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 use tokio_postgres::{Error, Row};
 
 use super::connect::{CALL_MAX, CallFault, Connection, DatabaseUrl, Means, fault, within};
+use super::transaction::{Typed, WRITE};
 use crate::clock::Clock;
 use crate::store::files::sync_folder;
 use crate::store::journal::{JournalId, LOCK_FILE};
@@ -234,10 +235,9 @@ impl Claimant {
             // Awaited, because it may be renewing: a row that is gone must stay gone.
             let _ = renewing.await;
         }
-        let boot: [&(dyn ToSql + Sync); 1] = [&self.node.boot];
+        let boot: [Typed<'_>; 1] = [(&self.node.boot, Type::TEXT)];
         let sql = "DELETE FROM hub_nodes WHERE boot = $1";
-        let deleted = connection.client.execute(sql, &boot);
-        within(CALL_MAX, "give the claim free", deleted).await?;
+        connection.ask("give the claim free", WRITE, (sql, &boot)).await?;
         self.held = false;
         Ok(())
     }
@@ -250,23 +250,22 @@ impl Claimant {
         connection: &Connection,
         journals: &[JournalId],
     ) -> Result<Vec<u64>, CallFault> {
-        connection.run(CLAIM, "BEGIN").await?;
+        connection.run(CLAIM, WRITE).await?;
         if !self.has_adopted {
             let names: Vec<String> = journals.iter().map(ToString::to_string).collect();
             let adopt = "UPDATE hub_positions SET boot = $1, \
                          position = CASE WHEN position < 0 THEN -1 - position ELSE position END \
                          WHERE journal = ANY ($2) AND boot IS DISTINCT FROM $1";
-            let parameters: [&(dyn ToSql + Sync); 2] = [&self.node.boot, &names];
-            let adopted = connection.client.execute(adopt, &parameters);
-            within(CALL_MAX, "adopt positions", adopted).await?;
+            let parameters: [Typed<'_>; 2] =
+                [(&self.node.boot, Type::TEXT), (&names, Type::TEXT_ARRAY)];
+            connection.query("adopt positions", adopt, &parameters).await?;
         }
         let positions = super::read_positions(connection, journals, Some(&self.node.boot)).await?;
         // The own row is read only now, when a take-over has to wait for the positions' rows or is
         // over: had it been read before, a take-over might come in between.
-        let boot: [&(dyn ToSql + Sync); 1] = [&self.node.boot];
+        let boot: [Typed<'_>; 1] = [(&self.node.boot, Type::TEXT)];
         let own = "SELECT 1 FROM hub_nodes WHERE boot = $1 AND state = 'up'";
-        let own = within(CALL_MAX, CLAIM, connection.client.query_opt(own, &boot)).await?;
-        if own.is_none() {
+        if connection.query(CLAIM, own, &boot).await?.is_empty() {
             // The next try to claim says what has become of it.
             return Err(CallFault::new(CLAIM, Means::Away, "the claim is not there".into()));
         }
@@ -302,7 +301,7 @@ impl Claimant {
         let sql = "UPDATE hub_nodes SET renewed = clock_timestamp() \
                    WHERE boot = $1 AND state = 'up' \
                    AND set_config('synchronous_commit', 'off', true) IS NOT NULL";
-        let boot: [(&(dyn ToSql + Sync), Type); 1] = [(&self.node.boot, Type::TEXT)];
+        let boot: [Typed<'_>; 1] = [(&self.node.boot, Type::TEXT)];
         let renewed = connection.client.execute_typed(sql, &boot);
         Ok(within(CALL_MAX, "renew the claim", renewed).await? > 0)
     }
@@ -359,7 +358,7 @@ impl Claimant {
                    greatest(extract(epoch FROM clock_timestamp() - renewed), 0)::float8, \
                    to_char(claimed AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') \
                    FROM hub_nodes ORDER BY renewed DESC";
-        let rows = within(CALL_MAX, CLAIM, connection.client.query(sql, &[])).await?;
+        let rows = connection.query(CLAIM, sql, &[]).await?;
         let (mut own_state, mut others) = (None, Vec::new());
         for row in rows {
             let (other, directory, state) = read(&row).map_err(|error| fault(CLAIM, &error))?;
@@ -381,12 +380,12 @@ impl Claimant {
         }
         let forget = "DELETE FROM hub_nodes WHERE boot <> $1 AND (directory = $2 \
                       OR renewed < clock_timestamp() - interval '1 day')";
-        let both: [&(dyn ToSql + Sync); 2] = [boot, directory];
-        within(CALL_MAX, CLAIM, connection.client.execute(forget, &both)).await?;
+        let both: [Typed<'_>; 2] = [(boot, Type::TEXT), (directory, Type::TEXT)];
+        connection.query(CLAIM, forget, &both).await?;
         let make = "INSERT INTO hub_nodes (boot, directory, name, state, claimed, renewed) \
                     VALUES ($1, $2, $3, 'up', clock_timestamp(), clock_timestamp())";
-        let all: [&(dyn ToSql + Sync); 3] = [boot, directory, name];
-        within(CALL_MAX, CLAIM, connection.client.execute(make, &all)).await?;
+        let all: [Typed<'_>; 3] = [(boot, Type::TEXT), (directory, Type::TEXT), (name, Type::TEXT)];
+        connection.query(CLAIM, make, &all).await?;
         Ok(())
     }
 
@@ -400,14 +399,14 @@ impl Claimant {
                    AND pg_has_role(current_user, a.usesysid, 'MEMBER') \
                    WHERE l.relation = 'hub_positions'::regclass AND l.granted \
                    AND l.mode = 'RowExclusiveLock' AND l.pid <> pg_backend_pid()";
-        within(CALL_MAX, CLAIM, connection.client.execute(end, &[])).await?;
+        connection.query(CLAIM, end, &[]).await?;
         connection.run(CLAIM, "LOCK TABLE hub_positions IN SHARE ROW EXCLUSIVE MODE").await?;
-        let both: [&(dyn ToSql + Sync); 2] = [boot, directory];
+        let both: [Typed<'_>; 2] = [(boot, Type::TEXT), (directory, Type::TEXT)];
         let fence = "UPDATE hub_positions SET position = -1 - position WHERE position >= 0 \
                      AND boot IN (SELECT boot FROM hub_nodes WHERE boot <> $1 AND directory <> $2)";
         let tell = "UPDATE hub_nodes SET state = 'fenced' WHERE boot <> $1 AND directory <> $2";
         for sql in [fence, tell] {
-            within(CALL_MAX, CLAIM, connection.client.execute(sql, &both)).await?;
+            connection.query(CLAIM, sql, &both).await?;
         }
         Ok(())
     }

@@ -152,8 +152,11 @@ impl Worker<'_> {
 
     async fn existing(&mut self, user: UserId, space: SpaceId) -> Result<Existing, ReadFault> {
         let history = self.open().await?;
-        let answer = limited(self.plan, history.existing(user, space)).await;
-        self.told(history, answer)
+        match limited(self.plan, history.existing(user, space)).await {
+            // Tables of people that can't be read are another condition's, and no history.
+            Err(fault) => Err(self.readable.unanswered(&fault)),
+            answer => self.told(history, answer),
+        }
     }
 
     async fn recount(&mut self, space: SpaceId) {

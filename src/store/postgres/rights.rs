@@ -1,6 +1,7 @@
 //! Which rights the hub's role needs once the tables are there, and which of them it lacks.
 
-use super::connect::{CALL_MAX, CallFault, Connection, within};
+use super::connect::{CallFault, Connection, column};
+use super::transaction::LOOK;
 
 /// A right on a table is had for all of its columns, or for each that the hub names. What is not
 /// there yet lacks no right.
@@ -28,6 +29,7 @@ const MISSING: &str = "SELECT string_agg(wanted.privilege || ' on ' || wanted.na
 
 /// What the connection's role lacks, in one line; `None`: nothing.
 pub(super) async fn missing(connection: &Connection) -> Result<Option<String>, CallFault> {
-    let asked = connection.client.query_one(MISSING, &[]);
-    Ok(within(CALL_MAX, "look at rights", asked).await?.get(0))
+    let what = "look at rights";
+    let rows = connection.ask(what, LOOK, (MISSING, &[])).await?;
+    rows.first().map_or(Ok(None), |row| column(what, row, 0))
 }

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::Type;
 
 use super::WriteConnection;
 use super::connect::{CALL_MAX, CallFault, Connection, column, within};
 use super::copy::WallMicros;
+use super::transaction::{LOOK, Typed, WRITE};
 use super::way::RowsSize;
 use crate::store::batcher::batch::Batch;
 use crate::store::batcher::sift::{self, Trial};
@@ -18,7 +19,7 @@ use crate::wire::record::Record;
 use crate::wire::{SpaceId, UserId};
 
 /// Constraints that are checked at a commit are checked at once: a trial has no commit.
-const BEGIN: &str = "BEGIN; SET CONSTRAINTS ALL IMMEDIATE";
+const IMMEDIATE: &str = "SET CONSTRAINTS ALL IMMEDIATE";
 const BACK: &str = "ROLLBACK TO tried; RELEASE tried";
 
 struct Tried<'a> {
@@ -34,7 +35,7 @@ pub(super) async fn sift(
     known: &SiftHints,
 ) -> Result<Sifted, SinkError> {
     let rows: Vec<Record<'_>> = batch.records().collect();
-    writer.connection.run("try rows", BEGIN).await?;
+    writer.connection.run("try rows", &format!("{WRITE}; {IMMEDIATE}")).await?;
     let sifted = sift::sift(&mut Tried { writer, wall }, &rows, known).await?;
     writer.connection.run("roll back", "ROLLBACK").await?;
     Ok(sifted)
@@ -57,10 +58,14 @@ impl Trial for Tried<'_> {
 impl Tried<'_> {
     async fn send(&self, rows: &[Record<'_>]) -> Result<(), SinkError> {
         let WriteConnection { connection, way } = self.writer;
-        connection.run("try rows", "SAVEPOINT tried").await?;
+        let saving = connection.run("try rows", "SAVEPOINT tried");
+        let preparing = within(CALL_MAX, "prepare", way.prepare(connection));
+        let (saved, sending) = tokio::join!(biased; saving, preparing);
+        saved?;
+        let sending = sending.map_err(CallFault::of_the_table)?;
         let bytes = rows.iter().map(Record::encoded_bytes).sum();
-        way.send(connection, rows.iter().copied(), RowsSize { rows: rows.len(), bytes }, self.wall)
-            .await
+        let size = RowsSize { rows: rows.len(), bytes };
+        sending.send(connection, rows.iter().copied(), size, self.wall).await
     }
 
     /// Ends what was tried: with the statement `taken` if the rows were taken.
@@ -102,9 +107,8 @@ async fn missing(
          AND confrelid = to_regclass('{table}')) \
          AND NOT EXISTS (SELECT 1 FROM {table} known WHERE known.id = id.id)"
     );
-    let parameters: [&(dyn ToSql + Sync); 1] = [&ids];
-    let asked = connection.client.query(&sql, &parameters);
-    match within(CALL_MAX, "ask who exists", asked).await {
+    let parameters: [Typed<'_>; 1] = [(&ids, Type::INT4_ARRAY)];
+    match connection.ask("ask who exists", LOOK, (&sql, &parameters)).await {
         Ok(rows) => rows.iter().map(|row| column("ask who exists", row, 0)).collect(),
         Err(fault) if fault.is_of_what_was_asked() => {
             tracing::debug!(%fault, "can't ask who exists");

@@ -5,11 +5,12 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::SinkExt;
-use tokio_postgres::Statement;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Error, Statement};
 
 use super::connect::{CALL_MAX, CallFault, Connection, column, within};
 use super::copy::{self, WallMicros};
+use super::transaction::{LOOK, Typed};
 use crate::store::sink::SinkError;
 use crate::wire::record::Record;
 
@@ -34,28 +35,44 @@ pub(super) struct RowsSize {
 }
 
 /// How a connection sends rows.
-#[derive(Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Way {
+    Copy,
+    Insert,
+}
+
+/// What rows are sent with. COPY needs a statement with a name; dropped before its transaction
+/// ends, it is gone from the server's session with it.
+#[derive(Debug)]
+pub(super) enum Sending {
     Copy(Statement),
-    Insert(Statement),
+    Insert,
 }
 
 impl Way {
     /// The way that a connection's role has.
     pub(super) async fn find(connection: &Connection) -> Result<Way, CallFault> {
-        let client = &connection.client;
+        let what = "look for policies";
         let policies = "SELECT row_security_active('chat_messages')";
-        let row = within(CALL_MAX, "look for policies", client.query_one(policies, &[])).await?;
-        match column("look for policies", &row, 0)? {
-            true => within(CALL_MAX, "prepare", client.prepare(INSERT)).await.map(Way::Insert),
-            false => within(CALL_MAX, "prepare", client.prepare(copy::COPY)).await.map(Way::Copy),
-        }
+        let rows = connection.ask(what, LOOK, (policies, &[])).await?;
+        let active = rows.first().map_or(Ok(false), |row| column(what, row, 0))?;
+        Ok(if active { Way::Insert } else { Way::Copy })
     }
 
+    /// Makes ready for sending, in the transaction that is going on.
+    pub(super) async fn prepare(self, connection: &Connection) -> Result<Sending, Error> {
+        match self {
+            Way::Copy => connection.client.prepare(copy::COPY).await.map(Sending::Copy),
+            Way::Insert => Ok(Sending::Insert),
+        }
+    }
+}
+
+impl Sending {
     /// Sends rows; if the database takes fewer than all, it counts as none. After `Closed` the
     /// connection is of no more use.
     pub(super) async fn send<'a>(
-        &self,
+        self,
         connection: &Connection,
         records: impl Iterator<Item = Record<'a>>,
         size: RowsSize,
@@ -65,11 +82,11 @@ impl Way {
         let limit = CALL_MAX + ROW_MAX * u32::try_from(rows).unwrap_or(u32::MAX);
         let client = &connection.client;
         let taken = match self {
-            Way::Copy(statement) => {
+            Sending::Copy(statement) => {
                 let encoded = copy::rows(records, wall, copy::bytes_for(rows, bytes)).freeze();
                 // No row is to blame for an error here. After it the connection is of no more use:
                 // the crate loses count of the server's answers.
-                let sink = within(CALL_MAX, "copy rows", client.copy_in(statement)).await;
+                let sink = within(CALL_MAX, "copy rows", client.copy_in(&statement)).await;
                 let mut sink = pin!(sink.map_err(CallFault::of_the_table)?);
                 let copied = async {
                     sink.send(encoded).await?;
@@ -77,10 +94,10 @@ impl Way {
                 };
                 within(limit, "copy rows", copied).await
             }
-            Way::Insert(statement) => {
+            Sending::Insert => {
                 let columns = Columns::of(records, wall);
                 let parameters = columns.parameters();
-                within(limit, "insert rows", client.execute(statement, &parameters)).await
+                within(limit, "insert rows", client.execute_typed(INSERT, &parameters)).await
             }
         };
         let taken = taken.map_err(CallFault::of_rows)?;
@@ -118,7 +135,14 @@ impl<'a> Columns<'a> {
         columns
     }
 
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 6] {
-        [&self.ids, &self.contents, &self.users, &self.usernames, &self.spaces, &self.instants]
+    fn parameters(&self) -> [Typed<'_>; 6] {
+        [
+            (&self.ids, Type::TEXT_ARRAY),
+            (&self.contents, Type::TEXT_ARRAY),
+            (&self.users, Type::INT4_ARRAY),
+            (&self.usernames, Type::TEXT_ARRAY),
+            (&self.spaces, Type::INT4_ARRAY),
+            (&self.instants, Type::INT8_ARRAY),
+        ]
     }
 }

@@ -17,12 +17,15 @@ use crate::store::sink::SinkError;
 mod address;
 mod binding;
 mod handshake;
+mod open;
 mod parameters;
+mod servers;
 mod tls;
 
 pub(crate) use tls::BadTls;
 
 use handshake::TlsFault;
+use servers::Wanted;
 use tls::Tls;
 
 /// The longest that any call may take, but those that build an index.
@@ -35,6 +38,8 @@ const DEFAULT_PORT: u16 = 5_432;
 pub struct DatabaseUrl {
     config: Box<Config>,
     tls: Tls,
+    /// Which of several servers may be used.
+    wanted: Wanted,
 }
 
 /// What counts where an address says nothing about TLS.
@@ -66,7 +71,8 @@ impl DatabaseUrl {
     /// Reads an address, where some of TLS is said elsewhere.
     pub fn parse_with(text: &str, defaults: &TlsDefaults) -> Result<DatabaseUrl, BadUrl> {
         address::check(text).map_err(BadUrl::Form)?;
-        let taken = parameters::take(text, &["sslmode", "sslrootcert"]);
+        let names = ["sslmode", "sslrootcert", "target_session_attrs"];
+        let taken = parameters::take(text, &names);
         let form = |error: Error| BadUrl::Form(readable(&error));
         let mut config: Config = taken.rest.parse().map_err(form)?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
@@ -77,25 +83,31 @@ impl DatabaseUrl {
         };
         let (mode, roots) = (value(0, &defaults.mode), value(1, &defaults.roots));
         let tls = Tls::parse(mode.as_deref(), roots.as_deref())?;
+        let wanted = taken.values.get(2).and_then(Option::as_deref);
+        let wanted = Wanted::parse(wanted).map_err(BadUrl::Form)?;
         if config.get_hosts().is_empty() {
             // Under TLS a server has a name, be it its address.
             for address in config.get_hostaddrs().to_vec() {
                 config.host(address.to_string());
             }
         }
+        let (hosts, addresses) = (config.get_hosts().len(), config.get_hostaddrs().len());
+        if (addresses > 0 && addresses != hosts)
+            || !matches!(config.get_ports().len(), 0 | 1) && config.get_ports().len() != hosts
+        {
+            return Err(BadUrl::Form("it has not as many ports or hostaddrs as hosts".into()));
+        }
         config
-            .connect_timeout(CALL_MAX)
             .tcp_user_timeout(CALL_MAX)
             .keepalives_idle(KEEPALIVE)
             .keepalives_interval(KEEPALIVE)
             .application_name("cpi-hub");
-        Ok(DatabaseUrl { config: Box::new(config), tls })
+        Ok(DatabaseUrl { config: Box::new(config), tls, wanted })
     }
 
     /// The ways to connect, in order. Sockets of the machine know no TLS.
-    fn ways(&self) -> &'static [SslMode] {
-        let local = |host: &Host| matches!(host, Host::Unix(_));
-        match self.config.get_hostaddrs().is_empty() && self.config.get_hosts().iter().all(local) {
+    fn ways(&self, local: bool) -> &'static [SslMode] {
+        match local {
             true => &[SslMode::Disable],
             false => self.tls.ways(),
         }
@@ -215,6 +227,11 @@ impl CallFault {
         }
     }
 
+    /// Whether the server has cut the call short (57014).
+    pub(super) fn is_cut(&self) -> bool {
+        self.reason.contains("(57014")
+    }
+
     /// Whether the server has answered, and says that it can't do what was asked.
     pub(super) fn is_of_what_was_asked(&self) -> bool {
         matches!(self.means, Means::Asked | Means::Orphan)
@@ -236,15 +253,6 @@ pub(super) async fn within<T>(
 
 fn late(what: &'static str, limit: Duration) -> CallFault {
     CallFault::new(what, Means::Away, format!("no answer within {limit:?}"))
-}
-
-/// Whether another way to connect may meet another answer: the server's rules of who may come
-/// how, and what is wrong with TLS, are of one way only.
-fn is_refusal(error: &Error) -> bool {
-    match error.code() {
-        Some(code) => code.code().starts_with("28"),
-        None => error.to_string().starts_with("error performing TLS"),
-    }
 }
 
 pub(super) fn fault(what: &'static str, error: &Error) -> CallFault {
@@ -305,47 +313,6 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects, and sets what holds for all that is done on it.
-    pub(super) async fn open(url: &DatabaseUrl) -> Result<Connection, CallFault> {
-        let mut told = None;
-        for way in url.ways() {
-            let error = match Connection::try_open(url, *way).await? {
-                Ok(connection) => return Ok(connection),
-                Err(error) => error,
-            };
-            // The refusal under TLS is told rather than others: somebody can do something about it.
-            if told.is_none() || *way != SslMode::Disable {
-                told = Some(error);
-            }
-        }
-        Err(told.unwrap_or_else(|| CallFault::new("connect", Means::Person, "no way".into())))
-    }
-
-    /// Tries one way. The inner error is a refusal that another way may not meet.
-    async fn try_open(
-        url: &DatabaseUrl,
-        way: SslMode,
-    ) -> Result<Result<Connection, CallFault>, CallFault> {
-        let tls = url.tls.connector();
-        let tls =
-            tls.map_err(|error| CallFault::new("connect", Means::Person, error.to_string()))?;
-        let mut config = url.config.clone();
-        config.ssl_mode(way);
-        let opened = match tokio::time::timeout(CALL_MAX, config.connect(tls)).await {
-            Ok(opened) => opened,
-            Err(_) => return Err(late("connect", CALL_MAX)),
-        };
-        match opened {
-            Ok((client, connection)) => {
-                // If the connection ends, the next call shows why.
-                let driver = tokio::spawn(async move { drop(connection.await) });
-                Ok(Ok(Connection { client, driver }))
-            }
-            Err(error) if is_refusal(&error) => Ok(Err(fault("connect", &error))),
-            Err(error) => Err(fault("connect", &error)),
-        }
-    }
-
     /// Runs statements that give no rows.
     pub(super) async fn run(&self, what: &'static str, sql: &str) -> Result<(), CallFault> {
         within(CALL_MAX, what, self.client.batch_execute(sql)).await
@@ -395,11 +362,15 @@ mod tests {
             let problem = problem.unwrap_or_default();
             assert!(told.unwrap_or_default().contains(problem), "{text}");
         }
+        use servers::Server;
+        let ways = |url: &DatabaseUrl| {
+            url.ways(Server::all(&url.config).first().is_some_and(Server::is_local))
+        };
         let local = DatabaseUrl::parse("host=/run/pg sslmode=require").expect("an address");
-        assert_eq!(local.ways(), [SslMode::Disable], "no TLS there");
+        assert_eq!(ways(&local), [SslMode::Disable], "no TLS there");
         let text = "host=/run/pg hostaddr=10.0.0.1 sslmode=require";
         let remote = DatabaseUrl::parse(text).expect("an address");
-        assert_eq!(remote.ways(), [SslMode::Require], "the address counts");
+        assert_eq!(ways(&remote), [SslMode::Require], "the address counts");
     }
 
     #[test]
