@@ -203,7 +203,7 @@ fn what_is_misspelt_or_malformed_is_one_line_that_names_it() {
             format!("{path}: write_wait: `soon` is not a time such as 250ms, 10s or 5m"),
         ),
         (&[], &[("HUB_CONFIG", "")], "", "HUB_CONFIG: `` is not a file".into()),
-        (&["serv"], &[], "", "`serv` is no command; there are serve, config, migrate, journal, dead-letters and chat".into()),
+        (&["serv"], &[], "", "`serv` is no command; there are serve, config, migrate, backup, journal, dead-letters and chat".into()),
         (
             &[],
             // As a secret's file has it.
