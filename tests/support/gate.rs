@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use super::PATIENCE;
@@ -123,23 +124,32 @@ impl Shared {
 
 fn pass(client: &TcpStream, server: &UnixStream, shared: &Arc<Shared>) {
     let copies = || (client.try_clone().expect("a copy"), server.try_clone().expect("a copy"));
-    let ((client, server), own) = (copies(), Arc::clone(shared));
+    let stage = Arc::new(AtomicU8::new(NO_ROWS));
+    let ((client, server), own, told) = (copies(), Arc::clone(shared), Arc::clone(&stage));
     std::thread::spawn(move || {
-        questions(&client, &server, &own);
+        questions(&client, &server, &own, &told);
         _ = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
     });
     let ((client, server), own) = (copies(), Arc::clone(shared));
     std::thread::spawn(move || {
-        answers(&server, &client, &own);
+        answers(&server, &client, &own, &stage);
         _ = client.shutdown(Shutdown::Both);
     });
 }
 
+/// How far a connection's rows are: what only asks has a transaction and a commit too.
+const NO_ROWS: u8 = 0;
+const COPIED: u8 = 1;
+const COMMITTING: u8 = 2;
+
 /// From the server to the client.
-fn answers(mut server: &UnixStream, mut client: &TcpStream, shared: &Shared) {
+fn answers(mut server: &UnixStream, mut client: &TcpStream, shared: &Shared, stage: &AtomicU8) {
     let mut chunk = vec![0; 1 << 16];
     while let Ok(read @ 1..) = server.read(&mut chunk) {
-        let committed = find(&chunk[..read], b"COMMIT\0");
+        let committed = find(&chunk[..read], b"COMMIT\0")
+            && stage
+                .compare_exchange(COMMITTING, NO_ROWS, Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok();
         let stops =
             shared.stops(Point::Anywhere) || (committed && shared.stops(Point::AfterCommit));
         if stops && shared.wait() == Fate::Lost {
@@ -152,13 +162,21 @@ fn answers(mut server: &UnixStream, mut client: &TcpStream, shared: &Shared) {
 }
 
 /// From the client to the server.
-fn questions(mut client: &TcpStream, mut server: &UnixStream, shared: &Shared) {
+fn questions(mut client: &TcpStream, mut server: &UnixStream, shared: &Shared, stage: &AtomicU8) {
     let mut chunk = vec![0; 1 << 16];
     while let Ok(read @ 1..) = client.read(&mut chunk) {
         let mut bytes = &chunk[..read];
-        let mut stops = shared.stops(Point::Anywhere)
-            || (find(bytes, b"COMMIT\0") && shared.stops(Point::BeforeCommit));
-        if find(bytes, b"PGCOPY\n") && shared.stops(Point::InCopy) {
+        let copies = find(bytes, b"PGCOPY\n");
+        if copies {
+            stage.store(COPIED, Ordering::SeqCst);
+        }
+        let commits = find(bytes, b"COMMIT\0")
+            && stage
+                .compare_exchange(COPIED, COMMITTING, Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok();
+        let mut stops =
+            shared.stops(Point::Anywhere) || (commits && shared.stops(Point::BeforeCommit));
+        if copies && shared.stops(Point::InCopy) {
             let (first, rest) = bytes.split_at(read / 2);
             if server.write_all(first).is_err() {
                 break;
