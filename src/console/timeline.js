@@ -1,5 +1,8 @@
 // The conversation on screen: messages in the order of their ids, grouped by author and day, with
 // a bounded DOM that can be scrolled through all of the history. It knows nothing of sockets.
+import { decorate, element, mark, render, renameDays, unfoldIfWhole } from './message.js';
+import { nodes, text } from './texts.js';
+import { untilMidnight } from './words.js';
 
 /** Items kept in the DOM; over it (by TRIM_SLACK) the far end is dropped and read again later. */
 export const RENDERED_MAX = 1000;
@@ -7,40 +10,10 @@ const TRIM_SLACK = 50;
 const PAGE = 50;
 const NEAR_PX = 400;
 const BOTTOM_PX = 40;
-const GROUP_MS = 5 * 60_000;
-const TICKS = {
-  sending: ['⋯', 'Sending'],
-  accepted: ['✓', 'Sent'],
-  stored: ['✓✓', 'Stored'],
-  failed: ['!', 'Not sent'],
-};
-const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
-const longDay = new Intl.DateTimeFormat('en', { weekday: 'long', day: 'numeric', month: 'long' });
-const fullTime = new Intl.DateTimeFormat('en', { dateStyle: 'full', timeStyle: 'medium' });
-
-/** An element with attributes and children; strings become text nodes, never markup. */
-export function element(name, attributes = {}, ...children) {
-  const node = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.append(...children);
-  return node;
-}
-
-/** A round picture, or initials on a colour of one's own. */
-export function avatar({ user_id, username, image = '' }) {
-  const initials = username.split(/\s+/).map((word) => [...word][0] ?? '').join('').slice(0, 2);
-  const node = element('span', { class: 'avatar', 'aria-hidden': 'true' }, initials || '?');
-  node.style.setProperty('--hue', hueOf(user_id));
-  if (/^(https:|data:image\/)/.test(image)) {
-    const picture = element('img', { alt: '', loading: 'lazy', referrerpolicy: 'no-referrer' });
-    picture.onerror = () => picture.replaceWith(initials || '?');
-    picture.src = image;
-    node.replaceChildren(picture);
-  }
-  return node;
-}
-
-const hueOf = (id) => Math.abs(Math.imul(Number(id) + 1, 2654435761) >> 8) % 360;
+/** More than rounding, less than a finger's move. */
+const MOVED_PX = 2;
+/** Timers are late after a sleep and off after a change of the clock: ask the clock at least so. */
+const DAY_CHECK_MS = 3_600_000;
 
 export class Timeline {
   #parts; #history; #userId;
@@ -50,7 +23,11 @@ export class Timeline {
   #newest = '';
   #hasOlder = false;
   #detached = false;
+  /** Whether the end stays in sight: until the person scrolls up, and from the end on again. */
   #following = true;
+  #top = 0;
+  /** Whether the end is more than a screen away. */
+  #far = false;
   #loading = false;
   #broken = false;
   #unseen = 0;
@@ -73,7 +50,16 @@ export class Timeline {
     const resized = new ResizeObserver(() => { if (this.#following) this.#toBottom(); });
     resized.observe(parts.scroller);
     signal.addEventListener('abort', () => resized.disconnect());
+    document.addEventListener('visibilitychange', () => renameDays(parts.list), { signal });
+    this.#keepDays(signal);
     this.#refresh();
+  }
+
+  #keepDays(signal) {
+    renameDays(this.#parts.list);
+    const ms = Math.min(DAY_CHECK_MS, untilMidnight(Date.now()) + 1_000);
+    const timer = setTimeout(() => this.#keepDays(signal), ms);
+    signal.addEventListener('abort', () => clearTimeout(timer), { once: true });
   }
 
   /** Stops listening; the elements can be given to another timeline. */
@@ -100,7 +86,9 @@ export class Timeline {
     const { messages, hasMore } = await this.#history({ limit: PAGE });
     if (epoch !== this.#epoch) return null;
     this.#hasOlder = hasMore;
+    this.#parts.scroller.setAttribute('aria-busy', 'true');
     for (const message of messages) this.#insert(message, 'stored', null);
+    requestAnimationFrame(() => this.#parts.scroller.removeAttribute('aria-busy'));
     this.#newest = messages.at(-1)?.id ?? this.#newest;
     this.#refresh();
     this.#toBottom();
@@ -112,7 +100,7 @@ export class Timeline {
   failed() {
     this.#broken = true;
     this.#hasOlder = true;
-    this.#say('Older messages could not be loaded.', 'Try again');
+    this.#say(text('older_failed'), text('try_again'));
   }
 
   /** Reads more history if what is shown doesn't fill the screen. */
@@ -125,28 +113,29 @@ export class Timeline {
     this.#newest = message.id;
     const sent = [...this.#sending.values()].find((item) => item.dataset.id === message.id);
     const state = sent?.dataset.state ?? (message.history ? 'stored' : 'accepted');
-    sent?.remove();
-    if (sent) this.#sending.delete(sent.dataset.nonce);
     if (this.#detached) {
       this.#tail.push(message);
       if (this.#tail.length > RENDERED_MAX) this.#tail.shift();
     } else {
       this.#insert(message, state, null).dataset.live = '';
     }
+    // Behind the insertion: a list that shrinks for an instant would be scrolled up by itself.
+    sent?.remove();
+    if (sent) this.#sending.delete(sent.dataset.nonce);
     this.#arrived(message.user_id !== this.#userId);
   }
 
   /** A line such as "Ana joined", where the conversation is now. */
-  notice(text) {
+  notice(key, name) {
     if (this.#detached) return;
-    this.#parts.list.append(element('li', { class: 'notice' }, text));
+    this.#parts.list.append(element('li', { class: 'notice' }, ...nodes(key, { name })));
     this.#arrived(false);
   }
 
   /** An own message on its way. */
   send(nonce, content, username) {
     const message = { content, username, user_id: this.#userId, timestamp: Date.now() };
-    const item = this.#render(message, 'sending');
+    const item = render(message, 'sending');
     item.dataset.nonce = nonce;
     item.dataset.first = '';
     this.#sending.set(nonce, item);
@@ -219,10 +208,17 @@ export class Timeline {
     if (this.#following) requestAnimationFrame(() => { if (this.#following) this.#toBottom(); });
   }
 
+  // What arrived since the last scroll is below the screen too, and nobody scrolled up for that:
+  // only a move up ends the following, only a move down (or the very end) begins it.
   #scrolled() {
     const { scroller } = this.#parts;
     const below = scroller.scrollHeight - scroller.clientHeight - scroller.scrollTop;
-    this.#following = below < BOTTOM_PX && !this.#detached;
+    const moved = scroller.scrollTop - this.#top;
+    this.#top = scroller.scrollTop;
+    this.#far = below > scroller.clientHeight;
+    if (this.#detached) this.#following = false;
+    else if (below < MOVED_PX || (moved > 0 && below < BOTTOM_PX)) this.#following = true;
+    else if (moved < 0 && below > MOVED_PX) this.#following = false;
     if (this.#following) this.#unseen = 0;
     this.#refresh();
     if (this.#broken) return;
@@ -239,7 +235,7 @@ export class Timeline {
         this.#say('');
         const top = this.#parts.list.firstElementChild;
         for (const message of messages) this.#insert(message, 'stored', top);
-        if (first) this.#decorate(first);
+        if (first) decorate(first);
       });
     });
   }
@@ -257,15 +253,15 @@ export class Timeline {
   async #load(range, show) {
     if (this.#loading) return;
     this.#loading = true;
-    if (range.before) this.#keepPlace(() => this.#say('Loading older messages…'));
-    this.#parts.list.setAttribute('aria-busy', 'true');
+    if (range.before) this.#keepPlace(() => this.#say(text('older_loading')));
+    this.#parts.scroller.setAttribute('aria-busy', 'true');
     const epoch = this.#epoch;
     const page = await this.#history({ ...range, limit: PAGE }).catch(() => null);
     if (epoch !== this.#epoch) return;
     if (page) show(page);
     else this.failed();
     this.#trim();
-    this.#parts.list.removeAttribute('aria-busy');
+    this.#parts.scroller.removeAttribute('aria-busy');
     this.#loading = false;
     if (page?.messages.length) this.#scrolled();
     this.#refresh();
@@ -274,12 +270,13 @@ export class Timeline {
   #insert(message, state, before) {
     const known = this.#items.get(message.id);
     if (known) return known;
-    const item = this.#render(message, message.user_id === this.#userId ? state : '');
+    const item = render(message, message.user_id === this.#userId ? state : '');
     item.dataset.id = message.id;
     this.#items.set(message.id, item);
     this.#parts.list.insertBefore(item, before ?? this.#placeOf(message.id));
-    this.#decorate(item);
-    if (!before && item.nextElementSibling) this.#decorate(item.nextElementSibling);
+    decorate(item);
+    if (!before) decorate(item.nextElementSibling);
+    if (item.querySelector('[data-folded]')) this.#measureFold(item);
     return item;
   }
 
@@ -293,39 +290,15 @@ export class Timeline {
     return place;
   }
 
-  #render(message, state) {
-    const at = new Date(message.timestamp);
-    const time = element('time', { datetime: at.toISOString(), title: fullTime.format(at) },
-      clock.format(at));
-    const meta = element('span', { class: 'meta' }, time);
-    const bubble = element('div', { class: 'bubble' },
-      element('div', { class: 'text' }, message.content), meta);
-    const author = element('span', { class: 'author', dir: 'auto' }, message.username);
-    const item = element('li', { class: 'message', 'data-user-id': message.user_id },
-      avatar(message), element('div', { class: 'content' }, author, bubble));
-    author.style.setProperty('--hue', hueOf(message.user_id));
-    item.dataset.at = at.getTime();
-    item.dataset.username = message.username;
-    if (!state) return item;
-    item.dataset.own = '';
-    meta.append(element('span', { class: 'tick', 'aria-hidden': 'true' }),
-      element('span', { class: 'sr-only' }));
-    mark(item, state);
-    return item;
-  }
-
-  #decorate(item) {
-    if (!item.dataset.at) return;
-    const at = Number(item.dataset.at);
-    const above = item.previousElementSibling;
-    let last = above;
-    while (last && !last.dataset.at) last = last.previousElementSibling;
-    const sameDay = last && sameDate(Number(last.dataset.at), at);
-    const grouped = sameDay && last === above && last.dataset.userId === item.dataset.userId
-      && last.dataset.username === item.dataset.username && at - last.dataset.at < GROUP_MS;
-    item.toggleAttribute('data-first', !grouped);
-    item.querySelector('.day')?.remove();
-    if (!sameDay) item.prepend(element('div', { class: 'day' }, dayName(at)));
+  #measureFold(item) {
+    requestAnimationFrame(() => {
+      const { scroller } = this.#parts;
+      const change = () => unfoldIfWhole(item);
+      const isAbove = item.getBoundingClientRect().bottom < scroller.getBoundingClientRect().top;
+      if (isAbove && !this.#following) this.#keepPlace(change);
+      else change();
+      if (this.#following) this.#toBottom();
+    });
   }
 
   #trim() {
@@ -346,7 +319,7 @@ export class Timeline {
       return;
     }
     this.#hasOlder = true;
-    const dropAbove = () => { drop(); this.#decorate(list.firstElementChild); };
+    const dropAbove = () => { drop(); decorate(list.firstElementChild); };
     if (this.#following) dropAbove();
     else this.#keepPlace(dropAbove);
   }
@@ -357,16 +330,19 @@ export class Timeline {
     const left = scroller.scrollHeight - scroller.scrollTop;
     change();
     scroller.scrollTop = scroller.scrollHeight - left;
+    this.#top = scroller.scrollTop;
   }
 
   #toBottom() {
-    this.#parts.scroller.scrollTop = this.#parts.scroller.scrollHeight;
+    const { scroller } = this.#parts;
+    scroller.scrollTop = scroller.scrollHeight;
+    this.#top = scroller.scrollTop;
   }
 
-  #say(text, action) {
+  #say(words, action) {
     const { historyState } = this.#parts;
-    historyState.replaceChildren(text);
-    historyState.hidden = !text;
+    historyState.replaceChildren(words);
+    historyState.hidden = !words;
     if (!action) return;
     const button = element('button', { type: 'button' }, action);
     button.onclick = () => {
@@ -379,30 +355,9 @@ export class Timeline {
   #refresh() {
     const { outbox, pill, empty } = this.#parts;
     empty.hidden = this.#hasOlder || this.#items.size + outbox.childElementCount > 0;
-    pill.hidden = this.#following || (this.#unseen === 0 && !this.#detached);
-    const many = this.#unseen === 1 ? '1 new message' : `${this.#unseen} new messages`;
-    pill.textContent = this.#unseen ? `${many} ↓` : 'Back to the newest ↓';
+    const away = this.#unseen > 0 || this.#detached || this.#far;
+    pill.hidden = this.#following || !away;
+    const key = this.#unseen ? 'new_messages' : 'back_to_newest';
+    pill.firstElementChild.textContent = text(key, { count: this.#unseen });
   }
-}
-
-function mark(item, state) {
-  item.dataset.state = state;
-  const [sign, words] = TICKS[state];
-  const tick = item.querySelector('.tick');
-  if (!tick) return;
-  tick.textContent = sign;
-  tick.title = words;
-  tick.nextElementSibling.textContent = words;
-}
-
-function sameDate(a, b) {
-  return new Date(a).toDateString() === new Date(b).toDateString();
-}
-
-function dayName(at) {
-  if (sameDate(at, Date.now())) return 'Today';
-  if (sameDate(at, Date.now() - 86_400_000)) return 'Yesterday';
-  const date = new Date(at);
-  const year = date.getFullYear() === new Date().getFullYear() ? '' : ` ${date.getFullYear()}`;
-  return longDay.format(date) + year;
 }

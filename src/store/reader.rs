@@ -4,7 +4,7 @@
 //! The order of questions is [`desk`]'s. What members miss and whether somebody exists is asked
 //! before pages are, since a member waits with it, and one connection answers nothing else. Pages
 //! are read in turns of addresses and spaces; whoever would wait for longer than `PAGES_WAIT` is
-//! told so at once, and of those who wait one address has half at most, with one space a quarter.
+//! told so at once, and where too many wait those who have asked most make room.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -68,7 +68,16 @@ impl Job {
         }
     }
 
-    /// Answers that it came too late to its turn.
+    /// Takes the room for its rows, now that it is its turn. `false`: there is none.
+    fn take_room(&mut self) -> bool {
+        match self {
+            Job::Page(_, asked) => asked.room.grow_to(asked.needs),
+            Job::Range(_, asked) => asked.room.grow_to(asked.needs),
+            Job::Existing(..) | Job::Missed(..) => true,
+        }
+    }
+
+    /// Answers that it has no turn in time, or no room.
     fn refuse(self) {
         match self {
             Job::Page(_, asked) => asked.give(Err(ReadFault::Full)),
@@ -82,11 +91,13 @@ impl Job {
 type AnswerSender<T> = oneshot::Sender<Result<T, ReadFault>>;
 
 /// Who waits for rows, and the room that the rows take. The room goes with the rows, so that they
-/// count as long as they are anywhere.
+/// count as long as they are anywhere; while they wait for their turn they take none.
 #[derive(Debug)]
 pub(super) struct Asked<T> {
     answer: AnswerSender<(T, Part)>,
     room: Part,
+    /// Room for what the rows may hold at most.
+    needs: usize,
 }
 
 impl<T: AsRef<[StoredMessage]>> Asked<T> {
@@ -134,11 +145,13 @@ impl Reader {
     async fn ask<T>(
         &self,
         space: SpaceId,
-        room: Part,
+        mut room: Part,
         job: impl FnOnce(Asked<T>) -> Job,
     ) -> Result<(T, Part), ReadFault> {
+        let needs = room.amount();
+        room.shrink_to(0);
         let (address, (answer, answered)) = (room.address(), oneshot::channel());
-        self.asking.page(address, space, job(Asked { answer, room }))?;
+        self.asking.page(address, space, job(Asked { answer, room, needs }))?;
         answered.await.unwrap_or(Err(ReadFault::Away))
     }
 
@@ -274,26 +287,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_those_who_wait_one_address_has_half_and_one_space_of_it_a_quarter() {
+    async fn of_those_who_wait_one_address_has_half_and_who_asked_most_makes_room() {
         let ((reader, first, jobs), pool) = (begin(1), Pool::new(usize::MAX, usize::MAX));
         let ask = |address, space| reader.range(range_of(space), room(&pool, address));
         let mut waiting = Vec::new();
-        for space in [1, 2] {
-            for _ in 0..READER_QUEUE_MAX / 4 {
-                let mut asked = Box::pin(ask(1, space));
-                assert!(waits(&mut asked).await);
-                waiting.push(asked);
-            }
-            assert_eq!(ask(1, space).await.err(), Some(ReadFault::Full));
+        for _ in 0..READER_QUEUE_MAX / 2 {
+            let mut asked = Box::pin(ask(1, 1));
+            assert!(waits(&mut asked).await);
+            waiting.push(asked);
         }
-        assert_eq!(ask(1, 3).await.err(), Some(ReadFault::Full));
-        let mut other = Box::pin(ask(2, 1));
-        assert!(waits(&mut other).await);
-        // Whoever gives up still waits as far as the queue goes.
-        waiting.clear();
-        assert_eq!(ask(1, 3).await.err(), Some(ReadFault::Full));
+        assert_eq!(ask(1, 1).await.err(), Some(ReadFault::Full));
+        let mut other_space = Box::pin(ask(1, 2));
+        assert!(waits(&mut other_space).await);
+        let last = waiting.pop().expect("it waited");
+        assert_eq!(last.await.err(), Some(ReadFault::Full), "it has made room");
+        // The first half of them finds room, the others are given that of who has asked most.
+        for address in 2..200 {
+            let mut asked = Box::pin(ask(address, 1));
+            assert!(waits(&mut asked).await, "{address}");
+            waiting.push(asked);
+        }
+        assert_eq!(ask(1, 1).await.err(), Some(ReadFault::Full));
         drop((first, jobs));
-        assert_eq!(other.await.err(), Some(ReadFault::Away));
+        assert_eq!(other_space.await.err(), Some(ReadFault::Away));
         assert_eq!(ask(1, 3).await.err(), Some(ReadFault::Away));
     }
 

@@ -23,9 +23,8 @@ impl<T> OfAddress<T> {
         self.spaces.iter().map(|(_, waiting)| waiting.len()).sum()
     }
 
-    fn of_space(&self, space: SpaceId) -> usize {
-        let its = self.spaces.iter().find(|(known, _)| *known == space);
-        its.map_or(0, |(_, waiting)| waiting.len())
+    fn of_space(&self, space: SpaceId) -> Option<&VecDeque<T>> {
+        self.spaces.iter().find(|(known, _)| *known == space).map(|(_, waiting)| waiting)
     }
 }
 
@@ -45,15 +44,15 @@ impl<T> Turns<T> {
         self.addresses.iter().find(|its| its.address == address)
     }
 
-    /// How many wait of an address, and of these for a space.
-    pub(super) fn held(&self, address: u64, space: SpaceId) -> (usize, usize) {
-        self.of(address).map_or((0, 0), |its| (its.len(), its.of_space(space)))
+    /// How many wait of an address.
+    pub(super) fn of_address(&self, address: u64) -> usize {
+        self.of(address).map_or(0, OfAddress::len)
     }
 
     /// How many have their turn before one that comes now, at most.
     pub(super) fn ahead(&self, address: u64, space: SpaceId) -> usize {
         let own = self.of(address).map_or(0, |its| {
-            let same = its.of_space(space);
+            let same = its.of_space(space).map_or(0, VecDeque::len);
             let of = |(known, waiting): &(SpaceId, VecDeque<T>)| {
                 waiting.len().min(if *known == space { same } else { same + 1 })
             };
@@ -61,6 +60,25 @@ impl<T> Turns<T> {
         });
         let others = self.addresses.iter().filter(|its| its.address != address);
         own + others.map(|its| its.len().min(own + 1)).sum::<usize>()
+    }
+
+    /// Takes out the last of those who have asked most: of an address, or of all; unless it is
+    /// not more than one that comes now has asked already.
+    pub(super) fn pop_last(&mut self, address: u64, space: SpaceId, among_all: bool) -> Option<T> {
+        let own = self.of_address(address);
+        let longest = self.addresses.iter_mut().max_by_key(|its| its.len())?;
+        let its = match among_all {
+            true if longest.len() > own => longest,
+            true => return None,
+            false => self.addresses.iter_mut().find(|its| its.address == address)?,
+        };
+        let same = match among_all {
+            true => 0,
+            false => its.of_space(space).map_or(0, VecDeque::len),
+        };
+        let (_, waiting) = its.spaces.iter_mut().max_by_key(|(_, waiting)| waiting.len())?;
+        // One is left, so that no empty queue stands in line.
+        if waiting.len() > same.max(1) { waiting.pop_back() } else { None }
     }
 
     /// Takes one in.
@@ -111,12 +129,27 @@ mod tests {
         }
         turns.push(1, SpaceId(2), "a2-0".into());
         turns.push(2, SpaceId(1), "b1-0".into());
-        assert_eq!((turns.len(), turns.held(1, SpaceId(1))), (6, (5, 4)));
+        assert_eq!((turns.len(), turns.of_address(1)), (6, 5));
         assert_eq!(turns.ahead(3, SpaceId(1)), 2, "one of each other");
         assert_eq!(turns.ahead(2, SpaceId(1)), 1 + 2);
         let order: Vec<_> = std::iter::from_fn(|| turns.pop()).collect();
         assert_eq!(order, ["a1-0", "b1-0", "a2-0", "a1-1", "a1-2", "a1-3"]);
         assert_eq!(turns.len(), 0);
+    }
+
+    #[test]
+    fn who_has_asked_most_makes_room_for_who_comes() {
+        let mut turns = Turns::default();
+        for n in 0..4 {
+            turns.push(1, SpaceId(1), format!("a1-{n}"));
+        }
+        turns.push(2, SpaceId(1), "b1-0".into());
+        assert_eq!(turns.pop_last(3, SpaceId(1), true).as_deref(), Some("a1-3"));
+        assert_eq!(turns.pop_last(1, SpaceId(1), true), None, "it has asked most itself");
+        assert_eq!(turns.pop_last(1, SpaceId(2), false).as_deref(), Some("a1-2"));
+        assert_eq!(turns.pop_last(1, SpaceId(1), false), None);
+        assert_eq!(turns.pop_last(4, SpaceId(1), false), None);
+        assert_eq!(turns.len(), 3);
     }
 
     proptest! {

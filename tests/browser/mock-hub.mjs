@@ -2,19 +2,17 @@
 //   node mock-hub.mjs [port]
 // It holds no rule of its own: what it answers is what the wire contract says, or less.
 import { createServer } from 'node:http';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
 import { pathToFileURL } from 'node:url';
 import { WebSocketServer } from 'ws';
 
 const CONSOLE = new URL('../../src/console/', import.meta.url);
-const FILES = {
-  '/': ['index.html', 'text/html; charset=utf-8'],
-  '/app.js': ['app.js', 'text/javascript; charset=utf-8'],
-  '/timeline.js': ['timeline.js', 'text/javascript; charset=utf-8'],
-  '/client.js': ['client.js', 'text/javascript; charset=utf-8'],
-  '/style.css': ['style.css', 'text/css; charset=utf-8'],
+const KINDS = {
+  html: 'text/html; charset=utf-8', css: 'text/css; charset=utf-8',
+  js: 'text/javascript; charset=utf-8', ts: 'text/plain; charset=utf-8',
 };
+const FILE = /^\/(?:client\/)?[\w.-]+\.(html|css|js|ts)$/;
 const CSP = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data: https:; "
   + "base-uri 'none'; frame-ancestors 'none'";
 const MESSAGE_BYTES_MAX = 512;
@@ -170,10 +168,11 @@ async function answer(request, response) {
     response.writeHead(status, { 'Content-Type': 'application/json' });
     response.end(`${JSON.stringify(body)}\n`);
   };
-  if (FILES[pathname]) {
-    const [name, type] = FILES[pathname];
+  const name = pathname === '/' ? '/index.html' : pathname;
+  if (FILE.test(name) && existsSync(new URL(`.${name}`, CONSOLE))) {
+    const type = KINDS[FILE.exec(name)[1]];
     response.writeHead(200, { 'Content-Type': type, 'Content-Security-Policy': CSP });
-    return response.end(readFileSync(new URL(name, CONSOLE)));
+    return response.end(readFileSync(new URL(`.${name}`, CONSOLE)));
   }
   if (pathname === '/v1/spaces') {
     const data = [...spaces.values()].filter(({ members }) => members.size)
@@ -191,8 +190,13 @@ async function answer(request, response) {
     let body = '';
     for await (const chunk of request) body += chunk;
     const { message, ...rest } = JSON.parse(body);
-    const chat_message = publish(space, { ...rest, content: message });
-    return json(200, { chat_message, message: 'Mensaje enviado exitosamente' });
+    const key = `${rest.user_id} ${request.headers['idempotency-key']}`;
+    const known = space.nonces.get(key);
+    const chat_message = known ?? publish(space, { ...rest, content: message });
+    if (request.headers['idempotency-key']) space.nonces.set(key, chat_message);
+    if (known) response.setHeader('Idempotency-Replayed', 'true');
+    const status = request.headers.prefer === 'respond-async' ? 202 : 200;
+    return json(status, { chat_message, message: 'Mensaje enviado exitosamente' });
   }
   const message = 'Error upgrading WebSocket connection';
   return json(400, { status_code: 400, message, code: 'invalid_parameter' });

@@ -82,7 +82,8 @@ pub fn broken_links(name: &str, text: &str) -> Vec<String> {
 }
 
 /// The tests that a table's last column names and that are nowhere: a name in backticks is a file's
-/// or a module's, the words with an underscore behind it are parts of its tests' names.
+/// or a module's, the words with an underscore behind it are parts of its tests' names. A file of
+/// the browser's tests is named without its `.test.mjs`.
 pub fn missing_tests(table: &str, sources: &[Source]) -> Vec<String> {
     let mut missing = Vec::new();
     for (number, line) in table.lines().enumerate() {
@@ -109,6 +110,45 @@ pub fn missing_tests(table: &str, sources: &[Source]) -> Vec<String> {
         }
     }
     missing
+}
+
+/// The browser's tests as if they were Rust's: the words of a test's title are its name.
+pub fn browser_tests() -> Vec<Source> {
+    let files = fs::read_dir(file("tests/browser")).expect("the browser's tests");
+    let names = files.map(|entry| entry.expect("an entry").file_name().into_string());
+    let sources = names.filter_map(|name| {
+        let name = name.expect("a name in UTF-8");
+        let module = name.strip_suffix(".test.mjs")?.to_owned();
+        Some(titles(&format!("tests/browser/{module}"), &read(&format!("tests/browser/{name}"))))
+    });
+    sources.collect()
+}
+
+/// The files of the page, of `client.js` and of their tests: path and text.
+pub fn web_files() -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    for folder in ["src/console", "src/console/client", "tests/browser"] {
+        for entry in fs::read_dir(file(folder)).expect("a folder of the page's") {
+            let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
+            let path = format!("{folder}/{name}");
+            if [".js", ".mjs", ".ts", ".css", ".html"].iter().any(|end| name.ends_with(end)) {
+                files.push((path.clone(), read(&path)));
+            }
+        }
+    }
+    assert!(files.len() > 20, "{} files", files.len());
+    files
+}
+
+/// The tests of one of the browser's files.
+pub fn titles(path: &str, text: &str) -> Source {
+    let titles = text.lines().filter_map(|line| line.strip_prefix("test('")?.split('\'').next());
+    let functions = titles.map(|title| {
+        let words = title.split(|c: char| !c.is_ascii_alphanumeric());
+        let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+        format!("fn {}() {{}}\n", words.join("_").to_ascii_lowercase())
+    });
+    Source::new(path, &functions.collect::<String>())
 }
 
 /// Whether a file has this path, or is of the module of this name.

@@ -10,7 +10,8 @@ mod source;
 
 use cpi_hub::conditions::Condition;
 use documents::{
-    broken_links, dependencies, missing_tests, read, section, settings_table, with_settings_table,
+    broken_links, browser_tests, dependencies, missing_tests, read, section, settings_table,
+    titles, with_settings_table,
 };
 use source::Source;
 
@@ -72,6 +73,17 @@ fn no_function_takes_more_than_five_parameters() {
 #[test]
 fn no_line_is_wider_than_100_columns() {
     hold(&EVERYWHERE, rules::wide_lines);
+}
+
+#[test]
+fn the_pages_files_are_as_short_and_narrow_as_ours() {
+    let mut found = Vec::new();
+    for (path, text) in documents::web_files() {
+        let source = Source::new(&path, &text);
+        found.extend(rules::long_file(&source));
+        found.extend(rules::wide_lines(&source).into_iter().filter(|_| !path.ends_with(".html")));
+    }
+    assert!(found.is_empty(), "{} found:\n{}", found.len(), found.join("\n"));
 }
 
 #[test]
@@ -154,8 +166,10 @@ fn links_in_the_documents_lead_somewhere() {
 
 #[test]
 fn tests_that_the_pages_of_bad_input_and_bad_days_name_are_there() {
+    let mut sources = Source::all(&["tests", "src"]);
+    sources.extend(browser_tests());
     for page in ["docs/BAD_INPUT.md", "docs/BAD_DAYS.md"] {
-        let found = missing_tests(&read(page), &Source::all(&["tests", "src"]));
+        let found = missing_tests(&read(page), &sources);
         assert!(found.is_empty(), "{page}:\n{}", found.join("\n"));
     }
 }
@@ -364,4 +378,13 @@ fn a_planted_name_of_no_test_is_found() {
     let bad = "| row | what |\n| 9 | `x` | no | `doors` row_8 (raw); `gates` |";
     let expected = ["line 2: no test row_8 of doors", "line 2: no test `gates` of gates"];
     assert_eq!(missing_tests(bad, &sources), expected);
+}
+
+#[test]
+fn a_planted_title_of_the_browsers_tests_is_found_by_its_words() {
+    let text = "test('who’s back, goes at once', () => {});\nconst no = test;\n";
+    let sources = [titles("tests/browser/client-link", text)];
+    assert_eq!(missing_tests("| x | y | `client-link` who_s_back_goes |", &sources), [""; 0]);
+    let expected = ["line 1: no test who_stays of client-link"];
+    assert_eq!(missing_tests("| x | y | `client-link` who_stays |", &sources), expected);
 }

@@ -20,24 +20,35 @@ struct WebFile {
     text: &'static str,
 }
 
-const fn file(path: &'static str, kind: &'static str, text: &'static str) -> WebFile {
-    WebFile { path, kind, text }
+const PAGE: &str = "text/html; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+/// What editors and Deno read of the client's types; a browser shows it.
+const TYPES: &str = "text/plain; charset=utf-8";
+
+macro_rules! files {
+    ($($kind:ident: $($name:literal)*;)*) => {&[$($(WebFile {
+        path: concat!("/", $name),
+        kind: $kind,
+        text: include_str!(concat!("../../console/", $name)),
+    }),*),*]};
 }
 
-const SCRIPT: &str = "text/javascript; charset=utf-8";
-const FILES: &[WebFile] = &[
-    file("/", "text/html; charset=utf-8", include_str!("../../console/index.html")),
-    file("/app.js", SCRIPT, include_str!("../../console/app.js")),
-    file("/timeline.js", SCRIPT, include_str!("../../console/timeline.js")),
-    file("/client.js", SCRIPT, include_str!("../../console/client.js")),
-    file("/style.css", "text/css; charset=utf-8", include_str!("../../console/style.css")),
-];
+const FILES: &[WebFile] = files! {
+    PAGE: "index.html";
+    STYLE: "style.css";
+    SCRIPT: "app.js" "composer.js" "message.js" "people.js" "session.js" "texts.js" "timeline.js"
+        "words.js" "client.js" "client/http.js" "client/link.js" "client/outbox.js"
+        "client/replay.js" "client/roster.js" "client/seams.js";
+    TYPES: "client.d.ts";
+};
 
 /// The page, its scripts and its style.
 pub(crate) fn routes() -> Router {
     FILES.iter().fold(Router::new(), |router, file| {
         let tag = tag(file.text);
-        router.route(file.path, get(move |headers: HeaderMap| ready(answer(file, &tag, &headers))))
+        let path = if file.kind == PAGE { "/" } else { file.path };
+        router.route(path, get(move |headers: HeaderMap| ready(answer(file, &tag, &headers))))
     })
 }
 

@@ -127,12 +127,15 @@ impl Waiting {
             return Err(ReadFault::Away);
         }
         let all = READER_QUEUE_MAX * self.page_connections;
-        let (of_address, of_space) = self.pages.held(address, space);
         let ahead = self.pages.ahead(address, space) as u64;
         let wait = ahead * self.page_sixteenths / 16 / self.page_connections.max(1) as u64;
-        let has_room = self.pages.len() < all && of_address < all / 2 && of_space < all / 4;
-        if !has_room || wait > PAGES_WAIT {
+        if wait > PAGES_WAIT {
             return Err(ReadFault::Full);
+        }
+        let is_share_held = self.pages.of_address(address) >= all / 2;
+        if is_share_held || self.pages.len() >= all {
+            let last = self.pages.pop_last(address, space, !is_share_held);
+            last.ok_or(ReadFault::Full)?.job.refuse();
         }
         self.pages.push(address, space, page);
         Ok(())
@@ -167,11 +170,11 @@ impl Jobs {
     fn take(&mut self) -> Next {
         let desk = Arc::clone(&self.desk);
         let mut waiting = desk.waiting();
-        if self.firsts < MEMBERS_QUESTIONS_MAX || !self.reads_pages {
-            if let Some(job) = waiting.members.pop_front() {
-                self.firsts = self.firsts.saturating_add(1);
-                return Next::Job(job);
-            }
+        if (self.firsts < MEMBERS_QUESTIONS_MAX || !self.reads_pages)
+            && let Some(job) = waiting.members.pop_front()
+        {
+            self.firsts = self.firsts.saturating_add(1);
+            return Next::Job(job);
         }
         self.firsts = 0;
         if let Some(job) = self.take_page(&mut waiting) {
@@ -190,15 +193,18 @@ impl Jobs {
     /// The next page that somebody still waits for.
     fn take_page(&mut self, waiting: &mut Waiting) -> Option<Job> {
         while self.reads_pages
-            && let Some(PageJob { job, asked }) = waiting.pages.pop()
+            && let Some(PageJob { mut job, asked }) = waiting.pages.pop()
         {
             let now = self.desk.now();
-            if now.since(asked) > 2 * PAGES_WAIT {
-                job.refuse();
-            } else if !job.is_closed() {
-                self.begun = Some(now);
-                return Some(job);
+            if job.is_closed() {
+                continue;
             }
+            if now.since(asked) > 2 * PAGES_WAIT || !job.take_room() {
+                job.refuse();
+                continue;
+            }
+            self.begun = Some(now);
+            return Some(job);
         }
         None
     }
@@ -240,7 +246,7 @@ mod tests {
         let (space, limit) = (SpaceId(space), 1);
         let query = RangeQuery { space, after: None, before: None, newest_max: None, limit };
         let room = Pool::new(1, 1).take(1, 0).expect("room");
-        Job::Range(query, Asked { answer: oneshot::channel().0, room })
+        Job::Range(query, Asked { answer: oneshot::channel().0, room, needs: 0 })
     }
 
     #[test]

@@ -1,0 +1,204 @@
+/** Types of client.js: the client of a cpi-hub space. */
+
+export declare const SUBPROTOCOL: 'cpi-hub.v1';
+/** Sends without any answer yet; one more is refused with `too_many_pending`. */
+export declare const PENDING_MAX: number;
+/** Accepted sends waiting for `durable`; over it the oldest resolves with level `accepted`. */
+export declare const STORING_MAX: number;
+/** Frames held while missed messages are fetched; over it the client reconnects and goes on. */
+export declare const HELD_MAX: number;
+/** A resend is safe within the hub's publish-once window. */
+export declare const RESEND_WINDOW_MS: number;
+
+export type AckLevel = 'accepted' | 'durable';
+
+/** What the hub, or this client, refused. */
+export declare class HubError extends Error {
+  readonly name: 'HubError';
+  /** A slug such as `rate_limited`. */
+  readonly code: string;
+  readonly retryAfterMs: number | null;
+  /** Of a message that had been accepted and that the store then refused. */
+  readonly id: string | null;
+  /** Of an answer over HTTP. */
+  readonly status: number | null;
+  constructor(code: string, message?: string, more?: {
+    retryAfterMs?: number | null, id?: string | null, status?: number | null,
+  });
+}
+
+export interface HubOptions {
+  /** Address of the hub; default: where this module came from. Needed in a bundle. */
+  url?: string | URL;
+  spaceId: number | string;
+  userId: number | string;
+  /** Default: the hub's `User{id}`. */
+  username?: string;
+  /** Where the hub asks for one. */
+  token?: string;
+  /** Position to resume from: id of the last message seen. */
+  after?: string;
+  /** Keep the list of who is here, and dispatch `people`: one more request a connection. */
+  people?: boolean;
+  /** Where the runtime has none (Node before 22: that of package `ws`), or another one. */
+  WebSocket?: WebSocketConstructor;
+  fetch?: typeof globalThis.fetch;
+}
+
+/** As much of a WebSocket as is used. */
+export interface SocketLike {
+  onopen: ((event: any) => void) | null;
+  onmessage: ((event: any) => void) | null;
+  onclose: ((event: any) => void) | null;
+  onerror: ((event: any) => void) | null;
+  send(text: string): void;
+  close(code?: number): void;
+}
+export type WebSocketConstructor = new (url: string, protocols?: string) => SocketLike;
+
+export interface HubMessage {
+  id: string;
+  content: string;
+  user_id: number;
+  username: string;
+  space_id: number;
+  /** ISO 8601 with microseconds and offset. */
+  timestamp: string;
+  image: string;
+}
+
+export interface HubUser {
+  user_id: number;
+  username: string;
+  connections: number;
+}
+
+export interface HubPresence {
+  space_id: number;
+  members: number;
+  users: HubUser[];
+  truncated: boolean;
+}
+
+export interface HubWelcome {
+  connection_id: string;
+  space_id: number;
+  user_id: number;
+  username: string;
+  position: string;
+  members: number;
+  message_bytes_max: number;
+  content_chars_max: number;
+  ping_period_ms: number;
+}
+
+export interface HubState {
+  state: 'connecting' | 'open' | 'waiting' | 'closed';
+  /** Why: `new`, `welcome`, `connection_lost`, `no_answer`, `restart`, `kicked`, … */
+  reason: string;
+  code?: number;
+  /** When it is tried again, in ms since 1970; null where the page decides. */
+  retryAt?: number | null;
+  retryInMs?: number | null;
+}
+
+export interface HubWho {
+  user_id: number;
+  username: string;
+  space_id: number;
+  timestamp: string;
+}
+
+export interface HubEvents {
+  state: CustomEvent<HubState>;
+  open: CustomEvent<Record<string, never>>;
+  welcome: CustomEvent<HubWelcome>;
+  /** Each id once, in order; `history`: read back over HTTP to fill a gap. */
+  chat: CustomEvent<HubMessage & { history: boolean }>;
+  join: CustomEvent<HubWho>;
+  /** `username` is '' unless option `people` is set. */
+  leave: CustomEvent<HubWho>;
+  presence: CustomEvent<{ space_id: number, members: number }>;
+  /** `users` is null where only the number is known. */
+  people: CustomEvent<{ members: number, users: HubUser[] | null }>;
+  resumed: CustomEvent<{
+    from: string, to: string, count: number, complete: boolean, reason?: string,
+  }>;
+  /** The hub can't replay (after, from]; `preventDefault()`: the client shall not read it. */
+  gap: CustomEvent<{ after: string, from: string, reason: string }>;
+  ack: CustomEvent<{ nonce: string, id: string, level: AckLevel, duplicate: boolean }>;
+  closing: CustomEvent<{ code: number, reason: string, retry_after_ms?: number }>;
+  error: CustomEvent<{
+    code: string, message: string, ref?: string, id?: string, field?: string,
+    retry_after_ms?: number,
+  }>;
+}
+
+export interface HistoryRange {
+  before?: string;
+  after?: string;
+  /** Default 50, at most 100. */
+  limit?: number;
+}
+
+export interface HistoryPage {
+  /** Ascending by id. */
+  messages: HubMessage[];
+  hasMore: boolean;
+}
+
+export declare class HubClient extends EventTarget {
+  constructor(options: HubOptions);
+
+  readonly state: HubState;
+  /** Id of the last message dispatched; hand it to a later client as `after`. */
+  readonly position: string | null;
+  /** The hub's last `welcome`. */
+  readonly limits: HubWelcome | null;
+  /** With option `people`: who is here, as the last `people` event said. */
+  readonly people: { members: number, users: HubUser[] | null } | null;
+  /** Set after a close with reason `unauthorized`, then call `connect()`. */
+  set token(token: string | undefined);
+
+  /** Connects, or retries at once when waiting. */
+  connect(): this;
+  /** Leaves for good; what is still unanswered is rejected with `closed`. */
+  close(): void;
+  /** Rejects with a HubError. */
+  send(content: string, options?: { ack?: AckLevel, image?: string, nonce?: string }):
+    Promise<{ id: string, level: AckLevel, duplicate: boolean }>;
+  /** Size of a message against the hub's limits (null before the first welcome). */
+  measure(content: string, options?: { ack?: AckLevel, image?: string, nonce?: string }): {
+    chars: number, charsMax: number | null, bytes: number, bytesMax: number | null, fits: boolean,
+  };
+  history(range?: HistoryRange): Promise<HistoryPage>;
+  presence(): Promise<HubPresence>;
+
+  static history(spaceId: number | string, options?: HistoryRange & {
+    url?: string | URL, token?: string, fetch?: typeof globalThis.fetch,
+  }): Promise<HistoryPage>;
+  /** A fresh 16-byte key for `send`. */
+  static nonce(): string;
+
+  addEventListener<K extends keyof HubEvents>(
+    type: K, listener: (this: HubClient, event: HubEvents[K]) => void,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(
+    type: string, listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  removeEventListener<K extends keyof HubEvents>(
+    type: K, listener: (this: HubClient, event: HubEvents[K]) => void,
+    options?: boolean | EventListenerOptions,
+  ): void;
+  removeEventListener(
+    type: string, listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | EventListenerOptions,
+  ): void;
+}
+
+/** How long to wait after a close, in ms, or null for never: the hub's table of close codes. */
+export declare function retryDelay(
+  code: number, closing: { retry_after_ms?: number } | null | undefined, jitterMs: number,
+): number | null;
