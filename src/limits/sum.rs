@@ -211,6 +211,8 @@ mod tests {
         "ASKERS_IDLE_MAX",
         // On the disk.
         "journal_bytes_max",
+        "dead_letters_bytes_max",
+        "CHECK_AT_START_BYTES_MAX",
         // These bound work, texts that are thrown away, and numbers.
         "sweep_sends_max",
         "SPACE_SENDS_MAX",
