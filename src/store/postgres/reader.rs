@@ -30,7 +30,7 @@ const PAGE_CONNECTIONS: usize = 2;
 /// How old a count may be before it is made anew, in milliseconds.
 const RECOUNT: u64 = 600_000;
 
-/// Starts the thread; it connects at the first question, and ends when the reader is stopped.
+/// Starts the thread, which connects at once, and ends when the reader is stopped.
 pub(crate) fn start_reader(url: DatabaseUrl, plan: ReadPlan) -> io::Result<Readers> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (reader, jobs) = Reader::begin(plan.clock.clone(), PAGE_CONNECTIONS, true);
@@ -85,13 +85,15 @@ struct Worker<'a> {
     plan: &'a ReadPlan,
     totals: &'a Totals,
     marks: &'a RefCell<Marks>,
-    /// Opened at the first question, and again after a fault.
+    /// Opened at the start, and again after a fault.
     history: Option<History>,
     readable: &'a Readable,
 }
 
 impl Worker<'_> {
     async fn run(mut self, mut jobs: Jobs) {
+        // Whoever asks first needs not wait for a connection; a fault is told by the next try.
+        self.history = History::open(self.url, self.plan).await.ok();
         while let Some(job) = jobs.next().await {
             // Whoever asked may be gone; so may be an answer's taker.
             match job {

@@ -109,7 +109,7 @@ impl World {
         let pressed = self.count(Metric::LogBytes) > self.plan.limits.logs_bytes_max as u64;
         let joins = self.count(Metric::Joins);
         let join = Join {
-            opening: BytesMut::from(&OPENING[..]),
+            opening: BytesMut::from(OPENING),
             space: place,
             user: UserId(user),
             username: name.as_str().into(),
