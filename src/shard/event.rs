@@ -1,6 +1,8 @@
 //! What goes into a shard and what comes out: [`Input`]s with the time beside them, and
 //! [`Effects`], which a turn carries out.
 
+use std::collections::BTreeSet;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::wire::close::Close;
@@ -238,6 +240,21 @@ pub struct Effects {
 }
 
 impl Effects {
+    /// Posts of a turn that failed are refused instead, and hear of no commit. Returns which.
+    pub(super) fn take_back_posts(&mut self) -> BTreeSet<Ticket> {
+        let mut refused = BTreeSet::new();
+        for (ticket, reply) in &mut self.replies {
+            if matches!(reply, Reply::Posted { .. }) {
+                *reply = Reply::Rejected(Reject::StoreUnavailable);
+                refused.insert(*ticket);
+            }
+        }
+        self.replies.retain(|(ticket, reply)| {
+            !(matches!(reply, Reply::Durable(_)) && refused.contains(ticket))
+        });
+        refused
+    }
+
     /// Whether there is nothing to be carried out.
     pub fn is_empty(&self) -> bool {
         let Effects { records, replies, ended, occupancy, resumed, fetches, .. } = self;

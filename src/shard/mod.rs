@@ -14,8 +14,6 @@
 //! what may be said; `say`: what is. `commits`: records, and who waits for them. `resume`: the way
 //! back. `due` and `sweep`: who is sent what. `ticks`: what time asks for.
 
-use std::collections::BTreeSet;
-
 use crate::limits::Limits;
 use crate::metrics::{Counts, Metric};
 use crate::wire::client_message::Decoder;
@@ -38,6 +36,7 @@ pub(crate) mod rate;
 mod resume;
 mod rooms;
 mod say;
+mod seated;
 mod space;
 mod sweep;
 #[cfg(test)]
@@ -50,6 +49,7 @@ use door::Door;
 use event::{Effects, Fed, Input, Join, MemberKey, Reply, Stretch, Verdict};
 use member::Member;
 use rooms::Rooms;
+use seated::Seated;
 use space::{ChatFrame, Space};
 use ticks::Ticks;
 use turn::{Journal, Turn};
@@ -128,9 +128,11 @@ impl Shard {
         let Shard { turn, rooms, .. } = self;
         match input {
             Input::Message(key, json) => self.message(key, json),
-            Input::Unheard(key, bytes) => rooms.unheard(turn, key, bytes),
-            Input::Ping(key, payload) => rooms.ping(turn, key, Some(payload)),
-            Input::Pong(key) => rooms.ping(turn, key, None),
+            Input::Unheard(key, bytes) => rooms.with(turn, key, |it, turn| it.unheard(turn, bytes)),
+            Input::Ping(key, payload) => {
+                rooms.with(turn, key, |it, turn| it.ping(turn, Some(payload)))
+            }
+            Input::Pong(key) => rooms.with(turn, key, |it, turn| it.ping(turn, None)),
             Input::Close(key, close) => rooms.close(turn, key, close),
             Input::Writable(key) => rooms.writable(turn, key),
             Input::Post(ticket, post) => self.post(ticket, &post),
@@ -182,7 +184,8 @@ impl Shard {
             self.turn.reply(ticket, Ok(Reply::Durable(stored)));
         }
         while let Some((to, stored)) = self.commits.next_ack() {
-            self.rooms.tell_durable(&mut self.turn, &to, stored);
+            let tell = |it: &mut Seated<'_>, turn: &mut Turn| it.tell_durable(turn, &to, stored);
+            self.rooms.with(&mut self.turn, to.key, tell);
         }
         if let Some(newest) = newest {
             self.commits.forget_refused(newest);
@@ -216,27 +219,12 @@ impl Shard {
     /// The turn's records are not in the journal: nothing of the turn may be sent. The logs are
     /// dropped, their members closed, and no more chat is taken until a restart.
     fn append_failed(&mut self) {
-        let refused = self.take_back_posts();
+        let refused = self.turn.fx.take_back_posts();
+        refused.iter().for_each(|_| self.turn.counts.reject(Reject::StoreUnavailable));
         self.commits.append_failed(&refused);
         self.door.break_down();
         self.rooms.let_all_go(&mut self.turn, Close::Internal);
         self.rooms.spaces.drop_logs(&mut self.turn, self.commits.floor());
-    }
-
-    /// Posts of a turn that failed are refused instead, and hear of no commit. Returns which.
-    fn take_back_posts(&mut self) -> BTreeSet<event::Ticket> {
-        let mut refused = BTreeSet::new();
-        for (ticket, reply) in &mut self.turn.fx.replies {
-            if matches!(reply, Reply::Posted { .. }) {
-                self.turn.counts.reject(Reject::StoreUnavailable);
-                *reply = Reply::Rejected(Reject::StoreUnavailable);
-                refused.insert(*ticket);
-            }
-        }
-        self.turn.fx.replies.retain(|(ticket, reply)| {
-            !(matches!(reply, Reply::Durable(_)) && refused.contains(ticket))
-        });
-        refused
     }
 
     /// The numbers of this shard, gauges brought up to date.
@@ -255,15 +243,15 @@ impl Shard {
     /// when it is again.
     pub fn may_read(&self, key: MemberKey) -> bool {
         let Some(member) = self.rooms.members.get(key) else { return true };
-        let space = self.rooms.spaces.at(member.space());
-        let waits = member.is_blocked() || member.is_held() || space.is_some_and(Space::is_paused);
-        !member.is_seated() || !waits
+        let is_paused = || self.rooms.spaces.at(member.space()).is_some_and(Space::is_paused);
+        !(member.is_seated() && (member.is_blocked() || member.is_held() || is_paused()))
     }
 
     /// Bytes of a member's socket that may be read now, `max` at most: little of who floods. To be
     /// asked before each read; who is blocked is read only if its peer's side is over.
     pub fn readable(&mut self, key: MemberKey, max: usize) -> usize {
-        self.rooms.readable(&mut self.turn, key, max)
+        let seated = self.rooms.seated(key);
+        seated.map_or(max, |mut it| it.readable(&mut self.turn, max))
     }
 
     /// Whether a member is one of chat; messages of the others are [`Input::Unheard`].

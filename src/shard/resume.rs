@@ -6,7 +6,8 @@
 use super::commits::Commits;
 use super::event::{Fetch, MemberKey, Stretch};
 use super::member::{CatchUp, Memory, PageTaken, StoreWait, WayBack};
-use super::rooms::{Rooms, Seated};
+use super::rooms::Rooms;
+use super::seated::Seated;
 use super::turn::Turn;
 use crate::metrics::Metric;
 use crate::wire::close::Close;

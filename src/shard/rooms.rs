@@ -1,23 +1,20 @@
-//! The rooms of a shard: its spaces and the members in them. Who comes and goes, who is there, and
-//! what members are told one by one.
-
-use bytes::BytesMut;
+//! The rooms of a shard: its spaces and the members in them. Who comes and goes, and who is there.
 
 use super::arena::Arena;
-use super::commits::AckTo;
 use super::event::{Effects, Join, MemberKey, Notification, Present, PresentUser};
 use super::member::{Deadline, Member, Standing};
 use super::position::Floor;
+use super::seated::Seated;
 use super::space::{Space, Spaces};
 use super::turn::Turn;
-use crate::limits::{FLOOD_READ_BYTES_MAX, UNVISITED_TIMES_MAX};
 use crate::metrics::Metric;
-use crate::wire::client_message::AckLevel;
 use crate::wire::close::Close;
 use crate::wire::frame_writer;
-use crate::wire::reject::Reject;
-use crate::wire::server_message::{self, Ack, Refusal};
+use crate::wire::server_message;
 use crate::wire::{SpaceId, SpaceKey, UserId};
+
+/// Where a list of users begins.
+const LOWEST: UserId = UserId(i32::MIN);
 
 /// Spaces and members.
 #[derive(Default, Debug)]
@@ -26,87 +23,25 @@ pub(super) struct Rooms {
     pub members: Arena<Member>,
 }
 
-/// A member in its space.
-pub(super) struct Seated<'a> {
-    pub key: MemberKey,
-    pub member: &'a mut Member,
-    pub space: &'a mut Space,
-}
-
-impl Seated<'_> {
-    /// Gives the member an answer, behind all that its space has said until now. Returns why the
-    /// member is to be closed, if it is owed too many private frames.
-    pub(super) fn answer(
-        &mut self,
-        turn: &mut Turn,
-        write: impl FnOnce(&mut BytesMut),
-    ) -> Option<Close> {
-        self.member.queue.answer(&mut turn.counts, self.space.end(), write);
-        self.answered(turn)
-    }
-
-    /// Answers a ping of the member's: behind all that its space has said until now, but at once
-    /// where it is sent nothing of that yet.
-    fn answer_ping(&mut self, turn: &mut Turn, payload: &[u8]) -> Option<Close> {
-        let Seated { member, space, .. } = self;
-        if member.is_held_back() {
-            member.queue.push(&mut turn.counts, |out| frame_writer::pong(out, payload));
-        } else {
-            member.queue.answer_ping(&mut turn.counts, space.end(), payload);
-        }
-        self.answered(turn)
-    }
-
-    /// The member is due. Only a blocked one is too slow, never one that is merely unvisited.
-    fn answered(&mut self, turn: &mut Turn) -> Option<Close> {
-        self.member.make_due(self.key, &mut turn.due);
-        let (owed, max) = (self.member.queue.private_bytes(), turn.limits.private_bytes_max);
-        if owed <= max {
-            None
-        } else if self.member.is_blocked() {
-            Some(Close::TooSlow)
-        } else {
-            (owed > UNVISITED_TIMES_MAX * max).then_some(Close::TooFast)
-        }
-    }
-
-    fn refuse(&mut self, turn: &mut Turn, refusal: &Refusal<'_>) -> Option<Close> {
-        let (at, dialect) = (turn.at(), self.member.who.dialect);
-        let whose = self.member.whose(self.space.key());
-        self.answer(turn, |out| server_message::error(out, dialect, refusal, whose, &at))
-    }
-
-    /// Tells the member how far its message has come.
-    pub(super) fn ack(&mut self, turn: &mut Turn, ack: &Ack<'_>) -> Option<Close> {
-        let at = turn.at();
-        self.answer(turn, |out| server_message::ack(out, ack, &at))
-    }
-
-    /// Tells the member that its message is durable, or that the store will never hold it.
-    pub(super) fn tell_durable(
-        &mut self,
-        turn: &mut Turn,
-        to: &AckTo,
-        stored: Result<(), Reject>,
-    ) -> Option<Close> {
-        self.member.waited();
-        let (id, nonce, duplicate) = (to.id, &*to.nonce, to.duplicate);
-        match stored {
-            Ok(()) => self.ack(turn, &Ack { nonce, id, level: AckLevel::Durable, duplicate }),
-            Err(reject) => {
-                turn.counts.reject(reject);
-                self.refuse(turn, &Refusal { reject, nonce: Some(nonce), id: Some(id) })
-            }
-        }
-    }
-}
-
 impl Rooms {
     /// A member in its space; `None` when it is being closed, or is no more.
     pub(super) fn seated(&mut self, key: MemberKey) -> Option<Seated<'_>> {
         let member = self.members.get_mut(key).filter(|member| member.is_seated())?;
         let space = self.spaces.at_mut(member.space())?;
         Some(Seated { key, member, space })
+    }
+
+    /// Does something with a member in its space, and closes the member if that says why.
+    pub(super) fn with(
+        &mut self,
+        turn: &mut Turn,
+        key: MemberKey,
+        act: impl FnOnce(&mut Seated<'_>, &mut Turn) -> Option<Close>,
+    ) {
+        let close = self.seated(key).and_then(|mut seated| act(&mut seated, turn));
+        if let Some(close) = close {
+            self.let_go(turn, key, close);
+        }
     }
 
     /// A connection is not let in: it is told why, and closed.
@@ -134,7 +69,10 @@ impl Rooms {
         let key = self.members.insert(Member::new(turn.now, join, space.slot(), standing));
         let Some(member) = self.members.get_mut(key) else { return key };
         let is_first = space.seat(key.slot, member);
-        member.open(key, turn, opening);
+        if !opening.is_empty() {
+            member.queue.open(&mut turn.counts, opening);
+            member.make_due(key, &mut turn.due);
+        }
         match space.key() {
             SpaceKey::Chat(id) => {
                 space.settle_announcements(turn);
@@ -151,7 +89,7 @@ impl Rooms {
                 // the news.
                 member.queue.place(space.end());
                 if space.is_announced() {
-                    member.begin_listing();
+                    member.list_from(Some(LOWEST));
                 }
                 let utc = turn.utc();
                 member.give(key, turn, |out| {
@@ -258,7 +196,7 @@ impl Rooms {
         let Some(space) = self.spaces.at(space) else { return };
         for (_, slot) in space.by_user() {
             if let Some((key, member)) = self.members.tenant_mut(slot) {
-                member.begin_listing();
+                member.list_from(Some(LOWEST));
                 member.make_due(key, &mut turn.due);
             }
         }
@@ -294,73 +232,6 @@ impl Rooms {
         }
     }
 
-    /// Gives a member an answer, and closes it if it is owed too many.
-    pub(super) fn answer(
-        &mut self,
-        turn: &mut Turn,
-        key: MemberKey,
-        write: impl FnOnce(&mut BytesMut),
-    ) {
-        let close = self.seated(key).and_then(|mut seated| seated.answer(turn, write));
-        if let Some(close) = close {
-            self.let_go(turn, key, close);
-        }
-    }
-
-    /// Refuses a message: an error to its sender, counted; too many end the connection.
-    pub(super) fn refuse(&mut self, turn: &mut Turn, key: MemberKey, refusal: &Refusal<'_>) {
-        turn.counts.reject(refusal.reject);
-        let Some(mut seated) = self.seated(key) else { return };
-        let close = seated.member.judge(turn.now.mono, &turn.limits, refusal.reject);
-        if let Some(close) = close.or_else(|| seated.refuse(turn, refusal)) {
-            self.let_go(turn, key, close);
-        }
-    }
-
-    /// Counts what is over its rate and gets no answer: control frames, and what is said where
-    /// nobody listens. A flood of it ends as any other.
-    pub(super) fn tolerate(&mut self, turn: &mut Turn, key: MemberKey, reject: Reject) {
-        turn.counts.reject(reject);
-        let Some(Seated { member, .. }) = self.seated(key) else { return };
-        if let Some(close) = member.judge(turn.now.mono, &turn.limits, reject) {
-            self.let_go(turn, key, close);
-        }
-    }
-
-    /// A message where nobody listens: proof of life, counted within its rate.
-    pub(super) fn unheard(&mut self, turn: &mut Turn, key: MemberKey, bytes: usize) {
-        let Some(Seated { member, .. }) = self.seated(key) else { return };
-        member.heard(turn.now.mono);
-        turn.counts.add(Metric::MessagesReceived, 1);
-        turn.counts.add(Metric::ReceivedBytes, bytes as u64);
-        if let Err(reject) = member.take_rate(turn.now.mono, &turn.limits) {
-            self.tolerate(turn, key, reject);
-        }
-    }
-
-    /// A ping (with its payload) or a pong: proof of life, answered within its rate.
-    pub(super) fn ping(&mut self, turn: &mut Turn, key: MemberKey, payload: Option<&[u8]>) {
-        let Some(mut seated) = self.seated(key) else { return };
-        seated.member.heard(turn.now.mono);
-        match (seated.member.take_control(turn.now.mono, &turn.limits), payload) {
-            (Ok(()), Some(payload)) => {
-                if let Some(close) = seated.answer_ping(turn, payload) {
-                    self.let_go(turn, key, close);
-                }
-            }
-            (Ok(()), None) => {}
-            (Err(reject), _) => self.tolerate(turn, key, reject),
-        }
-    }
-
-    /// Tells a member that its message is durable, or that the store will never hold it.
-    pub(super) fn tell_durable(&mut self, turn: &mut Turn, to: &AckTo, stored: Result<(), Reject>) {
-        let seated = self.seated(to.key);
-        if let Some(close) = seated.and_then(|mut it| it.tell_durable(turn, to, stored)) {
-            self.let_go(turn, to.key, close);
-        }
-    }
-
     /// A socket that was full takes bytes again.
     pub(super) fn writable(&mut self, turn: &mut Turn, key: MemberKey) {
         let Some(member) = self.members.get_mut(key) else { return };
@@ -370,25 +241,11 @@ impl Rooms {
         }
     }
 
-    /// Bytes of a member's socket that may be read now, `max` at most.
-    pub(super) fn readable(&mut self, turn: &mut Turn, key: MemberKey, max: usize) -> usize {
-        let Some(Seated { member, space, .. }) = self.seated(key) else { return max };
-        if space.is_paused() || member.is_held() {
-            return 0;
-        }
-        if !member.floods(turn.now.mono) {
-            return max;
-        }
-        member.hold(true);
-        turn.due.hold(key);
-        max.min(FLOOD_READ_BYTES_MAX)
-    }
-
     /// A tick: who floods may be read again, and paused spaces are looked at.
     pub(super) fn release(&mut self, turn: &mut Turn) {
         for key in turn.due.tick() {
             if let Some(Seated { member, .. }) = self.seated(key) {
-                member.hold(false);
+                member.release();
                 turn.fx.readable.push(key);
             }
         }

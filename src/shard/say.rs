@@ -5,7 +5,7 @@ use super::commits::{AckTo, Commits};
 use super::door::Door;
 use super::event::{MemberKey, Post, Reply, Ticket};
 use super::nonces::Known;
-use super::rooms::Seated;
+use super::seated::Seated;
 use super::space::{ChatFrame, Space};
 use super::turn::Turn;
 use crate::metrics::Metric;
@@ -105,12 +105,16 @@ impl Shard {
             Ok(ClientMessage::Chat(chat)) => self.chat(key, chat),
             Ok(ClientMessage::Ping) => {
                 let (whose, at) = (member.whose(space.key()), turn.at());
-                self.rooms.answer(turn, key, |out| server_message::pong(out, whose, &at));
+                self.rooms.with(turn, key, |seated, turn| {
+                    seated.answer(turn, |out| server_message::pong(out, whose, &at))
+                });
                 Ok(())
             }
         };
         if let Err(reject) = outcome {
-            self.rooms.refuse(&mut self.turn, key, &Refusal { reject, nonce, id: None });
+            let (turn, refusal) = (&mut self.turn, Refusal { reject, nonce, id: None });
+            turn.counts.reject(reject);
+            self.rooms.with(turn, key, |seated, turn| seated.refuse(turn, &refusal));
         }
     }
 

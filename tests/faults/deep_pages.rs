@@ -13,7 +13,7 @@ use tungstenite::Message;
 
 use crate::support::peers::{connect_from, get_from};
 use crate::support::postgres::Cluster;
-use crate::support::trials::{self, Outcome, is_slow};
+use crate::support::trials::{self, Outcome, Over, is_slow};
 use crate::support::{Answer, Hub, UNLIMITED, eventually};
 
 /// How many times slower an echo may be than before; below `ECHO_FREE` it does not matter.
@@ -79,6 +79,7 @@ fn look(hub: &Hub) -> Seen {
             }
             (resumes, incomplete)
         });
+        let ends = Over(&over);
         while seen.pages.len() + seen.refused.len() < PAGES {
             let begun = Instant::now();
             let path =
@@ -90,7 +91,7 @@ fn look(hub: &Hub) -> Seen {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        over.store(true, Ordering::Relaxed);
+        drop(ends);
         seen.echoes = echoing.join().expect("the member is not closed");
         (seen.resumes, seen.incomplete) = resuming.join().expect("members come back");
     });
@@ -160,12 +161,13 @@ pub fn a_crowd_that_asks_deep_pages_delays_nobody_else() -> Outcome {
         let (over, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
         let (during, answers, took) = std::thread::scope(|scope| {
             scope.spawn(|| ask_deep(&hub, connections, rows, &over, &asked));
+            let ends = Over(&over);
             eventually("the crowd is there", || {
                 (asked.load(Ordering::Relaxed) >= connections / 2).then_some(())
             });
             let begun = Instant::now();
             let during = look(&hub);
-            over.store(true, Ordering::Relaxed);
+            drop(ends);
             (during, asked.load(Ordering::Relaxed), begun.elapsed())
         });
         eprintln!("before {before:?}\n{connections}: {during:?}; {answers} answers, {took:.1?}");

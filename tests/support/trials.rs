@@ -2,6 +2,7 @@
 #![allow(unused_macros, unused_imports, reason = "few test binaries need it")]
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
@@ -84,4 +85,13 @@ fn run_behind(need: fn() -> Outcome, tests: &[Named], threads: usize) -> ExitCod
         Trial::ignorable_test(*name, run)
     };
     libtest_mimic::run(&arguments, tests.iter().map(trial).collect()).exit_code()
+}
+
+/// Tells the threads of a scope to end, also where what they look at fails: else nobody would.
+pub struct Over<'a>(pub &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

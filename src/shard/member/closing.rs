@@ -30,7 +30,7 @@ impl Member {
     ) -> Option<BytesMut> {
         let mut last = BytesMut::new();
         if Member::is_owed_its_rest(close) {
-            self.write_owed(&mut last, rest)?;
+            self.queue.write_owed(&mut last, !self.is_behind_by_choice(), rest)?;
         } else if self.queue.is_cut() {
             return None;
         } else {
@@ -38,28 +38,6 @@ impl Member {
         }
         self.last_words(turn, close, &mut last);
         Some(last)
-    }
-
-    /// Writes what it is owed, as the sweep would send it. Answers to what the log's rest does not
-    /// reach are left out: that they never come means what it always does, that nobody knows.
-    fn write_owed(
-        &self,
-        last: &mut BytesMut,
-        rest: impl FnOnce(&mut BytesMut) -> Option<u64>,
-    ) -> Option<()> {
-        let (queue, cursor) = (&self.queue, self.queue.cursor());
-        let cut = if queue.is_answer_cut() { queue.tail(cursor) } else { &[] };
-        last.extend_from_slice(cut);
-        let head = queue.head(queue.is_between_frames() || queue.is_answer_cut());
-        last.extend_from_slice(head);
-        let reached = rest(last)?;
-        if head.is_empty() {
-            last.extend_from_slice(queue.head(true));
-        }
-        if !self.is_behind_by_choice() {
-            last.extend_from_slice(&queue.tail(reached)[cut.len()..]);
-        }
-        Some(())
     }
 
     /// Says that and why a connection is closed.

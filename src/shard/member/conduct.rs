@@ -24,9 +24,11 @@ pub(super) struct Conduct {
 }
 
 impl Conduct {
-    /// Whether it is over its rate.
-    pub(crate) fn floods(&self, now: MonoMs) -> bool {
-        self.flood_last > MonoMs(0) && now.since(self.flood_last) <= FLOOD_PAUSE
+    /// While it is over its rate it is not to be read again before the next tick. Returns whether
+    /// it is.
+    pub(crate) fn hold_if_it_floods(&mut self, now: MonoMs) -> bool {
+        self.is_held |= self.flood_last > MonoMs(0) && now.since(self.flood_last) <= FLOOD_PAUSE;
+        self.is_held
     }
 
     /// Whether it is not to be read before the next tick.
@@ -34,9 +36,9 @@ impl Conduct {
         self.is_held
     }
 
-    /// It is not to be read before the next tick, or may be again.
-    pub(crate) fn hold(&mut self, holds: bool) {
-        self.is_held = holds;
+    /// It may be read again.
+    pub(crate) fn release(&mut self) {
+        self.is_held = false;
     }
 
     /// Notes a refusal, and says whether it was one too many.

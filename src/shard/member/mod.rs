@@ -175,14 +175,6 @@ impl Member {
         self.make_due(key, &mut turn.due);
     }
 
-    /// Begins what it is sent with the answer to its handshake.
-    pub(super) fn open(&mut self, key: MemberKey, turn: &mut Turn, opening: BytesMut) {
-        if !opening.is_empty() {
-            self.queue.open(&mut turn.counts, opening);
-            self.make_due(key, &mut turn.due);
-        }
-    }
-
     /// Welcomes a member of the second dialect; to a chat space with its id, its newest chat and
     /// how many members it has.
     pub(super) fn greet(
@@ -221,19 +213,19 @@ impl Member {
         self.rare().conduct.judge(now, limits, reject)
     }
 
-    /// Whether it is over its rate now.
-    pub(super) fn floods(&self, now: MonoMs) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.conduct.floods(now))
-    }
-
     /// Whether it floods and was read in this tick.
     pub(super) fn is_held(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| rare.conduct.is_held())
     }
 
-    /// It is not to be read before the next tick, or may be again.
-    pub(super) fn hold(&mut self, holds: bool) {
-        self.rare().conduct.hold(holds);
+    /// One that floods is not to be read again before the next tick. Returns whether it does.
+    pub(super) fn hold_if_it_floods(&mut self, now: MonoMs) -> bool {
+        self.rare.as_mut().is_some_and(|rare| rare.conduct.hold_if_it_floods(now))
+    }
+
+    /// It may be read again.
+    pub(super) fn release(&mut self) {
+        self.rare().conduct.release();
     }
 
     /// Whether it waits for as many commits as one member may.
@@ -253,18 +245,9 @@ impl Member {
         }
     }
 
-    /// Whether it was told the count of its space's members that has this number.
-    pub(super) fn knows_presence(&self, version: u32) -> bool {
-        self.presence_seen == version
-    }
-
-    pub(super) fn know_presence(&mut self, version: u32) {
-        self.presence_seen = version;
-    }
-
-    /// Has the list of who is online sent to it, from the lowest user on.
-    pub(super) fn begin_listing(&mut self) {
-        self.rare().listing = Some(UserId(i32::MIN));
+    /// It knows the count of its space's members that has this number. Returns whether that is new.
+    pub(super) fn learn_presence(&mut self, version: u32) -> bool {
+        std::mem::replace(&mut self.presence_seen, version) != version
     }
 
     /// The next user of the list that it is being sent.
@@ -272,7 +255,7 @@ impl Member {
         self.rare.as_ref()?.listing
     }
 
-    /// Where its list goes on; `None`: it has all of it.
+    /// Where its list of who is online begins or goes on; `None`: it has all of it.
     pub(super) fn list_from(&mut self, next: Option<UserId>) {
         self.rare().listing = next;
     }

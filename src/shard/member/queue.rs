@@ -194,6 +194,30 @@ impl Queue {
         }
     }
 
+    /// Writes what is owed, as the sweep would send it: `rest` writes what the log has, and says up
+    /// to where. Answers to what that does not reach are left out, and all that have not begun
+    /// where nobody may be `answered`: that they never come means what it always does, that nobody
+    /// knows.
+    pub(crate) fn write_owed(
+        &self,
+        out: &mut BytesMut,
+        answered: bool,
+        rest: impl FnOnce(&mut BytesMut) -> Option<u64>,
+    ) -> Option<()> {
+        let cut = if self.is_answer_cut() { self.tail(self.cursor) } else { &[] };
+        out.extend_from_slice(cut);
+        let head = self.head(self.is_between_frames() || self.is_answer_cut());
+        out.extend_from_slice(head);
+        let reached = rest(out)?;
+        if head.is_empty() {
+            out.extend_from_slice(self.head(true));
+        }
+        if answered {
+            out.extend_from_slice(&self.tail(reached)[cut.len()..]);
+        }
+        Some(())
+    }
+
     /// Puts these bytes in the place of all private frames.
     pub(crate) fn replace(&mut self, counts: &mut Counts, last: Option<BytesMut>) {
         counts.sub(Metric::PrivateBytes, self.private_bytes() as u64);

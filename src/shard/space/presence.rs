@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::Space;
-use crate::limits::LISTED_USERS_MAX;
+use crate::limits::{LISTED_USERS_MAX, Limits};
 use crate::shard::member::Member;
 use crate::shard::turn::Turn;
 use crate::wire::server_message;
@@ -16,13 +16,6 @@ use crate::wire::{Dialect, SpaceKey, UserId};
 const CHANGE_BYTES_MAX: usize = 300;
 /// How often a big space's members are told its count, in ms.
 const PERIOD: u64 = 1_000;
-
-/// A change of how a space tells who is there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::shard) enum Announcing {
-    Stops,
-    BeginsAgain,
-}
 
 /// How a space tells who is there.
 #[derive(Debug)]
@@ -52,8 +45,13 @@ impl Default for Presence {
 }
 
 impl Presence {
-    /// Announcements stop above the limit, and begin again under 90 % of it. Returns what changed.
-    fn settle(&mut self, members: usize, members_max: usize) -> Option<Announcing> {
+    /// Announcements stop above the limit, and begin again under 90 % of it. Returns which users
+    /// were believed to be there before they stopped, where they begin again.
+    fn settle(
+        &mut self,
+        (members, members_max): (usize, usize),
+        users: Option<&BTreeSet<(UserId, u32)>>,
+    ) -> Option<BTreeSet<UserId>> {
         let before = self.is_announced;
         if members > members_max {
             self.is_announced = false;
@@ -61,11 +59,10 @@ impl Presence {
             self.is_announced = true;
         }
         self.has_changed |= !self.is_announced;
-        match (before, self.is_announced) {
-            (true, false) => Some(Announcing::Stops),
-            (false, true) => Some(Announcing::BeginsAgain),
-            _ => None,
+        if before && !self.is_announced {
+            self.believed = users.into_iter().flatten().map(|(user, _)| *user).collect();
         }
+        (!before && self.is_announced).then(|| std::mem::take(&mut self.believed))
     }
 
     /// Whether the count has a new number now, which members are to be told.
@@ -80,7 +77,7 @@ impl Presence {
 
     /// A new member needs not be told the count.
     pub(super) fn seen_by(&self, member: &mut Member) {
-        member.know_presence(self.version);
+        member.learn_presence(self.version);
     }
 }
 
@@ -93,24 +90,18 @@ impl Space {
     /// The number of members has changed: applies the limit on announcements. Returns whether all
     /// members of a lobby are to be told anew who is online.
     pub(crate) fn settle_announcements(&mut self, turn: &mut Turn) -> bool {
+        let Limits { lobby_members_max, announce_members_max, .. } = turn.limits;
         let is_lobby = matches!(self.key, SpaceKey::Lobby);
-        let limits = &turn.limits;
-        let max = if is_lobby { limits.lobby_members_max } else { limits.announce_members_max };
-        match self.presence.settle(self.roster.len(), max).filter(|_| is_lobby) {
-            None => false,
-            Some(Announcing::Stops) => {
-                self.presence.believed = self.users.iter().map(|(user, _)| *user).collect();
-                false
-            }
-            Some(Announcing::BeginsAgain) => {
-                for user in std::mem::take(&mut self.presence.believed) {
-                    if self.members_of(user).next().is_none() {
-                        self.announce_status(turn, user, false);
-                    }
-                }
-                true
+        let max = if is_lobby { lobby_members_max } else { announce_members_max };
+        let users = is_lobby.then_some(&self.users);
+        let believed = self.presence.settle((self.roster.len(), max), users);
+        let begins_again = is_lobby && believed.is_some();
+        for user in believed.into_iter().flatten() {
+            if self.members_of(user).next().is_none() {
+                self.announce_status(turn, user, false);
             }
         }
+        begins_again
     }
 
     /// Appends a join to a chat space's log.
@@ -146,39 +137,40 @@ impl Space {
     /// Gives a member of the second dialect the count of members, if it does not know it.
     #[inline]
     pub(crate) fn tell_count(&self, turn: &mut Turn, member: &mut Member) {
-        if member.who.dialect == Dialect::V1 && !member.knows_presence(self.presence.version) {
+        if member.who.dialect == Dialect::V1 && member.learn_presence(self.presence.version) {
             self.tell_new_count(turn, member);
         }
     }
 
     fn tell_new_count(&self, turn: &mut Turn, member: &mut Member) {
-        let id = match self.key {
-            SpaceKey::Chat(id) => Some(id),
-            SpaceKey::Lobby => None,
-            SpaceKey::Inbox(_) => return,
-        };
-        member.know_presence(self.presence.version);
+        let id = if let SpaceKey::Chat(id) = self.key { Some(id) } else { None };
         let (members, at) = (self.roster.len(), turn.at());
         member.queue.push(&mut turn.counts, |out| server_message::presence(out, id, members, &at));
     }
 
     /// Gives a member the next users of the list of who is online, if it is being sent that.
     pub(crate) fn tell_online(&self, turn: &mut Turn, member: &mut Member) {
-        let Some(from) = member.listing() else { return };
-        let step = listing_step(&self.users, member.who.user, from);
-        let last = step.last().filter(|_| step.len() == LISTED_USERS_MAX);
-        // The list ends with the highest user id there can be.
-        member.list_from(last.and_then(|last| last.0.checked_add(1)).map(UserId));
-        if step.is_empty() {
-            return;
+        if let Some(from) = member.listing() {
+            tell_next(&self.users, turn, member, from);
         }
-        let utc = turn.utc();
-        member.queue.push(&mut turn.counts, |out| {
-            for user in &step {
-                server_message::user_status(out, *user, true, &utc);
-            }
-        });
     }
+}
+
+/// Gives a member the next users of the list, from one on.
+fn tell_next(users: &BTreeSet<(UserId, u32)>, turn: &mut Turn, member: &mut Member, from: UserId) {
+    let step = listing_step(users, member.who.user, from);
+    let last = step.last().filter(|_| step.len() == LISTED_USERS_MAX);
+    // The list ends with the highest user id there can be.
+    member.list_from(last.and_then(|last| last.0.checked_add(1)).map(UserId));
+    if step.is_empty() {
+        return;
+    }
+    let utc = turn.utc();
+    member.queue.push(&mut turn.counts, |out| {
+        for user in &step {
+            server_message::user_status(out, *user, true, &utc);
+        }
+    });
 }
 
 /// The next users of the list of who is online, from a user on, without the reader.

@@ -64,11 +64,6 @@ impl Space {
         self.pressure.paused.is_some()
     }
 
-    /// How many bytes its publishers are ahead of the sweep.
-    fn outrun(&self) -> u64 {
-        self.round.outrun(self.log.end())
-    }
-
     fn pause(&mut self, turn: &mut Turn) {
         self.pressure.paused = Some(turn.now.mono);
         turn.due.watch_pause(self.slot, true);
@@ -103,7 +98,7 @@ impl Space {
     pub(super) fn press(&mut self, turn: &mut Turn) {
         let half = turn.limits.log_bytes_max as u64 / 2;
         // At once: what is read in the same turn would all come on top.
-        if !self.is_paused() && self.outrun() > half {
+        if !self.is_paused() && self.round.outrun(self.log.end()) > half {
             self.pause(turn);
         }
         // Most appends can neither trim nor pause: those wait for the round's end. Where nobody
@@ -170,11 +165,11 @@ impl Space {
         match self.pressure.paused {
             None => {
                 let wait = many_lag && retained > max / 2 && !self.pressure.is_pause_spent;
-                if wait || self.outrun() > max / 2 {
+                if wait || self.round.outrun(self.log.end()) > max / 2 {
                     self.pause(turn);
                 }
             }
-            Some(since) if self.outrun() <= max / 4 => {
+            Some(since) if self.round.outrun(self.log.end()) <= max / 4 => {
                 let is_spent = turn.now.mono.since(since) >= PAUSE_WAIT_MAX;
                 if is_spent || !many_lag {
                     self.pressure.paused = None;

@@ -30,7 +30,7 @@ const PAGE_CONNECTIONS: usize = 2;
 /// How old a count may be before it is made anew, in milliseconds.
 const RECOUNT: u64 = 600_000;
 
-/// Starts the thread, which connects at once, and ends when the reader is stopped.
+/// Starts the thread, which ends when the reader is stopped.
 pub(crate) fn start_reader(url: DatabaseUrl, plan: ReadPlan) -> io::Result<Readers> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (reader, jobs) = Reader::begin(plan.clock.clone(), PAGE_CONNECTIONS, true);
@@ -40,9 +40,11 @@ pub(crate) fn start_reader(url: DatabaseUrl, plan: ReadPlan) -> io::Result<Reade
         let (totals, marks) = (Totals::default(), RefCell::new(Marks::default()));
         let readable = Readable::new(plan.faults.clone(), plan.clock.clone());
         let (url, plan, totals, readable, marks) = (&url, &plan, &totals, &readable, &marks);
-        let lane = |jobs| Worker { url, plan, totals, marks, history: None, readable }.run(jobs);
-        let [one, two, three] = jobs;
-        runtime.block_on(async { tokio::join!(lane(one), lane(two), lane(three)) });
+        let worker = || Worker { url, plan, totals, marks, history: None, readable };
+        let [members, one, two] = jobs;
+        runtime.block_on(async {
+            tokio::join!(worker().run_connected(members), worker().run(one), worker().run(two))
+        });
         part.ended();
         // A name server that does not answer must not keep the thread.
         runtime.shutdown_background();
@@ -85,15 +87,20 @@ struct Worker<'a> {
     plan: &'a ReadPlan,
     totals: &'a Totals,
     marks: &'a RefCell<Marks>,
-    /// Opened at the start, and again after a fault.
+    /// Opened at the first question at the latest, and again after a fault.
     history: Option<History>,
     readable: &'a Readable,
 }
 
 impl Worker<'_> {
-    async fn run(mut self, mut jobs: Jobs) {
-        // Whoever asks first needs not wait for a connection; a fault is told by the next try.
+    /// Connects before the first question: who asks whether somebody exists does not wait long.
+    async fn run_connected(mut self, jobs: Jobs) {
+        // A fault is told by the next try.
         self.history = History::open(self.url, self.plan).await.ok();
+        self.run(jobs).await;
+    }
+
+    async fn run(mut self, mut jobs: Jobs) {
         while let Some(job) = jobs.next().await {
             // Whoever asked may be gone; so may be an answer's taker.
             match job {

@@ -10,7 +10,7 @@ use tungstenite::Message;
 
 use super::join;
 use crate::support::peers::connect_from;
-use crate::support::trials::is_slow;
+use crate::support::trials::{Over, is_slow};
 use crate::support::{Answer, Client, Hub, eventually, frame, upgrade};
 
 /// How many times slower an echo may be than before. Below these it does not matter: the floods
@@ -43,8 +43,9 @@ fn echoes(hub: &Hub, goes_on: impl FnOnce()) -> (Duration, Duration) {
     std::thread::scope(|scope| {
         let echoing: Vec<_> =
             (11..=14).map(|user| scope.spawn(move || echo(hub, user, over))).collect();
+        let ends = Over(over);
         goes_on();
-        over.store(true, Ordering::Relaxed);
+        drop(ends);
         let took = echoing.into_iter().flat_map(|it| it.join().expect("it is not closed"));
         let mut took: Vec<Duration> = took.collect();
         took.sort_unstable();

@@ -8,6 +8,7 @@ use tungstenite::Message;
 
 use crate::support::group::Group;
 use crate::support::peers::post_from;
+use crate::support::trials::Over;
 use crate::support::{GOOD, Hub};
 
 /// The others' address.
@@ -66,8 +67,10 @@ pub fn watch(hub: &Hub, group: &Group, goes_on: impl FnOnce(&AtomicUsize)) -> Se
             }
             most
         });
+        // Also where that fails: the others end then.
+        let ends = Over(&over);
         goes_on(&echoes);
-        over.store(true, Ordering::Relaxed);
+        drop(ends);
         let mut took = echoing.join().expect("the member is not closed");
         let (posts, late, refused) = posting.join().expect("posts are answered");
         took.sort_unstable();

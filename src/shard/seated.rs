@@ -1,0 +1,136 @@
+//! A member in its space: what it is answered, what is refused, what is read of it. Owns nothing:
+//! it borrows both. What returns a [`Close`] says why the member is to be closed.
+
+use bytes::BytesMut;
+
+use super::commits::AckTo;
+use super::event::MemberKey;
+use super::member::Member;
+use super::space::Space;
+use super::turn::Turn;
+use crate::limits::{FLOOD_READ_BYTES_MAX, UNVISITED_TIMES_MAX};
+use crate::metrics::Metric;
+use crate::wire::client_message::AckLevel;
+use crate::wire::close::Close;
+use crate::wire::frame_writer;
+use crate::wire::reject::Reject;
+use crate::wire::server_message::{self, Ack, Refusal};
+
+/// A member in its space.
+pub(super) struct Seated<'a> {
+    pub key: MemberKey,
+    pub member: &'a mut Member,
+    pub space: &'a mut Space,
+}
+
+impl Seated<'_> {
+    /// Gives the member an answer, behind all that its space has said until now. Returns why the
+    /// member is to be closed, if it is owed too many private frames.
+    pub(super) fn answer(
+        &mut self,
+        turn: &mut Turn,
+        write: impl FnOnce(&mut BytesMut),
+    ) -> Option<Close> {
+        self.member.queue.answer(&mut turn.counts, self.space.end(), write);
+        self.answered(turn)
+    }
+
+    /// Answers a ping of the member's: behind all that its space has said until now, but at once
+    /// where it is sent nothing of that yet.
+    fn answer_ping(&mut self, turn: &mut Turn, payload: &[u8]) -> Option<Close> {
+        let Seated { member, space, .. } = self;
+        if member.is_held_back() {
+            member.queue.push(&mut turn.counts, |out| frame_writer::pong(out, payload));
+        } else {
+            member.queue.answer_ping(&mut turn.counts, space.end(), payload);
+        }
+        self.answered(turn)
+    }
+
+    /// The member is due. Only a blocked one is too slow, never one that is merely unvisited.
+    fn answered(&mut self, turn: &mut Turn) -> Option<Close> {
+        self.member.make_due(self.key, &mut turn.due);
+        let (owed, max) = (self.member.queue.private_bytes(), turn.limits.private_bytes_max);
+        if owed <= max {
+            None
+        } else if self.member.is_blocked() {
+            Some(Close::TooSlow)
+        } else {
+            (owed > UNVISITED_TIMES_MAX * max).then_some(Close::TooFast)
+        }
+    }
+
+    fn tell_refusal(&mut self, turn: &mut Turn, refusal: &Refusal<'_>) -> Option<Close> {
+        let (at, dialect) = (turn.at(), self.member.who.dialect);
+        let whose = self.member.whose(self.space.key());
+        self.answer(turn, |out| server_message::error(out, dialect, refusal, whose, &at))
+    }
+
+    /// Tells the member how far its message has come.
+    pub(super) fn ack(&mut self, turn: &mut Turn, ack: &Ack<'_>) -> Option<Close> {
+        let at = turn.at();
+        self.answer(turn, |out| server_message::ack(out, ack, &at))
+    }
+
+    /// Tells the member that its message is durable, or that the store will never hold it.
+    pub(super) fn tell_durable(
+        &mut self,
+        turn: &mut Turn,
+        to: &AckTo,
+        stored: Result<(), Reject>,
+    ) -> Option<Close> {
+        self.member.waited();
+        let (id, nonce, duplicate) = (to.id, &*to.nonce, to.duplicate);
+        match stored {
+            Ok(()) => self.ack(turn, &Ack { nonce, id, level: AckLevel::Durable, duplicate }),
+            Err(reject) => {
+                turn.counts.reject(reject);
+                self.tell_refusal(turn, &Refusal { reject, nonce: Some(nonce), id: Some(id) })
+            }
+        }
+    }
+
+    /// Refuses a message of the member's, which is counted: too many end the connection.
+    pub(super) fn refuse(&mut self, turn: &mut Turn, refusal: &Refusal<'_>) -> Option<Close> {
+        let close = self.member.judge(turn.now.mono, &turn.limits, refusal.reject);
+        close.or_else(|| self.tell_refusal(turn, refusal))
+    }
+
+    /// Counts what is over its rate and gets no answer: control frames, and what is said where
+    /// nobody listens. A flood of it ends as any other.
+    fn tolerate(&mut self, turn: &mut Turn, reject: Reject) -> Option<Close> {
+        turn.counts.reject(reject);
+        self.member.judge(turn.now.mono, &turn.limits, reject)
+    }
+
+    /// A message where nobody listens: proof of life, counted within its rate.
+    pub(super) fn unheard(&mut self, turn: &mut Turn, bytes: usize) -> Option<Close> {
+        self.member.heard(turn.now.mono);
+        turn.counts.add(Metric::MessagesReceived, 1);
+        turn.counts.add(Metric::ReceivedBytes, bytes as u64);
+        let reject = self.member.take_rate(turn.now.mono, &turn.limits).err()?;
+        self.tolerate(turn, reject)
+    }
+
+    /// A ping (with its payload) or a pong: proof of life, answered within its rate.
+    pub(super) fn ping(&mut self, turn: &mut Turn, payload: Option<&[u8]>) -> Option<Close> {
+        self.member.heard(turn.now.mono);
+        match (self.member.take_control(turn.now.mono, &turn.limits), payload) {
+            (Ok(()), Some(payload)) => self.answer_ping(turn, payload),
+            (Ok(()), None) => None,
+            (Err(reject), _) => self.tolerate(turn, reject),
+        }
+    }
+
+    /// Bytes of the member's socket that may be read now, `max` at most.
+    pub(super) fn readable(&mut self, turn: &mut Turn, max: usize) -> usize {
+        if self.space.is_paused() || self.member.is_held() {
+            return 0;
+        }
+        if !self.member.hold_if_it_floods(turn.now.mono) {
+            return max;
+        }
+        turn.due.hold(self.key);
+        max.min(FLOOD_READ_BYTES_MAX)
+    }
+}
