@@ -123,16 +123,18 @@ impl<S: Sockets> Slice<'_, S> {
                 self.compose(member, space);
                 member.queue.aim(log_target(member, space));
             }
-            let next = Next::of(member, space, is_between_frames);
-            if next.is_nothing() {
-                break;
-            }
-            let (sent, offered) = (next.send(self.sockets, key), next.lengths());
-            let Some(bytes) = self.note(key, member, sent) else {
-                space.set_lagging(member, true);
-                return Visited::Stuck;
+            let sent = match member.queue.has_log_only() {
+                true => self.send_log(key, member, space),
+                false => self.send_all(key, member, space, is_between_frames),
             };
-            member.queue.sent(&mut self.turn.counts, bytes, offered);
+            match sent {
+                Some(true) => {}
+                Some(false) => break,
+                None => {
+                    space.set_lagging(member, true);
+                    return Visited::Stuck;
+                }
+            }
         }
         if !member.is_plain()
             && member.catch_up().is_some_and(|catch_up| catch_up.waits_for_socket())
@@ -143,6 +145,43 @@ impl<S: Sockets> Slice<'_, S> {
             space.set_lagging(member, false);
         }
         Visited::Done
+    }
+
+    /// Sends a member what it is owed of the log, the usual case. Returns whether that was
+    /// anything; `None`: it is stuck.
+    #[inline]
+    fn send_log(&mut self, key: MemberKey, member: &mut Member, space: &Space) -> Option<bool> {
+        let (cursor, boundary) = (member.queue.cursor(), member.queue.boundary());
+        if cursor == boundary {
+            return Some(false);
+        }
+        let (first, second) = space.slices(cursor, boundary);
+        let sent = if second.is_empty() {
+            self.sockets.send(key, first)
+        } else {
+            self.sockets.sendv(key, [&[], first, second, &[]])
+        };
+        let bytes = self.note(key, member, sent)?;
+        member.queue.sent_log(bytes);
+        Some(true)
+    }
+
+    /// As [`Slice::send_log`], private frames too.
+    fn send_all(
+        &mut self,
+        key: MemberKey,
+        member: &mut Member,
+        space: &Space,
+        is_between_frames: bool,
+    ) -> Option<bool> {
+        let next = Next::of(member, space, is_between_frames);
+        if next.is_nothing() {
+            return Some(false);
+        }
+        let (sent, offered) = (next.send(self.sockets, key), next.lengths());
+        let bytes = self.note(key, member, sent)?;
+        member.queue.sent(&mut self.turn.counts, bytes, offered);
+        Some(true)
     }
 
     /// Sends a member that is in no space any more its last private frames.
@@ -217,16 +256,7 @@ struct Next<'a> {
 }
 
 impl<'a> Next<'a> {
-    #[inline]
     fn of(member: &'a Member, space: &'a Space, is_between_frames: bool) -> Next<'a> {
-        let (cursor, boundary) = (member.queue.cursor(), member.queue.boundary());
-        if member.queue.has_log_only() {
-            return Next { head: &[], log: log(space, cursor, boundary), tail: &[] };
-        }
-        Next::with_private(member, space, is_between_frames)
-    }
-
-    fn with_private(member: &'a Member, space: &'a Space, is_between_frames: bool) -> Next<'a> {
         let queue = &member.queue;
         let (cursor, boundary) = (queue.cursor(), queue.boundary());
         if queue.is_answer_cut() {
@@ -251,7 +281,6 @@ impl<'a> Next<'a> {
         Offered { head: self.head.len(), log, tail: self.tail.len() }
     }
 
-    #[inline]
     fn send(&self, sockets: &mut impl Sockets, key: MemberKey) -> Sent {
         let Next { head, log: (first, second), tail } = *self;
         match (head.is_empty(), second.is_empty(), tail.is_empty()) {
@@ -264,7 +293,6 @@ impl<'a> Next<'a> {
 }
 
 /// The pieces of a space's log between two offsets.
-#[inline]
 fn log(space: &Space, from: u64, to: u64) -> (&[u8], &[u8]) {
     if from == to { (&[], &[]) } else { space.slices(from, to) }
 }

@@ -44,7 +44,8 @@ pub enum Incoming<'a> {
     /// A text or binary message, checked to be UTF-8. Mutable, because the JSON reader works in
     /// place.
     Message(&'a mut [u8]),
-    /// A message that nobody reads: how many bytes it had, checked to be UTF-8.
+    /// A message that nobody reads, checked to be UTF-8, of which nothing was kept: how many bytes
+    /// it had. One that came whole is an [`Incoming::Message`] all the same.
     Unheard(usize),
     /// A ping with its payload of at most 125 bytes.
     Ping(&'a [u8]),
@@ -122,9 +123,7 @@ fn take_whole<'a>(
     match head.opcode {
         OpCode::Control(control) => read_control(control, payload).map(Some),
         OpCode::Data(_) if is_ascii || simdutf8::basic::from_utf8(payload).is_ok() => {
-            let bytes = payload.len();
-            let unheard = Incoming::Unheard(bytes);
-            Ok(Some(if limits.is_heard { Incoming::Message(payload) } else { unheard }))
+            Ok(Some(Incoming::Message(payload)))
         }
         OpCode::Data(_) => Err(Close::InvalidUtf8),
     }

@@ -387,7 +387,8 @@ impl State {
         let mut input = &mut self.buffer[..bytes];
         while let Some(incoming) = socket.reader.next(&mut input, limits) {
             let input = match incoming {
-                Ok(Incoming::Message(json)) => Input::Message(member, json),
+                Ok(Incoming::Message(json)) if limits.is_heard => Input::Message(member, json),
+                Ok(Incoming::Message(json)) => Input::Unheard(member, json.len()),
                 Ok(Incoming::Unheard(bytes)) => Input::Unheard(member, bytes),
                 Ok(Incoming::Ping(payload)) => Input::Ping(member, payload),
                 Ok(Incoming::Pong) => Input::Pong(member),

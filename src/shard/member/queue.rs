@@ -84,6 +84,11 @@ impl Queue {
         self.boundary = boundary;
     }
 
+    /// A number of bytes of the log have been sent, and nothing else.
+    pub(crate) fn sent_log(&mut self, bytes: usize) {
+        self.cursor += bytes as u64;
+    }
+
     /// Whether nothing is sent in part, so that anything may come next.
     pub(crate) fn is_between_frames(&self) -> bool {
         self.at_boundary() && self.cut() == Cut::None

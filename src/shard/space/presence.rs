@@ -143,7 +143,11 @@ impl Space {
     }
 
     fn tell_new_count(&self, turn: &mut Turn, member: &mut Member) {
-        let id = if let SpaceKey::Chat(id) = self.key { Some(id) } else { None };
+        let id = match self.key {
+            SpaceKey::Chat(id) => Some(id),
+            SpaceKey::Lobby => None,
+            SpaceKey::Inbox(_) => return,
+        };
         let (members, at) = (self.roster.len(), turn.at());
         member.queue.push(&mut turn.counts, |out| server_message::presence(out, id, members, &at));
     }

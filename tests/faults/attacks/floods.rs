@@ -91,7 +91,9 @@ fn floods(hub: &Hub, count: i32) {
 pub fn floods_of_frames_slow_no_other_space_and_stay_out_for_a_while() {
     let hub = Hub::start(&["--shards", "1", "--flood-wait", "3s"]);
     let before = echoes(&hub, || {});
-    let during = echoes(&hub, || floods(&hub, if is_slow() { 100 } else { 20 }));
+    // What a quarter of them says within its rates costs a build without optimisation too much.
+    let count = if is_slow() && !cfg!(debug_assertions) { 100 } else { 20 };
+    let during = echoes(&hub, || floods(&hub, count));
     eprintln!("echo p50, p99: before {before:?}, during {during:?}");
     assert!(during.0 <= (before.0 * SLOWER_MAX).max(MEDIAN_FREE), "{during:?}, before {before:?}");
     assert!(during.1 <= (before.1 * SLOWER_MAX).max(ECHO_FREE), "{during:?}, before {before:?}");

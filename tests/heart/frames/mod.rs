@@ -56,6 +56,7 @@ fn events<'r>(
         let mut input = &mut read[..];
         while let Some(next) = reader.next(&mut input, limits) {
             let event = match next {
+                Ok(Incoming::Message(text)) if !limits.is_heard => Event::Unheard(text.len()),
                 Ok(Incoming::Message(text)) => {
                     Event::Message(String::from_utf8(text.to_vec()).expect("checked by the reader"))
                 }
