@@ -12,18 +12,10 @@ use crate::wire::time::MonoMs;
 
 /// Members, and spaces, that a tick looks at in any case.
 const STRIPE_MIN: u32 = 1_024;
-/// A tick that comes this many milliseconds late means that the process stood still: what came in
-/// meanwhile is read first.
-const STALL: u64 = 1_000;
-/// How long deadlines wait then, in ms.
-const GRACE: u64 = 2_000;
 
 /// Where the ticks are on their way round, and a shutdown that is in progress.
 #[derive(Default, Debug)]
 pub(super) struct Ticks {
-    last: Option<MonoMs>,
-    /// Until then no deadline is judged.
-    grace_until: MonoMs,
     /// The slots of the member and of the space that were looked at last.
     member: u32,
     space: u32,
@@ -61,11 +53,8 @@ impl Ticks {
         commits: &mut Commits,
     ) {
         let now = turn.now.mono;
-        if self.last.is_some_and(|last| now.since(last) > STALL) {
-            self.grace_until = MonoMs(now.0 + GRACE);
-        }
-        self.last = Some(now);
-        let grace = now < self.grace_until;
+        turn.tick();
+        let grace = turn.is_grace();
         door.tick(now);
         rooms.release(turn);
         let catching_up = self.tick_members(turn, rooms, grace);

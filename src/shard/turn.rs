@@ -13,7 +13,7 @@ use crate::metrics::{Counts, Metric};
 use crate::wire::close::Close;
 use crate::wire::reject::Reject;
 use crate::wire::server_message::{Resumed, TimeText};
-use crate::wire::time::{Micros, Now, TimeFormat};
+use crate::wire::time::{Micros, MonoMs, Now, TimeFormat};
 use crate::wire::{Id, SpaceKey};
 
 /// A shard's journal, as the heart sees it.
@@ -97,7 +97,17 @@ pub(super) struct Turn {
     time: TimeFormat,
     utc: TimeFormat,
     random: u32,
+    /// When time was told last.
+    ticked: Option<MonoMs>,
+    /// Until then no deadline is judged.
+    grace_until: MonoMs,
 }
+
+/// A tick that comes this many milliseconds late means that the process stood still: what came in
+/// meanwhile is read first.
+const STALL: u64 = 1_000;
+/// How long deadlines wait then, in ms.
+const GRACE: u64 = 2_000;
 
 impl Turn {
     /// For a shard that is made now; `seed` makes its jitter.
@@ -112,8 +122,27 @@ impl Turn {
             time: TimeFormat::new(limits.utc_offset),
             utc: TimeFormat::new(0),
             random: seed as u32 ^ (seed >> 32) as u32,
+            ticked: None,
+            grace_until: MonoMs(0),
             limits,
         }
+    }
+
+    /// Time is told.
+    pub(super) fn tick(&mut self) {
+        if self.stood_still() {
+            self.grace_until = MonoMs(self.now.mono.0 + GRACE);
+        }
+        self.ticked = Some(self.now.mono);
+    }
+
+    fn stood_still(&self) -> bool {
+        self.ticked.is_some_and(|ticked| self.now.mono.since(ticked) > STALL)
+    }
+
+    /// Whether the process stood still just now, so that nobody can be blamed for a wait.
+    pub(super) fn is_grace(&self) -> bool {
+        self.now.mono < self.grace_until || self.stood_still()
     }
 
     /// The turn's time as frames say it.

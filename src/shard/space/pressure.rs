@@ -80,10 +80,10 @@ impl Space {
     }
 
     /// The members that hold the space up: publishers wait for them, or would now, and for
-    /// `PAUSE_WAIT_MAX` their sockets have taken nothing.
+    /// `PAUSE_WAIT_MAX` their sockets have taken nothing, though the process ran.
     pub(crate) fn holders(&self, turn: &Turn, members: &Arena<Member>) -> Vec<MemberKey> {
         let is_long = self.log.retained() > turn.limits.log_bytes_max as u64 / 2;
-        if !(is_long || self.is_paused()) || !self.many_lag(turn) {
+        if !(is_long || self.is_paused()) || !self.many_lag(turn) || turn.is_grace() {
             return Vec::new();
         }
         let holds = |slot: &&u32| {

@@ -23,7 +23,7 @@ macro_rules! coverage {
 coverage! {
     seeds turns inputs joins chats fed duplicates posts notifications deliveries private_frames
     partial_sends two_slice_sends sends_blocked
-    too_slow_evictions write_wait_evictions fallen_evictions private_overflows pong_timeouts
+    too_slow_evictions write_wait_evictions fallen_evictions pong_timeouts
     kicks junk_closes flood_closes refused_joins
     pauses reads_resumed trims trims_with_laggards
     resumes_from_memory resumes_trimmed resumes_from_store resumes_too_many pages_read pages_refused

@@ -174,13 +174,9 @@ impl World {
         let ended = effects.ended[self.seen.0..].to_vec();
         self.seen = (effects.ended.len(), effects.resumed.len());
         self.note_changes(resumed);
-        let coverage = &mut self.book.coverage;
-        let evicted = self.too_slow - too_slow;
-        *(if is_tick {
-            &mut coverage.write_wait_evictions
-        } else {
-            &mut coverage.private_overflows
-        }) += evicted;
+        if is_tick {
+            self.book.coverage.write_wait_evictions += self.too_slow - too_slow;
+        }
         self.take_ended(ended);
         (result, made)
     }
