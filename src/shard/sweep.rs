@@ -131,6 +131,10 @@ impl<S: Sockets> Slice<'_, S> {
                 Some(true) => {}
                 Some(false) => break,
                 None => {
+                    // Nothing was taken: what is due by the next try goes first.
+                    if is_between_frames {
+                        member.queue.aim(member.queue.cursor());
+                    }
                     space.set_lagging(member, true);
                     return Visited::Stuck;
                 }

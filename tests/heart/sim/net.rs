@@ -28,6 +28,9 @@ pub struct Socket {
     pub window: u64,
     /// Bytes that one send takes at most.
     pub send_max: usize,
+    /// What it begins to take it takes whole, and is full then, as a kernel's socket often is: so
+    /// that it is full just where a frame ends.
+    pub takes_whole: bool,
     /// It said so, and the shard does not know better yet.
     pub full: bool,
     /// The shard wants to hear when it takes bytes again.
@@ -56,6 +59,7 @@ impl Socket {
             manner,
             window,
             send_max,
+            takes_whole: rng.permille(400),
             full: false,
             armed: false,
             finished: false,
@@ -88,13 +92,15 @@ impl Socket {
             return Sent::Broken;
         }
         let room = usize::try_from(self.window).unwrap_or(usize::MAX);
+        let room = if self.takes_whole && room > 0 { length } else { room };
         let bytes = length.min(room).min(self.send_max);
         if bytes == 0 {
             self.full = true;
             self.armed = false;
             return Sent::Blocked;
         }
-        self.window -= if self.manner == Manner::Eager { 0 } else { bytes as u64 };
+        let is_bounded = self.manner != Manner::Eager;
+        self.window = self.window.saturating_sub(if is_bounded { bytes as u64 } else { 0 });
         self.taken.extend_from_slice(&pieces[..bytes]);
         Sent::Bytes(bytes)
     }
