@@ -49,8 +49,16 @@ fn main() {
     if wanted("sink") {
         println!("sqlite, FULL");
         floor(folder.path());
-        for (spaces, batch) in [(1, 100), (1, 1_000), (1, 10_000), (1_000, 1_000), (1_000, 10_000)]
-        {
+        for (spaces, batch) in [
+            (1, 100),
+            (1, 1_000),
+            (1, 10_000),
+            (100, 100),
+            (100, 1_000),
+            (1_000, 100),
+            (1_000, 1_000),
+            (1_000, 10_000),
+        ] {
             let total = (batch * 300).clamp(30_000, 200_000);
             runtime.block_on(sink(&folder.path().join("rows"), spaces, batch, total));
         }
@@ -159,7 +167,7 @@ async fn sink(folder: &Path, spaces: u64, batch_rows: u64, total: u64) {
     std::fs::create_dir_all(folder).unwrap();
     let mut sink = SqliteSink::open(&folder.join(DATABASE_FILE), -10_800).unwrap();
     let (mut position, mut times) = (0, Vec::new());
-    let begun = Instant::now();
+    let (begun, cpu) = (Instant::now(), cpu());
     for n in 0..total / batch_rows {
         let batch = batch(n * batch_rows, batch_rows, spaces, &mut position);
         let begun = Instant::now();
@@ -168,11 +176,19 @@ async fn sink(folder: &Path, spaces: u64, batch_rows: u64, total: u64) {
     }
     let rows = total / batch_rows * batch_rows;
     let rate = rows as f64 / begun.elapsed().as_secs_f64();
+    let cpu = (self::cpu() - cpu).as_secs_f64() * 1e6 / rows as f64;
+    let bytes = std::fs::metadata(folder.join(DATABASE_FILE)).unwrap().len() / rows;
     let (p50, p99, max) = spread(&mut times);
     println!(
-        "  {spaces:>5} spaces, batches of {batch_rows:>5}: {rate:>7.0} rows/s, a batch p50 \
-         {p50:?}, p99 {p99:?}, max {max:?}"
+        "  {spaces:>5} spaces, batches of {batch_rows:>5}: {cpu:>5.2} us of CPU a row, {bytes} B; \
+         {rate:>7.0} rows/s, a batch p50 {p50:?}, p99 {p99:?}, max {max:?}"
     );
+}
+
+/// What this process has used of the processors.
+fn cpu() -> Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
 }
 
 fn batch(from: u64, rows: u64, spaces: u64, position: &mut u64) -> Batch {

@@ -67,6 +67,28 @@ pub struct Gone {
     pub highest: Id,
 }
 
+/// A message that is looked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sought {
+    /// Its space; `None`: that is not known, and it takes longer to find.
+    pub space: Option<SpaceId>,
+    /// Its id.
+    pub id: Id,
+}
+
+impl Sought {
+    /// A message of which only the id is known.
+    pub fn anywhere(id: Id) -> Sought {
+        Sought { space: None, id }
+    }
+}
+
+impl From<Record<'_>> for Sought {
+    fn from(record: Record<'_>) -> Sought {
+        Sought { space: Some(record.space), id: record.id }
+    }
+}
+
 /// What a sink knows of journals that are gone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Past {
@@ -165,7 +187,7 @@ pub trait Sink {
     async fn past(&mut self, journals: &[JournalId], limit: Id) -> Result<Past, SinkError>;
 
     /// Which of these messages are stored.
-    async fn stored_ids(&mut self, ids: &[Id]) -> Result<BTreeSet<Id>, SinkError>;
+    async fn stored_ids(&mut self, sought: &[Sought]) -> Result<BTreeSet<Id>, SinkError>;
 
     /// Gives free what other hubs wait for; nothing is stored after it.
     async fn release(&mut self) -> Result<(), SinkError> {

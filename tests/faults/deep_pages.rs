@@ -1,6 +1,6 @@
 //! A crowd that asks for pages deep in a long history, and what the others see meanwhile: a
 //! member's echoes, a person's page of another space, and members that come back for what they
-//! missed (P9).
+//! missed (P9). The hub may hold 512 MiB.
 //!
 //! With `HUB_SLOW_TESTS=1` the history has a million rows and the crowd 1,200 connections; without,
 //! a tenth of both.
@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use tungstenite::Message;
 
+use crate::memory::MEMORY;
+use crate::support::group::Group;
 use crate::support::peers::{connect_from, get_from};
 use crate::support::postgres::Cluster;
 use crate::support::trials::{self, Outcome, Over, is_slow};
@@ -151,7 +153,8 @@ pub fn a_crowd_that_asks_deep_pages_delays_nobody_else() -> Outcome {
         cluster.sql("hub", &sql);
     }
     cluster.sql("hub", "VACUUM ANALYZE chat_messages");
-    let hub = Hub::start(&args);
+    let group = Group::make(MEMORY)?;
+    let hub = group.within(|| Hub::start(&args));
     eventually("the store is there", || {
         (hub.get("/readyz").json()["store"] == "ready").then_some(())
     });
@@ -178,6 +181,8 @@ pub fn a_crowd_that_asks_deep_pages_delays_nobody_else() -> Outcome {
         let p99 = |seen: &Seen| seen.echoes[seen.echoes.len() * 99 / 100];
         let allowed = (p99(&before) * SLOWER_MAX).max(ECHO_FREE);
         assert!(p99(&during) <= allowed, "{during:?}, before {before:?}");
+        let held = group.held_bytes();
+        assert!(held < MEMORY / 5 * 4, "{held} bytes are held");
         if connections <= 64 {
             return Ok(());
         }

@@ -71,6 +71,9 @@ const TESTS: &[Named] = &named![
     memory::slow_readers_of_big_pages,
     memory::pages_of_great_pictures,
     memory::slow_heads,
+    memory::floods_of_frames,
+    memory::members_that_read_nothing,
+    memory::a_lobby_of_thousands,
 ];
 
 fn main() -> ExitCode {

@@ -14,7 +14,7 @@ use super::sources::Compared;
 use crate::conditions::Condition;
 use crate::store::DAY_MS;
 use crate::store::journal::TailFault;
-use crate::store::sink::{SiftHints, Sifted, Sink, SinkError};
+use crate::store::sink::{SiftHints, Sifted, Sink, SinkError, Sought};
 use crate::wire::random::SplitMix64;
 use crate::wire::time::Now;
 use crate::wire::{Id, SpaceId, UserId};
@@ -210,8 +210,8 @@ impl<S: Sink> Batcher<S> {
         // What is stored already, though its journal's position says that it is not, is left out: a
         // table was put back without its positions, or positions without their table.
         if self.sources.is_again(batch) && batch.rows() > 0 {
-            let ids: Vec<Id> = batch.records().map(|record| record.id).collect();
-            let stored = self.sink.stored_ids(&ids).await?;
+            let sought: Vec<Sought> = batch.records().map(Sought::from).collect();
+            let stored = self.sink.stored_ids(&sought).await?;
             batch.leave_out(|record| stored.contains(&record.id));
         }
         // True until the sink says what became of the batch; this call may be dropped before.

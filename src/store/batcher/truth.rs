@@ -12,7 +12,7 @@ use crate::store::data_dir::holes::{Holes, Missing};
 use crate::store::data_dir::trimmed::{Accounted, Has, Lacking, Trimmed};
 use crate::store::dead_letters::file::Letters;
 use crate::store::journal::JournalId;
-use crate::store::sink::{Sink, SinkError};
+use crate::store::sink::{Sink, SinkError, Sought};
 use crate::wire::Id;
 
 /// What is known of the store beside what the journals hold.
@@ -61,7 +61,8 @@ impl Truth {
         let ids = self.trimmed.last_ids(&lacking);
         let mut known = Accounted::default();
         if !ids.is_empty() {
-            known.stored = sink.stored_ids(&ids).await?;
+            let sought: Vec<Sought> = ids.iter().map(|id| Sought::anywhere(*id)).collect();
+            known.stored = sink.stored_ids(&sought).await?;
             let letters = Letters::read(self.holes.data_dir()).unwrap_or_default();
             known.dead = letters.letters.iter().map(|letter| letter.id).collect();
         }

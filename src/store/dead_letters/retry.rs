@@ -149,7 +149,7 @@ impl<S: Sink> Retry<S> {
         loop {
             // Positions first: reading them waits for what a lost connection may still commit.
             self.at = self.sink.positions(&[self.journal]).await?.first().copied().unwrap_or(0);
-            if self.sink.stored_ids(&[letter.id]).await?.contains(&letter.id) {
+            if self.sink.stored_ids(&[letter.record().into()]).await?.contains(&letter.id) {
                 return Ok(if doubts > 0 { Fate::Stored } else { Fate::Already });
             }
             let origin = Origin { journal: self.journal, last: self.at, offset: self.at };

@@ -14,7 +14,7 @@ use tokio_postgres::types::Type;
 use crate::store::batcher::batch::{Advance, Batch};
 use crate::store::journal::JournalId;
 use crate::store::offset::OtherOffset;
-use crate::store::sink::{AbsentIds, Gone, Past, SiftHints, Sifted, Sink, SinkError};
+use crate::store::sink::{AbsentIds, Gone, Past, SiftHints, Sifted, Sink, SinkError, Sought};
 use crate::wire::Id;
 
 mod connect;
@@ -268,8 +268,8 @@ impl Sink for PostgresSink {
         self.ask(async |writer| writer.past(journals, limit).await).await
     }
 
-    async fn stored_ids(&mut self, ids: &[Id]) -> Result<BTreeSet<Id>, SinkError> {
-        self.ask(async |writer| writer.stored_ids(ids).await).await
+    async fn stored_ids(&mut self, sought: &[Sought]) -> Result<BTreeSet<Id>, SinkError> {
+        self.ask(async |writer| writer.stored_ids(sought).await).await
     }
 
     async fn highest_id(&mut self, limit: Id) -> Result<Id, SinkError> {

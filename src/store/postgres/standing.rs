@@ -10,7 +10,7 @@ use super::transaction::{LOOK, Typed, WRITE};
 use super::{ADOPTED, WriteConnection};
 use crate::store::journal::JournalId;
 use crate::store::offset::{OtherOffset, remembered};
-use crate::store::sink::{Past, SinkError};
+use crate::store::sink::{Past, SinkError, Sought};
 use crate::wire::Id;
 
 const NAME: &str = "SELECT id::text FROM hub_store LIMIT 1";
@@ -84,8 +84,8 @@ impl WriteConnection {
         Ok(Past { positions: names.iter().map(|name| position(name)).collect(), highest })
     }
 
-    pub(super) async fn stored_ids(&self, ids: &[Id]) -> Result<BTreeSet<Id>, CallFault> {
-        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    pub(super) async fn stored_ids(&self, sought: &[Sought]) -> Result<BTreeSet<Id>, CallFault> {
+        let ids: Vec<String> = sought.iter().map(|sought| sought.id.to_string()).collect();
         let parameters: [Typed<'_>; 1] = [(&ids, Type::TEXT_ARRAY)];
         let sql = "SELECT id::text FROM chat_messages WHERE id = ANY ($1)";
         let rows = self.connection.ask("look for messages", LOOK, (sql, &parameters)).await?;

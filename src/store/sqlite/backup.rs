@@ -102,7 +102,7 @@ pub fn backup(
     if let Some(what) = check::damage(&copied).map_err(of(&part.path))? {
         return Err(BackupError::Damaged { path: database, what });
     }
-    let messages = check::messages(&copied).map_err(of(&part.path))?;
+    let messages = check::messages(&copied).map_err(of(&part.path))?.unwrap_or(0);
     copied.close().map_err(|(_, error)| of(&part.path)(error))?;
     let bytes = part.end(file, replace)?;
     Ok(BackedUp { messages, bytes })

@@ -23,14 +23,9 @@ use crate::store::query::unsigned;
 /// How many virtual machine steps a check runs between two looks whether it is to end.
 const STEPS: i32 = 100_000;
 
-/// What is counted where: messages in their table and in each index of it. `count(*)` takes the
-/// index of ids, whichever is named.
-const WAYS: [&str; 4] = [
-    "*) FROM chat_messages NOT INDEXED",
-    "*) FROM chat_messages",
-    "id) FROM chat_messages INDEXED BY chat_messages_space_id_id",
-    "id) FROM chat_messages INDEXED BY chat_messages_space_id_timestamp_id",
-];
+/// The indexes of the messages' table that have a name; that of a key has none.
+const INDEXES: &str = "SELECT name FROM sqlite_schema WHERE tbl_name = 'chat_messages' AND type = 'index' \
+     AND sql IS NOT NULL";
 
 /// When a database is to be checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,10 +77,16 @@ pub(crate) fn damage(connection: &Connection) -> Result<Option<String>, Error> {
     }
 }
 
-/// Messages that a database counts.
-pub(super) fn messages(connection: &Connection) -> Result<u64, Error> {
-    let sql = "SELECT coalesce(sum(total), 0) FROM hub_space_totals";
-    connection.query_row(sql, [], |row| row.get(0)).map(unsigned)
+/// Messages that a database counts, be it of this version or an earlier one; `None`: it is of
+/// none.
+pub(super) fn messages(connection: &Connection) -> Result<Option<u64>, Error> {
+    for table in ["hub_space_totals", "hub_space_blocks"] {
+        if connection.table_exists(None, table)? {
+            let sql = format!("SELECT coalesce(sum(total), 0) FROM {table}");
+            return connection.query_row(&sql, [], |row| row.get(0)).map(unsigned).map(Some);
+        }
+    }
+    Ok(None)
 }
 
 /// Whether an error says that the file is no sound database.
@@ -100,13 +101,18 @@ fn find_damage(connection: &Connection) -> Result<Option<String>, Error> {
         let line = found.lines().find(|line| !line.starts_with("***")).unwrap_or_default();
         return Ok(Some(line.to_owned()));
     }
-    if !connection.table_exists(None, "hub_space_totals")? {
-        return Ok(None);
-    }
     // Pages of two states may each be sound, but they do not count the same messages. SQLite's
     // `integrity_check` compares them one by one, and takes ten times as long.
-    let counted = messages(connection)?;
-    for way in WAYS {
+    let Some(counted) = messages(connection)? else { return Ok(None) };
+    let mut indexes = connection.prepare(INDEXES)?;
+    let named = indexes.query_map([], |row| row.get::<_, String>(0))?;
+    let mut ways = vec![String::from("*) FROM chat_messages NOT INDEXED")];
+    // This one takes the key's index, where there is one.
+    ways.push("*) FROM chat_messages".into());
+    for index in named {
+        ways.push(format!("id) FROM chat_messages INDEXED BY \"{}\"", index?));
+    }
+    for way in ways {
         let sql = format!("SELECT count({way}");
         let there = connection.query_row(&sql, [], |row| row.get(0)).map(unsigned)?;
         if there != counted {

@@ -4,9 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, Result, Row, ToSql, Transaction};
 
 use super::wall::WallFormat;
-use crate::store::query::{
-    Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage, signed, unsigned,
-};
+use crate::store::query::{Page, PageQuery, Range, RangeQuery, StoredMessage, signed, unsigned};
 use crate::wire::time::Micros;
 use crate::wire::{Id, SpaceId, UserId};
 
@@ -42,7 +40,7 @@ impl History {
         let mut rows = Vec::new();
         if length > 0 {
             let first = if query.ascending { skipped } else { total - skipped - length };
-            let window = Window { space: query.space, order: query.order, first, length, total };
+            let window = Window { space: query.space, first, length, total };
             rows = window.read(&transaction, &self.wall)?;
         }
         transaction.finish()?;
@@ -97,11 +95,10 @@ impl History {
 
 const COLUMNS: &str = "id, content, user_id, username, space_id, timestamp";
 
-/// Rows of a space by their number, from 0, ascending.
+/// Rows of a space by their number, from 0, ascending by id, as their times do (docs/WIRE.md A4).
 #[derive(Debug)]
 struct Window {
     space: SpaceId,
-    order: PageOrder,
     first: u64,
     length: u64,
     total: u64,
@@ -127,13 +124,9 @@ impl Window {
         wall: &WallFormat,
         skipped: u64,
     ) -> Result<Vec<StoredMessage>> {
-        let order = match self.order {
-            PageOrder::Timestamp => "timestamp DESC, id DESC",
-            PageOrder::Id => "id DESC",
-        };
         let sql = format!(
             "SELECT {COLUMNS} FROM chat_messages WHERE space_id = ?1 \
-             ORDER BY {order} LIMIT ?2 OFFSET ?3"
+             ORDER BY id DESC LIMIT ?2 OFFSET ?3"
         );
         let (length, skipped) = (signed(self.length), signed(skipped));
         read(transaction, wall, &sql, &[&self.space.0, &length, &skipped])
@@ -145,40 +138,25 @@ impl Window {
         wall: &WallFormat,
         place: BlockStart,
     ) -> Result<Vec<StoredMessage>> {
-        // The unused key is compared too, so that both orders take the same parameters.
-        let (from, order) = match self.order {
-            PageOrder::Timestamp => ("(timestamp, id) >= (?4, ?5)", "timestamp, id"),
-            PageOrder::Id => ("?4 = '' AND id >= ?5", "id"),
-        };
         let sql = format!(
-            "SELECT {COLUMNS} FROM chat_messages WHERE space_id = ?1 AND {from} \
-             ORDER BY {order} LIMIT ?2 OFFSET ?3"
+            "SELECT {COLUMNS} FROM chat_messages WHERE space_id = ?1 AND id >= ?4 \
+             ORDER BY id LIMIT ?2 OFFSET ?3"
         );
-        let (length, skipped) = (signed(self.length), signed(self.first - place.rows_before));
-        let BlockStart { timestamp, id, .. } = place;
-        read(transaction, wall, &sql, &[&self.space.0, &length, &skipped, &timestamp, &id])
+        let BlockStart { id, rows_before } = place;
+        let (length, skipped) = (signed(self.length), signed(self.first - rows_before));
+        read(transaction, wall, &sql, &[&self.space.0, &length, &skipped, &id])
     }
 
     /// The last block that begins at or before the first row.
     fn block(&self, transaction: &Transaction<'_>) -> Result<BlockStart> {
-        let mut statement = transaction.prepare(
-            "SELECT timestamp, id, total FROM hub_space_blocks \
-             WHERE space_id = ?1 AND ordering = ?2 ORDER BY timestamp, id",
-        )?;
-        let ordering = match self.order {
-            PageOrder::Timestamp => 0,
-            PageOrder::Id => 1,
-        };
-        let mut rows = statement.query((self.space.0, ordering))?;
+        let sql = "SELECT id, total FROM hub_space_blocks WHERE space_id = ?1 ORDER BY id";
+        let mut statement = transaction.prepare(sql)?;
+        let mut rows = statement.query([self.space.0])?;
         let mut before = 0;
         while let Some(row) = rows.next()? {
-            let total = unsigned(row.get(2)?);
+            let total = unsigned(row.get(1)?);
             if before + total > self.first {
-                return Ok(BlockStart {
-                    timestamp: row.get(0)?,
-                    id: row.get(1)?,
-                    rows_before: before,
-                });
+                return Ok(BlockStart { id: row.get(0)?, rows_before: before });
             }
             before += total;
         }
@@ -186,18 +164,16 @@ impl Window {
     }
 }
 
-/// A key, and how many rows of its space lie before it.
+/// An id, and how many rows of its space lie before it.
 #[derive(Default, Debug)]
 struct BlockStart {
-    timestamp: String,
     id: String,
     rows_before: u64,
 }
 
 fn total(transaction: &Transaction<'_>, space: SpaceId) -> Result<u64> {
-    let sql = "SELECT total FROM hub_space_totals WHERE space_id = ?1";
-    let total = transaction.query_row(sql, [space.0], |row| row.get(0)).optional()?;
-    Ok(total.map_or(0, unsigned))
+    let sql = "SELECT coalesce(sum(total), 0) FROM hub_space_blocks WHERE space_id = ?1";
+    transaction.query_row(sql, [space.0], |row| row.get(0)).map(unsigned)
 }
 
 fn read(

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -18,7 +19,7 @@ use crate::store::journal::JournalId;
 use crate::store::migrate::MigrateError;
 use crate::store::offset::{OtherOffset, remembered};
 use crate::store::query::{signed, unsigned};
-use crate::store::sink::{Gone, Past, SiftHints, Sifted, Sink, SinkError};
+use crate::store::sink::{Gone, Past, SiftHints, Sifted, Sink, SinkError, Sought};
 use crate::wire::Id;
 use crate::wire::record::Record;
 use wall::WallFormat;
@@ -28,6 +29,7 @@ pub(crate) mod check;
 pub(crate) mod history;
 pub(crate) mod look;
 mod reader;
+mod rebuild;
 pub(crate) mod schema;
 pub(crate) mod tally;
 pub(crate) mod wall;
@@ -99,7 +101,7 @@ impl SqliteSink {
             .map_err(|error| sink_error("begin", &error))?;
         step(&transaction, batch.advances())?;
         insert(&transaction, batch.records(), &mut self.wall)?;
-        let spaces = tally::count_in(&transaction, batch, &mut self.wall);
+        let spaces = tally::count_in(&transaction, batch);
         self.spaces = spaces.map_err(|error| sink_error("count rows", &error))?;
         // Whatever a failed commit says, only the positions tell whether it happened.
         transaction.commit().map_err(|error| SinkError::Unclear(format!("commit: {error}")))?;
@@ -156,19 +158,9 @@ impl Sink for SqliteSink {
             .map_err(|error| sink_error("read positions", &error))
     }
 
-    async fn stored_ids(&mut self, ids: &[Id]) -> Result<BTreeSet<Id>, SinkError> {
-        let find = |connection: &Connection| {
-            let sql = "SELECT 1 FROM chat_messages WHERE id = ?1";
-            let mut statement = connection.prepare(sql)?;
-            let mut found = BTreeSet::new();
-            for id in ids {
-                if statement.exists([id.to_string()])? {
-                    found.insert(*id);
-                }
-            }
-            Ok(found)
-        };
-        find(&self.connection).map_err(|error: Error| sink_error("look for messages", &error))
+    async fn stored_ids(&mut self, sought: &[Sought]) -> Result<BTreeSet<Id>, SinkError> {
+        stored_ids(&self.connection, sought)
+            .map_err(|error| sink_error("look for messages", &error))
     }
 
     async fn highest_id(&mut self, limit: Id) -> Result<Id, SinkError> {
@@ -261,19 +253,52 @@ fn insert<'a>(
         SinkError::Refused(reason) if !is_of_the_file(&error) => SinkError::Data(reason),
         other => other,
     };
-    let sql = "INSERT INTO chat_messages (id, content, user_id, username, space_id, timestamp) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let mut insert = transaction.prepare(sql).map_err(error)?;
-    for record in rows {
-        let id = record.id.text();
-        let id = std::str::from_utf8(&id).expect("Crockford digits are ASCII");
-        let (user, space) = (record.user.0, record.space.0);
-        let at = wall.text(record.at);
-        let row = (id, record.content, user, record.username, space, at);
-        insert.execute(row).map_err(error)?;
+    let mut rows: Vec<Record<'_>> = rows.collect();
+    rows.sort_unstable_by_key(|row| (row.space, row.id));
+    for rows in rows.chunks(STATEMENT_ROWS) {
+        insert_some(transaction, rows, wall).map_err(error)?;
     }
     Ok(())
 }
+
+/// Inserts a few rows by one statement.
+fn insert_some(
+    transaction: &Transaction<'_>,
+    rows: &[Record<'_>],
+    wall: &mut WallFormat,
+) -> Result<(), Error> {
+    let sql = &INSERTS[rows.len() - 1];
+    let mut insert = transaction.prepare_cached(sql)?;
+    for (row, record) in rows.iter().enumerate() {
+        let first = row * COLUMNS;
+        let id = record.id.text();
+        let id = std::str::from_utf8(&id).expect("Crockford digits are ASCII");
+        insert.raw_bind_parameter(first + 1, id)?;
+        insert.raw_bind_parameter(first + 2, record.content)?;
+        insert.raw_bind_parameter(first + 3, record.user.0)?;
+        insert.raw_bind_parameter(first + 4, record.username)?;
+        insert.raw_bind_parameter(first + 5, record.space.0)?;
+        insert.raw_bind_parameter(first + 6, wall.text(record.at))?;
+    }
+    insert.raw_execute()?;
+    Ok(())
+}
+
+/// Rows of one statement: more cost no less a row.
+const STATEMENT_ROWS: usize = 16;
+const COLUMNS: usize = 6;
+
+/// The statements for one row and for more, up to `STATEMENT_ROWS`.
+static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let statement = |rows| {
+        let rows = vec!["(?, ?, ?, ?, ?, ?)"; rows].join(", ");
+        format!(
+            "INSERT OR FAIL INTO chat_messages (id, content, user_id, username, space_id, timestamp) \
+             VALUES {rows}"
+        )
+    };
+    (1..=STATEMENT_ROWS).map(statement).collect()
+});
 
 /// The random name that a database was given when it was made.
 pub(crate) fn identity(connection: &Connection) -> Result<String, Error> {
@@ -308,17 +333,46 @@ fn other_offset(connection: &Connection, utc_offset: i32) -> Result<Option<Other
     Ok(OtherOffset::of(utc_offset, theirs))
 }
 
-fn highest_id(connection: &Connection, limit: Id) -> Result<Id, Error> {
-    let sql = "SELECT id FROM chat_messages WHERE id <= ?1 ORDER BY id DESC";
-    let mut statement = connection.prepare(sql)?;
-    let mut rows = statement.query([limit.to_string()])?;
-    while let Some(row) = rows.next()? {
-        // Rows of other origin may hold any text.
-        if let Some(id) = row.get_ref(0)?.as_str().ok().and_then(Id::parse) {
-            return Ok(id);
+/// Which of these messages are stored. One whose space is not known is looked for in all of them.
+fn stored_ids(connection: &Connection, sought: &[Sought]) -> Result<BTreeSet<Id>, Error> {
+    let mut inside =
+        connection.prepare("SELECT 1 FROM chat_messages WHERE space_id = ?1 AND id = ?2")?;
+    let mut anywhere = connection.prepare(&format!(
+        "SELECT 1 FROM ({SPACES}) s JOIN chat_messages m ON m.space_id = s.space_id AND m.id = ?1"
+    ))?;
+    let mut found = BTreeSet::new();
+    for Sought { space, id } in sought {
+        let is_there = match space {
+            Some(space) => inside.exists((space.0, id.to_string()))?,
+            None => anywhere.exists([id.to_string()])?,
+        };
+        if is_there {
+            found.insert(*id);
         }
     }
-    Ok(Id::MIN)
+    Ok(found)
+}
+
+/// The spaces that have messages, without a look at those.
+const SPACES: &str = "SELECT space_id FROM hub_space_blocks WHERE id = ''";
+
+fn highest_id(connection: &Connection, limit: Id) -> Result<Id, Error> {
+    let mut spaces = connection.prepare(SPACES)?;
+    let mut newest = connection.prepare(
+        "SELECT id FROM chat_messages WHERE space_id = ?1 AND id <= ?2 ORDER BY id DESC",
+    )?;
+    let (mut spaces, mut highest) = (spaces.query([])?, Id::MIN);
+    while let Some(space) = spaces.next()? {
+        let mut rows = newest.query((space.get::<_, i64>(0)?, limit.to_string()))?;
+        while let Some(row) = rows.next()? {
+            // Rows of other origin may hold any text.
+            if let Some(id) = row.get_ref(0)?.as_str().ok().and_then(Id::parse) {
+                highest = highest.max(id);
+                break;
+            }
+        }
+    }
+    Ok(highest)
 }
 
 /// Sorts SQLite's errors by what to do next. Its messages name tables and columns, not values.

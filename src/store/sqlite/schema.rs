@@ -5,8 +5,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::BUSY_WAIT;
 use super::look::open_to_look;
+use super::{BUSY_WAIT, rebuild};
 use crate::store::migrate::{Applied, MigrateError, MigrateStep, Migration, missing};
 
 pub(super) const SCRIPTS: &[Migration] = &[
@@ -19,6 +19,11 @@ pub(super) const SCRIPTS: &[Migration] = &[
         number: 2,
         name: "store",
         sql: include_str!("../../../migrations/sqlite/0002_store.sql"),
+    },
+    Migration {
+        number: rebuild::NUMBER,
+        name: "one_index",
+        sql: include_str!("../../../migrations/sqlite/0003_one_index.sql"),
     },
 ];
 
@@ -46,13 +51,18 @@ fn look(connection: Option<&Connection>) -> Result<Vec<MigrateStep>, MigrateErro
     }
 }
 
-/// Applies the scripts that a database has not seen, in one transaction; what was missing.
+/// Applies the scripts that a database has not seen, in one transaction, after what takes long and
+/// is done before; what was missing.
 pub(super) fn bring_up_to_date(
     connection: &mut Connection,
     scripts: &[Migration],
 ) -> Result<Vec<MigrateStep>, MigrateError> {
+    connection.execute_batch(MIGRATIONS_TABLE)?;
+    let known = missing(scripts, &applied(connection)?)?;
+    if known.iter().any(|migration| migration.number == rebuild::NUMBER) {
+        rebuild::copy(connection)?;
+    }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.execute_batch(MIGRATIONS_TABLE)?;
     let missing = missing(scripts, &applied(&transaction)?)?;
     for migration in missing {
         let Migration { number, name, sql } = *migration;

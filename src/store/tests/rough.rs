@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::super::batcher::batch::Batch;
 use super::super::batcher::sift::{self, Trial};
 use super::super::journal::JournalId;
-use super::super::sink::{AbsentIds, Gone, Past, SiftHints, Sifted, Sink, SinkError};
+use super::super::sink::{AbsentIds, Gone, Past, SiftHints, Sifted, Sink, SinkError, Sought};
 use super::Dice;
 use crate::wire::record::Record;
 use crate::wire::{Id, SpaceId};
@@ -178,10 +178,10 @@ impl Sink for Rough {
         })
     }
 
-    async fn stored_ids(&mut self, ids: &[Id]) -> Result<BTreeSet<Id>, SinkError> {
+    async fn stored_ids(&mut self, sought: &[Sought]) -> Result<BTreeSet<Id>, SinkError> {
         self.with(|model| {
             let is_stored = |id: &Id| model.rows.iter().any(|row| row.1 == id.0);
-            Ok(ids.iter().copied().filter(is_stored).collect())
+            Ok(sought.iter().map(|sought| sought.id).filter(is_stored).collect())
         })
     }
 

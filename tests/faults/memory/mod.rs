@@ -1,9 +1,11 @@
 //! A hub that may hold 512 MiB, attacked from few addresses in all the ways that cost memory, one
-//! after the other (P8, P9): it lives, holds less than 80 % of that, and serves the others.
+//! after the other (P8, P9): it lives, holds less than 80 % of that, serves the others, and gives
+//! the memory back.
 //!
 //! With `HUB_SLOW_TESTS=1` the crowds have their full size; without, a tenth of it, and the hub's
 //! patience is shorter. Where no memory group can be made the tests show as ignored.
 
+mod members;
 mod watched;
 
 use std::io::{Read, Write};
@@ -11,6 +13,7 @@ use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+pub use self::members::{a_lobby_of_thousands, floods_of_frames, members_that_read_nothing};
 use self::watched::watch;
 use crate::support::group::Group;
 use crate::support::peers::{connect_from, get, get_from, post_head};
@@ -18,24 +21,34 @@ use crate::support::postgres::Cluster;
 use crate::support::trials::{self, Outcome, is_slow};
 use crate::support::{Hub, PATIENCE, UNLIMITED, eventually, rest};
 
-const MEMORY: usize = 512 << 20;
+pub const MEMORY: usize = 512 << 20;
+/// More than it held before, it may hold afterwards: what the allocator keeps for the next time.
+const KEPT_MAX: usize = MEMORY / 4;
 const PAGE: &str = "/v1/messages?space_id=1&page_size=100";
 const PICTURES: &str = "/v1/messages?space_id=2&page_size=100";
-/// How many times slower an echo may be than before; below `ECHO_FREE` it does not matter.
+/// How many times slower an echo may be than before. Below these, for half of the echoes and for 99
+/// of 100, it does not matter: attackers take their part of the same processors, and the hub is
+/// built without optimisation here.
 const SLOWER_MAX: u32 = 3;
+const MEDIAN_FREE: Duration = Duration::from_millis(20);
 const ECHO_FREE: Duration = Duration::from_millis(50);
 
 fn crowd(full: usize) -> usize {
     if is_slow() { full } else { full / 10 }
 }
 
-/// Attacks a hub in a small group, and holds what the others saw against what they saw before.
+/// Attacks a hub without rates in a small group.
 fn attack(prepare: &str, attack: impl FnOnce(&Hub)) -> Outcome {
+    attack_with(&UNLIMITED, prepare, attack)
+}
+
+/// Attacks a hub in a small group, and holds what the others saw against what they saw before.
+fn attack_with(settings: &[&str], prepare: &str, attack: impl FnOnce(&Hub)) -> Outcome {
     trials::need_postgres()?;
     let group = Group::make(MEMORY)?;
     let cluster = Cluster::start(&[]);
     let url = cluster.url();
-    let mut args: Vec<&str> = ["--database-url", &url].into_iter().chain(UNLIMITED).collect();
+    let mut args = [&["--database-url", &url], settings].concat();
     if !is_slow() {
         args.extend(["--handshake-wait", "3s", "--write-wait", "3s"]);
     }
@@ -51,16 +64,20 @@ fn attack(prepare: &str, attack: impl FnOnce(&Hub)) -> Outcome {
     });
     let during = watch(&hub, &group, |_| attack(&hub));
     eprintln!("before {before:?}\nduring {during:?}");
+    eventually("its memory is back", || {
+        (group.held_bytes() <= before.held_bytes_max + KEPT_MAX).then_some(())
+    });
     assert_eq!(hub.get("/livez").status, 200);
     assert!(during.held_bytes_max < MEMORY / 5 * 4, "{during:?}");
     assert!(during.refused.is_empty() && during.posts > 0 && during.echoes > 0, "{during:?}");
     // The hub is built for tests here, and the attackers take their part of the same processors.
     assert!(during.late <= 3 + during.posts / 20, "{during:?}");
-    let allowed = (before.echo_p99 * SLOWER_MAX).max(ECHO_FREE);
-    assert!(during.echo_p99 <= allowed, "{during:?}, before {before:?}");
-    // The group goes after its processes.
-    drop(hub);
-    drop(group);
+    for (took, before, free) in [
+        (during.echo_p50, before.echo_p50, MEDIAN_FREE),
+        (during.echo_p99, before.echo_p99, ECHO_FREE),
+    ] {
+        assert!(took <= (before * SLOWER_MAX).max(free), "{took:?}, before {before:?}");
+    }
     Ok(())
 }
 

@@ -132,7 +132,10 @@ impl Client {
                     assert!(payload.is_empty());
                     self.pinged = true;
                 }
-                Frame::Pong(payload) => self.answers.protocol_pong(payload, self.seen()),
+                Frame::Pong(payload) => {
+                    let seen = self.seen(book);
+                    self.answers.protocol_pong(payload, seen);
+                }
             }
         }
         self.socket.taken = taken;
@@ -140,8 +143,12 @@ impl Client {
     }
 
     /// How many of its space's frames it has seen, or might have in an earlier life.
-    fn seen(&self) -> usize {
-        if let Stage::Live(next) = self.stage { next } else { 0 }
+    fn seen(&self, book: &mut Book) -> usize {
+        match &self.stage {
+            Stage::Live(next) => *next,
+            Stage::Resuming(resuming) => resuming.seen(book, self.v1),
+            _ => 0,
+        }
     }
 
     fn text(&mut self, payload: &[u8], book: &mut Book) {
@@ -226,14 +233,15 @@ impl Client {
         let data = &value["data"];
         assert_eq!(value["timestamp"].as_str().map(str::len), Some(32), "{value}");
         book.coverage.private_frames += 1;
+        let seen = self.seen(book);
         match (kind, self.v1) {
-            ("pong", _) => self.answers.pong(self.seen()),
+            ("pong", _) => self.answers.pong(seen),
             ("error", true) if data.get("id").is_some() => {
                 self.answers.refused(data, &book.refused);
             }
-            ("error", v1) => self.answers.error(data, v1, self.seen()),
+            ("error", v1) => self.answers.error(data, v1, seen),
             ("ack", true) => {
-                self.answers.ack(data, (book.told, &book.refused), self.seen());
+                self.answers.ack(data, (book.told, &book.refused), seen);
             }
             ("welcome", true) => self.welcome(data, book),
             ("closing", true) => {

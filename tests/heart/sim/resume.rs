@@ -67,6 +67,17 @@ impl Resuming {
         self.told = Some(Told { from: id("from"), to: id("to"), count, reason });
     }
 
+    /// How many of the space's frames it surely has: all before its own join, once it was told that
+    /// this is all, or has the last of them; none that can be told from here before.
+    pub fn seen(&self, book: &mut Book, v1: bool) -> usize {
+        let joined_at = self.joined_at.unwrap_or(0);
+        let is_last = |payload: &Vec<u8>| {
+            joined_at > 0 && book.space(self.space).frames.may_be(joined_at - 1, payload)
+        };
+        let has_all = if v1 { self.told.is_some() } else { self.run.last().is_some_and(is_last) };
+        if has_all { joined_at } else { 0 }
+    }
+
     /// Its own join came: what it was sent is held against all that was ever said. Returns the
     /// frame of the space that comes next.
     pub fn finish(&self, book: &mut Book, v1: bool, whose: &str) -> usize {
