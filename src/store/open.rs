@@ -91,9 +91,8 @@ pub async fn open_postgres(
         }
         _ => None,
     };
-    let told = config.faults.clone();
-    let lost = move |by: &str| told.end(Condition::ClaimLost, &SinkError::Taken(by.into()));
-    let node = Node::new(&config.data_dir, random, config.clock.clone(), lost).map_err(io)?;
+    let (clock, faults) = (config.clock.clone(), config.faults.clone());
+    let node = Node::new(&config.data_dir, random, clock, faults).map_err(io)?;
     let mut sink = PostgresSink::new(url.clone(), config.utc_offset).claiming(node);
     let mut highest = taken.highest;
     if matches!(relation, Relation::First | Relation::Other) {

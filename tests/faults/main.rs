@@ -17,6 +17,7 @@ mod memory;
 mod outage;
 mod parts;
 mod publish_once;
+mod rebuild;
 mod store_truth;
 #[path = "../support/mod.rs"]
 mod support;
@@ -37,6 +38,7 @@ const TESTS: &[Named] = &named![
     hanging::a_start_that_hangs_can_be_ended,
     hanging::a_name_server_that_hangs_keeps_no_start_from_its_end,
     parts::a_part_that_panics_ends_the_hub_with_its_name,
+    parts::a_check_that_panics_ends_the_hub_with_its_name,
     parts::a_first_listener_that_panics_ends_the_start,
     parts::a_log_that_panics_goes_on_with_the_next_line,
     publish_once::what_is_sent_again_after_a_kill_is_there_once,
@@ -52,6 +54,7 @@ const TESTS: &[Named] = &named![
     store_truth::a_copy_with_the_log_of_another_state_beside_it_is_refused_at_the_start,
     store_truth::a_database_that_is_damaged_under_the_hub_is_told_and_takes_no_more,
     store_truth::a_large_database_is_checked_beside_the_hub,
+    rebuild::an_earlier_database_is_laid_out_anew_through_kills_with_all_that_it_holds,
     attacks::places::connections_of_every_sort_leave_the_journal_its_descriptors,
     attacks::places::who_waits_for_its_peer_makes_room_and_who_is_served_does_not,
     attacks::places::slow_bodies_do_not_keep_all_places,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use cpi_hub::conditions::Condition;
 
 use crate::support::health::{mended, told};
-use crate::support::{Hub, eventually};
+use crate::support::{Hub, eventually, run_hub};
 
 /// Asks for something, whether or not there is an answer.
 fn ask(hub: &Hub, request: &str, body: &str) {
@@ -56,6 +56,27 @@ pub fn a_part_that_panics_ends_the_hub_with_its_name() {
     let args = [&args[..], &["--user-message-rate", "off", "--message-bytes-max", "8KiB"]].concat();
     let hub = Hub::start_with_env(&args, &env);
     ends(hub, &file, "hub-journal");
+}
+
+pub fn a_check_that_panics_ends_the_hub_with_its_name() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("panic");
+    let env = [("CPI_HUB_TEST_PANIC", file.to_str().expect("a text path"))];
+    let data_dir = dir.path().join("data");
+    let data_dir = data_dir.to_str().expect("a text path");
+    assert!(run_hub(&["migrate", "--data-dir", data_dir], &[]).status.success());
+    let database = dir.path().join("data").join(cpi_hub::store::DATABASE_FILE);
+    // More than is checked before the start, and no hub has ended in order here.
+    let large = "CREATE TABLE large (bytes BLOB); INSERT INTO large VALUES (zeroblob(80000000))";
+    rusqlite::Connection::open(database)
+        .and_then(|it| it.execute_batch(large))
+        .expect("a large database");
+    std::fs::write(&file, "hub-check").expect("a file");
+    let serve = ["serve", "--data-dir", data_dir, "--listen", "127.0.0.1:0"];
+    let output = run_hub(&serve, &env);
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert!(log.contains("hub-check has ended in a panic"), "{log}");
 }
 
 pub fn a_first_listener_that_panics_ends_the_start() {

@@ -139,6 +139,7 @@ const TESTS: &[Named] = &named![
     health::a_journal_that_can_not_be_removed_is_removed_later,
     health::nonces_that_can_not_be_kept_are_kept_later,
     watched::a_thread_that_dies_ends_the_hub_at_once_with_its_name,
+    watched::a_claim_that_nobody_renews_any_more_ends_the_hub_with_a_word,
     watched::a_hub_column_of_another_type_is_read_all_the_same,
     watched::a_hub_column_that_can_not_be_read_is_named_and_blames_no_row,
 ];

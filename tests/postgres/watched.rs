@@ -3,10 +3,10 @@
 
 use super::failing::Failing;
 use super::stored::{hub_on, post, until_store_is};
-use crate::support::eventually;
 use crate::support::health::told;
 use crate::support::postgres::Cluster;
 use crate::support::trials::Outcome;
+use crate::support::{Hub, eventually};
 use cpi_hub::conditions::Condition;
 
 pub fn a_thread_that_dies_ends_the_hub_at_once_with_its_name() -> Outcome {
@@ -30,6 +30,31 @@ pub fn a_thread_that_dies_ends_the_hub_at_once_with_its_name() -> Outcome {
         until_store_is(&hub, "ready");
         assert_eq!(post(&hub, (1, 2), "después").0, 200);
     }
+    Ok(())
+}
+
+pub fn a_claim_that_nobody_renews_any_more_ends_the_hub_with_a_word() -> Outcome {
+    let cluster = Cluster::start(&[]);
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("panic");
+    let env = [("CPI_HUB_TEST_PANIC", file.to_str().expect("a text path"))];
+    let mut hub = Hub::start_with_env(&["--database-url", &cluster.url()], &env);
+    until_store_is(&hub, "ready");
+    assert_eq!(post(&hub, (1, 2), "antes").0, 200);
+    std::fs::write(&file, "the claim's renewal").expect("a file");
+    let status = hub.wait();
+    let log = hub.log();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("the claim's renewal has ended in a panic"), "{log}");
+    assert!(told(&log, Condition::PartEnded), "{log}");
+    std::fs::remove_file(&file).expect("a file");
+    hub.restart();
+    until_store_is(&hub, "ready");
+    assert_eq!(post(&hub, (1, 2), "después").0, 200);
+    // An end that is meant tells nothing.
+    assert!(hub.stop("TERM").success());
+    let added = hub.log().split_off(log.len());
+    assert!(!added.contains("has ended"), "{added}");
     Ok(())
 }
 

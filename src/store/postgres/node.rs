@@ -4,25 +4,28 @@
 //! renewed; it takes over when the row is gone, or has stood still for the lease. What makes that
 //! safe is no clock but the fence: a take-over makes the positions of the hub before negative, and
 //! each batch begins with moving positions. Keeps no state in a session, so that poolers do no
-//! harm. Never decides what a hub does that has lost its claim: who made the [`Node`] is told.
+//! harm. Never decides what a hub does that has lost its claim: its faults are told.
 
 use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Error, Row};
+use tokio_util::sync::CancellationToken;
 
 use super::connect::{CALL_MAX, CallFault, Connection, DatabaseUrl, Means, fault, within};
 use super::transaction::{Typed, WRITE};
 use crate::clock::Clock;
+use crate::conditions::Condition;
+use crate::faults::{Faults, panic_place};
 use crate::store::files::sync_folder;
 use crate::store::journal::{JournalId, LOCK_FILE};
+use crate::store::sink::SinkError;
 use crate::wire::time::MonoMs;
 
 /// How long a row has to stand still before its hub counts as gone. A hub that lives misses
@@ -35,6 +38,8 @@ const LOOKS_MAX: Duration = Duration::from_secs(10);
 const RENEWAL: Duration = Duration::from_secs(1);
 const DIRECTORY_FILE: &str = "directory-id";
 const CLAIM: &str = "claim the database";
+/// The task that renews the claim, for people.
+const RENEWER: &str = "the claim's renewal";
 
 /// A run of a hub, as other hubs see it.
 #[derive(Clone)]
@@ -46,8 +51,8 @@ pub(crate) struct Node {
     /// For people.
     name: String,
     clock: Clock,
-    /// Told once, when another hub has taken over.
-    lost: Arc<dyn Fn(&str) + Send + Sync>,
+    /// Told once, when another hub has taken over, or when nobody renews the claim any more.
+    faults: Faults,
 }
 
 impl fmt::Debug for Node {
@@ -57,12 +62,12 @@ impl fmt::Debug for Node {
 }
 
 impl Node {
-    /// The run that has locked this data directory. `lost` is told when it has to end.
+    /// The run that has locked this data directory. `faults` is told when it has to end.
     pub(crate) fn new(
         data_dir: &Path,
         boot: u128,
         clock: Clock,
-        lost: impl Fn(&str) + Send + Sync + 'static,
+        faults: Faults,
     ) -> io::Result<Node> {
         let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let shown = fs::canonicalize(data_dir).unwrap_or_else(|_| data_dir.into());
@@ -72,8 +77,13 @@ impl Node {
             directory: directory_id(data_dir, boot)?,
             name,
             clock,
-            lost: Arc::new(lost),
+            faults,
         })
+    }
+
+    /// Another hub has taken over.
+    fn lost(&self, by: &str) {
+        self.faults.end(Condition::ClaimLost, &SinkError::Taken(by.into()));
     }
 }
 
@@ -176,14 +186,27 @@ pub(super) struct Claimant {
     /// The other hub as it was seen last.
     seen: Option<Sight>,
     /// Renews the claim once it is held.
-    renewing: Option<JoinHandle<()>>,
+    renewing: Option<Renewing>,
 }
 
-impl Drop for Claimant {
+/// The task that renews a claim; it ends with this.
+#[derive(Debug)]
+struct Renewing {
+    task: JoinHandle<()>,
+    /// The task's end is meant, from then on.
+    stop: CancellationToken,
+}
+
+impl Renewing {
+    fn stop(&self) {
+        self.stop.cancel();
+        self.task.abort();
+    }
+}
+
+impl Drop for Renewing {
     fn drop(&mut self) {
-        if let Some(renewing) = &self.renewing {
-            renewing.abort();
-        }
+        self.stop();
     }
 }
 
@@ -212,7 +235,7 @@ impl Claimant {
             Outcome::Waits(by) if self.held => Err(CallFault::new(CLAIM, Means::Away, by)),
             Outcome::Waits(by) => Err(CallFault::new(CLAIM, Means::Taken, by)),
             Outcome::Lost(by) => {
-                (self.node.lost)(&by);
+                self.node.lost(&by);
                 Err(CallFault::new(CLAIM, Means::Taken, by))
             }
         }
@@ -224,16 +247,22 @@ impl Claimant {
         if self.renewing.is_none() && self.held {
             let mut own = Claimant::new(self.node.clone());
             own.held = true;
-            self.renewing = Some(tokio::spawn(own.renew_for_ever(url.clone())));
+            let (url, stop) = (url.clone(), CancellationToken::new());
+            let part = self.node.faults.watch(RENEWER).until(stop.clone());
+            let task = tokio::spawn(async move {
+                own.renew_for_ever(url).await;
+                part.ended();
+            });
+            self.renewing = Some(Renewing { task, stop });
         }
     }
 
     /// Gives the claim free, so that the next hub need not wait for the lease.
     pub(super) async fn release(&mut self, connection: &Connection) -> Result<(), CallFault> {
-        if let Some(renewing) = self.renewing.take() {
-            renewing.abort();
+        if let Some(mut renewing) = self.renewing.take() {
+            renewing.stop();
             // Awaited, because it may be renewing: a row that is gone must stay gone.
-            let _ = renewing.await;
+            let _ = (&mut renewing.task).await;
         }
         let boot: [Typed<'_>; 1] = [(&self.node.boot, Type::TEXT)];
         let sql = "DELETE FROM hub_nodes WHERE boot = $1";
@@ -290,6 +319,7 @@ impl Claimant {
     async fn renew_over(&mut self, url: &DatabaseUrl) -> Result<(), CallFault> {
         let connection = Connection::open(url).await?;
         loop {
+            panic_place(RENEWER);
             self.claim(&connection).await?;
             tokio::time::sleep(RENEWAL).await;
         }

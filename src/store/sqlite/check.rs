@@ -16,7 +16,7 @@ use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
 use super::BUSY_WAIT;
 use super::look::open_to_look;
 use crate::conditions::Condition;
-use crate::faults::Faults;
+use crate::faults::{Faults, panic_place};
 use crate::limits::CHECK_AT_START_BYTES_MAX;
 use crate::store::query::unsigned;
 
@@ -24,8 +24,8 @@ use crate::store::query::unsigned;
 const STEPS: i32 = 100_000;
 
 /// The indexes of the messages' table that have a name; that of a key has none.
-const INDEXES: &str = "SELECT name FROM sqlite_schema WHERE tbl_name = 'chat_messages' AND type = 'index' \
-     AND sql IS NOT NULL";
+const INDEXES: &str = "SELECT name FROM sqlite_schema \
+     WHERE tbl_name = 'chat_messages' AND type = 'index' AND sql IS NOT NULL";
 
 /// When a database is to be checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,6 +138,7 @@ impl Checking {
         let what = format!("{} is {}", database.display(), size(&database));
         faults.conditions().raise(Condition::DatabaseChecking, what);
         let thread = Builder::new().name("hub-check".into()).spawn(move || {
+            panic_place("hub-check");
             check(&database, &faults, stopped);
             faults.conditions().clear(Condition::DatabaseChecking);
             part.ended();

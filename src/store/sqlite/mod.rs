@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -267,8 +266,7 @@ fn insert_some(
     rows: &[Record<'_>],
     wall: &mut WallFormat,
 ) -> Result<(), Error> {
-    let sql = &INSERTS[rows.len() - 1];
-    let mut insert = transaction.prepare_cached(sql)?;
+    let mut insert = transaction.prepare_cached(&insert_sql(rows.len()))?;
     for (row, record) in rows.iter().enumerate() {
         let first = row * COLUMNS;
         let id = record.id.text();
@@ -288,17 +286,15 @@ fn insert_some(
 const STATEMENT_ROWS: usize = 16;
 const COLUMNS: usize = 6;
 
-/// The statements for one row and for more, up to `STATEMENT_ROWS`.
-static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let statement = |rows| {
-        let rows = vec!["(?, ?, ?, ?, ?, ?)"; rows].join(", ");
-        format!(
-            "INSERT OR FAIL INTO chat_messages (id, content, user_id, username, space_id, timestamp) \
-             VALUES {rows}"
-        )
-    };
-    (1..=STATEMENT_ROWS).map(statement).collect()
-});
+/// The statement that inserts a number of rows. What it has put in before a row that is refused stays: whoever
+/// calls takes all back, and a journal of each page for that would cost as much as the rows.
+fn insert_sql(rows: usize) -> String {
+    let rows = vec!["(?, ?, ?, ?, ?, ?)"; rows].join(", ");
+    format!(
+        "INSERT OR FAIL INTO chat_messages (id, content, user_id, username, space_id, timestamp) \
+         VALUES {rows}"
+    )
+}
 
 /// The random name that a database was given when it was made.
 pub(crate) fn identity(connection: &Connection) -> Result<String, Error> {

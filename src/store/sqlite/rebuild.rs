@@ -136,7 +136,7 @@ mod tests {
             if stretches == 11 {
                 database.execute_batch(INDEX).expect("it is made");
             }
-            // Ended here; the earlier version serves the database again, then it is changed by hand.
+            // Ended here; the earlier version serves the database again, and hands change it.
             fill(&database, 1_000..1_100);
             let by_hand = "
                 DELETE FROM chat_messages WHERE rowid % 10 = 3;

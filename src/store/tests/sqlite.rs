@@ -97,7 +97,7 @@ impl Database {
     fn check_page(&mut self, query: PageQuery) {
         let mut rows: Vec<_> =
             self.model.iter().filter(|row| row.space == query.space).cloned().collect();
-        // By either order (docs/WIRE.md A4).
+        // Either order is that of ids (docs/WIRE.md A4).
         rows.sort_by(|a, b| a.id.cmp(&b.id));
         if !query.ascending {
             rows.reverse();
