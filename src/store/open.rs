@@ -53,11 +53,12 @@ pub fn open_sqlite(config: &StoreConfig, random: u128) -> Result<Store, OpenErro
         }
         _ => None,
     };
-    let sink = SqliteSink::open(&path, config.utc_offset)
+    let mut sink = SqliteSink::open(&path, config.utc_offset)
         .map_err(|error| OpenError::Database { path: path.clone(), error })?;
     if let Some(other) = sink.other_offset(config.utc_offset)? {
         return Err(OpenError::Offset(other));
     }
+    sink.checkpoint_beside(&path, &config.faults).map_err(io)?;
     target.store = Some(sink.name()?);
     let highest = taken.highest.max(sink.highest(id_limit(config))?);
     let (truth, highest) = bind(config, remembered, target, parted, highest).map_err(io)?;

@@ -39,6 +39,7 @@ const TESTS: &[Named] = &named![
     hanging::a_name_server_that_hangs_keeps_no_start_from_its_end,
     parts::a_part_that_panics_ends_the_hub_with_its_name,
     parts::a_check_that_panics_ends_the_hub_with_its_name,
+    parts::a_checkpoint_that_panics_ends_the_hub_with_its_name,
     parts::a_first_listener_that_panics_ends_the_start,
     parts::a_log_that_panics_goes_on_with_the_next_line,
     publish_once::what_is_sent_again_after_a_kill_is_there_once,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use cpi_hub::conditions::Condition;
 
 use crate::support::health::{mended, told};
-use crate::support::{Hub, eventually, run_hub};
+use crate::support::{Hub, UNLIMITED, eventually, frame, run_hub, upgrade};
 
 /// Asks for something, whether or not there is an answer.
 fn ask(hub: &Hub, request: &str, body: &str) {
@@ -77,6 +77,26 @@ pub fn a_check_that_panics_ends_the_hub_with_its_name() {
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{log}");
     assert!(log.contains("hub-check has ended in a panic"), "{log}");
+}
+
+pub fn a_checkpoint_that_panics_ends_the_hub_with_its_name() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("panic");
+    let env = [("CPI_HUB_TEST_PANIC", file.to_str().expect("a text path"))];
+    std::fs::write(&file, "hub-checkpoint").expect("a file");
+    let args = [&UNLIMITED[..], &["--message-bytes-max", "8KiB"]].concat();
+    let mut hub = Hub::start_with_env(&args, &env);
+    // The thread has nothing to do before the database's log is long.
+    let chat = serde_json::json!({"type": "chat", "data": {"content": "😀".repeat(990)}});
+    let chats = frame(0x81, chat.to_string().as_bytes()).repeat(20);
+    let mut stream = hub.connect();
+    stream.write_all(upgrade("/v1/ws/spaces/1?user_id=1", "").as_bytes()).expect("the hub reads");
+    let mut reader = stream.try_clone().expect("a second handle");
+    let reading = std::thread::spawn(move || _ = std::io::copy(&mut reader, &mut std::io::sink()));
+    while stream.write_all(&chats).is_ok() {}
+    reading.join().expect("it reads to the end");
+    assert_eq!(hub.wait().code(), Some(1), "{}", hub.log());
+    assert!(hub.log().contains("hub-checkpoint has ended in a panic"), "{}", hub.log());
 }
 
 pub fn a_first_listener_that_panics_ends_the_start() {

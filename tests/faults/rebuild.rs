@@ -36,7 +36,8 @@ fn make_earlier(database: &Path) {
         .execute_batch(&format!(
             "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {ROWS}) \
              INSERT INTO chat_messages \
-             SELECT '01JGB4N5ZW' || substr('0000000000000000' || n, -16), 'hola ' || n, n % 50, 'Ana', 1 + n % 7, \
+             SELECT '01JGB4N5ZW' || substr('0000000000000000' || n, -16), \
+             'hola ' || n, n % 50, 'Ana', 1 + n % 7, \
              '2026-01-02 03:04:05.' || substr('000000' || n, -6) FROM n; \
              INSERT INTO hub_space_totals SELECT space_id, count(*) FROM chat_messages GROUP BY 1; \
              INSERT INTO hub_space_blocks SELECT space_id, ordering, '', '', total \

@@ -196,6 +196,19 @@ impl SpaceLog {
         spare.map_or(self.start(), Segment::end)
     }
 
+    /// Whether it has a chat that a position may be before.
+    pub(super) fn has_chats(&self) -> bool {
+        !self.index.is_empty()
+    }
+
+    /// Frees all that it holds; there is no chat in it.
+    pub(super) fn clear(&mut self) {
+        debug_assert!(!self.has_chats());
+        self.segments = VecDeque::new();
+        (self.held, self.segment_bytes) = (0, LOG_SEGMENT_BYTES_MIN);
+        self.index = VecDeque::new();
+    }
+
     /// Frees whole segments below `offset`, as long as `keep` bytes stay. Says whether any went.
     pub(super) fn trim(&mut self, offset: u64, keep: u64) -> bool {
         let mut trimmed = false;

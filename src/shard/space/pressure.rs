@@ -22,6 +22,9 @@ pub(super) struct Pressure {
     paused: Option<MonoMs>,
     /// A pause ran its full time; there is no other before the log has shrunk.
     is_pause_spent: bool,
+    /// The member that was last seen to be the farthest behind. While that one stays below a
+    /// segment's end nobody else need be looked at.
+    farthest: Option<u32>,
 }
 
 impl Space {
@@ -115,20 +118,35 @@ impl Space {
 
     /// Frees what nobody needs of the log, beyond what is kept for clients that come back.
     pub(crate) fn trim(&mut self, turn: &mut Turn, members: &Arena<Member>) {
-        let keep = self.keep(turn);
-        if self.log.trimmable(keep).is_none() {
+        let Pressure { lagging, catching_up, .. } = self.pressure;
+        let is_read = lagging == 0 && catching_up == 0 && self.round.is_over();
+        if is_read && !self.log.has_chats() {
+            // Clients come back for chats: a space that only came and went keeps nothing.
+            let held = self.log.held();
+            self.log.clear();
+            turn.logs.shrank(held);
             return;
         }
+        let keep = self.keep(turn);
+        let Some(trimmable) = self.log.trimmable(keep) else { return };
         // The log waits for those that catch up too, but never so that publishers have to.
         let spare = self.log.retained() < turn.limits.log_bytes_max as u64 / 2;
-        let catching_up = if spare { self.pressure.catching_up } else { 0 };
-        let needed = if self.pressure.lagging == 0 && self.round.is_over() && catching_up == 0 {
+        let needed = if is_read || lagging == 0 && self.round.is_over() && !spare {
             self.log.end()
         } else {
+            let cursor = |slot: u32| {
+                let member =
+                    members.at(slot).filter(|it| it.is_seated() && it.space() == self.slot)?;
+                (spare || !member.is_catching_up()).then(|| member.queue.cursor())
+            };
+            if self.pressure.farthest.and_then(cursor).is_some_and(|at| at < trimmable) {
+                return;
+            }
             // Members that were unblocked but not yet visited count too.
-            let members = self.roster.iter().filter_map(|slot| members.at(*slot));
-            let members = members.filter(|member| spare || !member.is_catching_up());
-            members.map(|member| member.queue.cursor()).min().unwrap_or(self.log.end())
+            let cursors = self.roster.iter().filter_map(|slot| Some((cursor(*slot)?, *slot)));
+            let farthest = cursors.min();
+            self.pressure.farthest = farthest.map(|(_, slot)| slot);
+            farthest.map_or(self.log.end(), |(cursor, _)| cursor)
         };
         let held = self.log.held();
         self.log.trim(needed, keep);

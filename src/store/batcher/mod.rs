@@ -88,6 +88,8 @@ pub(super) struct Batcher<S> {
     truth: Truth,
     /// When rights were last looked for.
     rights_seen: MonoMs,
+    /// A batch waits for more rows than it begins with: so the last one did, and it paid.
+    waits: bool,
 }
 
 impl<S: Sink> Batcher<S> {
@@ -105,6 +107,7 @@ impl<S: Sink> Batcher<S> {
             flight: Flight::new(config.retry, seed),
             truth,
             rights_seen: MonoMs::default(),
+            waits: false,
         }
     }
 
@@ -183,11 +186,16 @@ impl<S: Sink> Batcher<S> {
     async fn cycle(&mut self) -> Result<(), TailFault> {
         self.store().await?;
         self.fill().await?;
-        let limits = BatchLimits { wait: self.limits.wait.max(self.sink.wait()), ..self.limits };
+        // Rows that came together are a sign of more; one that waited alone, that none will.
+        let rows = self.flight.rows();
+        self.waits |= rows > 1;
+        let wait = if self.waits { self.limits.wait.max(self.sink.wait()) } else { 0 };
+        let limits = BatchLimits { wait, ..self.limits };
         while let Some(wait @ 1..) = self.flight.filled().due_in(&limits, self.clock.now().mono) {
             tokio::time::sleep(Duration::from_millis(wait)).await;
             self.fill().await?;
         }
+        self.waits = self.flight.rows() > rows;
         self.store().await
     }
 

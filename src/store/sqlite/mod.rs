@@ -5,12 +5,14 @@
 //! read by connections of its own (`reader`, `history`).
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
 
+use crate::faults::Faults;
 use crate::store::batcher::batch::{Advance, Batch};
 use crate::store::batcher::sift::{self, Trial};
 use crate::store::data_dir::strayed::{Strayed, WatchedFile, database_places};
@@ -21,10 +23,12 @@ use crate::store::query::{signed, unsigned};
 use crate::store::sink::{Gone, Past, SiftHints, Sifted, Sink, SinkError, Sought};
 use crate::wire::Id;
 use crate::wire::record::Record;
+use checkpoint::Checkpointing;
 use wall::WallFormat;
 
 pub(crate) mod backup;
 pub(crate) mod check;
+mod checkpoint;
 pub(crate) mod history;
 pub(crate) mod look;
 mod reader;
@@ -50,6 +54,15 @@ pub struct SqliteSink {
     /// How many different spaces the last transaction had rows of.
     spaces: u64,
     files: Vec<WatchedFile>,
+    checkpointing: Option<Checkpointing>,
+}
+
+impl Drop for SqliteSink {
+    fn drop(&mut self) {
+        if let Some(mut checkpointing) = self.checkpointing.take() {
+            checkpointing.stop(&mut self.connection);
+        }
+    }
 }
 
 impl SqliteSink {
@@ -66,7 +79,14 @@ impl SqliteSink {
         // `tally` does the work of the triggers, by the batch.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         let (wall, files) = (WallFormat::new(utc_offset), database_places(path));
-        Ok(SqliteSink { connection, wall, spaces: 0, files })
+        Ok(SqliteSink { connection, wall, spaces: 0, files, checkpointing: None })
+    }
+
+    /// Has a thread of its own move into the database what the log holds, from now on.
+    pub(crate) fn checkpoint_beside(&mut self, database: &Path, faults: &Faults) -> io::Result<()> {
+        let checkpointing = Checkpointing::start(&mut self.connection, database, faults)?;
+        self.checkpointing = Some(checkpointing);
+        Ok(())
     }
 
     /// The highest id stored, those that are no ids or above `limit` left out.
@@ -286,8 +306,9 @@ fn insert_some(
 const STATEMENT_ROWS: usize = 16;
 const COLUMNS: usize = 6;
 
-/// The statement that inserts a number of rows. What it has put in before a row that is refused stays: whoever
-/// calls takes all back, and a journal of each page for that would cost as much as the rows.
+/// The statement that inserts a number of rows. What it has put in before a row that is refused
+/// stays: whoever calls takes all back, and a journal of each page for that would cost as much as
+/// the rows.
 fn insert_sql(rows: usize) -> String {
     let rows = vec!["(?, ?, ?, ?, ?, ?)"; rows].join(", ");
     format!(

@@ -262,6 +262,34 @@ fn a_store_that_refuses_keeps_the_records_and_says_so() {
     assert_eq!(metrics.store.read().get(Metric::RowsStored), 0);
 }
 
+#[test]
+fn a_row_that_comes_alone_is_stored_at_once_and_rows_that_come_together_wait_for_more() {
+    let (folder, sink) = (tempfile::tempdir().expect("a folder"), Rough::new(1, 0));
+    let mut opened = reopen(folder.path(), 1, &LIMITS, 0).expect("it opens");
+    // The clock stands, so that a batch which waits does so for good.
+    let limits = BatchLimits { rows_max: 100, bytes_max: 64 << 10, wait: 5 };
+    let run = run(folder.path(), &sink, &mut opened, limits);
+    let ((stop, stopped), (answer, answered)) = (oneshot::channel(), oneshot::channel());
+    let rows = || sink.with(|model| model.rows.len());
+    let teller = async {
+        for alone in 1..=3 {
+            append(&mut opened, alone);
+            while rows() < alone as usize {
+                tokio::task::yield_now().await;
+            }
+        }
+        (4..=5).for_each(|id| append(&mut opened, id));
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(rows(), 3, "two that came together wait");
+        stop.send(Stop { wait: Duration::from_secs(60), answer }).expect("it runs");
+        answered.await.expect("it answers")
+    };
+    let left = block_on(async { tokio::join!(run.batcher.run(stopped), teller).1 });
+    assert_eq!((left.records, rows()), (0, 5));
+}
+
 fn parts(config: &StoreConfig, sink: &Rough, opened: Opened) -> Parts<Rough> {
     let readers =
         Readers { reader: Reader::begin(config.clock.clone(), 0, false).0, threads: Vec::new() };
