@@ -278,8 +278,8 @@ limits! {
     batch_bytes_max: usize = 4 << 20, Bytes, 64 * KIB, GIB,
         "Bytes of one transaction.";
     batch_wait: u64 = 5, Millis, 0, 60 * SECOND,
-        "How long a row waits for others before its transaction begins; in SQLite up to 20ms where \
-         each is of another space.";
+        "How long rows that come together wait for more before their transaction begins; in SQLite \
+         up to 20ms where each is of another space. One that comes alone does not wait.";
     sync_period: u64 = 50, Millis, 1, 60 * SECOND,
         "How often journals are flushed to the disk.";
     page_size_max: u32 = 100, Count, 1, 1_000,

@@ -204,7 +204,7 @@ impl SpaceLog {
     /// Frees all that it holds; there is no chat in it.
     pub(super) fn clear(&mut self) {
         debug_assert!(!self.has_chats());
-        self.segments = VecDeque::new();
+        self.segments.clear();
         (self.held, self.segment_bytes) = (0, LOG_SEGMENT_BYTES_MIN);
         self.index = VecDeque::new();
     }

@@ -90,6 +90,8 @@ pub(super) struct Batcher<S> {
     rights_seen: MonoMs,
     /// A batch waits for more rows than it begins with: so the last one did, and it paid.
     waits: bool,
+    /// When the last batch was full, or due.
+    due: MonoMs,
 }
 
 impl<S: Sink> Batcher<S> {
@@ -108,6 +110,7 @@ impl<S: Sink> Batcher<S> {
             truth,
             rights_seen: MonoMs::default(),
             waits: false,
+            due: MonoMs::default(),
         }
     }
 
@@ -189,13 +192,16 @@ impl<S: Sink> Batcher<S> {
         // Rows that came together are a sign of more; one that waited alone, that none will.
         let rows = self.flight.rows();
         self.waits |= rows > 1;
+        // What came while the last batch was stored has waited for that.
+        let waited = self.clock.now().mono.since(self.due);
         let wait = if self.waits { self.limits.wait.max(self.sink.wait()) } else { 0 };
-        let limits = BatchLimits { wait, ..self.limits };
+        let limits = BatchLimits { wait: wait.saturating_sub(waited), ..self.limits };
         while let Some(wait @ 1..) = self.flight.filled().due_in(&limits, self.clock.now().mono) {
             tokio::time::sleep(Duration::from_millis(wait)).await;
             self.fill().await?;
         }
         self.waits = self.flight.rows() > rows;
+        self.due = self.clock.now().mono;
         self.store().await
     }
 
