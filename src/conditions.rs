@@ -10,7 +10,10 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::wire::time::Micros;
+use crate::wire::time::{Micros, MonoMs};
+
+/// How long something that has happened is a condition, in milliseconds.
+const LASTS: u64 = 3_000;
 
 /// What a condition does to the hub's readiness.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -98,6 +101,9 @@ conditions! {
     DescriptorsShort "descriptors_short" Degraded
         "New connections can't be accepted: descriptors or memory are short"
         "see what else uses them, or allow the hub more open files (ulimit -n) or memory";
+    MemoryShort "memory_short" Degraded
+        "All that the hub may hold of requests or answers is held: others are answered 503"
+        "see who asks for so much, or raise the bound that the detail names if the machine has more";
     AnotherStore "another_store" Refusing
         "The journals were made for another store than the one configured"
         "give that one's DATABASE_URL again, or say --take-journals to store them in the new one";
@@ -142,6 +148,8 @@ pub struct Raised {
     pub since: Micros,
     /// What is known of this case; no text of a client's.
     pub detail: String,
+    /// When it is over if nobody says it again; `None`: when that is said.
+    until: Option<MonoMs>,
 }
 
 /// The list of all that hold. Cheap to clone; all clones share it.
@@ -169,7 +177,7 @@ impl Conditions {
                 }
                 None => {
                     let since = self.clock.now().unix;
-                    raised.push(Raised { condition, since, detail: detail.clone() });
+                    raised.push(Raised { condition, since, detail: detail.clone(), until: None });
                     true
                 }
             }
@@ -191,6 +199,35 @@ impl Conditions {
             // A log that shows its begin is to show its end.
             tracing::warn!(condition = condition.name(), "over: {}", condition.meaning());
         }
+    }
+
+    /// Says that something has just happened which is a condition for as long as it goes on
+    /// happening: so it is over [`LASTS`] after the last time.
+    pub fn happened(&self, condition: Condition, detail: &str) {
+        let now = self.clock.now().mono;
+        let until = MonoMs(now.0 + LASTS);
+        let is_known = |it: &Raised| {
+            // Said a thousand times a second it costs a look.
+            it.condition == condition && it.until.is_some_and(|it| now.0 + LASTS / 2 < it.0)
+        };
+        if self.raised.borrow().iter().any(is_known) {
+            return;
+        }
+        self.raise(condition, detail);
+        self.raised.send_if_modified(|raised| {
+            let known = raised.iter_mut().find(|it| it.condition == condition);
+            known.map(|known| known.until = Some(until));
+            false
+        });
+    }
+
+    /// Clears what has not happened again. Called now and then.
+    pub fn fade(&self) {
+        let now = self.clock.now().mono;
+        let is_over = |it: &&Raised| it.until.is_some_and(|until| until <= now);
+        let over: Vec<Condition> =
+            self.raised.borrow().iter().filter(is_over).map(|it| it.condition).collect();
+        over.into_iter().for_each(|condition| self.clear(condition));
     }
 
     /// Raises a condition with what is known of it, or clears it.
@@ -227,6 +264,7 @@ impl Conditions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::time::Now;
 
     #[test]
     fn a_condition_holds_from_its_first_raising_to_its_clearing() {
@@ -240,6 +278,24 @@ mod tests {
         assert_eq!(conditions.effect(), Some(Effect::Refusing));
         conditions.set(Condition::AnotherHub, None::<&str>);
         assert!(!conditions.holds(Condition::AnotherHub));
+    }
+
+    #[test]
+    fn what_happens_is_a_condition_until_it_has_not_happened_again_for_a_while() {
+        let at = |mono| Clock::Standing(Now { mono: MonoMs(mono), unix: Micros(0) });
+        let mut conditions = Conditions::new(at(1_000));
+        conditions.happened(Condition::MemoryShort, "answers_bytes_max");
+        let holds = |conditions: &Conditions| conditions.holds(Condition::MemoryShort);
+        for (mono, again, expected) in
+            [(3_999, true, true), (6_500, false, true), (6_999, false, false)]
+        {
+            conditions.clock = at(mono);
+            conditions.fade();
+            assert_eq!(holds(&conditions), expected, "{mono}");
+            if again {
+                conditions.happened(Condition::MemoryShort, "answers_bytes_max");
+            }
+        }
     }
 
     #[test]

@@ -9,9 +9,15 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::conditions::{Condition, Conditions};
+
 /// Bytes, or places in a queue. Cheap to clone; all clones are the same pool.
 #[derive(Clone, Debug)]
-pub struct Pool(Arc<watch::Sender<Held>>);
+pub struct Pool {
+    counts: Arc<watch::Sender<Held>>,
+    /// Who is told where all is held, and the setting that bounds it.
+    told: Option<(Conditions, &'static str)>,
+}
 
 #[derive(Debug)]
 struct Held {
@@ -32,7 +38,14 @@ pub struct Part {
 impl Pool {
     /// A pool of `max`, of which one address may hold `share`.
     pub fn new(max: usize, share: usize) -> Pool {
-        Pool(Arc::new(watch::Sender::new(Held { free: max, share, held: HashMap::new() })))
+        let held = Held { free: max, share, held: HashMap::new() };
+        Pool { counts: Arc::new(watch::Sender::new(held)), told: None }
+    }
+
+    /// The same pool, of memory that this setting bounds: a shortage is told.
+    #[must_use]
+    pub fn telling(self, conditions: &Conditions, setting: &'static str) -> Pool {
+        Pool { told: Some((conditions.clone(), setting)), ..self }
     }
 
     /// Takes an amount for an address. `None`: the pool has less left, or less for this address.
@@ -42,7 +55,7 @@ impl Pool {
     }
 
     fn change(&self, change: impl FnOnce(&mut Held)) {
-        self.0.send_if_modified(|counts| {
+        self.counts.send_if_modified(|counts| {
             change(counts);
             // Nobody is told: nobody waits.
             false
@@ -65,11 +78,12 @@ impl Part {
     #[must_use]
     pub fn grow_to(&mut self, amount: usize) -> bool {
         let more = amount.saturating_sub(self.amount);
-        let mut fits = more == 0;
+        let (mut fits, mut is_short) = (more == 0, false);
         if !fits {
             self.pool.change(|counts| {
                 let held = counts.held.get(&self.address).copied().unwrap_or(0);
-                fits = more <= counts.free && more <= counts.share.saturating_sub(held);
+                is_short = more > counts.free;
+                fits = !is_short && more <= counts.share.saturating_sub(held);
                 if fits {
                     counts.free -= more;
                     counts.held.insert(self.address, held + more);
@@ -78,6 +92,9 @@ impl Part {
         }
         if fits {
             self.amount += more;
+        }
+        if is_short && let Some((conditions, setting)) = &self.pool.told {
+            conditions.happened(Condition::MemoryShort, setting);
         }
         fits
     }
@@ -120,7 +137,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn counts(pool: &Pool) -> (usize, usize) {
-        let counts = pool.0.borrow();
+        let counts = pool.counts.borrow();
         (counts.free, counts.held.len())
     }
 

@@ -122,8 +122,8 @@ pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: Cancell
     let places = hub.places().clone();
     let conditions = health.conditions.clone();
     let edge = Edge {
-        bodies: body::Bodies::new(&limits),
-        answers: answers::Answers::new(&limits),
+        bodies: body::Bodies::new(&limits, &conditions),
+        answers: answers::Answers::new(&limits, &conditions),
         hub,
         reader,
         metrics: Arc::clone(&metrics),

@@ -51,6 +51,7 @@ impl Watchman {
                 jumps.begin(seen.now, highest);
             }
             self.conditions.set(Condition::ClockJumped, jumps.told());
+            self.conditions.fade();
         }
     }
 }

@@ -11,6 +11,7 @@ mod letters;
 mod lobby;
 mod logs;
 mod members;
+mod memory;
 mod names;
 mod operator;
 mod order;

@@ -19,6 +19,7 @@ use serde::Serialize;
 use super::json;
 use super::peer::Peer;
 use super::problem::Refusal;
+use crate::conditions::Conditions;
 use crate::limits::{Limits, PIECE_BYTES_MAX};
 use crate::shares::{Part, Pool};
 use crate::store::StoredMessage;
@@ -44,13 +45,14 @@ pub(crate) struct Answers {
 
 impl Answers {
     /// Room as the limits have it, and for one page of the longest messages in any case.
-    pub(crate) fn new(limits: &Limits) -> Answers {
+    pub(crate) fn new(limits: &Limits, conditions: &Conditions) -> Answers {
         let texts = 4 * (limits.content_chars_max + limits.username_chars_max);
         let row_bytes = ROW_BYTES + texts;
         let rows = limits.page_size_max as usize * row_bytes;
         let page = rows + limits.page_images_bytes_max + PIECE_BYTES_MAX;
         let all = limits.answers_bytes_max.max(page);
-        Answers { pool: Pool::new(all, (all / 2).max(page)), row_bytes }
+        let pool = Pool::new(all, (all / 2).max(page)).telling(conditions, "answers_bytes_max");
+        Answers { pool, row_bytes }
     }
 
     /// Room for what `rows` hold at most, before they are asked for: a peer without room costs no

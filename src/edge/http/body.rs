@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::peer::Peer;
 use super::problem::Refusal;
+use crate::conditions::Conditions;
 use crate::limits::Limits;
 use crate::shares::{Part, Pool};
 use crate::wire::reject::Reject;
@@ -41,11 +42,13 @@ pub(crate) struct Received {
 impl Bodies {
     /// Room for the bodies that the limits allow. A bound that holds no small body beside a large
     /// one is one room for both.
-    pub(crate) fn new(limits: &Limits) -> Bodies {
+    pub(crate) fn new(limits: &Limits, conditions: &Conditions) -> Bodies {
         let (all, largest) = (limits.bodies_bytes_max, limits.chat_body_bytes_max);
         let small_bytes_max = limits.body_bytes_max;
         // An address has half of each room, and room for one body in any case.
-        let pool = |bytes: usize, body: usize| Pool::new(bytes, (bytes / 2).max(body));
+        let pool = |bytes: usize, body: usize| {
+            Pool::new(bytes, (bytes / 2).max(body)).telling(conditions, "bodies_bytes_max")
+        };
         let (small, large) = if all >= largest + small_bytes_max {
             let small = (all / 4).clamp(small_bytes_max, all - largest);
             (pool(small, small_bytes_max), pool(all - small, largest))
@@ -181,14 +184,21 @@ mod tests {
     use http_body_util::StreamBody;
     use hyper::body::Frame;
 
+    fn quiet() -> Conditions {
+        Conditions::new(crate::clock::Clock::start())
+    }
+
     fn bodies(in_flight: usize) -> Bodies {
         let (body_bytes_max, chat_body_bytes_max) = (100, 1_000);
-        Bodies::new(&Limits {
-            bodies_bytes_max: in_flight,
-            body_bytes_max,
-            chat_body_bytes_max,
-            ..Limits::default()
-        })
+        Bodies::new(
+            &Limits {
+                bodies_bytes_max: in_flight,
+                body_bytes_max,
+                chat_body_bytes_max,
+                ..Limits::default()
+            },
+            &quiet(),
+        )
     }
 
     fn peer(last: u8) -> Peer {
@@ -265,7 +275,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_body_is_given_up() {
         let never = stream::pending::<Result<Frame<Bytes>, std::io::Error>>();
-        let bodies = Bodies::new(&Limits { handshake_wait: 0, ..Limits::default() });
+        let bodies = Bodies::new(&Limits { handshake_wait: 0, ..Limits::default() }, &quiet());
         let late = bodies.read(peer(1), Body::new(StreamBody::new(never)), 100).await;
         let refusal = late.expect_err("nothing comes");
         assert_eq!((refusal.status.as_u16(), refusal.closes), (408, true));

@@ -71,11 +71,14 @@ fn routes(limits: &Limits, taken: mpsc::Sender<Taken>) -> Router {
         Ok(json::answer(StatusCode::OK, &received.bytes.len()))
     };
     let unsound = async || handshake::unsound("Error upgrading WebSocket connection");
+    let conditions = crate::conditions::Conditions::new(crate::clock::Clock::start());
     let peer = async |Extension(peer): Extension<Peer>| peer.0.to_string();
     Router::new()
         .route("/upgrade", get(upgrade))
         .with_state(taken)
-        .merge(Router::new().route("/body", post(read)).with_state(Bodies::new(limits)))
+        .merge(
+            Router::new().route("/body", post(read)).with_state(Bodies::new(limits, &conditions)),
+        )
         .route("/full", get(full))
         .route("/unsound", get(unsound))
         .route("/refused", get(async || Refusal::from(Reject::Draining)))
