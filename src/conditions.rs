@@ -103,7 +103,7 @@ conditions! {
         "see what else uses them, or allow the hub more open files (ulimit -n) or memory";
     MemoryShort "memory_short" Degraded
         "All that the hub may hold of requests or answers is held: others are answered 503"
-        "see who asks for so much, or raise the bound that the detail names if the machine has more";
+        "see who asks for so much, or raise the setting that the detail names";
     AnotherStore "another_store" Refusing
         "The journals were made for another store than the one configured"
         "give that one's DATABASE_URL again, or say --take-journals to store them in the new one";
