@@ -147,7 +147,7 @@ impl HubThreads {
     }
 }
 
-/// Starts the shards, one a journal.
+/// Starts the shards, one a journal; each holds then what it needs of the system.
 pub(crate) fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
     let shards = setup.stores.len();
     let directory = Directory::new(setup.limits.clone(), setup.clock.clone());
@@ -156,6 +156,7 @@ pub(crate) fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
     let drain = Arc::new(Latest::default());
     let cores = if setup.pinned { core_affinity::get_core_ids() } else { None };
     let mut threads = Vec::with_capacity(shards);
+    let (begun, begins) = std::sync::mpsc::channel();
     for (number, store) in setup.stores.into_iter().enumerate() {
         let mut limits = setup.limits.clone();
         limits.logs_bytes_max /= shards;
@@ -178,14 +179,19 @@ pub(crate) fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
             clock: setup.clock.clone(),
         };
         let (name, faults) = (format!("shard-{number}"), setup.faults.clone());
+        let begun = begun.clone();
         let work = move || {
             let part = faults.watch(format!("shard-{number}"));
-            let outcome = thread.run();
+            // Dropped when it ends before: then nobody is waited for.
+            let outcome = thread.run(move || _ = begun.send(()));
             part.ended_with(&outcome);
             outcome
         };
         threads.push(std::thread::Builder::new().name(name).spawn(work)?);
     }
+    drop(begun);
+    // One that can't begin tells its fault, and drops its end.
+    begins.iter().take(shards).for_each(drop);
     let askers = Arc::new(Askers::new(setup.limits.inbox_commands_max));
     let hub = Hub { inboxes, askers, directory, metrics: setup.metrics, drain };
     Ok((hub, HubThreads(threads)))

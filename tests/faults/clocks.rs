@@ -7,13 +7,13 @@ use serde_json::Value;
 use crate::support::faketime::WallClock;
 use crate::support::health::{mended, planted};
 use crate::support::trials::Outcome;
-use crate::support::{GOOD, Hub, eventually};
+use crate::support::{GOOD, Hub, UNLIMITED, eventually};
 
 /// Says something; its id, and its time in days.
 fn say(hub: &Hub) -> (String, i64) {
     let answer = hub.post("/v1/ws/spaces/1/chat", GOOD).json();
     let message: &Value = &answer["chat_message"];
-    let at = message["timestamp"].as_str().expect("a time");
+    let at = message["timestamp"].as_str().unwrap_or_else(|| panic!("a time: {answer}"));
     let part = |range: std::ops::Range<usize>| at[range].parse::<i64>().expect("a number");
     let days = part(0..4) * 365 + part(5..7) * 30 + part(8..10);
     (message["id"].as_str().expect("an id").to_owned(), days)
@@ -23,7 +23,7 @@ pub fn a_clock_that_jumps_by_years_is_told_and_times_follow_it_back_also_over_a_
 {
     let clock = WallClock::new()?;
     let dir = tempfile::tempdir().expect("a directory");
-    let mut hub = Hub::start_in(dir, &["--shards", "2"], &clock.env());
+    let mut hub = Hub::start_in(dir, &[&UNLIMITED[..], &["--shards", "2"]].concat(), &clock.env());
     let (mut last, today) = say(&hub);
     // Each message lies above all before it, whatever its time; whether that is of this year.
     let mut is_of_today = |hub: &Hub| {
@@ -52,7 +52,7 @@ pub fn a_clock_that_jumps_by_years_is_told_and_times_follow_it_back_also_over_a_
 pub fn a_clock_that_is_wrong_for_a_moment_is_told_and_makes_no_wrong_time() -> Outcome {
     let clock = WallClock::new()?;
     let dir = tempfile::tempdir().expect("a directory");
-    let hub = Hub::start_in(dir, &[], &clock.env());
+    let hub = Hub::start_in(dir, &UNLIMITED, &clock.env());
     let (first, today) = say(&hub);
     clock.set("-400d");
     // The clock that is believed is the one from before, whose second is still going on.

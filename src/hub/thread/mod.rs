@@ -74,8 +74,9 @@ struct State {
 }
 
 impl ShardThread {
-    /// Runs until a drain is done, or a bug is met. Takes the thread over.
-    pub(super) fn run(self) -> io::Result<()> {
+    /// Runs until a drain is done, or a bug is met. Takes the thread over. It has `begun` once it
+    /// holds all that it needs of the system.
+    pub(super) fn run(self, begun: impl FnOnce()) -> io::Result<()> {
         // However it ends: who waits for an answer is to hear that there is none.
         let _inbox = Closing(Arc::clone(&self.inbox));
         if let Some(core) = self.core {
@@ -84,14 +85,18 @@ impl ShardThread {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build_local(tokio::runtime::LocalOptions::default())?;
-        runtime.block_on(self.serve())
+        runtime.block_on(async {
+            let sockets = SocketTable::new()?;
+            begun();
+            self.serve(sockets).await
+        })
     }
 
-    async fn serve(self) -> io::Result<()> {
+    async fn serve(self, sockets: SocketTable) -> io::Result<()> {
         let ShardStore { journal, committed: stored, mut verdicts } = self.store;
         let around = Surroundings {
             journal: ShardJournal { shard: self.setup.number.into(), writer: journal },
-            sockets: SocketTable::new()?,
+            sockets,
             pages: self.pages,
             waiting: HashMap::new(),
             directory: self.directory,

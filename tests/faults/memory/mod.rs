@@ -31,7 +31,7 @@ const PICTURES: &str = "/v1/messages?space_id=2&page_size=100";
 /// built without optimisation here.
 const SLOWER_MAX: u32 = 3;
 const MEDIAN_FREE: Duration = Duration::from_millis(20);
-const ECHO_FREE: Duration = Duration::from_millis(50);
+const ECHO_FREE: Duration = Duration::from_millis(if cfg!(debug_assertions) { 250 } else { 50 });
 
 fn crowd(full: usize) -> usize {
     if is_slow() { full } else { full / 10 }
