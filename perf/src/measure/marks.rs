@@ -69,11 +69,16 @@ pub fn rates(figures: &mut Figures, before: Mark, after: Mark) {
     figures.number("messages_per_s", (after.published - before.published) as f64 / seconds);
     figures.number("deliveries_per_s", deliveries / seconds);
     figures.number("frames_per_read", deliveries / (after.reads - before.reads) as f64);
-    if let (Some(from), Some(to)) = (before.server, after.server) {
-        let cpu = to.cpu.saturating_sub(from.cpu).as_secs_f64();
-        figures.number("hub_cpu_ns_per_delivery", cpu * 1e9 / deliveries);
+    if let Some(cost) = cpu_ns_per_delivery(before, after) {
+        figures.number("hub_cpu_ns_per_delivery", cost);
     }
     shares(figures, before, after);
+}
+
+/// What a delivery cost the server between two marks, where its process is known.
+pub fn cpu_ns_per_delivery(before: Mark, after: Mark) -> Option<f64> {
+    let cpu = after.server?.cpu.saturating_sub(before.server?.cpu).as_secs_f64();
+    Some(cpu * 1e9 / (after.deliveries - before.deliveries) as f64)
 }
 
 /// Both sides' share of a core, and which of them had no more to give.
