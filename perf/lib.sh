@@ -13,8 +13,11 @@ hub=$target/release/cpi-hub
 generator=$target/release/cpi-hub-perf
 
 # Set by the options of the commands.
-server_core=0 client_core=1 out='' quick='' store=sqlite announce=500
+server_core=0 client_core=1 affinity=apart out='' quick='' store=sqlite announce=500
 pin_server=() pin_client=()
+# How many shards a hub has: one for the one core, or, where it may use all, what it is shipped with,
+# but at least two.
+hub_shards=1
 
 # Of the server that runs.
 server_pid='' server_port='' server_log='' dialect=hub
@@ -25,7 +28,9 @@ cluster='' programs='' database_url=''
 prepare() {
     need_build_tools
     has taskset || install_packages util-linux || die "taskset is missing (util-linux)"
-    if [ "$(nproc)" -gt 1 ]; then
+    if [ "$affinity" = all ]; then
+        hub_shards=$(($(nproc) > 2 ? $(nproc) - 1 : 2))
+    elif [ "$(nproc)" -gt 1 ]; then
         pin_server=(taskset -c "$server_core") pin_client=(--core "$client_core")
     else
         say "one core for both sides: the ratios will say little"
@@ -86,7 +91,11 @@ facts() {
         printf 'date\t%s\n' "$(date -u '+%Y-%m-%d %H:%M UTC')"
         printf 'commit\t%s\n' "$(git -C "$root" describe --always --dirty 2>/dev/null || echo unknown)"
         printf 'rounds\t%s\n' "$1"
-        printf 'cores\t%s\n' "server $server_core, generator $client_core"
+        if [ "$affinity" = all ]; then
+            printf 'cores\t%s\n' "server and generator share all $(nproc)"
+        else
+            printf 'cores\t%s\n' "server $server_core, generator $client_core"
+        fi
     } >"$out/machine.tsv"
 }
 
@@ -109,15 +118,17 @@ launch() {
     wait_for "$server_pid" "$server_port"
 }
 
-# Starts a hub as shipped, but for the rates that are made for people: launch_hub FOLDER BINARY.
-# Where the store is PostgreSQL, it gets a new one on its core.
+# Starts a hub as shipped, but for the rates that are made for people: launch_hub FOLDER BINARY SHARDS.
+# Where the store is PostgreSQL, it gets a new one on its core. Where the generator shares the hub's
+# cores, no shard is kept on one of them.
 launch_hub() {
-    local store_at=()
+    local store_at=() pinned=true
+    [ "$affinity" != all ] || pinned=false
     if [ "$store" = postgres ]; then
         start_cluster "${pin_server[@]}" || return 1
         store_at=(DATABASE_URL="$database_url")
     fi
-    start_hub "$1" env "${store_at[@]}" "${pin_server[@]}" "$2" serve --shards 1 \
+    start_hub "$1" env "${store_at[@]}" "${pin_server[@]}" "$2" serve --shards "$3" --pinned "$pinned" \
         --message-rate off --user-message-rate off --connection-rate off \
         --announce-members-max "$announce" || return 1
     server_pid=$hub_pid server_port=$hub_port
@@ -130,9 +141,9 @@ start_server() {
     mkdir -p "$folder"
     server_log=$folder/hub.log server_port=$(free_port) dialect=hub
     case $1 in
-        hub) launch_hub "$folder" "$hub" ;;
-        no-journal | no-metrics) launch_hub "$folder" "$peers/$1" ;;
-        other) launch_hub "$folder" "$peers/other" ;;
+        hub) launch_hub "$folder" "$hub" "$hub_shards" ;;
+        one-shard) launch_hub "$folder" "$hub" 1 ;;
+        no-journal | no-metrics | other) launch_hub "$folder" "$peers/$1" "$hub_shards" ;;
         uws) launch env ${uws_preload:+LD_PRELOAD="$uws_preload"} node "$peers/npm/uws.js" ;;
         bun) launch "$peers/npm/node_modules/bun/bin/bun.exe" "$peers/npm/bun.js" ;;
         ws) launch node "$peers/npm/ws.js" ;;
