@@ -11,6 +11,7 @@ peers=$perf/.peers
 scenarios=$perf/scenarios
 hub=$target/release/cpi-hub
 generator=$target/release/cpi-hub-perf
+centrifugo_version=6.9.1
 
 # Set by the options of the commands.
 server_core=0 client_core=1 affinity=apart out='' quick='' store=sqlite announce=500
@@ -134,7 +135,20 @@ launch_hub() {
     server_pid=$hub_pid server_port=$hub_port
 }
 
-# Starts a server by name, with its data in a folder of its own. Returns 1 if it doesn't serve.
+# Starts a Centrifugo: launch_centrifugo FOLDER SCENARIO. It has no bound on spaces whose joins and
+# leaves it announces, so that of a scenario's members decides.
+launch_centrifugo() {
+    local announces=false members
+    members=$(sed -n 's/^members = \([0-9]*\)$/\1/p' "$scenarios/$2.toml")
+    # Kinds that need no such key have spaces of ten.
+    [ "${members:-10}" -gt "$announce" ] || announces=true
+    sed "s/^\(.*join_leave\) = false/\1 = $announces/" "$perf/peers/centrifugo.toml" >"$1/centrifugo.toml"
+    launch "$peers/centrifugo-$centrifugo_version/centrifugo" --config "$1/centrifugo.toml" \
+        --http_server.address 127.0.0.1 --http_server.port "$server_port"
+}
+
+# Starts a server by name for a scenario, with its data in a folder of its own: start_server NAME SCENARIO.
+# Returns 1 if it doesn't serve.
 start_server() {
     local folder=$scratch/server
     rm -rf "$folder"
@@ -164,6 +178,10 @@ start_server() {
         sockudo)
             dialect=pusher
             launch env RUST_LOG=warn "$peers/sockudo/bin/sockudo" --config "$perf/peers/sockudo.toml"
+            ;;
+        centrifugo)
+            dialect=centrifugo
+            launch_centrifugo "$folder" "$2"
             ;;
         axum) launch "$peers/axum/release/axum-broadcast" ;;
         *) return 1 ;;
@@ -208,7 +226,7 @@ run_one() {
     local name=${run_name:-$scenario} file code=0
     file=$out/runs/$round-${name// /_}-$server.json
     say "round $round: $name: $server"
-    if ! start_server "$server"; then
+    if ! start_server "$server" "$scenario"; then
         failed_run "$scenario" "$server" "$round" "it did not start: $(last_words)" >"$file"
         stop_server
         stop_cluster
