@@ -11,10 +11,14 @@ peers=$perf/.peers
 scenarios=$perf/scenarios
 hub=$target/release/cpi-hub
 generator=$target/release/cpi-hub-perf
+centrifugo_version=6.9.1
 
 # Set by the options of the commands.
-server_core=0 client_core=1 out='' quick='' store=sqlite announce=500
+server_core=0 client_core=1 affinity=apart out='' quick='' store=sqlite announce=500
 pin_server=() pin_client=()
+# How many shards a hub has: one for the one core, or, where it may use all, what it is shipped with,
+# but at least two.
+hub_shards=1
 
 # Of the server that runs.
 server_pid='' server_port='' server_log='' dialect=hub
@@ -25,7 +29,9 @@ cluster='' programs='' database_url=''
 prepare() {
     need_build_tools
     has taskset || install_packages util-linux || die "taskset is missing (util-linux)"
-    if [ "$(nproc)" -gt 1 ]; then
+    if [ "$affinity" = all ]; then
+        hub_shards=$(($(nproc) > 2 ? $(nproc) - 1 : 2))
+    elif [ "$(nproc)" -gt 1 ]; then
         pin_server=(taskset -c "$server_core") pin_client=(--core "$client_core")
     else
         say "one core for both sides: the ratios will say little"
@@ -86,7 +92,11 @@ facts() {
         printf 'date\t%s\n' "$(date -u '+%Y-%m-%d %H:%M UTC')"
         printf 'commit\t%s\n' "$(git -C "$root" describe --always --dirty 2>/dev/null || echo unknown)"
         printf 'rounds\t%s\n' "$1"
-        printf 'cores\t%s\n' "server $server_core, generator $client_core"
+        if [ "$affinity" = all ]; then
+            printf 'cores\t%s\n' "server and generator share all $(nproc)"
+        else
+            printf 'cores\t%s\n' "server $server_core, generator $client_core"
+        fi
     } >"$out/machine.tsv"
 }
 
@@ -109,30 +119,45 @@ launch() {
     wait_for "$server_pid" "$server_port"
 }
 
-# Starts a hub as shipped, but for the rates that are made for people: launch_hub FOLDER BINARY.
-# Where the store is PostgreSQL, it gets a new one on its core.
+# Starts a hub as shipped, but for the rates that are made for people: launch_hub FOLDER BINARY SHARDS.
+# Where the store is PostgreSQL, it gets a new one on its core. Where the generator shares the hub's
+# cores, no shard is kept on one of them.
 launch_hub() {
-    local store_at=()
+    local store_at=() pinned=true
+    [ "$affinity" != all ] || pinned=false
     if [ "$store" = postgres ]; then
         start_cluster "${pin_server[@]}" || return 1
         store_at=(DATABASE_URL="$database_url")
     fi
-    start_hub "$1" env "${store_at[@]}" "${pin_server[@]}" "$2" serve --shards 1 \
+    start_hub "$1" env "${store_at[@]}" "${pin_server[@]}" "$2" serve --shards "$3" --pinned "$pinned" \
         --message-rate off --user-message-rate off --connection-rate off \
         --announce-members-max "$announce" || return 1
     server_pid=$hub_pid server_port=$hub_port
 }
 
-# Starts a server by name, with its data in a folder of its own. Returns 1 if it doesn't serve.
+# Starts a Centrifugo: launch_centrifugo FOLDER SCENARIO. It has no bound on spaces whose joins and
+# leaves it announces, so that of a scenario's members decides.
+launch_centrifugo() {
+    local announces=false members
+    members=$(sed -n 's/^members = \([0-9]*\)$/\1/p' "$scenarios/$2.toml")
+    # Kinds that need no such key have spaces of ten.
+    [ "${members:-10}" -gt "$announce" ] || announces=true
+    sed "s/^\(.*join_leave\) = false/\1 = $announces/" "$perf/peers/centrifugo.toml" >"$1/centrifugo.toml"
+    launch "$peers/centrifugo-$centrifugo_version/centrifugo" --config "$1/centrifugo.toml" \
+        --http_server.address 127.0.0.1 --http_server.port "$server_port"
+}
+
+# Starts a server by name for a scenario, with its data in a folder of its own: start_server NAME SCENARIO.
+# Returns 1 if it doesn't serve.
 start_server() {
     local folder=$scratch/server
     rm -rf "$folder"
     mkdir -p "$folder"
     server_log=$folder/hub.log server_port=$(free_port) dialect=hub
     case $1 in
-        hub) launch_hub "$folder" "$hub" ;;
-        no-journal | no-metrics) launch_hub "$folder" "$peers/$1" ;;
-        other) launch_hub "$folder" "$peers/other" ;;
+        hub) launch_hub "$folder" "$hub" "$hub_shards" ;;
+        one-shard) launch_hub "$folder" "$hub" 1 ;;
+        no-journal | no-metrics | other) launch_hub "$folder" "$peers/$1" "$hub_shards" ;;
         uws) launch env ${uws_preload:+LD_PRELOAD="$uws_preload"} node "$peers/npm/uws.js" ;;
         bun) launch "$peers/npm/node_modules/bun/bin/bun.exe" "$peers/npm/bun.js" ;;
         ws) launch node "$peers/npm/ws.js" ;;
@@ -153,6 +178,10 @@ start_server() {
         sockudo)
             dialect=pusher
             launch env RUST_LOG=warn "$peers/sockudo/bin/sockudo" --config "$perf/peers/sockudo.toml"
+            ;;
+        centrifugo)
+            dialect=centrifugo
+            launch_centrifugo "$folder" "$2"
             ;;
         axum) launch "$peers/axum/release/axum-broadcast" ;;
         *) return 1 ;;
@@ -197,7 +226,7 @@ run_one() {
     local name=${run_name:-$scenario} file code=0
     file=$out/runs/$round-${name// /_}-$server.json
     say "round $round: $name: $server"
-    if ! start_server "$server"; then
+    if ! start_server "$server" "$scenario"; then
         failed_run "$scenario" "$server" "$round" "it did not start: $(last_words)" >"$file"
         stop_server
         stop_cluster

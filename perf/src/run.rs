@@ -40,7 +40,8 @@ pub(crate) struct RunArgs {
     /// A key of the scenario, over the file's: --set rate=5000.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// How the server is spoken to: hub, hub-v1, socketio, nats, bytes or pusher.
+    /// How the server is spoken to: hub, hub-v1, socketio, nats, bytes, pusher or
+    /// centrifugo.
     #[arg(long, default_value = "hub", value_parser = Dialect::named)]
     dialect: Dialect,
     /// What the server is called in reports.

@@ -171,6 +171,109 @@ fn a_space_of_one_is_refused_where_messages_go_to_others_only() {
     assert!(error.to_string().contains("two members"), "{error}");
 }
 
+/// What a fake Centrifugo refuses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Refuses {
+    Nothing,
+    Subscriptions,
+    Publications,
+}
+
+/// Centrifugo's JSON protocol: commands and replies a line each, several of them in a frame, and
+/// each publication to everybody in the channel.
+fn centrifugo(mut stream: TcpStream, channel: &Channel, refuses: Refuses) -> Option<()> {
+    let mut own: Option<usize> = None;
+    loop {
+        let (opcode, payload) = read_frame(&mut stream)?;
+        let text = String::from_utf8(payload).ok()?;
+        assert_eq!(opcode, 1, "{text}");
+        let mut answers = Vec::new();
+        let mut subscribers = channel.lock().expect("no test thread panics");
+        for line in text.lines() {
+            let command: Value = serde_json::from_str(line).expect("the generator sends JSON");
+            let (id, subscription) = (&command["id"], &command["subscribe"]);
+            let publication = &command["publish"];
+            if line == "{}" {
+                subscribers[own?].owes_pong = false;
+            } else if command["connect"].is_object() {
+                answers
+                    .push(format!("{{\"id\":{id},\"connect\":{{\"client\":\"a\",\"ping\":25}}}}"));
+            } else if refuses == Refuses::Subscriptions {
+                answers.push(format!("{{\"id\":{id},\"error\":{{\"code\":103}}}}"));
+            } else if subscription.is_object() {
+                assert_eq!(subscription["channel"], "space:9", "{line}");
+                own = Some(subscribers.len());
+                let stream = stream.try_clone().ok()?;
+                subscribers.push(Subscriber { stream, owes_pong: true });
+                // The pong to the ping behind it must come before any publication of the member's.
+                answers.push(format!("{{\"id\":{id},\"subscribe\":{{}}}}\n{{}}"));
+            } else if refuses == Refuses::Publications {
+                answers.push(format!("{{\"id\":{id},\"error\":{{\"code\":103}}}}"));
+            } else {
+                assert!(!subscribers[own?].owes_pong, "a publication before the pong");
+                assert_eq!(publication["channel"], "space:9", "{line}");
+                answers.push(format!("{{\"id\":{id},\"publish\":{{}}}}"));
+                let push = format!(
+                    "{{\"push\":{{\"channel\":\"space:9\",\"pub\":{{\"data\":{},\
+                     \"info\":{{\"user\":\"1\",\"client\":\"a\"}}}}}}}}",
+                    publication["data"]
+                );
+                for (number, subscriber) in subscribers.iter_mut().enumerate() {
+                    match Some(number) == own {
+                        true => answers.push(push.clone()),
+                        false => subscriber.stream.write_all(&frame(0x81, &push)).ok()?,
+                    }
+                }
+            }
+        }
+        // One frame for all of them, as a server joins what waits.
+        if !answers.is_empty() {
+            stream.write_all(&frame(0x81, &answers.join("\n"))).ok()?;
+        }
+    }
+}
+
+fn centrifugo_dialect() -> Dialect {
+    Dialect::named("centrifugo").expect("a known dialect")
+}
+
+#[test]
+fn centrifugo_is_spoken_in_frames_of_several_lines() {
+    static CHANNEL: Channel = Channel::new(Vec::new());
+    let serve: fn(TcpStream) -> Option<()> =
+        |stream| centrifugo(stream, &CHANNEL, Refuses::Nothing);
+    let figures = run_space(centrifugo_dialect(), 4, 2, serve);
+    assert_eq!(figures.faults(), [], "{}", figures.to_text());
+    let messages = figures.get_count("messages_all");
+    assert!(messages > 6, "the loop goes round: {}", figures.to_text());
+    assert_eq!(figures.get_count("deliveries_all"), messages * 4, "{}", figures.to_text());
+}
+
+#[test]
+fn what_centrifugo_refuses_is_an_error_in_its_own_words() {
+    static CHANNEL: Channel = Channel::new(Vec::new());
+    let serve: fn(TcpStream) -> Option<()> =
+        |stream| centrifugo(stream, &CHANNEL, Refuses::Publications);
+    let figures = run(centrifugo_dialect(), serve);
+    assert_eq!(figures.get_count("errors"), 3, "{}", figures.to_text());
+    assert!(figures.to_text().contains("{\"id\":3,\"error\":{\"code\":103}}"));
+}
+
+#[test]
+fn a_member_whom_centrifugo_keeps_out_has_not_joined() {
+    static CHANNEL: Channel = Channel::new(Vec::new());
+    let serve: fn(TcpStream) -> Option<()> =
+        |stream| centrifugo(stream, &CHANNEL, Refuses::Subscriptions);
+    let scenario = "kind = \"churn\"\nmembers = 1\nrate = 20\nstay = 0.01\nwarmup = 0.02\n\
+                    seconds = 0.2\nsettle = 0.2\n";
+    let scenario = scenario::read("test", scenario, &[]).expect("good");
+    let server = Server { address: accept(serve), dialect: centrifugo_dialect() };
+    let figures =
+        scenario.run(Target { server, pid: None, first_space: 9 }).expect("the fake answers");
+    assert_eq!(figures.get_count("joins_all"), 0, "{}", figures.to_text());
+    assert!(figures.get_count("members_ended") > 1, "{}", figures.to_text());
+}
+
 #[test]
 fn socket_io_is_spoken_and_nothing_is_lost() {
     let figures = run(Dialect::SocketIo, socket_io);

@@ -75,6 +75,51 @@ fn the_table_has_medians_ratios_faults_and_reasons() {
     assert!(text.find("fanout-10:") < text.find("fanout-1000:"), "ascending by members");
 }
 
+/// Five servers, of which two count: the others are faulty, no server, or the hub itself.
+fn crowded(name: &str) -> Folder {
+    let folder = Folder::new(name);
+    let servers = [
+        ("hub", 300.0, 0),
+        ("floor", 100.0, 0),
+        ("no-journal", 200.0, 0),
+        ("uws", 400.0, 0),
+        ("bun", 375.0, 0),
+        ("nats", 150.0, 7),
+    ];
+    let line = |(server, ns, lost)| line(server, 1, 10, ns, lost);
+    folder.write("runs/1.json", &servers.map(line).concat());
+    folder
+}
+
+#[test]
+fn the_best_of_the_others_is_named_with_the_hubs_ratio_to_it() {
+    let folder = crowded("best");
+    let report = Report::load(&folder.0).expect("a good folder");
+    let text = report.to_text();
+    let lines: Vec<&str> = text.lines().collect();
+    let at = lines.iter().position(|line| line.starts_with("best other  bun "));
+    let at = at.unwrap_or_else(|| panic!("no best in\n{text}"));
+    assert!(lines[at + 1].trim_start().starts_with("x 0.800 "), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&report.to_json()).expect("good JSON");
+    let best = &json["scenarios"][0]["best_other"]["hub_cpu_ns_per_delivery"];
+    assert_eq!((&best["server"], &best["hub_over_this"]["median"]), (&"bun".into(), &0.8.into()));
+    let html = report.to_html();
+    for part in ["the best other", "<b>0.80</b><small>bun</small>"] {
+        assert!(html.contains(part), "{part} is missing");
+    }
+}
+
+#[test]
+fn where_no_other_server_was_without_faults_none_is_best() {
+    let folder = full("no-best");
+    let report = Report::load(&folder.0).expect("a good folder");
+    let text = report.to_text();
+    assert!(!text.lines().any(|line| line.starts_with("best other  ")), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&report.to_json()).expect("good JSON");
+    assert_eq!(json["scenarios"][0]["best_other"], serde_json::json!({}));
+    assert!(report.to_html().contains("<td class=\"number dim\">none"));
+}
+
 #[test]
 fn the_page_stands_alone_and_is_well_formed() {
     let folder = full("html");

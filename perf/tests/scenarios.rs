@@ -56,6 +56,7 @@ fn stalled_members_are_no_loss_and_both_latencies_are_told() {
     assert_eq!(figures.faults(), [], "{}", figures.to_text());
     assert!(number(&figures, "p99_without_ms") > 0.0 && number(&figures, "p99_ms") > 0.0);
     assert!(number(&figures, "p99_ratio") > 0.0);
+    assert!(number(&figures, "hub_cpu_ns_per_delivery_without") >= 0.0);
     assert_eq!(figures.get_count("stalled_closed"), 0);
 }
 

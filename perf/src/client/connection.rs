@@ -106,7 +106,7 @@ pub fn switching_protocols() -> String {
 }
 
 fn request(Server { address, dialect }: Server, seat: Seat) -> String {
-    let (path, headers) = (dialect.path(seat), dialect.headers());
+    let (path, headers) = (dialect.path(seat), dialect.headers(seat));
     format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use crate::client::frames::{BINARY, TEXT};
-use crate::client::pusher;
+use crate::client::{centrifugo, pusher};
 
 /// Which member of which space a connection is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +20,19 @@ pub struct Seat {
 
 /// The place of a nonce in a message that is made in advance: each sending writes letters there.
 pub const NONCE_PLACE: &str = "NNNNNNNNNNNNNNNNNNNNNNNN";
+
+/// What a text of the server's asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Asks {
+    /// It is for the scenario.
+    TheScenario,
+    /// It is the protocol's own, and must be answered at once.
+    Answer(Cow<'static, [u8]>),
+    /// It is the protocol's own; there is nothing to do.
+    Nothing,
+    /// It keeps the member out: the connection is over.
+    TheEnd,
+}
 
 /// A server's language.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -37,17 +50,20 @@ pub enum Dialect {
     Bytes,
     /// The Pusher protocol, as Sockudo speaks it: client events on private channels.
     Pusher,
+    /// Centrifugo's JSON protocol: publications of clients in the channels of one namespace.
+    Centrifugo,
 }
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Dialect; 6] = [
+    pub const ALL: [Dialect; 7] = [
         Dialect::Hub,
         Dialect::HubV1,
         Dialect::SocketIo,
         Dialect::Nats,
         Dialect::Bytes,
         Dialect::Pusher,
+        Dialect::Centrifugo,
     ];
 
     /// Its name on the command line.
@@ -59,6 +75,7 @@ impl Dialect {
             Dialect::Nats => "nats",
             Dialect::Bytes => "bytes",
             Dialect::Pusher => "pusher",
+            Dialect::Centrifugo => "centrifugo",
         }
     }
 
@@ -81,14 +98,16 @@ impl Dialect {
             }
             Dialect::Nats => "/".into(),
             Dialect::Pusher => format!("/app/{}?protocol=7&client=perf&version=1", pusher::KEY),
+            Dialect::Centrifugo => centrifugo::PATH.into(),
         }
     }
 
     /// Header lines of the handshake beyond those that every WebSocket has.
-    pub fn headers(self) -> &'static str {
+    pub fn headers(self, seat: Seat) -> String {
         match self {
-            Dialect::HubV1 => "Sec-WebSocket-Protocol: cpi-hub.v1\r\n",
-            _ => "",
+            Dialect::HubV1 => "Sec-WebSocket-Protocol: cpi-hub.v1\r\n".into(),
+            Dialect::Centrifugo => format!("{}: {}\r\n", centrifugo::USER_HEADER, seat.user),
+            _ => String::new(),
         }
     }
 
@@ -100,19 +119,28 @@ impl Dialect {
                  \"version\":\"1\",\"protocol\":1}}\r\nSUB space.{} 1\r\nPING\r\n",
                 seat.space
             ),
+            Dialect::Centrifugo => centrifugo::greeting(seat.space),
             _ => String::new(),
         }
     }
 
-    /// What must be answered at once to a text that is the protocol's own; the scenario does not
-    /// hear of it then.
-    pub fn answer(self, seat: Seat, text: &[u8]) -> Option<Cow<'static, [u8]>> {
+    /// What a text asks for.
+    pub fn asks(self, seat: Seat, text: &[u8]) -> Asks {
         match (self, text) {
-            (Dialect::SocketIo, [b'0', b'{', ..]) => Some(Cow::Borrowed(b"40")),
-            (Dialect::SocketIo, b"2") => Some(Cow::Borrowed(b"3")),
-            (Dialect::Pusher, text) => pusher::answer(text, seat.space).map(Cow::Owned),
-            _ => None,
+            (Dialect::SocketIo, [b'0', b'{', ..]) => Asks::Answer(Cow::Borrowed(b"40")),
+            (Dialect::SocketIo, b"2") => Asks::Answer(Cow::Borrowed(b"3")),
+            (Dialect::Pusher, text) => match pusher::answer(text, seat.space) {
+                Some(answer) => Asks::Answer(Cow::Owned(answer)),
+                None => Asks::TheScenario,
+            },
+            (Dialect::Centrifugo, line) => centrifugo::asks(line),
+            _ => Asks::TheScenario,
         }
+    }
+
+    /// Whether a frame's lines are texts each.
+    pub fn has_lines(self) -> bool {
+        self == Dialect::Centrifugo
     }
 
     /// The opcode of what a client sends.
@@ -127,7 +155,7 @@ impl Dialect {
 
     /// Whether the server itself gives each chat an id that must ascend in its space.
     pub fn has_ids(self) -> bool {
-        !matches!(self, Dialect::Nats | Dialect::Bytes | Dialect::Pusher)
+        !matches!(self, Dialect::Nats | Dialect::Bytes | Dialect::Pusher | Dialect::Centrifugo)
     }
 
     /// Whether who sends a message gets it too, as all others do.
@@ -156,6 +184,11 @@ impl Dialect {
                 let event = format!("{{\"event\":\"client-chat\",\"channel\":\"{channel}\",");
                 (format!("{event}\"data\":{head}"), format!("{tail},\"sent_at\":\"{TIME}\"}}}}"))
             }
+            Dialect::Centrifugo => {
+                // The server adds who published.
+                let head = centrifugo::publication(seat.space) + &message_start();
+                (head, format!("\",{}}}}}}}", message_rest(seat)))
+            }
         }
     }
 }
@@ -169,14 +202,18 @@ fn envelope(seat: Seat) -> (String, String) {
 }
 
 /// What is in that frame's `data`, without the end; most of the rest a Pusher event says by itself.
-fn message_data(Seat { space, user }: Seat) -> (String, String) {
+fn message_data(seat: Seat) -> (String, String) {
+    (message_start(), format!("\",\"user_id\":{},{}", seat.user, message_rest(seat)))
+}
+
+fn message_start() -> String {
     const ID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
-    let head = format!("{{\"id\":\"{ID}\",\"content\":\"");
-    let tail = format!(
-        "\",\"user_id\":{user},\"username\":\"m{user}\",\"space_id\":{space},\
-         \"timestamp\":\"{TIME}\",\"image\":\"\""
-    );
-    (head, tail)
+    format!("{{\"id\":\"{ID}\",\"content\":\"")
+}
+
+/// What stands behind the content and who it is of.
+fn message_rest(Seat { space, user }: Seat) -> String {
+    format!("\"username\":\"m{user}\",\"space_id\":{space},\"timestamp\":\"{TIME}\",\"image\":\"\"")
 }
 
 const TIME: &str = "2026-01-02T03:04:05.678901-03:00";
@@ -221,14 +258,35 @@ mod tests {
     }
 
     #[test]
+    fn a_centrifugo_message_comes_about_as_long_as_the_hubs_frame() {
+        let (before, after) = Dialect::Centrifugo.around_content(SEAT, 100);
+        let command: serde_json::Value =
+            serde_json::from_str(&format!("{before}{after}")).expect("JSON");
+        let publication = &command["publish"];
+        assert_eq!(publication["channel"], "space:12");
+        assert_eq!((&publication["data"]["content"], &command["id"]), (&"".into(), &3.into()));
+        // As the server passes it on; a client's id is a UUID.
+        const INFO: &str =
+            r#""info":{"user":"34","client":"01234567-89ab-cdef-0123-456789abcdef"}"#;
+        const PUSH: &str = r#"{"push":{"channel":"space:12","pub":{"data":,}}}"#;
+        let bytes = PUSH.len() + INFO.len() + publication["data"].to_string().len();
+        let (head, tail) = envelope(SEAT);
+        let difference = bytes.abs_diff(head.len() + tail.len());
+        assert!(difference < 16, "{difference} bytes");
+    }
+
+    #[test]
     fn the_protocols_own_texts_are_answered() {
-        let answer = |dialect: Dialect, text: &[u8]| dialect.answer(SEAT, text);
-        assert_eq!(answer(Dialect::SocketIo, b"0{\"sid\":\"x\"}").as_deref(), Some(&b"40"[..]));
-        assert_eq!(answer(Dialect::SocketIo, b"2").as_deref(), Some(&b"3"[..]));
-        assert_eq!(answer(Dialect::SocketIo, b"40{\"sid\":\"x\"}"), None);
-        assert_eq!(answer(Dialect::Hub, b"2"), None);
+        let asks = |dialect: Dialect, text: &[u8]| dialect.asks(SEAT, text);
+        let answer = |text| Asks::Answer(Cow::Borrowed(text));
+        assert_eq!(asks(Dialect::SocketIo, b"0{\"sid\":\"x\"}"), answer(b"40"));
+        assert_eq!(asks(Dialect::SocketIo, b"2"), answer(b"3"));
+        assert_eq!(asks(Dialect::SocketIo, b"40{\"sid\":\"x\"}"), Asks::TheScenario);
+        assert_eq!(asks(Dialect::Hub, b"2"), Asks::TheScenario);
         let ping = b"{\"event\":\"pusher:ping\"}";
-        assert!(answer(Dialect::Pusher, ping).is_some());
-        assert_eq!(answer(Dialect::Hub, ping), None);
+        assert!(matches!(asks(Dialect::Pusher, ping), Asks::Answer(_)));
+        assert_eq!(asks(Dialect::Hub, ping), Asks::TheScenario);
+        assert_eq!(asks(Dialect::Centrifugo, b"{}"), answer(b"{}"));
+        assert_eq!(asks(Dialect::Hub, b"{}"), Asks::TheScenario);
     }
 }

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
+use crate::client::centrifugo;
 use crate::client::connection::{self, Connection, Refusal};
-use crate::client::dialect::Dialect;
+use crate::client::dialect::{Asks, Dialect};
 use crate::client::frames::{self, BINARY, CLOSE, Fault, PING, PONG};
 use crate::client::nats::{self, Junk, Operation};
 
@@ -261,20 +262,38 @@ impl Engine {
         receive: &mut impl Receive,
     ) -> Result<usize, Ended> {
         let now = self.now();
-        let Some(connection) = &self.connections[member] else { return Ok(0) };
-        let seat = connection.seat;
         let mut taken = 0;
         while let Some(frame) = frames::first(&input[taken..]).map_err(Ended::Broken)? {
             taken += frame.bytes;
             match frame.opcode {
                 PING | PONG | CLOSE => self.take_control(member, frame)?,
-                _ => match self.dialect.answer(seat, frame.payload) {
-                    Some(answer) => self.answer(member, self.dialect.opcode(), &answer),
-                    None => receive.text(member, frame.payload, now),
-                },
+                _ if self.dialect.has_lines() => {
+                    for line in centrifugo::lines(frame.payload) {
+                        self.take_text(member, line, now, receive)?;
+                    }
+                }
+                _ => self.take_text(member, frame.payload, now, receive)?,
             }
         }
         Ok(taken)
+    }
+
+    /// Tells a text, or does what the protocol asks for.
+    fn take_text(
+        &mut self,
+        member: usize,
+        text: &[u8],
+        now: u64,
+        receive: &mut impl Receive,
+    ) -> Result<(), Ended> {
+        let Some(connection) = &self.connections[member] else { return Ok(()) };
+        match self.dialect.asks(connection.seat, text) {
+            Asks::TheScenario => receive.text(member, text, now),
+            Asks::Answer(answer) => self.answer(member, self.dialect.opcode(), &answer),
+            Asks::Nothing => {}
+            Asks::TheEnd => return Err(Ended::Foreign),
+        }
+        Ok(())
     }
 
     fn take_control(&mut self, member: usize, frame: frames::Frame<'_>) -> Result<(), Ended> {

@@ -1,8 +1,10 @@
 //! The client's side of one connection and of all of them: bytes, dialects, sockets.
 //!
-//! Reading order: `frames`, `dialect`, `nats`, `pusher` and `stamp` (the bytes), `connection` (one
-//! socket), `engine` (all of them, over one epoll). Nothing here knows what a scenario is.
+//! Reading order: `frames`, `dialect`, `nats`, `pusher`, `centrifugo` and `stamp` (the bytes),
+//! `connection` (one socket), `engine` (all of them, over one epoll). Nothing here knows what a
+//! scenario is.
 
+pub mod centrifugo;
 pub mod connection;
 pub mod dialect;
 pub mod engine;

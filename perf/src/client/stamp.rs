@@ -17,7 +17,8 @@ pub const ID_BYTES: usize = 26;
 const MARK: [u8; 8] = *b"zyxwvuts";
 const NUMBERS_BYTES: usize = 24;
 const BEFORE_ID: &[u8] = b"\"id\":\"";
-const CHATS: [&[u8]; 2] = [b"\"type\":\"chat\"", b"\"event\":\"client-chat\""];
+const CHATS: [&[u8]; 3] =
+    [b"\"type\":\"chat\"", b"\"event\":\"client-chat\"", b"\"pub\":{\"data\":"];
 /// How far into a frame its type is looked for: behind any server's own framing.
 const CHAT_WITHIN: usize = 64;
 
@@ -229,6 +230,10 @@ mod tests {
             assert_eq!(shape.see(chat(others).as_bytes()), Seen::Foreign);
             assert_eq!(shape.see(b"{\"type\":\"chat\",\"data\":{}}"), Seen::Foreign);
             assert_eq!(shape.see(b"{\"event\":\"client-chat\",\"data\":{}}"), Seen::Foreign);
+            let others = b"{\"push\":{\"channel\":\"space:2147483647\",\"pub\":{\"data\":{}}}}";
+            assert_eq!(shape.see(others), Seen::Foreign);
+            let join = b"{\"push\":{\"channel\":\"space:1\",\"join\":{\"info\":{}}}}";
+            assert_eq!(shape.see(join), Seen::Other);
             assert_eq!(shape.see(b"{\"type\":\"join\",\"data\":{}}"), Seen::Other);
             assert_eq!(shape.see(b""), Seen::Other);
             // Once more with a shape that was learned.

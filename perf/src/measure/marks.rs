@@ -22,13 +22,16 @@ pub struct Mark {
     pub server: Option<Cost>,
     /// What this process has cost.
     pub own: Cost,
+    /// The cores that this process may use.
+    pub cores: usize,
 }
 
 impl Mark {
     /// The costs at this moment; counts are the caller's.
     pub fn now(at: u64, pid: Option<u32>) -> io::Result<Mark> {
         let server = pid.map(cost).transpose()?;
-        Ok(Mark { at, deliveries: 0, published: 0, reads: 0, server, own: own_cost()? })
+        let cores = std::thread::available_parallelism()?.get();
+        Ok(Mark { at, deliveries: 0, published: 0, reads: 0, server, own: own_cost()?, cores })
     }
 }
 
@@ -69,11 +72,16 @@ pub fn rates(figures: &mut Figures, before: Mark, after: Mark) {
     figures.number("messages_per_s", (after.published - before.published) as f64 / seconds);
     figures.number("deliveries_per_s", deliveries / seconds);
     figures.number("frames_per_read", deliveries / (after.reads - before.reads) as f64);
-    if let (Some(from), Some(to)) = (before.server, after.server) {
-        let cpu = to.cpu.saturating_sub(from.cpu).as_secs_f64();
-        figures.number("hub_cpu_ns_per_delivery", cpu * 1e9 / deliveries);
+    if let Some(cost) = cpu_ns_per_delivery(before, after) {
+        figures.number("hub_cpu_ns_per_delivery", cost);
     }
     shares(figures, before, after);
+}
+
+/// What a delivery cost the server between two marks, where its process is known.
+pub fn cpu_ns_per_delivery(before: Mark, after: Mark) -> Option<f64> {
+    let cpu = after.server?.cpu.saturating_sub(before.server?.cpu).as_secs_f64();
+    Some(cpu * 1e9 / (after.deliveries - before.deliveries) as f64)
 }
 
 /// Both sides' share of a core, and which of them had no more to give.
@@ -84,7 +92,7 @@ pub fn shares(figures: &mut Figures, before: Mark, after: Mark) {
         let share = to.cpu.saturating_sub(from.cpu).as_secs_f64() / seconds;
         figures.number("hub_cpu_cores", share);
         figures.number("hub_rss_mib", mib(to.rss_bytes as f64));
-        figures.text("saturated", saturated(share, own_share));
+        figures.text("saturated", saturated(share, own_share, after.cores));
     }
     figures.number("client_cpu_cores", own_share);
 }
@@ -95,12 +103,40 @@ pub fn mib(bytes: f64) -> f64 {
 }
 
 /// Which side had no more to give; deliveries a second are a floor when it was the client's.
-fn saturated(hub_cores: f64, own_share: f64) -> &'static str {
+/// Where this process is not kept on one core, both sides share `cores`: neither had more to give
+/// when these are all used.
+fn saturated(hub_cores: f64, own_share: f64, cores: usize) -> &'static str {
     const FULL: f64 = 0.95;
+    if cores > 1 && hub_cores + own_share >= FULL * cores as f64 {
+        return "machine";
+    }
     match (hub_cores >= FULL, own_share >= FULL) {
         (true, true) => "both",
         (true, false) => "hub",
         (false, true) => "client",
         (false, false) => "neither",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_side_of_its_own_core_is_full_when_that_core_is() {
+        for (hub, own, expected) in
+            [(0.99, 0.99, "both"), (0.99, 0.5, "hub"), (0.5, 0.99, "client"), (0.9, 0.9, "neither")]
+        {
+            assert_eq!(saturated(hub, own, 1), expected);
+        }
+    }
+
+    #[test]
+    fn sides_that_share_their_cores_are_full_when_all_of_them_are() {
+        // Two shards and the generator want three cores of two: no side alone is told.
+        assert_eq!(saturated(1.3, 0.66, 2), "machine");
+        assert_eq!(saturated(0.97, 0.96, 2), "machine");
+        assert_eq!(saturated(0.97, 0.5, 2), "hub");
+        assert_eq!(saturated(0.6, 0.6, 2), "neither");
     }
 }

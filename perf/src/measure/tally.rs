@@ -7,6 +7,7 @@ use std::io;
 
 use hdrhistogram::Histogram;
 
+use crate::client::centrifugo;
 use crate::client::engine::{Ended, Receive};
 use crate::client::stamp::{ID_BYTES, Seen, Shape, Stamp, read_ack};
 use crate::measure::figures::Figures;
@@ -156,7 +157,8 @@ impl Tally {
 
 /// Whether a text says that something was refused, in any dialect.
 fn is_error(text: &[u8]) -> bool {
-    const STARTS: [&[u8]; 2] = [b"{\"type\":\"error\"", b"{\"event\":\"pusher:error\""];
+    const STARTS: [&[u8]; 3] =
+        [b"{\"type\":\"error\"", b"{\"event\":\"pusher:error\"", centrifugo::NOT_PUBLISHED];
     STARTS.iter().any(|start| text.starts_with(start))
 }
 

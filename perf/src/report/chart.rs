@@ -50,7 +50,7 @@ const RIGHT: f64 = 24.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 44.0;
 /// More colours than this can't be told apart.
-pub(super) const COLOURS: usize = 9;
+pub(super) const COLOURS: usize = 11;
 
 struct Span {
     scale: Scale,

@@ -36,10 +36,11 @@ const RATE: Column = Column {
 
 const FANOUT: [Column; 4] = [CPU, RATE, P50, P99];
 const OPEN: [Column; 4] = [CPU, told("hub_cpu_cores", "cores used"), P50, P99];
-const STALLED: [Column; 5] = [
+const STALLED: [Column; 6] = [
     told("p99_without_ms", "p99 without, ms"),
     P99,
     told("p99_ratio", "p99, with over without"),
+    told("cpu_ratio", "CPU a delivery, with over without"),
     told("rss_growth_mib", "memory grew, MiB"),
     told("stalled_closed", "stalled that were closed"),
 ];

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::best::best;
 use super::chart::{Chart, escape};
 use super::columns::{self, Better, Column};
 use super::summary::{Cell, OURS, Row, Stats};
@@ -52,7 +53,9 @@ fn write_glance(html: &mut String, report: &Report) {
     html.push_str(
         "<section><h2>The hub over each, at a glance</h2>\n<p>The hub's figure divided by the \
          other's of the same round: 0.5 is half the cost. Median of the rounds, range \
-         beneath.</p>\n<div class=\"wide\"><table><thead><tr><th>scenario<th>figure",
+         beneath. The best other, by each figure, is a server that ran without a fault; the floor \
+         and other builds of the hub are none.</p>\n<div class=\"wide\"><table><thead><tr>\
+         <th>scenario<th>figure<th class=\"number\">the best other",
     );
     for peer in &peers {
         let _ = write!(html, "<th class=\"number\">{}", escape(peer));
@@ -69,6 +72,7 @@ fn write_glance(html: &mut String, report: &Report) {
                 let _ = write!(html, "<th rowspan=\"{rows}\">{name}");
             }
             let _ = write!(html, "<td>{}", escape(column.title));
+            write_best(html, row, column);
             for peer in &peers {
                 write_ratio(html, row.cell(peer), column);
             }
@@ -76,6 +80,18 @@ fn write_glance(html: &mut String, report: &Report) {
         }
     }
     html.push_str("</tbody></table></div></section>\n");
+}
+
+/// The hub over the best other server by this figure, which is named beneath.
+fn write_best(html: &mut String, row: &Row, column: &Column) {
+    let Some(best) = best(row, column) else {
+        html.push_str("<td class=\"number dim\">none");
+        return;
+    };
+    let (median, verdict) = (best.ratio.median, verdict(best.ratio, column));
+    let server = escape(best.server);
+    let _ =
+        write!(html, "<td class=\"number {verdict}\"><b>{median:.2}</b><small>{server}</small>");
 }
 
 fn write_ratio(html: &mut String, cell: Option<&Cell>, column: &Column) {

@@ -2,9 +2,10 @@
 //! a terminal, as JSON, and as one page with charts.
 //!
 //! Reading order: `runs` (what was written by `run`), `summary` (medians and ratios), `columns`
-//! (which figures are shown of which kind), `text`, `chart`, `charts` and `html`. Nothing here
-//! measures.
+//! (which figures are shown of which kind), `best` (which other server counts), `text`, `chart`,
+//! `charts` and `html`. Nothing here measures.
 
+mod best;
 mod chart;
 mod charts;
 mod columns;

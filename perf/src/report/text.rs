@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
+use super::best::best;
 use super::columns::{self, Better, Column, show};
 use super::summary::{Cell, OURS, Row, Stats};
 use super::{LeftOut, Report};
@@ -22,7 +23,10 @@ pub(super) fn write(report: &Report) -> String {
         let _ = writeln!(text, "left out: {server}: {why}");
     }
     if report.summary.servers.len() > 1 {
-        text.push_str("\nmedian (range) of the rounds; x: the hub's figure over the server's\n");
+        text.push_str(
+            "\nmedian (range) of the rounds; x: the hub's figure over the server's\n\
+             best other: by each figure, of the servers that ran without a fault\n",
+        );
     }
     text
 }
@@ -56,6 +60,24 @@ fn write_row(text: &mut String, row: &Row) {
         for line in complaints(cell) {
             let _ = writeln!(text, "{:NAME_WIDTH$}! {line}", cell.server);
         }
+    }
+    write_best(text, row);
+}
+
+/// Who was best of the others by each figure, and the hub's over it.
+fn write_best(text: &mut String, row: &Row) {
+    let (mut servers, mut ratios) = (String::new(), String::new());
+    for column in columns::of(&row.kind) {
+        let best = best(row, column);
+        let server = best.map(|best| best.server).unwrap_or_default();
+        let ratio = best.map(|best| format!("x {}", range(best.ratio))).unwrap_or_default();
+        let width = width(column);
+        let _ = write!(servers, "{server:<width$}");
+        let _ = write!(ratios, "{ratio:<width$}");
+    }
+    if !servers.trim().is_empty() {
+        let _ = writeln!(text, "{:NAME_WIDTH$}{}", "best other", servers.trim_end());
+        let _ = writeln!(text, "{:NAME_WIDTH$}{}", "", ratios.trim_end());
     }
 }
 
@@ -96,11 +118,17 @@ pub(super) fn json(report: &Report) -> String {
         .map(|LeftOut { server, why }| json!({ "server": server, "why": why }));
     let scenarios = report.summary.rows.iter().map(|row| {
         let cells = row.cells.iter().map(cell_json);
+        let best = columns::of(&row.kind).iter().filter_map(|column| {
+            let best = best(row, column)?;
+            let ratio = json!({ "server": best.server, "hub_over_this": stats_json(best.ratio) });
+            Some((column.figure.to_string(), ratio))
+        });
         json!({
             "scenario": row.scenario,
             "kind": row.kind,
             "about": row.about,
             "servers": cells.collect::<Vec<_>>(),
+            "best_other": best.collect::<Map<_, _>>(),
         })
     });
     let all = json!({
@@ -113,10 +141,7 @@ pub(super) fn json(report: &Report) -> String {
 
 fn cell_json(cell: &Cell) -> Value {
     let stats = |all: &BTreeMap<String, Stats>| {
-        let entry = |(name, stats): (&String, &Stats)| {
-            let Stats { median, min, max } = stats;
-            (name.clone(), json!({ "median": median, "min": min, "max": max }))
-        };
+        let entry = |(name, stats): (&String, &Stats)| (name.clone(), stats_json(stats));
         all.iter().map(entry).collect::<Map<_, _>>()
     };
     let faults = cell.faults.iter().map(|(name, count)| (name.clone(), json!(count)));
@@ -130,4 +155,8 @@ fn cell_json(cell: &Cell) -> Value {
         "faults": faults.collect::<Map<_, _>>(),
         "failed": cell.failed,
     })
+}
+
+fn stats_json(Stats { median, min, max }: &Stats) -> Value {
+    json!({ "median": median, "min": min, "max": max })
 }

@@ -1,5 +1,5 @@
 //! The stalled-readers scenario: some members stop reading while the rest chat on. The others'
-//! latency is measured without and then with them, in one run.
+//! latency and the server's cost are measured without and then with them, in one run.
 //!
 //! Who stalls never publishes. At the end the stalled are read again, to learn what the server
 //! did with them; what they missed is no loss, but that another member is closed is a fault.
@@ -14,7 +14,7 @@ use super::keys::Keys;
 use super::kind::{Kind, Target};
 use crate::client::engine::{Ended, micros};
 use crate::measure::figures::Figures;
-use crate::measure::marks::{latencies, mib, quantile_ms, rates};
+use crate::measure::marks::{cpu_ns_per_delivery, latencies, mib, quantile_ms, rates};
 
 /// Time for the sockets of the stalled to bring what has gathered.
 const LOOK: Duration = Duration::from_secs(1);
@@ -48,7 +48,7 @@ impl Kind for Plan {
         }
         run.join_all()?;
         run.warm_up()?;
-        let (calm, _) = run.measure()?;
+        let (calm, calm_end) = run.measure()?;
         let without = run.tally.take_latencies()?;
         let members: Vec<usize> = (plan.members - stalled..plan.members).collect();
         for member in &members {
@@ -64,6 +64,12 @@ impl Kind for Plan {
         rates(&mut figures, before, after);
         latencies(&mut figures, &run.tally.latency_us);
         beside(&mut figures, &without, &run.tally.latency_us);
+        let costs = [(calm, calm_end), (before, after)];
+        let costs = costs.map(|(from, to)| cpu_ns_per_delivery(from, to));
+        if let [Some(without), Some(with)] = costs {
+            figures.number("hub_cpu_ns_per_delivery_without", without);
+            figures.number("cpu_ratio", with / without);
+        }
         if let (Some(from), Some(calm), Some(to)) = (before.server, calm.server, after.server) {
             figures.number("rss_growth_mib", mib(to.rss_bytes as f64 - from.rss_bytes as f64));
             let growth = from.rss_bytes as f64 - calm.rss_bytes as f64;
