@@ -2,12 +2,14 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{attack, attack_with, crowd};
 use crate::attacks::floods::{floods, say_and_read_nothing};
 use crate::support::trials::{Outcome, is_slow};
-use crate::support::{Answer, Hub, eventually, upgrade};
+use crate::support::{Answer, Hub, upgrade};
 
 pub fn floods_of_frames() -> Outcome {
     // What a quarter of them says within its rates costs a build without optimisation too much.
@@ -53,9 +55,11 @@ impl Reader {
     }
 }
 
-/// Comes to the lobby as users of these numbers, reads until all are there, and says how many bytes
-/// came.
-fn fill_lobby(hub: &Hub, users: std::ops::Range<usize>, all: usize) -> u64 {
+/// Longer than thousands need to come, one after the other, to a hub without optimisation.
+const COME_MAX: Duration = Duration::from_secs(240);
+
+/// Comes to the lobby as users of these numbers, and reads until `all` have `come`.
+fn fill_lobby(hub: &Hub, users: Range<usize>, all: usize, come: &AtomicUsize) -> Vec<Reader> {
     let mut readers: Vec<Reader> = Vec::new();
     for user in users {
         let mut stream = hub.connect();
@@ -64,27 +68,32 @@ fn fill_lobby(hub: &Hub, users: std::ops::Range<usize>, all: usize) -> u64 {
         assert_eq!(Answer::read(&mut stream).status, 101);
         stream.set_nonblocking(true).expect("an option");
         readers.push(Reader { stream, bytes: 0 });
+        come.fetch_add(1, Ordering::Relaxed);
         if user % 16 == 0 {
             readers.iter_mut().for_each(Reader::read);
         }
     }
-    eventually("all are there", || {
+    let begun = Instant::now();
+    while come.load(Ordering::Relaxed) < all {
         readers.iter_mut().for_each(Reader::read);
-        (hub.metric("hub_members") >= all as f64).then_some(())
-    });
+        assert!(begun.elapsed() < COME_MAX, "{come:?} of {all} have come");
+    }
     readers.iter_mut().for_each(Reader::read);
-    readers.iter().map(|reader| reader.bytes).sum()
+    readers
 }
 
 pub fn a_lobby_of_thousands() -> Outcome {
     attack("", |hub| {
-        let (all, threads) = (crowd(10_000), 4);
-        let bytes: u64 = std::thread::scope(|scope| {
+        let (all, threads, come) = (crowd(10_000), 4, &AtomicUsize::new(0));
+        let readers: Vec<Reader> = std::thread::scope(|scope| {
             let part = |n: usize| 1 + n * all / threads..1 + (n + 1) * all / threads;
-            let parts: Vec<_> =
-                (0..threads).map(|n| scope.spawn(move || fill_lobby(hub, part(n), all))).collect();
-            parts.into_iter().map(|it| it.join().expect("nobody is closed")).sum()
+            let parts: Vec<_> = (0..threads)
+                .map(|n| scope.spawn(move || fill_lobby(hub, part(n), all, come)))
+                .collect();
+            parts.into_iter().flat_map(|it| it.join().expect("nobody is closed")).collect()
         });
+        assert!(hub.metric("hub_members") >= all as f64, "nobody is closed");
+        let bytes: u64 = readers.iter().map(|reader| reader.bytes).sum();
         eprintln!("{all} users were told {bytes} bytes");
     })
 }
