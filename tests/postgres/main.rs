@@ -51,6 +51,7 @@ const TESTS: &[Named] = &named![
     layouts::a_hub_that_is_killed_while_it_builds_the_key_builds_it_at_the_next_start,
     layouts::tables_of_others_and_restored_ones_stay_as_they_are,
     layouts::a_table_that_others_have_built_on_stays_as_it_is_and_is_told,
+    layouts::a_role_that_owns_nothing_serves_as_before_until_the_owner_changes_the_table,
     layouts::replicas_go_on_through_the_change,
     layouts::nothing_that_is_looked_up_reads_the_whole_table,
     adopted::the_existing_servers_rows_are_read_and_not_rewritten,

@@ -147,9 +147,10 @@ impl History {
         Ok(History { connection, begin, texts, wall, image_bytes_max, images, keys, key })
     }
 
-    /// Whether the server, or the way to it, has gone.
+    /// Whether another connection is needed: the server, or the way to it, has gone, or there were
+    /// no messages to look at.
     pub(super) fn is_closed(&self) -> bool {
-        self.connection.client.is_closed()
+        self.key.is_none() || self.connection.client.is_closed()
     }
 
     /// One numbered page (docs/WIRE.md A4); ids above `limit` are none of ours.
@@ -467,15 +468,18 @@ fn users(rows: &[StoredMessage]) -> Vec<i32> {
     users
 }
 
-/// Finds the page's keys in an index alone, from where it is said, then their rows: one by one,
-/// whatever the statistics of a space say that has grown since they were made (`OFFSET 0`).
+/// Finds the page's keys in an index alone, from where it is said, then their rows by the key that
+/// the table has.
 fn page_sql(window: Window, ascending: bool, (from, columns): (&str, &str)) -> String {
     let direction = if ascending { "ASC" } else { "DESC" };
-    // Each by the key that the table has. In tables of others the planner might take the index by
-    // time for the other one, and walk through a whole space for each row.
-    let row = match window.is_hubs {
-        true => "m.space_id = $1 AND m.id COLLATE \"C\" = keys.id",
-        false => "m.id = keys.id",
+    // One by one (`OFFSET 0`): statistics that are older than most of a space would have the planner
+    // read the whole space instead.
+    let rows = match window.is_hubs {
+        true => {
+            ", LATERAL (SELECT id, content, user_id, username, space_id, timestamp \
+             FROM chat_messages m WHERE m.space_id = $1 AND m.id COLLATE \"C\" = keys.id OFFSET 0) m"
+        }
+        false => "JOIN chat_messages m ON m.id = keys.id",
     };
     let by = |table: &str| match window.order {
         PageOrder::Timestamp => {
@@ -486,8 +490,7 @@ fn page_sql(window: Window, ascending: bool, (from, columns): (&str, &str)) -> S
     format!(
         "WITH keys AS MATERIALIZED (SELECT id FROM chat_messages WHERE space_id = $1 {from} \
          ORDER BY {} OFFSET $2 LIMIT $3) \
-         SELECT {columns} FROM keys, LATERAL (SELECT * FROM chat_messages m \
-         WHERE {row} OFFSET 0) m ORDER BY {}",
+         SELECT {columns} FROM keys {rows} ORDER BY {}",
         by(""),
         by("m."),
     )
