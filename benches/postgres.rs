@@ -1,9 +1,11 @@
 //! What PostgreSQL costs: the sink's transactions by COPY beside single INSERTs, UNNEST and a bare
-//! COPY loop of the same rows; and what each index, the foreign keys and the position row add.
+//! COPY loop of the same rows; and what each index, the foreign keys and the position row add. The
+//! table is as the hub makes it, with one index.
 //!
 //! `HUB_BENCH_DATABASE_URL=postgresql://… cargo bench --bench postgres`, on a database made for it:
 //! its `chat_messages` is emptied before each figure. `HUB_BENCH_FOREIGN_KEYS=1` measures all of it
-//! with the existing server's foreign keys, `HUB_BENCH_ROUNDS` is how often (3). Results are
+//! on the existing server's table, with its key, its foreign keys and the two indexes that the hub
+//! adds, `HUB_BENCH_ROUNDS` is how often (3). Results are
 //! checked, not only timed. Without the variable nothing is measured. `perf/storage` runs it on a
 //! cluster of its own.
 
@@ -43,8 +45,9 @@ async fn measure(url: &str) {
     let driver = tokio::spawn(connection);
     let mut sink = PostgresSink::new(DatabaseUrl::parse(url).unwrap(), -10_800);
     sink.positions(&[JournalId(7)]).await.unwrap();
-    if std::env::var_os("HUB_BENCH_FOREIGN_KEYS").is_some_and(|value| value == "1") {
-        foreign_keys(&client).await;
+    let others = std::env::var_os("HUB_BENCH_FOREIGN_KEYS").is_some_and(|value| value == "1");
+    if others {
+        as_others_have_it(&client).await;
     }
     let rounds = std::env::var("HUB_BENCH_ROUNDS").map_or(3, |rounds| rounds.parse().unwrap());
     for _ in 0..rounds {
@@ -58,25 +61,33 @@ async fn measure(url: &str) {
             let copy = copies(&client, &mut sink, batch_rows).await;
             println!("    COPY of {batch_rows}: {}", copy.beside(&single));
         }
-        bare_copies(&client).await;
+        bare_copies(&client, if others { &OTHERS } else { &HUBS }).await;
     }
     drop(client);
     driver.await.unwrap().unwrap();
 }
 
-async fn foreign_keys(client: &Client) {
+/// Makes it the table that a hub finds in the existing server's database.
+async fn as_others_have_it(client: &Client) {
+    empty(client).await;
     let sql = format!(
-        "CREATE TABLE IF NOT EXISTS users (id INT PRIMARY KEY, image TEXT); \
+        "ALTER TABLE chat_messages DROP CONSTRAINT IF EXISTS hub_messages_key, \
+         DROP CONSTRAINT IF EXISTS chat_messages_pkey, \
+         ALTER COLUMN id TYPE TEXT COLLATE \"default\"; \
+         ALTER TABLE chat_messages ADD CONSTRAINT chat_messages_pkey PRIMARY KEY (id); \
+         DROP INDEX IF EXISTS chat_messages_space_id_id, chat_messages_space_id_timestamp_id; \
+         {}; {}; CREATE TABLE IF NOT EXISTS users (id INT PRIMARY KEY, image TEXT); \
          CREATE TABLE IF NOT EXISTS spaces (id INT PRIMARY KEY); \
          INSERT INTO users SELECT n FROM generate_series(0, {USERS}) n ON CONFLICT DO NOTHING; \
          INSERT INTO spaces SELECT n FROM generate_series(0, {SPACES}) n ON CONFLICT DO NOTHING; \
          ALTER TABLE chat_messages \
          DROP CONSTRAINT IF EXISTS of_user, DROP CONSTRAINT IF EXISTS of_space, \
          ADD CONSTRAINT of_user FOREIGN KEY (user_id) REFERENCES users, \
-         ADD CONSTRAINT of_space FOREIGN KEY (space_id) REFERENCES spaces"
+         ADD CONSTRAINT of_space FOREIGN KEY (space_id) REFERENCES spaces",
+        BY_ID.1, BY_TIME.1
     );
     client.batch_execute(&sql).await.unwrap();
-    println!("with foreign keys");
+    println!("with the existing server's keys");
 }
 
 async fn empty(client: &Client) {
@@ -167,15 +178,31 @@ async fn copies(client: &Client, sink: &mut PostgresSink, batch_rows: u64) -> Co
     cost
 }
 
+/// What is done to the table before a measurement, and after it.
+type Change = (&'static str, &'static str, &'static str);
+
+/// What the hub's table has, and more: the second index was that of earlier builds.
+const HUBS: [Change; 3] = [
+    ("bare COPY", "SELECT 1", "SELECT 1"),
+    ("an index by time", BY_TIME.1, BY_TIME.0),
+    (
+        "a key on the id",
+        "CREATE UNIQUE INDEX of_bench ON chat_messages (id COLLATE \"default\")",
+        "DROP INDEX of_bench",
+    ),
+];
+/// What tables of others have, and less.
+const OTHERS: [Change; 3] = [
+    ("bare COPY", "SELECT 1", "SELECT 1"),
+    ("no index by time", BY_TIME.0, BY_TIME.1),
+    ("no index by id", BY_ID.0, BY_ID.1),
+];
+
 /// The rows that the sink has stored last, by COPY alone: ready bytes, no position row; with what
-/// the sink's table has, and without.
-async fn bare_copies(client: &Client) {
+/// the sink's table has, and with more or less.
+async fn bare_copies(client: &Client, changes: &[Change]) {
     let batches = dump(client).await;
-    for (what, before, after) in [
-        ("bare COPY", "SELECT 1", "SELECT 1"),
-        ("no index by time", BY_TIME.0, BY_TIME.1),
-        ("no index by id", BY_ID.0, BY_ID.1),
-    ] {
+    for (what, before, after) in changes {
         client.batch_execute(before).await.unwrap();
         empty(client).await;
         let (mut times, begun, cpu) = (Vec::new(), Instant::now(), server_cpu());

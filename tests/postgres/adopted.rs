@@ -6,7 +6,7 @@ use super::stored::{hub_on, hub_with, post};
 use crate::support::eventually;
 use crate::support::postgres::Cluster;
 
-const SCHEMA: &str = "
+pub const SCHEMA: &str = "
 CREATE TABLE users (id SERIAL PRIMARY KEY, name TEXT NOT NULL, last_name TEXT NOT NULL,
     email TEXT UNIQUE NOT NULL, password TEXT NOT NULL, created_at TIMESTAMP NOT NULL DEFAULT now(),
     updated_at TIMESTAMP NOT NULL DEFAULT now(), image TEXT);

@@ -18,6 +18,7 @@ mod drains;
 mod failing;
 mod health;
 mod journals;
+mod layouts;
 mod nodes;
 mod odd;
 mod pictures;
@@ -41,8 +42,18 @@ mod watched;
 const TESTS: &[Named] = &named![
     stored::chat_is_stored_and_read_back,
     stored::pages_and_ranges_are_found_in_an_index_at_any_depth,
+    stored::pages_and_ranges_of_others_tables_are_found_in_an_index_too,
     stored::of_many_hubs_that_start_at_once_one_serves_at_a_time,
     stored::an_index_that_was_left_invalid_is_built_again,
+    layouts::a_row_of_a_new_database_costs_one_index,
+    layouts::a_table_of_an_earlier_build_is_changed_while_a_hub_writes_and_others_read,
+    layouts::a_change_that_was_cut_between_any_two_steps_is_finished,
+    layouts::a_hub_that_is_killed_while_it_builds_the_key_builds_it_at_the_next_start,
+    layouts::tables_of_others_and_restored_ones_stay_as_they_are,
+    layouts::a_table_that_others_have_built_on_stays_as_it_is_and_is_told,
+    layouts::a_role_that_owns_nothing_serves_as_before_until_the_owner_changes_the_table,
+    layouts::replicas_go_on_through_the_change,
+    layouts::nothing_that_is_looked_up_reads_the_whole_table,
     adopted::the_existing_servers_rows_are_read_and_not_rewritten,
     adopted::a_user_that_does_not_exist_costs_its_own_rows_only,
     adopted::a_post_of_nobody_is_seen_by_nobody,

@@ -103,8 +103,22 @@ fn no_query_reads_the_whole_table(cluster: &Cluster, hub: &Hub) {
 }
 
 pub fn pages_and_ranges_are_found_in_an_index_at_any_depth() {
+    pages_and_ranges_of(&Cluster::start(&[]));
+}
+
+pub fn pages_and_ranges_of_others_tables_are_found_in_an_index_too() {
     let cluster = Cluster::start(&[]);
-    let hub = hub_on(&cluster);
+    cluster.sql("hub", OTHERS);
+    pages_and_ranges_of(&cluster);
+}
+
+/// The existing server's table, without what it refers to.
+pub const OTHERS: &str = "CREATE TABLE chat_messages (id TEXT PRIMARY KEY, content TEXT NOT NULL, \
+    user_id INT NOT NULL, username TEXT NOT NULL, space_id INT NOT NULL, \
+    timestamp TIMESTAMP NOT NULL DEFAULT now())";
+
+fn pages_and_ranges_of(cluster: &Cluster) {
+    let hub = hub_on(cluster);
     // Two messages an instant, so that ids decide; another space around it.
     cluster.sql(
         "hub",
@@ -154,7 +168,7 @@ pub fn pages_and_ranges_are_found_in_an_index_at_any_depth() {
         let rows = hub.get(&path).json()["data"].as_array().expect("rows").len();
         assert_eq!(rows, 50, "page {page}");
     }
-    no_query_reads_the_whole_table(&cluster, &hub);
+    no_query_reads_the_whole_table(cluster, &hub);
     let range = |query: &str| -> Vec<String> {
         let rows = hub.get(&format!("/v1/spaces/1/messages?{query}&limit=3")).json();
         let text = |row: &serde_json::Value| row["content"].as_str().expect("text").to_owned();
@@ -190,6 +204,7 @@ pub fn of_many_hubs_that_start_at_once_one_serves_at_a_time() {
 
 pub fn an_index_that_was_left_invalid_is_built_again() {
     let cluster = Cluster::start(&[]);
+    cluster.sql("hub", OTHERS);
     let mut hub = hub_on(&cluster);
     hub.stop("TERM");
     cluster.sql("hub", "DROP INDEX chat_messages_space_id_id");

@@ -156,6 +156,19 @@ impl Cluster {
         }
     }
 
+    /// Runs a script as an administrator does, statement by statement.
+    pub fn script(&self, database: &str, text: &str) {
+        let mut psql = Command::new(self.bin.join("psql"));
+        psql.args(["-XqtA", "-v", "ON_ERROR_STOP=1", "-d", &self.url_of("postgres", database)]);
+        psql.env("PGPORT", self.port.to_string()).stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut psql = psql.stderr(Stdio::piped()).spawn().expect("psql runs");
+        let mut stdin = psql.stdin.take().expect("a pipe");
+        std::io::Write::write_all(&mut stdin, text.as_bytes()).expect("it reads");
+        drop(stdin);
+        let out = psql.wait_with_output().expect("it ends");
+        assert!(out.status.success(), "{text}: {}", String::from_utf8_lossy(&out.stderr));
+    }
+
     /// Sends the server a signal: INT ends it fast, QUIT at once, STOP freezes it.
     pub fn signal(&self, signal: &str) {
         let pid = self.server.id().to_string();

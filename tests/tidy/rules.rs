@@ -86,6 +86,7 @@ const SPAWNING_FILES: &[&str] = &[
     // A connection's driver is aborted with it; the claim's renewal, before it is given up.
     "src/store/postgres/connect",
     "src/store/postgres/node.rs",
+    "src/store/postgres/schema/beside.rs",
     "src/store/postgres/reader.rs",
 ];
 

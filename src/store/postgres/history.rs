@@ -7,13 +7,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Error, Row};
+use tokio_postgres::{Error, Row};
 
 use super::connect::{CallFault, Connection, DatabaseUrl, column};
 use super::copy::WallMicros;
 use super::marks::Mark;
 use super::rows::{Readable, Texts, message};
-use super::transaction::LOOK;
+use super::schema::layout::KEY;
+use super::transaction::{LOOK, Typed};
 use crate::shares::Part;
 use crate::store::query::{
     Existing, Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage, signed, unsigned,
@@ -37,7 +38,7 @@ pub(super) struct RowCount {
 pub(super) struct Known<F> {
     /// Its rows, as far as they are counted.
     pub(super) count: RowCount,
-    /// Finds the last mark at or before a row in the page's order.
+    /// Finds the last mark at or before a row in an order.
     pub(super) mark: F,
 }
 
@@ -47,15 +48,29 @@ pub(super) struct ReadPage {
     pub(super) page: Option<Page>,
     /// How far the space is counted now.
     pub(super) counted: RowCount,
+    /// The order that it was read in.
+    pub(super) order: PageOrder,
     /// The page's first row, if it was far from where the walk to it began.
     pub(super) mark: Option<Mark>,
     /// Whether a mark has led astray: rows were deleted.
     pub(super) is_astray: bool,
 }
 
-/// Rows of a space by their number, from 0, the oldest first.
+/// What is counted before a page is read.
+struct Counted {
+    total: u64,
+    counted: RowCount,
+    /// The table is the hub's.
+    is_hubs: bool,
+}
+
+/// Rows of a space by their number in an order, from 0, the oldest first.
 #[derive(Clone, Copy, Debug)]
 struct Window {
+    space: SpaceId,
+    order: PageOrder,
+    /// The table is the hub's.
+    is_hubs: bool,
     first: u64,
     length: u64,
     /// Rows behind the last one.
@@ -63,16 +78,18 @@ struct Window {
 }
 
 impl Window {
-    /// The rows of a page in a space of `total`.
-    fn of(query: &PageQuery, total: u64) -> Window {
+    /// The rows of a page. Of the hub's tables they are read in the order of ids, as times ascend
+    /// with them.
+    fn of(query: &PageQuery, counted: &Counted) -> Window {
+        let &PageQuery { space, page, ascending, .. } = query;
+        let &Counted { total, is_hubs, .. } = counted;
         let size = u64::from(query.page_size);
-        let skipped = query.page.max(1).saturating_sub(1).saturating_mul(size);
+        let skipped = page.max(1).saturating_sub(1).saturating_mul(size);
         let length = total.saturating_sub(skipped).min(size);
         let rest = total.saturating_sub(skipped).saturating_sub(length);
-        match query.ascending {
-            true => Window { first: skipped, length, behind: rest },
-            false => Window { first: rest, length, behind: skipped },
-        }
+        let (first, behind) = if ascending { (skipped, rest) } else { (rest, skipped) };
+        let order = if is_hubs { PageOrder::Id } else { query.order };
+        Window { space, order, is_hubs, first, length, behind }
     }
 }
 
@@ -91,7 +108,23 @@ pub(super) struct History {
     images: bool,
     /// Whether messages are only taken of users, and in spaces, that exist.
     keys: (bool, bool),
+    /// What the key of the hub's tables is called where the messages are; they may come to have it
+    /// at any time.
+    key: Option<String>,
 }
+
+/// What there is beside the messages, and how texts are kept.
+const SURROUNDINGS: &str = "SELECT \
+    (SELECT count(*) = 2 FROM pg_attribute a \
+     WHERE a.attrelid = to_regclass('users') AND a.attname IN ('id', 'image') \
+     AND NOT a.attisdropped AND has_column_privilege(a.attrelid, a.attnum, 'SELECT')), \
+    EXISTS (SELECT 1 FROM pg_constraint WHERE contype = 'f' \
+     AND conrelid = to_regclass('chat_messages') AND confrelid = to_regclass('users')), \
+    EXISTS (SELECT 1 FROM pg_constraint WHERE contype = 'f' \
+     AND conrelid = to_regclass('chat_messages') AND confrelid = to_regclass('spaces')), \
+    current_setting('server_encoding') = 'SQL_ASCII', \
+    (SELECT format('%I.%I', n.nspname, $1::text) FROM pg_class c \
+     JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass('chat_messages'))";
 
 impl History {
     /// Connects.
@@ -103,37 +136,28 @@ impl History {
              SET LOCAL statement_timeout = {query_max}; SET LOCAL lock_timeout = 0; \
              SET LOCAL idle_in_transaction_session_timeout = '15s'"
         );
-        let sql = "SELECT count(*) = 2 FROM pg_attribute a \
-            WHERE a.attrelid = to_regclass('users') AND a.attname IN ('id', 'image') \
-            AND NOT a.attisdropped AND has_column_privilege(a.attrelid, a.attnum, 'SELECT')";
-        let what = "look for pictures";
-        let rows = connection.ask(what, LOOK, (sql, &[])).await?;
-        let images = rows.first().map_or(Ok(false), |row| column(what, row, 0))?;
-        let sql = "SELECT count(*) FILTER (WHERE confrelid = to_regclass('users')) > 0, \
-            count(*) FILTER (WHERE confrelid = to_regclass('spaces')) > 0 FROM pg_constraint \
-            WHERE contype = 'f' AND conrelid = to_regclass('chat_messages')";
-        let what = "look for foreign keys";
-        let rows = connection.ask(what, LOOK, (sql, &[])).await?;
-        let key = |n| rows.first().map_or(Ok(false), |row| column(what, row, n));
-        let keys = (key(0)?, key(1)?);
-        let sql = "SELECT current_setting('server_encoding') = 'SQL_ASCII'";
-        let what = "look for the encoding";
-        let rows = connection.ask(what, LOOK, (sql, &[])).await?;
-        let any_bytes = rows.first().map_or(Ok(false), |row| column(what, row, 0))?;
+        let what = "look around";
+        let parameters: [Typed<'_>; 1] = [(&KEY, Type::TEXT)];
+        let rows = connection.ask(what, LOOK, (SURROUNDINGS, &parameters)).await?;
+        let row = rows.first();
+        let has = |n| row.map_or(Ok(false), |row| column(what, row, n));
+        let (images, keys, any_bytes) = (has(0)?, (has(1)?, has(2)?), has(3)?);
+        let key = row.map_or(Ok(None), |row| column(what, row, 4))?;
         let (wall, texts) = (WallMicros::new(utc_offset), Texts { any_bytes });
-        Ok(History { connection, begin, texts, wall, image_bytes_max, images, keys })
+        Ok(History { connection, begin, texts, wall, image_bytes_max, images, keys, key })
     }
 
-    /// Whether the server, or the way to it, has gone.
+    /// Whether another connection is needed: the server, or the way to it, has gone, or there were
+    /// no messages to look at.
     pub(super) fn is_closed(&self) -> bool {
-        self.connection.client.is_closed()
+        self.key.is_none() || self.connection.client.is_closed()
     }
 
     /// One numbered page (docs/WIRE.md A4); ids above `limit` are none of ours.
     pub(super) async fn page(
         &self,
         query: &PageQuery,
-        known: &Known<impl Fn(u64) -> Option<Mark>>,
+        known: &Known<impl Fn(PageOrder, u64) -> Option<Mark>>,
         limit: Id,
         room: &mut Part,
     ) -> Result<ReadPage, Error> {
@@ -144,26 +168,26 @@ impl History {
     async fn counted_page(
         &self,
         query: &PageQuery,
-        known: &Known<impl Fn(u64) -> Option<Mark>>,
+        known: &Known<impl Fn(PageOrder, u64) -> Option<Mark>>,
         limit: Id,
         room: &mut Part,
     ) -> Result<ReadPage, Error> {
-        let client = &self.connection.client;
-        let limit = (limit, self.texts);
-        let (total, counted) = count(client, query.space, &known.count, limit).await?;
-        let window = Window::of(query, total);
-        let mut read = ReadPage { page: None, counted, mark: None, is_astray: false };
+        let counted = self.count(query.space, &known.count, limit).await?;
+        let window = Window::of(query, &counted);
+        let Counted { total, counted, .. } = counted;
+        let order = window.order;
+        let mut read = ReadPage { page: None, counted, order, mark: None, is_astray: false };
         let (mut rows, mut has_room) = (Vec::new(), true);
         if window.length > 0 {
             let walk = window.first.min(window.behind);
-            let mark = if walk > NEAR_ROWS { (known.mark)(window.first) } else { None };
+            let mark = if walk > NEAR_ROWS { (known.mark)(order, window.first) } else { None };
             let mark = mark.filter(|mark| window.first - mark.row < walk);
             if let Some(mark) = &mark {
-                rows = self.rows_from(query, window, mark).await?;
+                rows = self.rows_from(window, mark).await?;
                 read.is_astray = rows.len() as u64 != window.length;
             }
             if mark.is_none() || read.is_astray {
-                rows = self.rows_from_an_end(query, window).await?;
+                rows = self.rows_from_an_end(window).await?;
             }
             if walk > NEAR_ROWS {
                 let first = rows.first();
@@ -179,20 +203,16 @@ impl History {
     }
 
     /// Rows of a window, the oldest first, counted from the nearer end of the history.
-    async fn rows_from_an_end(
-        &self,
-        query: &PageQuery,
-        window: Window,
-    ) -> Result<Vec<StoredMessage>, Error> {
+    async fn rows_from_an_end(&self, window: Window) -> Result<Vec<StoredMessage>, Error> {
         let ascending = window.first <= window.behind;
         let from = signed(if ascending { window.first } else { window.behind });
         let parameters: [(&(dyn ToSql + Sync), Type); 3] = [
-            (&query.space.0, Type::INT4),
+            (&window.space.0, Type::INT4),
             (&from, Type::INT8),
             (&signed(window.length), Type::INT8),
         ];
         let mut rows = self
-            .rows(&page_sql(query.order, ascending, ("", &self.texts.columns())), &parameters)
+            .rows(&page_sql(window, ascending, ("", &self.texts.columns())), &parameters)
             .await?;
         if !ascending {
             rows.reverse();
@@ -201,13 +221,8 @@ impl History {
     }
 
     /// Rows of a window, the oldest first, counted from a mark before it.
-    async fn rows_from(
-        &self,
-        query: &PageQuery,
-        window: Window,
-        mark: &Mark,
-    ) -> Result<Vec<StoredMessage>, Error> {
-        let from = match query.order {
+    async fn rows_from(&self, window: Window, mark: &Mark) -> Result<Vec<StoredMessage>, Error> {
+        let from = match window.order {
             PageOrder::Timestamp => {
                 "AND (timestamp, id COLLATE \"C\") >= \
                  ((SELECT timestamp FROM chat_messages WHERE id = $4), $4)"
@@ -215,19 +230,44 @@ impl History {
             PageOrder::Id => "AND id COLLATE \"C\" >= $4",
         };
         let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
-            (&query.space.0, Type::INT4),
+            (&window.space.0, Type::INT4),
             (&signed(window.first - mark.row), Type::INT8),
             (&signed(window.length), Type::INT8),
             (&mark.id, Type::TEXT),
         ];
-        self.rows(&page_sql(query.order, true, (from, &self.texts.columns())), &parameters).await
+        self.rows(&page_sql(window, true, (from, &self.texts.columns())), &parameters).await
     }
 
     /// Counts a space anew: rows may have been deleted by others.
     pub(super) async fn recount(&self, space: SpaceId, limit: Id) -> Result<RowCount, Error> {
         let all = RowCount::default();
-        let counting = count(&self.connection.client, space, &all, (limit, self.texts));
-        Ok(self.connection.in_transaction(&self.begin, counting).await?.1)
+        let counting = self.count(space, &all, limit);
+        Ok(self.connection.in_transaction(&self.begin, counting).await?.counted)
+    }
+
+    /// All rows of a space, and how far they are counted: up to `limit` at most. In the same trip,
+    /// whether the table is the hub's.
+    async fn count(&self, space: SpaceId, known: &RowCount, limit: Id) -> Result<Counted, Error> {
+        let newest = "(max(id COLLATE \"C\") FILTER (WHERE id COLLATE \"C\" <= $3))::text";
+        let newest = self.texts.of(newest);
+        let sql = format!(
+            "SELECT count(*), count(*) FILTER (WHERE id COLLATE \"C\" <= $3), {newest}, \
+             to_regclass($4) IS NOT NULL \
+             FROM chat_messages WHERE space_id = $1 AND id COLLATE \"C\" > $2"
+        );
+        let limit = limit.to_string();
+        let parameters: [Typed<'_>; 4] = [
+            (&space.0, Type::INT4),
+            (&known.up_to, Type::TEXT),
+            (&limit, Type::TEXT),
+            (&self.key, Type::TEXT),
+        ];
+        let row = self.connection.client.query_typed_one(&sql, &parameters).await?;
+        let number = |column| Ok(unsigned(row.try_get(column)?));
+        let newest: Option<Readable> = row.try_get(2)?;
+        let up_to = newest.map_or_else(|| known.up_to.clone(), |Readable(id)| id);
+        let counted = RowCount { rows: known.rows + number(1)?, up_to };
+        Ok(Counted { total: known.rows + number(0)?, counted, is_hubs: row.try_get(3)? })
     }
 
     /// A stretch by position (docs/WIRE.md E).
@@ -428,10 +468,20 @@ fn users(rows: &[StoredMessage]) -> Vec<i32> {
     users
 }
 
-/// Finds the page's keys in an index alone, from where it is said, then their rows.
-fn page_sql(order: PageOrder, ascending: bool, (from, columns): (&str, &str)) -> String {
+/// Finds the page's keys in an index alone, from where it is said, then their rows by the key that
+/// the table has.
+fn page_sql(window: Window, ascending: bool, (from, columns): (&str, &str)) -> String {
     let direction = if ascending { "ASC" } else { "DESC" };
-    let by = |table: &str| match order {
+    // One by one (`OFFSET 0`): statistics that are older than most of a space would have the planner
+    // read the whole space instead.
+    let rows = match window.is_hubs {
+        true => {
+            ", LATERAL (SELECT id, content, user_id, username, space_id, timestamp \
+             FROM chat_messages m WHERE m.space_id = $1 AND m.id COLLATE \"C\" = keys.id OFFSET 0) m"
+        }
+        false => "JOIN chat_messages m ON m.id = keys.id",
+    };
+    let by = |table: &str| match window.order {
         PageOrder::Timestamp => {
             format!("{table}timestamp {direction}, {table}id COLLATE \"C\" {direction}")
         }
@@ -440,31 +490,8 @@ fn page_sql(order: PageOrder, ascending: bool, (from, columns): (&str, &str)) ->
     format!(
         "WITH keys AS MATERIALIZED (SELECT id FROM chat_messages WHERE space_id = $1 {from} \
          ORDER BY {} OFFSET $2 LIMIT $3) \
-         SELECT {columns} FROM keys JOIN chat_messages m ON m.id = keys.id ORDER BY {}",
+         SELECT {columns} FROM keys {rows} ORDER BY {}",
         by(""),
         by("m."),
     )
-}
-
-/// All rows of a space, and how far they are counted: up to `limit` at most.
-async fn count(
-    client: &Client,
-    space: SpaceId,
-    known: &RowCount,
-    (limit, texts): (Id, Texts),
-) -> Result<(u64, RowCount), Error> {
-    let newest = texts.of("(max(id COLLATE \"C\") FILTER (WHERE id COLLATE \"C\" <= $3))::text");
-    let sql = format!(
-        "SELECT count(*), count(*) FILTER (WHERE id COLLATE \"C\" <= $3), {newest} \
-         FROM chat_messages WHERE space_id = $1 AND id COLLATE \"C\" > $2"
-    );
-    let limit = limit.to_string();
-    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
-        [(&space.0, Type::INT4), (&known.up_to, Type::TEXT), (&limit, Type::TEXT)];
-    let rows = client.query_typed(&sql, &parameters).await?;
-    let Some(row) = rows.first() else { return Ok((known.rows, known.clone())) };
-    let number = |column| Ok(unsigned(row.try_get(column)?));
-    let newest: Option<Readable> = row.try_get(2)?;
-    let up_to = newest.map_or_else(|| known.up_to.clone(), |Readable(id)| id);
-    Ok((known.rows + number(0)?, RowCount { rows: known.rows + number(1)?, up_to }))
 }

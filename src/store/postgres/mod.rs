@@ -41,12 +41,20 @@ pub(crate) use standing::name_of;
 use connect::{CALL_MAX, CallFault, Connection, Means, column, within};
 use copy::WallMicros;
 use node::Claimant;
+use schema::beside::Beside;
+use schema::{Brought, Reach};
 use transaction::{LOOK, Typed, WRITE, WRITE_LONG};
 use way::{RowsSize, Way};
 
 /// The row of `hub_positions` that belongs to no journal; its position is the offset of the stored
 /// times.
 const ADOPTED: &str = "adopted";
+
+/// The spaces that have messages, each found behind the one before it in an index.
+const SPACES: &str = "spaces AS ((SELECT space_id FROM chat_messages ORDER BY 1 LIMIT 1) \
+    UNION ALL SELECT (SELECT m.space_id FROM chat_messages m \
+    WHERE m.space_id > spaces.space_id ORDER BY 1 LIMIT 1) \
+    FROM spaces WHERE spaces.space_id IS NOT NULL)";
 
 /// Writes to a PostgreSQL database; connects when it has to.
 #[derive(Debug)]
@@ -63,12 +71,16 @@ pub struct PostgresSink {
     other_offset: Option<OtherOffset>,
     /// The table of messages, as it was told.
     table: Option<String>,
+    /// Brings the database up to date as far as that can wait.
+    beside: Beside,
 }
 
 #[derive(Debug)]
 struct WriteConnection {
     connection: Connection,
     way: Way,
+    /// What was found when it was opened.
+    found: Brought,
 }
 
 impl PostgresSink {
@@ -76,7 +88,8 @@ impl PostgresSink {
     pub fn new(url: DatabaseUrl, utc_offset: i32) -> PostgresSink {
         let wall = WallMicros::new(utc_offset);
         let (writer, claimant, lacks, other_offset, table) = (None, None, None, None, None);
-        PostgresSink { url, wall, writer, claimant, lacks, utc_offset, other_offset, table }
+        let beside = Beside::default();
+        PostgresSink { url, wall, writer, claimant, lacks, utc_offset, other_offset, table, beside }
     }
 
     /// Makes it the sink of a hub that serves: nothing is written but under the hub's claim.
@@ -121,12 +134,12 @@ impl PostgresSink {
             let what = "look at the store's times";
             return Err(CallFault::new(what, Means::Person, other.to_string()));
         }
-        self.tell_table(schema::table(&writer.connection).await?);
+        self.tell_table(schema::table(&writer.connection).await?, writer.found.kept);
         Ok(writer)
     }
 
     /// Tells which table the search path finds, which is the role's to choose.
-    fn tell_table(&mut self, table: String) {
+    fn tell_table(&mut self, table: String, kept: Option<&str>) {
         match &self.table {
             Some(known) if *known == table => return,
             Some(known) => {
@@ -134,6 +147,9 @@ impl PostgresSink {
                 tracing::warn!(from, to, "the search path leads to another table of messages now");
             }
             None => tracing::info!(table, "messages are stored in this table"),
+        }
+        if let Some(why) = kept {
+            schema::tell_kept(why);
         }
         self.table = Some(table);
     }
@@ -174,6 +190,9 @@ impl Sink for PostgresSink {
         let positions = match &mut self.claimant {
             Some(claimant) => {
                 claimant.keep(&self.url);
+                if writer.found.has_more {
+                    self.beside.begin(&self.url);
+                }
                 claimant.positions(&writer.connection, journals).await?
             }
             None => writer.positions(journals).await?,
@@ -283,12 +302,12 @@ impl WriteConnection {
         connection: Connection,
         claimant: Option<&mut Claimant>,
     ) -> Result<WriteConnection, CallFault> {
-        schema::bring_up_to_date(&connection, url).await?;
+        let found = schema::bring_up_to_date(&connection, url, Reach::Needed).await?;
         if let Some(claimant) = claimant {
             claimant.claim(&connection).await?;
         }
         let way = Way::find(&connection).await?;
-        Ok(WriteConnection { connection, way })
+        Ok(WriteConnection { connection, way, found })
     }
 
     /// Waits for whoever is still changing them: a transaction of a run that was killed, or of a
@@ -333,16 +352,20 @@ impl WriteConnection {
         }
     }
 
-    /// Scans the messages the first time that a hub sees them; then positions carry it.
+    /// Looks through the spaces the first time that a hub sees them; then positions carry it.
     async fn highest_id(&self, limit: Id) -> Result<Id, CallFault> {
         let limit = limit.to_string();
-        let scan = "INSERT INTO hub_positions (journal, position, highest) \
-            SELECT $1, 0, max(id COLLATE \"C\") FROM chat_messages \
-            WHERE id ~ '^[0-7][0-9A-HJKMNP-TV-Z]{25}$' AND id COLLATE \"C\" <= $2 \
-            HAVING NOT EXISTS (SELECT 1 FROM hub_positions WHERE journal = $1) \
-            ON CONFLICT DO NOTHING";
+        let scan = format!(
+            "WITH RECURSIVE {SPACES} INSERT INTO hub_positions (journal, position, highest) \
+             SELECT $1, 0, max(newest.id COLLATE \"C\") FROM spaces, LATERAL \
+             (SELECT id FROM chat_messages m WHERE m.space_id = spaces.space_id \
+             AND m.id ~ '^[0-7][0-9A-HJKMNP-TV-Z]{{25}}$' AND m.id COLLATE \"C\" <= $2 \
+             ORDER BY m.id COLLATE \"C\" DESC LIMIT 1) newest \
+             HAVING NOT EXISTS (SELECT 1 FROM hub_positions WHERE journal = $1) \
+             ON CONFLICT DO NOTHING"
+        );
         let parameters: [Typed<'_>; 2] = [(&ADOPTED, Type::TEXT), (&limit, Type::TEXT)];
-        let asked = (scan, &parameters[..]);
+        let asked = (&*scan, &parameters[..]);
         self.connection.ask_for(schema::BUILD_MAX, "read ids", WRITE_LONG, asked).await?;
         let sql = "SELECT max(highest COLLATE \"C\")::text FROM hub_positions \
                    WHERE highest COLLATE \"C\" <= $1";

@@ -136,13 +136,13 @@ impl Worker<'_> {
     }
 
     async fn page(&mut self, query: PageQuery, asked: &mut Asked<Page>) -> Result<Page, ReadFault> {
-        let PageQuery { space, order, .. } = query;
-        let mark = |row| self.marks.borrow().before(space, order, row);
+        let space = query.space;
+        let mark = |order, row| self.marks.borrow().before(space, order, row);
         let known = Known { count: self.totals.of(space), mark };
         let history = self.open().await?;
         let (limit, room) = (self.id_limit(), asked.room());
         let answer = limited(self.plan, history.page(&query, &known, limit, room)).await;
-        let ReadPage { page, counted, mark, is_astray } = self.told(history, answer)?;
+        let ReadPage { page, counted, order, mark, is_astray } = self.told(history, answer)?;
         self.totals.advance(space, counted, self.plan.clock.now().mono);
         if is_astray {
             self.marks.borrow_mut().forget(space);

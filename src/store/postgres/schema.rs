@@ -1,7 +1,8 @@
 //! Brings a PostgreSQL database up to date: an empty one, or that of the existing server.
 //!
 //! Tables in one transaction each script, indexes one by one beside whoever writes meanwhile. It
-//! adds tables and indexes, and never changes a row, a column or a constraint of others. Several
+//! adds tables and indexes, and never changes a row, a column or a constraint of others. What a hub
+//! can serve without is done [`beside`] it, by `cpi-hub migrate` in its turn with all else. Several
 //! hubs may start at once: the work is done under an advisory lock, which is polled, because a
 //! session that waits for it would hold up an index being built. The lock is a transaction's, so
 //! that no pooler can keep it; the work is done over a connection of its own, whose role's time
@@ -17,7 +18,11 @@ use super::transaction::{LOOK, WRITE_LONG};
 use crate::store::migrate::{Applied, MigrateStep, Migration, missing};
 use crate::store::sink::SinkError;
 
+use layout::Layout;
+
+pub(super) mod beside;
 mod build;
+pub(super) mod layout;
 
 /// PostgreSQL's scripts with tables.
 const TABLES: &[Migration] = &[
@@ -36,10 +41,17 @@ const TABLES: &[Migration] = &[
         name: "store",
         sql: include_str!("../../../migrations/postgres/0004_store.sql"),
     },
+    Migration {
+        number: MESSAGES,
+        name: "messages",
+        sql: include_str!("../../../migrations/postgres/0005_messages.sql"),
+    },
 ];
 
-const INDEXES: &str = include_str!("../../../migrations/postgres/0002_indexes.sql");
-const INDEX_NAMES: [&str; 2] = ["chat_messages_space_id_id", "chat_messages_space_id_timestamp_id"];
+/// The first script had another table of messages, which is made no more.
+const EARLIER_MESSAGES: u32 = 1;
+/// The script with the table of messages.
+const MESSAGES: u32 = 4;
 
 /// `cpi-hub` as a number: whose lock it is.
 const LOCK: i64 = 0x63_7069_2d68_7562;
@@ -65,11 +77,19 @@ pub(crate) async fn migrate(
     dry_run: bool,
 ) -> Result<Vec<MigrateStep>, SinkError> {
     let connection = Connection::open(url).await?;
-    let steps = match dry_run {
+    let brought = match dry_run {
         true => look(&connection).await?,
-        false => bring_up_to_date(&connection, url).await?,
+        false => bring_up_to_date(&connection, url, Reach::All).await?,
     };
-    Ok(steps.into_iter().map(MigrateStep::from).collect())
+    if let Some(why) = brought.kept {
+        tell_kept(why);
+    }
+    Ok(brought.done.into_iter().map(MigrateStep::from).collect())
+}
+
+/// Tells that the table of messages stays as it is, though it looks like the hub's.
+pub(super) fn tell_kept(why: &str) {
+    tracing::info!(why, "chat_messages keeps the key and the indexes that it has");
 }
 
 /// Something that is missing, and how it is made.
@@ -81,11 +101,13 @@ pub(super) struct SchemaStep {
     statements: Vec<String>,
     /// It is an index that is there, and not whole: somebody may be building it.
     is_rebuilt: bool,
+    /// A hub can serve without it.
+    can_wait: bool,
 }
 
 impl SchemaStep {
     fn of(name: String, statement: String) -> SchemaStep {
-        SchemaStep { name, statements: vec![statement], is_rebuilt: false }
+        SchemaStep { name, statements: vec![statement], is_rebuilt: false, can_wait: false }
     }
 }
 
@@ -95,44 +117,79 @@ impl From<SchemaStep> for MigrateStep {
     }
 }
 
+/// How much of what is missing is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reach {
+    /// What a hub can't serve without.
+    Needed,
+    /// All of it.
+    All,
+}
+
+/// What has become of a database.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct Brought {
+    /// What was missing; after a look it is still.
+    done: Vec<SchemaStep>,
+    /// Something is left that can wait.
+    pub(super) has_more: bool,
+    /// Why the table of messages stays as it is, though it looks like the hub's.
+    pub(super) kept: Option<&'static str>,
+}
+
+impl Brought {
+    fn of((mut steps, layout): (Vec<SchemaStep>, Layout), reach: Reach) -> Brought {
+        let all = steps.len();
+        steps.retain(|step| reach == Reach::All || !step.can_wait);
+        let has_more = steps.len() < all;
+        let kept = if let Layout::Kept(why) = layout { why } else { None };
+        Brought { done: steps, has_more, kept }
+    }
+}
+
 /// Does what is missing, if anything is, and says what it was; then holds the columns against
 /// what is written to them.
 pub(super) async fn bring_up_to_date(
     connection: &Connection,
     url: &DatabaseUrl,
-) -> Result<Vec<SchemaStep>, CallFault> {
-    let mut steps = look_in_a_transaction(connection).await?;
-    if !steps.is_empty() {
+    reach: Reach,
+) -> Result<Brought, CallFault> {
+    let mut brought = look_in_a_transaction(connection, reach).await?;
+    if !brought.done.is_empty() {
         lock(connection).await?;
         // The lock ends with the transaction, and with the connection, whatever happens here.
-        steps = until_unbuilt(connection).await?;
-        if !steps.is_empty() {
-            build::all(connection, url, &steps).await?;
+        brought = until_unbuilt(connection, reach).await?;
+        if !brought.done.is_empty() {
+            build::all(connection, url, &brought.done).await?;
         }
         connection.run("unlock", "COMMIT").await?;
     }
     connection.run("look at columns", LOOK).await?;
     check_columns(connection).await?;
     connection.run("look at columns", "COMMIT").await?;
-    Ok(steps)
+    Ok(brought)
 }
 
-async fn look_in_a_transaction(connection: &Connection) -> Result<Vec<SchemaStep>, CallFault> {
+async fn look_in_a_transaction(
+    connection: &Connection,
+    reach: Reach,
+) -> Result<Brought, CallFault> {
     connection.run("look at the schema", LOOK).await?;
-    let steps = missing_steps(connection).await?;
+    let brought = Brought::of(missing_steps(connection).await?, reach);
     connection.run("look at the schema", "COMMIT").await?;
-    Ok(steps)
+    Ok(brought)
 }
 
 /// What is missing, once nobody else builds an index of the table: that one may be what is missing.
-async fn until_unbuilt(connection: &Connection) -> Result<Vec<SchemaStep>, CallFault> {
+async fn until_unbuilt(connection: &Connection, reach: Reach) -> Result<Brought, CallFault> {
     let mut told = false;
     loop {
-        let steps = missing_steps(connection).await?;
-        let others = steps.iter().any(|step| step.is_rebuilt) && is_built(connection).await?;
+        let brought = Brought::of(missing_steps(connection).await?, reach);
+        let may_be_built = brought.done.iter().any(|step| step.is_rebuilt);
+        let others = may_be_built && is_built(connection).await?;
         let_go(connection).await?;
         if !others {
-            return Ok(steps);
+            return Ok(brought);
         }
         if !std::mem::replace(&mut told, true) {
             tracing::info!("somebody else builds an index that the hub needs; waiting for it");
@@ -176,56 +233,50 @@ where
 }
 
 /// What [`bring_up_to_date`] would do; nothing is done.
-pub(super) async fn look(connection: &Connection) -> Result<Vec<SchemaStep>, CallFault> {
+async fn look(connection: &Connection) -> Result<Brought, CallFault> {
     connection.run("only look", LOOK).await?;
-    let steps = missing_steps(connection).await?;
-    if exists(connection, "chat_messages").await? {
+    let found = missing_steps(connection).await?;
+    if found.1 != Layout::Absent {
         check_columns(connection).await?;
     }
     connection.run("only look", "ROLLBACK").await?;
-    Ok(steps)
+    Ok(Brought::of(found, Reach::All))
 }
 
-async fn missing_steps(connection: &Connection) -> Result<Vec<SchemaStep>, CallFault> {
+/// What is missing, in the order in which it is made; and how the messages are laid out.
+async fn missing_steps(connection: &Connection) -> Result<(Vec<SchemaStep>, Layout), CallFault> {
     let mut steps = Vec::new();
     if !exists(connection, "hub_migrations").await? {
         let sql = "CREATE TABLE hub_migrations (number INTEGER NOT NULL PRIMARY KEY, \
                    name TEXT NOT NULL, checksum TEXT NOT NULL)";
         steps.push(SchemaStep::of("table of migrations".into(), sql.into()));
     }
+    let layout = Layout::look(connection).await?;
     let applied = applied(connection).await?;
     for migration in missing(TABLES, &applied).map_err(refused)? {
         let Migration { number, name, sql } = *migration;
+        // Messages that are there stay, in whatever schema the search path finds them: a script
+        // would put an empty table into the role's first schema, before the real one.
+        let is_known = number == MESSAGES && layout != Layout::Absent;
+        let sql = match number {
+            EARLIER_MESSAGES => &without_messages(sql),
+            _ if is_known => "-- They are there.",
+            _ => sql,
+        };
         // Names and checksums are our own: nothing in them needs quoting.
         let checksum = migration.checksum();
-        let sql = match number == 1 && exists(connection, "chat_messages").await? {
-            true => &without_messages(sql),
-            false => sql,
-        };
         let script = format!(
-            "BEGIN;\n{sql};\nINSERT INTO hub_migrations VALUES ({number}, '{name}', \
+            "BEGIN;\n{sql}\nINSERT INTO hub_migrations VALUES ({number}, '{name}', \
              '{checksum}');\nCOMMIT"
         );
-        steps.push(SchemaStep::of(migration.title(), script));
+        let step = SchemaStep::of(migration.title(), script);
+        steps.push(SchemaStep { can_wait: is_known, ..step });
     }
-    for (statement, name) in INDEXES.split(';').zip(INDEX_NAMES) {
-        let mut step = SchemaStep::of(format!("index {name}"), statement.trim().to_owned());
-        match index_state(connection, name).await? {
-            IndexState::Valid => continue,
-            IndexState::Missing => {}
-            IndexState::Invalid(index) => {
-                step.statements.insert(0, format!("DROP INDEX CONCURRENTLY IF EXISTS {index}"));
-                step.is_rebuilt = true;
-            }
-        }
-        steps.push(step);
-    }
-    Ok(steps)
+    steps.extend(layout.steps(connection).await?);
+    Ok((steps, layout))
 }
 
-/// The first script for a database that has messages, in whatever schema the search path finds
-/// them: the script itself would look in the role's first schema alone, and put an empty table
-/// there, before the real one.
+/// A script without its table of messages.
 fn without_messages(sql: &str) -> String {
     let Some((before, rest)) = sql.split_once("CREATE TABLE IF NOT EXISTS chat_messages") else {
         return sql.to_owned();
@@ -276,28 +327,6 @@ async fn exists(connection: &Connection, table: &str) -> Result<bool, CallFault>
     rows.first().map_or(Ok(false), |row| column("look for tables", row, 0))
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum IndexState {
-    Missing,
-    Valid,
-    /// Its building was cut short, or goes on; what it is called, with its schema.
-    Invalid(String),
-}
-
-async fn index_state(connection: &Connection, name: &str) -> Result<IndexState, CallFault> {
-    let sql = "SELECT i.indisvalid, format('%I.%I', n.nspname, c.relname) FROM pg_index i \
-               JOIN pg_class c ON c.oid = i.indexrelid \
-               JOIN pg_namespace n ON n.oid = c.relnamespace \
-               WHERE i.indrelid = to_regclass('chat_messages') AND c.relname = $1";
-    let what = "look for indexes";
-    let rows = connection.query(what, sql, &[(&name, Type::TEXT)]).await?;
-    let Some(row) = rows.first() else { return Ok(IndexState::Missing) };
-    Ok(match column(what, row, 0)? {
-        true => IndexState::Valid,
-        false => IndexState::Invalid(column(what, row, 1)?),
-    })
-}
-
 async fn check_columns(connection: &Connection) -> Result<(), CallFault> {
     let sql = "SELECT a.attname::text, t.typname::text FROM pg_attribute a \
                JOIN pg_type t ON t.oid = a.atttypid \
@@ -323,7 +352,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_that_are_there_get_no_second_table() {
+    fn the_first_script_makes_no_messages() {
         let sql = without_messages(TABLES[0].sql);
         assert!(!sql.contains("TABLE IF NOT EXISTS chat_messages"), "{sql}");
         assert!(!sql.contains("content"), "{sql}");
@@ -331,12 +360,8 @@ mod tests {
     }
 
     #[test]
-    fn each_index_has_its_statement() {
-        let statements: Vec<&str> = INDEXES.split(';').collect();
-        assert_eq!(statements.len(), INDEX_NAMES.len() + 1);
-        for (statement, name) in statements.iter().zip(INDEX_NAMES) {
-            assert!(statement.contains(&format!("IF NOT EXISTS {name}\n")), "{statement}");
-        }
-        assert_eq!(statements.last().map(|rest| rest.trim()), Some(""));
+    fn no_script_needs_one_that_can_wait() {
+        assert_eq!(TABLES.last().map(|last| last.number), Some(MESSAGES));
+        assert!(TABLES[3].sql.contains("CREATE TABLE chat_messages ("));
     }
 }

@@ -3,15 +3,26 @@
 
 use std::collections::BTreeSet;
 
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::connect::{CallFault, Connection, DatabaseUrl, Means};
-use super::transaction::{LOOK, Typed, WRITE};
-use super::{ADOPTED, WriteConnection};
+use super::schema::BUILD_MAX;
+use super::schema::layout::is_hubs;
+use super::transaction::{LOOK, Typed, WRITE, WRITE_LONG};
+use super::{ADOPTED, SPACES, WriteConnection};
 use crate::store::journal::JournalId;
 use crate::store::offset::{OtherOffset, remembered};
 use crate::store::sink::{Past, SinkError, Sought};
 use crate::wire::Id;
+
+const LOOK_FOR: &str = "look for messages";
+/// `OFFSET 0` keeps the planner from reading the whole table instead.
+const IN_THEIR_SPACES: &str = "SELECT m.id::text FROM \
+    unnest($1::text[], $2::int4[]) sought (id, space), LATERAL (SELECT id FROM chat_messages m \
+    WHERE m.space_id = sought.space AND m.id COLLATE \"C\" = sought.id OFFSET 0) m";
+const BY_KEY: &str = "SELECT id::text FROM chat_messages \
+    WHERE id = ANY ($1)";
 
 const NAME: &str = "SELECT id::text FROM hub_store LIMIT 1";
 
@@ -84,11 +95,30 @@ impl WriteConnection {
         Ok(Past { positions: names.iter().map(|name| position(name)).collect(), highest })
     }
 
+    /// In tables of others messages are found by their key. In the hub's they are found in their
+    /// spaces; where a space is not known, in each that there is.
     pub(super) async fn stored_ids(&self, sought: &[Sought]) -> Result<BTreeSet<Id>, CallFault> {
-        let ids: Vec<String> = sought.iter().map(|sought| sought.id.to_string()).collect();
-        let parameters: [Typed<'_>; 1] = [(&ids, Type::TEXT_ARRAY)];
-        let sql = "SELECT id::text FROM chat_messages WHERE id = ANY ($1)";
-        let rows = self.connection.ask("look for messages", LOOK, (sql, &parameters)).await?;
-        Ok(rows.iter().filter_map(|row| Id::parse(row.get::<_, &str>(0).trim_end())).collect())
+        let (known, anywhere): (Vec<Sought>, Vec<Sought>) =
+            sought.iter().partition(|sought| sought.space.is_some());
+        let in_all_spaces = format!(
+            "WITH RECURSIVE {SPACES} SELECT m.id::text FROM spaces, LATERAL (SELECT id \
+             FROM chat_messages m WHERE m.space_id = spaces.space_id \
+             AND m.id COLLATE \"C\" = ANY ($1) OFFSET 0) m"
+        );
+        let parts = match is_hubs(&self.connection).await? {
+            true => vec![(known, IN_THEIR_SPACES), (anywhere, &in_all_spaces)],
+            false => vec![(sought.to_vec(), BY_KEY)],
+        };
+        let mut stored = BTreeSet::new();
+        for (sought, sql) in parts.into_iter().filter(|(sought, _)| !sought.is_empty()) {
+            let ids: Vec<String> = sought.iter().map(|it| it.id.to_string()).collect();
+            let spaces: Vec<Option<i32>> =
+                sought.iter().map(|it| it.space.map(|space| space.0)).collect();
+            let both: [Typed<'_>; 2] = [(&ids, Type::TEXT_ARRAY), (&spaces, Type::INT4_ARRAY)];
+            let asked = self.connection.ask_for(BUILD_MAX, LOOK_FOR, WRITE_LONG, (sql, &both));
+            let id = |row: &Row| Id::parse(row.get::<_, &str>(0).trim_end());
+            stored.extend(asked.await?.iter().filter_map(id));
+        }
+        Ok(stored)
     }
 }

@@ -57,7 +57,7 @@ impl Trial for Tried<'_> {
 
 impl Tried<'_> {
     async fn send(&self, rows: &[Record<'_>]) -> Result<(), SinkError> {
-        let WriteConnection { connection, way } = self.writer;
+        let WriteConnection { connection, way, .. } = self.writer;
         let saving = connection.run("try rows", "SAVEPOINT tried");
         let preparing = within(CALL_MAX, "prepare", way.prepare(connection));
         let (saved, sending) = tokio::join!(biased; saving, preparing);

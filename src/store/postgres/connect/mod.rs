@@ -232,6 +232,11 @@ impl CallFault {
         self.reason.contains("(57014")
     }
 
+    /// Whether others held for too long what the call had to lock (55P03).
+    pub(super) fn is_locked_out(&self) -> bool {
+        self.reason.contains("(55P03")
+    }
+
     /// Whether the server has answered, and says that it can't do what was asked.
     pub(super) fn is_of_what_was_asked(&self) -> bool {
         matches!(self.means, Means::Asked | Means::Orphan)

@@ -10,6 +10,10 @@ use crate::store::postgres::connect::{CallFault, Connection, DatabaseUrl, Means,
 /// Between two words on how far an index is.
 const TELL: Duration = Duration::from_secs(10);
 
+/// Between two tries to have the table for a moment.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(60);
+
 /// How far the index is that is being built; nothing where the role may not see that.
 const PROGRESS: &str = "SELECT phase::text, \
     (100 * blocks_done / nullif(blocks_total, 0))::int8, (lockers_total - lockers_done)::int8 \
@@ -25,10 +29,34 @@ pub(super) async fn all(
     for step in steps {
         tracing::info!(step = step.name, "bringing the database up to date");
         for statement in &step.statements {
-            one(looking, &builder, statement).await.map_err(with_advice)?;
+            until_free(looking, &builder, statement).await.map_err(with_advice)?;
         }
     }
     Ok(())
+}
+
+/// Does a statement that gives up soon where others hold the table, since everybody would queue up
+/// behind it: again and again, ever more seldom.
+async fn until_free(
+    looking: &Connection,
+    builder: &Connection,
+    statement: &str,
+) -> Result<(), CallFault> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match one(looking, builder, statement).await {
+            Err(fault) if fault.is_locked_out() => {}
+            done => return done,
+        }
+        if pause == FIRST_PAUSE {
+            tracing::info!("chat_messages is in use; waiting for a moment in which it is not");
+        }
+        builder.run("migrate", "ROLLBACK").await?;
+        // The lock of the schema is still held, or this ends.
+        let_go(looking).await?;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LAST_PAUSE);
+    }
 }
 
 async fn one(looking: &Connection, builder: &Connection, statement: &str) -> Result<(), CallFault> {

@@ -1,0 +1,68 @@
+//! Does what can wait beside a hub that serves: over connections of its own, for as long as that
+//! takes, without keeping a row from the table.
+//!
+//! Owns the task, which ends with whoever holds it. Never does what the hub can't do without.
+
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::{Reach, bring_up_to_date};
+use crate::store::postgres::connect::{CallFault, Connection, DatabaseUrl, Means};
+
+/// Until the next try, where the database was away.
+const SOON: Duration = Duration::from_secs(10);
+/// Until the next try, where it can't do what was asked: somebody may give a right, or a disk room.
+const LATER: Duration = Duration::from_secs(3600);
+
+/// Work beside a hub that serves.
+#[derive(Default, Debug)]
+pub(in crate::store::postgres) struct Beside {
+    task: Option<JoinHandle<()>>,
+}
+
+impl Beside {
+    /// Begins, unless it goes on already.
+    pub(in crate::store::postgres) fn begin(&mut self, url: &DatabaseUrl) {
+        if self.task.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.task = Some(tokio::spawn(until_done(url.clone())));
+        }
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+async fn until_done(url: DatabaseUrl) {
+    let mut told = None;
+    loop {
+        let fault = match once(&url).await {
+            Ok(()) => return,
+            Err(fault) => fault,
+        };
+        let pause = if fault.means == Means::Away { SOON } else { LATER };
+        if fault.means != Means::Away && told.as_ref() != Some(&fault) {
+            tracing::warn!(
+                %fault,
+                "the database works as it is and can't be brought up to date by the hub's role; \
+                 `cpi-hub migrate` by its owner does it"
+            );
+            told = Some(fault);
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn once(url: &DatabaseUrl) -> Result<(), CallFault> {
+    let connection = Connection::open(url).await?;
+    let brought = bring_up_to_date(&connection, url, Reach::All).await?;
+    if !brought.done.is_empty() {
+        tracing::info!("the database is up to date");
+    }
+    Ok(())
+}
