@@ -411,3 +411,29 @@ pub fn nothing_that_is_looked_up_reads_the_whole_table() {
     let read: u64 = cluster.sql("hub", read)[0].parse().expect("a number");
     assert!(read < 1_000, "{read} rows were read one by one");
 }
+
+pub fn pages_of_a_space_that_is_newer_than_the_statistics_cost_no_more() {
+    let cluster = Cluster::start(&["autovacuum=off"]);
+    let mut hub = hub_on(&cluster);
+    until_store_is(&hub, "ready");
+    fill(&cluster, "hub", 20_000);
+    cluster.sql("hub", "VACUUM ANALYZE chat_messages");
+    cluster.sql(
+        "hub",
+        "INSERT INTO chat_messages SELECT '01ARZ3NDEKTSV4RRFFR' || \
+         upper(lpad(to_hex(n), 7, '0')), 'm' || n, 1, 'Ana', 9, now() \
+         FROM generate_series(1, 50000) n",
+    );
+    let path = "/v1/messages?space_id=9&page_size=50&page=20&order_by=id&sort_direction=asc";
+    for _ in 0..20 {
+        assert_eq!(hub.get(path).json()["data"][0]["content"], "m951");
+    }
+    hub.stop("TERM");
+    let sessions = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'cpi-hub'";
+    eventually("its sessions are over", || cluster.sql("hub", sessions).is_empty().then_some(()));
+    let read = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE relname = 'chat_messages'";
+    let read: u64 = cluster.sql("hub", read)[0].parse().expect("a number");
+    // The space is counted once, and each page walked to; a page that read all of it would make
+    // a million.
+    assert!(read < 200_000, "{read} entries were read");
+}

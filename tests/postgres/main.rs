@@ -53,6 +53,7 @@ const TESTS: &[Named] = &named![
     layouts::a_table_that_others_have_built_on_stays_as_it_is_and_is_told,
     layouts::a_role_that_owns_nothing_serves_as_before_until_the_owner_changes_the_table,
     layouts::replicas_go_on_through_the_change,
+    layouts::pages_of_a_space_that_is_newer_than_the_statistics_cost_no_more,
     layouts::nothing_that_is_looked_up_reads_the_whole_table,
     adopted::the_existing_servers_rows_are_read_and_not_rewritten,
     adopted::a_user_that_does_not_exist_costs_its_own_rows_only,

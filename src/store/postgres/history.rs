@@ -472,12 +472,13 @@ fn users(rows: &[StoredMessage]) -> Vec<i32> {
 /// the table has.
 fn page_sql(window: Window, ascending: bool, (from, columns): (&str, &str)) -> String {
     let direction = if ascending { "ASC" } else { "DESC" };
-    // One by one (`OFFSET 0`): statistics that are older than most of a space would have the planner
+    // One by one (`OFFSET 0`): where statistics are older than most of a space, the planner would
     // read the whole space instead.
     let rows = match window.is_hubs {
         true => {
             ", LATERAL (SELECT id, content, user_id, username, space_id, timestamp \
-             FROM chat_messages m WHERE m.space_id = $1 AND m.id COLLATE \"C\" = keys.id OFFSET 0) m"
+             FROM chat_messages m \
+             WHERE m.space_id = $1 AND m.id COLLATE \"C\" = keys.id OFFSET 0) m"
         }
         false => "JOIN chat_messages m ON m.id = keys.id",
     };
