@@ -201,43 +201,40 @@ impl SpaceLog {
         !self.index.is_empty()
     }
 
-    /// Frees all that it holds; there is no chat in it.
-    pub(super) fn clear(&mut self) {
+    /// Frees all that it holds; there is no chat in it. Says how many bytes that were.
+    pub(super) fn clear(&mut self) -> usize {
         debug_assert!(!self.has_chats());
         self.segments.clear();
-        (self.held, self.segment_bytes) = (0, LOG_SEGMENT_BYTES_MIN);
+        self.segment_bytes = LOG_SEGMENT_BYTES_MIN;
         self.index = VecDeque::new();
+        std::mem::take(&mut self.held)
     }
 
-    /// Frees whole segments below `offset`, as long as `keep` bytes stay. Says whether any went.
-    pub(super) fn trim(&mut self, offset: u64, keep: u64) -> bool {
-        let mut trimmed = false;
-        while let Some(end) = self.trimmable(keep) {
-            if end > offset {
-                break;
-            }
+    /// Frees whole segments below `offset`, as long as `keep` bytes stay. Says how many
+    /// bytes of memory that were.
+    pub(super) fn trim(&mut self, offset: u64, keep: u64) -> usize {
+        let held = self.held;
+        while self.trimmable(keep).is_some_and(|end| end <= offset) {
             self.drop_first();
-            trimmed = true;
         }
-        trimmed
+        held - self.held
     }
 
     /// Frees whole segments below `offset` whose newest frame is older than `window` ms; the last
-    /// one too. Says whether any went.
-    pub(super) fn expire(&mut self, offset: u64, now: MonoMs, window: u64) -> bool {
-        let mut expired = false;
+    /// one too. Says how many bytes of memory that were.
+    pub(super) fn expire(&mut self, offset: u64, now: MonoMs, window: u64) -> usize {
+        let held = self.held;
         while let Some(first) = self.segments.front() {
             if first.end() > offset || now.since(first.appended_at) < window {
                 break;
             }
             self.drop_first();
-            expired = true;
         }
         if self.segments.is_empty() {
             self.segment_bytes = LOG_SEGMENT_BYTES_MIN;
             self.index = VecDeque::new();
         }
-        expired
+        held - self.held
     }
 
     fn drop_first(&mut self) {
@@ -348,7 +345,7 @@ mod tests {
             append(&mut log, id, 300);
         }
         assert!(log.held() > 0);
-        assert!(log.expire(log.end(), MonoMs(10_000), 300));
+        assert!(log.expire(log.end(), MonoMs(10_000), 300) > 0);
         assert_eq!((log.held(), log.retained()), (0, 0));
         assert_eq!(
             log.find(Id(98)),

@@ -27,6 +27,26 @@ pub(super) struct Pressure {
     farthest: Option<u32>,
 }
 
+impl Pressure {
+    /// The lowest of the members' cursors, those included that were unblocked but not yet visited;
+    /// or any that is below this offset. `None`: nobody has one.
+    fn lowest(
+        &mut self,
+        below: u64,
+        roster: &[u32],
+        cursor: impl Fn(u32) -> Option<u64>,
+    ) -> Option<u64> {
+        let known = self.farthest.and_then(&cursor).filter(|known| *known < below);
+        if known.is_some() {
+            return known;
+        }
+        let cursors = roster.iter().filter_map(|slot| Some((cursor(*slot)?, *slot)));
+        let (lowest, slot) = cursors.min().unzip();
+        self.farthest = slot;
+        lowest
+    }
+}
+
 impl Space {
     /// Says whether a member lags.
     pub(crate) fn set_lagging(&mut self, member: &mut Member, lags: bool) {
@@ -89,12 +109,9 @@ impl Space {
         if !(is_long || self.is_paused()) || !self.many_lag(turn) || turn.is_grace() {
             return Vec::new();
         }
-        let holds = |slot: &&u32| {
-            let member = members.at(**slot).filter(|member| !member.is_catching_up());
-            member.is_some_and(|member| member.is_stuck_for(turn.now.mono, PAUSE_WAIT_MAX))
-        };
-        let holders = self.roster.iter().filter(holds);
-        holders.filter_map(|slot| members.key_at(*slot)).collect()
+        those(&self.roster, members, |member| {
+            member.is_stuck_for(turn.now.mono, PAUSE_WAIT_MAX) && !member.is_catching_up()
+        })
     }
 
     /// A frame was appended: publishers that are too far ahead wait.
@@ -122,9 +139,7 @@ impl Space {
         let is_read = lagging == 0 && catching_up == 0 && self.round.is_over();
         if is_read && !self.log.has_chats() {
             // Clients come back for chats: a space that only came and went keeps nothing.
-            let held = self.log.held();
-            self.log.clear();
-            turn.logs.shrank(held);
+            turn.logs.shrank(self.log.clear());
             return;
         }
         let keep = self.keep(turn);
@@ -134,23 +149,15 @@ impl Space {
         let needed = if is_read || lagging == 0 && self.round.is_over() && !spare {
             self.log.end()
         } else {
+            let own = self.slot;
             let cursor = |slot: u32| {
-                let member =
-                    members.at(slot).filter(|it| it.is_seated() && it.space() == self.slot)?;
+                let member = members.at(slot).filter(|it| it.is_seated() && it.space() == own)?;
                 (spare || !member.is_catching_up()).then(|| member.queue.cursor())
             };
-            if self.pressure.farthest.and_then(cursor).is_some_and(|at| at < trimmable) {
-                return;
-            }
-            // Members that were unblocked but not yet visited count too.
-            let cursors = self.roster.iter().filter_map(|slot| Some((cursor(*slot)?, *slot)));
-            let farthest = cursors.min();
-            self.pressure.farthest = farthest.map(|(_, slot)| slot);
-            farthest.map_or(self.log.end(), |(cursor, _)| cursor)
+            let lowest = self.pressure.lowest(trimmable, &self.roster, cursor);
+            lowest.unwrap_or(self.log.end())
         };
-        let held = self.log.held();
-        self.log.trim(needed, keep);
-        turn.logs.shrank(held - self.log.held());
+        turn.logs.shrank(self.log.trim(needed, keep));
     }
 
     /// The members that have fallen out of a log that is too long. Only blocked ones do, never
@@ -161,14 +168,10 @@ impl Space {
             return Vec::new();
         }
         let lowest = (self.log.end() - max).min(self.log.kept_from(self.keep(turn)));
-        let has_fallen = |slot: &&u32| {
-            members.at(**slot).is_some_and(|member| {
-                let is_behind = member.queue.cursor() < lowest;
-                member.is_blocked() && is_behind && !member.is_catching_up()
-            })
-        };
-        let fallen = self.roster.iter().filter(has_fallen);
-        fallen.filter_map(|slot| members.key_at(*slot)).collect()
+        those(&self.roster, members, |member| {
+            let is_behind = member.queue.cursor() < lowest;
+            member.is_blocked() && is_behind && !member.is_catching_up()
+        })
     }
 
     /// Publishers wait while they are ahead of the sweep, and for `PAUSE_WAIT_MAX` while many of
@@ -212,8 +215,16 @@ impl Space {
             return;
         }
         let window = if self.is_resumable() { window } else { 0 };
-        let held = self.log.held();
-        self.log.expire(self.log.end(), turn.now.mono, window);
-        turn.logs.shrank(held - self.log.held());
+        turn.logs.shrank(self.log.expire(self.log.end(), turn.now.mono, window));
     }
+}
+
+/// The members of a roster that are meant.
+fn those(
+    roster: &[u32],
+    members: &Arena<Member>,
+    is_meant: impl Fn(&Member) -> bool,
+) -> Vec<MemberKey> {
+    let meant = roster.iter().filter(|slot| members.at(**slot).is_some_and(&is_meant));
+    meant.filter_map(|slot| members.key_at(*slot)).collect()
 }
