@@ -437,3 +437,19 @@ pub fn pages_of_a_space_that_is_newer_than_the_statistics_cost_no_more() {
     // a million.
     assert!(read < 200_000, "{read} entries were read");
 }
+
+pub fn a_change_that_panics_ends_the_hub_with_a_word_and_is_made_at_the_next_start() {
+    let cluster = earlier(100);
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("panic");
+    std::fs::write(&file, "the change of the database").expect("a file");
+    let env = [("CPI_HUB_TEST_PANIC", file.to_str().expect("a text path"))];
+    let mut hub = Hub::start_with_env(&["--database-url", &cluster.url()], &env);
+    assert_eq!(hub.wait().code(), Some(1), "{}", hub.log());
+    let log = hub.log();
+    assert!(log.contains("the change of the database has ended in a panic"), "{log}");
+    std::fs::remove_file(&file).expect("a file");
+    hub.restart();
+    until_it_has_one_index(&cluster);
+    until_store_is(&hub, "ready");
+}

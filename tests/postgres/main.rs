@@ -48,6 +48,7 @@ const TESTS: &[Named] = &named![
     layouts::a_row_of_a_new_database_costs_one_index,
     layouts::a_table_of_an_earlier_build_is_changed_while_a_hub_writes_and_others_read,
     layouts::a_change_that_was_cut_between_any_two_steps_is_finished,
+    layouts::a_change_that_panics_ends_the_hub_with_a_word_and_is_made_at_the_next_start,
     layouts::a_hub_that_is_killed_while_it_builds_the_key_builds_it_at_the_next_start,
     layouts::tables_of_others_and_restored_ones_stay_as_they_are,
     layouts::a_table_that_others_have_built_on_stays_as_it_is_and_is_told,

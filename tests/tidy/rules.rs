@@ -85,8 +85,7 @@ const SPAWNING_FILES: &[&str] = &[
     "src/store/data_dir/strayed.rs",
     // A connection's driver is aborted with it; the claim's renewal, before it is given up.
     "src/store/postgres/connect",
-    "src/store/postgres/node.rs",
-    "src/store/postgres/schema/beside.rs",
+    "src/store/postgres/aside.rs",
     "src/store/postgres/reader.rs",
 ];
 

@@ -17,6 +17,7 @@ use crate::store::offset::OtherOffset;
 use crate::store::sink::{AbsentIds, Gone, Past, SiftHints, Sifted, Sink, SinkError, Sought};
 use crate::wire::Id;
 
+mod aside;
 mod connect;
 pub mod copy;
 mod history;
@@ -191,7 +192,7 @@ impl Sink for PostgresSink {
             Some(claimant) => {
                 claimant.keep(&self.url);
                 if writer.found.has_more {
-                    self.beside.begin(&self.url);
+                    self.beside.begin(&self.url, claimant.faults());
                 }
                 claimant.positions(&writer.connection, journals).await?
             }

@@ -13,11 +13,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Error, Row};
-use tokio_util::sync::CancellationToken;
 
+use super::aside::Aside;
 use super::connect::{CALL_MAX, CallFault, Connection, DatabaseUrl, Means, fault, within};
 use super::transaction::{Typed, WRITE};
 use crate::clock::Clock;
@@ -186,28 +185,7 @@ pub(super) struct Claimant {
     /// The other hub as it was seen last.
     seen: Option<Sight>,
     /// Renews the claim once it is held.
-    renewing: Option<Renewing>,
-}
-
-/// The task that renews a claim; it ends with this.
-#[derive(Debug)]
-struct Renewing {
-    task: JoinHandle<()>,
-    /// The task's end is meant, from then on.
-    stop: CancellationToken,
-}
-
-impl Renewing {
-    fn stop(&self) {
-        self.stop.cancel();
-        self.task.abort();
-    }
-}
-
-impl Drop for Renewing {
-    fn drop(&mut self) {
-        self.stop();
-    }
+    renewing: Option<Aside>,
 }
 
 impl Claimant {
@@ -219,6 +197,11 @@ impl Claimant {
     /// The database was away: what stood still meanwhile says nothing.
     pub(super) fn look_away(&mut self) {
         self.seen = None;
+    }
+
+    /// Who is told of a part that dies.
+    pub(super) fn faults(&self) -> &Faults {
+        &self.node.faults
     }
 
     /// Sees that the claim is held; `Taken`: it is another hub's.
@@ -247,22 +230,16 @@ impl Claimant {
         if self.renewing.is_none() && self.held {
             let mut own = Claimant::new(self.node.clone());
             own.held = true;
-            let (url, stop) = (url.clone(), CancellationToken::new());
-            let part = self.node.faults.watch(RENEWER).until(stop.clone());
-            let task = tokio::spawn(async move {
-                own.renew_for_ever(url).await;
-                part.ended();
-            });
-            self.renewing = Some(Renewing { task, stop });
+            let work = own.renew_for_ever(url.clone());
+            self.renewing = Some(Aside::begin(RENEWER, &self.node.faults, work));
         }
     }
 
     /// Gives the claim free, so that the next hub need not wait for the lease.
     pub(super) async fn release(&mut self, connection: &Connection) -> Result<(), CallFault> {
-        if let Some(mut renewing) = self.renewing.take() {
-            renewing.stop();
-            // Awaited, because it may be renewing: a row that is gone must stay gone.
-            let _ = (&mut renewing.task).await;
+        if let Some(renewing) = self.renewing.take() {
+            // It may be renewing: a row that is gone must stay gone.
+            renewing.stop().await;
         }
         let boot: [Typed<'_>; 1] = [(&self.node.boot, Type::TEXT)];
         let sql = "DELETE FROM hub_nodes WHERE boot = $1";

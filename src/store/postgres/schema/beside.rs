@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
-
 use super::{Reach, bring_up_to_date};
+use crate::faults::{Faults, panic_place};
+use crate::store::postgres::aside::Aside;
 use crate::store::postgres::connect::{CallFault, Connection, DatabaseUrl, Means};
 
+/// The task, for people.
+const CHANGER: &str = "the change of the database";
 /// Until the next try, where the database was away.
 const SOON: Duration = Duration::from_secs(10);
 /// Until the next try, where it can't do what was asked: somebody may give a right, or a disk room.
@@ -18,22 +20,14 @@ const LATER: Duration = Duration::from_secs(3600);
 /// Work beside a hub that serves.
 #[derive(Default, Debug)]
 pub(in crate::store::postgres) struct Beside {
-    task: Option<JoinHandle<()>>,
+    task: Option<Aside>,
 }
 
 impl Beside {
     /// Begins, unless it goes on already.
-    pub(in crate::store::postgres) fn begin(&mut self, url: &DatabaseUrl) {
-        if self.task.as_ref().is_none_or(JoinHandle::is_finished) {
-            self.task = Some(tokio::spawn(until_done(url.clone())));
-        }
-    }
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
+    pub(in crate::store::postgres) fn begin(&mut self, url: &DatabaseUrl, faults: &Faults) {
+        if self.task.as_ref().is_none_or(Aside::is_over) {
+            self.task = Some(Aside::begin(CHANGER, faults, until_done(url.clone())));
         }
     }
 }
@@ -59,6 +53,7 @@ async fn until_done(url: DatabaseUrl) {
 }
 
 async fn once(url: &DatabaseUrl) -> Result<(), CallFault> {
+    panic_place(CHANGER);
     let connection = Connection::open(url).await?;
     let brought = bring_up_to_date(&connection, url, Reach::All).await?;
     if !brought.done.is_empty() {
