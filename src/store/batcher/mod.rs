@@ -264,12 +264,13 @@ impl<S: Sink> Batcher<S> {
 
     /// Tells a failure, and waits. What only a person can mend is a condition too.
     async fn failed(&mut self, error: &SinkError) {
+        if let SinkError::Taken(_) = error {
+            // Two hubs that serve one database break every promise of order: this one ends.
+            self.health.give_up().end(Condition::ClaimLost, error);
+            return std::future::pending().await;
+        }
+        self.tell(error);
         match error {
-            SinkError::Taken(_) => {
-                // Two hubs that serve one database break every promise of order: this one ends.
-                self.health.give_up().end(Condition::ClaimLost, error);
-                return std::future::pending().await;
-            }
             SinkError::Refused(reason) => {
                 self.health.conditions.raise(Condition::DatabaseUnusable, reason);
                 // What this error says is newer.
@@ -280,16 +281,16 @@ impl<S: Sink> Batcher<S> {
             }
             _ => {}
         }
-        self.wait_out(error).await;
+        self.flight.wait().await;
     }
 
-    /// Tells a failure in the log, and waits.
-    async fn wait_out(&mut self, error: &SinkError) {
+    /// Tells a failure in the log, and shows what the store does now: before any condition, which
+    /// is read with it.
+    fn tell(&mut self, error: &SinkError) {
         self.show_rights();
         self.health.failing(error, &self.flight);
         // While the store is away, nothing else counts what grows.
         self.health.count_backlog(&self.sources);
-        self.flight.wait().await;
     }
 
     /// Removes found journals that are stored to their ends: first the files, then, when no

@@ -170,9 +170,10 @@ impl<S: Sink> Batcher<S> {
     /// Waits while the database refuses all rows: none of them is to blame. Then goes on with what
     /// has come meanwhile too.
     pub(super) async fn wait_for_mending(&mut self, words: String) -> Result<(), TailFault> {
-        self.health.conditions.raise(Condition::DatabaseRefuses, &words);
+        self.tell(&SinkError::Refused(words.clone()));
+        self.health.conditions.raise(Condition::DatabaseRefuses, words);
         self.health.conditions.clear(Condition::DatabaseUnusable);
-        self.wait_out(&SinkError::Refused(words)).await;
+        self.flight.wait().await;
         self.gather()
     }
 }
