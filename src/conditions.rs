@@ -215,8 +215,9 @@ impl Conditions {
         }
         self.raise(condition, detail);
         self.raised.send_if_modified(|raised| {
-            let known = raised.iter_mut().find(|it| it.condition == condition);
-            known.map(|known| known.until = Some(until));
+            if let Some(known) = raised.iter_mut().find(|it| it.condition == condition) {
+                known.until = Some(until);
+            }
             false
         });
     }

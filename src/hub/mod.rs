@@ -156,7 +156,7 @@ pub(crate) fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
     let drain = Arc::new(Latest::default());
     let cores = if setup.pinned { core_affinity::get_core_ids() } else { None };
     let mut threads = Vec::with_capacity(shards);
-    let (begun, begins) = std::sync::mpsc::channel();
+    let (begun, begins) = std::sync::mpsc::sync_channel(shards);
     for (number, store) in setup.stores.into_iter().enumerate() {
         let mut limits = setup.limits.clone();
         limits.logs_bytes_max /= shards;

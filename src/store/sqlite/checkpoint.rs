@@ -7,7 +7,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{Builder, JoinHandle};
 
 use rusqlite::{Connection, OpenFlags, Result};
@@ -34,7 +34,7 @@ impl Checkpointing {
         faults: &Faults,
     ) -> io::Result<Checkpointing> {
         let (ask, asked) = mpsc::sync_channel(1);
-        let (done, is_done) = mpsc::channel();
+        let (done, is_done) = mpsc::sync_channel(1);
         let (database, part) = (database.to_owned(), faults.watch("hub-checkpoint"));
         let thread = Builder::new().name("hub-checkpoint".into()).spawn(move || {
             run(&database, &asked, &done);
@@ -88,7 +88,7 @@ impl Asking {
     }
 }
 
-fn run(database: &Path, asked: &Receiver<()>, done: &Sender<()>) {
+fn run(database: &Path, asked: &Receiver<()>, done: &SyncSender<()>) {
     let mut connection = None;
     while asked.recv().is_ok() {
         panic_place("hub-checkpoint");
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_thread_is_asked_as_the_log_grows_and_the_writer_moves_the_last_bit() {
-        let ((ask, asked), (done, is_done)) = (mpsc::sync_channel(1), mpsc::channel());
+        let ((ask, asked), (done, is_done)) = (mpsc::sync_channel(1), mpsc::sync_channel(1));
         let mut asking = Asking { ask, is_done, asked_at: None };
         assert!(!asking.is_last_bit(BEGIN_PAGES - 1) && asked.try_recv().is_err());
         assert!(!asking.is_last_bit(BEGIN_PAGES) && asked.try_recv().is_ok());

@@ -55,7 +55,7 @@ fn echoes(hub: &Hub, goes_on: impl FnOnce()) -> (Duration, Duration) {
 
 /// Keeps this thread to the machine's last core: hundreds that flood would else keep everybody
 /// from all of them, and what others notice is to be the hub's doing.
-fn stay_apart() {
+pub fn stay_apart() {
     let last = core_affinity::get_core_ids().and_then(|cores| cores.last().copied());
     last.map(core_affinity::set_for_current);
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{attack, attack_with, crowd};
-use crate::attacks::floods::{floods, say_and_read_nothing};
+use crate::attacks::floods::{floods, say_and_read_nothing, stay_apart};
 use crate::support::trials::{Outcome, is_slow};
 use crate::support::{Answer, Hub, upgrade};
 
@@ -60,6 +60,7 @@ const COME_MAX: Duration = Duration::from_secs(240);
 
 /// Comes to the lobby as users of these numbers, and reads until `all` have `come`.
 fn fill_lobby(hub: &Hub, users: Range<usize>, all: usize, come: &AtomicUsize) -> Vec<Reader> {
+    stay_apart();
     let mut readers: Vec<Reader> = Vec::new();
     for user in users {
         let mut stream = hub.connect();
