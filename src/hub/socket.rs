@@ -16,7 +16,7 @@ use mio::{Events, Interest, Token};
 use tokio::io::unix::AsyncFd;
 
 use super::directory::Permit;
-use crate::limits::READY_SOCKETS_MAX;
+use crate::limits::{ENDED_SOCKETS_MAX, READY_SOCKETS_MAX};
 use crate::shard::event::{MemberKey, PIECES, Sent, Sockets};
 use crate::wire::frame_reader::Reader;
 
@@ -75,6 +75,9 @@ pub(super) struct SocketTable {
     events: Events,
     /// To be read though the epoll does not tell of them: it tells only of what is new. Each once.
     queue: VecDeque<MemberKey>,
+    /// Those whose peers have ended, a few of which are taken at a time: where thousands leave at
+    /// once, the others are served between them.
+    ended: VecDeque<Ready>,
 }
 
 impl SocketTable {
@@ -87,6 +90,7 @@ impl SocketTable {
             epoll,
             events: Events::with_capacity(READY_SOCKETS_MAX),
             queue: VecDeque::new(),
+            ended: VecDeque::new(),
         })
     }
 
@@ -149,7 +153,13 @@ impl SocketTable {
 
     /// Whether some are to be read that nothing will tell of.
     pub(super) fn has_queued(&self) -> bool {
-        !self.queue.is_empty()
+        !self.queue.is_empty() || !self.ended.is_empty()
+    }
+
+    /// Adds some of those whose peers have ended.
+    fn take_ended(&mut self, found: &mut Vec<Ready>) {
+        let some = self.ended.len().min(ENDED_SOCKETS_MAX);
+        found.extend(self.ended.drain(..some));
     }
 
     /// Adds the sockets that are ready, a bounded number; a task that finds none is woken for the
@@ -168,25 +178,31 @@ impl SocketTable {
                 found.push(Ready { member, readable: true, writable: false, ended: false });
             }
         }
+        self.take_ended(found);
         loop {
             let mut guard = match self.epoll.poll_read_ready_mut(context) {
                 Poll::Ready(guard) => guard?,
-                Poll::Pending if found.is_empty() => return Poll::Pending,
-                Poll::Pending => return Poll::Ready(Ok(())),
+                Poll::Pending => {
+                    if found.is_empty() {
+                        self.take_ended(found);
+                    }
+                    return if found.is_empty() { Poll::Pending } else { Poll::Ready(Ok(())) };
+                }
             };
             match guard.get_inner_mut().poll(&mut self.events, Some(Duration::ZERO)) {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Poll::Ready(Err(error)),
             }
-            let before = found.len();
-            found.extend(self.events.iter().map(|event| Ready {
-                member: member(event.token()),
-                readable: event.is_readable() || event.is_read_closed() || event.is_error(),
-                writable: event.is_writable(),
-                ended: event.is_read_closed() || event.is_error(),
-            }));
-            if found.len() - before < READY_SOCKETS_MAX {
+            let mut told = 0;
+            for event in &self.events {
+                told += 1;
+                let ended = event.is_read_closed() || event.is_error();
+                let (member, readable) = (member(event.token()), event.is_readable() || ended);
+                let ready = Ready { member, readable, writable: event.is_writable(), ended };
+                if ended { self.ended.push_back(ready) } else { found.push(ready) }
+            }
+            if told < READY_SOCKETS_MAX {
                 // All that was: the runtime is to tell of what comes from here on.
                 guard.clear_ready();
             }
@@ -431,7 +447,32 @@ mod tests {
             );
             table.read_again(MEMBER);
             assert!(!is_quiet(&mut table).await);
-            assert!(!table.has_queued());
+            assert!(table.queue.is_empty());
+        });
+    }
+
+    #[test]
+    fn a_crowd_that_has_left_is_taken_a_few_at_a_time_beside_those_who_speak() {
+        with_member(|mut table, mut peer| async move {
+            let left = |slot| {
+                let member = MemberKey { slot, generation: 0 };
+                Ready { member, readable: true, writable: false, ended: true }
+            };
+            table.ended.extend((0..9 * ENDED_SOCKETS_MAX as u32).map(left));
+            peer.write_all(b"five!").expect("it takes them");
+            let (mut passes, mut spoke_at) = (0, None);
+            while table.has_queued() {
+                // The runtime looks at its own epoll now and then.
+                tokio::task::yield_now().await;
+                let mut found = Vec::new();
+                poll_fn(|context| table.poll_ready(context, &mut found)).await.expect("an epoll");
+                passes += 1;
+                let spoke = found.iter().filter(|ready| ready.member == MEMBER).count();
+                assert_eq!(found.len(), ENDED_SOCKETS_MAX + spoke);
+                spoke_at = spoke_at.or((spoke > 0).then_some(passes));
+            }
+            assert_eq!(passes, 9);
+            assert!(spoke_at.is_some_and(|pass| pass < passes), "{spoke_at:?}");
         });
     }
 

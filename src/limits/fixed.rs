@@ -68,6 +68,9 @@ pub const MEMBER_WAITS_MAX: u32 = 1_024;
 pub const ABSENT_MAX: usize = 4_096;
 /// Sockets that one pass takes from the epoll, and from those that are queued again.
 pub const READY_SOCKETS_MAX: usize = 256;
+/// Sockets whose peers have ended that one pass takes, so that a crowd that leaves at once delays
+/// nobody else.
+pub const ENDED_SOCKETS_MAX: usize = 32;
 /// Verdicts on refused messages that wait for one shard; the batcher waits with more.
 pub const VERDICTS_MAX: usize = 1_024;
 /// Trials of refused rows in one transaction; what they do not decide is left to the next one.

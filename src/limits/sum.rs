@@ -229,6 +229,7 @@ mod tests {
         "READ_BYTES_MAX",
         "MEMBER_WAITS_MAX",
         "READY_SOCKETS_MAX",
+        "ENDED_SOCKETS_MAX",
         "junk_max",
         "announce_members_max",
         "lobby_members_max",
