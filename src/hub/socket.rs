@@ -462,7 +462,6 @@ mod tests {
             peer.write_all(b"five!").expect("it takes them");
             let (mut passes, mut spoke_at) = (0, None);
             while table.has_queued() {
-                // The runtime looks at its own epoll now and then.
                 tokio::task::yield_now().await;
                 let mut found = Vec::new();
                 poll_fn(|context| table.poll_ready(context, &mut found)).await.expect("an epoll");
