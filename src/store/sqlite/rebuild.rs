@@ -15,16 +15,11 @@ pub(super) const NUMBER: u32 = 3;
 /// Rows of one transaction.
 const STRETCH: i64 = 20_000;
 
-/// The table that becomes `chat_messages`, as the script has it.
-const BEGIN: &str = "
-    CREATE TABLE IF NOT EXISTS hub_chat_messages (
-        id        TEXT    NOT NULL,
-        content   TEXT    NOT NULL,
-        user_id   INTEGER NOT NULL,
-        username  TEXT    NOT NULL,
-        space_id  INTEGER NOT NULL,
-        timestamp TEXT    NOT NULL
-    ) STRICT;
+/// The script; its first statement makes the table that becomes `chat_messages`.
+pub(super) const SCRIPT: &str = include_str!("../../../migrations/sqlite/0003_one_index.sql");
+
+/// What carries over what is changed by hand.
+const TRIGGERS: &str = "
     CREATE TRIGGER IF NOT EXISTS hub_rebuild_delete AFTER DELETE ON chat_messages BEGIN
         DELETE FROM hub_chat_messages WHERE rowid = OLD.rowid;
     END;
@@ -54,7 +49,7 @@ pub(super) fn copy(connection: &mut Connection) -> Result<()> {
         "the embedded database is of an earlier version: its messages are laid out anew, once; \
          if this is stopped it goes on at the next start"
     );
-    connection.execute_batch(BEGIN)?;
+    begin(connection)?;
     let mut told = 0;
     while copy_on(connection, STRETCH)? {
         let copied = last_row(connection, "hub_chat_messages")?.unwrap_or(0);
@@ -65,6 +60,13 @@ pub(super) fn copy(connection: &mut Connection) -> Result<()> {
         }
     }
     connection.execute_batch(INDEX)
+}
+
+/// Makes the table that is copied to.
+fn begin(connection: &Connection) -> Result<()> {
+    let table = SCRIPT.split_once(";\n").map_or(SCRIPT, |(first, _)| first);
+    connection.execute_batch(table)?;
+    connection.execute_batch(TRIGGERS)
 }
 
 /// Copies some rows more; whether there may be others.
@@ -128,7 +130,7 @@ mod tests {
             let view = "CREATE VIEW of_others AS SELECT content FROM chat_messages";
             database.execute_batch(view).expect("it is made");
             if stretches > 0 {
-                database.execute_batch(BEGIN).expect("it begins");
+                begin(&database).expect("it begins");
             }
             for _ in 0..stretches {
                 copy_on(&mut database, 100).expect("it copies");

@@ -20,11 +20,7 @@ pub(super) const SCRIPTS: &[Migration] = &[
         name: "store",
         sql: include_str!("../../../migrations/sqlite/0002_store.sql"),
     },
-    Migration {
-        number: rebuild::NUMBER,
-        name: "one_index",
-        sql: include_str!("../../../migrations/sqlite/0003_one_index.sql"),
-    },
+    Migration { number: rebuild::NUMBER, name: "one_index", sql: rebuild::SCRIPT },
 ];
 
 const MIGRATIONS_TABLE: &str = "CREATE TABLE IF NOT EXISTS hub_migrations (\
