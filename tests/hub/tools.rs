@@ -164,6 +164,11 @@ fn journals_are_shown_and_verified_beside_a_hub_and_after_it() {
     let mut hub = Hub::start(&["--shards", "2"]);
     let mut highest = (0..9).map(|number| post(&hub, &number.to_string()).1).max();
     let highest = highest.take().expect("nine");
+    eventually("each journal has its segment and the next one", || {
+        let files = files(&hub.data_dir().join("journal"));
+        let segments = files.iter().filter(|(path, _)| path.extension().is_some());
+        (segments.count() == 4).then_some(())
+    });
     for (when, open) in [("beside", "a hub has them open"), ("after", "no hub has them open")] {
         let before = files(hub.data_dir());
         for action in [&["journal"][..], &["journal", "inspect"], &["journal", "verify"]] {

@@ -16,7 +16,7 @@ use crate::support::{Hub, UNLIMITED, eventually, frame};
 const BYTES_MAX: usize = 4 << 10;
 /// The allocator takes and gives back 2 MiB at a time: among this many that is 262 bytes each.
 const SILENT: usize = 8_000;
-const HEADS: usize = 2_000;
+const HEADS: usize = 4_000;
 
 fn resident_bytes(hub: &Hub) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", hub.pid())).expect("it runs");
