@@ -103,6 +103,9 @@ pub const TAIL_WINDOW_BYTES: u64 = 256 << 10;
 pub const QUERY_MAX: u64 = 5_000;
 /// Sends of one space before the next dirty one has its turn.
 pub const SPACE_SENDS_MAX: usize = 32;
+/// A send counts as one more for each of these bytes: the kernel copies them in about the time of
+/// a short send.
+pub const SEND_BYTES: usize = 8 << 10;
 /// A resume is given up when this many times what it may have was sent: more is said in its space
 /// than is read of it.
 pub const RESUME_TIMES_MAX: usize = 2;
@@ -141,7 +144,7 @@ pub const OFFENCE_MEMORY: u64 = 5 * 60_000;
 /// The longest that somebody is kept out, in milliseconds.
 pub const OFFENCE_WAIT_MAX: u64 = 5 * 60_000;
 /// Commands taken from the inbox before the others have their turn.
-pub const TURN_COMMANDS_MAX: usize = 256;
+pub const TURN_COMMANDS_MAX: usize = 64;
 /// Bytes of an embedded database, its log counted in, that is checked before the hub serves, where
 /// its last hub has not ended in order: about a second. A longer one is checked beside the hub.
 pub const CHECK_AT_START_BYTES_MAX: u64 = 64 << 20;
