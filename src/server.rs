@@ -163,7 +163,7 @@ impl Server {
         let mut signals = Signals::listen()?;
         let lines = log.lines().clone();
         let mut reload = Reload::new(config.clone(), log, reread);
-        let listener = listen(config.listen)?;
+        let listener = listen(config.listen, &config.limits)?;
         let address = listener.local_addr()?;
         let limits = config.limits.clone();
         let clock = Clock::start();

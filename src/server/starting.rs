@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::edge::{self, StartingState};
 use crate::faults::Faults;
+use crate::limits::Limits;
 use crate::store::{self, Store};
 
 /// A start that takes longer says so.
@@ -68,12 +69,13 @@ impl Starting {
     }
 }
 
-pub(super) fn listen(address: SocketAddr) -> Result<StdListener, Fault> {
+pub(super) fn listen(address: SocketAddr, limits: &Limits) -> Result<StdListener, Fault> {
     let open = || {
         let domain = socket2::Domain::for_address(address);
         let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
+        edge::prepare(&socket, limits)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         Ok(socket.into())

@@ -21,3 +21,4 @@ mod sockets;
 #[path = "../support/mod.rs"]
 mod support;
 mod tools;
+mod ways;

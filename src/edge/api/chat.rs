@@ -81,7 +81,7 @@ fn sound_post(
     let nonce = nonce(&head.headers)?;
     Ok(Post {
         space: body.space,
-        user: auth::identify(&head.uri, &head.headers, body.user)?,
+        user: auth::identify(head.uri.query(), &head.headers, body.user)?,
         username: body.username.into(),
         content: body.content.into(),
         image: body.image.into(),
