@@ -1,21 +1,18 @@
 //! The way into a shard from other threads: a bounded lock-free queue with one wake a burst.
 //!
 //! Waking a thread costs 7-11 us, a push 0.1: so a sender wakes the shard only if it had gone to
-//! sleep, and the first of a burst does it for all. It takes memory for what is in it: a ring of
-//! its bound took 8 MB a shard, for commands that hardly ever come so close together.
+//! sleep, and the first of a burst does it for all.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
-use crossbeam_queue::SegQueue;
+use crossbeam_queue::ArrayQueue;
 use tokio::sync::Notify;
 
 /// A queue of commands for one shard.
 #[derive(Debug)]
 pub(super) struct Inbox<T> {
-    queue: SegQueue<T>,
-    /// Commands in it, or just coming or going: never fewer.
-    commands: AtomicUsize,
-    max: usize,
+    /// In boxes: the ring is written at start, whole.
+    queue: ArrayQueue<Box<T>>,
     reserved: usize,
     sleeping: AtomicBool,
     closed: AtomicBool,
@@ -27,9 +24,7 @@ impl<T> Inbox<T> {
     /// (connections, posts), for what an operator asks.
     pub(super) fn new(max: usize) -> Inbox<T> {
         Inbox {
-            queue: SegQueue::new(),
-            commands: AtomicUsize::new(0),
-            max,
+            queue: ArrayQueue::new(max),
             reserved: max / 16,
             sleeping: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -39,30 +34,24 @@ impl<T> Inbox<T> {
 
     /// Queues what may be refused: gives it back if the unreserved part is full.
     pub(super) fn offer(&self, command: T) -> Result<(), T> {
-        self.push_up_to(self.max - self.reserved, command)
+        if self.queue.len() + self.reserved >= self.queue.capacity() {
+            return Err(command);
+        }
+        self.push(command)
     }
 
     /// Queues into the reserved part too.
     pub(super) fn push(&self, command: T) -> Result<(), T> {
-        self.push_up_to(self.max, command)
-    }
-
-    fn push_up_to(&self, max: usize, command: T) -> Result<(), T> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(command);
         }
-        // Nothing but the number hangs on it: the queue orders what is in it itself.
-        if self.commands.fetch_add(1, Ordering::Relaxed) >= max {
-            self.commands.fetch_sub(1, Ordering::Relaxed);
-            return Err(command);
-        }
-        self.queue.push(command);
+        self.queue.push(Box::new(command)).map_err(|command| *command)?;
         // Pairs with the fence in `wait`: either we see the sleeper, or it sees the command. With
         // the one in `close` too.
         fence(Ordering::SeqCst);
         if self.closed.load(Ordering::Relaxed) {
             // Closed just now: nobody may come for it any more. Whoever waits sees it dropped.
-            while self.pop().is_some() {}
+            while self.queue.pop().is_some() {}
         }
         if self.sleeping.swap(false, Ordering::Relaxed) {
             self.wake.notify_one();
@@ -79,9 +68,7 @@ impl<T> Inbox<T> {
 
     /// The oldest command.
     pub(super) fn pop(&self) -> Option<T> {
-        let command = self.queue.pop()?;
-        self.commands.fetch_sub(1, Ordering::Relaxed);
-        Some(command)
+        self.queue.pop().map(|command| *command)
     }
 
     /// Waits until there is a command. One waiter at a time.
