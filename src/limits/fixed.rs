@@ -118,6 +118,10 @@ pub const UNVISITED_TIMES_MAX: usize = 8;
 pub const LOG_SEGMENT_BYTES_MIN: usize = 1 << 10;
 /// Bytes of the greatest segments of a space's log.
 pub const LOG_SEGMENT_BYTES_MAX: usize = 64 << 10;
+/// Members that a shard has room for from its start. Room costs nothing before somebody takes it,
+/// as the kernel gives a page when it is written. A table that grows instead is copied while all
+/// wait, and is held twice for a while.
+pub const MEMBERS_ROOM_MAX: usize = 65_536;
 /// Users of the list of who is online that are encoded at a time.
 pub const LISTED_USERS_MAX: usize = 32;
 /// Bytes that one read of a member takes; a shard has one buffer for all of them.

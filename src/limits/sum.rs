@@ -206,6 +206,7 @@ mod tests {
         "UNVISITED_TIMES_MAX",
         "LISTED_USERS_MAX",
         // Within the connections.
+        "MEMBERS_ROOM_MAX",
         "user_connections_max",
         "address_connections_max",
         "ASKERS_IDLE_MAX",

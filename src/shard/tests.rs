@@ -16,6 +16,7 @@ use crate::wire::{Dialect, SpaceId, UserId};
 
 mod pressure;
 mod resuming;
+mod sizes;
 
 const SPACE: SpaceKey = SpaceKey::Chat(SpaceId(1));
 const BEGIN: Micros = Micros(1_767_225_600_000_000);
