@@ -66,11 +66,16 @@ pub const MEMBER_WAITS_MAX: u32 = 1_024;
 /// Users that a shard remembers as absent, and as many spaces; beyond it all are forgotten, and
 /// asked about anew.
 pub const ABSENT_MAX: usize = 4_096;
-/// Sockets that one pass takes from the epoll, and from those that are queued again.
+/// Sockets that one pass takes from the epoll.
 pub const READY_SOCKETS_MAX: usize = 256;
+/// Sockets that one pass takes from those that are queued to be read again. Floods are among them,
+/// hundreds at once when a tick lets them be read, and who speaks now and then waits for a pass.
+pub const QUEUED_SOCKETS_MAX: usize = 4;
 /// Sockets whose peers have ended that one pass takes, so that a crowd that leaves at once delays
 /// nobody else.
 pub const ENDED_SOCKETS_MAX: usize = 32;
+/// Sockets that one turn closes. Each takes up to 200 us where a peer sent what nobody read.
+pub const CLOSED_SOCKETS_MAX: usize = 8;
 /// Verdicts on refused messages that wait for one shard; the batcher waits with more.
 pub const VERDICTS_MAX: usize = 1_024;
 /// Trials of refused rows in one transaction; what they do not decide is left to the next one.
@@ -132,11 +137,11 @@ pub const READ_BYTES_MAX: usize = 64 << 10;
 pub const MEMBER_RECEIVE_BYTES_MAX: usize = 128 << 10;
 /// Bytes that a turn reads of all members that are ready, in equal shares, but of each at least
 /// [`READ_SHARE_BYTES_MIN`]: of the smallest frames that is a millisecond of work.
-pub const TURN_READ_BYTES_MAX: usize = 64 << 10;
+pub const TURN_READ_BYTES_MAX: usize = 32 << 10;
 /// Bytes that a turn reads at least of a member that is ready and has them.
 pub const READ_SHARE_BYTES_MIN: usize = 1 << 10;
 /// Bytes that are read in a tick of a member that floods: what is refused is not free.
-pub const FLOOD_READ_BYTES_MAX: usize = 1 << 10;
+pub const FLOOD_READ_BYTES_MAX: usize = 512;
 /// How long those that don't read may hold up their space, in milliseconds.
 pub const PAUSE_WAIT_MAX: u64 = 1_000;
 /// Users and addresses that are remembered for what their connections were closed for.

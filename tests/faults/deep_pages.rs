@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tungstenite::Message;
 
-use crate::attacks::floods::{beside_busy_threads, stay_apart};
+use crate::attacks::floods::{beside_busy_threads, observe, stay_apart};
 use crate::memory::MEMORY;
 use crate::support::group::Group;
 use crate::support::peers::{connect_from, get_from};
@@ -61,6 +61,7 @@ fn look(hub: &Hub) -> Seen {
     std::thread::scope(|scope| {
         let echoing = scope.spawn(|| {
             let (mut member, mut took) = (hub.join(9, 9, "Eco"), Vec::new());
+            observe();
             while !is_over() {
                 let begun = Instant::now();
                 let chat = r#"{"type":"chat","data":{"content":"eco"}}"#;

@@ -356,9 +356,10 @@ const ANY_PORT: &str = "127.0.0.1:0";
 
 fn command(args: &[String], data_dir: &Path, listen: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cpi-hub"));
-    command.args(["serve", "--pinned", "false", "--data-dir"]).arg(data_dir);
-    // A test may say itself where its hub is to listen, and what it logs.
-    for (name, value) in [("--listen", listen), ("--log", "warn")] {
+    command.args(["serve", "--data-dir"]).arg(data_dir);
+    // A test may say itself where its hub is to listen, what it logs, and whether its shards have
+    // cores of their own: those of many tests at once would share the first.
+    for (name, value) in [("--listen", listen), ("--log", "warn"), ("--pinned", "false")] {
         if args.iter().all(|arg| arg != name) {
             command.args([name, value]);
         }

@@ -235,6 +235,7 @@ impl State {
     fn turn(&mut self) -> bool {
         self.due = false;
         let more = self.shard.turn(self.clock.now(), &mut self.around);
+        let more = self.around.sockets.close() || more;
         if !more {
             self.publish();
         }

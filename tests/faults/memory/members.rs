@@ -13,8 +13,10 @@ use crate::support::{Answer, Hub, upgrade};
 
 pub fn floods_of_frames() -> Outcome {
     // What a quarter of them says within its rates costs a build without optimisation too much.
-    let count = if is_slow() && !cfg!(debug_assertions) { 100 } else { 20 };
-    attack_with(&["--shards", "1", "--flood-wait", "3s"], "", |hub| floods(hub, count))
+    let (waves, count) = if is_slow() && !cfg!(debug_assertions) { (5, 100) } else { (1, 20) };
+    attack_with(&["--shards", "1", "--flood-wait", "3s"], "", |hub| {
+        (0..waves).for_each(|wave| floods(hub, 100 + wave * count, count));
+    })
 }
 
 pub fn members_that_read_nothing() -> Outcome {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 pub use self::members::{a_lobby_of_thousands, floods_of_frames, members_that_read_nothing};
 use self::watched::watch;
-use crate::attacks::floods::beside_busy_threads;
+use crate::attacks::floods::{beside_busy_threads, stay_apart};
 use crate::support::group::Group;
 use crate::support::peers::{connect_from, get, get_from, post_head};
 use crate::support::postgres::Cluster;
@@ -47,12 +47,19 @@ fn attack(prepare: &str, attack: impl FnOnce(&Hub)) -> Outcome {
 fn attack_with(settings: &[&str], prepare: &str, attack: impl FnOnce(&Hub)) -> Outcome {
     trials::need_postgres()?;
     let group = Group::make(MEMORY)?;
-    let cluster = Cluster::start(&[]);
+    // Like the attackers, the database would have a machine of its own.
+    let begin = || {
+        stay_apart();
+        Cluster::start(&[])
+    };
+    let cluster = std::thread::spawn(begin).join().expect("a database");
     let url = cluster.url();
     let mut args = [&["--database-url", &url], settings].concat();
-    if !is_slow() {
-        args.extend(["--handshake-wait", "3s", "--write-wait", "3s"]);
-    }
+    args.extend(match is_slow() {
+        // Alone on the machine, it runs as it is shipped.
+        true => ["--pinned", "true"].as_slice(),
+        false => &["--handshake-wait", "3s", "--write-wait", "3s"],
+    });
     let hub = group.within(|| Hub::start(&args));
     eventually("the store is there", || {
         (hub.get("/readyz").json()["store"] == "ready").then_some(())
@@ -60,9 +67,10 @@ fn attack_with(settings: &[&str], prepare: &str, attack: impl FnOnce(&Hub)) -> O
     if !prepare.is_empty() {
         cluster.sql("hub", prepare);
     }
+    let enough = if is_slow() { 2_400 } else { 600 };
     let before = beside_busy_threads(|| {
         watch(&hub, &group, |echoes| {
-            eventually("echoes", || (echoes.load(Ordering::Relaxed) >= 600).then_some(()));
+            eventually("echoes", || (echoes.load(Ordering::Relaxed) >= enough).then_some(()));
         })
     });
     let during = watch(&hub, &group, |_| attack(&hub));

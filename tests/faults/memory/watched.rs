@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tungstenite::Message;
 
+use crate::attacks::floods::observe;
 use crate::support::group::Group;
 use crate::support::peers::post_from;
 use crate::support::trials::Over;
@@ -36,6 +37,7 @@ pub fn watch(hub: &Hub, group: &Group, goes_on: impl FnOnce(&AtomicUsize)) -> Se
         let echo = |user: i32| {
             let mut member = hub.join(user, user, "Eco");
             let (mut took, chat) = (Vec::new(), r#"{"type":"chat","data":{"content":"eco"}}"#);
+            observe();
             while !is_over() {
                 let begun = Instant::now();
                 member.try_send(Message::text(chat)).expect("the hub reads");
