@@ -24,6 +24,7 @@ use crate::cli::logging::Log;
 use crate::clock::Clock;
 use crate::conditions::{Condition, Conditions};
 use crate::config::Config;
+use crate::edge::auth::Auth;
 use crate::edge::{self, EdgeState, Health};
 use crate::faults::{Faults, panic_place};
 use crate::hub::{self, Hub, HubSetup, HubThreads, ShardStore};
@@ -162,16 +163,18 @@ impl Server {
         let Beside { metrics, log, reread } = beside;
         let mut signals = Signals::listen()?;
         let lines = log.lines().clone();
-        let mut reload = Reload::new(config.clone(), log, reread);
         let listener = listen(config.listen)?;
         let address = listener.local_addr()?;
         let limits = config.limits.clone();
         let clock = Clock::start();
-        let conditions = Conditions::new(clock.clone());
+        let (auth, replace) = Auth::new(config.credentials.clone(), clock.clone());
+        let mut reload = Reload::new(config.clone(), log, replace, reread);
+        let conditions = known_at_start(&config, &clock);
         let faults = Faults::new(Arc::clone(&metrics), conditions.clone());
         let mut random = Random::open()?;
         let newest = start_watchman(&faults, clock.clone(), lines.clone(), over);
-        let starting = Starting::begin(&listener, &config, (&faults, clock.clone()), threads)?;
+        let starting =
+            Starting::begin(&listener, &config, (&faults, clock.clone(), auth.clone()), threads)?;
         let opening = Opening::begin(&config, clock.clone(), &faults, random.next(), threads);
         let Some(store) = opening.wait(&mut signals, &mut reload, &faults, threads).await? else {
             return Ok(None);
@@ -202,11 +205,10 @@ impl Server {
             names: config.names(),
             clock: clock.clone(),
             health: Health { store: Some(store.state), conditions: conditions.clone() },
+            auth,
             pages: requests,
         };
-        let stop_edge = CancellationToken::new();
-        let serving = edge::serve(on(threads, listener)?, edge_state, stop_edge.clone());
-        let edge = spawn_watched(threads, (&faults, "the listener"), &stop_edge, serving);
+        let (edge, stop_edge) = start_edge(threads, listener, edge_state, &faults)?;
         announce(address, &config, &lines);
         Ok(Some(Server {
             clock,
@@ -307,6 +309,26 @@ fn tell_unstored(left: Unstored, gone: Option<&str>) {
         }
         None => {}
     }
+}
+
+/// What is wrong with a hub of this configuration from its begin.
+fn known_at_start(config: &Config, clock: &Clock) -> Conditions {
+    let conditions = Conditions::new(clock.clone());
+    let open = config.open_at().map(|listen| format!("it listens on {listen}"));
+    conditions.set(Condition::Unauthenticated, open);
+    conditions
+}
+
+/// Serves, until what comes with it is cancelled.
+fn start_edge(
+    threads: &Handle,
+    listener: std::net::TcpListener,
+    state: EdgeState,
+    faults: &Faults,
+) -> io::Result<(JoinHandle<()>, CancellationToken)> {
+    let stop = CancellationToken::new();
+    let serving = edge::serve(on(threads, listener)?, state, stop.clone());
+    Ok((spawn_watched(threads, (faults, "the listener"), &stop, serving), stop))
 }
 
 /// Has somebody look after the clock and the log from here on; they are to be told of the newest

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 mod admin;
 mod api;
-mod auth;
+pub(crate) mod auth;
 mod catch_up;
 mod handshake;
 mod http;
@@ -26,6 +26,7 @@ mod http;
 mod tests;
 
 use api::health;
+use auth::Auth;
 pub(crate) use http::cors::{Hosts, Origins};
 pub(crate) use http::door::Names;
 use http::{accept, answers, body, door, told};
@@ -62,6 +63,8 @@ pub(crate) struct EdgeState {
     pub clock: Clock,
     /// For `/readyz` and `/metrics`.
     pub health: Health,
+    /// Who is who.
+    pub auth: Auth,
     /// Members that need pages of history.
     pub pages: mpsc::Receiver<PageRequest>,
 }
@@ -95,6 +98,8 @@ pub(crate) struct StartingState {
     pub clock: Clock,
     /// What is wrong now, for `/readyz`.
     pub conditions: Conditions,
+    /// Who is who.
+    pub auth: Auth,
 }
 
 /// What handlers work with.
@@ -117,7 +122,7 @@ struct Edge {
 /// Cancel `stop` last of all: until then, handshakes and posts are answered `draining` once the
 /// hub drains, so that nobody hangs in the listener's backlog.
 pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: CancellationToken) {
-    let EdgeState { hub, reader, metrics, limits, names, clock, health, pages } = state;
+    let EdgeState { hub, reader, metrics, limits, names, clock, health, auth, pages } = state;
     let pager = catch_up::Pager::new(hub.clone(), reader.clone(), Arc::clone(&limits));
     let places = hub.places().clone();
     let conditions = health.conditions.clone();
@@ -132,7 +137,7 @@ pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: Cancell
         kicks: told::Told::default(),
     };
     let door = door::FrontDoor::new(&listener, names, &metrics, &limits, clock);
-    let app = door.before(routes(edge));
+    let app = door.before(routes(edge, &auth));
     let serving = accept::Serving { app, limits, places, metrics, conditions };
     let serving = accept::run(listener, serving, stop.clone());
     // A member that still waits for a page when all is over gets none.
@@ -146,7 +151,7 @@ pub(crate) async fn serve_starting(
     state: StartingState,
     stop: CancellationToken,
 ) {
-    let StartingState { metrics, limits, names, clock, conditions } = state;
+    let StartingState { metrics, limits, names, clock, conditions, auth } = state;
     let health = Health { store: None, conditions: conditions.clone() };
     let routes = Router::new()
         .route("/livez", get(health::livez))
@@ -154,7 +159,7 @@ pub(crate) async fn serve_starting(
         .fallback(health::not_yet)
         .method_not_allowed_fallback(health::not_yet)
         .with_state(conditions.clone())
-        .merge(api::metrics::routes(Arc::clone(&metrics), health));
+        .merge(auth::guard(api::metrics::routes(Arc::clone(&metrics), health), &auth));
     let app = door::FrontDoor::new(&listener, names, &metrics, &limits, clock).around(routes);
     // These connections have ended before the hub begins, which has places of its own.
     let places = Places::new(&limits);
@@ -162,13 +167,13 @@ pub(crate) async fn serve_starting(
     accept::run(listener, serving, stop).await;
 }
 
-fn routes(edge: Edge) -> Router {
+fn routes(edge: Edge, auth: &Auth) -> Router {
     let metrics = api::metrics::routes(Arc::clone(&edge.metrics), edge.health.clone());
-    Router::new()
+    let guarded = Router::new()
         .merge(handshake::routes())
         .merge(api::routes())
-        .merge(auth::operators_only(admin::routes()))
+        .merge(admin::routes())
         .with_state(Arc::new(edge))
-        .merge(metrics)
-        .merge(api::console::routes())
+        .merge(metrics);
+    auth::guard(guarded, auth).merge(api::console::routes())
 }

@@ -145,3 +145,19 @@ pub const TURN_COMMANDS_MAX: usize = 256;
 /// Bytes of an embedded database, its log counted in, that is checked before the hub serves, where
 /// its last hub has not ended in order: about a second. A longer one is checked beside the hub.
 pub const CHECK_AT_START_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of a token. A head has room for one that is twice as long.
+pub const TOKEN_BYTES_MAX: usize = 8 << 10;
+/// Characters of a token's id.
+pub const TOKEN_ID_CHARS_MAX: usize = 256;
+/// Keys that tokens may be signed with. Without a name all are tried for each token.
+pub const TOKEN_KEYS_MAX: usize = 16;
+/// Bytes of a secret that tokens are signed with, at least (RFC 7518 3.2).
+pub const TOKEN_SECRET_BYTES_MIN: usize = 32;
+/// How far the clocks of those who make tokens and of the hub may differ, in seconds.
+pub const TOKEN_LEEWAY: i64 = 30;
+/// Keys of programs.
+pub const API_KEYS_MAX: usize = 256;
+/// Characters of such a key's name.
+pub const API_KEY_NAME_CHARS_MAX: usize = 64;
+/// Bytes of a file of keys, of any sort.
+pub const KEY_FILE_BYTES_MAX: u64 = 256 << 10;

@@ -248,6 +248,15 @@ mod tests {
         "FIRST_SEGMENT_BYTES_MAX",
         // Within the log lines.
         "LOG_LINES_MAX",
+        // Within a request's head; names, and files that are read for a moment.
+        "TOKEN_BYTES_MAX",
+        "TOKEN_ID_CHARS_MAX",
+        "TOKEN_SECRET_BYTES_MIN",
+        "API_KEY_NAME_CHARS_MAX",
+        "KEY_FILE_BYTES_MAX",
+        // 300 keys of a hundred bytes.
+        "TOKEN_KEYS_MAX",
+        "API_KEYS_MAX",
         // These bound threads, and the tool that chats.
         "EDGE_THREADS_MAX",
         "TYPED_LINES_MAX",

@@ -17,6 +17,7 @@ use super::signals::{Asked, Signals};
 use super::{Fault, spawn_watched};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::edge::auth::Auth;
 use crate::edge::{self, StartingState};
 use crate::faults::Faults;
 use crate::store::{self, Store};
@@ -37,7 +38,7 @@ impl Starting {
     pub(super) fn begin(
         listener: &StdListener,
         config: &Config,
-        (faults, clock): (&Faults, Clock),
+        (faults, clock, auth): (&Faults, Clock, Auth),
         threads: &Handle,
     ) -> io::Result<Starting> {
         let listener = on(threads, listener.try_clone()?)?;
@@ -49,6 +50,7 @@ impl Starting {
             names: config.names(),
             clock,
             conditions: faults.conditions().clone(),
+            auth,
         };
         let serving = edge::serve_starting(listener, state, stop.clone());
         let telling = async move {

@@ -23,6 +23,18 @@ pub struct Ticket(pub u64);
 /// `None` is exempt (loopback).
 pub type AddressKey = Option<u64>;
 
+/// What a connection may do: the edge has read it from a token or a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Grant {
+    /// Whether it may say something in its space.
+    pub may_say: bool,
+}
+
+impl Grant {
+    /// What everybody may do where nobody is asked who they are.
+    pub const ALL: Grant = Grant { may_say: true };
+}
+
 /// A connection that wants to be a member.
 #[derive(Clone, Debug)]
 pub struct Join {
@@ -40,6 +52,8 @@ pub struct Join {
     pub after: Option<Id>,
     /// For rates.
     pub address: AddressKey,
+    /// What it may do.
+    pub grant: Grant,
 }
 
 /// A chat that came by HTTP; the edge has checked its shape, the shard checks its text.

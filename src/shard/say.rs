@@ -122,6 +122,9 @@ impl Shard {
     fn chat(&mut self, key: MemberKey, chat: ChatMessage<'_>) -> Result<(), Reject> {
         let Some(Seated { member, space, .. }) = self.rooms.seated(key) else { return Ok(()) };
         let SpaceKey::Chat(id) = space.key() else { return Ok(()) };
+        if !member.who.may_say {
+            return Err(Reject::Forbidden);
+        }
         let waits = chat.ack == AckLevel::Durable;
         if waits && (member.waits_are_full() || self.commits.acks_are_full()) {
             return Err(Reject::Overloaded);

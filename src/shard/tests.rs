@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 
-use super::event::{Fetch, Input, Join, Notification, PIECES, Post, Sent, Sockets, Ticket};
+use super::event::{Fetch, Grant, Input, Join, Notification, PIECES, Post, Sent, Sockets, Ticket};
 use super::turn::{Broken, Host, Journal};
 use super::*;
 use crate::limits::Rate;
@@ -154,7 +154,8 @@ impl Stage {
         let (user, dialect) = (UserId(user), Dialect::V1);
         let username = "Ana".into();
         let opening = BytesMut::new();
-        let join = Join { opening, space, user, username, dialect, after, address: None };
+        let (address, grant) = (None, Grant::ALL);
+        let join = Join { opening, space, user, username, dialect, after, address, grant };
         self.shard.join(self.now, join)
     }
 

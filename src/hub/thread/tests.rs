@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::limits::{FLOOD_READ_BYTES_MAX, Limits, Rate};
-use crate::shard::event::Join;
+use crate::shard::event::{Grant, Join};
 use crate::store::journal::tests::{LIMITS, reopen};
 use crate::wire::reject::Reject;
 use crate::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
@@ -51,6 +51,7 @@ fn with_one_member(folder: &std::path::Path, control_rate: Rate) -> (State, TcpS
         dialect: Dialect::V1,
         after: None,
         address: None,
+        grant: Grant::ALL,
     };
     state.admit(Admission { join, stream, first_bytes: Default::default(), permit });
     (state, peer.expect("a connection"))
