@@ -28,7 +28,7 @@ use crate::edge::auth::Auth;
 use crate::edge::{self, EdgeState, Health};
 use crate::faults::{Faults, panic_place};
 use crate::hub::{self, Hub, HubSetup, HubThreads, ShardStore};
-use crate::limits::{EDGE_THREADS_MAX, Limits, sum};
+use crate::limits::{EDGE_THREADS_MAX, Limits, RENEWALS_MAX, sum};
 use crate::metrics::Metrics;
 use crate::shard::event::Verdict;
 use crate::store::journal::Writer;
@@ -163,14 +163,12 @@ impl Server {
         let Beside { metrics, log, reread } = beside;
         let mut signals = Signals::listen()?;
         let lines = log.lines().clone();
-        let listener = listen(config.listen)?;
-        let address = listener.local_addr()?;
+        let (listener, address) = listen(config.listen)?;
         let limits = config.limits.clone();
         let clock = Clock::start();
         let (auth, replace) = Auth::new(config.credentials.clone(), clock.clone());
         let mut reload = Reload::new(config.clone(), log, replace, reread);
-        let conditions = known_at_start(&config, &clock);
-        let faults = Faults::new(Arc::clone(&metrics), conditions.clone());
+        let faults = Faults::new(Arc::clone(&metrics), known_at_start(&config, &clock));
         let mut random = Random::open()?;
         let newest = start_watchman(&faults, clock.clone(), lines.clone(), over);
         let starting =
@@ -182,18 +180,19 @@ impl Server {
         starting.end().await;
         // The watchman is there as long as the process.
         _ = newest.send(store.highest);
-        let stores = shard_stores(store.writers, store.committed, store.verdicts);
         // A member asks for one page at a time.
         let (pages, requests) = mpsc::channel(limits.connections_max);
+        let (renewals, shown) = mpsc::channel(RENEWALS_MAX);
         let (hub, shards) = hub::start(HubSetup {
             limits: limits.clone(),
             clock: clock.clone(),
             metrics: Arc::clone(&metrics),
-            stores,
+            stores: shard_stores(store.writers, store.committed, store.verdicts),
             highest: store.highest,
             published: store.published,
             seed: random.next() as u64,
             pages,
+            renewals,
             pinned: config.pinned,
             faults: faults.clone(),
         })?;
@@ -204,9 +203,10 @@ impl Server {
             limits: Arc::new(limits.clone()),
             names: config.names(),
             clock: clock.clone(),
-            health: Health { store: Some(store.state), conditions: conditions.clone() },
+            health: Health { store: Some(store.state), conditions: faults.conditions().clone() },
             auth,
             pages: requests,
+            renewals: shown,
         };
         let (edge, stop_edge) = start_edge(threads, listener, edge_state, &faults)?;
         announce(address, &config, &lines);
@@ -217,7 +217,7 @@ impl Server {
             hub,
             shards,
             store: store.handle,
-            conditions,
+            conditions: faults.conditions().clone(),
             faults,
             edge,
             stop_edge,

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use bytes::BytesMut;
 use cpi_hub::limits::{Limits, Rate};
 use cpi_hub::shard::event::{
-    Fetch, Grant, Input, Join, MemberKey, PIECES, Reply, Sent, Sockets, Ticket,
+    Fetch, Grant, Input, Join, MemberKey, PIECES, Renewal, Reply, Sent, Sockets, Ticket,
 };
 use cpi_hub::shard::turn::{Broken, Host, Journal};
 use cpi_hub::shard::{Shard, ShardSetup};
@@ -85,6 +85,10 @@ impl Host for Around {
 
     fn fetch(&mut self, _fetch: &Fetch) -> bool {
         true
+    }
+
+    fn renew(&mut self, _renewal: Renewal) -> bool {
+        false
     }
 
     fn resumed(&mut self, _member: MemberKey, _resumed: &Resumed) {}

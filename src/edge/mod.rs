@@ -33,7 +33,7 @@ use http::{accept, answers, body, door, told};
 
 use crate::clock::Clock;
 use crate::conditions::Conditions;
-use crate::hub::{Hub, PageRequest, Places};
+use crate::hub::{Hub, PageRequest, Places, RenewalRequest};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::store::{Reader, StoreState};
@@ -67,6 +67,8 @@ pub(crate) struct EdgeState {
     pub auth: Auth,
     /// Members that need pages of history.
     pub pages: mpsc::Receiver<PageRequest>,
+    /// Members that show another token.
+    pub renewals: mpsc::Receiver<RenewalRequest>,
 }
 
 /// How the store is, and what else is wrong.
@@ -122,7 +124,9 @@ struct Edge {
 /// Cancel `stop` last of all: until then, handshakes and posts are answered `draining` once the
 /// hub drains, so that nobody hangs in the listener's backlog.
 pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: CancellationToken) {
-    let EdgeState { hub, reader, metrics, limits, names, clock, health, auth, pages } = state;
+    let EdgeState { hub, reader, metrics, limits, names, clock, health, auth, pages, renewals } =
+        state;
+    let renewing = auth::renew(auth.clone(), hub.clone(), renewals);
     let pager = catch_up::Pager::new(hub.clone(), reader.clone(), Arc::clone(&limits));
     let places = hub.places().clone();
     let conditions = health.conditions.clone();
@@ -141,7 +145,11 @@ pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: Cancell
     let serving = accept::Serving { app, limits, places, metrics, conditions };
     let serving = accept::run(listener, serving, stop.clone());
     // A member that still waits for a page when all is over gets none.
-    tokio::join!(serving, stop.run_until_cancelled(pager.run(pages)));
+    tokio::join!(
+        serving,
+        stop.run_until_cancelled(pager.run(pages)),
+        stop.run_until_cancelled(renewing)
+    );
 }
 
 /// Answers on `listener` while the store can't be opened yet, until `stop`: alive, not ready, and

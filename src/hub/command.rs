@@ -9,7 +9,9 @@ use tokio::sync::oneshot;
 
 use super::Admission;
 use super::askers::Asking;
-use crate::shard::event::{Input, MemberKey, Notification, Post, Present, Reply, Stretch, Ticket};
+use crate::shard::event::{
+    Grant, Input, MemberKey, Notification, Post, Present, Reply, Stretch, Ticket,
+};
 use crate::wire::reject::Reject;
 use crate::wire::time::Micros;
 use crate::wire::{Id, SpaceId, SpaceKey, UserId};
@@ -67,6 +69,8 @@ pub(super) enum Command {
     Admit(Box<Admission>),
     /// Give the heart an input under a new ticket, whose replies go to who waits.
     Ask(Ask, Waiting),
+    /// Tell a member what it may do by the token that it has shown.
+    Granted(MemberKey, Option<Grant>),
     /// Give a member that catches up the page that it asked for.
     Fetched(MemberKey, u32, Option<Stretch>),
 }

@@ -12,7 +12,7 @@ use crate::faults::Faults;
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
 use crate::shard::ShardSetup;
-use crate::shard::event::{AddressKey, Fetch, Join, Post, Stretch, Verdict};
+use crate::shard::event::{AddressKey, Fetch, Grant, Join, Post, Renewal, Stretch, Verdict};
 use crate::store::journal::Writer;
 use crate::store::latest::Latest;
 use crate::wire::close::Close;
@@ -58,6 +58,8 @@ pub(crate) struct HubSetup {
     pub seed: u64,
     /// Where shards ask for what the log no longer holds; each is answered by [`Hub::give`].
     pub pages: mpsc::Sender<PageRequest>,
+    /// Where members' tokens are judged; each is answered by [`Hub::grant`].
+    pub renewals: mpsc::Sender<RenewalRequest>,
     /// Whether shards get cores of their own.
     pub pinned: bool,
     /// Where a shard that ends before a drain is told.
@@ -95,6 +97,14 @@ pub(crate) struct PageRequest {
     pub(crate) shard: usize,
     /// What it needs.
     pub fetch: Fetch,
+}
+
+/// A token that a member shows.
+#[derive(Debug)]
+pub(crate) struct RenewalRequest {
+    pub(crate) shard: usize,
+    /// The token, and whose it is to be.
+    pub renewal: Renewal,
 }
 
 /// An accepted post.
@@ -176,6 +186,7 @@ pub(crate) fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
             store,
             drain: Arc::clone(&drain),
             pages: setup.pages.clone(),
+            renewals: setup.renewals.clone(),
             clock: setup.clock.clone(),
         };
         let (name, faults) = (format!("shard-{number}"), setup.faults.clone());
@@ -283,6 +294,13 @@ impl Hub {
         // again, or goes without.
         _ = self.inboxes[request.shard]
             .push(Queued(Command::Fetched(member, number, page), Asking::OURS));
+    }
+
+    /// Tells a member what it may do by the token that it has shown.
+    pub(crate) fn grant(&self, request: &RenewalRequest, grant: Option<Grant>) {
+        // If its shard is so busy that it does not take it, the member shows it once more.
+        let command = Command::Granted(request.renewal.member, grant);
+        _ = self.inboxes[request.shard].push(Queued(command, Asking::OURS));
     }
 
     /// Whether a user and a space exist, if both were asked for lately.

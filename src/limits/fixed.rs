@@ -155,6 +155,12 @@ pub const TOKEN_KEYS_MAX: usize = 16;
 pub const TOKEN_SECRET_BYTES_MIN: usize = 32;
 /// How far the clocks of those who make tokens and of the hub may differ, in seconds.
 pub const TOKEN_LEEWAY: i64 = 30;
+/// How long before a token's end a member is told of it, in microseconds.
+pub const EXPIRY_NOTICE: i64 = 60_000_000;
+/// Members whose tokens have ended that a tick closes.
+pub const EXPIRED_MAX: usize = 1_024;
+/// Tokens of members that wait to be judged; whoever shows one beyond that is told to try again.
+pub const RENEWALS_MAX: usize = 1_024;
 /// Keys of programs.
 pub const API_KEYS_MAX: usize = 256;
 /// Characters of such a key's name.

@@ -254,6 +254,9 @@ mod tests {
         "TOKEN_SECRET_BYTES_MIN",
         "API_KEY_NAME_CHARS_MAX",
         "KEY_FILE_BYTES_MAX",
+        // Less than one body, in messages that are small; and work.
+        "RENEWALS_MAX",
+        "EXPIRED_MAX",
         // 300 keys of a hundred bytes.
         "TOKEN_KEYS_MAX",
         "API_KEYS_MAX",

@@ -70,7 +70,8 @@ impl Starting {
     }
 }
 
-pub(super) fn listen(address: SocketAddr) -> Result<StdListener, Fault> {
+/// The listener, and where it listens.
+pub(super) fn listen(address: SocketAddr) -> Result<(StdListener, SocketAddr), Fault> {
     let open = || {
         let domain = socket2::Domain::for_address(address);
         let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
@@ -78,7 +79,9 @@ pub(super) fn listen(address: SocketAddr) -> Result<StdListener, Fault> {
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        Ok(socket.into())
+        let listener = StdListener::from(socket);
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
     };
     open().map_err(|error| Fault::Listen { address, error })
 }

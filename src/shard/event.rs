@@ -2,6 +2,7 @@
 //! [`Effects`], which a turn carries out.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
@@ -28,11 +29,32 @@ pub type AddressKey = Option<u64>;
 pub struct Grant {
     /// Whether it may say something in its space.
     pub may_say: bool,
+    /// When its token ends; `None`: it needs none.
+    pub until: Option<Micros>,
 }
 
 impl Grant {
     /// What everybody may do where nobody is asked who they are.
-    pub const ALL: Grant = Grant { may_say: true };
+    pub const ALL: Grant = Grant { may_say: true, until: None };
+}
+
+/// A token that a member shows in place of the one that it came by.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Renewal {
+    /// The member.
+    pub member: MemberKey,
+    /// The user as whom it came: the token has to be of the same.
+    pub user: UserId,
+    /// The space.
+    pub space: SpaceKey,
+    /// The token.
+    pub token: Box<str>,
+}
+
+impl fmt::Debug for Renewal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Renewal").field("member", &self.member).finish_non_exhaustive()
+    }
 }
 
 /// A connection that wants to be a member.
@@ -106,6 +128,8 @@ pub enum Input<'a> {
     /// A page for a member that catches up, by the number of its [`Fetch`]. `None`: the store
     /// could not be read.
     Fetched(MemberKey, u32, Option<Stretch>),
+    /// What a member may do by the token that it showed; `None`: it was none, or of somebody else.
+    Granted(MemberKey, Option<Grant>),
     /// A frame that was made elsewhere, for the log of a space: how a replica is said to.
     Fed(SpaceKey, Fed<'a>),
     /// Shutdown: members are closed with 1012 over this many milliseconds.
@@ -251,6 +275,8 @@ pub struct Effects {
     pub readable: Vec<MemberKey>,
     /// Members that are closed for what they did.
     pub offended: Vec<(MemberKey, Close)>,
+    /// Tokens to be judged, each answered by an [`Input::Granted`].
+    pub renewals: Vec<Renewal>,
 }
 
 impl Effects {
@@ -272,7 +298,7 @@ impl Effects {
     /// Whether there is nothing to be carried out.
     pub fn is_empty(&self) -> bool {
         let Effects { records, replies, ended, occupancy, resumed, fetches, .. } = self;
-        let Effects { readable, offended, .. } = self;
+        let Effects { readable, offended, renewals, .. } = self;
         records.is_empty()
             && replies.is_empty()
             && ended.is_empty()
@@ -281,6 +307,7 @@ impl Effects {
             && fetches.is_empty()
             && readable.is_empty()
             && offended.is_empty()
+            && renewals.is_empty()
     }
 }
 

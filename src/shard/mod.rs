@@ -29,6 +29,7 @@ mod commits;
 mod door;
 mod due;
 pub mod event;
+mod grants;
 mod member;
 mod nonces;
 mod position;
@@ -151,6 +152,7 @@ impl Shard {
             Input::Verdict(verdict) => self.verdict(verdict),
             Input::Committed(offset) => self.committed(offset),
             Input::Fetched(key, number, page) => self.fetched((key, number), page),
+            Input::Granted(key, grant) => rooms.granted(turn, key, grant),
             Input::Fed(space, frame) => self.feed(space, frame),
             Input::Drain(window) => {
                 self.door.drain();

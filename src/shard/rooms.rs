@@ -1,17 +1,20 @@
 //! The rooms of a shard: its spaces and the members in them. Who comes and goes, and who is there.
 
 use super::arena::Arena;
-use super::event::{Effects, Join, MemberKey, Notification, Present, PresentUser};
+use super::event::{Effects, Grant, Join, MemberKey, Notification, Present, PresentUser};
+use super::grants::{Expiry, Grants};
 use super::member::{Deadline, Member, Standing};
 use super::position::Floor;
 use super::seated::Seated;
 use super::space::{Space, Spaces};
 use super::turn::Turn;
+use crate::limits::EXPIRED_MAX;
 use crate::metrics::Metric;
 use crate::wire::close::Close;
 use crate::wire::frame_writer;
-use crate::wire::server_message;
-use crate::wire::{SpaceId, SpaceKey, UserId};
+use crate::wire::reject::Reject;
+use crate::wire::server_message::{self, Refusal};
+use crate::wire::{Dialect, SpaceId, SpaceKey, UserId};
 
 /// Where a list of users begins.
 const LOWEST: UserId = UserId(i32::MIN);
@@ -21,6 +24,7 @@ const LOWEST: UserId = UserId(i32::MIN);
 pub(super) struct Rooms {
     pub spaces: Spaces,
     pub members: Arena<Member>,
+    pub grants: Grants,
 }
 
 impl Rooms {
@@ -66,7 +70,11 @@ impl Rooms {
         let opening = std::mem::take(&mut join.opening);
         let space = self.spaces.open(turn, join.space, floor);
         let standing = Standing::Seated { seat: space.next_seat() };
+        let (until, is_told) = (join.grant.until, join.dialect == Dialect::V1);
         let key = self.members.insert(Member::new(turn.now, join, space.slot(), standing));
+        if let Some(until) = until {
+            self.grants.set(key, until, is_told);
+        }
         let Some(member) = self.members.get_mut(key) else { return key };
         let is_first = space.seat(key.slot, member);
         if !opening.is_empty() {
@@ -212,6 +220,7 @@ impl Rooms {
     /// The socket is to be shut; the member is no more.
     pub(super) fn end(&mut self, turn: &mut Turn, key: MemberKey) {
         let Some(mut member) = self.members.remove(key) else { return };
+        self.grants.forget(key);
         assert!(!member.is_seated(), "it left its space before");
         member.queue.replace(&mut turn.counts, None);
         member.unblock(&mut turn.counts);
@@ -296,6 +305,45 @@ impl Rooms {
             users.push(PresentUser { user, username: member.who.username.clone(), connections: 1 });
         }
         Present { members: space.members(), users, truncated }
+    }
+
+    /// Members whose tokens end soon are told so; those whose tokens have ended are closed.
+    pub(super) fn expire(&mut self, turn: &mut Turn) {
+        for _ in 0..EXPIRED_MAX {
+            let Some((key, expiry)) = self.grants.due(turn.now.unix) else { return };
+            match expiry {
+                Expiry::Notice(left_ms) => {
+                    let at = turn.at();
+                    self.with(turn, key, |seated, turn| {
+                        seated.answer(turn, |out| server_message::expiring(out, left_ms, &at))
+                    });
+                }
+                Expiry::End => self.let_go(turn, key, Close::Unauthorized),
+            }
+        }
+    }
+
+    /// A member has shown another token, and may do this from now on.
+    pub(super) fn granted(&mut self, turn: &mut Turn, key: MemberKey, grant: Option<Grant>) {
+        let Some(Grant { may_say, until: Some(until) }) = grant else {
+            return self.not_renewed(turn, key, Reject::Unauthorized);
+        };
+        let Some(Seated { member, .. }) = self.seated(key) else { return };
+        member.who.may_say = may_say;
+        let is_told = member.who.dialect == Dialect::V1;
+        self.grants.set(key, until, is_told);
+        let left_ms = (until.0 - turn.now.unix.0).max(0) as u64 / 1_000;
+        let at = turn.at();
+        self.with(turn, key, |seated, turn| {
+            seated.answer(turn, |out| server_message::renewed(out, left_ms, &at))
+        });
+    }
+
+    /// A member's token was not taken; it stays until the end of the one before.
+    pub(super) fn not_renewed(&mut self, turn: &mut Turn, key: MemberKey, reject: Reject) {
+        turn.counts.reject(reject);
+        let refusal = Refusal { reject, nonce: None, id: None };
+        self.with(turn, key, |seated, turn| seated.refuse(turn, &refusal));
     }
 
     /// One member against its deadlines.

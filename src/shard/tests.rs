@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 
-use super::event::{Fetch, Grant, Input, Join, Notification, PIECES, Post, Sent, Sockets, Ticket};
+use super::event::{
+    Fetch, Grant, Input, Join, Notification, PIECES, Post, Renewal, Sent, Sockets, Ticket,
+};
 use super::turn::{Broken, Host, Journal};
 use super::*;
 use crate::limits::Rate;
@@ -98,6 +100,10 @@ impl Host for Around {
     fn fetch(&mut self, fetch: &Fetch) -> bool {
         self.fetches.push(*fetch);
         true
+    }
+
+    fn renew(&mut self, _renewal: Renewal) -> bool {
+        false
     }
 
     fn resumed(&mut self, _member: MemberKey, _resumed: &Resumed) {}

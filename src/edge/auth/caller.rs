@@ -5,6 +5,7 @@ use super::keys::Scopes;
 use crate::edge::http::problem::Refusal;
 use crate::shard::event::Grant;
 use crate::wire::reject::Reject;
+use crate::wire::time::Micros;
 use crate::wire::{SpaceId, SpaceKey, UserId};
 
 /// Whom a request speaks for.
@@ -25,6 +26,14 @@ impl Caller {
     pub(crate) fn user(&self) -> Option<UserId> {
         match self {
             Caller::User(claims) => Some(claims.user),
+            _ => None,
+        }
+    }
+
+    /// Until when it is good.
+    fn until(&self) -> Option<Micros> {
+        match self {
+            Caller::User(claims) => Some(claims.until),
             _ => None,
         }
     }
@@ -60,13 +69,15 @@ impl Caller {
         match (space, self) {
             (SpaceKey::Chat(space), _) => {
                 self.may(space, Access::Read)?;
-                Ok(Grant { may_say: self.may(space, Access::Say).is_ok() })
+                Ok(Grant { may_say: self.may(space, Access::Say).is_ok(), until: self.until() })
             }
             // Nothing is said there; who is told what is meant for a user is judged above.
             (_, Caller::Program(scopes)) if !scopes.has(Scopes::READ) => {
                 Err(Reject::Forbidden.into())
             }
-            (SpaceKey::Lobby | SpaceKey::Inbox(_), _) => Ok(Grant { may_say: false }),
+            (SpaceKey::Lobby | SpaceKey::Inbox(_), _) => {
+                Ok(Grant { may_say: false, until: self.until() })
+            }
         }
     }
 }

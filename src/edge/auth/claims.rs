@@ -27,8 +27,8 @@ pub(crate) enum Access {
 pub(crate) struct Claims {
     /// The user.
     pub user: UserId,
-    /// Its end, in seconds since 1970; what is added for clocks that differ is not in it.
-    pub until: i64,
+    /// Until when it is good: its end, or the end of its leeway if that has begun.
+    pub until: Micros,
     /// When it was made.
     pub issued: Option<i64>,
     /// Its id.
@@ -118,12 +118,12 @@ impl RawClaims {
     /// (RFC 7519 4.1.3).
     pub(super) fn judge(self, expected: &Expected, now: Micros) -> Result<Claims, BadClaims> {
         let now = now.0.div_euclid(1_000_000);
-        let until = self.exp.ok_or(BadClaims::Malformed)?;
+        let end = self.exp.ok_or(BadClaims::Malformed)?;
         let user = self.user()?;
         if self.jti.as_ref().is_some_and(|id| id.chars().count() > TOKEN_ID_CHARS_MAX) {
             return Err(BadClaims::Malformed);
         }
-        if until.saturating_add(TOKEN_LEEWAY) <= now {
+        if end.saturating_add(TOKEN_LEEWAY) <= now {
             return Err(BadClaims::Expired);
         }
         if self.nbf.is_some_and(|begin| begin.saturating_sub(TOKEN_LEEWAY) > now) {
@@ -137,9 +137,10 @@ impl RawClaims {
         if !is_ours || expected.issuer.is_some() && expected.issuer.as_deref() != self.iss() {
             return Err(BadClaims::Foreign);
         }
+        let until = if end > now { end } else { end + TOKEN_LEEWAY };
         Ok(Claims {
             user,
-            until,
+            until: Micros(until.saturating_mul(1_000_000)),
             issued: self.iat,
             id: self.jti.map(Box::from),
             spaces: self.spaces.map(Spaces::of),

@@ -31,6 +31,7 @@ fn with_one_member(folder: &std::path::Path, control_rate: Rate) -> (State, TcpS
         journal: ShardJournal { shard: 0, writer: journal },
         sockets: SocketTable::new().expect("an epoll"),
         pages: mpsc::channel(1).0,
+        renewals: mpsc::channel(1).0,
         waiting: HashMap::new(),
         directory: Arc::clone(&directory),
     };

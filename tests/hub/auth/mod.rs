@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Hub, run_hub, upgrade};
 
 mod carriers;
+mod expiry;
 mod keys;
 mod open;
 mod settings;
