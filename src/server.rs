@@ -24,7 +24,7 @@ use crate::cli::logging::Log;
 use crate::clock::Clock;
 use crate::conditions::{Condition, Conditions};
 use crate::config::Config;
-use crate::edge::auth::Auth;
+use crate::edge::auth::{Auth, Keeper, Replace, Revoked};
 use crate::edge::{self, EdgeState, Health};
 use crate::faults::{Faults, panic_place};
 use crate::hub::{self, Hub, HubSetup, HubThreads, ShardStore};
@@ -63,6 +63,9 @@ pub enum Fault {
     /// The data directory can't be used.
     #[error("{place}{0}", place = setting_of(.0))]
     Store(#[from] store::OpenError),
+    /// The list of tokens that were called back can't be read.
+    #[error("data_dir: {0}")]
+    Revocations(io::Error),
     /// A thread, a runtime or a signal can't be had.
     #[error("start: {0}")]
     System(#[from] io::Error),
@@ -75,7 +78,7 @@ impl Fault {
     /// Whether the operator has to change something first.
     pub fn is_configuration(&self) -> bool {
         match self {
-            Fault::Listen { .. } => true,
+            Fault::Listen { .. } | Fault::Revocations(_) => true,
             Fault::Store(error) => !error.is_passing(),
             Fault::System(_) | Fault::Broken(_) => false,
         }
@@ -166,13 +169,12 @@ impl Server {
         let (listener, address) = listen(config.listen)?;
         let limits = config.limits.clone();
         let clock = Clock::start();
-        let (auth, replace) = Auth::new(config.credentials.clone(), clock.clone());
+        let (auth, replace, keeper) = who_is_who(&config, &clock)?;
         let mut reload = Reload::new(config.clone(), log, replace, reread);
         let faults = Faults::new(Arc::clone(&metrics), known_at_start(&config, &clock));
         let mut random = Random::open()?;
         let newest = start_watchman(&faults, clock.clone(), lines.clone(), over);
-        let starting =
-            Starting::begin(&listener, &config, (&faults, clock.clone(), auth.clone()), threads)?;
+        let starting = Starting::begin(&listener, &config, (&faults, auth.clone()), threads)?;
         let opening = Opening::begin(&config, clock.clone(), &faults, random.next(), threads);
         let Some(store) = opening.wait(&mut signals, &mut reload, &faults, threads).await? else {
             return Ok(None);
@@ -207,6 +209,7 @@ impl Server {
             auth,
             pages: requests,
             renewals: shown,
+            keeper,
         };
         let (edge, stop_edge) = start_edge(threads, listener, edge_state, &faults)?;
         announce(address, &config, &lines);
@@ -309,6 +312,13 @@ fn tell_unstored(left: Unstored, gone: Option<&str>) {
         }
         None => {}
     }
+}
+
+/// What judges tokens and keys, what replaces these, and who keeps what is called back.
+fn who_is_who(config: &Config, clock: &Clock) -> Result<(Auth, Replace, Keeper), Fault> {
+    let (revoked, keeper) = Revoked::open(&config.data_dir).map_err(Fault::Revocations)?;
+    let (auth, replace) = Auth::new(config.credentials.clone(), revoked, clock.clone());
+    Ok((auth, replace, keeper))
 }
 
 /// What is wrong with a hub of this configuration from its begin.

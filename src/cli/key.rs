@@ -16,7 +16,8 @@ const AFTER: &str = "Prints the key, and below it the line for the file of `api_
     holds no key but what tells a right one. A hub that runs reads the file again when it gets \
     SIGHUP. A key is sent as `Authorization: Bearer KEY`, or as `X-Api-Key: KEY`.\n\n\
     Scopes: say (post chat as any user), read (history, who is where, join a space), notify (push \
-    notifications), kick, operate (list spaces), metrics.";
+    notifications), kick, operate (list \
+    spaces, call tokens back), metrics.";
 
 /// The subcommand's own command line.
 pub(super) fn command() -> clap::Command {

@@ -70,6 +70,18 @@ fn flags_win_over_variables_and_variables_over_the_file() {
 }
 
 #[test]
+fn a_configuration_with_a_secret_shows_it_in_no_form() {
+    let secret = "canary-secret-of-the-hub-thirty-two-bytes";
+    let config = variables(&[("HUB_JWT_SECRET", secret)]).expect("sound");
+    let shown = format!("{config:?}{config}");
+    assert!(!shown.contains("canary") && !shown.contains("contents"), "{shown}");
+    let mut sources = Sources::default();
+    let given = [("HUB_JWT_SECRET".into(), secret.into())];
+    sources.add_environment(given.into_iter()).expect("sound");
+    assert!(!format!("{sources:?}").contains("canary"));
+}
+
+#[test]
 fn port_sets_the_port_unless_an_address_was_given_as_strongly() {
     let listen = |input| load(input).map(|config| config.listen.to_string());
     let variables = &[("PORT", "9000")][..];

@@ -26,7 +26,7 @@ mod http;
 mod tests;
 
 use api::health;
-use auth::Auth;
+use auth::{Auth, Keeper};
 pub(crate) use http::cors::{Hosts, Origins};
 pub(crate) use http::door::Names;
 use http::{accept, answers, body, door, told};
@@ -69,6 +69,8 @@ pub(crate) struct EdgeState {
     pub pages: mpsc::Receiver<PageRequest>,
     /// Members that show another token.
     pub renewals: mpsc::Receiver<RenewalRequest>,
+    /// Keeps what is called back.
+    pub keeper: Keeper,
 }
 
 /// How the store is, and what else is wrong.
@@ -112,6 +114,7 @@ struct Edge {
     metrics: Arc<Metrics>,
     limits: Arc<Limits>,
     health: Health,
+    auth: Auth,
     /// Who was kicked, as the log was told.
     kicks: told::Told,
     bodies: body::Bodies,
@@ -124,9 +127,21 @@ struct Edge {
 /// Cancel `stop` last of all: until then, handshakes and posts are answered `draining` once the
 /// hub drains, so that nobody hangs in the listener's backlog.
 pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: CancellationToken) {
-    let EdgeState { hub, reader, metrics, limits, names, clock, health, auth, pages, renewals } =
-        state;
+    let EdgeState {
+        hub,
+        reader,
+        metrics,
+        limits,
+        names,
+        clock,
+        health,
+        auth,
+        pages,
+        renewals,
+        keeper,
+    } = state;
     let renewing = auth::renew(auth.clone(), hub.clone(), renewals);
+    let parting = auth::part(auth.clone(), hub.clone());
     let pager = catch_up::Pager::new(hub.clone(), reader.clone(), Arc::clone(&limits));
     let places = hub.places().clone();
     let conditions = health.conditions.clone();
@@ -135,6 +150,7 @@ pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: Cancell
         answers: answers::Answers::new(&limits, &conditions),
         hub,
         reader,
+        auth: auth.clone(),
         metrics: Arc::clone(&metrics),
         limits: Arc::clone(&limits),
         health,
@@ -148,7 +164,9 @@ pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: Cancell
     tokio::join!(
         serving,
         stop.run_until_cancelled(pager.run(pages)),
-        stop.run_until_cancelled(renewing)
+        stop.run_until_cancelled(renewing),
+        stop.run_until_cancelled(parting),
+        stop.run_until_cancelled(keeper.run())
     );
 }
 

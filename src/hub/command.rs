@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::Admission;
 use super::askers::Asking;
 use crate::shard::event::{
-    Grant, Input, MemberKey, Notification, Post, Present, Reply, Stretch, Ticket,
+    Grant, Input, MemberKey, Notification, Post, Present, Reply, Revocation, Stretch, Ticket,
 };
 use crate::wire::reject::Reject;
 use crate::wire::time::Micros;
@@ -32,6 +32,13 @@ impl Question<u32> {
     pub(crate) fn kick(space: SpaceId, user: UserId) -> Question<u32> {
         let ask = Box::new(move |ticket| Input::Kick(ticket, space, user));
         Question { space: SpaceKey::Chat(space), ask, answer: count }
+    }
+
+    /// Closes the members of a shard whose tokens are called back; answers how many.
+    pub(super) fn revoke(revocation: Revocation) -> Question<u32> {
+        let ask = Box::new(move |ticket| Input::Revoke(ticket, revocation));
+        // All shards are asked, each by itself.
+        Question { space: SpaceKey::Lobby, ask, answer: count }
     }
 
     /// Pushes to each notification socket of a user; answers how many.

@@ -12,7 +12,9 @@ use crate::faults::Faults;
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
 use crate::shard::ShardSetup;
-use crate::shard::event::{AddressKey, Fetch, Grant, Join, Post, Renewal, Stretch, Verdict};
+use crate::shard::event::{
+    AddressKey, Fetch, Grant, Join, Post, Renewal, Revocation, Stretch, Verdict,
+};
 use crate::store::journal::Writer;
 use crate::store::latest::Latest;
 use crate::wire::close::Close;
@@ -328,6 +330,19 @@ impl Hub {
             return Err(self.refusal());
         }
         answer.await.map_err(|_| self.unanswered())
+    }
+
+    /// Closes all members whose tokens are called back, on all shards; answers how many.
+    pub(crate) async fn revoke(&self, revocation: Revocation) -> Result<u32, Reject> {
+        let mut closed = 0;
+        for inbox in self.inboxes.iter() {
+            let (command, answer) = Question::revoke(revocation).command();
+            if inbox.push(Queued(command, Asking::OURS)).is_err() {
+                return Err(self.refusal());
+            }
+            closed += answer.await.map_err(|_| self.unanswered())?;
+        }
+        Ok(closed)
     }
 
     /// The chat spaces with members, largest first, `limit` of them; and how many there are.

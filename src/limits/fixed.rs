@@ -161,6 +161,10 @@ pub const EXPIRY_NOTICE: i64 = 60_000_000;
 pub const EXPIRED_MAX: usize = 1_024;
 /// Tokens of members that wait to be judged; whoever shows one beyond that is told to try again.
 pub const RENEWALS_MAX: usize = 1_024;
+/// Users and tokens that are called back at a time; what is over makes room, nothing else does.
+pub const REVOCATIONS_MAX: usize = 10_000;
+/// How long a token is called back for where that is not said, in seconds: a year and a day.
+pub const REVOKED_FOR: i64 = 366 * 86_400;
 /// Keys of programs.
 pub const API_KEYS_MAX: usize = 256;
 /// Characters of such a key's name.

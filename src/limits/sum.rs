@@ -257,6 +257,8 @@ mod tests {
         // Less than one body, in messages that are small; and work.
         "RENEWALS_MAX",
         "EXPIRED_MAX",
+        // Two megabytes, where as many are called back.
+        "REVOCATIONS_MAX",
         // 300 keys of a hundred bytes.
         "TOKEN_KEYS_MAX",
         "API_KEYS_MAX",

@@ -38,7 +38,7 @@ impl Starting {
     pub(super) fn begin(
         listener: &StdListener,
         config: &Config,
-        (faults, clock, auth): (&Faults, Clock, Auth),
+        (faults, auth): (&Faults, Auth),
         threads: &Handle,
     ) -> io::Result<Starting> {
         let listener = on(threads, listener.try_clone()?)?;
@@ -48,7 +48,7 @@ impl Starting {
             metrics: Arc::clone(faults.metrics()),
             limits: Arc::new(config.limits.clone()),
             names: config.names(),
-            clock,
+            clock: auth.clock().clone(),
             conditions: faults.conditions().clone(),
             auth,
         };

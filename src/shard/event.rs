@@ -31,11 +31,48 @@ pub struct Grant {
     pub may_say: bool,
     /// When its token ends; `None`: it needs none.
     pub until: Option<Micros>,
+    /// The token, as far as it can be told from others.
+    pub mark: TokenMark,
+}
+
+/// What tells a token from others.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct TokenMark {
+    /// A digest of its id; 0: it has none.
+    pub id: u64,
+    /// When it was made, in seconds since 1970; before all others if it does not say so.
+    pub issued: i64,
+    /// A digest of the key that has signed it, or of the key that was shown in its place; 0: there
+    /// was none.
+    pub key: u64,
+}
+
+impl Revocation {
+    /// Whether it is about a token, or a key, by which a user came.
+    pub fn is_of(self, user: UserId, mark: TokenMark) -> bool {
+        match self {
+            Revocation::User(whose, by) => whose == user && mark.issued <= by,
+            Revocation::Token(id) => mark.id == id,
+            Revocation::Key(key) => mark.key == key,
+        }
+    }
+}
+
+/// Tokens that are called back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Revocation {
+    /// Those of a user that were made by then, in seconds since 1970.
+    User(UserId, i64),
+    /// The one whose id has this digest.
+    Token(u64),
+    /// Those of the key that has this digest.
+    Key(u64),
 }
 
 impl Grant {
     /// What everybody may do where nobody is asked who they are.
-    pub const ALL: Grant = Grant { may_say: true, until: None };
+    pub const ALL: Grant =
+        Grant { may_say: true, until: None, mark: TokenMark { id: 0, issued: 0, key: 0 } };
 }
 
 /// A token that a member shows in place of the one that it came by.
@@ -116,6 +153,8 @@ pub enum Input<'a> {
     Post(Ticket, Post),
     /// Closes a user's members of a space: answered by `Reply::Count`.
     Kick(Ticket, SpaceId, UserId),
+    /// Closes the members whose tokens are called back: answered by `Reply::Count`.
+    Revoke(Ticket, Revocation),
     /// Pushes a notification: kind, JSON data, timestamp. Answered by `Reply::Count`.
     Notify(Ticket, UserId, Box<Notification>),
     /// Who is in a space: answered by `Reply::Presence`.

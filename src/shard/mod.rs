@@ -111,6 +111,9 @@ impl Shard {
         if let Some(close) = self.door.refusal(&self.turn) {
             return self.rooms.turn_away(&mut self.turn, join, close);
         }
+        if self.rooms.grants.is_revoked(now.mono, join.user, join.grant.mark) {
+            return self.rooms.turn_away(&mut self.turn, join, Close::Unauthorized);
+        }
         let after = join.after;
         let key = self.rooms.join(&mut self.turn, join, self.commits.floor());
         match after {
@@ -139,6 +142,10 @@ impl Shard {
             Input::Post(ticket, post) => self.post(ticket, &post),
             Input::Kick(ticket, space, user) => {
                 let closed = rooms.kick(turn, space, user);
+                turn.reply(ticket, Ok(Reply::Count(closed)));
+            }
+            Input::Revoke(ticket, revocation) => {
+                let closed = rooms.revoke(turn, revocation);
                 turn.reply(ticket, Ok(Reply::Count(closed)));
             }
             Input::Notify(ticket, user, push) => {

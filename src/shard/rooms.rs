@@ -1,7 +1,9 @@
 //! The rooms of a shard: its spaces and the members in them. Who comes and goes, and who is there.
 
 use super::arena::Arena;
-use super::event::{Effects, Grant, Join, MemberKey, Notification, Present, PresentUser};
+use super::event::{
+    Effects, Grant, Join, MemberKey, Notification, Present, PresentUser, Revocation,
+};
 use super::grants::{Expiry, Grants};
 use super::member::{Deadline, Member, Standing};
 use super::position::Floor;
@@ -70,11 +72,9 @@ impl Rooms {
         let opening = std::mem::take(&mut join.opening);
         let space = self.spaces.open(turn, join.space, floor);
         let standing = Standing::Seated { seat: space.next_seat() };
-        let (until, is_told) = (join.grant.until, join.dialect == Dialect::V1);
+        let (grant, is_told) = (join.grant, join.dialect == Dialect::V1);
         let key = self.members.insert(Member::new(turn.now, join, space.slot(), standing));
-        if let Some(until) = until {
-            self.grants.set(key, until, is_told);
-        }
+        self.grants.set(key, grant, is_told);
         let Some(member) = self.members.get_mut(key) else { return key };
         let is_first = space.seat(key.slot, member);
         if !opening.is_empty() {
@@ -323,15 +323,33 @@ impl Rooms {
         }
     }
 
+    /// Closes the members whose tokens are called back. Returns how many.
+    pub(super) fn revoke(&mut self, turn: &mut Turn, revocation: Revocation) -> u32 {
+        self.grants.revoke(turn.now.mono, revocation);
+        let revoked = self.grants.marks().filter(|(key, mark)| {
+            let member = self.members.get(*key).filter(|member| member.is_seated());
+            member.is_some_and(|member| revocation.is_of(member.who.user, *mark))
+        });
+        let revoked: Vec<MemberKey> = revoked.map(|(key, _)| key).collect();
+        for key in &revoked {
+            self.let_go(turn, *key, Close::Unauthorized);
+        }
+        revoked.len() as u32
+    }
+
     /// A member has shown another token, and may do this from now on.
     pub(super) fn granted(&mut self, turn: &mut Turn, key: MemberKey, grant: Option<Grant>) {
-        let Some(Grant { may_say, until: Some(until) }) = grant else {
+        let Some(Seated { member, .. }) = self.seated(key) else { return };
+        let (user, is_told) = (member.who.user, member.who.dialect == Dialect::V1);
+        let is_good = |it: &Grant| !self.grants.is_revoked(turn.now.mono, user, it.mark);
+        let Some((grant, until)) = grant.filter(is_good).and_then(|it| Some((it, it.until?)))
+        else {
             return self.not_renewed(turn, key, Reject::Unauthorized);
         };
-        let Some(Seated { member, .. }) = self.seated(key) else { return };
-        member.who.may_say = may_say;
-        let is_told = member.who.dialect == Dialect::V1;
-        self.grants.set(key, until, is_told);
+        self.grants.set(key, grant, is_told);
+        if let Some(Seated { member, .. }) = self.seated(key) {
+            member.who.may_say = grant.may_say;
+        }
         let left_ms = (until.0 - turn.now.unix.0).max(0) as u64 / 1_000;
         let at = turn.at();
         self.with(turn, key, |seated, turn| {

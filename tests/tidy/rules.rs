@@ -50,6 +50,8 @@ const SHARING_FILES: &[&str] = &[
     "src/faults.rs",
     // The keys by which is known who is who, which SIGHUP replaces.
     "src/edge/auth/current.rs",
+    // What is called back, which one task writes and all read.
+    "src/edge/auth/revoked.rs",
     "src/store/latest.rs",
     // The questions that wait for its connections.
     "src/store/reader",
@@ -66,6 +68,8 @@ const SPAWNING_FILES: &[&str] = &[
     // The set of connections awaits all at the end; the pager's set is awaited as it goes.
     "src/edge/http/accept.rs",
     "src/edge/catch_up.rs",
+    // The keeper of what is called back waits for its file.
+    "src/edge/auth/revoked.rs",
     // `HubThreads::join`; the driver of a shard's sockets is awaited by its thread.
     "src/hub/mod.rs",
     "src/hub/thread/",

@@ -1,11 +1,11 @@
 //! Whom a request speaks for, and what it may: what handlers ask.
 
 use super::claims::{Access, Claims};
-use super::keys::Scopes;
+use super::keys::{Program, Scopes};
+use super::secret::mark;
 use crate::edge::http::problem::Refusal;
-use crate::shard::event::Grant;
+use crate::shard::event::{Grant, TokenMark};
 use crate::wire::reject::Reject;
-use crate::wire::time::Micros;
 use crate::wire::{SpaceId, SpaceKey, UserId};
 
 /// Whom a request speaks for.
@@ -18,7 +18,7 @@ pub(crate) enum Caller {
     /// A user, by a token.
     User(Claims),
     /// A program, by a key: any user that it says.
-    Program(Scopes),
+    Program(Program),
 }
 
 impl Caller {
@@ -30,11 +30,20 @@ impl Caller {
         }
     }
 
-    /// Until when it is good.
-    fn until(&self) -> Option<Micros> {
+    fn grant(&self, may_say: bool) -> Grant {
         match self {
-            Caller::User(claims) => Some(claims.until),
-            _ => None,
+            Caller::User(claims) => {
+                let id = claims.id.as_deref().map_or(0, |id| mark(id.as_bytes()));
+                let issued = claims.issued.unwrap_or(i64::MIN);
+                let mark = TokenMark { id, issued, key: claims.key };
+                Grant { may_say, until: Some(claims.until), mark }
+            }
+            // It is no user's: what is called back of those is none of its.
+            Caller::Program(program) => {
+                let mark = TokenMark { id: 0, issued: i64::MAX, key: program.mark };
+                Grant { may_say, until: None, mark }
+            }
+            _ => Grant { may_say, ..Grant::ALL },
         }
     }
 
@@ -55,7 +64,7 @@ impl Caller {
             Caller::Nobody => return Err(Reject::Unauthorized.into()),
             Caller::User(claims) => claims.access(space) >= access,
             // A program that may say something need not be one that may read.
-            Caller::Program(scopes) => scopes.has(match access {
+            Caller::Program(program) => program.scopes.has(match access {
                 Access::Say => Scopes::SAY,
                 Access::Read | Access::None => Scopes::READ,
             }),
@@ -69,15 +78,13 @@ impl Caller {
         match (space, self) {
             (SpaceKey::Chat(space), _) => {
                 self.may(space, Access::Read)?;
-                Ok(Grant { may_say: self.may(space, Access::Say).is_ok(), until: self.until() })
+                Ok(self.grant(self.may(space, Access::Say).is_ok()))
             }
             // Nothing is said there; who is told what is meant for a user is judged above.
-            (_, Caller::Program(scopes)) if !scopes.has(Scopes::READ) => {
+            (_, Caller::Program(program)) if !program.scopes.has(Scopes::READ) => {
                 Err(Reject::Forbidden.into())
             }
-            (SpaceKey::Lobby | SpaceKey::Inbox(_), _) => {
-                Ok(Grant { may_say: false, until: self.until() })
-            }
+            (SpaceKey::Lobby | SpaceKey::Inbox(_), _) => Ok(self.grant(false)),
         }
     }
 }

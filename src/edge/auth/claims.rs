@@ -33,6 +33,8 @@ pub(crate) struct Claims {
     pub issued: Option<i64>,
     /// Its id.
     pub id: Option<Box<str>>,
+    /// What tells the key that has signed it from others.
+    pub key: u64,
     spaces: Option<Spaces>,
 }
 
@@ -143,6 +145,7 @@ impl RawClaims {
             until: Micros(until.saturating_mul(1_000_000)),
             issued: self.iat,
             id: self.jti.map(Box::from),
+            key: 0,
             spaces: self.spaces.map(Spaces::of),
         })
     }
@@ -177,6 +180,12 @@ impl Spaces {
 }
 
 impl Claims {
+    /// Claims of no token, for tests.
+    #[cfg(test)]
+    pub(super) fn of(user: UserId, until: Micros, issued: Option<i64>, id: Option<&str>) -> Claims {
+        Claims { user, until, issued, id: id.map(Box::from), key: 0, spaces: None }
+    }
+
     /// What the token allows in a space.
     pub(crate) fn access(&self, space: SpaceId) -> Access {
         let Some(spaces) = &self.spaces else { return Access::Say };

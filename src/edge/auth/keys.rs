@@ -9,7 +9,7 @@ use std::fmt;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::rand;
 
-use super::secret::{Secret, digest};
+use super::secret::{Secret, digest, mark};
 use crate::limits::{API_KEY_NAME_CHARS_MAX, API_KEYS_MAX};
 
 /// What every key begins with, so that one that has got somewhere is known for what it is.
@@ -89,6 +89,15 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// Whoever shows a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Program {
+    /// What it may.
+    pub scopes: Scopes,
+    /// What tells its key from others.
+    pub mark: u64,
+}
+
 /// All keys that are known.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct KeyList(Vec<ApiKey>);
@@ -114,13 +123,18 @@ impl KeyList {
         Ok(KeyList(keys))
     }
 
-    /// The scopes of a key, if it is known. It takes as long for every key that is shown.
-    pub(super) fn scopes(&self, shown: &str) -> Option<Scopes> {
+    /// What tells each key from others.
+    pub(super) fn marks(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().map(|key| mark(&key.digest.0))
+    }
+
+    /// The program whose key this is, if it is known. It takes as long for every key that is shown.
+    pub(super) fn find(&self, shown: &str) -> Option<Program> {
         let shown = digest(shown.as_bytes());
         let mut found = None;
         for key in &self.0 {
             if verify_slices_are_equal(&key.digest.0, &shown).is_ok() {
-                found = Some(key.scopes);
+                found = Some(Program { scopes: key.scopes, mark: mark(&key.digest.0) });
             }
         }
         found
@@ -198,9 +212,9 @@ mod tests {
         let scopes = Scopes::parse("say, read").expect("two scopes");
         let made = NewKey::make("ci", scopes).expect("randomness");
         let list = KeyList::parse(&format!("# keys\n\n{}\n", made.line)).expect("a good line");
-        assert_eq!(list.scopes(&made.key), Some(scopes));
-        assert_eq!(list.scopes(&made.line), None);
-        assert_eq!(list.scopes(""), None);
+        let program = list.find(&made.key).expect("it is known");
+        assert_eq!((program.scopes, vec![program.mark]), (scopes, list.marks().collect()));
+        assert_eq!((list.find(&made.line), list.find("")), (None, None));
         assert!(!made.line.contains(&made.key) && made.key.len() == PREFIX.len() + 64);
         let other = NewKey::make("ci", scopes).expect("randomness");
         assert_ne!(made.key, other.key);

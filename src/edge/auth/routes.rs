@@ -50,6 +50,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/v1/messages", Asks::Anybody(Scopes::READ)),
     route("GET", "/v1/spaces/{space_id}/messages", Asks::Anybody(Scopes::READ)),
     route("GET", "/v1/spaces/{space_id}/presence", Asks::Anybody(Scopes::READ)),
+    route("POST", "/v1/auth/revocations", Asks::Program(Scopes::OPERATE)),
     route("GET", "/v1/spaces", Asks::Program(Scopes::OPERATE)),
     route("DELETE", "/v1/spaces/{space_id}/members/{user_id}", Asks::Program(Scopes::KICK)),
     route("POST", "/v1/users/{user_id}/notifications", Asks::Program(Scopes::NOTIFY)),
@@ -70,8 +71,8 @@ impl Asks {
             (Asks::Nothing | Asks::Socket, _) | (_, Caller::Anyone) => Ok(()),
             (_, Caller::Nobody) => Err(Reject::Unauthorized),
             (Asks::Anybody(_), Caller::User(_)) => Ok(()),
-            (Asks::Anybody(scope) | Asks::Program(scope), Caller::Program(scopes)) => {
-                if scopes.has(scope) { Ok(()) } else { Err(Reject::Forbidden) }
+            (Asks::Anybody(scope) | Asks::Program(scope), Caller::Program(program)) => {
+                if program.scopes.has(scope) { Ok(()) } else { Err(Reject::Forbidden) }
             }
             (Asks::Program(_), Caller::User(_)) => Err(Reject::Forbidden),
         }

@@ -13,7 +13,7 @@ use jwt::{AlgorithmFamily, DecodingKey, EncodingKey, Header, Validation};
 use serde::Serialize;
 
 use super::claims::{BadClaims, Claims, Expected, RawClaims};
-use super::secret::Secret;
+use super::secret::{Secret, mark};
 use crate::limits::{TOKEN_BYTES_MAX, TOKEN_KEYS_MAX, TOKEN_SECRET_BYTES_MIN};
 use crate::wire::time::Micros;
 
@@ -47,6 +47,8 @@ pub(crate) struct TokenKeys {
 struct NamedKey {
     name: Option<Box<str>>,
     key: DecodingKey,
+    /// What tells it from others.
+    mark: u64,
 }
 
 /// What makes a token good.
@@ -100,12 +102,12 @@ impl TokenKeys {
     ) -> Result<TokenKeys, BadKey> {
         let signs = secrets.first().map(|(_, secret)| secret.clone());
         let key = |(name, secret): (Option<Box<str>>, Secret)| {
-            let bytes = secret.bytes().len();
+            let (bytes, mark) = (secret.bytes().len(), mark(secret.bytes()));
             let few =
                 || BadKey(format!("{bytes} bytes are too few: {TOKEN_SECRET_BYTES_MIN} at least"));
             let key = DecodingKey::from_secret(secret.bytes()).ok();
             let key = key.filter(|_| bytes >= TOKEN_SECRET_BYTES_MIN).ok_or_else(few)?;
-            Ok(NamedKey { name, key })
+            Ok(NamedKey { name, key, mark })
         };
         let keys = secrets.into_iter().map(key).collect::<Result<_, BadKey>>()?;
         Ok(TokenKeys { keys, signs })
@@ -117,7 +119,7 @@ impl TokenKeys {
         algorithm: Algorithm,
     ) -> Result<TokenKeys, BadKey> {
         let key = |(name, pem): (Option<Box<str>>, Vec<u8>)| {
-            Ok(NamedKey { name, key: pem_key(&pem, algorithm)? })
+            Ok(NamedKey { name, key: pem_key(&pem, algorithm)?, mark: mark(&pem) })
         };
         let keys = pems.into_iter().map(key).collect::<Result<_, BadKey>>()?;
         Ok(TokenKeys { keys, signs: None })
@@ -139,7 +141,8 @@ impl TokenKeys {
             let fits = named.is_none_or(|it| Algorithm::parse(&it) == Some(algorithm));
             let key = DecodingKey::from_jwk(jwk).ok().and_then(|key| algorithm.checked(key).ok());
             if let Some(key) = key.filter(|_| signs && fits) {
-                keys.push(NamedKey { name: common.key_id.clone().map(Box::from), key });
+                let mark = mark(&serde_json::to_vec(jwk).unwrap_or_default());
+                keys.push(NamedKey { name: common.key_id.clone().map(Box::from), key, mark });
             }
         }
         match keys.len() {
@@ -205,13 +208,16 @@ impl TokenRules {
 
     /// What a token says, if it is good.
     pub(crate) fn verify(&self, token: &str, now: Micros) -> Result<Claims, BadToken> {
-        let raw = self.signed(token).ok_or(BadToken::Unsigned)?;
-        raw.judge(&self.expected, now).map_err(BadToken::Claims)
+        let (raw, key) = self.signed(token).ok_or(BadToken::Unsigned)?;
+        let mut claims = raw.judge(&self.expected, now).map_err(BadToken::Claims)?;
+        claims.key = key;
+        Ok(claims)
     }
 
-    /// The claims of a token that one of the keys has signed. One that names its key is judged by
-    /// that and by those that have no name: a name chooses among the keys, and leads nowhere else.
-    fn signed(&self, token: &str) -> Option<RawClaims> {
+    /// The claims of a token that one of the keys has signed, and which. One that names its key is
+    /// judged by that and by those that have no name: a name chooses among the keys, and leads
+    /// nowhere else.
+    fn signed(&self, token: &str) -> Option<(RawClaims, u64)> {
         if token.len() > TOKEN_BYTES_MAX {
             return None;
         }
@@ -221,8 +227,15 @@ impl TokenRules {
             _ => true,
         };
         let mut keys = self.keys.keys.iter().filter(may_sign);
-        keys.find_map(|key| jwt::decode(token, &key.key, &self.validation).ok())
-            .map(|data| data.claims)
+        keys.find_map(|key| {
+            let signed = jwt::decode(token, &key.key, &self.validation).ok()?;
+            Some((signed.claims, key.mark))
+        })
+    }
+
+    /// What tells each key from others.
+    pub(super) fn marks(&self) -> impl Iterator<Item = u64> {
+        self.keys.keys.iter().map(|key| key.mark)
     }
 
     /// Whether tokens can be made here.

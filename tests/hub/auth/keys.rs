@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{SECRET, get, new_key, now, token, token_by, write_keys};
-use crate::support::{Hub, eventually, run_hub};
+use crate::support::{Closed, Hub, eventually, run_hub};
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a text path")
@@ -42,6 +42,53 @@ fn the_file_of_keys_is_read_again_and_one_that_is_broken_changes_nothing() {
     hub.signal("HUP");
     becomes(&hub, spaces, &first, 401);
     assert_eq!(get(&hub, "/metrics", &second).status, 200);
+}
+
+#[test]
+fn a_key_that_goes_takes_its_sockets_and_its_tokens_sockets_with_it() {
+    const NEXT: &str = "canary-next-secret-of-the-hub-that-is-long";
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = |name: &str| dir.path().join(name);
+    let (keys, old, new) = (file("keys"), file("old"), file("new"));
+    let ((bot, bot_line), (other, other_line)) =
+        (new_key("bot", "read,say"), new_key("other", "read"));
+    write_keys(&keys, &[&bot_line, &other_line]);
+    std::fs::write(&old, SECRET).expect("a file");
+    std::fs::write(&new, NEXT).expect("a file");
+    let config = file("hub.toml");
+    let configure = |secrets: &str| {
+        let lines =
+            format!("jwt_secret_file = \"{secrets}\"\napi_keys_file = \"{}\"\n", text(&keys));
+        std::fs::write(&config, lines).expect("a file");
+    };
+    configure(&format!("{},{}", text(&new), text(&old)));
+    let hub = Hub::start(&["--config", text(&config)]);
+    let by_key = |key: &str| {
+        let path = "/v1/ws/spaces/5?user_id=9";
+        let mut client = hub.socket_with(path, Some("cpi-hub.v1"), &[("X-Api-Key", key)]);
+        client.next_of("join");
+        client
+    };
+    let by_token = |token: &str| {
+        let mut client = hub.socket(&format!("/v1/ws/spaces/5?token={token}"), None);
+        client.next_of("join");
+        client
+    };
+    let (bots, mut others) = (by_key(&bot), by_key(&other));
+    let (olds, mut news) = (by_token(&token(json!({}))), by_token(&token_by(NEXT, json!({}))));
+    others.send(&json!({"type": "auth", "data": {"token": token(json!({}))}}).to_string());
+    let refused = others.next_of("error");
+    assert_eq!(refused["data"]["code"], "unknown_message_type", "a key has no end to put off");
+    write_keys(&keys, &[&other_line]);
+    hub.signal("HUP");
+    assert_eq!(bots.until_closed().1, Closed::by(4001, "unauthorized"));
+    configure(text(&new));
+    hub.signal("HUP");
+    assert_eq!(olds.until_closed().1, Closed::by(4001, "unauthorized"));
+    for client in [&mut others, &mut news] {
+        client.send(r#"{"type":"ping"}"#);
+        client.next_of("pong");
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod carriers;
 mod expiry;
 mod keys;
 mod open;
+mod revocations;
 mod settings;
 mod spaces;
 mod table;

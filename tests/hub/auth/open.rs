@@ -29,6 +29,23 @@ fn a_hub_that_is_open_to_other_machines_says_so_until_it_asks_who_is_who() {
 }
 
 #[test]
+fn a_hub_that_still_waits_for_its_database_asks_who_is_who_too() {
+    let database = "postgresql://hub:canary-password@127.0.0.1:1/hub";
+    let env = [("HUB_JWT_SECRET", SECRET), ("DATABASE_URL", database)];
+    let hub = Hub::start_waiting_with_env(&["--log", "trace"], &env);
+    eventually("it waits", || (hub.get("/readyz").status == 503).then_some(()));
+    assert_eq!(hub.get("/livez").status, 200);
+    let good = super::token(serde_json::json!({}));
+    assert_eq!(
+        (hub.get("/metrics").status, super::get(&hub, "/metrics", &good).status),
+        (401, 403)
+    );
+    assert_eq!(super::get(&hub, "/v1/messages?space_id=5", &good).status, 503);
+    let log = hub.log();
+    assert!(!log.contains("canary") && !log.contains(&good), "{log}");
+}
+
+#[test]
 fn without_a_secret_all_is_as_it_was() {
     let hub = Hub::start(&[]);
     // What is no token is not read.

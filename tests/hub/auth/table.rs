@@ -106,6 +106,10 @@ fn rows() -> Vec<Row> {
         reading("/v1/spaces/{space_id}/messages", "/v1/spaces/5/messages"),
         reading("/v1/spaces/{space_id}/presence", "/v1/spaces/5/presence"),
         operators("GET", "/v1/spaces", "/v1/spaces", "operate"),
+        Row {
+            body: r#"{"token_id":"canary-token-that-was-never-made"}"#,
+            ..operators("POST", "/v1/auth/revocations", "/v1/auth/revocations", "operate")
+        },
         operators(
             "DELETE",
             "/v1/spaces/{space_id}/members/{user_id}",
