@@ -11,7 +11,7 @@ pub mod sum;
 mod text;
 
 pub use fixed::*;
-pub use places::{members_of, places_for};
+pub use places::{members_of, places_for, room_for};
 
 /// What a setting's number counts, and so how it is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -166,7 +166,7 @@ impl Server {
         let Beside { metrics, log, reread } = beside;
         let mut signals = Signals::listen()?;
         let lines = log.lines().clone();
-        let (listener, address) = listen(config.listen)?;
+        let (listener, address) = listen(config.listen, &config.limits)?;
         let limits = config.limits.clone();
         let clock = Clock::start();
         let (auth, replace, keeper) = who_is_who(&config, &clock)?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Extension, RawQuery, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::BytesMut;
@@ -16,13 +16,15 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::Edge;
 use super::auth::Caller;
-use super::http::connection::{Take, Untaken, Upgrade};
-use super::http::door::not_found;
+use super::http::door::{FrontDoor, not_found};
+use super::http::head::{Fields, text};
 use super::http::peer::Peer;
 use super::http::problem::Refusal;
 use super::http::query::{
     PathText, Query, QueryValue, parse_user, path_space, path_text, position,
 };
+use super::http::short_way::{Head, ShortWay};
+use super::http::upgrade::{Refused, Take, Untaken, Upgrade};
 use crate::hub::{Admission, Permit};
 use crate::limits::Limits;
 use crate::metrics::Metric;
@@ -57,6 +59,11 @@ struct Offer {
 
 /// Room for the answer to a handshake and the welcome behind it.
 const HEAD_BYTES: usize = 640;
+
+/// What stands before a space's number in a path.
+const SPACES: &str = "/v1/ws/spaces/";
+const LOBBY: &str = "/v1/ws/user-connection";
+const INBOX: &str = "/v1/ws/notifications";
 
 /// The endpoints.
 pub(super) fn routes() -> Router<Arc<Edge>> {
@@ -125,18 +132,57 @@ fn answer(
     if request.method() != Method::GET {
         return not_found();
     }
-    let reserved = claim.and_then(|claim| {
-        let permit = edge.hub.reserve(claim.user, peer.0)?;
-        Ok((claim, permit))
+    let reserved = claim.and_then(|claim| match request.extensions().get() {
+        Some(Refused(refusal)) => Err(*refusal),
+        None => reserve(edge, peer, claim),
     });
     let (claim, permit) = match reserved {
         Ok(reserved) => reserved,
         Err(refusal) => return refusal.into_response(),
     };
     match offer(request.version(), request.headers()) {
-        Some(offer) => switch(edge, peer, claim, permit, offer),
+        Some(offer) => switching(upgrade(edge, peer, claim, permit, offer)),
         None => unsound(broken),
     }
+}
+
+/// Decides on handshakes that come the short way: all but those that are refused for what they
+/// say, which the routes answer. Where it is asked who is who none come so: the guard stands before
+/// the routes.
+pub(super) struct Handshakes {
+    pub(super) edge: Arc<Edge>,
+    pub(super) door: Arc<FrontDoor>,
+}
+
+impl ShortWay for Handshakes {
+    fn decide(&self, head: &Head<'_>, peer: Peer) -> Option<Result<Upgrade, Refusal>> {
+        if self.edge.auth.is_on() || !self.door.lets_in(head.fields) {
+            return None;
+        }
+        let query = Query::parse(head.query);
+        let claim = match head.path {
+            LOBBY => other_claim(&query, |_| SpaceKey::Lobby, None),
+            INBOX => other_claim(&query, SpaceKey::Inbox, None),
+            // Where there is more, or an escape, the routes know what it is.
+            path => match path.strip_prefix(SPACES)? {
+                space if space.contains(['/', '%']) => return None,
+                space => chat_claim(space, &query, &self.edge.limits, None),
+            },
+        };
+        let (claim, offer) = (claim.ok()?, offer(Version::HTTP_11, head.fields)?);
+        let claim = claim.judged(&Caller::Anyone).ok()?;
+        let reserved = reserve(&self.edge, peer, claim);
+        Some(reserved.map(|(claim, permit)| {
+            self.door.count_request();
+            upgrade(&self.edge, peer, claim, permit, offer)
+        }))
+    }
+}
+
+/// Lets a connection be a member, if there is room for it.
+fn reserve(edge: &Edge, peer: Peer, claim: Claim) -> Result<(Claim, Permit), Refusal> {
+    let permit = edge.hub.reserve(claim.user, peer.0)?;
+    Ok((claim, permit))
 }
 
 /// Row 10 of WIRE A1, and what RFC 6455 4.4 wants with it.
@@ -146,13 +192,13 @@ pub(super) fn unsound(message: &'static str) -> Response {
     (version, refusal).into_response()
 }
 
-fn switch(
+fn upgrade(
     edge: &Arc<Edge>,
     peer: Peer,
     claim: Claim,
     mut permit: Permit,
     offer: Offer,
-) -> Response {
+) -> Upgrade {
     let join = Join {
         opening: accepted_head(&offer),
         space: claim.space,
@@ -173,7 +219,7 @@ fn switch(
             Untaken { stream, _place: permit.part(), opening: join.opening, close }
         })
     });
-    switching(Upgrade(take))
+    Upgrade(take)
 }
 
 /// A response that the connection takes for the sign to leave HTTP.
@@ -253,7 +299,7 @@ fn is_name(name: &str, limits: &Limits) -> bool {
 }
 
 /// What a handshake offers, if it is one (RFC 6455 4.2.1).
-fn offer(version: Version, headers: &HeaderMap) -> Option<Offer> {
+fn offer<F: Fields + ?Sized>(version: Version, headers: &F) -> Option<Offer> {
     let sound = version == Version::HTTP_11
         && lists(headers, header::UPGRADE.as_str(), |it| it.eq_ignore_ascii_case("websocket"))
         && lists(headers, header::CONNECTION.as_str(), |it| it.eq_ignore_ascii_case("upgrade"))
@@ -266,24 +312,24 @@ fn offer(version: Version, headers: &HeaderMap) -> Option<Offer> {
 }
 
 /// Whether a list header has an element, in whichever of its lines.
-fn lists(headers: &HeaderMap, name: &str, wanted: impl Fn(&str) -> bool) -> bool {
-    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+fn lists<F: Fields + ?Sized>(headers: &F, name: &str, wanted: impl Fn(&str) -> bool) -> bool {
+    let lines = headers.all(name).filter_map(text);
     lines.flat_map(|line| line.split(',')).any(|element| wanted(element.trim()))
 }
 
 /// A header's value, if it is there exactly once.
-fn one<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let mut values = headers.get_all(name).iter();
+fn one<'a, F: Fields + ?Sized>(headers: &'a F, name: &str) -> Option<&'a str> {
+    let mut values = headers.all(name);
     match (values.next(), values.next()) {
-        (Some(value), None) => value.to_str().ok(),
+        (Some(value), None) => text(value),
         _ => None,
     }
 }
 
 /// Bytes of a body would be taken for frames.
-fn has_no_body(headers: &HeaderMap) -> bool {
-    let length = headers.get(header::CONTENT_LENGTH);
-    length.is_none_or(|length| length == "0") && !headers.contains_key(header::TRANSFER_ENCODING)
+fn has_no_body<F: Fields + ?Sized>(headers: &F) -> bool {
+    let length = headers.all(header::CONTENT_LENGTH.as_str()).next();
+    length.is_none_or(|length| length == b"0") && !headers.has(header::TRANSFER_ENCODING.as_str())
 }
 
 /// 16 bytes in base64; the 4 bits that are left over are not looked at.
@@ -297,7 +343,7 @@ fn is_key(key: &str) -> bool {
 mod tests {
     use super::*;
     use crate::wire::SpaceId;
-    use axum::http::HeaderName;
+    use axum::http::{HeaderMap, HeaderName};
 
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 

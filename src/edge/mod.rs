@@ -27,6 +27,7 @@ mod tests;
 
 use api::health;
 use auth::{Auth, Keeper};
+pub(crate) use http::connection::prepare;
 pub(crate) use http::cors::{Hosts, Origins};
 pub(crate) use http::door::Names;
 use http::{accept, answers, body, door, told};
@@ -156,9 +157,12 @@ pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: Cancell
         health,
         kicks: told::Told::default(),
     };
-    let door = door::FrontDoor::new(&listener, names, &metrics, &limits, clock);
+    let edge = Arc::new(edge);
+    let door = Arc::new(door::FrontDoor::new(&listener, names, &metrics, &limits, clock));
+    let handshakes = handshake::Handshakes { edge: Arc::clone(&edge), door: Arc::clone(&door) };
     let app = door.before(routes(edge, &auth));
-    let serving = accept::Serving { app, limits, places, metrics, conditions };
+    let short_way = Some(Box::new(handshakes) as _);
+    let serving = accept::Serving { app, short_way, limits, places, metrics, conditions };
     let serving = accept::run(listener, serving, stop.clone());
     // A member that still waits for a page when all is over gets none.
     tokio::join!(
@@ -186,20 +190,21 @@ pub(crate) async fn serve_starting(
         .method_not_allowed_fallback(health::not_yet)
         .with_state(conditions.clone())
         .merge(auth::guard(api::metrics::routes(Arc::clone(&metrics), health), &auth));
-    let app = door::FrontDoor::new(&listener, names, &metrics, &limits, clock).around(routes);
+    let door = Arc::new(door::FrontDoor::new(&listener, names, &metrics, &limits, clock));
+    let app = door.around(routes);
     // These connections have ended before the hub begins, which has places of its own.
     let places = Places::new(&limits);
-    let serving = accept::Serving { app, limits, places, metrics, conditions };
+    let serving = accept::Serving { app, short_way: None, limits, places, metrics, conditions };
     accept::run(listener, serving, stop).await;
 }
 
-fn routes(edge: Edge, auth: &Auth) -> Router {
+fn routes(edge: Arc<Edge>, auth: &Auth) -> Router {
     let metrics = api::metrics::routes(Arc::clone(&edge.metrics), edge.health.clone());
     let guarded = Router::new()
         .merge(handshake::routes())
         .merge(api::routes())
         .merge(admin::routes())
-        .with_state(Arc::new(edge))
+        .with_state(edge)
         .merge(metrics);
     auth::guard(guarded, auth).merge(api::console::routes())
 }

@@ -131,7 +131,7 @@ impl Directory {
         let member = self.places.member(address)?;
         take_one(&self.of_user, user, self.limits.user_connections_max)?;
         let directory = Arc::clone(self);
-        Ok(Permit { directory, user, address, _member: member, place: None })
+        Ok(Permit { directory, user, member })
     }
 
     /// The time.
@@ -177,26 +177,24 @@ fn give_back(counts: &DashMap<UserId, u32>, user: UserId) {
 pub(crate) struct Permit {
     directory: Arc<Directory>,
     user: UserId,
-    address: Option<u64>,
-    _member: MemberPlace,
-    place: Option<Place>,
+    member: MemberPlace,
 }
 
 impl Permit {
     /// Takes over the place that the connection has had since it was accepted.
     pub(crate) fn carry(&mut self, place: Place) {
-        self.place = Some(place);
+        self.member.carry(place);
     }
 
     /// Notes that the connection is closed for what it did.
     pub(super) fn offend(&self, close: Close) {
         let (now, wait) = (self.directory.now(), self.directory.limits.offence_wait);
-        self.directory.offences.note(now, wait, (self.address, self.user), close);
+        self.directory.offences.note(now, wait, (self.member.address(), self.user), close);
     }
 
     /// Gives that place back to who goes on serving the connection, if it has one.
     pub(crate) fn part(mut self) -> Option<Place> {
-        self.place.take()
+        self.member.part()
     }
 }
 

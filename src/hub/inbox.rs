@@ -11,7 +11,8 @@ use tokio::sync::Notify;
 /// A queue of commands for one shard.
 #[derive(Debug)]
 pub(super) struct Inbox<T> {
-    queue: ArrayQueue<T>,
+    /// In boxes: the ring is written at start, whole.
+    queue: ArrayQueue<Box<T>>,
     reserved: usize,
     sleeping: AtomicBool,
     closed: AtomicBool,
@@ -44,7 +45,7 @@ impl<T> Inbox<T> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(command);
         }
-        self.queue.push(command)?;
+        self.queue.push(Box::new(command)).map_err(|command| *command)?;
         // Pairs with the fence in `wait`: either we see the sleeper, or it sees the command. With
         // the one in `close` too.
         fence(Ordering::SeqCst);
@@ -67,7 +68,7 @@ impl<T> Inbox<T> {
 
     /// The oldest command.
     pub(super) fn pop(&self) -> Option<T> {
-        self.queue.pop()
+        self.queue.pop().map(|command| *command)
     }
 
     /// Waits until there is a command. One waiter at a time.

@@ -7,14 +7,16 @@
 //! leave.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, oneshot};
 
 use crate::limits::{Limits, places_for};
+use crate::shard::event::AddressKey;
 use crate::wire::reject::Reject;
 
 /// How long a connection that was asked to leave may take before the next is asked too.
@@ -27,9 +29,9 @@ pub(crate) struct Places(Arc<All>);
 #[derive(Debug)]
 struct All {
     /// Free places.
-    free: Arc<Semaphore>,
+    free: Semaphore,
     /// How many more of them may be members'.
-    free_members: Arc<Semaphore>,
+    free_members: Semaphore,
     /// Bytes that heads which are still coming may take, beyond what each has anyway.
     free_head_bytes: Arc<Semaphore>,
     /// Connections that wait for their peers between requests.
@@ -57,33 +59,44 @@ pub(crate) struct Begun(u64);
 pub(crate) struct Place {
     /// When it was taken: from then on its peer is waited for.
     pub taken: Begun,
-    _free: OwnedSemaphorePermit,
-    _address: Option<Counted>,
+    held: Held,
 }
 
-/// A member's right to its place; dropping it lets another member in.
+/// A member's right to its place, and that place too once it carries it; dropping it frees what
+/// it holds, and lets another member in.
 #[derive(Debug)]
-pub(super) struct MemberPlace {
-    _free: OwnedSemaphorePermit,
-    _address: Option<Counted>,
-}
+pub(super) struct MemberPlace(Held);
 
-/// A count of one among an address's connections, or among its members.
+/// What is held under one address. Each member has one as long as it is there, so that it names
+/// the places and its address once, for both parts.
 #[derive(Debug)]
-struct Counted {
+struct Held {
     places: Places,
-    address: u64,
-    member: bool,
+    address: Option<NonZeroU64>,
+    /// A connection's place.
+    place: Part,
+    /// A member's right to one.
+    member: Part,
+}
+
+/// How far something is held.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Part {
+    #[default]
+    None,
+    /// It is counted among its address's, and waits for one that is free.
+    Counted,
+    /// It is one of those that were free.
+    Whole,
 }
 
 impl Places {
     /// As many places as the limits say, all free.
     pub(crate) fn new(limits: &Limits) -> Places {
-        let semaphore = |free: usize| Arc::new(Semaphore::new(free));
         Places(Arc::new(All {
-            free: semaphore(places_for(limits.connections_max)),
-            free_members: semaphore(limits.connections_max),
-            free_head_bytes: semaphore(limits.heads_bytes_max),
+            free: Semaphore::new(places_for(limits.connections_max)),
+            free_members: Semaphore::new(limits.connections_max),
+            free_head_bytes: Arc::new(Semaphore::new(limits.heads_bytes_max)),
             waiting: LeaveQueue::default(),
             stalled: LeaveQueue::default(),
             of_address: DashMap::new(),
@@ -93,16 +106,17 @@ impl Places {
 
     /// Takes a place, where need be by having another connection leave. `None`: the address has
     /// too many connections.
-    pub(crate) async fn enter(&self, address: Option<u64>) -> Option<Place> {
-        let address = match address {
-            Some(address) => Some(self.count(address, false)?),
-            None => None,
-        };
-        let free = match Arc::clone(&self.0.free).try_acquire_owned() {
+    pub(crate) async fn enter(&self, address: AddressKey) -> Option<Place> {
+        let mut held = self.held(address);
+        if !held.count_place() {
+            return None;
+        }
+        let free = match self.0.free.try_acquire() {
             Ok(free) => free,
             Err(_) => self.make_room().await,
         };
-        Some(Place { taken: self.begin(), _free: free, _address: address })
+        held.place = take(free);
+        Some(Place { taken: self.begin(), held })
     }
 
     /// Begins a wait for the peer, behind all that have begun before.
@@ -112,27 +126,33 @@ impl Places {
         Begun(waiters.begun)
     }
 
-    async fn make_room(&self) -> OwnedSemaphorePermit {
-        let mut free = std::pin::pin!(acquire(&self.0.free, 1));
+    async fn make_room(&self) -> SemaphorePermit<'_> {
+        let mut free = std::pin::pin!(self.0.free.acquire());
         loop {
             if !self.0.waiting.ask_first() {
                 self.0.stalled.ask_first();
             }
             if let Ok(taken) = tokio::time::timeout(LEAVE_WAIT, &mut free).await {
-                return taken;
+                return taken.expect("nobody closes this semaphore");
             }
         }
     }
 
     /// Takes a member's right to its place.
-    pub(super) fn member(&self, address: Option<u64>) -> Result<MemberPlace, Reject> {
-        let free = Arc::clone(&self.0.free_members).try_acquire_owned();
-        let free = free.map_err(|_| Reject::TooManyConnections)?;
-        let address = match address {
-            Some(address) => Some(self.count(address, true).ok_or(Reject::TooManyConnections)?),
-            None => None,
-        };
-        Ok(MemberPlace { _free: free, _address: address })
+    pub(super) fn member(&self, address: AddressKey) -> Result<MemberPlace, Reject> {
+        let free = self.0.free_members.try_acquire().map_err(|_| Reject::TooManyConnections)?;
+        let mut held = self.held(address);
+        if !held.count_member() {
+            return Err(Reject::TooManyConnections);
+        }
+        held.member = take(free);
+        Ok(MemberPlace(held))
+    }
+
+    /// Nothing yet, under this address.
+    fn held(&self, address: AddressKey) -> Held {
+        let address = address.and_then(NonZeroU64::new);
+        Held { places: self.clone(), address, place: Part::None, member: Part::None }
     }
 
     /// Stands in the queue of those that wait for their peers, and comes back when the place is
@@ -157,33 +177,81 @@ impl Places {
             self.0.waiting.ask_first();
         }
     }
+}
 
-    /// Counts a connection of an address. Beyond its members, an address has an eighth as many
-    /// connections that are none, so that a full one is told so.
-    fn count(&self, address: u64, member: bool) -> Option<Counted> {
-        let max = self.0.address_max;
-        let mut of = self.0.of_address.entry(address).or_default();
-        let (count, max) = match member {
-            true => (&mut of.members, max),
-            false => (&mut of.all, max + max.div_ceil(8)),
-        };
-        if max > 0 && *count >= max {
+/// Takes one out of those that are free, until it is given back by hand.
+fn take(free: SemaphorePermit<'_>) -> Part {
+    free.forget();
+    Part::Whole
+}
+
+impl MemberPlace {
+    /// What the address of its connection counts as.
+    pub(super) fn address(&self) -> AddressKey {
+        self.0.address.map(NonZeroU64::get)
+    }
+
+    /// Takes over the place that its connection has had since it was accepted.
+    pub(super) fn carry(&mut self, mut place: Place) {
+        debug_assert_eq!(self.0.address, place.held.address, "both are the peer's");
+        debug_assert_eq!(self.0.place, Part::None, "a connection has one place");
+        self.0.place = std::mem::take(&mut place.held.place);
+    }
+
+    /// Gives that place back, if it has one, as if it was taken now.
+    pub(super) fn part(&mut self) -> Option<Place> {
+        if self.0.place == Part::None {
             return None;
         }
-        *count += 1;
-        Some(Counted { places: self.clone(), address, member })
+        let places = &self.0.places;
+        let (taken, mut held) = (places.begin(), places.held(self.address()));
+        held.place = std::mem::take(&mut self.0.place);
+        Some(Place { taken, held })
     }
 }
 
-impl Drop for Counted {
+impl Held {
+    /// Counts a connection of the address. Beyond its members, an address has an eighth as many
+    /// connections that are none, so that a full one is told so.
+    fn count_place(&mut self) -> bool {
+        let max = self.places.0.address_max;
+        let is_in = self.count(max + max.div_ceil(8), |of| &mut of.all);
+        self.place = if is_in { Part::Counted } else { Part::None };
+        is_in
+    }
+
+    fn count_member(&mut self) -> bool {
+        let is_in = self.count(self.places.0.address_max, |of| &mut of.members);
+        self.member = if is_in { Part::Counted } else { Part::None };
+        is_in
+    }
+
+    /// Whether there is room for one more. An address that is exempt has room.
+    fn count(&self, max: usize, count: fn(&mut OfAddress) -> &mut usize) -> bool {
+        let Some(address) = self.address else { return true };
+        let mut of = self.places.0.of_address.entry(address.get()).or_default();
+        let count = count(&mut of);
+        let is_in = max == 0 || *count < max;
+        *count += usize::from(is_in);
+        is_in
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut entry) = self.places.0.of_address.entry(self.address) {
+        let all = &self.places.0;
+        if let Some(address) = self.address
+            && let Entry::Occupied(mut entry) = all.of_address.entry(address.get())
+        {
             let of = entry.get_mut();
-            let count = if self.member { &mut of.members } else { &mut of.all };
-            *count -= 1;
+            of.all -= usize::from(self.place != Part::None);
+            of.members -= usize::from(self.member != Part::None);
             if of.all == 0 && of.members == 0 {
                 entry.remove();
             }
+        }
+        for (part, free) in [(self.place, &all.free), (self.member, &all.free_members)] {
+            free.add_permits(usize::from(part == Part::Whole));
         }
     }
 }
@@ -308,6 +376,35 @@ mod tests {
         drop((held, members));
         assert!(places.0.of_address.is_empty());
         assert!(places.enter(Some(7)).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_member_carries_its_connections_place_and_both_come_back_once() {
+        let places = places(2, 8);
+        let free =
+            || (places.0.free.available_permits(), places.0.free_members.available_permits());
+        let all = free();
+        for is_taken in [true, false] {
+            let place = places.enter(Some(7)).await.expect("free");
+            let mut member = places.member(Some(7)).expect("free");
+            member.carry(place);
+            assert_eq!(free(), (all.0 - 1, all.1 - 1));
+            // Its shard does not take it: its connection has its place again.
+            let back = if is_taken { None } else { member.part() };
+            assert!(is_taken || member.part().is_none(), "once");
+            drop(member);
+            assert_eq!(free(), (all.0 - usize::from(back.is_some()), all.1));
+            assert_eq!(places.0.of_address.is_empty(), back.is_none());
+        }
+        assert_eq!(free(), all);
+        assert!(places.0.of_address.is_empty());
+        // Whoever gives up waiting for one leaves no count.
+        let mut held = Vec::new();
+        while let Some(Some(place)) = places.enter(None).now_or_never() {
+            held.push(place);
+        }
+        assert!(places.enter(Some(7)).now_or_never().is_none());
+        assert!(places.0.of_address.is_empty());
     }
 
     #[tokio::test]

@@ -81,12 +81,12 @@ pub(super) struct SocketTable {
 }
 
 impl SocketTable {
-    /// An empty table. Within a runtime.
-    pub(super) fn new() -> io::Result<SocketTable> {
+    /// An empty table with room for this many. Within a runtime.
+    pub(super) fn with_room(sockets: usize) -> io::Result<SocketTable> {
         #[expect(deprecated, reason = "its successor is unsafe; a Poll keeps its one descriptor")]
         let epoll = AsyncFd::with_interest(mio::Poll::new()?, tokio::io::Interest::READABLE)?;
         Ok(SocketTable {
-            slots: Vec::new(),
+            slots: Vec::with_capacity(sockets),
             epoll,
             events: Events::with_capacity(READY_SOCKETS_MAX),
             queue: VecDeque::new(),
@@ -325,7 +325,7 @@ mod tests {
             let permit = Directory::new(Limits::default(), Clock::start())
                 .reserve(UserId(1), Ipv4Addr::LOCALHOST.into())
                 .expect("room for one");
-            let mut table = SocketTable::new().expect("an epoll");
+            let mut table = SocketTable::with_room(1).expect("an epoll");
             table.insert(MEMBER, stream, permit).expect("a socket");
             // Each new socket is told of once, as writable.
             let ready = next(&mut table).await;

@@ -103,6 +103,9 @@ pub const TAIL_WINDOW_BYTES: u64 = 256 << 10;
 pub const QUERY_MAX: u64 = 5_000;
 /// Sends of one space before the next dirty one has its turn.
 pub const SPACE_SENDS_MAX: usize = 32;
+/// A send counts as one more for each of these bytes: the kernel copies them in about the time of
+/// a short send.
+pub const SEND_BYTES: usize = 8 << 10;
 /// A resume is given up when this many times what it may have was sent: more is said in its space
 /// than is read of it.
 pub const RESUME_TIMES_MAX: usize = 2;
@@ -115,6 +118,10 @@ pub const UNVISITED_TIMES_MAX: usize = 8;
 pub const LOG_SEGMENT_BYTES_MIN: usize = 1 << 10;
 /// Bytes of the greatest segments of a space's log.
 pub const LOG_SEGMENT_BYTES_MAX: usize = 64 << 10;
+/// Members that a shard has room for from its start. Room costs nothing before somebody takes it,
+/// as the kernel gives a page when it is written. A table that grows instead is copied while all
+/// wait, and is held twice for a while.
+pub const MEMBERS_ROOM_MAX: usize = 65_536;
 /// Users of the list of who is online that are encoded at a time.
 pub const LISTED_USERS_MAX: usize = 32;
 /// Bytes that one read of a member takes; a shard has one buffer for all of them.
@@ -141,7 +148,7 @@ pub const OFFENCE_MEMORY: u64 = 5 * 60_000;
 /// The longest that somebody is kept out, in milliseconds.
 pub const OFFENCE_WAIT_MAX: u64 = 5 * 60_000;
 /// Commands taken from the inbox before the others have their turn.
-pub const TURN_COMMANDS_MAX: usize = 256;
+pub const TURN_COMMANDS_MAX: usize = 64;
 /// Bytes of an embedded database, its log counted in, that is checked before the hub serves, where
 /// its last hub has not ended in order: about a second. A longer one is checked beside the hub.
 pub const CHECK_AT_START_BYTES_MAX: u64 = 64 << 20;

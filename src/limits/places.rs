@@ -1,5 +1,7 @@
 //! How many connections there are place for, and how many of them may be members.
 
+use super::MEMBERS_ROOM_MAX;
+
 /// The most that HTTP keeps for itself of the places, and what it has where there are that many.
 const HTTP_PLACES: std::ops::RangeInclusive<usize> = 32..=1_024;
 
@@ -7,6 +9,11 @@ const HTTP_PLACES: std::ops::RangeInclusive<usize> = 32..=1_024;
 pub fn places_for(members_max: usize) -> usize {
     let few = HTTP_PLACES.start().min(&members_max);
     members_max + (members_max / 8).clamp(*few, *HTTP_PLACES.end())
+}
+
+/// How many of `members_max` members each shard has room for from its start.
+pub fn room_for(members_max: usize) -> usize {
+    members_max.min(MEMBERS_ROOM_MAX)
 }
 
 /// How many members may be where there are `places` places; at least one.

@@ -206,6 +206,7 @@ mod tests {
         "UNVISITED_TIMES_MAX",
         "LISTED_USERS_MAX",
         // Within the connections.
+        "MEMBERS_ROOM_MAX",
         "user_connections_max",
         "address_connections_max",
         "ASKERS_IDLE_MAX",
@@ -215,6 +216,7 @@ mod tests {
         "CHECK_AT_START_BYTES_MAX",
         // These bound work, texts that are thrown away, and numbers.
         "sweep_sends_max",
+        "SEND_BYTES",
         "SPACE_SENDS_MAX",
         "TURN_READ_BYTES_MAX",
         "READ_SHARE_BYTES_MIN",

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::edge::auth::Auth;
 use crate::edge::{self, StartingState};
 use crate::faults::Faults;
+use crate::limits::Limits;
 use crate::store::{self, Store};
 
 /// A start that takes longer says so.
@@ -71,12 +72,16 @@ impl Starting {
 }
 
 /// The listener, and where it listens.
-pub(super) fn listen(address: SocketAddr) -> Result<(StdListener, SocketAddr), Fault> {
+pub(super) fn listen(
+    address: SocketAddr,
+    limits: &Limits,
+) -> Result<(StdListener, SocketAddr), Fault> {
     let open = || {
         let domain = socket2::Domain::for_address(address);
         let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
+        edge::prepare(&socket, limits)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let listener = StdListener::from(socket);

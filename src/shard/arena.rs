@@ -31,6 +31,11 @@ impl<T> Default for Arena<T> {
 }
 
 impl<T> Arena<T> {
+    /// An empty arena with room for this many values.
+    pub(super) fn with_room(values: usize) -> Arena<T> {
+        Arena { entries: Vec::with_capacity(values), free: Vec::new() }
+    }
+
     /// Adds a value.
     pub(super) fn insert(&mut self, value: T) -> Key {
         if let Some(slot) = self.free.pop() {

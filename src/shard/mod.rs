@@ -14,7 +14,7 @@
 //! what may be said; `say`: what is. `commits`: records, and who waits for them. `resume`: the way
 //! back. `due` and `sweep`: who is sent what. `ticks`: what time asks for.
 
-use crate::limits::Limits;
+use crate::limits::{Limits, room_for};
 use crate::metrics::{Counts, Metric};
 use crate::wire::client_message::Decoder;
 use crate::wire::close::Close;
@@ -91,9 +91,10 @@ impl Shard {
         for first in &published {
             door.restore(now, first, EARLIER_RUNS);
         }
+        let room = room_for(limits.connections_max);
         Shard {
             turn: Turn::new(number, now, limits, seed),
-            rooms: Rooms::default(),
+            rooms: Rooms::with_room(room),
             door,
             commits: Commits::new(seed, highest),
             ticks: Ticks::default(),

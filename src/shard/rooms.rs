@@ -22,7 +22,7 @@ use crate::wire::{Dialect, SpaceId, SpaceKey, UserId};
 const LOWEST: UserId = UserId(i32::MIN);
 
 /// Spaces and members.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(super) struct Rooms {
     pub spaces: Spaces,
     pub members: Arena<Member>,
@@ -30,6 +30,15 @@ pub(super) struct Rooms {
 }
 
 impl Rooms {
+    /// No spaces, and room for this many members.
+    pub(super) fn with_room(members: usize) -> Rooms {
+        Rooms {
+            spaces: Spaces::default(),
+            members: Arena::with_room(members),
+            grants: Grants::default(),
+        }
+    }
+
     /// A member in its space; `None` when it is being closed, or is no more.
     pub(super) fn seated(&mut self, key: MemberKey) -> Option<Seated<'_>> {
         let member = self.members.get_mut(key).filter(|member| member.is_seated())?;

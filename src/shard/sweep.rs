@@ -2,7 +2,8 @@
 //!
 //! It visits the members of dirty spaces in rotation, each with one send of all that it is owed,
 //! and single members that have private frames or became writable. It works in slices of
-//! `sweep_sends_max` sends, so that reads run in between, and goes on where it stopped.
+//! `sweep_sends_max` sends, of which a long one is several, so that reads run in between, and goes
+//! on where it stopped.
 
 use super::Shard;
 use super::event::{MemberKey, Sent, Sockets};
@@ -10,7 +11,7 @@ use super::member::{Member, Offered};
 use super::rooms::Rooms;
 use super::space::Space;
 use super::turn::Turn;
-use crate::limits::SPACE_SENDS_MAX;
+use crate::limits::{SEND_BYTES, SPACE_SENDS_MAX};
 use crate::metrics::Metric;
 use crate::wire::server_message;
 use crate::wire::{Dialect, SpaceKey};
@@ -210,6 +211,8 @@ impl<S: Sockets> Slice<'_, S> {
         self.turn.counts.add(Metric::Sends, 1);
         match sent {
             Sent::Bytes(bytes) => {
+                // What is long takes long: others come between.
+                self.sends_left = self.sends_left.saturating_sub(bytes / SEND_BYTES);
                 self.turn.counts.add(Metric::SentBytes, bytes as u64);
                 member.took_bytes();
                 return Some(bytes);

@@ -18,6 +18,7 @@ use crate::wire::{Dialect, SpaceId, UserId};
 
 mod pressure;
 mod resuming;
+mod sizes;
 
 const SPACE: SpaceKey = SpaceKey::Chat(SpaceId(1));
 const BEGIN: Micros = Micros(1_767_225_600_000_000);
@@ -301,6 +302,33 @@ fn a_second_tab_in_the_middle_of_a_round_leaves_nobody_out() {
         let heard = stage.heard(tab);
         assert!(heard.contains("\"user_id\":9,\"status\":\"offline\""), "{heard}");
     }
+}
+
+#[test]
+fn of_long_sends_a_slice_has_fewer() {
+    let mut stage = Stage::new(Limits { sweep_sends_max: 8, ..off() });
+    let members: Vec<MemberKey> = (1..7).map(|user| stage.join(SPACE, user, None)).collect();
+    stage.sweep();
+    let mut before = vec![0; members.len()];
+    let mut reached = |stage: &Stage| {
+        let heard: Vec<usize> = members.iter().map(|it| stage.heard(*it).len()).collect();
+        let earlier = std::mem::replace(&mut before, heard);
+        earlier.iter().zip(&before).filter(|(earlier, now)| earlier < now).count()
+    };
+    reached(&stage);
+    stage.post(1, 10, None);
+    stage.slice();
+    assert_eq!(reached(&stage), 6, "a short send is one");
+    // Some 32 KiB: five sends.
+    for ticket in 2..30 {
+        stage.post(ticket, 900, None);
+    }
+    for slice in 1..4 {
+        stage.slice();
+        assert_eq!(reached(&stage), 2, "slice {slice}");
+    }
+    stage.slice();
+    assert_eq!(reached(&stage), 0);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tungstenite::Message;
 
+use crate::attacks::floods::stay_apart;
 use crate::memory::MEMORY;
 use crate::support::group::Group;
 use crate::support::peers::{connect_from, get_from};
@@ -109,6 +110,7 @@ fn ask_deep(hub: &Hub, connections: usize, rows: usize, over: &AtomicBool, asked
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             scope.spawn(move || {
+                stay_apart();
                 let connect = |n: usize| connect_from(hub, 2 + (n % 4) as u8, false);
                 let mut crowd: Vec<_> = (0..connections / THREADS).map(connect).collect();
                 let mut page = 7_919 * (thread + 1);

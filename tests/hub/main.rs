@@ -22,3 +22,4 @@ mod sockets;
 #[path = "../support/mod.rs"]
 mod support;
 mod tools;
+mod ways;

@@ -101,7 +101,7 @@ fn take_query(uri: &mut Uri) -> Option<Secret> {
     let query = uri.query()?;
     let pair = query.split('&').find(is_token)?;
     let value = pair.split_once('=').map_or("", |(_, value)| value);
-    let secret = Secret::new(decode(value, true).unwrap_or_default().into_bytes());
+    let secret = Secret::new(decode(value, true).unwrap_or_default().into_owned().into_bytes());
     let others: Vec<&str> = query.split('&').filter(|pair| !is_token(pair)).collect();
     let others = format!("{}?{}", uri.path(), others.join("&"));
     let mut parts = uri.clone().into_parts();

@@ -1,5 +1,6 @@
 //! The accept loop: takes connections in, serves HTTP on each, and hands the sockets of accepted
-//! handshakes on.
+//! handshakes on. A handshake that is there already needs no task, and no place in the runtime's
+//! epoll: when thousands come back at once, most are.
 //!
 //! Owns every connection's task until the connection ends or becomes a member's; awaits them all
 //! when it stops. A connection is accepted before it has a place, so that one that only waits for
@@ -7,6 +8,7 @@
 //! what is served: that is the [`Router`]'s.
 
 use std::io;
+use std::net::{SocketAddr, TcpStream as StdStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +16,15 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
 use hyper_util::service::TowerToHyperService;
+use mio::net::TcpListener as MioListener;
+use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::connection;
+use super::connection::{self, Greeted};
 use super::peer::Peer;
+use super::short_way::ShortWay;
 use crate::conditions::{Condition, Conditions};
 use crate::hub::Places;
 use crate::limits::{ACCEPT_WAIT_MAX, Limits};
@@ -31,6 +36,8 @@ const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 pub(crate) struct Serving {
     /// What is served.
     pub app: Router,
+    /// Who decides on handshakes before the router, where there are any.
+    pub short_way: Option<Box<dyn ShortWay>>,
     /// Every bound.
     pub limits: Arc<Limits>,
     /// The places of all connections.
@@ -46,21 +53,29 @@ pub(crate) struct Serving {
 pub(crate) async fn run(listener: TcpListener, serving: Serving, stop: CancellationToken) {
     let close_wait = Duration::from_millis(serving.limits.close_wait);
     let mut back_off = BackOff { wait: None, conditions: serving.conditions.clone() };
+    let mut listener = match Listener::new(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "the listener can't be waited for"),
+    };
     let mut open = Connections::new(serving, stop.clone());
+    let mut stopped = std::pin::pin!(stop.cancelled());
     loop {
         tokio::select! {
             biased;
-            () = stop.cancelled() => break,
+            () = &mut stopped => break,
             Some(ended) = open.tasks.join_next() => tell_panic(&ended),
             accepted = listener.accept() => match accepted {
                 Ok((stream, address)) => {
                     back_off.end();
                     // `start` comes first: a connection that was accepted is heard, if there is a
                     // place for it.
-                    tokio::select! {
+                    let started = tokio::select! {
                         biased;
-                        () = open.start(stream, Peer::of(address)) => {}
-                        () = stop.cancelled() => break,
+                        started = open.start(stream, Peer::of(address)) => started,
+                        () = &mut stopped => break,
+                    };
+                    if let Err(error) = started {
+                        back_off.pause(&error, &stop).await;
                     }
                 }
                 // The peer of this connection was gone before it was accepted.
@@ -76,6 +91,25 @@ pub(crate) async fn run(listener: TcpListener, serving: Serving, stop: Cancellat
 fn is_peers(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// A listener whose connections the runtime knows only once they have to be waited for.
+struct Listener(AsyncFd<MioListener>);
+
+impl Listener {
+    fn new(listener: TcpListener) -> io::Result<Listener> {
+        let listener = MioListener::from_std(listener.into_std()?);
+        #[expect(deprecated, reason = "its successor is unsafe; a listener keeps its descriptor")]
+        let listener = AsyncFd::with_interest(listener, tokio::io::Interest::READABLE)?;
+        Ok(Listener(listener))
+    }
+
+    /// The next connection, non-blocking.
+    async fn accept(&mut self) -> io::Result<(StdStream, SocketAddr)> {
+        let accept = |listener: &mut MioListener| listener.accept();
+        let accepted = self.0.async_io_mut(tokio::io::Interest::READABLE, accept).await?;
+        Ok((accepted.0.into(), accepted.1))
+    }
 }
 
 /// Waits between attempts when descriptors or memory are short: the kernel's backlog holds the
@@ -111,22 +145,31 @@ struct Connections {
 
 impl Connections {
     fn new(serving: Serving, stop: CancellationToken) -> Connections {
-        let Serving { app, limits, places, metrics, .. } = serving;
+        let Serving { app, short_way, limits, places, metrics, .. } = serving;
         let (app, http) = (TowerToHyperService::new(app), http(&limits));
-        let shared = connection::Shared { app, http, limits, places, metrics, stop };
+        let shared = connection::Shared { app, short_way, http, limits, places, metrics, stop };
         Connections { tasks: JoinSet::new(), shared: Arc::new(shared) }
     }
 
     /// Serves a connection when there is a place, unless its address has too many: then the
-    /// socket is closed unheard, since an answer would cost what the limit is there to save.
-    async fn start(&mut self, stream: TcpStream, peer: Peer) {
+    /// socket is closed unheard, since an answer would cost what the limit is there to save. An
+    /// error: the runtime can wait for no more.
+    async fn start(&mut self, stream: StdStream, peer: Peer) -> io::Result<()> {
         let Some(place) = self.shared.places.enter(peer.key()).await else {
-            return tracing::debug!(peer = %peer.0, "an address has too many connections");
+            tracing::debug!(peer = %peer.0, "an address has too many connections");
+            return Ok(());
         };
-        if let Err(error) = connection::set_options(&stream, &self.shared.limits) {
-            return tracing::debug!(%error, "a connection was gone when it was accepted");
+        let shared = Arc::clone(&self.shared);
+        match self.shared.greet(place, stream, peer) {
+            Greeted::Done => {}
+            Greeted::Untaken(untaken) => {
+                self.tasks.spawn(async move { shared.turn_away(untaken).await });
+            }
+            Greeted::Waits(stream, arrived) => {
+                self.tasks.spawn(shared.serve(TcpStream::from_std(stream)?, arrived));
+            }
         }
-        self.tasks.spawn(Arc::clone(&self.shared).serve(place, stream, peer));
+        Ok(())
     }
 
     /// Connections see `stop` by themselves; those that have not ended after `wait` are cut.

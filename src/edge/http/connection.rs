@@ -4,13 +4,16 @@
 //! Hyper is there only from a whole head to the end of its answer: between requests a connection
 //! waits in `waiting`, where it costs next to nothing.
 //!
-//! An accepted handshake leaves hyper by way of its service's error, before hyper has written
+//! Most handshakes never get there: whoever asks for nothing unusual goes by `short_way`, and
+//! without a task of its own too if the head has come by the time that the connection is accepted.
+//!
+//! Another accepted handshake leaves hyper by way of its service's error, before hyper has written
 //! anything: hyper's own 101 can't be had in the exact bytes of WIRE A1 (it knows header names in
 //! lower case or as `Sec-Websocket-Accept` only), and its upgrade would take a second task.
 
-use std::fmt;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Read as _};
+use std::net::TcpStream as StdStream;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +21,13 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use socket2::{SockRef, Socket};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -31,38 +35,15 @@ use tokio_util::sync::CancellationToken;
 use super::marked::Marked;
 use super::paced::Pace;
 use super::peer::Peer;
+use super::short_way::{self, Decided, ShortWay};
+use super::strict::Heads;
 use super::transport::{Left, Transport, UnderWay};
-use super::waiting::{Waited, Waiting};
+use super::upgrade::{Refused, Untaken, Upgrade};
+use super::waiting::{READ_BYTES, Waited, Waiting};
 use crate::hub::{Place, Places};
 use crate::limits::{LINGER_BYTES_MAX, Limits, MEMBER_RECEIVE_BYTES_MAX};
 use crate::metrics::{Metric, Metrics};
-use crate::wire::close::Close;
 use crate::wire::frame_writer;
-
-/// Takes a socket whose handshake is accepted, what had been read behind the request, and the
-/// connection's place. Whoever takes them answers the handshake.
-pub(crate) type Take =
-    Box<dyn FnOnce(std::net::TcpStream, Bytes, Place) -> Result<(), Untaken> + Send + Sync>;
-
-/// A connection for which there was no room as a member after all.
-pub(crate) struct Untaken {
-    pub stream: std::net::TcpStream,
-    /// Kept until the socket is closed.
-    pub _place: Option<Place>,
-    /// The answer to its handshake.
-    pub opening: BytesMut,
-    /// What it is to be told behind that.
-    pub close: Close,
-}
-
-/// An accepted handshake: where its socket goes. Travels as an extension of a 101 response.
-pub(crate) struct Upgrade(pub Take);
-
-impl fmt::Debug for Upgrade {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Upgrade").finish_non_exhaustive()
-    }
-}
 
 /// Carries an accepted handshake out of hyper.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -77,6 +58,8 @@ type Answer = Response<Marked<Body>>;
 pub(super) struct Shared {
     /// What is served.
     pub app: TowerToHyperService<Router>,
+    /// Who decides on handshakes, where there are any.
+    pub short_way: Option<Box<dyn ShortWay>>,
     /// How HTTP is spoken.
     pub http: http1::Builder,
     /// Every bound.
@@ -87,6 +70,25 @@ pub(super) struct Shared {
     pub metrics: Arc<Metrics>,
     /// Cancelled when the edge is to end.
     pub stop: CancellationToken,
+}
+
+/// What becomes of a connection that was just accepted.
+pub(super) enum Greeted {
+    /// Its peer has gone, or its socket has moved on.
+    Done,
+    /// There was no room for it as a member after all.
+    Untaken(Untaken),
+    /// It is to be served.
+    Waits(StdStream, Box<Arrived>),
+}
+
+/// A connection but for its socket, and what has come of its first request.
+pub(super) struct Arrived {
+    place: Place,
+    peer: Peer,
+    heads: Heads,
+    came: Vec<u8>,
+    refused: Option<Refused>,
 }
 
 /// What became of a request.
@@ -104,9 +106,49 @@ enum Answered {
 }
 
 impl Shared {
+    /// Reads what a connection has sent by now. Where that is a sound handshake there is nothing to
+    /// wait for, and the runtime never hears of the socket.
+    pub(super) fn greet(&self, place: Place, stream: StdStream, peer: Peer) -> Greeted {
+        use io::ErrorKind::{Interrupted, WouldBlock};
+        let mut buffer = [0; READ_BYTES];
+        let room = self.limits.head_bytes_max.clamp(1, READ_BYTES);
+        let bytes = match (&stream).read(&mut buffer[..room]) {
+            Ok(0) => return Greeted::Done,
+            Ok(bytes) => bytes,
+            Err(error) if matches!(error.kind(), WouldBlock | Interrupted) => 0,
+            Err(_) => return Greeted::Done,
+        };
+        let (came, mut heads) = (&mut buffer[..bytes], Heads::default());
+        heads.pass(came);
+        let refused = match self.decide(came, peer) {
+            Some(Decided { outcome: Ok(upgrade), head_bytes }) => {
+                let first = Bytes::copy_from_slice(&came[head_bytes..]);
+                return match self.hand_over(place, stream, first, upgrade) {
+                    Ok(()) => Greeted::Done,
+                    Err(untaken) => Greeted::Untaken(untaken),
+                };
+            }
+            Some(Decided { outcome: Err(refusal), .. }) => Some(Refused(refusal)),
+            None => None,
+        };
+        let came = came.to_vec();
+        Greeted::Waits(stream, Box::new(Arrived { place, peer, heads, came, refused }))
+    }
+
+    /// Decides on what came without hyper, if it is a handshake that can be.
+    fn decide(&self, came: &[u8], peer: Peer) -> Option<Decided> {
+        short_way::decide(self.short_way.as_deref()?, came, &self.limits, peer)
+    }
+
     /// Serves one connection to its end, or until its socket has moved on.
-    pub(super) async fn serve(self: Arc<Self>, place: Place, stream: TcpStream, peer: Peer) {
-        let mut waiting = Waiting::new(stream, place.taken);
+    pub(super) async fn serve(self: Arc<Self>, stream: TcpStream, arrived: Box<Arrived>) {
+        let Arrived { place, peer, heads, came, mut refused } = *arrived;
+        if !came.is_empty() {
+            // Until then the runtime takes the socket for full, and hyper does not wait for that
+            // with an answer to what it can't read. An error shows in what follows.
+            _ = stream.writable().await;
+        }
+        let mut waiting = Waiting::new(stream, heads, came, place.taken);
         let last = loop {
             match waiting.head(&self.limits, &self.places, &self.stop).await {
                 Waited::Head => {}
@@ -114,14 +156,26 @@ impl Shared {
                 Waited::Late | Waited::Stopped => break waiting.stream,
                 Waited::Displaced => return self.count_displaced(),
             }
+            let mut refused = refused.take();
+            if refused.is_none()
+                && let Some(Decided { outcome, head_bytes }) = self.decide(&waiting.came, peer)
+            {
+                match outcome {
+                    Ok(upgrade) => {
+                        let first = Bytes::copy_from_slice(&waiting.came[head_bytes..]);
+                        return self.move_on(place, waiting.stream, first, upgrade).await;
+                    }
+                    Err(refusal) => refused = Some(Refused(refusal)),
+                }
+            }
             // In a box: what hyper takes is many times what the rest of a connection does.
-            match Box::pin(self.answer(waiting, peer)).await {
+            match Box::pin(self.answer(waiting, peer, refused)).await {
                 Answered::Next(next) => waiting = next,
                 Answered::Last(stream) => break stream,
                 Answered::Displaced => return self.count_displaced(),
                 Answered::Gone => return,
                 Answered::Switches(stream, first, upgrade) => {
-                    return Box::pin(self.hand_over(place, stream, first, upgrade)).await;
+                    return self.move_on(place, stream, first, upgrade).await;
                 }
             }
         };
@@ -133,11 +187,11 @@ impl Shared {
     }
 
     /// Has hyper serve what came.
-    async fn answer(&self, waiting: Waiting, peer: Peer) -> Answered {
+    async fn answer(&self, waiting: Waiting, peer: Peer, refused: Option<Refused>) -> Answered {
         let under_way = UnderWay::default();
         let pace = Pace::new(&self.limits, &self.metrics);
         let transport = Transport::new(waiting, &under_way, &self.places, pace);
-        let service = Requests { app: self.app.clone(), peer, under_way };
+        let service = Requests { app: self.app.clone(), peer, refused, under_way };
         // Asked to stop before it has read anything, hyper would not answer at all.
         let mut stopping = self.stop.is_cancelled();
         let mut http = self.http.clone();
@@ -176,21 +230,38 @@ impl Shared {
         Answered::Last(stream)
     }
 
-    /// Passes the socket of an accepted handshake on.
-    async fn hand_over(&self, place: Place, stream: TcpStream, first: Bytes, upgrade: Upgrade) {
-        let socket = socket2::SockRef::from(&stream);
+    /// Passes the socket of an accepted handshake on, or turns it away.
+    async fn move_on(&self, place: Place, stream: TcpStream, first: Bytes, upgrade: Upgrade) {
+        if let Ok(stream) = stream.into_std()
+            && let Err(untaken) = self.hand_over(place, stream, first, upgrade)
+        {
+            Box::pin(self.turn_away(untaken)).await;
+        }
+    }
+
+    /// Passes the socket of an accepted handshake on. It comes back where the shard's inbox has no
+    /// room for the member, or the shard has ended.
+    fn hand_over(
+        &self,
+        place: Place,
+        stream: StdStream,
+        first: Bytes,
+        upgrade: Upgrade,
+    ) -> Result<(), Untaken> {
+        let socket = SockRef::from(&stream);
         // A member that doesn't read is told so by its shard.
-        let options = give_up_after(&stream, None)
-            .and_then(|()| socket.set_send_buffer_size(self.limits.send_buffer_bytes))
+        let options = give_up_after(&socket, None)
             .and_then(|()| socket.set_recv_buffer_size(MEMBER_RECEIVE_BYTES_MAX));
         if let Err(error) = options {
             tracing::debug!(%error, "a socket keeps the options of the system");
         }
-        let taken = stream.into_std().map(|stream| (upgrade.0)(stream, first, place));
-        // The shard's inbox had no room for the member, or the shard has ended.
-        if let Ok(Err(Untaken { stream, _place, mut opening, close })) = taken
-            && let Ok(mut stream) = TcpStream::from_std(stream)
-        {
+        (upgrade.0)(stream, first, place)
+    }
+
+    /// Answers an accepted handshake for which there was no room after all.
+    pub(super) async fn turn_away(&self, untaken: Untaken) {
+        let Untaken { stream, _place, mut opening, close } = untaken;
+        if let Ok(mut stream) = TcpStream::from_std(stream) {
             frame_writer::close(&mut opening, close.code(), close.reason());
             let wait = Duration::from_millis(self.limits.handshake_wait);
             match tokio::time::timeout(wait, stream.write_all(&opening)).await {
@@ -235,24 +306,25 @@ fn throw_away(stream: &TcpStream) -> io::Result<usize> {
     stream.try_read(&mut [0; 4096])
 }
 
-/// Sets up a connection's socket: small answers go out at once, and a peer that doesn't take its
-/// answer for `write_wait` is given up by the kernel, since HTTP has no sweep that evicts it. What
-/// the kernel holds of an answer is bounded too.
-pub(super) fn set_options(stream: &TcpStream, limits: &Limits) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    socket2::SockRef::from(stream).set_send_buffer_size(limits.send_buffer_bytes)?;
-    give_up_after(stream, Some(Duration::from_millis(limits.write_wait)))
+/// Sets up a socket that is to listen; its connections have these options from it, at no call each:
+/// small answers go out at once, and a peer that doesn't take its answer for `write_wait` is given
+/// up by the kernel, since HTTP has no sweep that evicts it. What the kernel holds of an answer is
+/// bounded too.
+pub(crate) fn prepare(socket: &Socket, limits: &Limits) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_send_buffer_size(limits.send_buffer_bytes)?;
+    give_up_after(socket, Some(Duration::from_millis(limits.write_wait)))
 }
 
 /// Has the kernel end a connection whose peer takes nothing for so long.
 #[cfg(target_os = "linux")]
-fn give_up_after(stream: &TcpStream, wait: Option<Duration>) -> std::io::Result<()> {
-    socket2::SockRef::from(stream).set_tcp_user_timeout(wait)
+fn give_up_after(socket: &Socket, wait: Option<Duration>) -> io::Result<()> {
+    socket.set_tcp_user_timeout(wait)
 }
 
 /// Systems other than Linux have no such option; people develop there.
 #[cfg(not(target_os = "linux"))]
-fn give_up_after(_: &TcpStream, _: Option<Duration>) -> std::io::Result<()> {
+fn give_up_after(_: &Socket, _: Option<Duration>) -> io::Result<()> {
     Ok(())
 }
 
@@ -260,6 +332,8 @@ fn give_up_after(_: &TcpStream, _: Option<Duration>) -> std::io::Result<()> {
 struct Requests {
     app: TowerToHyperService<Router>,
     peer: Peer,
+    /// The first request was refused. It asks for an upgrade, so that no second one follows.
+    refused: Option<Refused>,
     under_way: UnderWay,
 }
 
@@ -270,6 +344,9 @@ impl Service<Request<Incoming>> for Requests {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer);
+        if let Some(refused) = self.refused {
+            request.extensions_mut().insert(refused);
+        }
         let UnderWay { answering, reading } = self.under_way.clone();
         let answer = self.app.call(request.map(|body| Marked::new(body, reading)));
         Box::pin(async move {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
+use super::head::{Fields, text};
 use super::names::{Host, HostName, Origin};
 
 /// The origins that may use the hub from a browser. Cheap to clone.
@@ -120,10 +121,9 @@ pub(super) enum OriginVerdict {
 }
 
 /// What a request says of where it comes from and where it was sent.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sent<'a> {
+pub(super) struct Sent<'a, F: ?Sized> {
     pub(super) version: Version,
-    pub(super) headers: &'a HeaderMap,
+    pub(super) headers: &'a F,
     /// The target's, if it is in absolute form.
     pub(super) authority: Option<&'a str>,
 }
@@ -139,24 +139,24 @@ pub(super) struct Guests {
 
 impl Guests {
     /// Judges a request by its `Origin` and its `Host`.
-    pub(super) fn judge(&self, sent: Sent<'_>) -> OriginVerdict {
-        let Ok(host) = one_host(sent) else { return OriginVerdict::NoHost };
+    pub(super) fn judge<F: Fields + ?Sized>(&self, sent: Sent<'_, F>) -> OriginVerdict {
+        let Ok(host) = one_host(&sent) else { return OriginVerdict::NoHost };
         if let Some(host) = &host
             && !self.know(&host.name)
         {
             return OriginVerdict::Unknown(host.name.clone());
         }
-        let mut given = sent.headers.get_all(header::ORIGIN).iter();
+        let mut given = sent.headers.all(header::ORIGIN.as_str());
         let (first, second) = (given.next(), given.next());
         let Some(value) = first else { return OriginVerdict::Plain };
-        let read = value.to_str().ok().filter(|_| second.is_none()).and_then(Origin::parse);
+        let read = text(value).filter(|_| second.is_none()).and_then(Origin::parse);
         let Some(origin) = read else { return OriginVerdict::Foreign(None) };
         if host.is_some_and(|host| origin.is_of(&host)) {
             return OriginVerdict::Plain;
         }
-        match self.origins.0.contains(&origin) {
-            true => OriginVerdict::Listed(value.clone()),
-            false => OriginVerdict::Foreign(Some(origin)),
+        match HeaderValue::from_bytes(value) {
+            Ok(value) if self.origins.0.contains(&origin) => OriginVerdict::Listed(value),
+            _ => OriginVerdict::Foreign(Some(origin)),
         }
     }
 
@@ -175,10 +175,10 @@ impl Guests {
 struct NoHost;
 
 /// The one host that a request names; only one of HTTP/1.0 may leave it out (RFC 9112 3.2).
-fn one_host(sent: Sent<'_>) -> Result<Option<Host>, NoHost> {
-    let mut given = sent.headers.get_all(header::HOST).iter();
+fn one_host<F: Fields + ?Sized>(sent: &Sent<'_, F>) -> Result<Option<Host>, NoHost> {
+    let mut given = sent.headers.all(header::HOST.as_str());
     let header = match (given.next(), given.next()) {
-        (Some(host), None) => host.to_str().map_err(|_| NoHost)?,
+        (Some(host), None) => text(host).ok_or(NoHost)?,
         (None, None) if sent.version < Version::HTTP_11 => match sent.authority {
             Some(authority) => authority,
             None => return Ok(None),

@@ -74,17 +74,28 @@ impl FrontDoor {
     }
 
     /// Puts the door in front of `routes`; what they don't know is 404, methods too.
-    pub(crate) fn before(self, routes: Router) -> Router {
+    pub(crate) fn before(self: Arc<FrontDoor>, routes: Router) -> Router {
         let routes =
             routes.fallback(async || not_found()).method_not_allowed_fallback(async || not_found());
         self.around(routes)
     }
 
     /// Puts the door around routes that have an answer to everything.
-    pub(crate) fn around(self, routes: Router) -> Router {
+    pub(crate) fn around(self: Arc<FrontDoor>, routes: Router) -> Router {
         // Around the whole router, not each route: it adds headers of its own at its edge.
-        let door = middleware::from_fn_with_state(Arc::new(self), pass);
+        let door = middleware::from_fn_with_state(self, pass);
         Router::new().fallback_service(routes).layer(door)
+    }
+
+    /// Whether a handshake that comes the short way may pass.
+    pub(crate) fn lets_in(&self, headers: &[httparse::Header<'_>]) -> bool {
+        let sent = Sent { version: Version::HTTP_11, headers, authority: None };
+        matches!(self.guests.judge(sent), OriginVerdict::Plain | OriginVerdict::Listed(_))
+    }
+
+    /// Counts a request.
+    pub(crate) fn count_request(&self) {
+        self.metrics.edge.add(Metric::HttpRequests, 1);
     }
 
     fn judge(&self, request: &Request) -> OriginVerdict {
@@ -181,7 +192,7 @@ impl Asked {
 }
 
 async fn pass(State(door): State<Arc<FrontDoor>>, request: Request, next: Next) -> Response {
-    door.metrics.edge.add(Metric::HttpRequests, 1);
+    door.count_request();
     let asked = Asked::of(&request);
     let (request, unread) = unread::lend(request);
     let mut response = door.answer(request, next).await;

@@ -4,6 +4,8 @@
 //! decoded (a broken escape, bytes that are no UTF-8) is [`QueryValue::Broken`], never skipped: it
 //! ends in its field's error instead of a default.
 
+use std::borrow::Cow;
+
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 
@@ -39,11 +41,11 @@ impl<'a> QueryValue<'a> {
 
 /// A query string, taken apart. The head's size bounds it.
 #[derive(Debug)]
-pub(crate) struct Query(Vec<(String, Option<String>)>);
+pub(crate) struct Query<'a>(Vec<(Cow<'a, str>, Option<Cow<'a, str>>)>);
 
-impl Query {
+impl<'a> Query<'a> {
     /// Takes a query string apart; pairs whose key can't be decoded are nobody's.
-    pub(crate) fn parse(raw: Option<&str>) -> Query {
+    pub(crate) fn parse(raw: Option<&'a str>) -> Query<'a> {
         let pairs = raw.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         Query(
             pairs

@@ -108,7 +108,7 @@ impl Transport {
         }
         let (heads, since) = (self.heads, self.body.places.begin());
         // A copy: the bytes may be few, and stand in a buffer that is large.
-        Left::Idle(Waiting { stream, heads, came: came.to_vec(), served: true, since })
+        Left::Idle(Waiting { stream, heads, came: came.to_vec(), unseen: 0, served: true, since })
     }
 
     /// Whether a request is answered, to the last byte, and the next one has not come.
@@ -262,7 +262,7 @@ mod tests {
         let (stream, _) = listener.accept().await.expect("the peer");
         let (limits, metrics) = (Limits::default(), Arc::new(Metrics::new(1)));
         let (places, under_way) = (Places::new(&limits), UnderWay::default());
-        let waiting = Waiting::new(stream, places.begin());
+        let waiting = Waiting::new(stream, Heads::default(), Vec::new(), places.begin());
         let pace = Pace::new(&limits, &metrics);
         let mut transport = Transport::new(waiting, &under_way, &places, pace);
         let mut context = Context::from_waker(std::task::Waker::noop());

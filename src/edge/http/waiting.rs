@@ -5,18 +5,21 @@
 //! head at all is hyper's.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
+use httparse::{Error, Header, Request, Status};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+use super::short_way::FIELDS_FEW;
 use super::strict::Heads;
 use crate::hub::{Begun, Places};
 use crate::limits::Limits;
 
 /// Bytes that are read at once; most heads are shorter.
-const READ_BYTES: usize = 4 << 10;
+pub(super) const READ_BYTES: usize = 4 << 10;
 /// Bytes of a head that each connection may hold without asking.
 const HEAD_BYTES_FREE: usize = 256;
 /// Bytes within which a head is looked at whenever more comes, since what is no HTTP shows there;
@@ -32,6 +35,8 @@ pub(super) struct Waiting {
     pub heads: Heads,
     /// What came and was not read as a request yet; it has passed `heads`.
     pub came: Vec<u8>,
+    /// How many of its last bytes nobody has looked at yet.
+    pub unseen: usize,
     /// A request was answered on it before.
     pub served: bool,
     /// When the wait for its peer began.
@@ -54,9 +59,9 @@ pub(super) enum Waited {
 }
 
 impl Waiting {
-    /// A connection that has just been accepted.
-    pub(super) fn new(stream: TcpStream, since: Begun) -> Waiting {
-        Waiting { stream, heads: Heads::default(), came: Vec::new(), served: false, since }
+    /// A connection that has just been accepted, and what had come by then.
+    pub(super) fn new(stream: TcpStream, heads: Heads, came: Vec<u8>, since: Begun) -> Waiting {
+        Waiting { stream, heads, unseen: came.len(), came, served: false, since }
     }
 
     /// Waits for a whole head. A connection that was served before may be idle for longer, but a
@@ -68,9 +73,10 @@ impl Waiting {
         places: &Places,
         stop: &CancellationToken,
     ) -> Waited {
-        if !self.came.is_empty() && self.is_whole(0, limits) {
+        if !self.came.is_empty() && self.is_whole(self.unseen, limits) {
             return Waited::Head;
         }
+        let mut new = std::mem::take(&mut self.unseen);
         let wait = Duration::from_millis(limits.handshake_wait);
         let mut is_idle = self.served && self.came.is_empty();
         let idle = Duration::from_millis(limits.keep_alive_wait);
@@ -78,19 +84,22 @@ impl Waiting {
         let mut wanted = std::pin::pin!(places.wanted(self.since));
         let mut held = None;
         loop {
+            if new > 0 {
+                tokio::select! {
+                    () = self.hold(&mut held, places) => new = 0,
+                    () = &mut wanted => return Waited::Displaced,
+                    () = &mut late => return Waited::Late,
+                }
+            }
             tokio::select! {
                 biased;
                 () = self.stream_is_ready() => match self.read(limits) {
                     Ok(0) => return Waited::Gone,
                     Ok(bytes) if self.is_whole(bytes, limits) => return Waited::Head,
-                    Ok(_) => {
+                    Ok(bytes) => {
+                        new = bytes;
                         if std::mem::take(&mut is_idle) {
                             late.set(tokio::time::sleep(wait));
-                        }
-                        tokio::select! {
-                            () = self.hold(&mut held, places) => {}
-                            () = &mut wanted => return Waited::Displaced,
-                            () = &mut late => return Waited::Late,
                         }
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -128,11 +137,15 @@ impl Waiting {
         if before > FIRST_BYTES && !came[before..].contains(&b'\n') {
             return false;
         }
-        let mut headers = vec![httparse::EMPTY_HEADER; limits.headers_max];
-        match httparse::Request::new(&mut headers).parse(came) {
-            Ok(status) => status.is_complete(),
-            Err(_) => true,
-        }
+        let mut few = [const { MaybeUninit::uninit() }; FIELDS_FEW];
+        let few = &mut few[..limits.headers_max.min(FIELDS_FEW)];
+        let is_whole = match parse(came, few) {
+            Err(Error::TooManyHeaders) if limits.headers_max > FIELDS_FEW => {
+                parse(came, &mut vec![MaybeUninit::uninit(); limits.headers_max])
+            }
+            parsed => parsed,
+        };
+        is_whole.unwrap_or(true)
     }
 
     /// Takes room for the bytes that came, where they are more than every connection may hold.
@@ -147,4 +160,10 @@ impl Waiting {
             }
         }
     }
+}
+
+/// Whether a head is whole. An error: it can't become one.
+fn parse<'a>(came: &'a [u8], headers: &mut [MaybeUninit<Header<'a>>]) -> Result<bool, Error> {
+    let status = Request::new(&mut []).parse_with_uninit_headers(came, headers);
+    status.map(|status: Status<usize>| status.is_complete())
 }

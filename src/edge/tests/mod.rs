@@ -19,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::api::console;
 use super::http::body::Bodies;
-use super::http::connection::{Untaken, Upgrade};
 use super::http::door::FrontDoor;
 use super::http::json;
 use super::http::peer::Peer;
 use super::http::problem::Refusal;
-use super::{Hosts, Names, Origins, accept, handshake};
+use super::http::upgrade::{Untaken, Upgrade};
+use super::{Hosts, Names, Origins, accept, handshake, prepare};
 use crate::clock::Clock;
 use crate::conditions::Conditions;
 use crate::hub::{Place, Places};
@@ -32,6 +32,8 @@ use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
 use crate::wire::close::Close;
 use crate::wire::reject::Reject;
+
+mod short_way;
 
 type Taken = (std::net::TcpStream, Bytes);
 
@@ -84,6 +86,7 @@ fn routes(limits: &Limits, taken: mpsc::Sender<Taken>) -> Router {
         .route("/refused", get(async || Refusal::from(Reject::Draining)))
         .route("/fault", get(async || StatusCode::BAD_GATEWAY.into_response()))
         .route("/peer", get(peer))
+        .merge(short_way::routes())
         .route("/large", get(async || vec![b'x'; 16 << 20]))
         .route("/v1/ws/spaces/{space_id}", get(unsound))
         .merge(console::routes())
@@ -98,16 +101,18 @@ fn without_dates(answers: &str) -> String {
 impl Server {
     async fn start(limits: Limits) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        prepare(&socket2::SockRef::from(&listener), &limits).expect("options");
         let address = listener.local_addr().expect("a bound listener");
         let (give, taken) = mpsc::channel(1);
         let metrics = Arc::new(Metrics::new(1));
         let origins = Origins::parse("http://localhost:3000").expect("a good origin");
         let names = Names { origins, hosts: Hosts::parse("none").expect("none") };
-        let door = FrontDoor::new(&listener, names, &metrics, &limits, Clock::start());
+        let door = Arc::new(FrontDoor::new(&listener, names, &metrics, &limits, Clock::start()));
         let app = door.before(routes(&limits, give));
         let stop = CancellationToken::new();
         let serving = accept::Serving {
             app,
+            short_way: Some(Box::new(short_way::Short)),
             places: Places::new(&limits),
             limits: Arc::new(limits),
             metrics: Arc::clone(&metrics),

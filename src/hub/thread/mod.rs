@@ -24,7 +24,7 @@ use super::{Admission, PageRequest, RenewalRequest, ShardStore};
 use crate::clock::Clock;
 use crate::limits::{
     LISTENER_MESSAGE_BYTES_MAX, READ_BYTES_MAX, READ_SHARE_BYTES_MIN, TURN_COMMANDS_MAX,
-    TURN_READ_BYTES_MAX,
+    TURN_READ_BYTES_MAX, room_for,
 };
 use crate::metrics::Metrics;
 use crate::shard::event::{Input, MemberKey, Ticket};
@@ -87,7 +87,8 @@ impl ShardThread {
             .enable_all()
             .build_local(tokio::runtime::LocalOptions::default())?;
         runtime.block_on(async {
-            let sockets = SocketTable::new()?;
+            let room = room_for(self.setup.limits.connections_max);
+            let sockets = SocketTable::with_room(room)?;
             begun();
             self.serve(sockets).await
         })

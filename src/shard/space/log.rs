@@ -232,7 +232,8 @@ impl SpaceLog {
         }
         if self.segments.is_empty() {
             self.segment_bytes = LOG_SEGMENT_BYTES_MIN;
-            self.index = VecDeque::new();
+            // Their tables too: a space in which nobody has spoken holds nothing.
+            (self.segments, self.index) = (VecDeque::new(), VecDeque::new());
         }
         held - self.held
     }
@@ -347,6 +348,7 @@ mod tests {
         assert!(log.held() > 0);
         assert!(log.expire(log.end(), MonoMs(10_000), 300) > 0);
         assert_eq!((log.held(), log.retained()), (0, 0));
+        assert_eq!((log.segments.capacity(), log.index.capacity()), (0, 0), "nor tables for it");
         assert_eq!(
             log.find(Id(98)),
             Whereabouts::Trimmed {

@@ -53,9 +53,10 @@ fn echoes(hub: &Hub, goes_on: impl FnOnce()) -> (Duration, Duration) {
     })
 }
 
-/// Keeps this thread to the machine's last core: hundreds that flood would else keep everybody
-/// from all of them, and what others notice is to be the hub's doing.
+/// Keeps this thread to the machine's last core, and behind all else there: hundreds that flood
+/// would else keep everybody from all cores, and what others notice is to be the hub's doing.
 pub fn stay_apart() {
+    _ = rustix::process::setpriority_process(None, 19);
     let last = core_affinity::get_core_ids().and_then(|cores| cores.last().copied());
     last.map(core_affinity::set_for_current);
 }

@@ -30,7 +30,7 @@ fn from_url(text: &str, scheme_bytes: usize, names: &[&str]) -> Taken {
     for pair in text[query + 1..].split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         match names.iter().position(|known| *known == name).zip(percent::decode(value, false)) {
-            Some((place, value)) => taken.values[place] = Some(value),
+            Some((place, value)) => taken.values[place] = Some(value.into_owned()),
             None => kept.push(pair),
         }
     }
