@@ -47,6 +47,9 @@ pub const ASKERS_IDLE_MAX: usize = 1_024;
 pub const SHARDS_MAX: usize = 1_024;
 /// Threads of the edge: HTTP must not take the cores that shards need.
 pub const EDGE_THREADS_MAX: usize = 2;
+/// How nice threads of the edge are to the others: a shard that wants the same core has nine tenths
+/// of it.
+pub const EDGE_NICE: i32 = 10;
 /// How far a clock may be set back without messages' times going back with it, and how far it may
 /// be set at all without being told, in microseconds.
 pub const CLOCK_STEP_MAX: i64 = 1_000_000;
@@ -131,10 +134,10 @@ pub const READ_BYTES_MAX: usize = 64 << 10;
 /// packet of a burst waits until the one before is acknowledged, which takes the kernel 40 ms.
 pub const MEMBER_RECEIVE_BYTES_MAX: usize = 128 << 10;
 /// Bytes that a turn reads of all members that are ready, in equal shares, but of each at least
-/// [`READ_SHARE_BYTES_MIN`].
-pub const TURN_READ_BYTES_MAX: usize = 256 << 10;
+/// [`READ_SHARE_BYTES_MIN`]: of the smallest frames that is a millisecond of work.
+pub const TURN_READ_BYTES_MAX: usize = 64 << 10;
 /// Bytes that a turn reads at least of a member that is ready and has them.
-pub const READ_SHARE_BYTES_MIN: usize = 4 << 10;
+pub const READ_SHARE_BYTES_MIN: usize = 1 << 10;
 /// Bytes that are read in a tick of a member that floods: what is refused is not free.
 pub const FLOOD_READ_BYTES_MAX: usize = 1 << 10;
 /// How long those that don't read may hold up their space, in milliseconds.

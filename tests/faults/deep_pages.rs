@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tungstenite::Message;
 
-use crate::attacks::floods::stay_apart;
+use crate::attacks::floods::{beside_busy_threads, stay_apart};
 use crate::memory::MEMORY;
 use crate::support::group::Group;
 use crate::support::peers::{connect_from, get_from};
@@ -160,7 +160,7 @@ pub fn a_crowd_that_asks_deep_pages_delays_nobody_else() -> Outcome {
     eventually("the store is there", || {
         (hub.get("/readyz").json()["store"] == "ready").then_some(())
     });
-    let before = look(&hub);
+    let before = beside_busy_threads(|| look(&hub));
     let mut connections = connections;
     loop {
         let (over, asked) = (AtomicBool::new(false), AtomicUsize::new(0));

@@ -53,12 +53,30 @@ fn echoes(hub: &Hub, goes_on: impl FnOnce()) -> (Duration, Duration) {
     })
 }
 
-/// Keeps this thread to the machine's last core, and behind all else there: hundreds that flood
-/// would else keep everybody from all cores, and what others notice is to be the hub's doing.
+/// Keeps this thread to the machine's last core: hundreds that flood would else keep everybody
+/// from all of them, and what others notice is to be the hub's doing.
 pub fn stay_apart() {
-    _ = rustix::process::setpriority_process(None, 19);
     let last = core_affinity::get_core_ids().and_then(|cores| cores.last().copied());
     last.map(core_affinity::set_for_current);
+}
+
+/// Does something on a machine as busy as attackers make it, without an attack: what is seen then
+/// is what the same processors give anybody.
+pub fn beside_busy_threads<T>(seen: impl FnOnce() -> T) -> T {
+    const THREADS: usize = 4;
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                stay_apart();
+                while !over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let _ends = Over(&over);
+        seen()
+    })
 }
 
 /// Sends as fast as it is read until the hub closes the connection; what came before that.

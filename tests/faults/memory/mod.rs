@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 pub use self::members::{a_lobby_of_thousands, floods_of_frames, members_that_read_nothing};
 use self::watched::watch;
+use crate::attacks::floods::beside_busy_threads;
 use crate::support::group::Group;
 use crate::support::peers::{connect_from, get, get_from, post_head};
 use crate::support::postgres::Cluster;
@@ -59,8 +60,10 @@ fn attack_with(settings: &[&str], prepare: &str, attack: impl FnOnce(&Hub)) -> O
     if !prepare.is_empty() {
         cluster.sql("hub", prepare);
     }
-    let before = watch(&hub, &group, |echoes| {
-        eventually("echoes", || (echoes.load(Ordering::Relaxed) >= 300).then_some(()));
+    let before = beside_busy_threads(|| {
+        watch(&hub, &group, |echoes| {
+            eventually("echoes", || (echoes.load(Ordering::Relaxed) >= 600).then_some(()));
+        })
     });
     let during = watch(&hub, &group, |_| attack(&hub));
     eprintln!("before {before:?}\nduring {during:?}");
