@@ -28,7 +28,7 @@ use crate::edge::auth::{Auth, Keeper, Replace, Revoked};
 use crate::edge::{self, EdgeState, Health};
 use crate::faults::{Faults, panic_place};
 use crate::hub::{self, Hub, HubSetup, HubThreads, ShardStore};
-use crate::limits::{EDGE_NICE, EDGE_THREADS_MAX, Limits, RENEWALS_MAX, sum};
+use crate::limits::{EDGE_THREADS_MAX, Limits, RENEWALS_MAX, sum};
 use crate::metrics::Metrics;
 use crate::shard::event::Verdict;
 use crate::store::journal::Writer;
@@ -113,7 +113,6 @@ pub fn run(config: Config, beside: Beside) -> Result<(), Fault> {
     let edge = Builder::new_multi_thread()
         .worker_threads(threads.min(EDGE_THREADS_MAX))
         .thread_name("edge")
-        .on_thread_start(give_way_to_shards)
         .enable_all()
         .build()?;
     // Signals and the time of the end have this thread for themselves: whatever hangs, hangs
@@ -131,12 +130,6 @@ pub fn run(config: Config, beside: Beside) -> Result<(), Fault> {
     own.shutdown_background();
     edge.shutdown_background();
     ended
-}
-
-/// Where a shard and this thread want one core, the shard is served first: members' messages go
-/// before handshakes and pages. A system that does not let a thread be so polite changes nothing.
-fn give_way_to_shards() {
-    _ = rustix::process::setpriority_process(None, EDGE_NICE);
 }
 
 /// Everything that runs.

@@ -47,9 +47,6 @@ pub const ASKERS_IDLE_MAX: usize = 1_024;
 pub const SHARDS_MAX: usize = 1_024;
 /// Threads of the edge: HTTP must not take the cores that shards need.
 pub const EDGE_THREADS_MAX: usize = 2;
-/// How nice threads of the edge are to the others: a shard that wants the same core has nine tenths
-/// of it.
-pub const EDGE_NICE: i32 = 10;
 /// How far a clock may be set back without messages' times going back with it, and how far it may
 /// be set at all without being told, in microseconds.
 pub const CLOCK_STEP_MAX: i64 = 1_000_000;
