@@ -128,6 +128,9 @@ conditions! {
     DatabaseDamaged "database_damaged" Refusing
         "The embedded database is damaged: nothing more is stored in it, all waits in the journal"
         "stop the hub and put a backup in its place, without -wal and -shm files (docs/BACKUP.md)";
+    Unauthenticated "unauthenticated" Noted
+        "Other machines may reach the hub, and whoever does is whoever they say"
+        "give HUB_JWT_SECRET, or listen on 127.0.0.1 alone; --insecure is what allows this";
     DeadLetters "dead_letters" Noted
         "Messages that the store refused for what they are wait for an answer"
         "see `cpi-hub dead-letters`; store them with `retry`, or move dead-letters.jsonl away";

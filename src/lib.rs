@@ -33,3 +33,5 @@ pub mod shard;
 pub mod shares;
 pub mod store;
 pub mod wire;
+
+pub use edge::auth::{Asks, ROUTES, Route};

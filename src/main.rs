@@ -31,6 +31,8 @@ fn main() -> ExitCode {
             exit.report()
         }
         Ok(Subcommand::DeadLetters(options)) => cli::letters::run(&options).report(),
+        Ok(Subcommand::Key(options)) => cli::key::run(&options).report(),
+        Ok(Subcommand::Token(options)) => cli::token::run(&options).report(),
         Err(exit) => exit.report(),
     }
 }

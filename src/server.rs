@@ -24,10 +24,11 @@ use crate::cli::logging::Log;
 use crate::clock::Clock;
 use crate::conditions::{Condition, Conditions};
 use crate::config::Config;
+use crate::edge::auth::{Auth, Keeper, Replace, Revoked};
 use crate::edge::{self, EdgeState, Health};
 use crate::faults::{Faults, panic_place};
 use crate::hub::{self, Hub, HubSetup, HubThreads, ShardStore};
-use crate::limits::{EDGE_THREADS_MAX, Limits, sum};
+use crate::limits::{EDGE_THREADS_MAX, Limits, RENEWALS_MAX, sum};
 use crate::metrics::Metrics;
 use crate::shard::event::Verdict;
 use crate::store::journal::Writer;
@@ -62,6 +63,9 @@ pub enum Fault {
     /// The data directory can't be used.
     #[error("{place}{0}", place = setting_of(.0))]
     Store(#[from] store::OpenError),
+    /// The list of tokens that were called back can't be read.
+    #[error("data_dir: {0}")]
+    Revocations(io::Error),
     /// A thread, a runtime or a signal can't be had.
     #[error("start: {0}")]
     System(#[from] io::Error),
@@ -74,7 +78,7 @@ impl Fault {
     /// Whether the operator has to change something first.
     pub fn is_configuration(&self) -> bool {
         match self {
-            Fault::Listen { .. } => true,
+            Fault::Listen { .. } | Fault::Revocations(_) => true,
             Fault::Store(error) => !error.is_passing(),
             Fault::System(_) | Fault::Broken(_) => false,
         }
@@ -162,16 +166,15 @@ impl Server {
         let Beside { metrics, log, reread } = beside;
         let mut signals = Signals::listen()?;
         let lines = log.lines().clone();
-        let mut reload = Reload::new(config.clone(), log, reread);
-        let listener = listen(config.listen, &config.limits)?;
-        let address = listener.local_addr()?;
+        let (listener, address) = listen(config.listen, &config.limits)?;
         let limits = config.limits.clone();
         let clock = Clock::start();
-        let conditions = Conditions::new(clock.clone());
-        let faults = Faults::new(Arc::clone(&metrics), conditions.clone());
+        let (auth, replace, keeper) = who_is_who(&config, &clock)?;
+        let mut reload = Reload::new(config.clone(), log, replace, reread);
+        let faults = Faults::new(Arc::clone(&metrics), known_at_start(&config, &clock));
         let mut random = Random::open()?;
         let newest = start_watchman(&faults, clock.clone(), lines.clone(), over);
-        let starting = Starting::begin(&listener, &config, (&faults, clock.clone()), threads)?;
+        let starting = Starting::begin(&listener, &config, (&faults, auth.clone()), threads)?;
         let opening = Opening::begin(&config, clock.clone(), &faults, random.next(), threads);
         let Some(store) = opening.wait(&mut signals, &mut reload, &faults, threads).await? else {
             return Ok(None);
@@ -179,18 +182,19 @@ impl Server {
         starting.end().await;
         // The watchman is there as long as the process.
         _ = newest.send(store.highest);
-        let stores = shard_stores(store.writers, store.committed, store.verdicts);
         // A member asks for one page at a time.
         let (pages, requests) = mpsc::channel(limits.connections_max);
+        let (renewals, shown) = mpsc::channel(RENEWALS_MAX);
         let (hub, shards) = hub::start(HubSetup {
             limits: limits.clone(),
             clock: clock.clone(),
             metrics: Arc::clone(&metrics),
-            stores,
+            stores: shard_stores(store.writers, store.committed, store.verdicts),
             highest: store.highest,
             published: store.published,
             seed: random.next() as u64,
             pages,
+            renewals,
             pinned: config.pinned,
             faults: faults.clone(),
         })?;
@@ -201,12 +205,13 @@ impl Server {
             limits: Arc::new(limits.clone()),
             names: config.names(),
             clock: clock.clone(),
-            health: Health { store: Some(store.state), conditions: conditions.clone() },
+            health: Health { store: Some(store.state), conditions: faults.conditions().clone() },
+            auth,
             pages: requests,
+            renewals: shown,
+            keeper,
         };
-        let stop_edge = CancellationToken::new();
-        let serving = edge::serve(on(threads, listener)?, edge_state, stop_edge.clone());
-        let edge = spawn_watched(threads, (&faults, "the listener"), &stop_edge, serving);
+        let (edge, stop_edge) = start_edge(threads, listener, edge_state, &faults)?;
         announce(address, &config, &lines);
         Ok(Some(Server {
             clock,
@@ -215,7 +220,7 @@ impl Server {
             hub,
             shards,
             store: store.handle,
-            conditions,
+            conditions: faults.conditions().clone(),
             faults,
             edge,
             stop_edge,
@@ -307,6 +312,33 @@ fn tell_unstored(left: Unstored, gone: Option<&str>) {
         }
         None => {}
     }
+}
+
+/// What judges tokens and keys, what replaces these, and who keeps what is called back.
+fn who_is_who(config: &Config, clock: &Clock) -> Result<(Auth, Replace, Keeper), Fault> {
+    let (revoked, keeper) = Revoked::open(&config.data_dir).map_err(Fault::Revocations)?;
+    let (auth, replace) = Auth::new(config.credentials.clone(), revoked, clock.clone());
+    Ok((auth, replace, keeper))
+}
+
+/// What is wrong with a hub of this configuration from its begin.
+fn known_at_start(config: &Config, clock: &Clock) -> Conditions {
+    let conditions = Conditions::new(clock.clone());
+    let open = config.open_at().map(|listen| format!("it listens on {listen}"));
+    conditions.set(Condition::Unauthenticated, open);
+    conditions
+}
+
+/// Serves, until what comes with it is cancelled.
+fn start_edge(
+    threads: &Handle,
+    listener: std::net::TcpListener,
+    state: EdgeState,
+    faults: &Faults,
+) -> io::Result<(JoinHandle<()>, CancellationToken)> {
+    let stop = CancellationToken::new();
+    let serving = edge::serve(on(threads, listener)?, state, stop.clone());
+    Ok((spawn_watched(threads, (faults, "the listener"), &stop, serving), stop))
 }
 
 /// Has somebody look after the clock and the log from here on; they are to be told of the newest

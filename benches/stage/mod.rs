@@ -4,7 +4,9 @@ use std::hint::black_box;
 
 use bytes::BytesMut;
 use cpi_hub::limits::{Limits, Rate};
-use cpi_hub::shard::event::{Fetch, Input, Join, MemberKey, PIECES, Reply, Sent, Sockets, Ticket};
+use cpi_hub::shard::event::{
+    Fetch, Grant, Input, Join, MemberKey, PIECES, Renewal, Reply, Sent, Sockets, Ticket,
+};
 use cpi_hub::shard::turn::{Broken, Host, Journal};
 use cpi_hub::shard::{Shard, ShardSetup};
 use cpi_hub::wire::close::Close;
@@ -85,6 +87,10 @@ impl Host for Around {
         true
     }
 
+    fn renew(&mut self, _renewal: Renewal) -> bool {
+        false
+    }
+
     fn resumed(&mut self, _member: MemberKey, _resumed: &Resumed) {}
 
     fn readable(&mut self, _member: MemberKey) {}
@@ -144,6 +150,7 @@ impl Stage {
             dialect: Dialect::V1,
             after: None,
             address: None,
+            grant: Grant::ALL,
         };
         self.shard.join(self.now, join)
     }

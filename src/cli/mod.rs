@@ -1,5 +1,6 @@
 //! The command line: `cpi-hub` serves, `config` shows what it would serve with, `chat` talks;
-//! `migrate`, `backup`, `journal` and `dead-letters` are tools over a hub's data.
+//! `migrate`, `backup`, `journal` and `dead-letters` are tools over a hub's data; `key` and `token`
+//! make what programs and people show.
 //!
 //! Every setting's flag is made from the tables in `config.rs` and `limits.rs`. What ends before
 //! anything runs (help, version, a bad configuration) is a [`CliExit`].
@@ -18,11 +19,13 @@ use clap::{Arg, ArgAction, ArgMatches};
 pub mod backup;
 pub mod chat;
 pub mod journal;
+pub mod key;
 pub mod letters;
 pub mod lines;
 pub mod logging;
 pub mod migrate;
 mod table;
+pub mod token;
 
 use crate::config::{BadConfig, Config, DataLocation, MAIN, Machine, Sources, flag, nearest};
 use crate::edge::{COMMIT, VERSION};
@@ -34,7 +37,7 @@ pub const EXIT_CONFIG: u8 = 78;
 /// How long the last line of a command, or of a log, may take to be written.
 pub const LAST_WAIT: Duration = Duration::from_millis(300);
 
-const COMMANDS: &str = "serve, config, migrate, backup, journal, dead-letters and chat";
+const COMMANDS: &str = "serve, config, migrate, backup, journal, dead-letters, key, token and chat";
 
 /// What to run.
 #[derive(Debug)]
@@ -51,6 +54,10 @@ pub enum Subcommand {
     DeadLetters(letters::Options),
     /// Look at the journals.
     Journal(journal::Options),
+    /// Make a key for a program.
+    Key(key::Options),
+    /// Make a token of a user.
+    Token(token::Options),
 }
 
 /// The end of a command, or one before anything ran.
@@ -145,6 +152,11 @@ pub fn parse(
             let place = DataLocation::load(&given(matches)?)?;
             Ok(Subcommand::DeadLetters(letters::Options::read(matches, place)?))
         }
+        Some(("key", matches)) => Ok(Subcommand::Key(key::Options::read(matches)?)),
+        Some(("token", matches)) => {
+            let sources = given(matches)?;
+            Ok(Subcommand::Token(token::Options::read(matches, &sources)?))
+        }
         Some((_serve, matches)) => {
             Ok(Subcommand::Serve(Box::new(Config::load(&given(matches)?, machine)?)))
         }
@@ -225,15 +237,24 @@ fn command() -> clap::Command {
         .subcommand(backup::command().args(place_arguments(&[])))
         .subcommand(journal::command().args(place_arguments(&[])))
         .subcommand(letters::command().args(place_arguments(&["utc_offset"])))
+        .subcommand(key::command())
+        .subcommand(token::command().args(arguments_of(&TOKEN_SETTINGS)))
         .subcommand(chat::command())
 }
 
+/// What a token is made with.
+const TOKEN_SETTINGS: [&str; 5] =
+    ["config_file", "jwt_secret_file", "jwt_algorithm", "jwt_audience", "jwt_issuer"];
+
 /// Where a hub's data are, and what else a tool has to know.
 fn place_arguments(more: &[&str]) -> Vec<Arg> {
-    let names = ["config_file", "data_dir", "database_url"];
-    let wanted = |name: &str| names.contains(&name) || more.contains(&name);
+    arguments_of(&[&["config_file", "data_dir", "database_url"], more].concat())
+}
+
+/// Some of the settings.
+fn arguments_of(names: &[&str]) -> Vec<Arg> {
     let arguments = serve_arguments().into_iter();
-    arguments.filter(|argument| wanted(argument.get_id().as_str())).collect()
+    arguments.filter(|argument| names.contains(&argument.get_id().as_str())).collect()
 }
 
 fn serve_arguments() -> Vec<Arg> {
@@ -405,12 +426,12 @@ mod tests {
             (
                 &["serv"],
                 "`serv` is no command; there are serve, config, migrate, backup, journal, \
-                 dead-letters and chat",
+                 dead-letters, key, token and chat",
             ),
             (
                 &["postgresql://ana:s3cret@db/hub"],
                 "an address is no command; there are serve, config, migrate, backup, journal, \
-                 dead-letters and chat",
+                 dead-letters, key, token and chat",
             ),
             (&["--write-wait"], "--write-wait: a value was expected behind it"),
             (&["--write-wait", "x"], "--write-wait: `x` is not a time such as 250ms, 10s or 5m"),

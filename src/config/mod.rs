@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
 
+pub(crate) mod auth;
 mod machine;
 mod memory;
 mod sources;
@@ -21,6 +22,7 @@ pub use machine::Machine;
 pub use sources::{GivenText, Source, Sources, flag};
 pub use suggest::nearest;
 
+use crate::edge::auth::Credentials;
 use crate::edge::{Hosts, Names, Origins};
 use crate::limits::{Limits, SHARDS_MAX, Setting, settings};
 use crate::store::postgres::DatabaseUrl;
@@ -53,6 +55,8 @@ pub struct Config {
     pub take_journals: bool,
     /// Whether it may listen beyond loopback without any authentication.
     pub insecure: bool,
+    /// Keys, by which it is known who is who; nobody is asked where none are given.
+    pub(crate) credentials: Credentials,
     /// Pages of these origins may use it.
     pub origins: Origins,
     /// It goes by these names too.
@@ -108,7 +112,7 @@ pub struct MainSetting {
 }
 
 /// The settings that are no bounds, in the order of the help.
-pub const MAIN: [MainSetting; 11] = [
+pub const MAIN: [MainSetting; 18] = [
     main(
         "listen",
         "ADDR:PORT",
@@ -136,6 +140,33 @@ pub const MAIN: [MainSetting; 11] = [
                [default: true]",
     ),
     main("insecure", "BOOL", "Listen beyond loopback although nobody is authenticated"),
+    main(
+        "jwt_secret_file",
+        "FILES",
+        "File of the secret that tokens are signed with, 32 bytes at least, or NAME=FILE, where \
+               tokens name their key (kid); a second one with a comma is taken too, while keys \
+               change. In place of it: HUB_JWT_SECRET, or systemd's credential jwt_secret",
+    ),
+    main(
+        "jwt_public_key_file",
+        "FILES",
+        "File of the public key (PEM) of those who make tokens, in the same form",
+    ),
+    main("jwt_jwks_file", "FILE", "File of their public keys as a JWKS"),
+    main(
+        "jwt_algorithm",
+        "NAME",
+        "How tokens are signed: HS256 to HS512, RS256 to RS512, PS256 to PS512, ES256, ES384 or \
+               EdDSA; others are refused [default: HS256]",
+    ),
+    main("jwt_audience", "TEXT", "What tokens have as aud [default: they have none]"),
+    main("jwt_issuer", "TEXT", "What tokens have as iss [default: anything]"),
+    main(
+        "api_keys_file",
+        "FILE",
+        "File of the keys of programs, a line for each, made by `cpi-hub key new`; or systemd's \
+               credential api_keys",
+    ),
     main(
         "origins",
         "LIST",
@@ -171,14 +202,15 @@ impl Config {
         let pinned = reading.value("pinned", "true or false", "true", parse_bool)?;
         let take_journals = reading.value("take_journals", "true or false", "false", parse_bool)?;
         let insecure = reading.value("insecure", "true or false", "false", parse_bool)?;
+        let credentials = auth::credentials(&mut reading)?;
         let origins = reading.origins()?;
         let hosts = reading.hosts()?;
         let log = reading.log()?;
         let log_format = reading.log_format()?;
         let mut limits = reading.limits()?;
         let mut warnings = Vec::new();
-        if !listen.ip().is_loopback() {
-            warnings.push(beyond_loopback(listen, insecure, &reading)?);
+        if !listen.ip().is_loopback() && !credentials.are_asked() {
+            beyond_loopback(listen, insecure, &reading)?;
         }
         warnings.extend(machine::fit(&mut limits, shards, machine)?);
         let origin = reading.origin;
@@ -190,6 +222,7 @@ impl Config {
             pinned,
             take_journals,
             insecure,
+            credentials,
             origins,
             hosts,
             log_format,
@@ -199,6 +232,12 @@ impl Config {
             origin,
         };
         Ok(config)
+    }
+
+    /// Where everybody is whoever they say, although other machines may reach it.
+    pub(crate) fn open_at(&self) -> Option<SocketAddr> {
+        let is_open = !self.listen.ip().is_loopback() && !self.credentials.are_asked();
+        is_open.then_some(self.listen)
     }
 
     /// The names that requests may come under.
@@ -214,6 +253,10 @@ impl Config {
         let differs = |name: &&'static str| match *name {
             // Its text does not show the password.
             "database_url" => self.database_url != other.database_url,
+            // What their files hold may have changed.
+            name if auth::SETTINGS.contains(&name) => {
+                !self.credentials.agree(&other.credentials, name)
+            }
             name => text(self, name) != text(other, name),
         };
         let bounds = settings().into_iter().map(|setting| setting.name);
@@ -225,23 +268,24 @@ impl Config {
         if let Some(origin) = other.origin.get(name) {
             self.origin.insert(name, origin.clone());
         }
+        if auth::SETTINGS.contains(&name) {
+            self.credentials = other.credentials.clone();
+        }
     }
 }
 
-/// Nobody is authenticated yet, so whoever reaches the port is whoever they say.
+/// Where nobody is asked who they are, whoever reaches the port is whoever they say.
 fn beyond_loopback(
     listen: SocketAddr,
     insecure: bool,
     reading: &Reading<'_>,
-) -> Result<String, BadConfig> {
+) -> Result<(), BadConfig> {
     if insecure {
-        return Ok(format!(
-            "listening on {listen} without authentication: anyone who reaches it can chat as anyone"
-        ));
+        return Ok(());
     }
     Err(BadConfig(format!(
         "{}: {listen} is reached from other machines, and nobody is authenticated; \
-         listen on 127.0.0.1, or say --insecure if you mean it",
+         listen on 127.0.0.1, give HUB_JWT_SECRET, or say --insecure if you mean it",
         reading.name_of("listen")
     )))
 }

@@ -8,8 +8,12 @@ use std::fmt;
 use std::path::Path;
 
 use super::{BadConfig, MAIN, nearest};
+use crate::edge::auth::Secret;
 use crate::limits::settings;
 use crate::store::postgres::TlsDefaults;
+
+/// The variable of the secret that tokens are signed with.
+pub(super) const SECRET_VARIABLE: &str = "HUB_JWT_SECRET";
 
 /// Where a value came from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,6 +72,10 @@ pub struct Sources {
     pub(super) port: Option<String>,
     /// `PGSSLMODE` and `PGSSLROOTCERT`, which count where the database's address says nothing.
     pub(super) tls: TlsDefaults,
+    /// The secret that tokens are signed with. No flag, which others can see, and no file's key.
+    pub(super) jwt_secret: Option<Secret>,
+    /// The directory that systemd gives a service for its secrets.
+    pub(super) credentials: Option<String>,
 }
 
 /// A setting's flag.
@@ -95,8 +103,8 @@ impl Sources {
         self.given.entry(name).or_insert(GivenText { text, source });
     }
 
-    /// Adds the environment: `HUB_…`, `PORT`, `RUST_LOG`, `DATABASE_URL`, `PGSSLMODE` and
-    /// `PGSSLROOTCERT`. Gives back `HUB_CONFIG`, if it is there.
+    /// Adds the environment: `HUB_…`, `PORT`, `RUST_LOG`, `DATABASE_URL`, `PGSSLMODE`,
+    /// `PGSSLROOTCERT` and `CREDENTIALS_DIRECTORY`. Gives back `HUB_CONFIG`, if it is there.
     pub fn add_environment(
         &mut self,
         variables: impl Iterator<Item = (OsString, OsString)>,
@@ -111,6 +119,8 @@ impl Sources {
                 "PORT" => self.port = Some(text),
                 "PGSSLMODE" => self.tls.mode = Some(text),
                 "PGSSLROOTCERT" => self.tls.roots = Some(text),
+                "CREDENTIALS_DIRECTORY" => self.credentials = Some(text),
+                SECRET_VARIABLE => self.jwt_secret = Some(Secret::new(text.into_bytes())),
                 "RUST_LOG" => rust_log = Some(text),
                 "DATABASE_URL" => database_url = Some(text),
                 "HUB_CONFIG" if text.is_empty() => {
@@ -170,7 +180,8 @@ fn unknown(place: &str, kind: &str, meant: Option<impl fmt::Display>) -> BadConf
 }
 
 fn is_ours(variable: &str) -> bool {
-    const OTHERS: [&str; 5] = ["PORT", "RUST_LOG", "DATABASE_URL", "PGSSLMODE", "PGSSLROOTCERT"];
+    const OTHERS: [&str; 6] =
+        ["PORT", "RUST_LOG", "DATABASE_URL", "PGSSLMODE", "PGSSLROOTCERT", "CREDENTIALS_DIRECTORY"];
     variable.starts_with("HUB_") || OTHERS.contains(&variable)
 }
 

@@ -70,6 +70,18 @@ fn flags_win_over_variables_and_variables_over_the_file() {
 }
 
 #[test]
+fn a_configuration_with_a_secret_shows_it_in_no_form() {
+    let secret = "canary-secret-of-the-hub-thirty-two-bytes";
+    let config = variables(&[("HUB_JWT_SECRET", secret)]).expect("sound");
+    let shown = format!("{config:?}{config}");
+    assert!(!shown.contains("canary") && !shown.contains("contents"), "{shown}");
+    let mut sources = Sources::default();
+    let given = [("HUB_JWT_SECRET".into(), secret.into())];
+    sources.add_environment(given.into_iter()).expect("sound");
+    assert!(!format!("{sources:?}").contains("canary"));
+}
+
+#[test]
 fn port_sets_the_port_unless_an_address_was_given_as_strongly() {
     let listen = |input| load(input).map(|config| config.listen.to_string());
     let variables = &[("PORT", "9000")][..];
@@ -123,8 +135,8 @@ fn an_error_names_what_was_given_where_and_what_was_expected() {
             "HUB_PORT: there is no such setting; did you mean PORT?",
         ),
         (
-            variables(&[("HUB_JWT_SECRET", "x")]),
-            "HUB_JWT_SECRET: there is no such setting; `cpi-hub --help` lists all",
+            variables(&[("HUB_JWT_SECRETS", "x")]),
+            "HUB_JWT_SECRETS: there is no such setting; `cpi-hub --help` lists all",
         ),
         (
             file("pong_wiat = 1"),
@@ -142,12 +154,15 @@ fn an_error_names_what_was_given_where_and_what_was_expected() {
 }
 
 #[test]
-fn an_open_address_needs_a_word_and_leaves_a_warning() {
+fn an_open_address_needs_a_word_or_a_secret() {
     for open in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:80"] {
         let error = flags(&[("listen", open)]).map(|_| ()).expect_err(open);
         assert!(error.starts_with("--listen: ") && error.contains("--insecure"), "{error}");
         let config = flags(&[("listen", open), ("insecure", "true")]).expect(open);
-        assert_eq!(config.warnings.len(), 1);
+        assert!(config.open_at().is_some());
+        let secret = "x".repeat(32);
+        let variables = [("HUB_JWT_SECRET", &*secret), ("HUB_LISTEN", open)];
+        assert_eq!(self::variables(&variables).map(|it| it.open_at()), Ok(None), "{open}");
     }
     assert!(flags(&[("listen", "127.1.2.3:0")]).is_ok());
 }

@@ -128,6 +128,7 @@ export interface HubEvents {
   gap: CustomEvent<{ after: string, from: string, reason: string }>;
   ack: CustomEvent<{ nonce: string, id: string, level: AckLevel, duplicate: boolean }>;
   closing: CustomEvent<{ code: number, reason: string, retry_after_ms?: number }>;
+  expiring: CustomEvent<{ expires_in_ms: number }>;
   error: CustomEvent<{
     code: string, message: string, ref?: string, id?: string, field?: string,
     retry_after_ms?: number,
@@ -157,7 +158,10 @@ export declare class HubClient extends EventTarget {
   readonly limits: HubWelcome | null;
   /** With option `people`: who is here, as the last `people` event said. */
   readonly people: { members: number, users: HubUser[] | null } | null;
-  /** Set after a close with reason `unauthorized`, then call `connect()`. */
+  /**
+   * Set at `expiring`: the hub is shown the next token, and the connection goes on. Or set after a
+   * close with reason `unauthorized`, then call `connect()`.
+   */
   set token(token: string | undefined);
 
   /** Connects, or retries at once when waiting. */

@@ -40,6 +40,7 @@ const utf8 = new TextEncoder();
  * - `gap` {after, from, reason}: the hub can't replay (after, from]; unless `preventDefault()` is
  *   called, the client reads it over HTTP and dispatches it before anything newer. What can't be
  *   read within a minute is told by a `gap` with reason `not_filled` and passed over
+ * - `expiring` {expires_in_ms}: the token ends soon; set `token` to the next one
  * - `ack` {nonce, id, level, duplicate}; `closing` {code, reason, retry_after_ms}
  * - `error` {code, message, ref, id, retry_after_ms}
  */
@@ -95,8 +96,18 @@ export class HubClient extends EventTarget {
   get limits() { return this.#limits; }
   /** With option `people`: who is here, as the last `people` event said; else null. */
   get people() { return this.#roster?.people ?? null; }
-  /** Set after a close with reason `unauthorized`, then call `connect()`. */
-  set token(token) { this.#token = token; }
+  /**
+   * Set at `expiring`: the hub is shown the next token, and the connection goes on. Or set after a
+   * close with reason `unauthorized`, then call `connect()`.
+   */
+  set token(token) {
+    const conn = this.#link.open;
+    const text = JSON.stringify({ type: 'auth', data: { token } });
+    // A longer one is for the next connection, as the first one is where the hub asks for none.
+    const fits = utf8.encode(text).length <= this.#limits?.message_bytes_max;
+    if (conn && fits && token && this.#token) conn.socket.send(text);
+    this.#token = token;
+  }
 
   /** Connects, or retries at once when waiting. @returns {this} */
   connect() {
@@ -170,6 +181,7 @@ export class HubClient extends EventTarget {
       case 'error': return this.#error(data);
       case 'resumed': return this.#replay.resumed(conn, data);
       case 'closing': return this.#emit('closing', data);
+      case 'expiring': return this.#emit('expiring', data);
       case 'chat': case 'join': case 'leave': case 'presence':
         if (!this.#replay.take({ type, data, ...outer })) {
           this.#link.lost(conn, UNREACHABLE, 'behind');

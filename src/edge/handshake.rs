@@ -14,6 +14,8 @@ use axum::routing::get;
 use bytes::BytesMut;
 use tungstenite::handshake::derive_accept_key;
 
+use super::Edge;
+use super::auth::Caller;
 use super::http::door::{FrontDoor, not_found};
 use super::http::head::{Fields, text};
 use super::http::peer::Peer;
@@ -23,11 +25,10 @@ use super::http::query::{
 };
 use super::http::short_way::{Head, ShortWay};
 use super::http::upgrade::{Refused, Take, Untaken, Upgrade};
-use super::{Edge, auth};
 use crate::hub::{Admission, Permit};
 use crate::limits::Limits;
 use crate::metrics::Metric;
-use crate::shard::event::Join;
+use crate::shard::event::{Grant, Join};
 use crate::wire::{Dialect, Id, SUBPROTOCOL, SpaceKey, UserId, parse_int};
 
 /// What a request claims: the user, and the space that they want to join.
@@ -37,6 +38,16 @@ struct Claim {
     user: UserId,
     username: Box<str>,
     after: Option<Id>,
+    /// What the user may do there; known once the request has been judged.
+    grant: Grant,
+}
+
+impl Claim {
+    /// The claim, if its user is whom the request speaks for, and may be there: row 8.
+    fn judged(self, caller: &Caller) -> Result<Claim, Refusal> {
+        let grant = caller.joins(self.user, self.space)?;
+        Ok(Claim { grant, ..self })
+    }
 }
 
 /// What a sound handshake asks for.
@@ -57,9 +68,9 @@ const INBOX: &str = "/v1/ws/notifications";
 /// The endpoints.
 pub(super) fn routes() -> Router<Arc<Edge>> {
     Router::new()
-        .route(&format!("{SPACES}{{space_id}}"), get(chat))
-        .route(LOBBY, get(lobby))
-        .route(INBOX, get(inbox))
+        .route("/v1/ws/spaces/{space_id}", get(chat))
+        .route("/v1/ws/user-connection", get(lobby))
+        .route("/v1/ws/notifications", get(inbox))
 }
 
 /// `GET /v1/ws/spaces/{space_id}`.
@@ -70,7 +81,10 @@ async fn chat(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Response {
-    let claim = chat_claim(&path_text(space), &Query::parse(query.as_deref()), &edge.limits);
+    let caller = caller(&request);
+    let query = Query::parse(query.as_deref());
+    let claim = chat_claim(&path_text(space), &query, &edge.limits, caller.user());
+    let claim = claim.and_then(|claim| claim.judged(caller));
     answer(&edge, peer, claim, &request, "Error upgrading WebSocket connection")
 }
 
@@ -81,7 +95,10 @@ async fn lobby(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Response {
-    let claim = other_claim(&Query::parse(query.as_deref()), |_| SpaceKey::Lobby);
+    let caller = caller(&request);
+    let query = Query::parse(query.as_deref());
+    let claim = other_claim(&query, |_| SpaceKey::Lobby, caller.user());
+    let claim = claim.and_then(|claim| claim.judged(caller));
     answer(&edge, peer, claim, &request, "error upgrading connection")
 }
 
@@ -92,8 +109,16 @@ async fn inbox(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Response {
-    let claim = other_claim(&Query::parse(query.as_deref()), SpaceKey::Inbox);
+    let caller = caller(&request);
+    let query = Query::parse(query.as_deref());
+    let claim = other_claim(&query, SpaceKey::Inbox, caller.user());
+    let claim = claim.and_then(|claim| claim.judged(caller));
     answer(&edge, peer, claim, &request, "error upgrading connection")
+}
+
+/// Whom a request speaks for. The guard has said so; nobody, if a route has none before it.
+fn caller(request: &Request) -> &Caller {
+    request.extensions().get::<Arc<Caller>>().map_or(&Caller::Nobody, AsRef::as_ref)
 }
 
 fn answer(
@@ -109,7 +134,7 @@ fn answer(
     }
     let reserved = claim.and_then(|claim| match request.extensions().get() {
         Some(Refused(refusal)) => Err(*refusal),
-        None => reserve(edge, peer, claim, (request.uri().query(), request.headers())),
+        None => reserve(edge, peer, claim),
     });
     let (claim, permit) = match reserved {
         Ok(reserved) => reserved,
@@ -122,7 +147,8 @@ fn answer(
 }
 
 /// Decides on handshakes that come the short way: all but those that are refused for what they
-/// say, which the routes answer.
+/// say, which the routes answer. Where it is asked who is who none come so: the guard stands before
+/// the routes.
 pub(super) struct Handshakes {
     pub(super) edge: Arc<Edge>,
     pub(super) door: Arc<FrontDoor>,
@@ -130,21 +156,22 @@ pub(super) struct Handshakes {
 
 impl ShortWay for Handshakes {
     fn decide(&self, head: &Head<'_>, peer: Peer) -> Option<Result<Upgrade, Refusal>> {
-        if !self.door.lets_in(head.fields) {
+        if self.edge.auth.is_on() || !self.door.lets_in(head.fields) {
             return None;
         }
         let query = Query::parse(head.query);
         let claim = match head.path {
-            LOBBY => other_claim(&query, |_| SpaceKey::Lobby),
-            INBOX => other_claim(&query, SpaceKey::Inbox),
+            LOBBY => other_claim(&query, |_| SpaceKey::Lobby, None),
+            INBOX => other_claim(&query, SpaceKey::Inbox, None),
             // Where there is more, or an escape, the routes know what it is.
             path => match path.strip_prefix(SPACES)? {
                 space if space.contains(['/', '%']) => return None,
-                space => chat_claim(space, &query, &self.edge.limits),
+                space => chat_claim(space, &query, &self.edge.limits, None),
             },
         };
         let (claim, offer) = (claim.ok()?, offer(Version::HTTP_11, head.fields)?);
-        let reserved = reserve(&self.edge, peer, claim, (head.query, head.fields));
+        let claim = claim.judged(&Caller::Anyone).ok()?;
+        let reserved = reserve(&self.edge, peer, claim);
         Some(reserved.map(|(claim, permit)| {
             self.door.count_request();
             upgrade(&self.edge, peer, claim, permit, offer)
@@ -152,17 +179,10 @@ impl ShortWay for Handshakes {
     }
 }
 
-/// Lets a connection be a member: who it is, and whether there is room for it. Query and headers
-/// say who asks.
-fn reserve<F: Fields + ?Sized>(
-    edge: &Edge,
-    peer: Peer,
-    claim: Claim,
-    (query, headers): (Option<&str>, &F),
-) -> Result<(Claim, Permit), Refusal> {
-    let user = auth::identify(query, headers, claim.user)?;
-    let permit = edge.hub.reserve(user, peer.0)?;
-    Ok((Claim { user, ..claim }, permit))
+/// Lets a connection be a member, if there is room for it.
+fn reserve(edge: &Edge, peer: Peer, claim: Claim) -> Result<(Claim, Permit), Refusal> {
+    let permit = edge.hub.reserve(claim.user, peer.0)?;
+    Ok((claim, permit))
 }
 
 /// Row 10 of WIRE A1, and what RFC 6455 4.4 wants with it.
@@ -187,6 +207,7 @@ fn upgrade(
         dialect: offer.dialect,
         after: claim.after,
         address: peer.key(),
+        grant: claim.grant,
     };
     let edge = Arc::clone(edge);
     let take: Take = Box::new(move |stream, first_bytes, place| {
@@ -229,10 +250,15 @@ fn accepted_head(offer: &Offer) -> BytesMut {
     head
 }
 
-/// Rows 3 to 7 of WIRE A1, on the chat endpoint.
-fn chat_claim(space: &str, query: &Query, limits: &Limits) -> Result<Claim, Refusal> {
+/// Rows 3 to 7 of WIRE A1, on the chat endpoint. A token's user need not be said in the query.
+fn chat_claim(
+    space: &str,
+    query: &Query,
+    limits: &Limits,
+    known: Option<UserId>,
+) -> Result<Claim, Refusal> {
     let user = query.get("user_id");
-    if user.is_empty() {
+    if user.is_empty() && known.is_none() {
         return Err(Refusal::field("user_id", "user_id es requerido"));
     }
     let name = match query.get("username") {
@@ -241,21 +267,27 @@ fn chat_claim(space: &str, query: &Query, limits: &Limits) -> Result<Claim, Refu
         _ => return Err(Refusal::field("username", "username no es válido")),
     };
     let space = path_space(space)?;
-    let user = parse_user(user.text())?;
+    let user = known.filter(|_| user.is_empty()).map_or_else(|| parse_user(user.text()), Ok)?;
     let after = position(query, "after", "after no es una posición válida")?;
     let username = if name.is_empty() { default_name(user) } else { name.into() };
-    Ok(Claim { space: SpaceKey::Chat(space), user, username, after })
+    Ok(Claim { space: SpaceKey::Chat(space), user, username, after, grant: Grant::ALL })
 }
 
 /// Rows 3 and 6, on the other two endpoints.
-fn other_claim(query: &Query, space: impl Fn(UserId) -> SpaceKey) -> Result<Claim, Refusal> {
+fn other_claim(
+    query: &Query,
+    space: impl Fn(UserId) -> SpaceKey,
+    known: Option<UserId>,
+) -> Result<Claim, Refusal> {
     let given = query.get("user_id");
-    if given.is_empty() {
+    if given.is_empty() && known.is_none() {
         return Err(Refusal::field("user_id", "user_id is required"));
     }
     let number = given.text().and_then(parse_int).map(UserId);
-    let user = number.ok_or_else(|| Refusal::field("user_id", "user_id must be a number"))?;
-    Ok(Claim { space: space(user), user, username: default_name(user), after: None })
+    let user = known.filter(|_| given.is_empty()).or(number);
+    let user = user.ok_or_else(|| Refusal::field("user_id", "user_id must be a number"))?;
+    let (username, after) = (default_name(user), None);
+    Ok(Claim { space: space(user), user, username, after, grant: Grant::ALL })
 }
 
 fn default_name(user: UserId) -> Box<str> {
@@ -317,7 +349,7 @@ mod tests {
 
     fn claim(space: &str, raw: &str) -> Result<Claim, &'static str> {
         let query = Query::parse(Some(raw));
-        chat_claim(space, &query, &Limits::default()).map_err(|refusal| {
+        chat_claim(space, &query, &Limits::default(), None).map_err(|refusal| {
             assert_eq!((refusal.status.as_u16(), refusal.code), (400, "invalid_parameter"));
             refusal.message
         })
@@ -379,7 +411,8 @@ mod tests {
     #[test]
     fn a_person_is_who_the_query_says() {
         let (space, user) = (SpaceKey::Chat(SpaceId(1)), UserId(7));
-        let nameless = Claim { space, user, username: "User7".into(), after: None };
+        let (username, grant) = ("User7".into(), Grant::ALL);
+        let nameless = Claim { space, user, username, after: None, grant };
         for raw in ["user_id=7", "user_id=%2B007&username=", "user_id=7&user_id=8&x=y"] {
             assert_eq!(claim("1", raw), Ok(nameless.clone()), "{raw}");
         }
@@ -392,7 +425,7 @@ mod tests {
 
     #[test]
     fn the_other_endpoints_read_the_user_only() {
-        let read = |raw: &str| other_claim(&Query::parse(Some(raw)), SpaceKey::Inbox);
+        let read = |raw: &str| other_claim(&Query::parse(Some(raw)), SpaceKey::Inbox, None);
         let message = |raw: &str| read(raw).expect_err(raw).message;
         assert_eq!(message("username=%07"), "user_id is required");
         assert_eq!(message("user_id="), "user_id is required");

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 mod admin;
 mod api;
-mod auth;
+pub(crate) mod auth;
 mod catch_up;
 mod handshake;
 mod http;
@@ -26,6 +26,7 @@ mod http;
 mod tests;
 
 use api::health;
+use auth::{Auth, Keeper};
 pub(crate) use http::connection::prepare;
 pub(crate) use http::cors::{Hosts, Origins};
 pub(crate) use http::door::Names;
@@ -33,7 +34,7 @@ use http::{accept, answers, body, door, told};
 
 use crate::clock::Clock;
 use crate::conditions::Conditions;
-use crate::hub::{Hub, PageRequest, Places};
+use crate::hub::{Hub, PageRequest, Places, RenewalRequest};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::store::{Reader, StoreState};
@@ -63,8 +64,14 @@ pub(crate) struct EdgeState {
     pub clock: Clock,
     /// For `/readyz` and `/metrics`.
     pub health: Health,
+    /// Who is who.
+    pub auth: Auth,
     /// Members that need pages of history.
     pub pages: mpsc::Receiver<PageRequest>,
+    /// Members that show another token.
+    pub renewals: mpsc::Receiver<RenewalRequest>,
+    /// Keeps what is called back.
+    pub keeper: Keeper,
 }
 
 /// How the store is, and what else is wrong.
@@ -96,6 +103,8 @@ pub(crate) struct StartingState {
     pub clock: Clock,
     /// What is wrong now, for `/readyz`.
     pub conditions: Conditions,
+    /// Who is who.
+    pub auth: Auth,
 }
 
 /// What handlers work with.
@@ -106,6 +115,7 @@ struct Edge {
     metrics: Arc<Metrics>,
     limits: Arc<Limits>,
     health: Health,
+    auth: Auth,
     /// Who was kicked, as the log was told.
     kicks: told::Told,
     bodies: body::Bodies,
@@ -118,7 +128,21 @@ struct Edge {
 /// Cancel `stop` last of all: until then, handshakes and posts are answered `draining` once the
 /// hub drains, so that nobody hangs in the listener's backlog.
 pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: CancellationToken) {
-    let EdgeState { hub, reader, metrics, limits, names, clock, health, pages } = state;
+    let EdgeState {
+        hub,
+        reader,
+        metrics,
+        limits,
+        names,
+        clock,
+        health,
+        auth,
+        pages,
+        renewals,
+        keeper,
+    } = state;
+    let renewing = auth::renew(auth.clone(), hub.clone(), renewals);
+    let parting = auth::part(auth.clone(), hub.clone());
     let pager = catch_up::Pager::new(hub.clone(), reader.clone(), Arc::clone(&limits));
     let places = hub.places().clone();
     let conditions = health.conditions.clone();
@@ -127,6 +151,7 @@ pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: Cancell
         answers: answers::Answers::new(&limits, &conditions),
         hub,
         reader,
+        auth: auth.clone(),
         metrics: Arc::clone(&metrics),
         limits: Arc::clone(&limits),
         health,
@@ -135,12 +160,18 @@ pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: Cancell
     let edge = Arc::new(edge);
     let door = Arc::new(door::FrontDoor::new(&listener, names, &metrics, &limits, clock));
     let handshakes = handshake::Handshakes { edge: Arc::clone(&edge), door: Arc::clone(&door) };
-    let app = door.before(routes(edge));
+    let app = door.before(routes(edge, &auth));
     let short_way = Some(Box::new(handshakes) as _);
     let serving = accept::Serving { app, short_way, limits, places, metrics, conditions };
     let serving = accept::run(listener, serving, stop.clone());
     // A member that still waits for a page when all is over gets none.
-    tokio::join!(serving, stop.run_until_cancelled(pager.run(pages)));
+    tokio::join!(
+        serving,
+        stop.run_until_cancelled(pager.run(pages)),
+        stop.run_until_cancelled(renewing),
+        stop.run_until_cancelled(parting),
+        stop.run_until_cancelled(keeper.run())
+    );
 }
 
 /// Answers on `listener` while the store can't be opened yet, until `stop`: alive, not ready, and
@@ -150,7 +181,7 @@ pub(crate) async fn serve_starting(
     state: StartingState,
     stop: CancellationToken,
 ) {
-    let StartingState { metrics, limits, names, clock, conditions } = state;
+    let StartingState { metrics, limits, names, clock, conditions, auth } = state;
     let health = Health { store: None, conditions: conditions.clone() };
     let routes = Router::new()
         .route("/livez", get(health::livez))
@@ -158,7 +189,7 @@ pub(crate) async fn serve_starting(
         .fallback(health::not_yet)
         .method_not_allowed_fallback(health::not_yet)
         .with_state(conditions.clone())
-        .merge(api::metrics::routes(Arc::clone(&metrics), health));
+        .merge(auth::guard(api::metrics::routes(Arc::clone(&metrics), health), &auth));
     let door = Arc::new(door::FrontDoor::new(&listener, names, &metrics, &limits, clock));
     let app = door.around(routes);
     // These connections have ended before the hub begins, which has places of its own.
@@ -167,13 +198,13 @@ pub(crate) async fn serve_starting(
     accept::run(listener, serving, stop).await;
 }
 
-fn routes(edge: Arc<Edge>) -> Router {
+fn routes(edge: Arc<Edge>, auth: &Auth) -> Router {
     let metrics = api::metrics::routes(Arc::clone(&edge.metrics), edge.health.clone());
-    Router::new()
+    let guarded = Router::new()
         .merge(handshake::routes())
         .merge(api::routes())
-        .merge(auth::operators_only(admin::routes()))
+        .merge(admin::routes())
         .with_state(edge)
-        .merge(metrics)
-        .merge(api::console::routes())
+        .merge(metrics);
+    auth::guard(guarded, auth).merge(api::console::routes())
 }

@@ -9,7 +9,9 @@ use tokio::sync::oneshot;
 
 use super::Admission;
 use super::askers::Asking;
-use crate::shard::event::{Input, MemberKey, Notification, Post, Present, Reply, Stretch, Ticket};
+use crate::shard::event::{
+    Grant, Input, MemberKey, Notification, Post, Present, Reply, Revocation, Stretch, Ticket,
+};
 use crate::wire::reject::Reject;
 use crate::wire::time::Micros;
 use crate::wire::{Id, SpaceId, SpaceKey, UserId};
@@ -30,6 +32,13 @@ impl Question<u32> {
     pub(crate) fn kick(space: SpaceId, user: UserId) -> Question<u32> {
         let ask = Box::new(move |ticket| Input::Kick(ticket, space, user));
         Question { space: SpaceKey::Chat(space), ask, answer: count }
+    }
+
+    /// Closes the members of a shard whose tokens are called back; answers how many.
+    pub(super) fn revoke(revocation: Revocation) -> Question<u32> {
+        let ask = Box::new(move |ticket| Input::Revoke(ticket, revocation));
+        // All shards are asked, each by itself.
+        Question { space: SpaceKey::Lobby, ask, answer: count }
     }
 
     /// Pushes to each notification socket of a user; answers how many.
@@ -67,6 +76,8 @@ pub(super) enum Command {
     Admit(Box<Admission>),
     /// Give the heart an input under a new ticket, whose replies go to who waits.
     Ask(Ask, Waiting),
+    /// Tell a member what it may do by the token that it has shown.
+    Granted(MemberKey, Option<Grant>),
     /// Give a member that catches up the page that it asked for.
     Fetched(MemberKey, u32, Option<Stretch>),
 }

@@ -12,7 +12,9 @@ use crate::faults::Faults;
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
 use crate::shard::ShardSetup;
-use crate::shard::event::{AddressKey, Fetch, Join, Post, Stretch, Verdict};
+use crate::shard::event::{
+    AddressKey, Fetch, Grant, Join, Post, Renewal, Revocation, Stretch, Verdict,
+};
 use crate::store::journal::Writer;
 use crate::store::latest::Latest;
 use crate::wire::close::Close;
@@ -58,6 +60,8 @@ pub(crate) struct HubSetup {
     pub seed: u64,
     /// Where shards ask for what the log no longer holds; each is answered by [`Hub::give`].
     pub pages: mpsc::Sender<PageRequest>,
+    /// Where members' tokens are judged; each is answered by [`Hub::grant`].
+    pub renewals: mpsc::Sender<RenewalRequest>,
     /// Whether shards get cores of their own.
     pub pinned: bool,
     /// Where a shard that ends before a drain is told.
@@ -95,6 +99,14 @@ pub(crate) struct PageRequest {
     pub(crate) shard: usize,
     /// What it needs.
     pub fetch: Fetch,
+}
+
+/// A token that a member shows.
+#[derive(Debug)]
+pub(crate) struct RenewalRequest {
+    pub(crate) shard: usize,
+    /// The token, and whose it is to be.
+    pub renewal: Renewal,
 }
 
 /// An accepted post.
@@ -176,6 +188,7 @@ pub(crate) fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
             store,
             drain: Arc::clone(&drain),
             pages: setup.pages.clone(),
+            renewals: setup.renewals.clone(),
             clock: setup.clock.clone(),
         };
         let (name, faults) = (format!("shard-{number}"), setup.faults.clone());
@@ -285,6 +298,13 @@ impl Hub {
             .push(Queued(Command::Fetched(member, number, page), Asking::OURS));
     }
 
+    /// Tells a member what it may do by the token that it has shown.
+    pub(crate) fn grant(&self, request: &RenewalRequest, grant: Option<Grant>) {
+        // If its shard is so busy that it does not take it, the member shows it once more.
+        let command = Command::Granted(request.renewal.member, grant);
+        _ = self.inboxes[request.shard].push(Queued(command, Asking::OURS));
+    }
+
     /// Whether a user and a space exist, if both were asked for lately.
     pub(crate) fn exist(&self, user: UserId, space: SpaceId) -> Option<Existing> {
         let user = self.directory.exists(Reference::User(user))?;
@@ -310,6 +330,19 @@ impl Hub {
             return Err(self.refusal());
         }
         answer.await.map_err(|_| self.unanswered())
+    }
+
+    /// Closes all members whose tokens are called back, on all shards; answers how many.
+    pub(crate) async fn revoke(&self, revocation: Revocation) -> Result<u32, Reject> {
+        let mut closed = 0;
+        for inbox in self.inboxes.iter() {
+            let (command, answer) = Question::revoke(revocation).command();
+            if inbox.push(Queued(command, Asking::OURS)).is_err() {
+                return Err(self.refusal());
+            }
+            closed += answer.await.map_err(|_| self.unanswered())?;
+        }
+        Ok(closed)
     }
 
     /// The chat spaces with members, largest first, `limit` of them; and how many there are.

@@ -157,3 +157,29 @@ pub const TURN_COMMANDS_MAX: usize = 64;
 /// Bytes of an embedded database, its log counted in, that is checked before the hub serves, where
 /// its last hub has not ended in order: about a second. A longer one is checked beside the hub.
 pub const CHECK_AT_START_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of a token. A head has room for one that is twice as long.
+pub const TOKEN_BYTES_MAX: usize = 8 << 10;
+/// Characters of a token's id.
+pub const TOKEN_ID_CHARS_MAX: usize = 256;
+/// Keys that tokens may be signed with. Without a name all are tried for each token.
+pub const TOKEN_KEYS_MAX: usize = 16;
+/// Bytes of a secret that tokens are signed with, at least (RFC 7518 3.2).
+pub const TOKEN_SECRET_BYTES_MIN: usize = 32;
+/// How far the clocks of those who make tokens and of the hub may differ, in seconds.
+pub const TOKEN_LEEWAY: i64 = 30;
+/// How long before a token's end a member is told of it, in microseconds.
+pub const EXPIRY_NOTICE: i64 = 60_000_000;
+/// Members whose tokens have ended that a tick closes.
+pub const EXPIRED_MAX: usize = 1_024;
+/// Tokens of members that wait to be judged; whoever shows one beyond that is told to try again.
+pub const RENEWALS_MAX: usize = 1_024;
+/// Users and tokens that are called back at a time; what is over makes room, nothing else does.
+pub const REVOCATIONS_MAX: usize = 10_000;
+/// How long a token is called back for where that is not said, in seconds: a year and a day.
+pub const REVOKED_FOR: i64 = 366 * 86_400;
+/// Keys of programs.
+pub const API_KEYS_MAX: usize = 256;
+/// Characters of such a key's name.
+pub const API_KEY_NAME_CHARS_MAX: usize = 64;
+/// Bytes of a file of keys, of any sort.
+pub const KEY_FILE_BYTES_MAX: u64 = 256 << 10;

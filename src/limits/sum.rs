@@ -252,6 +252,20 @@ mod tests {
         "FIRST_SEGMENT_BYTES_MAX",
         // Within the log lines.
         "LOG_LINES_MAX",
+        // Within a request's head; names, and files that are read for a moment.
+        "TOKEN_BYTES_MAX",
+        "TOKEN_ID_CHARS_MAX",
+        "TOKEN_SECRET_BYTES_MIN",
+        "API_KEY_NAME_CHARS_MAX",
+        "KEY_FILE_BYTES_MAX",
+        // Less than one body, in messages that are small; and work.
+        "RENEWALS_MAX",
+        "EXPIRED_MAX",
+        // Two megabytes, where as many are called back.
+        "REVOCATIONS_MAX",
+        // 300 keys of a hundred bytes.
+        "TOKEN_KEYS_MAX",
+        "API_KEYS_MAX",
         // These bound threads, and the tool that chats.
         "EDGE_THREADS_MAX",
         "TYPED_LINES_MAX",

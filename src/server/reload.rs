@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::cli::logging::Log;
 use crate::config::{BadConfig, Config};
+use crate::edge::auth::Replace;
 
 /// Reads the configuration anew, from where it was read at the start.
 pub type Reread = dyn Fn() -> Result<Config, BadConfig> + Send + Sync;
@@ -18,12 +19,22 @@ pub type Reread = dyn Fn() -> Result<Config, BadConfig> + Send + Sync;
 type TakeOver = fn(&Reload, &Config) -> Result<(), String>;
 
 /// The settings that can be changed while the hub runs, and how.
-const CHANGEABLE: [(&str, TakeOver); 1] = [("log", |reload, new| reload.log.filter(&new.log))];
+const CHANGEABLE: [(&str, TakeOver); 8] = [
+    ("log", |reload, new| reload.log.filter(&new.log)),
+    ("jwt_secret_file", Reload::credentials),
+    ("jwt_public_key_file", Reload::credentials),
+    ("jwt_jwks_file", Reload::credentials),
+    ("jwt_algorithm", Reload::credentials),
+    ("jwt_audience", Reload::credentials),
+    ("jwt_issuer", Reload::credentials),
+    ("api_keys_file", Reload::credentials),
+];
 
 /// Reloads.
 pub(super) struct Reload {
     reread: Arc<Reread>,
     log: Log,
+    credentials: Replace,
     /// What the hub runs with.
     current: Config,
     /// A file may be on a disk that hangs: it is read where nobody waits for it.
@@ -38,8 +49,18 @@ impl fmt::Debug for Reload {
 
 impl Reload {
     /// For a hub that has begun with `current`.
-    pub(super) fn new(current: Config, log: Log, reread: Arc<Reread>) -> Reload {
-        Reload { reread, log, current, reading: None }
+    pub(super) fn new(
+        current: Config,
+        log: Log,
+        credentials: Replace,
+        reread: Arc<Reread>,
+    ) -> Reload {
+        Reload { reread, log, credentials, current, reading: None }
+    }
+
+    /// Who is who is judged by what the files hold now.
+    fn credentials(&self, new: &Config) -> Result<(), String> {
+        self.credentials.replace(&new.credentials)
     }
 
     /// Begins to read anew, on a thread of its own. Once more, if that has begun already.

@@ -17,6 +17,7 @@ use super::signals::{Asked, Signals};
 use super::{Fault, spawn_watched};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::edge::auth::Auth;
 use crate::edge::{self, StartingState};
 use crate::faults::Faults;
 use crate::limits::Limits;
@@ -38,7 +39,7 @@ impl Starting {
     pub(super) fn begin(
         listener: &StdListener,
         config: &Config,
-        (faults, clock): (&Faults, Clock),
+        (faults, auth): (&Faults, Auth),
         threads: &Handle,
     ) -> io::Result<Starting> {
         let listener = on(threads, listener.try_clone()?)?;
@@ -48,8 +49,9 @@ impl Starting {
             metrics: Arc::clone(faults.metrics()),
             limits: Arc::new(config.limits.clone()),
             names: config.names(),
-            clock,
+            clock: auth.clock().clone(),
             conditions: faults.conditions().clone(),
+            auth,
         };
         let serving = edge::serve_starting(listener, state, stop.clone());
         let telling = async move {
@@ -69,7 +71,11 @@ impl Starting {
     }
 }
 
-pub(super) fn listen(address: SocketAddr, limits: &Limits) -> Result<StdListener, Fault> {
+/// The listener, and where it listens.
+pub(super) fn listen(
+    address: SocketAddr,
+    limits: &Limits,
+) -> Result<(StdListener, SocketAddr), Fault> {
     let open = || {
         let domain = socket2::Domain::for_address(address);
         let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
@@ -78,7 +84,9 @@ pub(super) fn listen(address: SocketAddr, limits: &Limits) -> Result<StdListener
         edge::prepare(&socket, limits)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        Ok(socket.into())
+        let listener = StdListener::from(socket);
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
     };
     open().map_err(|error| Fault::Listen { address, error })
 }

@@ -22,6 +22,9 @@ const HELD_ROUNDS: u32 = 3;
 /// For how long a jump that was followed is told, in ms.
 const TOLD: u64 = 600_000;
 
+/// Rounds between two lines about what must not be missed.
+const REMIND_ROUNDS: u32 = 60;
+
 /// What the watchman looks after.
 pub(super) struct Watchman {
     pub(super) clock: Clock,
@@ -39,8 +42,14 @@ impl Watchman {
         let mut log = self.lines.state();
         let mut seen = Seen::now(&self.clock);
         let mut jumps = Jumps::default();
+        // The first tick comes at once, when lines of the start are still on their way.
+        rounds.tick().await;
+        let mut remind = (1..=REMIND_ROUNDS).cycle();
         loop {
             rounds.tick().await;
+            if remind.next() == Some(REMIND_ROUNDS) {
+                self.remind();
+            }
             let now = self.lines.state();
             self.conditions.set(Condition::LogBlocked, trouble(log, now));
             log = now;
@@ -52,6 +61,16 @@ impl Watchman {
             }
             self.conditions.set(Condition::ClockJumped, jumps.told());
             self.conditions.fade();
+        }
+    }
+}
+
+impl Watchman {
+    /// Says again, once a minute, what nobody who reads the log must miss.
+    fn remind(&self) {
+        let open = Condition::Unauthenticated;
+        if let Some(detail) = self.conditions.detail(open) {
+            tracing::warn!(condition = open.name(), detail, "still: {}", open.meaning());
         }
     }
 }

@@ -2,6 +2,7 @@
 //! [`Effects`], which a turn carries out.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
@@ -23,6 +24,76 @@ pub struct Ticket(pub u64);
 /// `None` is exempt (loopback).
 pub type AddressKey = Option<u64>;
 
+/// What a connection may do: the edge has read it from a token or a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Grant {
+    /// Whether it may say something in its space.
+    pub may_say: bool,
+    /// When its token ends; `None`: it needs none.
+    pub until: Option<Micros>,
+    /// The token, as far as it can be told from others.
+    pub mark: TokenMark,
+}
+
+/// What tells a token from others.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct TokenMark {
+    /// A digest of its id; 0: it has none.
+    pub id: u64,
+    /// When it was made, in seconds since 1970; before all others if it does not say so.
+    pub issued: i64,
+    /// A digest of the key that has signed it, or of the key that was shown in its place; 0: there
+    /// was none.
+    pub key: u64,
+}
+
+impl Revocation {
+    /// Whether it is about a token, or a key, by which a user came.
+    pub fn is_of(self, user: UserId, mark: TokenMark) -> bool {
+        match self {
+            Revocation::User(whose, by) => whose == user && mark.issued <= by,
+            Revocation::Token(id) => mark.id == id,
+            Revocation::Key(key) => mark.key == key,
+        }
+    }
+}
+
+/// Tokens that are called back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Revocation {
+    /// Those of a user that were made by then, in seconds since 1970.
+    User(UserId, i64),
+    /// The one whose id has this digest.
+    Token(u64),
+    /// Those of the key that has this digest.
+    Key(u64),
+}
+
+impl Grant {
+    /// What everybody may do where nobody is asked who they are.
+    pub const ALL: Grant =
+        Grant { may_say: true, until: None, mark: TokenMark { id: 0, issued: 0, key: 0 } };
+}
+
+/// A token that a member shows in place of the one that it came by.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Renewal {
+    /// The member.
+    pub member: MemberKey,
+    /// The user as whom it came: the token has to be of the same.
+    pub user: UserId,
+    /// The space.
+    pub space: SpaceKey,
+    /// The token.
+    pub token: Box<str>,
+}
+
+impl fmt::Debug for Renewal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Renewal").field("member", &self.member).finish_non_exhaustive()
+    }
+}
+
 /// A connection that wants to be a member.
 #[derive(Clone, Debug)]
 pub struct Join {
@@ -40,6 +111,8 @@ pub struct Join {
     pub after: Option<Id>,
     /// For rates.
     pub address: AddressKey,
+    /// What it may do.
+    pub grant: Grant,
 }
 
 /// A chat that came by HTTP; the edge has checked its shape, the shard checks its text.
@@ -80,6 +153,8 @@ pub enum Input<'a> {
     Post(Ticket, Post),
     /// Closes a user's members of a space: answered by `Reply::Count`.
     Kick(Ticket, SpaceId, UserId),
+    /// Closes the members whose tokens are called back: answered by `Reply::Count`.
+    Revoke(Ticket, Revocation),
     /// Pushes a notification: kind, JSON data, timestamp. Answered by `Reply::Count`.
     Notify(Ticket, UserId, Box<Notification>),
     /// Who is in a space: answered by `Reply::Presence`.
@@ -92,6 +167,8 @@ pub enum Input<'a> {
     /// A page for a member that catches up, by the number of its [`Fetch`]. `None`: the store
     /// could not be read.
     Fetched(MemberKey, u32, Option<Stretch>),
+    /// What a member may do by the token that it showed; `None`: it was none, or of somebody else.
+    Granted(MemberKey, Option<Grant>),
     /// A frame that was made elsewhere, for the log of a space: how a replica is said to.
     Fed(SpaceKey, Fed<'a>),
     /// Shutdown: members are closed with 1012 over this many milliseconds.
@@ -237,6 +314,8 @@ pub struct Effects {
     pub readable: Vec<MemberKey>,
     /// Members that are closed for what they did.
     pub offended: Vec<(MemberKey, Close)>,
+    /// Tokens to be judged, each answered by an [`Input::Granted`].
+    pub renewals: Vec<Renewal>,
 }
 
 impl Effects {
@@ -258,7 +337,7 @@ impl Effects {
     /// Whether there is nothing to be carried out.
     pub fn is_empty(&self) -> bool {
         let Effects { records, replies, ended, occupancy, resumed, fetches, .. } = self;
-        let Effects { readable, offended, .. } = self;
+        let Effects { readable, offended, renewals, .. } = self;
         records.is_empty()
             && replies.is_empty()
             && ended.is_empty()
@@ -267,6 +346,7 @@ impl Effects {
             && fetches.is_empty()
             && readable.is_empty()
             && offended.is_empty()
+            && renewals.is_empty()
     }
 }
 

@@ -29,6 +29,7 @@ mod commits;
 mod door;
 mod due;
 pub mod event;
+mod grants;
 mod member;
 mod nonces;
 mod position;
@@ -111,6 +112,9 @@ impl Shard {
         if let Some(close) = self.door.refusal(&self.turn) {
             return self.rooms.turn_away(&mut self.turn, join, close);
         }
+        if self.rooms.grants.is_revoked(now.mono, join.user, join.grant.mark) {
+            return self.rooms.turn_away(&mut self.turn, join, Close::Unauthorized);
+        }
         let after = join.after;
         let key = self.rooms.join(&mut self.turn, join, self.commits.floor());
         match after {
@@ -141,6 +145,10 @@ impl Shard {
                 let closed = rooms.kick(turn, space, user);
                 turn.reply(ticket, Ok(Reply::Count(closed)));
             }
+            Input::Revoke(ticket, revocation) => {
+                let closed = rooms.revoke(turn, revocation);
+                turn.reply(ticket, Ok(Reply::Count(closed)));
+            }
             Input::Notify(ticket, user, push) => {
                 let pushed = rooms.notify(turn, user, &push);
                 turn.reply(ticket, Ok(Reply::Count(pushed)));
@@ -152,6 +160,7 @@ impl Shard {
             Input::Verdict(verdict) => self.verdict(verdict),
             Input::Committed(offset) => self.committed(offset),
             Input::Fetched(key, number, page) => self.fetched((key, number), page),
+            Input::Granted(key, grant) => rooms.granted(turn, key, grant),
             Input::Fed(space, frame) => self.feed(space, frame),
             Input::Drain(window) => {
                 self.door.drain();

@@ -1,17 +1,22 @@
 //! The rooms of a shard: its spaces and the members in them. Who comes and goes, and who is there.
 
 use super::arena::Arena;
-use super::event::{Effects, Join, MemberKey, Notification, Present, PresentUser};
+use super::event::{
+    Effects, Grant, Join, MemberKey, Notification, Present, PresentUser, Revocation,
+};
+use super::grants::{Expiry, Grants};
 use super::member::{Deadline, Member, Standing};
 use super::position::Floor;
 use super::seated::Seated;
 use super::space::{Space, Spaces};
 use super::turn::Turn;
+use crate::limits::EXPIRED_MAX;
 use crate::metrics::Metric;
 use crate::wire::close::Close;
 use crate::wire::frame_writer;
-use crate::wire::server_message;
-use crate::wire::{SpaceId, SpaceKey, UserId};
+use crate::wire::reject::Reject;
+use crate::wire::server_message::{self, Refusal};
+use crate::wire::{Dialect, SpaceId, SpaceKey, UserId};
 
 /// Where a list of users begins.
 const LOWEST: UserId = UserId(i32::MIN);
@@ -21,12 +26,17 @@ const LOWEST: UserId = UserId(i32::MIN);
 pub(super) struct Rooms {
     pub spaces: Spaces,
     pub members: Arena<Member>,
+    pub grants: Grants,
 }
 
 impl Rooms {
     /// No spaces, and room for this many members.
     pub(super) fn with_room(members: usize) -> Rooms {
-        Rooms { spaces: Spaces::default(), members: Arena::with_room(members) }
+        Rooms {
+            spaces: Spaces::default(),
+            members: Arena::with_room(members),
+            grants: Grants::default(),
+        }
     }
 
     /// A member in its space; `None` when it is being closed, or is no more.
@@ -71,7 +81,9 @@ impl Rooms {
         let opening = std::mem::take(&mut join.opening);
         let space = self.spaces.open(turn, join.space, floor);
         let standing = Standing::Seated { seat: space.next_seat() };
+        let (grant, is_told) = (join.grant, join.dialect == Dialect::V1);
         let key = self.members.insert(Member::new(turn.now, join, space.slot(), standing));
+        self.grants.set(key, grant, is_told);
         let Some(member) = self.members.get_mut(key) else { return key };
         let is_first = space.seat(key.slot, member);
         if !opening.is_empty() {
@@ -217,6 +229,7 @@ impl Rooms {
     /// The socket is to be shut; the member is no more.
     pub(super) fn end(&mut self, turn: &mut Turn, key: MemberKey) {
         let Some(mut member) = self.members.remove(key) else { return };
+        self.grants.forget(key);
         assert!(!member.is_seated(), "it left its space before");
         member.queue.replace(&mut turn.counts, None);
         member.unblock(&mut turn.counts);
@@ -301,6 +314,63 @@ impl Rooms {
             users.push(PresentUser { user, username: member.who.username.clone(), connections: 1 });
         }
         Present { members: space.members(), users, truncated }
+    }
+
+    /// Members whose tokens end soon are told so; those whose tokens have ended are closed.
+    pub(super) fn expire(&mut self, turn: &mut Turn) {
+        for _ in 0..EXPIRED_MAX {
+            let Some((key, expiry)) = self.grants.due(turn.now.unix) else { return };
+            match expiry {
+                Expiry::Notice(left_ms) => {
+                    let at = turn.at();
+                    self.with(turn, key, |seated, turn| {
+                        seated.answer(turn, |out| server_message::expiring(out, left_ms, &at))
+                    });
+                }
+                Expiry::End => self.let_go(turn, key, Close::Unauthorized),
+            }
+        }
+    }
+
+    /// Closes the members whose tokens are called back. Returns how many.
+    pub(super) fn revoke(&mut self, turn: &mut Turn, revocation: Revocation) -> u32 {
+        self.grants.revoke(turn.now.mono, revocation);
+        let revoked = self.grants.marks().filter(|(key, mark)| {
+            let member = self.members.get(*key).filter(|member| member.is_seated());
+            member.is_some_and(|member| revocation.is_of(member.who.user, *mark))
+        });
+        let revoked: Vec<MemberKey> = revoked.map(|(key, _)| key).collect();
+        for key in &revoked {
+            self.let_go(turn, *key, Close::Unauthorized);
+        }
+        revoked.len() as u32
+    }
+
+    /// A member has shown another token, and may do this from now on.
+    pub(super) fn granted(&mut self, turn: &mut Turn, key: MemberKey, grant: Option<Grant>) {
+        let Some(Seated { member, .. }) = self.seated(key) else { return };
+        let (user, is_told) = (member.who.user, member.who.dialect == Dialect::V1);
+        let is_good = |it: &Grant| !self.grants.is_revoked(turn.now.mono, user, it.mark);
+        let Some((grant, until)) = grant.filter(is_good).and_then(|it| Some((it, it.until?)))
+        else {
+            return self.not_renewed(turn, key, Reject::Unauthorized);
+        };
+        self.grants.set(key, grant, is_told);
+        if let Some(Seated { member, .. }) = self.seated(key) {
+            member.who.may_say = grant.may_say;
+        }
+        let left_ms = (until.0 - turn.now.unix.0).max(0) as u64 / 1_000;
+        let at = turn.at();
+        self.with(turn, key, |seated, turn| {
+            seated.answer(turn, |out| server_message::renewed(out, left_ms, &at))
+        });
+    }
+
+    /// A member's token was not taken; it stays until the end of the one before.
+    pub(super) fn not_renewed(&mut self, turn: &mut Turn, key: MemberKey, reject: Reject) {
+        turn.counts.reject(reject);
+        let refusal = Refusal { reject, nonce: None, id: None };
+        self.with(turn, key, |seated, turn| seated.refuse(turn, &refusal));
     }
 
     /// One member against its deadlines.

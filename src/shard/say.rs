@@ -3,7 +3,7 @@
 use super::Shard;
 use super::commits::{AckTo, Commits};
 use super::door::Door;
-use super::event::{MemberKey, Post, Reply, Ticket};
+use super::event::{MemberKey, Post, Renewal, Reply, Ticket};
 use super::nonces::Known;
 use super::seated::Seated;
 use super::space::{ChatFrame, Space};
@@ -103,6 +103,7 @@ impl Shard {
         let outcome = match rated.and(decoded) {
             Err(reject) => Err(reject),
             Ok(ClientMessage::Chat(chat)) => self.chat(key, chat),
+            Ok(ClientMessage::Auth(token)) => self.show_token(key, token),
             Ok(ClientMessage::Ping) => {
                 let (whose, at) = (member.whose(space.key()), turn.at());
                 self.rooms.with(turn, key, |seated, turn| {
@@ -122,6 +123,9 @@ impl Shard {
     fn chat(&mut self, key: MemberKey, chat: ChatMessage<'_>) -> Result<(), Reject> {
         let Some(Seated { member, space, .. }) = self.rooms.seated(key) else { return Ok(()) };
         let SpaceKey::Chat(id) = space.key() else { return Ok(()) };
+        if !member.who.may_say {
+            return Err(Reject::Forbidden);
+        }
         let waits = chat.ack == AckLevel::Durable;
         if waits && (member.waits_are_full() || self.commits.acks_are_full()) {
             return Err(Reject::Overloaded);
@@ -138,6 +142,18 @@ impl Shard {
         if let Some(nonce) = chat.nonce {
             self.ack(key, nonce, chat.ack, accepted);
         }
+        Ok(())
+    }
+
+    /// A member shows another token: the edge judges it. Nobody is asked for one who came without.
+    fn show_token(&mut self, key: MemberKey, token: &str) -> Result<(), Reject> {
+        let Some(Seated { member, space, .. }) = self.rooms.seated(key) else { return Ok(()) };
+        let (user, space) = (member.who.user, space.key());
+        if !self.rooms.grants.has(key) {
+            return Err(Reject::UnknownMessageType);
+        }
+        let renewal = Renewal { member: key, user, space, token: token.into() };
+        self.turn.fx.renewals.push(renewal);
         Ok(())
     }
 

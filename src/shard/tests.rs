@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 
-use super::event::{Fetch, Input, Join, Notification, PIECES, Post, Sent, Sockets, Ticket};
+use super::event::{
+    Fetch, Grant, Input, Join, Notification, PIECES, Post, Renewal, Sent, Sockets, Ticket,
+};
 use super::turn::{Broken, Host, Journal};
 use super::*;
 use crate::limits::Rate;
@@ -101,6 +103,10 @@ impl Host for Around {
         true
     }
 
+    fn renew(&mut self, _renewal: Renewal) -> bool {
+        false
+    }
+
     fn resumed(&mut self, _member: MemberKey, _resumed: &Resumed) {}
 
     fn readable(&mut self, member: MemberKey) {
@@ -155,7 +161,8 @@ impl Stage {
         let (user, dialect) = (UserId(user), Dialect::V1);
         let username = "Ana".into();
         let opening = BytesMut::new();
-        let join = Join { opening, space, user, username, dialect, after, address: None };
+        let (address, grant) = (None, Grant::ALL);
+        let join = Join { opening, space, user, username, dialect, after, address, grant };
         self.shard.join(self.now, join)
     }
 

@@ -60,6 +60,7 @@ impl Ticks {
         let catching_up = self.tick_members(turn, rooms, grace);
         self.tick_spaces(turn, rooms);
         self.tick_drain(turn, rooms);
+        rooms.expire(turn);
         rooms.settle(turn);
         for key in catching_up {
             rooms.judge(turn, key, grace);

@@ -7,7 +7,7 @@
 
 use super::Shard;
 use super::due::Due;
-use super::event::{Effects, Fetch, MemberKey, Reply, Sockets, Ticket};
+use super::event::{Effects, Fetch, MemberKey, Renewal, Reply, Sockets, Ticket};
 use crate::limits::Limits;
 use crate::metrics::{Counts, Metric};
 use crate::wire::close::Close;
@@ -49,6 +49,9 @@ pub trait Host {
     /// Asks for a page of the store, to be given back as an `Input::Fetched`. Returns false where
     /// nobody can be asked now.
     fn fetch(&mut self, fetch: &Fetch) -> bool;
+    /// Has a token judged, which comes back as an `Input::Granted`. Returns false where nobody can
+    /// be asked now.
+    fn renew(&mut self, renewal: Renewal) -> bool;
     /// It is settled from where a member that came back goes on.
     fn resumed(&mut self, member: MemberKey, resumed: &Resumed);
     /// A member's socket may be read again after a pause.
@@ -226,6 +229,12 @@ impl Shard {
         for fetch in std::mem::take(&mut self.turn.fx.fetches) {
             if !host.fetch(&fetch) {
                 self.fetched((fetch.member, fetch.number), None);
+            }
+        }
+        for renewal in std::mem::take(&mut self.turn.fx.renewals) {
+            let member = renewal.member;
+            if !host.renew(renewal) {
+                self.rooms.not_renewed(&mut self.turn, member, Reject::Overloaded);
             }
         }
         for (member, resumed) in self.turn.fx.resumed.drain(..) {

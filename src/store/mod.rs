@@ -56,6 +56,7 @@ mod batcher;
 mod data_dir;
 mod dead_letters;
 mod files;
+pub(crate) use files::replace as replace_file;
 pub(crate) mod journal;
 pub(crate) mod latest;
 pub(crate) mod migrate;

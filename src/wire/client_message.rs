@@ -58,6 +58,8 @@ pub enum ClientMessage<'a> {
     Chat(ChatMessage<'a>),
     /// A JSON ping.
     Ping,
+    /// `cpi-hub.v1`: a token in place of the one that the member came by.
+    Auth(&'a str),
 }
 
 const BAD_NONCE: Reject =
@@ -123,6 +125,7 @@ impl Decoder {
         match found {
             Ok(FoundMessage::Ping) => Ok(ClientMessage::Ping),
             Ok(FoundMessage::Chat(chat)) => chat.borrow(json).map(ClientMessage::Chat),
+            Ok(FoundMessage::Auth(token)) => borrow(json, token).map(ClientMessage::Auth),
             Err(Unread::Rejected(reject)) => Err(reject),
             Err(Unread::Number) => Err(Reject::InvalidMessageFormat),
         }
@@ -154,6 +157,7 @@ enum Unread {
 enum FoundMessage {
     Ping,
     Chat(FoundChat),
+    Auth(Range<usize>),
 }
 
 struct FoundChat {
@@ -165,12 +169,7 @@ struct FoundChat {
 
 impl FoundChat {
     fn borrow(self, json: &[u8]) -> Result<ChatMessage<'_>, Reject> {
-        let text = |place: Range<usize>| {
-            // The parser has checked it already; checking again costs less than a second parser
-            // for what it refuses would.
-            let bytes = json.get(place).ok_or(Reject::InvalidMessageFormat)?;
-            simdutf8::basic::from_utf8(bytes).map_err(|_| Reject::InvalidMessageFormat)
-        };
+        let text = |place| borrow(json, place);
         Ok(ChatMessage {
             content: text(self.content)?,
             image: text(self.image)?,
@@ -178,6 +177,14 @@ impl FoundChat {
             ack: self.ack,
         })
     }
+}
+
+/// A text by its place in the JSON.
+fn borrow(json: &[u8], place: Range<usize>) -> Result<&str, Reject> {
+    // The parser has checked it already; checking again costs less than a second parser for what
+    // it refuses would.
+    let bytes = json.get(place).ok_or(Reject::InvalidMessageFormat)?;
+    simdutf8::basic::from_utf8(bytes).map_err(|_| Reject::InvalidMessageFormat)
 }
 
 /// Makes each number of a JSON text a 0, spaces after it; refuses what is no JSON.
@@ -256,6 +263,11 @@ fn read_message(
         }
         (Some(Node::String("chat")), _) => Err(Reject::InvalidChatMessage),
         (Some(Node::String("ping")), _) => Ok(FoundMessage::Ping),
+        (Some(Node::String("auth")), Some((Node::Object { .. }, fields)))
+            if dialect == Dialect::V1 =>
+        {
+            read_auth(fields, start).map(FoundMessage::Auth)
+        }
         (Some(Node::String(_)) | None, _) => Err(Reject::UnknownMessageType),
         (Some(_), _) => Err(Reject::InvalidMessageFormat),
     }
@@ -288,6 +300,14 @@ fn read_chat(fields: &[Node<'_>], dialect: Dialect, start: usize) -> Result<Foun
         _ => return Err(BAD_ACK),
     };
     Ok(FoundChat { content, image, nonce: nonce.map(|nonce| place(nonce, start)), ack })
+}
+
+fn read_auth(fields: &[Node<'_>], start: usize) -> Result<Range<usize>, Reject> {
+    let mut tokens = Fields { nodes: fields }.filter(|(key, ..)| *key == "token");
+    match (tokens.next(), tokens.next()) {
+        (Some((_, Node::String(text), _)), None) => Ok(place(text, start)),
+        _ => Err(Reject::UnknownMessageType),
+    }
 }
 
 /// A value that should be a string or missing and is neither.

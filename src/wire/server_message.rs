@@ -296,6 +296,23 @@ pub fn closing(
     end_v1(frame, at);
 }
 
+/// Tells a member that its token ends in this number of milliseconds.
+pub fn expiring(out: &mut BytesMut, left_ms: u64, at: &TimeText) {
+    token_end(out, "expiring", left_ms, at);
+}
+
+/// Tells a member that the token which it has shown is taken, and when that ends.
+pub fn renewed(out: &mut BytesMut, left_ms: u64, at: &TimeText) {
+    token_end(out, "auth", left_ms, at);
+}
+
+fn token_end(out: &mut BytesMut, kind: &str, left_ms: u64, at: &TimeText) {
+    let mut frame = FrameWriter::begin(out);
+    frame.raw("{\"type\":\"").raw(kind).raw("\",\"data\":{\"expires_in_ms\":");
+    frame.number(i64::try_from(left_ms).unwrap_or(i64::MAX));
+    end_v1(frame, at);
+}
+
 fn end_v1(mut frame: FrameWriter<'_>, at: &TimeText) {
     frame.raw("},\"timestamp\":\"").ascii(at).raw("\"}");
     frame.end();

@@ -100,6 +100,27 @@ test('with a new token it goes on where it was', async () => {
   assert.deepEqual([query.get('token'), query.get('after')], ['new', idOf(3)]);
 });
 
+test('a token that ends is followed by the next one over the same socket', async () => {
+  const world = new World({ token: 'old' });
+  world.client.token = 'older';
+  assert.deepEqual(world.socket.sent, [], 'nobody has welcomed it yet');
+  world.welcome(3);
+  const ends = [];
+  world.client.addEventListener('expiring', ({ detail }) => {
+    ends.push(detail.expires_in_ms);
+    world.client.token = 'new';
+  });
+  world.frame('expiring', { expires_in_ms: 60_000 });
+  assert.deepEqual(ends, [60_000]);
+  assert.deepEqual(world.socket.sent, [{ type: 'auth', data: { token: 'new' } }]);
+  // What is too long for a message comes with the next connection.
+  world.client.token = 'x'.repeat(600);
+  assert.equal(world.socket.sent.length, 1);
+  world.drop(4001, 'unauthorized');
+  world.client.connect();
+  assert.equal(world.socket.url.searchParams.get('token').length, 600);
+});
+
 test('retries spread by full jitter from half a second to twenty', async () => {
   for (const [random, first, last] of [[0, 500, 500], [0.999_999, 1000, 20_000]]) {
     const world = new World();

@@ -2,6 +2,7 @@
 //! database. Nothing is broken here but what clients send; `tests/faults` takes things away.
 
 mod answers;
+mod auth;
 mod backup;
 mod connections;
 mod crowd;

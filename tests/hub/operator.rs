@@ -212,7 +212,7 @@ fn what_is_misspelt_or_malformed_is_one_line_that_names_it() {
             format!("{path}: write_wait: `soon` is not a time such as 250ms, 10s or 5m"),
         ),
         (&[], &[("HUB_CONFIG", "")], "", "HUB_CONFIG: `` is not a file".into()),
-        (&["serv"], &[], "", "`serv` is no command; there are serve, config, migrate, backup, journal, dead-letters and chat".into()),
+        (&["serv"], &[], "", "`serv` is no command; there are serve, config, migrate, backup, journal, dead-letters, key, token and chat".into()),
         (
             &[],
             // As a secret's file has it.
@@ -232,7 +232,7 @@ fn what_is_misspelt_or_malformed_is_one_line_that_names_it() {
             &[],
             "",
             "--listen: 0.0.0.0:0 is reached from other machines, and nobody is authenticated; \
-             listen on 127.0.0.1, or say --insecure if you mean it"
+             listen on 127.0.0.1, give HUB_JWT_SECRET, or say --insecure if you mean it"
                 .into(),
         ),
     ] {

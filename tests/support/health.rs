@@ -18,7 +18,12 @@ pub fn mended(hub: &Hub, condition: Condition) {
 
 /// A hub that was begun anew knows nothing of it.
 pub fn begun_anew(hub: &Hub, condition: Condition) {
-    eventually(condition.name(), || is_over(&mut |path| hub.get(path), condition).then_some(()));
+    begun_anew_by(|path| hub.get(path), condition);
+}
+
+/// As [`begun_anew`], where the hub is asked in another way.
+pub fn begun_anew_by(mut ask: impl FnMut(&str) -> Answer, condition: Condition) {
+    eventually(condition.name(), || is_over(&mut ask, condition).then_some(()));
 }
 
 /// As [`planted`], where the hub is asked, and its log read, in another way.

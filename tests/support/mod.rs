@@ -261,11 +261,24 @@ impl Hub {
 
     /// Opens a WebSocket.
     pub fn socket(&self, path: &str, protocol: Option<&'static str>) -> Client {
+        self.socket_with(path, protocol, &[])
+    }
+
+    /// Opens a WebSocket with further header lines.
+    pub fn socket_with(
+        &self,
+        path: &str,
+        protocol: Option<&'static str>,
+        lines: &[(&'static str, &str)],
+    ) -> Client {
         let url = format!("ws://{}{path}", self.address);
         let mut request = url.into_client_request().expect("a valid URL");
         if let Some(protocol) = protocol {
             let value = HeaderValue::from_static(protocol);
             request.headers_mut().insert("Sec-WebSocket-Protocol", value);
+        }
+        for (name, value) in lines {
+            request.headers_mut().insert(*name, value.parse().expect("a header's value"));
         }
         let (socket, _) = tungstenite::client(request, self.connect()).expect("an upgrade");
         Client { socket }

@@ -41,6 +41,7 @@ pub const PLANTED: &[Planted] = &[
     (Condition::DatabaseFile, "faults/store_truth", "a_directory_that_is_moved_away_is_noticed"),
     (Condition::DatabaseChecking, "faults/store_truth", "a_large_database_is_checked_beside"),
     (Condition::DatabaseDamaged, "faults/store_truth", "a_database_that_is_damaged_under_the_hub"),
+    (Condition::Unauthenticated, "hub/auth/open", "is_open_to_other_machines_says_so"),
     (Condition::DeadLetters, "hub/letters", "dead_letters_are_told_and_counted"),
     (Condition::DeadLettersFull, "hub/letters", "dead_letters_have_a_bound"),
     (
@@ -53,7 +54,7 @@ pub const PLANTED: &[Planted] = &[
 /// What begins and what ends a condition in a test, or begins it where the hub ends with it, or
 /// where it is of the log itself.
 const BEGINS: [&str; 4] = ["planted(", "planted_by(", "told(", "shown("];
-const ENDS: [&str; 4] = ["mended(", "mended_by(", "begun_anew(", ".wait()"];
+const ENDS: [&str; 5] = ["mended(", "mended_by(", "begun_anew(", "begun_anew_by(", ".wait()"];
 
 /// The conditions that no test plants as the table says, and what is wrong.
 pub fn unplanted(all: &[Condition], planted: &[Planted], sources: &[Source]) -> Vec<String> {

@@ -107,6 +107,11 @@ fn somebody_waits_for_each_task() {
 }
 
 #[test]
+fn every_route_says_what_it_asks_for() {
+    hold(&["src"], rules::unlisted_routes);
+}
+
+#[test]
 fn no_files_import_each_other_in_a_circle() {
     let found = rules::circles(&Source::all(&["src"]));
     assert!(found.is_empty(), "{} found:\n{}", found.len(), found.join("\n"));
@@ -308,6 +313,9 @@ fn planted_bounds_and_tasks_are_found() {
     let spawn = "fn spawn() {\n    tokio::spawn(x);\n    set\n        .spawn(y);\n}";
     check(rules::spawned_tasks, "src/edge/x.rs", spawn, &[2, 4]);
     check(rules::spawned_tasks, "src/server.rs", spawn, &[]);
+    let routes = "fn a() {\n    x.route(\"/livez\", get(y))\n    .route(\"/z\", get(y))\n    \
+                  .route(\"/livez\", put(y))\n    .route(PATH, get(y));\n}";
+    check(rules::unlisted_routes, "src/edge/api/mod.rs", routes, &[3, 4, 5]);
 }
 
 #[test]

@@ -48,6 +48,10 @@ const SHARING_FILES: &[&str] = &[
     "src/edge/http/told.rs",
     "src/conditions.rs",
     "src/faults.rs",
+    // The keys by which is known who is who, which SIGHUP replaces.
+    "src/edge/auth/current.rs",
+    // What is called back, which one task writes and all read.
+    "src/edge/auth/revoked.rs",
     "src/store/latest.rs",
     // The questions that wait for its connections.
     "src/store/reader",
@@ -64,6 +68,8 @@ const SPAWNING_FILES: &[&str] = &[
     // The set of connections awaits all at the end; the pager's set is awaited as it goes.
     "src/edge/http/accept.rs",
     "src/edge/catch_up.rs",
+    // The keeper of what is called back waits for its file.
+    "src/edge/auth/revoked.rs",
     // `HubThreads::join`; the driver of a shard's sockets is awaited by its thread.
     "src/hub/mod.rs",
     "src/hub/thread/",
@@ -397,6 +403,29 @@ fn file_of(paths: &[Vec<PathUse>], modules: &[Vec<&str>], path: &[&str]) -> Opti
         (modules[to].len() > base.len()).then_some(to)
     });
     Some(passed_on.unwrap_or(file))
+}
+
+/// The routes of the edge, each as `.route("path", method(..))` has it, that no list names.
+pub fn unlisted_routes(source: &Source) -> Vec<String> {
+    // The page's files show nothing that is anybody's.
+    if !source.path.starts_with("src/edge") || source.path == "src/edge/api/console.rs" {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for (number, (text, live)) in source.text.lines().zip(source.live.lines()).enumerate() {
+        let Some((_, route)) = text.split_once(".route(").filter(|_| live.contains(".route("))
+        else {
+            continue;
+        };
+        let (path, rest) = route.trim_start_matches('"').split_once('"').unwrap_or_default();
+        let method = rest.trim_start_matches([',', ' ']).split('(').next().unwrap_or_default();
+        let method = method.to_uppercase();
+        if !cpi_hub::ROUTES.iter().any(|it| it.path == path && it.method == method) {
+            let what = format!("`{method} {path}`: src/edge/auth/routes.rs says what it asks for");
+            found.push(finding(source, number + 1, &what));
+        }
+    }
+    found
 }
 
 /// No unsafe code, in tests neither.

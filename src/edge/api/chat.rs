@@ -11,10 +11,11 @@ use serde::Serialize;
 
 use super::ChatJson;
 use super::post::PostBody;
+use crate::edge::auth::{Access, Caller};
 use crate::edge::http::peer::Peer;
 use crate::edge::http::problem::Refusal;
 use crate::edge::http::query::{PathText, path_text};
-use crate::edge::{Edge, auth, http::json};
+use crate::edge::{Edge, http::json};
 use crate::hub::{Existing, Posted};
 use crate::limits::Limits;
 use crate::shard::event::Post;
@@ -36,6 +37,7 @@ const RESPOND_ASYNC: &str = "respond-async";
 pub(super) async fn post(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
+    Extension(caller): Extension<Arc<Caller>>,
     path: PathText,
     request: Request,
 ) -> Result<Response, Refusal> {
@@ -45,7 +47,8 @@ pub(super) async fn post(
     let (head, body) = request.into_parts();
     let asynchronous = prefers_async(&head.headers);
     let body = edge.bodies.read(peer, body, edge.limits.chat_body_bytes_max).await?;
-    let post = sound_post(&body.bytes, &path_text(path), &head, peer, &edge.limits)?;
+    let post = sound_post(&body.bytes, &path_text(path), &head, &caller, &edge.limits)?;
+    let post = Post { address: peer.key(), ..post };
     must_exist(&edge, post.user, post.space, peer).await?;
     let mut echo = Echo::of(&post);
     // The post holds copies of what is kept of the body, and they are small.
@@ -74,19 +77,21 @@ fn sound_post(
     body: &[u8],
     path: &str,
     head: &Parts,
-    peer: Peer,
+    caller: &Caller,
     limits: &Limits,
 ) -> Result<Post, Refusal> {
-    let body = PostBody::parse(body, path, limits)?;
+    let body = PostBody::parse(body, path, limits, caller.user())?;
     let nonce = nonce(&head.headers)?;
+    caller.speaks_for(body.user)?;
+    caller.may(body.space, Access::Say)?;
     Ok(Post {
         space: body.space,
-        user: auth::identify(head.uri.query(), &head.headers, body.user)?,
+        user: body.user,
         username: body.username.into(),
         content: body.content.into(),
         image: body.image.into(),
         nonce: nonce.map(Box::from),
-        address: peer.key(),
+        address: None,
     })
 }
 

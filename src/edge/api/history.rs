@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::ChatJson;
 use crate::edge::Edge;
+use crate::edge::auth::{Access, Caller};
 use crate::edge::http::answers::{self, Form};
 use crate::edge::http::peer::Peer;
 use crate::edge::http::problem::Refusal;
@@ -27,9 +28,11 @@ const RANGE_LIMIT: u32 = 50;
 pub(super) async fn pages(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
+    Extension(caller): Extension<Arc<Caller>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
     let query = page_query(&Query::parse(query.as_deref()), &edge.limits)?;
+    caller.may(query.space, Access::Read)?;
     let asked = PageQuery { page: query.page.min(PAGE_NUMBER_MAX), ..query };
     let (page, room) = edge
         .reader
@@ -43,10 +46,12 @@ pub(super) async fn pages(
 pub(super) async fn range(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
+    Extension(caller): Extension<Arc<Caller>>,
     path: PathText,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
     let query = range_query(&path_text(path), &Query::parse(query.as_deref()), &edge.limits)?;
+    caller.may(query.space, Access::Read)?;
     let (range, room) =
         edge.reader.range(query, edge.answers.begin(peer, query.limit)?).await.map_err(refused)?;
     answers::rows(range.rows, range_form(range.has_more, &edge.limits), room)

@@ -23,7 +23,7 @@ use crate::wire::{SpaceId, UserId, parse_int};
 pub(super) struct PostBody<'a> {
     /// The path's space; the body's, if any, is the same.
     pub space: SpaceId,
-    /// The user that the body claims to speak for.
+    /// The user that the body claims to speak for; `known`, where it names none.
     pub user: UserId,
     /// The name to show and keep.
     pub username: Cow<'a, str>,
@@ -39,10 +39,12 @@ impl<'a> PostBody<'a> {
         body: &'a [u8],
         path: &str,
         limits: &Limits,
+        known: Option<UserId>,
     ) -> Result<PostBody<'a>, Refusal> {
         let given: PostFields<'a> = parse_object(body, limits)?;
         let space = given.space.optional_int(&SPACE_ID)?;
-        let user = given.user.required_int(&USER_ID)?;
+        let user = given.user.optional_int(&USER_ID)?.filter(|user| *user != 0);
+        let user = user.map(UserId).or(known).ok_or_else(|| USER_ID.required())?;
         let content = given.message.required_text(&MESSAGE)?;
         let username = given.username.required_text(&USERNAME)?;
         let image = given.image.optional_text(&IMAGE)?;
@@ -60,7 +62,7 @@ impl<'a> PostBody<'a> {
         }
         let kept = kept_image(&image, limits.image_bytes_max);
         let image = if kept.is_empty() { "".into() } else { image };
-        Ok(PostBody { space: path, user: UserId(user), username, content, image })
+        Ok(PostBody { space: path, user, username, content, image })
     }
 }
 
@@ -136,11 +138,6 @@ impl<'a> FieldValue<'a> {
             return Ok(None);
         }
         parse_int(text).map(Some).ok_or_else(|| texts.invalid())
-    }
-
-    fn required_int(self, texts: &Texts) -> Result<i32, Refusal> {
-        let given = self.optional_int(texts)?;
-        given.filter(|number| *number != 0).ok_or_else(|| texts.required())
     }
 
     fn optional_text(self, texts: &Texts) -> Result<Cow<'a, str>, Refusal> {
@@ -226,7 +223,7 @@ mod tests {
         r#"{"space_id":1,"user_id":7,"username":"Ana Paz","message":"hola","image":"https://x/y"}"#;
 
     fn parse<'a>(body: &'a str, path: &str) -> Result<PostBody<'a>, Refusal> {
-        PostBody::parse(body.as_bytes(), path, &Limits::default())
+        PostBody::parse(body.as_bytes(), path, &Limits::default(), None)
     }
 
     /// The refusal of [`GOOD`] with one piece replaced.
@@ -278,9 +275,9 @@ mod tests {
             assert_eq!((refusal.status.as_u16(), refusal.code), (400, "invalid_message_format"));
         }
         let limits = Limits::default();
-        let refusal = PostBody::parse(b"{\"message\":\"\xff\"}", "1", &limits).map(|_| ());
+        let refusal = PostBody::parse(b"{\"message\":\"\xff\"}", "1", &limits, None).map(|_| ());
         assert_eq!(refusal, Err(Refusal::bad_json()));
-        let skipped = PostBody::parse(b"{\"other\":\"\xff\"}", "1", &limits).map(|_| ());
+        let skipped = PostBody::parse(b"{\"other\":\"\xff\"}", "1", &limits, None).map(|_| ());
         assert_eq!(skipped, Err(Refusal::bad_json()));
     }
 
@@ -396,7 +393,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_without_harm(body: Vec<u8>) {
-            let _ = PostBody::parse(&body, "1", &Limits::default());
+            let _ = PostBody::parse(&body, "1", &Limits::default(), None);
         }
 
         #[test]

@@ -7,6 +7,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use crate::edge::Edge;
+use crate::edge::auth::{Access, Caller};
 use crate::edge::http::peer::Peer;
 use crate::edge::http::problem::Refusal;
 use crate::edge::http::query::{PathText, path_space, path_text};
@@ -19,9 +20,11 @@ use crate::wire::SpaceId;
 pub(super) async fn presence(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
+    Extension(caller): Extension<Arc<Caller>>,
     path: PathText,
 ) -> Result<Response, Refusal> {
     let space = path_space(&path_text(path))?;
+    caller.may(space, Access::Read)?;
     // Before a shard is asked: whoever has no room for an answer asks for none.
     let _begun = edge.answers.begin(peer, 0)?;
     let question = Question::who_is_there(space, PRESENCE_USERS_MAX);

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::super::PageRequest;
 use super::super::command::Waiting;
 use super::super::directory::Directory;
 use super::super::socket::SocketTable;
-use crate::shard::event::{Fetch, MemberKey, Reply, Sockets, Ticket};
+use super::super::{PageRequest, RenewalRequest};
+use crate::shard::event::{Fetch, MemberKey, Renewal, Reply, Sockets, Ticket};
 use crate::shard::turn::{Broken, Host, Journal};
 use crate::store::journal::Writer;
 use crate::wire::close::Close;
@@ -42,6 +42,7 @@ pub(super) struct Surroundings {
     pub journal: ShardJournal,
     pub sockets: SocketTable,
     pub pages: mpsc::Sender<PageRequest>,
+    pub renewals: mpsc::Sender<RenewalRequest>,
     pub waiting: HashMap<Ticket, Waiting>,
     pub directory: Arc<Directory>,
 }
@@ -79,6 +80,11 @@ impl Host for Surroundings {
     fn fetch(&mut self, fetch: &Fetch) -> bool {
         let request = PageRequest { shard: self.journal.shard, fetch: *fetch };
         self.pages.try_send(request).is_ok()
+    }
+
+    fn renew(&mut self, renewal: Renewal) -> bool {
+        let request = RenewalRequest { shard: self.journal.shard, renewal };
+        self.renewals.try_send(request).is_ok()
     }
 
     fn resumed(&mut self, member: MemberKey, resumed: &Resumed) {

@@ -20,7 +20,7 @@ use super::command::{Command, Queued, Waiting};
 use super::directory::Directory;
 use super::inbox::Inbox;
 use super::socket::{Read, Ready, SocketTable};
-use super::{Admission, PageRequest, ShardStore};
+use super::{Admission, PageRequest, RenewalRequest, ShardStore};
 use crate::clock::Clock;
 use crate::limits::{
     LISTENER_MESSAGE_BYTES_MAX, READ_BYTES_MAX, READ_SHARE_BYTES_MIN, TURN_COMMANDS_MAX,
@@ -53,6 +53,7 @@ pub(super) struct ShardThread {
     /// The window in ms, once shutdown has begun.
     pub drain: Arc<Latest<Option<u64>>>,
     pub pages: mpsc::Sender<PageRequest>,
+    pub renewals: mpsc::Sender<RenewalRequest>,
     pub clock: Clock,
 }
 
@@ -99,6 +100,7 @@ impl ShardThread {
             journal: ShardJournal { shard: self.setup.number.into(), writer: journal },
             sockets,
             pages: self.pages,
+            renewals: self.renewals,
             waiting: HashMap::new(),
             directory: self.directory,
         };
@@ -179,6 +181,7 @@ fn take_command(state: &RefCell<State>, command: Command) {
     match command {
         Command::Admit(admission) => state.admit(*admission),
         Command::Ask(input, waiting) => state.ask(waiting, input),
+        Command::Granted(member, grant) => state.input(Input::Granted(member, grant)),
         Command::Fetched(member, number, page) => {
             state.input(Input::Fetched(member, number, page));
         }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::hub::socket::Socket;
 use crate::limits::{FLOOD_READ_BYTES_MAX, Limits, Rate};
-use crate::shard::event::Join;
+use crate::shard::event::{Grant, Join};
 use crate::store::journal::tests::{LIMITS, reopen};
 use crate::wire::reject::Reject;
 use crate::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
@@ -32,6 +32,7 @@ fn with_one_member(folder: &std::path::Path, control_rate: Rate) -> (State, TcpS
         journal: ShardJournal { shard: 0, writer: journal },
         sockets: SocketTable::with_room(1).expect("an epoll"),
         pages: mpsc::channel(1).0,
+        renewals: mpsc::channel(1).0,
         waiting: HashMap::new(),
         directory: Arc::clone(&directory),
     };
@@ -52,6 +53,7 @@ fn with_one_member(folder: &std::path::Path, control_rate: Rate) -> (State, TcpS
         dialect: Dialect::V1,
         after: None,
         address: None,
+        grant: Grant::ALL,
     };
     state.admit(Admission { join, stream, first_bytes: Default::default(), permit });
     (state, peer.expect("a connection"))

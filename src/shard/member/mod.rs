@@ -57,12 +57,14 @@ pub(super) struct Member {
 
 const _: () = assert!(size_of::<Member>() <= 144, "an idle connection stays small");
 
-/// Who a member is, as it said when it came.
+/// Who a member is and what it may do, as was known when it came.
 #[derive(Debug)]
 pub(super) struct Who {
     pub user: UserId,
     /// Which messages it understands.
     pub dialect: Dialect,
+    /// Whether it may say something.
+    pub may_say: bool,
     /// The name shown with what it says.
     pub username: Box<str>,
     /// For rates; a loopback address is exempt.
@@ -95,6 +97,7 @@ impl Member {
         let who = Who {
             user: join.user,
             dialect: join.dialect,
+            may_say: join.grant.may_say,
             username: join.username,
             address: join.address.and_then(NonZeroU64::new),
         };

@@ -18,6 +18,7 @@ const DEPTH_MAX: usize = 32;
 pub(crate) enum Said {
     Ping,
     Chat { content: String, image: String, nonce: Option<String>, ack: AckLevel },
+    Auth(String),
 }
 
 /// An object with its keys in order, doubled ones too.
@@ -93,6 +94,7 @@ pub(crate) fn decoded(
     let rules = DecodeRules { dialect, depth_max: DEPTH_MAX };
     decoder.decode(&mut json.to_vec(), rules).map(|message| match message {
         ClientMessage::Ping => Said::Ping,
+        ClientMessage::Auth(token) => Said::Auth(token.into()),
         ClientMessage::Chat(chat) => Said::Chat {
             content: chat.content.into(),
             image: chat.image.into(),
@@ -120,6 +122,12 @@ pub(crate) fn expected(json: &[u8], dialect: Dialect) -> Result<Said, Reject> {
         "ping" => Ok(Said::Ping),
         "chat" => {
             expected_chat(data.and_then(Pairs::of).ok_or(Reject::InvalidChatMessage)?, dialect)
+        }
+        "auth" if dialect == Dialect::V1 => {
+            let data = data.and_then(Pairs::of).ok_or(Reject::UnknownMessageType)?;
+            let token = data.only("token").map_err(|_| Reject::UnknownMessageType)?;
+            let token = text(token, Reject::UnknownMessageType)?;
+            token.map(Said::Auth).ok_or(Reject::UnknownMessageType)
         }
         _ => Err(Reject::UnknownMessageType),
     }

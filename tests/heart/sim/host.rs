@@ -1,6 +1,6 @@
 //! What surrounds the shard: a journal and a sink that survive it, and all that its turns told.
 
-use cpi_hub::shard::event::{Fetch, MemberKey, Reply, Sockets, Ticket};
+use cpi_hub::shard::event::{Fetch, MemberKey, Renewal, Reply, Sockets, Ticket};
 use cpi_hub::shard::turn::{Broken, Host, Journal};
 use cpi_hub::wire::close::Close;
 use cpi_hub::wire::nonce::First;
@@ -111,6 +111,10 @@ impl Host for Around<'_> {
             self.told.fetches.push(*fetch);
         }
         !self.refuses_pages
+    }
+
+    fn renew(&mut self, _renewal: Renewal) -> bool {
+        false
     }
 
     fn resumed(&mut self, member: MemberKey, _resumed: &Resumed) {

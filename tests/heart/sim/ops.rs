@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use bytes::BytesMut;
 use cpi_hub::metrics::Metric;
-use cpi_hub::shard::event::{Input, Join, MemberKey, Reply, Ticket, Verdict};
+use cpi_hub::shard::event::{Grant, Input, Join, MemberKey, Reply, Ticket, Verdict};
 use cpi_hub::wire::close::Close;
 use cpi_hub::wire::nonce::NonceKey;
 use cpi_hub::wire::reject::Reject;
@@ -116,6 +116,7 @@ impl World {
             dialect: if v1 { Dialect::V1 } else { Dialect::Seed },
             after,
             address: Some(u64::from(self.rng.permille(500))).filter(|address| *address > 0),
+            grant: Grant::ALL,
         };
         let (key, _) = self.call(false, "", |shard, _, now| shard.join(now, join));
         let mut client = Client::new(key, place, user, name);

@@ -1,0 +1,149 @@
+//! What is configured now: the rules of tokens, and the keys. Read anew with the configuration.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::caller::Caller;
+use super::keys::{KeyList, is_token};
+use super::revoked::{NotRevoked, Revoked, Whose};
+use super::secret::Secret;
+use super::token::TokenRules;
+use crate::clock::Clock;
+use crate::limits::REVOKED_FOR;
+use crate::wire::time::Micros;
+
+/// What tokens and keys are judged by. Cheap to clone.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Credentials(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    tokens: Option<TokenRules>,
+    keys: Option<KeyList>,
+    /// A digest of what each of the settings stands for, files' contents included.
+    contents: BTreeMap<&'static str, [u8; 32]>,
+}
+
+impl fmt::Debug for Inner {
+    /// Without the digests, by which a weak secret could be guessed.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { tokens, keys, .. } = self;
+        let mut shown = out.debug_struct("Credentials");
+        shown.field("tokens", tokens).field("keys", keys).finish_non_exhaustive()
+    }
+}
+
+impl Credentials {
+    /// What was configured. `contents` has a digest for each setting that was given.
+    pub(crate) fn new(
+        tokens: Option<TokenRules>,
+        keys: Option<KeyList>,
+        contents: BTreeMap<&'static str, [u8; 32]>,
+    ) -> Credentials {
+        Credentials(Arc::new(Inner { tokens, keys, contents }))
+    }
+
+    /// Whether anybody is asked who they are.
+    pub(crate) fn are_asked(&self) -> bool {
+        self.0.tokens.is_some() || self.0.keys.is_some()
+    }
+
+    /// The rules of tokens.
+    pub(crate) fn tokens(&self) -> Option<&TokenRules> {
+        self.0.tokens.as_ref()
+    }
+
+    /// What tells each of the keys from others.
+    fn marks(&self) -> BTreeSet<u64> {
+        let tokens = self.0.tokens.iter().flat_map(TokenRules::marks);
+        tokens.chain(self.0.keys.iter().flat_map(KeyList::marks)).collect()
+    }
+
+    /// Whether a setting stands for the same here and there, its file's contents included.
+    pub(crate) fn agree(&self, other: &Credentials, setting: &str) -> bool {
+        self.0.contents.get(setting) == other.0.contents.get(setting)
+    }
+}
+
+/// Judges requests by what is configured now. Cheap to clone; all clones follow the same changes.
+#[derive(Clone, Debug)]
+pub(crate) struct Auth {
+    credentials: watch::Receiver<Credentials>,
+    revoked: Revoked,
+    clock: Clock,
+}
+
+/// Puts what is configured anew in the place of what was.
+#[derive(Debug)]
+pub(crate) struct Replace(watch::Sender<Credentials>);
+
+impl Auth {
+    /// Judges by these until they are replaced.
+    pub(crate) fn new(credentials: Credentials, revoked: Revoked, clock: Clock) -> (Auth, Replace) {
+        let (replace, credentials) = watch::channel(credentials);
+        (Auth { credentials, revoked, clock }, Replace(replace))
+    }
+
+    /// Whether anybody is asked who they are.
+    pub(crate) fn is_on(&self) -> bool {
+        self.credentials.borrow().are_asked()
+    }
+
+    /// Where it reads the time.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> Micros {
+        self.clock.now().unix
+    }
+
+    /// Calls tokens back that were made by now, until a time in seconds since 1970.
+    pub(crate) async fn revoke(&self, whose: Whose, until: Option<i64>) -> Result<(), NotRevoked> {
+        let now = self.clock.now().unix.0.div_euclid(1_000_000);
+        let until = until.unwrap_or(now.saturating_add(REVOKED_FOR));
+        self.revoked.add(whose, now, until).await
+    }
+
+    /// Waits until keys are gone that were there before; what tells these from others.
+    pub(super) async fn gone(&mut self) -> Option<Vec<u64>> {
+        let before = self.credentials.borrow_and_update().marks();
+        loop {
+            self.credentials.changed().await.ok()?;
+            let now = self.credentials.borrow_and_update().marks();
+            let gone: Vec<u64> = before.difference(&now).copied().collect();
+            if !gone.is_empty() {
+                return Some(gone);
+            }
+        }
+    }
+
+    /// Who shows this.
+    pub(super) fn caller(&self, shown: &Secret) -> Caller {
+        let Ok(text) = str::from_utf8(shown.bytes()) else { return Caller::Nobody };
+        let credentials = self.credentials.borrow().clone();
+        if is_token(shown) {
+            let rules = credentials.0.tokens.as_ref();
+            let claims = rules.and_then(|it| it.verify(text, self.clock.now().unix).ok());
+            let claims = claims.filter(|claims| !self.revoked.has(claims));
+            return claims.map_or(Caller::Nobody, Caller::User);
+        }
+        let program = credentials.0.keys.as_ref().and_then(|keys| keys.find(text));
+        program.map_or(Caller::Nobody, Caller::Program)
+    }
+}
+
+impl Replace {
+    /// Judges by these from now on. `Err`: whether anybody is asked at all is settled at the start.
+    pub(crate) fn replace(&self, credentials: &Credentials) -> Result<(), String> {
+        if credentials.are_asked() != self.0.borrow().are_asked() {
+            return Err("whether anybody is asked who they are waits for a restart".into());
+        }
+        self.0.send_replace(credentials.clone());
+        Ok(())
+    }
+}
