@@ -78,8 +78,8 @@ pub(super) struct SocketTable {
     /// Those whose peers have ended, a few of which are taken at a time: where thousands leave at
     /// once, the others are served between them.
     ended: VecDeque<Ready>,
-    /// Of members that are no more, and not closed yet: what a peer sent that nobody read is given
-    /// back by the kernel then, and takes its time.
+    /// Sockets of members that are no more, to be closed a few at a time: the kernel needs a while
+    /// to give back what a peer sent and nobody read.
     closing: VecDeque<Socket>,
 }
 

@@ -1,3 +1,5 @@
+//! The table of sockets beside real ones: who is told of, read again, taken and closed, and when.
+
 use super::*;
 use crate::clock::Clock;
 use crate::hub::directory::Directory;
