@@ -7,14 +7,16 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, BufRead, Write};
+use std::mem;
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::http::{HeaderValue, Response, Uri, header};
 use tungstenite::protocol::CloseFrame;
@@ -40,6 +42,8 @@ pub struct ChatOptions {
     pub user: i32,
     /// The name shown to others; empty: the hub makes one.
     pub username: String,
+    /// Where the token is that the hub asks for; read again when the hub says that it ends soon.
+    pub token_file: Option<PathBuf>,
 }
 
 /// The subcommand's own command line.
@@ -52,6 +56,9 @@ pub(super) fn command() -> clap::Command {
             arg("user_id", "N").long("user-id").required(true).help("Your user id"),
             arg("username", "NAME").long("username").help("Your name [default: User and the id]"),
             arg("url", "URL").long("url").help("The hub [default: ws://127.0.0.1:8080]"),
+            arg("token_file", "FILE")
+                .long("token-file")
+                .help("Your token, where the hub asks for one; read again before it ends"),
         ])
 }
 
@@ -69,7 +76,18 @@ impl ChatOptions {
             space: number("space", "--space")?,
             user: number("user_id", "--user-id")?,
             username: text("username").into(),
+            token_file: matches.get_one::<String>("token_file").map(PathBuf::from),
         })
+    }
+
+    /// The token that is to be shown, if there is one.
+    fn token(&self) -> Result<Option<String>, ChatFault> {
+        let Some(file) = &self.token_file else { return Ok(None) };
+        let bad = |error| ChatFault::Token { file: file.clone(), error };
+        let token = std::fs::read_to_string(file).map_err(bad)?.trim_end().to_owned();
+        let is_one = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        let none = || bad(io::Error::other("one line with a token is expected"));
+        if is_one { Ok(Some(token)) } else { Err(none()) }
     }
 
     /// The address to connect to, and the socket's URL.
@@ -96,6 +114,8 @@ impl ChatOptions {
 enum ChatFault {
     #[error("--url: `{0}` is not a hub's address such as {DEFAULT_URL} (TLS is not spoken here)")]
     Url(String),
+    #[error("--token-file: {}: {error}", file.display())]
+    Token { file: PathBuf, error: io::Error },
     #[error("{address}: {error}; is the hub running?")]
     Connect { address: String, error: io::Error },
     #[error("the hub refused: {0}")]
@@ -116,7 +136,8 @@ impl From<Error> for ChatFault {
 
 /// Talks until the keyboard or the hub ends it.
 pub fn run(options: &ChatOptions) -> ExitCode {
-    match connect(options).and_then(|socket| talk(socket, &keyboard(), &mut io::stdout())) {
+    let talk = |socket| talk(options, socket, &keyboard(), &mut io::stdout());
+    match connect(options).and_then(talk) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
             super::last_line(&safe(&fault.to_string()));
@@ -127,12 +148,17 @@ pub fn run(options: &ChatOptions) -> ExitCode {
 
 fn connect(options: &ChatOptions) -> Result<WebSocket<TcpStream>, ChatFault> {
     let (address, url) = options.target()?;
+    let token = options.token()?;
     let stream =
         TcpStream::connect(&address).map_err(|error| ChatFault::Connect { address, error })?;
     stream.set_nodelay(true)?;
     let mut request = url.into_client_request()?;
     let protocol = HeaderValue::from_static(SUBPROTOCOL);
     request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    if let Some(token) = token {
+        let value = HeaderValue::try_from(format!("Bearer {token}"));
+        request.headers_mut().insert(header::AUTHORIZATION, value.expect("visible letters"));
+    }
     match tungstenite::client(request, stream) {
         Ok((socket, _)) => {
             socket.get_ref().set_read_timeout(Some(LOOK_PERIOD))?;
@@ -163,6 +189,7 @@ fn keyboard() -> Receiver<String> {
 }
 
 fn talk(
+    options: &ChatOptions,
     mut socket: WebSocket<TcpStream>,
     lines: &Receiver<String>,
     out: &mut impl Write,
@@ -182,6 +209,12 @@ fn talk(
             Ok(Message::Text(text)) => {
                 if let Some(line) = screen.show(&text) {
                     writeln!(out, "{}", safe(&line))?;
+                }
+                if mem::take(&mut screen.is_expiring)
+                    && let Some(token) = options.token()?
+                {
+                    let auth = json!({"type": "auth", "data": {"token": token}});
+                    socket.send(Message::text(auth.to_string()))?;
                 }
             }
             Ok(Message::Close(_)) | Err(_) if typing == Typing::Left => return Ok(()),
@@ -240,6 +273,8 @@ enum Composed {
 /// What is known of the space, and what of ours is still unanswered.
 struct Screen {
     is_seated: bool,
+    /// Another token is to be shown.
+    is_expiring: bool,
     message_bytes_max: usize,
     names: HashMap<i64, String>,
     nonces: String,
@@ -253,7 +288,8 @@ impl Screen {
         let nonces = format!("{:x}", RandomState::new().build_hasher().finish());
         let names = HashMap::new();
         let (said, unanswered) = (0, 0);
-        Screen { is_seated: false, message_bytes_max: 512, names, nonces, said, unanswered }
+        let (is_seated, is_expiring, message_bytes_max) = (false, false, 512);
+        Screen { is_seated, is_expiring, message_bytes_max, names, nonces, said, unanswered }
     }
 
     fn compose(&mut self, line: &str) -> Composed {
@@ -304,6 +340,10 @@ impl Screen {
                 Some(format!("* {name} joined"))
             }
             "leave" => Some(format!("* {} left", self.learn(&data["user_id"], &Value::Null))),
+            "expiring" => {
+                self.is_expiring = true;
+                None
+            }
             "presence" => Some(format!("* connections here: {}", data["members"])),
             "ack" => {
                 self.unanswered = self.unanswered.saturating_sub(1);
@@ -339,7 +379,8 @@ mod tests {
     use super::*;
 
     fn options(url: &str, username: &str) -> ChatOptions {
-        ChatOptions { url: url.into(), space: 1, user: 7, username: username.into() }
+        let (url, username) = (url.into(), username.into());
+        ChatOptions { url, space: 1, user: 7, username, token_file: None }
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    fn start(args: &[&str], env: &[(&str, &str)]) -> Process {
+    pub(super) fn start(args: &[&str], env: &[(&str, &str)]) -> Process {
         Process::begin(args, env, Stdio::piped())
     }
 
@@ -52,7 +52,7 @@ impl Process {
     }
 
     /// The next line of its standard output that holds a text.
-    fn line(&self, holding: &str) -> String {
+    pub(super) fn line(&self, holding: &str) -> String {
         let until = Instant::now() + PATIENCE;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -71,7 +71,7 @@ impl Process {
         address.parse().expect("an address")
     }
 
-    fn stdin(&mut self) -> &mut ChildStdin {
+    pub(super) fn stdin(&mut self) -> &mut ChildStdin {
         self.child.stdin.as_mut().expect("it is piped")
     }
 

@@ -1,8 +1,11 @@
 //! Tokens that end while their connections live.
 
+use std::io::Write;
+
 use serde_json::{Value, json};
 
 use super::{SECRET, hub, now, token, token_by};
+use crate::operator::Process;
 use crate::support::{Client, Closed};
 
 fn path(token: &str) -> String {
@@ -90,4 +93,35 @@ fn where_nobody_is_asked_a_token_is_no_message() {
     show(&mut client, &token(json!({})));
     let refused = client.next_of("error");
     assert_eq!(refused["data"]["code"], "unknown_message_type");
+}
+
+#[test]
+fn who_chats_from_a_terminal_shows_the_token_of_a_file_and_the_next_one_in_time() {
+    let hub = hub(&[]);
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("token");
+    let path = file.to_str().expect("a text path");
+    std::fs::write(&file, token(json!({"exp": now() + 4})) + "\n").expect("a file");
+    let url = format!("http://{}", hub.address);
+    let args = ["chat", "--url", &url, "--space", "5", "--user-id", "7", "--token-file"];
+    let chat = |path| Process::start(&[&args[..], &[path]].concat(), &[]);
+    let mut ana = chat(path);
+    ana.line("you are in space 5 as User7");
+    // The first one is read again when the hub says that it ends; whoever has no other is closed.
+    let left = format!("{path}.left");
+    std::fs::copy(&file, &left).expect("a file");
+    let beto = chat(&left);
+    beto.line("you are in space 5 as User7");
+    std::fs::write(&file, token(json!({}))).expect("a file");
+    let closed = "cpi-hub: the hub closed the connection: 4001 unauthorized\n".to_owned();
+    assert_eq!(beto.end(), (Some(1), closed));
+    ana.stdin().write_all("sigo aquí\n".as_bytes()).expect("it reads");
+    ana.line("User7: sigo aquí");
+    for (content, problem) in [("", "one line with a token"), ("a b", "one line with a token")] {
+        std::fs::write(&file, content).expect("a file");
+        let (code, text) = chat(path).end();
+        assert!(code == Some(1) && text.contains(problem), "{text}");
+    }
+    let (code, text) = chat(&format!("{path}.none")).end();
+    assert!(code == Some(1) && text.starts_with("cpi-hub: --token-file: "), "{text}");
 }
