@@ -35,11 +35,15 @@ use tokio_util::sync::CancellationToken;
 use super::marked::Marked;
 use super::paced::Pace;
 use super::peer::Peer;
+use super::proxies::Proxies;
+use super::proxy_protocol::{self, NoHeader, Said};
 use super::short_way::{self, Decided, ShortWay};
 use super::strict::Heads;
+use super::told::Told;
 use super::transport::{Left, Transport, UnderWay};
 use super::upgrade::{Refused, Untaken, Upgrade};
 use super::waiting::{READ_BYTES, Waited, Waiting};
+use crate::clock::Clock;
 use crate::hub::{Place, Places};
 use crate::limits::{LINGER_BYTES_MAX, Limits, MEMBER_RECEIVE_BYTES_MAX};
 use crate::metrics::{Metric, Metrics};
@@ -66,6 +70,12 @@ pub(super) struct Shared {
     pub limits: Arc<Limits>,
     /// Where connections wait for their peers.
     pub places: Places,
+    /// Who is believed to speak for others.
+    pub proxies: Proxies,
+    /// What the log was told of those who did not.
+    pub told: Told,
+    /// Where time is read.
+    pub clock: Clock,
     /// Counted into.
     pub metrics: Arc<Metrics>,
     /// Cancelled when the edge is to end.
@@ -135,9 +145,60 @@ impl Shared {
         Greeted::Waits(stream, Box::new(Arrived { place, peer, heads, came, refused }))
     }
 
+    /// Has a proxy say whose connection this is, and serves it as theirs. What is not said, or not
+    /// in time, is not guessed: a proxy's own address is that of everybody behind it.
+    pub(super) async fn introduce(
+        self: Arc<Self>,
+        mut place: Place,
+        stream: TcpStream,
+        proxy: Peer,
+    ) -> io::Result<()> {
+        let wait = Duration::from_millis(self.limits.handshake_wait);
+        let said = tokio::select! {
+            said = tokio::time::timeout(wait, proxy_protocol::read(&stream)) => said,
+            () = self.places.wanted(place.taken) => {
+                self.count_displaced();
+                return Ok(());
+            }
+        };
+        let peer = match said {
+            Ok(Ok(Said::For(address))) => self.proxies.peer(address),
+            Ok(Ok(Said::Own)) => proxy,
+            Ok(Err(NoHeader::Wrong)) => {
+                self.tell_unintroduced(proxy);
+                return Ok(());
+            }
+            Ok(Err(NoHeader::Gone)) | Err(_) => return Ok(()),
+        };
+        if !place.count_under(self.proxies.connections_of(peer)) {
+            tracing::debug!(peer = %peer.address, "an address has too many connections");
+            return Ok(());
+        }
+        match self.greet(place, stream.into_std()?, peer) {
+            Greeted::Done => {}
+            Greeted::Untaken(untaken) => Box::pin(self.turn_away(untaken)).await,
+            Greeted::Waits(stream, arrived) => {
+                self.serve(TcpStream::from_std(stream)?, arrived).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a connection that did not begin as the PROXY protocol has it, and tells of it: where
+    /// the proxy was not told to use it, nobody gets in.
+    fn tell_unintroduced(&self, proxy: Peer) {
+        self.metrics.edge.add(Metric::Unintroduced, 1);
+        let proxy = proxy.address.to_string();
+        if let Some(left_out) = self.told.is_due(self.clock.now().mono, &proxy) {
+            let what_to_do = "have it send one, or set proxy_protocol = off";
+            tracing::warn!(proxy, left_out, "closed: no PROXY header comes first; {what_to_do}");
+        }
+    }
+
     /// Decides on what came without hyper, if it is a handshake that can be.
     fn decide(&self, came: &[u8], peer: Peer) -> Option<Decided> {
-        short_way::decide(self.short_way.as_deref()?, came, &self.limits, peer)
+        let short_way = self.short_way.as_deref()?;
+        short_way::decide(short_way, came, &self.limits, (&self.proxies, peer))
     }
 
     /// Serves one connection to its end, or until its socket has moved on.
@@ -191,7 +252,8 @@ impl Shared {
         let under_way = UnderWay::default();
         let pace = Pace::new(&self.limits, &self.metrics);
         let transport = Transport::new(waiting, &under_way, &self.places, pace);
-        let service = Requests { app: self.app.clone(), peer, refused, under_way };
+        let (app, proxies) = (self.app.clone(), self.proxies.clone());
+        let service = Requests { app, proxies, peer, refused, under_way };
         // Asked to stop before it has read anything, hyper would not answer at all.
         let mut stopping = self.stop.is_cancelled();
         let mut http = self.http.clone();
@@ -331,6 +393,7 @@ fn give_up_after(_: &Socket, _: Option<Duration>) -> io::Result<()> {
 /// The requests of one connection.
 struct Requests {
     app: TowerToHyperService<Router>,
+    proxies: Proxies,
     peer: Peer,
     /// The first request was refused. It asks for an upgrade, so that no second one follows.
     refused: Option<Refused>,
@@ -343,7 +406,9 @@ impl Service<Request<Incoming>> for Requests {
     type Future = Answering;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        request.extensions_mut().insert(self.peer);
+        // The next request of a proxy's connection may be another's.
+        let sender = self.proxies.sender(self.peer, request.headers());
+        request.extensions_mut().insert(sender);
         if let Some(refused) = self.refused {
             request.extensions_mut().insert(refused);
         }
