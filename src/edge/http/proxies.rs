@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn loopback_is_exempt_only_where_no_proxy_is_believed() {
-        let (none, one) = ("none", "10.0.0.1").into();
+        let (none, one) = ("none", "10.0.0.1");
         let key = |list, of| proxies(list, ProxyHeader::XForwardedFor).peer(address(of)).key();
         assert_eq!(key(none, "127.0.0.1"), None);
         assert!(key(none, "192.0.2.1").is_some() && key(one, "127.0.0.1").is_some());
