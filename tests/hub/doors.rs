@@ -224,6 +224,12 @@ fn a_proxy_that_speaks_its_protocol_is_believed_before_the_first_request() {
             held.push(stream);
         }
     }
+    // The list of somebody whom the proxy can't name is not: they share the proxy's address.
+    for status in [101, 503] {
+        let (answer, stream) = introduced(&hub, b"PROXY UNKNOWN\r\n", 400);
+        assert_eq!(answer.status, status);
+        held.push(stream);
+    }
     drop(held);
     eventually("their places are free", || (number(&hub, "hub_members") == 0.0).then_some(()));
 }

@@ -164,6 +164,7 @@ impl Shared {
         let peer = match said {
             Ok(Ok(Said::For(address))) => self.proxies.peer(address),
             Ok(Ok(Said::Own)) => proxy,
+            Ok(Ok(Said::Unknown)) => proxy.unbelieved(),
             Ok(Err(NoHeader::Wrong)) => {
                 self.tell_unintroduced(proxy);
                 return Ok(());

@@ -11,18 +11,31 @@ pub(crate) struct Peer {
     /// An IPv4 address in IPv6 clothes is the IPv4 address.
     pub address: IpAddr,
     is_exempt: bool,
+    /// It is somebody behind a proxy, with the proxy's address for want of their own.
+    is_unbelieved: bool,
 }
 
 impl Peer {
     /// A peer like any other.
     pub(crate) fn counted(address: IpAddr) -> Peer {
-        Peer { address: address.to_canonical(), is_exempt: false }
+        Peer { address: address.to_canonical(), is_exempt: false, is_unbelieved: false }
     }
 
     /// A peer whose limits do not hold on loopback, behind which may stand everybody.
     pub(crate) fn exempt_on_loopback(address: IpAddr) -> Peer {
         let address = address.to_canonical();
-        Peer { address, is_exempt: address.is_loopback() }
+        Peer { address, is_exempt: address.is_loopback(), is_unbelieved: false }
+    }
+
+    /// Somebody of whom this peer, a proxy, can't say who they are: they share its address, and
+    /// are not believed for that.
+    pub(super) fn unbelieved(self) -> Peer {
+        Peer { is_unbelieved: true, ..self }
+    }
+
+    /// Whether it is somebody of whom a proxy could not say who they are.
+    pub(super) fn is_unbelieved(self) -> bool {
+        self.is_unbelieved
     }
 
     /// What the address counts as; `None`: it is exempt.

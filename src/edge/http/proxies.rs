@@ -84,7 +84,7 @@ impl Proxies {
 
     /// What the connections of a peer count as; a proxy's are those of others.
     pub(super) fn connections_of(&self, peer: Peer) -> AddressKey {
-        peer.key().filter(|_| !self.has(peer.address))
+        peer.key().filter(|_| peer.is_unbelieved() || !self.has(peer.address))
     }
 
     /// Whether a connection of this peer begins with the PROXY protocol.
@@ -96,7 +96,7 @@ impl Proxies {
     /// stands for. Where the list ends before, or says what is no address, it is the proxy that
     /// said so.
     pub(crate) fn sender<F: Fields + ?Sized>(&self, peer: Peer, headers: &F) -> Peer {
-        if !self.has(peer.address) {
+        if peer.is_unbelieved() || !self.has(peer.address) {
             return peer;
         }
         let mut sender = peer.address;

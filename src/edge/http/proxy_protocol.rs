@@ -34,8 +34,10 @@ pub(super) struct ProxyHead {
 pub(super) enum Said {
     /// The connection is of this address.
     For(IpAddr),
-    /// It is the proxy's own, or of nobody whose address could be said.
+    /// It is the proxy's own.
     Own,
+    /// It is of somebody whose address the proxy can't say.
+    Unknown,
 }
 
 /// What is no header.
@@ -126,7 +128,7 @@ fn line_says(line: &[u8]) -> Result<Said, Wrong> {
     let family = word()?;
     // Whatever follows that is to be skipped.
     if family == "UNKNOWN" {
-        return Ok(Said::Own);
+        return Ok(Said::Unknown);
     }
     let [source, target] = [word()?, word()?].map(|text| text.parse::<IpAddr>());
     let [from, to] = [word()?, word()?].map(is_port);
@@ -162,8 +164,8 @@ fn block_says(kept: &[u8], whole: usize) -> Result<Said, Wrong> {
             Ok(Said::For(Ipv6Addr::from(source).to_canonical()))
         }
         // It does not say; or it has the path of a socket on its own machine.
-        (PROXY, 0x00, _) => Ok(Said::Own),
-        (PROXY, 0x31, _) if whole >= FIXED_BYTES + 216 => Ok(Said::Own),
+        (PROXY, 0x00, _) => Ok(Said::Unknown),
+        (PROXY, 0x31, _) if whole >= FIXED_BYTES + 216 => Ok(Said::Unknown),
         _ => Err(Wrong),
     }
 }
@@ -248,14 +250,14 @@ mod tests {
             ("PROXY TCP4 192.0.2.1 192.0.2.2 1 65535\r\n", address("192.0.2.1")),
             ("PROXY TCP6 2001:db8::1 ::1 0 80\r\n", address("2001:db8::1")),
             ("PROXY TCP6 ::ffff:192.0.2.1 ::1 0 80\r\n", address("192.0.2.1")),
-            ("PROXY UNKNOWN\r\n", Said::Own),
-            ("PROXY UNKNOWN ffff:f...f ffff 65535 65535 and more\r\n", Said::Own),
+            ("PROXY UNKNOWN\r\n", Said::Unknown),
+            ("PROXY UNKNOWN ffff:f...f ffff 65535 65535 and more\r\n", Said::Unknown),
         ] {
             check(line.as_bytes(), Ok(said));
         }
         let long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(LINE_BYTES - 16));
         assert_eq!(long.len(), LINE_BYTES);
-        check(long.as_bytes(), Ok(Said::Own));
+        check(long.as_bytes(), Ok(Said::Unknown));
         check(long.replacen('x', "xx", 1).as_bytes(), Err(Wrong));
         for wrong in [
             "GET / HTTP/1.1\r\n",
@@ -294,8 +296,8 @@ mod tests {
             (0x21, 0x21, &six, Ok(address("2001:db8::"))),
             (0x20, 0x11, &four, Ok(Said::Own)),
             (0x20, 0x00, &[], Ok(Said::Own)),
-            (0x21, 0x00, &[1; 9], Ok(Said::Own)),
-            (0x21, 0x31, &[1; 216], Ok(Said::Own)),
+            (0x21, 0x00, &[1; 9], Ok(Said::Unknown)),
+            (0x21, 0x31, &[1; 216], Ok(Said::Unknown)),
             (0x21, 0x31, &[1; 215], Err(Wrong)),
             (0x21, 0x11, &four[..11], Err(Wrong)),
             (0x21, 0x21, &six[..35], Err(Wrong)),
