@@ -178,12 +178,8 @@ impl Connections {
             return Ok(());
         };
         if shared.proxies.introduce(peer) {
-            let introduced = shared.introduce(place, TcpStream::from_std(stream)?, peer);
-            self.tasks.spawn(async move {
-                if let Err(error) = introduced.await {
-                    tracing::debug!(%error, "a connection ended");
-                }
-            });
+            let stream = TcpStream::from_std(stream)?;
+            self.tasks.spawn(shared.serve_introduced(stream, (place, peer)));
             return Ok(());
         }
         match shared.greet(place, stream, peer) {

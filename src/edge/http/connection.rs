@@ -36,7 +36,6 @@ use super::marked::Marked;
 use super::paced::Pace;
 use super::peer::Peer;
 use super::proxies::Proxies;
-use super::proxy_protocol::{self, NoHeader, Said};
 use super::short_way::{self, Decided, ShortWay};
 use super::strict::Heads;
 use super::told::Told;
@@ -101,6 +100,13 @@ pub(super) struct Arrived {
     refused: Option<Refused>,
 }
 
+impl Arrived {
+    /// Nothing of a request has come yet.
+    pub(super) fn nothing(place: Place, peer: Peer) -> Arrived {
+        Arrived { place, peer, heads: Heads::default(), came: Vec::new(), refused: None }
+    }
+}
+
 /// What became of a request.
 enum Answered {
     /// The connection waits for the next one.
@@ -143,57 +149,6 @@ impl Shared {
         };
         let came = came.to_vec();
         Greeted::Waits(stream, Box::new(Arrived { place, peer, heads, came, refused }))
-    }
-
-    /// Has a proxy say whose connection this is, and serves it as theirs. What is not said, or not
-    /// in time, is not guessed: a proxy's own address is that of everybody behind it.
-    pub(super) async fn introduce(
-        self: Arc<Self>,
-        mut place: Place,
-        stream: TcpStream,
-        proxy: Peer,
-    ) -> io::Result<()> {
-        let wait = Duration::from_millis(self.limits.handshake_wait);
-        let said = tokio::select! {
-            said = tokio::time::timeout(wait, proxy_protocol::read(&stream)) => said,
-            () = self.places.wanted(place.taken) => {
-                self.count_displaced();
-                return Ok(());
-            }
-        };
-        let peer = match said {
-            Ok(Ok(Said::For(address))) => self.proxies.peer(address),
-            Ok(Ok(Said::Own)) => proxy,
-            Ok(Ok(Said::Unknown)) => proxy.unbelieved(),
-            Ok(Err(NoHeader::Wrong)) => {
-                self.tell_unintroduced(proxy);
-                return Ok(());
-            }
-            Ok(Err(NoHeader::Gone)) | Err(_) => return Ok(()),
-        };
-        if !place.count_under(self.proxies.connections_of(peer)) {
-            tracing::debug!(peer = %peer.address, "an address has too many connections");
-            return Ok(());
-        }
-        match self.greet(place, stream.into_std()?, peer) {
-            Greeted::Done => {}
-            Greeted::Untaken(untaken) => Box::pin(self.turn_away(untaken)).await,
-            Greeted::Waits(stream, arrived) => {
-                self.serve(TcpStream::from_std(stream)?, arrived).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// Counts a connection that did not begin as the PROXY protocol has it, and tells of it: where
-    /// the proxy was not told to use it, nobody gets in.
-    fn tell_unintroduced(&self, proxy: Peer) {
-        self.metrics.edge.add(Metric::Unintroduced, 1);
-        let proxy = proxy.address.to_string();
-        if let Some(left_out) = self.told.is_due(self.clock.now().mono, &proxy) {
-            let what_to_do = "have it send one, or set proxy_protocol = off";
-            tracing::warn!(proxy, left_out, "closed: no PROXY header comes first; {what_to_do}");
-        }
     }
 
     /// Decides on what came without hyper, if it is a handshake that can be.
@@ -244,7 +199,7 @@ impl Shared {
         self.linger(last).await;
     }
 
-    fn count_displaced(&self) {
+    pub(super) fn count_displaced(&self) {
         self.metrics.edge.add(Metric::Displaced, 1);
     }
 

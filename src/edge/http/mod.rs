@@ -9,6 +9,7 @@ pub(super) mod cors;
 pub(super) mod door;
 pub(super) mod forwarded;
 pub(super) mod head;
+mod introduced;
 pub(super) mod json;
 mod marked;
 pub(super) mod media;
