@@ -223,6 +223,9 @@ limits! {
         "New connections of the whole hub.";
     address_connection_rate: Rate = Rate::new(100, 500), Rate, 0, 1_000_000,
         "New connections of one address; loopback is exempt.";
+    failed_logins_max: u32 = 10, Count, 0, 1_000_000,
+        "Tokens and keys that are none, of one address in a minute; then what it shows is 429. 0 \
+         is off; loopback is exempt.";
     message_rate: Rate = Rate::new(50, 100), Rate, 0, 10_000_000,
         "Messages of one connection.";
     user_message_rate: Rate = Rate::new(100, 200), Rate, 0, 10_000_000,

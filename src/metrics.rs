@@ -87,6 +87,8 @@ metrics! {
     AnswersCut "answers_cut" Counter "Connections closed whose peer did not take its answer";
     LogLinesWaiting "log_lines_waiting" Gauge "Log lines that are not written yet";
     LogLinesLost "log_lines_lost" Counter "Log lines that nobody took";
+    LoginsFailed "logins_failed" Counter "Tokens and keys shown that are none";
+    Unintroduced "proxy_headers_missing" Counter "Proxies' connections without a PROXY header";
     OriginsRefused "origins_refused" Counter "Requests refused for Origin or Host";
 }
 

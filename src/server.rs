@@ -24,7 +24,7 @@ use crate::cli::logging::Log;
 use crate::clock::Clock;
 use crate::conditions::{Condition, Conditions};
 use crate::config::Config;
-use crate::edge::auth::{Auth, Keeper, Replace, Revoked};
+use crate::edge::auth::{Auth, Failures, Keeper, Replace, Revoked};
 use crate::edge::{self, EdgeState, Health};
 use crate::faults::{Faults, panic_place};
 use crate::hub::{self, Hub, HubSetup, HubThreads, ShardStore};
@@ -167,9 +167,8 @@ impl Server {
         let mut signals = Signals::listen()?;
         let lines = log.lines().clone();
         let (listener, address) = listen(config.listen, &config.limits)?;
-        let limits = config.limits.clone();
-        let clock = Clock::start();
-        let (auth, replace, keeper) = who_is_who(&config, &clock)?;
+        let (limits, clock) = (config.limits.clone(), Clock::start());
+        let (auth, replace, keeper) = who_is_who(&config, &metrics, &clock)?;
         let mut reload = Reload::new(config.clone(), log, replace, reread);
         let faults = Faults::new(Arc::clone(&metrics), known_at_start(&config, &clock));
         let mut random = Random::open()?;
@@ -204,6 +203,7 @@ impl Server {
             metrics,
             limits: Arc::new(limits.clone()),
             names: config.names(),
+            proxies: config.proxies.clone(),
             clock: clock.clone(),
             health: Health { store: Some(store.state), conditions: faults.conditions().clone() },
             auth,
@@ -315,9 +315,14 @@ fn tell_unstored(left: Unstored, gone: Option<&str>) {
 }
 
 /// What judges tokens and keys, what replaces these, and who keeps what is called back.
-fn who_is_who(config: &Config, clock: &Clock) -> Result<(Auth, Replace, Keeper), Fault> {
+fn who_is_who(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    clock: &Clock,
+) -> Result<(Auth, Replace, Keeper), Fault> {
     let (revoked, keeper) = Revoked::open(&config.data_dir).map_err(Fault::Revocations)?;
-    let (auth, replace) = Auth::new(config.credentials.clone(), revoked, clock.clone());
+    let failures = Failures::new(&config.limits, metrics);
+    let (auth, replace) = Auth::new(config.credentials.clone(), (revoked, failures), clock.clone());
     Ok((auth, replace, keeper))
 }
 

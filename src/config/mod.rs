@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
 pub(crate) mod auth;
+mod doors;
 mod machine;
 mod memory;
 mod sources;
@@ -23,7 +24,7 @@ pub use sources::{GivenText, Source, Sources, flag};
 pub use suggest::nearest;
 
 use crate::edge::auth::Credentials;
-use crate::edge::{Hosts, Names, Origins};
+use crate::edge::{Hosts, Names, Origins, Proxies};
 use crate::limits::{Limits, SHARDS_MAX, Setting, settings};
 use crate::store::postgres::DatabaseUrl;
 
@@ -61,6 +62,8 @@ pub struct Config {
     pub origins: Origins,
     /// It goes by these names too.
     pub hosts: Hosts,
+    /// Who is believed to speak for others.
+    pub proxies: Proxies,
     /// How log lines are written.
     pub log_format: LogFormat,
     /// Which log lines are written, as `RUST_LOG` has it.
@@ -112,7 +115,7 @@ pub struct MainSetting {
 }
 
 /// The settings that are no bounds, in the order of the help.
-pub const MAIN: [MainSetting; 18] = [
+pub const MAIN: [MainSetting; 21] = [
     main(
         "listen",
         "ADDR:PORT",
@@ -179,6 +182,24 @@ pub const MAIN: [MainSetting; 18] = [
         "Names that the hub goes by, with commas, beside localhost, those of origins and, beyond \
                loopback, addresses; any is whatever it is called [default: none]",
     ),
+    main(
+        "trusted_proxies",
+        "LIST",
+        "Addresses and networks of proxies, with commas, that are believed for whom they speak, \
+               such as 127.0.0.1 or 10.0.0.0/8; limits then hold for those, and for loopback too \
+               [default: none]",
+    ),
+    main(
+        "proxy_header",
+        "NAME",
+        "Where they say it: x-forwarded-for or forwarded; the other is not read \
+               [default: x-forwarded-for]",
+    ),
+    main(
+        "proxy_protocol",
+        "on|off",
+        "Their connections begin with the PROXY protocol, version 1 or 2 [default: off]",
+    ),
     main("log", "FILTER", "Which log lines are written, as RUST_LOG has it [default: info]"),
     main(
         "log_format",
@@ -205,6 +226,7 @@ impl Config {
         let credentials = auth::credentials(&mut reading)?;
         let origins = reading.origins()?;
         let hosts = reading.hosts()?;
+        let proxies = reading.proxies()?;
         let log = reading.log()?;
         let log_format = reading.log_format()?;
         let mut limits = reading.limits()?;
@@ -225,6 +247,7 @@ impl Config {
             credentials,
             origins,
             hosts,
+            proxies,
             log_format,
             log,
             limits,
@@ -371,24 +394,6 @@ impl Reading<'_> {
         let parse = |text: &str| text.parse().ok().filter(|count| (1..=SHARDS_MAX).contains(count));
         let expected = format!("a number of threads from 1 to {SHARDS_MAX}");
         self.value("shards", &expected, &default, parse)
-    }
-
-    fn origins(&mut self) -> Result<Origins, BadConfig> {
-        let given = self.sources.get("origins");
-        let text = given.map_or("http://localhost:3000", |given| &given.text);
-        let origins = Origins::parse(text).map_err(|error| self.bad("origins", error))?;
-        let source = given.map_or(Source::Default, |given| given.source.clone());
-        self.note("origins", origins.text(), source);
-        Ok(origins)
-    }
-
-    fn hosts(&mut self) -> Result<Hosts, BadConfig> {
-        let given = self.sources.get("hosts");
-        let text = given.map_or("none", |given| &given.text);
-        let hosts = Hosts::parse(text).map_err(|error| self.bad("hosts", error))?;
-        let source = given.map_or(Source::Default, |given| given.source.clone());
-        self.note("hosts", hosts.text(), source);
-        Ok(hosts)
     }
 
     fn log(&mut self) -> Result<String, BadConfig> {

@@ -181,7 +181,7 @@ impl ShortWay for Handshakes {
 
 /// Lets a connection be a member, if there is room for it.
 fn reserve(edge: &Edge, peer: Peer, claim: Claim) -> Result<(Claim, Permit), Refusal> {
-    let permit = edge.hub.reserve(claim.user, peer.0)?;
+    let permit = edge.hub.reserve(claim.user, peer.key())?;
     Ok((claim, permit))
 }
 

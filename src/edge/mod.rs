@@ -30,6 +30,8 @@ use auth::{Auth, Keeper};
 pub(crate) use http::connection::prepare;
 pub(crate) use http::cors::{Hosts, Origins};
 pub(crate) use http::door::Names;
+pub(crate) use http::forwarded::ProxyHeader;
+pub(crate) use http::proxies::Proxies;
 use http::{accept, answers, body, door, told};
 
 use crate::clock::Clock;
@@ -60,6 +62,8 @@ pub(crate) struct EdgeState {
     pub limits: Arc<Limits>,
     /// Origins of pages that may use the hub, and its own names.
     pub names: Names,
+    /// Who is believed to speak for others.
+    pub proxies: Proxies,
     /// Where time is read.
     pub clock: Clock,
     /// For `/readyz` and `/metrics`.
@@ -99,6 +103,8 @@ pub(crate) struct StartingState {
     pub limits: Arc<Limits>,
     /// Origins of pages that may use the hub, and its own names.
     pub names: Names,
+    /// Who is believed to speak for others.
+    pub proxies: Proxies,
     /// Where time is read.
     pub clock: Clock,
     /// What is wrong now, for `/readyz`.
@@ -134,6 +140,7 @@ pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: Cancell
         metrics,
         limits,
         names,
+        proxies,
         clock,
         health,
         auth,
@@ -158,11 +165,13 @@ pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: Cancell
         kicks: told::Told::default(),
     };
     let edge = Arc::new(edge);
-    let door = Arc::new(door::FrontDoor::new(&listener, names, &metrics, &limits, clock));
+    let door = door::FrontDoor::new(&listener, names, &metrics, &limits, clock.clone());
+    let door = Arc::new(door);
     let handshakes = handshake::Handshakes { edge: Arc::clone(&edge), door: Arc::clone(&door) };
     let app = door.before(routes(edge, &auth));
     let short_way = Some(Box::new(handshakes) as _);
-    let serving = accept::Serving { app, short_way, limits, places, metrics, conditions };
+    let serving =
+        accept::Serving { app, short_way, limits, places, proxies, clock, metrics, conditions };
     let serving = accept::run(listener, serving, stop.clone());
     // A member that still waits for a page when all is over gets none.
     tokio::join!(
@@ -181,7 +190,7 @@ pub(crate) async fn serve_starting(
     state: StartingState,
     stop: CancellationToken,
 ) {
-    let StartingState { metrics, limits, names, clock, conditions, auth } = state;
+    let StartingState { metrics, limits, names, proxies, clock, conditions, auth } = state;
     let health = Health { store: None, conditions: conditions.clone() };
     let routes = Router::new()
         .route("/livez", get(health::livez))
@@ -190,11 +199,20 @@ pub(crate) async fn serve_starting(
         .method_not_allowed_fallback(health::not_yet)
         .with_state(conditions.clone())
         .merge(auth::guard(api::metrics::routes(Arc::clone(&metrics), health), &auth));
-    let door = Arc::new(door::FrontDoor::new(&listener, names, &metrics, &limits, clock));
-    let app = door.around(routes);
+    let door = door::FrontDoor::new(&listener, names, &metrics, &limits, clock.clone());
+    let app = Arc::new(door).around(routes);
     // These connections have ended before the hub begins, which has places of its own.
     let places = Places::new(&limits);
-    let serving = accept::Serving { app, short_way: None, limits, places, metrics, conditions };
+    let serving = accept::Serving {
+        app,
+        short_way: None,
+        limits,
+        places,
+        proxies,
+        clock,
+        metrics,
+        conditions,
+    };
     accept::run(listener, serving, stop).await;
 }
 

@@ -14,6 +14,7 @@ use super::offences::Offences;
 use super::places::{MemberPlace, Place, Places};
 use crate::clock::Clock;
 use crate::limits::{EXISTS_WAIT, Limits, MISSING_WAIT, REFERENCES_MAX, Rate};
+use crate::shard::event::AddressKey;
 use crate::shard::rate::Gcra;
 use crate::wire::close::Close;
 use crate::wire::reject::Reject;
@@ -42,15 +43,10 @@ pub(super) enum Reference {
     Space(SpaceId),
 }
 
-/// No address hashes to it: see [`address_key`].
+/// No address hashes to it: see [`address_number`].
 const WHOLE_HUB: u64 = 0;
 
-/// What an address counts as: as [`address_number`] has it; `None` for loopback, which is exempt.
-pub(crate) fn address_key(address: IpAddr) -> Option<u64> {
-    (!address.to_canonical().is_loopback()).then(|| address_number(address))
-}
-
-/// What an address counts as where none is exempt: IPv4 whole, IPv6 by /64.
+/// What an address counts as: IPv4 whole, IPv6 by /64.
 pub(crate) fn address_number(address: IpAddr) -> u64 {
     match address.to_canonical() {
         // A prefix that no IPv6 source address has.
@@ -117,9 +113,8 @@ impl Directory {
     pub(super) fn reserve(
         self: &Arc<Directory>,
         user: UserId,
-        address: IpAddr,
+        address: AddressKey,
     ) -> Result<Permit, Reject> {
-        let address = address_key(address);
         if let Some(retry_after_ms) = self.offences.wait(self.now(), address, user) {
             return Err(Reject::RateLimited { retry_after_ms });
         }
@@ -127,7 +122,9 @@ impl Directory {
         if let Some(address) = address {
             self.take_rate(address, self.limits.address_connection_rate)?;
         }
-        self.take_rate(WHOLE_HUB, self.limits.connection_rate)?;
+        // That many come at once is none's doing.
+        let whole = self.take_rate(WHOLE_HUB, self.limits.connection_rate);
+        whole.map_err(|_| Reject::Overloaded)?;
         let member = self.places.member(address)?;
         take_one(&self.of_user, user, self.limits.user_connections_max)?;
         let directory = Arc::clone(self);
@@ -221,14 +218,13 @@ mod tests {
             ..Limits::default()
         };
         let directory = directory(limits);
-        let far = "203.0.113.9".parse().expect("an address");
-        let near = "::1".parse().expect("an address");
+        let (far, near) = (Some(9), None);
         let reserve = |user, address| directory.reserve(UserId(user), address);
         let first = reserve(1, far).expect("free");
         let _second = reserve(1, far).expect("free");
         assert_eq!(reserve(1, near).err(), Some(Reject::TooManyConnections));
         assert_eq!(reserve(2, far).err(), Some(Reject::TooManyConnections));
-        let _third = reserve(2, near).expect("loopback counts in all only");
+        let _third = reserve(2, near).expect("who is exempt counts in all only");
         assert_eq!(reserve(3, near).err(), Some(Reject::TooManyConnections));
         drop(first);
         assert!(reserve(1, far).is_ok());
@@ -243,9 +239,8 @@ mod tests {
             ..Limits::default()
         };
         let directory = directory(limits);
-        let one = "2001:db8::1".parse().expect("an address");
-        let same_64 = "2001:db8::2".parse().expect("an address");
-        let other = "2001:db8:0:1::1".parse().expect("an address");
+        let key = |text: &str| Some(address_number(text.parse().expect("an address")));
+        let [one, same_64, other] = ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"].map(key);
         let _held = directory.reserve(UserId(1), one).expect("free");
         for _ in 0..5 {
             let refused = directory.reserve(UserId(1), same_64);

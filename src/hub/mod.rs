@@ -1,7 +1,6 @@
 //! The hub: N pinned shard threads, and the handle by which the edge reaches them: hand a
 //! connection over, post, kick, push, ask.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -36,7 +35,7 @@ use askers::{Askers, Asking};
 pub(crate) use command::Question;
 use command::{Command, PostAccepted, PostReplies, Queued};
 use directory::{Directory, Reference};
-pub(crate) use directory::{Permit, address_key, address_number};
+pub(crate) use directory::{Permit, address_number};
 use inbox::Inbox;
 pub(crate) use places::{Begun, Place, Places};
 use thread::ShardThread;
@@ -227,7 +226,7 @@ impl Hub {
 
     /// Lets a connection be a member: limits in all, of the user, of the address; rates of
     /// new connections; draining.
-    pub(crate) fn reserve(&self, user: UserId, address: IpAddr) -> Result<Permit, Reject> {
+    pub(crate) fn reserve(&self, user: UserId, address: AddressKey) -> Result<Permit, Reject> {
         if self.is_draining() {
             return Err(Reject::Draining);
         }

@@ -108,7 +108,7 @@ impl Places {
     /// too many connections.
     pub(crate) async fn enter(&self, address: AddressKey) -> Option<Place> {
         let mut held = self.held(address);
-        if !held.count_place() {
+        if !held.count_place(self.connections_of_address()) {
             return None;
         }
         let free = match self.0.free.try_acquire() {
@@ -117,6 +117,12 @@ impl Places {
         };
         held.place = take(free);
         Some(Place { taken: self.begin(), held })
+    }
+
+    /// How many connections an address may have: beyond its members an eighth as many that are
+    /// none, so that a full one is told so.
+    fn connections_of_address(&self) -> usize {
+        self.0.address_max + self.0.address_max.div_ceil(8)
     }
 
     /// Begins a wait for the peer, behind all that have begun before.
@@ -179,6 +185,15 @@ impl Places {
     }
 }
 
+impl Place {
+    /// Counts the place under the address of whom its peer, a proxy, speaks for. `false`: that has
+    /// too many connections.
+    pub(crate) fn count_under(&mut self, address: AddressKey) -> bool {
+        let max = self.held.places.connections_of_address();
+        self.held.count_under(address.and_then(NonZeroU64::new), max)
+    }
+}
+
 /// Takes one out of those that are free, until it is given back by hand.
 fn take(free: SemaphorePermit<'_>) -> Part {
     free.forget();
@@ -191,10 +206,12 @@ impl MemberPlace {
         self.0.address.map(NonZeroU64::get)
     }
 
-    /// Takes over the place that its connection has had since it was accepted.
+    /// Takes over the place that its connection has had since it was accepted. From here on it
+    /// counts as the member's, where a proxy had it before for whoever came through it.
     pub(super) fn carry(&mut self, mut place: Place) {
-        debug_assert_eq!(self.0.address, place.held.address, "both are the peer's");
         debug_assert_eq!(self.0.place, Part::None, "a connection has one place");
+        // There is a bound for members, which this one has passed.
+        place.held.count_under(self.0.address, 0);
         self.0.place = std::mem::take(&mut place.held.place);
     }
 
@@ -211,12 +228,24 @@ impl MemberPlace {
 }
 
 impl Held {
-    /// Counts a connection of the address. Beyond its members, an address has an eighth as many
-    /// connections that are none, so that a full one is told so.
-    fn count_place(&mut self) -> bool {
-        let max = self.places.0.address_max;
-        let is_in = self.count(max + max.div_ceil(8), |of| &mut of.all);
+    /// Counts a connection of the address.
+    fn count_place(&mut self, max: usize) -> bool {
+        let is_in = self.count(max, |of| &mut of.all);
         self.place = if is_in { Part::Counted } else { Part::None };
+        is_in
+    }
+
+    /// Counts its place under another address.
+    fn count_under(&mut self, address: Option<NonZeroU64>, max: usize) -> bool {
+        if self.address == address {
+            return true;
+        }
+        let mut other = self.places.held(address.map(NonZeroU64::get));
+        let is_in = other.count_place(max);
+        if is_in {
+            // The count under the address that it had goes with `other`.
+            std::mem::swap(&mut self.address, &mut other.address);
+        }
         is_in
     }
 
@@ -404,6 +433,38 @@ mod tests {
             held.push(place);
         }
         assert!(places.enter(Some(7)).now_or_never().is_none());
+        assert!(places.0.of_address.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_proxys_connection_counts_as_theirs_for_whom_it_speaks() {
+        let places = places(100, 8);
+        let count = |address| places.0.of_address.get(&address).map_or(0, |of| of.all);
+        // It has said so before the first request: as many as of any other address.
+        let mut held = Vec::new();
+        for number in 0..10 {
+            let mut place = places.enter(None).await.expect("a proxy has no bound");
+            assert_eq!(place.count_under(Some(7)), number < 9);
+            held.push(place);
+        }
+        assert_eq!((count(7), places.enter(Some(7)).await.is_none()), (9, true));
+        drop(held);
+        assert!(places.0.of_address.is_empty());
+        // It says so in the handshake.
+        let place = places.enter(None).await.expect("free");
+        let mut member = places.member(Some(7)).expect("free");
+        member.carry(place);
+        assert_eq!(count(7), 1);
+        let back = member.part().expect("its place");
+        drop(member);
+        assert_eq!(count(7), 1);
+        drop(back);
+        assert!(places.0.of_address.is_empty());
+        // From one address to another nothing is left behind.
+        let mut place = places.enter(Some(6)).await.expect("free");
+        assert!(place.count_under(Some(7)));
+        assert_eq!((count(6), count(7)), (0, 1));
+        drop(place);
         assert!(places.0.of_address.is_empty());
     }
 

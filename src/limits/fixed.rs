@@ -26,6 +26,10 @@ pub const UNREAD_BYTES_MAX: u64 = 64 << 10;
 pub const LINGER_BYTES_MAX: usize = 16 << 20;
 /// Subjects of which the log is told in a minute, of each sort of lines about what strangers do.
 pub const TOLD_SUBJECTS_MAX: usize = 64;
+/// Bytes of a connection's PROXY header, most of which are thrown away as they come.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4 << 10;
+/// Networks of proxies that are believed.
+pub const TRUSTED_PROXIES_MAX: usize = 1_024;
 /// Time between two attempts to accept, when descriptors or memory are short.
 pub const ACCEPT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Queries at a time for members that catch up.

@@ -107,7 +107,7 @@ fn of_shards(limits: &Limits, shards: u64) -> Vec<MemoryPart> {
     let command = (chat + NONCE_BYTES_MAX as u64).max(limits.body_bytes_max as u64).max(head);
     let commands = shards * limits.inbox_commands_max as u64;
     let catch_up_rows = CATCH_UP_QUERIES_MAX as u64 * u64::from(CATCH_UP_ROWS_MAX);
-    let rates = (1 + 2 * shards) * limits.rate_buckets_max as u64;
+    let rates = (2 + 2 * shards) * limits.rate_buckets_max as u64;
     let batch = limits.batch_bytes_max as u64 + limits.batch_rows_max as u64 * ROW_BYTES;
     // The records of a turn fill two segments at most, and are held plain and as they are written.
     let journal = 2 * 2 * SEGMENT_BYTES_MAX + TAIL_WINDOW_BYTES;
@@ -209,6 +209,7 @@ mod tests {
         "MEMBERS_ROOM_MAX",
         "user_connections_max",
         "address_connections_max",
+        "failed_logins_max",
         "ASKERS_IDLE_MAX",
         // On the disk.
         "journal_bytes_max",
@@ -243,6 +244,9 @@ mod tests {
         "UNREAD_BYTES_MAX",
         // Names in two tables of lines.
         "TOLD_SUBJECTS_MAX",
+        // Thrown away as it comes; a few kilobytes of settings.
+        "PROXY_HEADER_BYTES_MAX",
+        "TRUSTED_PROXIES_MAX",
         "TRIALS_MAX",
         "DOUBTS_MAX",
         "MEMBERS_QUESTIONS_MAX",

@@ -49,6 +49,7 @@ impl Starting {
             metrics: Arc::clone(faults.metrics()),
             limits: Arc::new(config.limits.clone()),
             names: config.names(),
+            proxies: config.proxies.clone(),
             clock: auth.clock().clone(),
             conditions: faults.conditions().clone(),
             auth,

@@ -84,6 +84,8 @@ pub struct Renewal {
     pub user: UserId,
     /// The space.
     pub space: SpaceKey,
+    /// Whence the member came: what it shows counts there.
+    pub address: AddressKey,
     /// The token.
     pub token: Box<str>,
 }

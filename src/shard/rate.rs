@@ -15,19 +15,49 @@ pub(crate) struct Gcra(u64);
 
 const MICROS: u64 = 1_000_000;
 
+/// How often one may be taken from a bucket, in microseconds, and how many at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Pace {
+    interval: u64,
+    burst: u64,
+}
+
+impl Pace {
+    /// This many within a minute, all of them at once too. At least one.
+    pub(crate) fn per_minute(count: u32) -> Pace {
+        let burst = u64::from(count.max(1));
+        Pace { interval: 60 * MICROS / burst, burst }
+    }
+}
+
 impl Gcra {
     /// Takes one from the bucket, or says after how many milliseconds there will be one.
     pub(crate) fn take(&mut self, now: MonoMs, rate: Rate) -> Result<(), u32> {
         if rate.per_second == 0 {
             return Ok(());
         }
-        let now = now.0 * 1_000;
         let interval = MICROS / u64::from(rate.per_second);
-        let depth = interval * u64::from(rate.burst.max(1));
+        self.take_at(now, Pace { interval, burst: u64::from(rate.burst.max(1)) })
+    }
+
+    /// As [`take`](Gcra::take), at a pace of any length.
+    pub(crate) fn take_at(&mut self, now: MonoMs, pace: Pace) -> Result<(), u32> {
+        self.0 = self.taken(now, pace)?;
+        Ok(())
+    }
+
+    /// After how many milliseconds there will be one to take, if there is none now.
+    pub(crate) fn wait(self, now: MonoMs, pace: Pace) -> Option<u32> {
+        self.taken(now, pace).err()
+    }
+
+    /// The bucket's number once one is taken.
+    fn taken(self, now: MonoMs, Pace { interval, burst }: Pace) -> Result<u64, u32> {
+        let now = now.0 * 1_000;
+        let depth = interval * burst;
         let after = self.0.max(now) + interval;
         if after - now <= depth {
-            self.0 = after;
-            return Ok(());
+            return Ok(after);
         }
         let wait_ms = (after - now - depth).div_ceil(1_000);
         Err(u32::try_from(wait_ms).unwrap_or(u32::MAX))
@@ -87,6 +117,21 @@ mod tests {
         now.0 += u64::from(wait);
         assert_eq!(bucket.take(now, rate), Ok(()));
         assert!(bucket.take(now, rate).is_err());
+    }
+
+    #[test]
+    fn a_pace_of_a_minute_is_held_and_looking_takes_nothing() {
+        let pace = Pace::per_minute(10);
+        let mut bucket = Gcra::default();
+        let mut now = MonoMs(1_000);
+        for _ in 0..10 {
+            assert_eq!((bucket.wait(now, pace), bucket.wait(now, pace)), (None, None));
+            assert_eq!(bucket.take_at(now, pace), Ok(()));
+        }
+        assert_eq!((bucket.wait(now, pace), bucket.take_at(now, pace)), (Some(6_000), Err(6_000)));
+        now.0 += 6_000;
+        assert_eq!((bucket.take_at(now, pace), bucket.wait(now, pace)), (Ok(()), Some(6_000)));
+        assert!(!bucket.is_full(MonoMs(now.0 + 59_999)) && bucket.is_full(MonoMs(now.0 + 60_000)));
     }
 
     #[test]

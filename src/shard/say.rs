@@ -148,11 +148,11 @@ impl Shard {
     /// A member shows another token: the edge judges it. Nobody is asked for one who came without.
     fn show_token(&mut self, key: MemberKey, token: &str) -> Result<(), Reject> {
         let Some(Seated { member, space, .. }) = self.rooms.seated(key) else { return Ok(()) };
-        let (user, space) = (member.who.user, space.key());
+        let (user, address, space) = (member.who.user, member.who.address(), space.key());
         if !self.rooms.grants.has(key) {
             return Err(Reject::UnknownMessageType);
         }
-        let renewal = Renewal { member: key, user, space, token: token.into() };
+        let renewal = Renewal { member: key, user, space, address, token: token.into() };
         self.turn.fx.renewals.push(renewal);
         Ok(())
     }

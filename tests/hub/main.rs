@@ -6,6 +6,7 @@ mod auth;
 mod backup;
 mod connections;
 mod crowd;
+mod doors;
 mod http;
 mod input;
 mod letters;

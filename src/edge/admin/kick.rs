@@ -33,11 +33,11 @@ pub(super) async fn kick(
         edge.hub.ask(Question::kick(space, user), peer.key()).await.map_err(Refusal::passed_on)?;
     // Who kicks nobody, again and again, is one subject.
     let subject = match closed {
-        0 => peer.0.to_string(),
-        _ => format!("{} {space} {user}", peer.0),
+        0 => peer.address.to_string(),
+        _ => format!("{} {space} {user}", peer.address),
     };
     if let Some(left_out) = edge.kicks.is_due(edge.hub.now(), &subject) {
-        let peer = peer.0;
+        let peer = peer.address;
         tracing::info!(%peer, %space, %user, closed, left_out, "a user is closed by request");
     }
     Ok(json::answer(StatusCode::OK, &Kicked { closed }))

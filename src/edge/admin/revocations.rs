@@ -39,7 +39,7 @@ pub(super) async fn revoke(
         NotRevoked::Unkept(_) => Refusal::from(Reject::StoreUnavailable),
     })?;
     let closed = edge.hub.revoke(live).await.map_err(Refusal::passed_on)?;
-    tracing::info!(peer = %peer.0, closed, "tokens are called back by request");
+    tracing::info!(peer = %peer.address, closed, "tokens are called back by request");
     Ok(json::answer(StatusCode::OK, &Revoked { closed }))
 }
 

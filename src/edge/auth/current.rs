@@ -7,12 +7,15 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::caller::Caller;
+use super::failures::Failures;
 use super::keys::{KeyList, is_token};
 use super::revoked::{NotRevoked, Revoked, Whose};
 use super::secret::Secret;
-use super::token::TokenRules;
+use super::token::{BadToken, TokenRules};
 use crate::clock::Clock;
 use crate::limits::REVOKED_FOR;
+use crate::shard::event::AddressKey;
+use crate::wire::reject::Reject;
 use crate::wire::time::Micros;
 
 /// What tokens and keys are judged by. Cheap to clone.
@@ -73,6 +76,7 @@ impl Credentials {
 pub(crate) struct Auth {
     credentials: watch::Receiver<Credentials>,
     revoked: Revoked,
+    failures: Failures,
     clock: Clock,
 }
 
@@ -82,9 +86,13 @@ pub(crate) struct Replace(watch::Sender<Credentials>);
 
 impl Auth {
     /// Judges by these until they are replaced.
-    pub(crate) fn new(credentials: Credentials, revoked: Revoked, clock: Clock) -> (Auth, Replace) {
+    pub(crate) fn new(
+        credentials: Credentials,
+        (revoked, failures): (Revoked, Failures),
+        clock: Clock,
+    ) -> (Auth, Replace) {
         let (replace, credentials) = watch::channel(credentials);
-        (Auth { credentials, revoked, clock }, Replace(replace))
+        (Auth { credentials, revoked, failures, clock }, Replace(replace))
     }
 
     /// Whether anybody is asked who they are.
@@ -122,19 +130,57 @@ impl Auth {
         }
     }
 
-    /// Who shows this.
-    pub(super) fn caller(&self, shown: &Secret) -> Caller {
-        let Ok(text) = str::from_utf8(shown.bytes()) else { return Caller::Nobody };
+    /// Who shows this, from this address; refused where that has shown too much that is nobody's.
+    pub(super) fn caller(&self, shown: &Secret, address: AddressKey) -> Result<Caller, Reject> {
+        let now = self.clock.now().mono;
+        if let Some(retry_after_ms) = self.failures.wait(now, address) {
+            return Err(Reject::RateLimited { retry_after_ms });
+        }
+        Ok(match self.known(shown) {
+            Shown::By(caller) => caller,
+            Shown::Lapsed => Caller::Nobody,
+            Shown::Guess => {
+                self.failures.note(now, address);
+                Caller::Nobody
+            }
+        })
+    }
+
+    /// Whether a line about an address that shows too much is due; and how many were left out.
+    pub(super) fn is_to_be_told(&self, address: &str) -> Option<u64> {
+        self.failures.is_to_be_told(self.clock.now().mono, address)
+    }
+
+    fn known(&self, shown: &Secret) -> Shown {
+        let bytes = shown.bytes();
+        // An empty one is what clients show that have none.
+        if bytes.is_empty() {
+            return Shown::Lapsed;
+        }
+        let Ok(text) = str::from_utf8(bytes) else { return Shown::Guess };
         let credentials = self.credentials.borrow().clone();
         if is_token(shown) {
-            let rules = credentials.0.tokens.as_ref();
-            let claims = rules.and_then(|it| it.verify(text, self.clock.now().unix).ok());
-            let claims = claims.filter(|claims| !self.revoked.has(claims));
-            return claims.map_or(Caller::Nobody, Caller::User);
+            let Some(rules) = &credentials.0.tokens else { return Shown::Guess };
+            return match rules.verify(text, self.clock.now().unix) {
+                Ok(claims) if !self.revoked.has(&claims) => Shown::By(Caller::User(claims)),
+                // Somebody who may has made it.
+                Ok(_) | Err(BadToken::Claims(_)) => Shown::Lapsed,
+                Err(BadToken::Unsigned) => Shown::Guess,
+            };
         }
         let program = credentials.0.keys.as_ref().and_then(|keys| keys.find(text));
-        program.map_or(Caller::Nobody, Caller::Program)
+        program.map_or(Shown::Guess, |program| Shown::By(Caller::Program(program)))
     }
+}
+
+/// What a token or a key turns out to be.
+enum Shown {
+    /// This caller's.
+    By(Caller),
+    /// None that is good, but none that anybody could guess either.
+    Lapsed,
+    /// Nobody's.
+    Guess,
 }
 
 impl Replace {

@@ -12,11 +12,13 @@ use axum::response::{IntoResponse, Response};
 
 use super::caller::Caller;
 use super::current::Auth;
-use super::routes;
+use super::routes::{self, Asks};
 use super::secret::Secret;
 use crate::edge::http::door::not_found;
+use crate::edge::http::peer::Peer;
 use crate::edge::http::problem::Refusal;
 use crate::wire::percent::decode;
+use crate::wire::reject::Reject;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// What stands before a token among the subprotocols of a handshake.
@@ -37,9 +39,8 @@ async fn pass(State(auth): State<Auth>, mut request: Request, next: Next) -> Res
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let asks = path.and_then(|path| routes::asks(request.method(), path));
     let Some(asks) = asks else { return not_found() };
-    let caller = take_shown(&mut request).map_or(Caller::Nobody, |shown| auth.caller(&shown));
-    let mut response = match asks.judge(&caller) {
-        Ok(()) => {
+    let mut response = match caller(&auth, asks, &mut request) {
+        Ok(caller) => {
             request.extensions_mut().insert(Arc::new(caller));
             next.run(request).await
         }
@@ -50,6 +51,29 @@ async fn pass(State(auth): State<Auth>, mut request: Request, next: Next) -> Res
         response.headers_mut().insert(header::WWW_AUTHENTICATE, asked);
     }
     response
+}
+
+/// Who has sent a request, if that may use the route. What is shown where nothing is asked is not
+/// looked at: nobody finds out there what it is.
+fn caller(auth: &Auth, asks: Asks, request: &mut Request) -> Result<Caller, Reject> {
+    let shown = take_shown(request).filter(|_| asks != Asks::Nothing);
+    let Some(shown) = shown else { return asks.judge(&Caller::Nobody).map(|()| Caller::Nobody) };
+    let peer = request.extensions().get::<Peer>().copied();
+    let caller = auth.caller(&shown, peer.and_then(Peer::key));
+    if let (Err(_), Some(peer)) = (&caller, peer) {
+        tell(auth, peer);
+    }
+    let caller = caller?;
+    asks.judge(&caller).map(|()| caller)
+}
+
+/// Tells of an address that shows what is nobody's, and of which nothing is looked at for a while.
+fn tell(auth: &Auth, peer: Peer) {
+    let peer = peer.address.to_string();
+    if let Some(left_out) = auth.is_to_be_told(&peer) {
+        let what = "refused (429): this address shows tokens or keys that are none";
+        tracing::warn!(peer, left_out, "{what} (failed_logins_max)");
+    }
 }
 
 /// Takes everything that may be a token or a key out of a request; the first of it is what counts.
@@ -70,6 +94,8 @@ fn take_header(headers: &mut HeaderMap, name: &HeaderName) -> Option<Secret> {
     let scheme = b"bearer ";
     let bare = match value.split_at_checked(scheme.len()) {
         Some((first, rest)) if first.eq_ignore_ascii_case(scheme) => rest.trim_ascii(),
+        // Clients that have no token say so; the space is gone with the end of the line.
+        _ if value.eq_ignore_ascii_case(scheme.trim_ascii_end()) => &[],
         _ => value,
     };
     Some(Secret::new(if is_twice { &[][..] } else { bare }))
@@ -139,6 +165,7 @@ mod tests {
             ("/a", &[("authorization", "Bearer a.b.c")][..], Some("a.b.c"), ("/a", "")),
             ("/a", &[("authorization", "bEARER  a.b.c ")], Some("a.b.c"), ("/a", "")),
             ("/a", &[("authorization", "a.b.c")], Some("a.b.c"), ("/a", "")),
+            ("/a", &[("authorization", "Bearer")], Some(""), ("/a", "")),
             ("/a", &[("x-api-key", "k")], Some("k"), ("/a", "")),
             ("/a", &[("authorization", "x"), ("authorization", "y")], Some(""), ("/a", "")),
             ("/a", &[("authorization", "x"), ("x-api-key", "y")], Some("x"), ("/a", "")),

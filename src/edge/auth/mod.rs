@@ -10,6 +10,7 @@
 mod caller;
 mod claims;
 mod current;
+mod failures;
 mod guard;
 mod keys;
 mod renew;
@@ -21,6 +22,7 @@ mod token;
 pub(crate) use caller::Caller;
 pub(crate) use claims::Access;
 pub(crate) use current::{Auth, Credentials, Replace};
+pub(crate) use failures::Failures;
 pub(crate) use guard::guard;
 pub(crate) use keys::{KeyList, NewKey, Scopes, random_id};
 pub(crate) use renew::{part, renew};

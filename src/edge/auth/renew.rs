@@ -34,7 +34,7 @@ pub(crate) async fn part(mut auth: Auth, hub: Hub) {
 
 /// What a member may do by a token; one of another user, or not for its space, is none.
 fn judge(auth: &Auth, renewal: &Renewal) -> Option<Grant> {
-    let caller = auth.caller(&Secret::new(renewal.token.as_bytes()));
+    let caller = auth.caller(&Secret::new(renewal.token.as_bytes()), renewal.address).ok()?;
     // A key is no token: it has no end.
     let Caller::User(_) = caller else { return None };
     caller.joins(renewal.user, renewal.space).ok()

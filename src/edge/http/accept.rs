@@ -23,8 +23,10 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, Greeted};
-use super::peer::Peer;
+use super::proxies::Proxies;
 use super::short_way::ShortWay;
+use super::told::Told;
+use crate::clock::Clock;
 use crate::conditions::{Condition, Conditions};
 use crate::hub::Places;
 use crate::limits::{ACCEPT_WAIT_MAX, Limits};
@@ -42,6 +44,10 @@ pub(crate) struct Serving {
     pub limits: Arc<Limits>,
     /// The places of all connections.
     pub places: Places,
+    /// Who is believed to speak for others.
+    pub proxies: Proxies,
+    /// Where time is read.
+    pub clock: Clock,
     /// Counted into.
     pub metrics: Arc<Metrics>,
     /// Where it is told that none can be accepted.
@@ -71,7 +77,7 @@ pub(crate) async fn run(listener: TcpListener, serving: Serving, stop: Cancellat
                     // place for it.
                     let started = tokio::select! {
                         biased;
-                        started = open.start(stream, Peer::of(address)) => started,
+                        started = open.start(stream, address) => started,
                         () = &mut stopped => break,
                     };
                     if let Err(error) = started {
@@ -145,22 +151,38 @@ struct Connections {
 
 impl Connections {
     fn new(serving: Serving, stop: CancellationToken) -> Connections {
-        let Serving { app, short_way, limits, places, metrics, .. } = serving;
-        let (app, http) = (TowerToHyperService::new(app), http(&limits));
-        let shared = connection::Shared { app, short_way, http, limits, places, metrics, stop };
+        let Serving { app, short_way, limits, places, proxies, clock, metrics, .. } = serving;
+        let shared = connection::Shared {
+            app: TowerToHyperService::new(app),
+            short_way,
+            http: http(&limits),
+            limits,
+            places,
+            proxies,
+            told: Told::default(),
+            clock,
+            metrics,
+            stop,
+        };
         Connections { tasks: JoinSet::new(), shared: Arc::new(shared) }
     }
 
     /// Serves a connection when there is a place, unless its address has too many: then the
     /// socket is closed unheard, since an answer would cost what the limit is there to save. An
     /// error: the runtime can wait for no more.
-    async fn start(&mut self, stream: StdStream, peer: Peer) -> io::Result<()> {
-        let Some(place) = self.shared.places.enter(peer.key()).await else {
-            tracing::debug!(peer = %peer.0, "an address has too many connections");
+    async fn start(&mut self, stream: StdStream, address: SocketAddr) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let peer = shared.proxies.peer(address.ip());
+        let Some(place) = shared.places.enter(shared.proxies.connections_of(peer)).await else {
+            tracing::debug!(peer = %peer.address, "an address has too many connections");
             return Ok(());
         };
-        let shared = Arc::clone(&self.shared);
-        match self.shared.greet(place, stream, peer) {
+        if shared.proxies.introduce(peer) {
+            let stream = TcpStream::from_std(stream)?;
+            self.tasks.spawn(shared.serve_introduced(stream, (place, peer)));
+            return Ok(());
+        }
+        match shared.greet(place, stream, peer) {
             Greeted::Done => {}
             Greeted::Untaken(untaken) => {
                 self.tasks.spawn(async move { shared.turn_away(untaken).await });

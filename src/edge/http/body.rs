@@ -202,7 +202,7 @@ mod tests {
     }
 
     fn peer(last: u8) -> Peer {
-        Peer(std::net::Ipv4Addr::new(192, 0, 2, last).into())
+        Peer::counted(std::net::Ipv4Addr::new(192, 0, 2, last).into())
     }
 
     /// A body of unannounced length, in pieces of 10 bytes.

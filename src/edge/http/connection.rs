@@ -35,11 +35,14 @@ use tokio_util::sync::CancellationToken;
 use super::marked::Marked;
 use super::paced::Pace;
 use super::peer::Peer;
+use super::proxies::Proxies;
 use super::short_way::{self, Decided, ShortWay};
 use super::strict::Heads;
+use super::told::Told;
 use super::transport::{Left, Transport, UnderWay};
 use super::upgrade::{Refused, Untaken, Upgrade};
 use super::waiting::{READ_BYTES, Waited, Waiting};
+use crate::clock::Clock;
 use crate::hub::{Place, Places};
 use crate::limits::{LINGER_BYTES_MAX, Limits, MEMBER_RECEIVE_BYTES_MAX};
 use crate::metrics::{Metric, Metrics};
@@ -66,6 +69,12 @@ pub(super) struct Shared {
     pub limits: Arc<Limits>,
     /// Where connections wait for their peers.
     pub places: Places,
+    /// Who is believed to speak for others.
+    pub proxies: Proxies,
+    /// What the log was told of those who did not.
+    pub told: Told,
+    /// Where time is read.
+    pub clock: Clock,
     /// Counted into.
     pub metrics: Arc<Metrics>,
     /// Cancelled when the edge is to end.
@@ -89,6 +98,13 @@ pub(super) struct Arrived {
     heads: Heads,
     came: Vec<u8>,
     refused: Option<Refused>,
+}
+
+impl Arrived {
+    /// Nothing of a request has come yet.
+    pub(super) fn nothing(place: Place, peer: Peer) -> Arrived {
+        Arrived { place, peer, heads: Heads::default(), came: Vec::new(), refused: None }
+    }
 }
 
 /// What became of a request.
@@ -137,7 +153,8 @@ impl Shared {
 
     /// Decides on what came without hyper, if it is a handshake that can be.
     fn decide(&self, came: &[u8], peer: Peer) -> Option<Decided> {
-        short_way::decide(self.short_way.as_deref()?, came, &self.limits, peer)
+        let short_way = self.short_way.as_deref()?;
+        short_way::decide(short_way, came, &self.limits, (&self.proxies, peer))
     }
 
     /// Serves one connection to its end, or until its socket has moved on.
@@ -182,7 +199,7 @@ impl Shared {
         self.linger(last).await;
     }
 
-    fn count_displaced(&self) {
+    pub(super) fn count_displaced(&self) {
         self.metrics.edge.add(Metric::Displaced, 1);
     }
 
@@ -191,7 +208,8 @@ impl Shared {
         let under_way = UnderWay::default();
         let pace = Pace::new(&self.limits, &self.metrics);
         let transport = Transport::new(waiting, &under_way, &self.places, pace);
-        let service = Requests { app: self.app.clone(), peer, refused, under_way };
+        let (app, proxies) = (self.app.clone(), self.proxies.clone());
+        let service = Requests { app, proxies, peer, refused, under_way };
         // Asked to stop before it has read anything, hyper would not answer at all.
         let mut stopping = self.stop.is_cancelled();
         let mut http = self.http.clone();
@@ -331,6 +349,7 @@ fn give_up_after(_: &Socket, _: Option<Duration>) -> io::Result<()> {
 /// The requests of one connection.
 struct Requests {
     app: TowerToHyperService<Router>,
+    proxies: Proxies,
     peer: Peer,
     /// The first request was refused. It asks for an upgrade, so that no second one follows.
     refused: Option<Refused>,
@@ -343,7 +362,9 @@ impl Service<Request<Incoming>> for Requests {
     type Future = Answering;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        request.extensions_mut().insert(self.peer);
+        // The next request of a proxy's connection may be another's.
+        let sender = self.proxies.sender(self.peer, request.headers());
+        request.extensions_mut().insert(sender);
         if let Some(refused) = self.refused {
             request.extensions_mut().insert(refused);
         }

@@ -140,7 +140,7 @@ impl FrontDoor {
         let name = &name[..name.len().min(NAME_CHARS)];
         let subject = format!("{header} {name}");
         let Some(left_out) = self.refused.is_due(self.clock.now().mono, &subject) else { return };
-        let peer = request.extensions().get::<Peer>().map(|peer| peer.0.to_string());
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.address.to_string());
         let peer = peer.unwrap_or_default();
         let what_to_do = match header {
             "Host" => "the hub does not go by this Host: if it is yours, add it to `hosts`",

@@ -11,6 +11,7 @@ use httparse::{Header, Request, Status};
 
 use super::peer::Peer;
 use super::problem::Refusal;
+use super::proxies::Proxies;
 use super::upgrade::Upgrade;
 use crate::limits::Limits;
 
@@ -48,7 +49,7 @@ pub(super) fn decide(
     short_way: &dyn ShortWay,
     came: &[u8],
     limits: &Limits,
-    peer: Peer,
+    (proxies, peer): (&Proxies, Peer),
 ) -> Option<Decided> {
     if came.len() >= limits.head_bytes_max {
         return None;
@@ -60,7 +61,8 @@ pub(super) fn decide(
         return None;
     };
     let (path, query) = split(&request)?;
-    let outcome = short_way.decide(&Head { path, query, fields: request.headers }, peer)?;
+    let sender = proxies.sender(peer, &*request.headers);
+    let outcome = short_way.decide(&Head { path, query, fields: request.headers }, sender)?;
     Some(Decided { outcome, head_bytes })
 }
 

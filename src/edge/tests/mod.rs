@@ -24,7 +24,7 @@ use super::http::json;
 use super::http::peer::Peer;
 use super::http::problem::Refusal;
 use super::http::upgrade::{Untaken, Upgrade};
-use super::{Hosts, Names, Origins, accept, handshake, prepare};
+use super::{Hosts, Names, Origins, Proxies, ProxyHeader, accept, handshake, prepare};
 use crate::clock::Clock;
 use crate::conditions::Conditions;
 use crate::hub::{Place, Places};
@@ -74,7 +74,7 @@ fn routes(limits: &Limits, taken: mpsc::Sender<Taken>) -> Router {
     };
     let unsound = async || handshake::unsound("Error upgrading WebSocket connection");
     let conditions = crate::conditions::Conditions::new(crate::clock::Clock::start());
-    let peer = async |Extension(peer): Extension<Peer>| peer.0.to_string();
+    let peer = async |Extension(peer): Extension<Peer>| peer.address.to_string();
     Router::new()
         .route("/upgrade", get(upgrade))
         .with_state(taken)
@@ -115,6 +115,8 @@ impl Server {
             short_way: Some(Box::new(short_way::Short)),
             places: Places::new(&limits),
             limits: Arc::new(limits),
+            proxies: Proxies::parse("none", ProxyHeader::XForwardedFor, false).expect("none"),
+            clock: Clock::start(),
             metrics: Arc::clone(&metrics),
             conditions: Conditions::new(Clock::start()),
         };

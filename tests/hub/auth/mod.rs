@@ -62,7 +62,7 @@ fn write_keys(path: &Path, lines: &[&str]) {
 }
 
 /// The `Authorization` of a token or a key.
-fn bearer(shown: &str) -> String {
+pub(crate) fn bearer(shown: &str) -> String {
     format!("Bearer {shown}")
 }
 
