@@ -50,6 +50,8 @@ const SHARING_FILES: &[&str] = &[
     "src/faults.rs",
     // The keys by which is known who is who, which SIGHUP replaces.
     "src/edge/auth/current.rs",
+    // The certificate, which SIGHUP and its files replace.
+    "src/edge/tls/mod.rs",
     // What is called back, which one task writes and all read.
     "src/edge/auth/revoked.rs",
     "src/store/latest.rs",

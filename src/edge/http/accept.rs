@@ -25,7 +25,9 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{self, Greeted};
 use super::peer::Peer;
 use super::short_way::ShortWay;
+use super::stream::Stream;
 use crate::conditions::{Condition, Conditions};
+use crate::edge::tls::Tls;
 use crate::hub::Places;
 use crate::limits::{ACCEPT_WAIT_MAX, Limits};
 use crate::metrics::Metrics;
@@ -33,11 +35,14 @@ use crate::metrics::Metrics;
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 
 /// What connections are served with.
+#[derive(Clone)]
 pub(crate) struct Serving {
     /// What is served.
     pub app: Router,
     /// Who decides on handshakes before the router, where there are any.
-    pub short_way: Option<Box<dyn ShortWay>>,
+    pub short_way: Option<Arc<dyn ShortWay>>,
+    /// What connections begin with; `None`: they are plain.
+    pub tls: Option<Tls>,
     /// Every bound.
     pub limits: Arc<Limits>,
     /// The places of all connections.
@@ -140,15 +145,16 @@ impl BackOff {
 /// The connections that are open and are no member's yet.
 struct Connections {
     tasks: JoinSet<()>,
+    tls: Option<Tls>,
     shared: Arc<connection::Shared>,
 }
 
 impl Connections {
     fn new(serving: Serving, stop: CancellationToken) -> Connections {
-        let Serving { app, short_way, limits, places, metrics, .. } = serving;
+        let Serving { app, short_way, tls, limits, places, metrics, .. } = serving;
         let (app, http) = (TowerToHyperService::new(app), http(&limits));
         let shared = connection::Shared { app, short_way, http, limits, places, metrics, stop };
-        Connections { tasks: JoinSet::new(), shared: Arc::new(shared) }
+        Connections { tasks: JoinSet::new(), tls, shared: Arc::new(shared) }
     }
 
     /// Serves a connection when there is a place, unless its address has too many: then the
@@ -160,13 +166,19 @@ impl Connections {
             return Ok(());
         };
         let shared = Arc::clone(&self.shared);
+        if let Some(tls) = self.tls.clone() {
+            let stream = TcpStream::from_std(stream)?;
+            self.tasks.spawn(shared.serve_tls(stream, (place, peer), tls));
+            return Ok(());
+        }
         match self.shared.greet(place, stream, peer) {
             Greeted::Done => {}
             Greeted::Untaken(untaken) => {
                 self.tasks.spawn(async move { shared.turn_away(untaken).await });
             }
             Greeted::Waits(stream, arrived) => {
-                self.tasks.spawn(shared.serve(TcpStream::from_std(stream)?, arrived));
+                let stream = Stream::Plain(TcpStream::from_std(stream)?);
+                self.tasks.spawn(shared.serve(stream, arrived));
             }
         }
         Ok(())

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::marked::Mark;
 use super::paced::Pace;
+use super::stream::Stream;
 use super::strict::Heads;
 use super::waiting::Waiting;
 use crate::hub::Places;
@@ -46,7 +46,7 @@ pub(super) struct UnderWay {
 /// A socket in hyper's hands.
 #[derive(Debug)]
 pub(super) struct Transport {
-    stream: TcpStream,
+    stream: Stream,
     pace: Pace,
     heads: Heads,
     /// What came before hyper was there.
@@ -67,7 +67,7 @@ pub(super) enum Left {
     /// The connection's place is wanted.
     Displaced,
     /// Hyper's result says what becomes of the connection; the bytes came and are nobody's yet.
-    Other(TcpStream, Bytes),
+    Other(Stream, Bytes),
 }
 
 impl Transport {
@@ -198,8 +198,11 @@ impl AsyncWrite for Transport {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if Pin::new(&mut self.stream).poll_flush(context)?.is_pending() {
+            // What TLS has sealed waits for the peer, as what hyper has written does.
+            return self.note_written(context, Poll::Pending).map_ok(|_| ());
+        }
         self.pace.renew();
-        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
         // Hyper flushes when it has nothing left to write.
         if self.written == Written::Some {
             self.written = Written::All;
@@ -252,7 +255,7 @@ mod tests {
     use crate::limits::Limits;
     use crate::metrics::Metrics;
     use std::sync::Arc;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     #[tokio::test]
     async fn an_answer_whose_end_waits_for_a_full_socket_is_not_over() {
@@ -262,7 +265,8 @@ mod tests {
         let (stream, _) = listener.accept().await.expect("the peer");
         let (limits, metrics) = (Limits::default(), Arc::new(Metrics::new(1)));
         let (places, under_way) = (Places::new(&limits), UnderWay::default());
-        let waiting = Waiting::new(stream, Heads::default(), Vec::new(), places.begin());
+        let waiting =
+            Waiting::new(Stream::Plain(stream), Heads::default(), Vec::new(), places.begin());
         let pace = Pace::new(&limits, &metrics);
         let mut transport = Transport::new(waiting, &under_way, &places, pace);
         let mut context = Context::from_waker(std::task::Waker::noop());
