@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::conditions::{Condition, Conditions};
 use crate::config::Config;
 use crate::edge::auth::{Auth, Keeper, Replace, Revoked};
-use crate::edge::tls::{ReplaceIdentity, Tls};
+use crate::edge::tls::ReplaceIdentity;
 use crate::edge::{self, EdgeState, Health};
 use crate::faults::{Faults, panic_place};
 use crate::hub::{self, Hub, HubSetup, HubThreads, ShardStore};
@@ -169,19 +169,15 @@ impl Server {
         let Beside { metrics, log, reread } = beside;
         let mut signals = Signals::listen()?;
         let lines = log.lines().clone();
-        let (tls, certificate) = config.tls.clone().map(Tls::new).unzip();
-        let doors = Doors::open(&config, tls)?;
+        let (doors, certificate) = Doors::open(&config)?;
         let limits = config.limits.clone();
         let clock = Clock::start();
         let (auth, replace, keeper) = who_is_who(&config, &clock)?;
-        let replaces = (replace, certificate.clone());
-        let mut reload = Reload::new(config.clone(), log, replaces, reread);
+        let mut reload = Reload::new(config.clone(), log, (replace, certificate.clone()), reread);
         let faults = Faults::new(Arc::clone(&metrics), known_at_start(&config, &clock));
         let mut random = Random::open()?;
         let newest = start_watchman(&faults, clock.clone(), lines.clone(), over);
-        if let Some(replace) = certificate {
-            look_after(replace, &faults, clock.clone(), over);
-        }
+        look_after(certificate, &faults, &clock, over);
         let starting = Starting::begin(&doors, &config, (&faults, auth.clone()), threads)?;
         let opening = Opening::begin(&config, clock.clone(), &faults, random.next(), threads);
         let Some(store) = opening.wait(&mut signals, &mut reload, &faults, threads).await? else {
@@ -221,8 +217,6 @@ impl Server {
         };
         let (edge, stop_edge) = start_edge(threads, &doors, edge_state, &faults)?;
         announce(&doors, &config, &lines);
-        // The edge has its own.
-        drop(doors);
         Ok(Some(Server {
             clock,
             limits,
@@ -367,9 +361,16 @@ fn start_watchman(
     newest
 }
 
-/// Has somebody look after the certificate that clients are shown.
-fn look_after(replace: ReplaceIdentity, faults: &Faults, clock: Clock, over: &CancellationToken) {
-    let rounds = Certificate { replace, clock, conditions: faults.conditions().clone() }.run();
+/// Has somebody look after the certificate that clients are shown, where there is one.
+fn look_after(
+    certificate: Option<ReplaceIdentity>,
+    faults: &Faults,
+    clock: &Clock,
+    over: &CancellationToken,
+) {
+    let Some(replace) = certificate else { return };
+    let (clock, conditions) = (clock.clone(), faults.conditions().clone());
+    let rounds = Certificate { replace, clock, conditions }.run();
     // It ends with the runtime of this thread.
     spawn_watched(&Handle::current(), (faults, "the certificate's rounds"), over, rounds);
 }

@@ -2,8 +2,8 @@
 //! buffer, and sending without waiting.
 //!
 //! Owns the streams, their TLS and the frame readers, slot by slot as the shard's arena has its
-//! members, and an epoll that tells which are ready. The runtime watches that epoll as one file: a member costs
-//! it nothing, and has no task.
+//! members, and an epoll that tells which are ready. The runtime watches that epoll as one file: a
+//! member costs it nothing, and has no task.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};

@@ -41,7 +41,7 @@ impl Certificate {
                     self.take_over(&current, new);
                 }
                 Ok(Err(error)) => {
-                    // Whoever writes them writes one after the other: they may not fit for a moment.
+                    // Files are written one after the other: they may not fit for a moment.
                     if std::mem::replace(&mut was_bad, true) {
                         self.conditions.raise(Condition::CertificateUnread, error);
                     }

@@ -18,7 +18,7 @@ use super::{Fault, spawn_watched};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::edge::auth::Auth;
-use crate::edge::tls::Tls;
+use crate::edge::tls::{ReplaceIdentity, Tls};
 use crate::edge::{self, Listeners, StartingState};
 use crate::faults::Faults;
 use crate::limits::Limits;
@@ -84,12 +84,14 @@ pub(super) struct Doors {
 }
 
 impl Doors {
-    /// Listens; nobody is answered yet.
-    pub(super) fn open(config: &Config, tls: Option<Tls>) -> Result<Doors, Fault> {
+    /// Listens; nobody is answered yet. With it: what puts another certificate in the place of the
+    /// one that is shown.
+    pub(super) fn open(config: &Config) -> Result<(Doors, Option<ReplaceIdentity>), Fault> {
+        let (tls, replace) = config.tls.clone().map(Tls::new).unzip();
         let (main, address) = listen(config.listen, &config.limits)?;
         let plain = config.plain_listen.map(|plain| listen(plain, &config.limits)).transpose()?;
         let (plain, plain_address) = plain.unzip();
-        Ok(Doors { main, plain, tls, address, plain_address })
+        Ok((Doors { main, plain, tls, address, plain_address }, replace))
     }
 
     /// Listeners of the same, that the edge's threads wait for.

@@ -117,8 +117,9 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, &'static str
     }
 }
 
-/// When a certificate ends, in seconds since 1970. It is asked of what judges certificates, which
-/// names that time of one that is judged when all have ended: before all else, whoever has signed it.
+/// When a certificate ends, in seconds since 1970. The judge of certificates is asked, which names
+/// that time where a certificate is judged as of a day when all have ended: before all else,
+/// whoever has signed it.
 fn end(certificate: &CertificateDer<'_>) -> Result<u64, String> {
     let parsed = ParsedCertificate::try_from(certificate).map_err(|error| error.to_string())?;
     let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms.all;

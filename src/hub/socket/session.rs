@@ -190,3 +190,6 @@ impl io::Read for Noting<'_> {
         Ok(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests;
