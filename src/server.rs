@@ -168,9 +168,8 @@ impl Server {
     ) -> Result<Option<Server>, Fault> {
         let Beside { metrics, log, reread } = beside;
         let mut signals = Signals::listen()?;
-        let lines = log.lines().clone();
+        let (lines, limits) = (log.lines().clone(), config.limits.clone());
         let (doors, certificate) = Doors::open(&config)?;
-        let limits = config.limits.clone();
         let clock = Clock::start();
         let (auth, replace, keeper) = who_is_who(&config, &clock)?;
         let mut reload = Reload::new(config.clone(), log, (replace, certificate.clone()), reread);

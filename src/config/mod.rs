@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
 pub(crate) mod auth;
+mod listen;
 mod machine;
 mod memory;
 mod sources;
@@ -214,7 +215,7 @@ impl Config {
     /// Merges what was given, and checks all of it.
     pub fn load(sources: &Sources, machine: Machine) -> Result<Config, BadConfig> {
         let mut reading = Reading { sources, origin: BTreeMap::new() };
-        let listen = reading.listen()?;
+        let listen = listen::address(&mut reading)?;
         let tls = tls::identity(&mut reading)?;
         let plain_listen = tls::plain_listen(&mut reading, tls.is_some())?;
         let data_dir = reading.data_dir()?;
@@ -231,8 +232,8 @@ impl Config {
         let mut limits = reading.limits()?;
         let mut warnings = Vec::new();
         if !credentials.are_asked() && !insecure {
-            within_loopback("listen", listen, &reading)?;
-            plain_listen.map_or(Ok(()), |it| within_loopback("tls_plain_listen", it, &reading))?;
+            listen::within_loopback("listen", Some(listen), &reading)?;
+            listen::within_loopback("tls_plain_listen", plain_listen, &reading)?;
         }
         warnings.extend(machine::fit(&mut limits, shards, machine)?);
         let origin = reading.origin;
@@ -309,28 +310,6 @@ impl Config {
     }
 }
 
-/// Where nobody is asked who they are, whoever reaches the port is whoever they say.
-fn within_loopback(
-    setting: &'static str,
-    listen: SocketAddr,
-    reading: &Reading<'_>,
-) -> Result<(), BadConfig> {
-    if listen.ip().is_loopback() {
-        return Ok(());
-    }
-    Err(BadConfig(format!(
-        "{}: {listen} is reached from other machines, and nobody is authenticated; \
-         listen on 127.0.0.1, give HUB_JWT_SECRET, or say --insecure if you mean it",
-        reading.name_of(setting)
-    )))
-}
-
-/// An address and a port. `localhost` by hand: a name that resolves elsewhere must not open the
-/// hub.
-fn parse_address(text: &str) -> Option<SocketAddr> {
-    text.replace("localhost:", "127.0.0.1:").parse().ok()
-}
-
 fn parse_bool(text: &str) -> Option<bool> {
     match text {
         "true" | "1" | "yes" | "on" => Some(true),
@@ -373,18 +352,6 @@ impl Reading<'_> {
             .ok_or_else(|| self.bad(name, format_args!("`{text}` is not {expected}")))?;
         self.note(name, text, given.map_or(Source::Default, |given| given.source.clone()));
         Ok(value)
-    }
-
-    fn listen(&mut self) -> Result<SocketAddr, BadConfig> {
-        let expected = "an address and port such as 127.0.0.1:8080";
-        let mut listen = self.value("listen", expected, "127.0.0.1:8080", parse_address)?;
-        let decided = self.sources.get("listen").is_some_and(|given| given.source.beats_port());
-        if let Some(port) = self.sources.port.as_deref().filter(|_| !decided) {
-            let bad = || BadConfig(format!("PORT: `{port}` is not a port such as 8080"));
-            listen.set_port(port.parse().map_err(|_| bad())?);
-            self.note("listen", listen.to_string(), Source::Variable("PORT".into()));
-        }
-        Ok(listen)
     }
 
     fn data_dir(&mut self) -> Result<PathBuf, BadConfig> {

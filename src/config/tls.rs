@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::sources::Source;
-use super::{BadConfig, Reading, parse_address};
+use super::listen::parse;
+use super::{BadConfig, Reading};
 use crate::edge::tls::{BadIdentity, Files, Identity};
 
 /// The settings of the certificate: which file is which.
@@ -35,7 +36,7 @@ pub(super) fn plain_listen(
     let given = reading.sources.get(SETTING).filter(|given| !given.text.is_empty());
     let Some(given) = given else { return Ok(None) };
     let bad = || format!("`{}` is not an address and port such as 127.0.0.1:8081", given.text);
-    let address = parse_address(&given.text).ok_or_else(|| reading.bad(SETTING, bad()))?;
+    let address = parse(&given.text).ok_or_else(|| reading.bad(SETTING, bad()))?;
     if !is_secured {
         let problem = "all is plain where no tls_certificate is given: listen says where";
         return Err(reading.bad(SETTING, problem));

@@ -83,6 +83,7 @@ fn settings_of_tls_that_can_not_be_used_are_one_line() {
     replace(dir, "cut", "-----BEGIN CERTIFICATE-----\n????\n");
     let [certificate, key, other, junk, cut, none] =
         ["certificate", "key", "other", "junk", "cut", "none"].map(|name| files.path(name));
+    let both = ["--tls-certificate", &*certificate, "--tls-key", &key];
     let no_key = "there is no private key in it, in PEM and without a password";
     for (args, expected) in [
         (&["--tls-certificate", &*certificate][..], "--tls-certificate: its tls_key is missing".to_owned()),
@@ -117,11 +118,11 @@ fn settings_of_tls_that_can_not_be_used_are_one_line() {
                 .into(),
         ),
         (
-            &["--tls-certificate", &certificate, "--tls-key", &key, "--tls-plain-listen", "here"],
+            &[&both[..], &["--tls-plain-listen", "here"]].concat()[..],
             "--tls-plain-listen: `here` is not an address and port such as 127.0.0.1:8081".into(),
         ),
         (
-            &["--tls-certificate", &certificate, "--tls-key", &key, "--tls-plain-listen", "0.0.0.0:0"],
+            &[&both[..], &["--tls-plain-listen", "0.0.0.0:0"]].concat()[..],
             "--tls-plain-listen: 0.0.0.0:0 is reached from other machines, and nobody is \
              authenticated; listen on 127.0.0.1, give HUB_JWT_SECRET, or say --insecure if you mean \
              it"
