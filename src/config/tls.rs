@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::sources::Source;
 use super::listen::parse;
+use super::sources::Source;
 use super::{BadConfig, Reading};
 use crate::edge::tls::{BadIdentity, Files, Identity};
 
