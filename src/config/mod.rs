@@ -235,7 +235,7 @@ impl Config {
             listen::within_loopback("listen", Some(listen), &reading)?;
             listen::within_loopback("tls_plain_listen", plain_listen, &reading)?;
         }
-        warnings.extend(machine::fit(&mut limits, shards, machine)?);
+        warnings.extend(machine::fit(&mut limits, (shards, tls.is_some()), machine)?);
         let origin = reading.origin;
         let config = Config {
             listen,

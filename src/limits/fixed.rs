@@ -129,21 +129,17 @@ pub const LOG_SEGMENT_BYTES_MAX: usize = 64 << 10;
 pub const MEMBERS_ROOM_MAX: usize = 65_536;
 /// Users of the list of who is online that are encoded at a time.
 pub const LISTED_USERS_MAX: usize = 32;
-/// Bytes that TLS seals for a member before the kernel has taken the ones before: one record.
+/// Bytes that TLS seals for a connection before the kernel has taken the ones before: one record.
 pub const SEALED_BYTES_MAX: usize = 16 << 10;
 /// Bytes of TLS that come and hold nothing for the hub, before their connection is closed: records
-/// may be empty, and the longest is a quarter of this.
-pub const HIDDEN_BYTES_MAX: usize = 64 << 10;
+/// may be empty, and the longest is half of this.
+pub const HIDDEN_BYTES_MAX: usize = 34 << 10;
 /// Bytes of TLS that come with each byte for the hub, at most: a record of one byte has 22 more.
 pub const HIDDEN_BYTES_PER_BYTE: usize = 32;
-/// What a connection's TLS takes, beside what it has sealed: keys, and the room of one read.
+/// What a connection's TLS takes at rest: keys, and the room of one read.
 pub const SESSION_BYTES: u64 = 12 << 10;
-/// Handshakes of TLS that are under way at a time; an address has a part of them.
-pub const TLS_HANDSHAKES_MAX: usize = 1_024;
-/// Handshakes of TLS of one address that are under way at a time.
-pub const TLS_ADDRESS_HANDSHAKES_MAX: usize = 256;
-/// What a handshake of TLS takes at most: rustls holds as much of what is not whole yet.
-pub const TLS_HANDSHAKE_BYTES: u64 = 80 << 10;
+/// Bytes that a peer may send until its handshake of TLS is done; browsers send 2 KiB.
+pub const TLS_HANDSHAKE_BYTES_MAX: usize = 16 << 10;
 /// The longest that a handshake of TLS may take, in milliseconds.
 pub const TLS_HANDSHAKE_WAIT: u64 = 5_000;
 /// How long before its end a certificate is told of, in microseconds: two weeks.

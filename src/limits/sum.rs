@@ -8,10 +8,9 @@
 
 use super::{
     ABSENT_MAX, CATCH_UP_QUERIES_MAX, CATCH_UP_ROWS_MAX, COMMIT_WAITS_MAX, CONNECTION_BYTES,
-    LOG_BYTES_MAX, Limits, MARKS_MAX, MEMBER_RECEIVE_BYTES_MAX, NONCE_BYTES_MAX, OFFENDERS_MAX,
-    READER_QUEUE_MAX, REFERENCES_MAX, SEALED_BYTES_MAX, SEGMENT_BYTES_MAX, SESSION_BYTES,
-    TAIL_WINDOW_BYTES, TLS_HANDSHAKE_BYTES, TLS_HANDSHAKES_MAX, TOTALS_MAX, TRIMMED_PIECES_MAX,
-    VERDICTS_MAX, places_for,
+    HIDDEN_BYTES_MAX, LOG_BYTES_MAX, Limits, MARKS_MAX, MEMBER_RECEIVE_BYTES_MAX, NONCE_BYTES_MAX,
+    OFFENDERS_MAX, READER_QUEUE_MAX, REFERENCES_MAX, SEALED_BYTES_MAX, SEGMENT_BYTES_MAX,
+    SESSION_BYTES, TAIL_WINDOW_BYTES, TOTALS_MAX, TRIMMED_PIECES_MAX, VERDICTS_MAX, places_for,
 };
 
 /// Something that takes memory.
@@ -55,7 +54,7 @@ pub fn memory(limits: &Limits, shards: usize, has_tls: bool) -> Vec<MemoryPart> 
     let mut parts = vec![part("space logs", limits.logs_bytes_max as u64, "logs_bytes_max")];
     parts.extend(of_connections(limits));
     if has_tls {
-        parts.extend(of_tls(limits));
+        parts.push(of_tls(limits));
     }
     parts.extend(of_shards(limits, shards as u64));
     parts
@@ -104,19 +103,16 @@ fn of_connections(limits: &Limits) -> Vec<MemoryPart> {
     ]
 }
 
-/// What TLS of clients costs.
-fn of_tls(limits: &Limits) -> [MemoryPart; 2] {
+/// What TLS of clients costs. What a handshake takes is less than what comes after it.
+fn of_tls(limits: &Limits) -> MemoryPart {
     let places = places_for(limits.connections_max) as u64;
-    let session = SESSION_BYTES + 2 * SEALED_BYTES_MAX as u64;
-    let handshakes = TLS_HANDSHAKES_MAX as u64 * TLS_HANDSHAKE_BYTES;
-    [
-        part(
-            "TLS of connections",
-            places * session,
-            "connections_max, SESSION_BYTES, SEALED_BYTES_MAX",
-        ),
-        part("handshakes of TLS", handshakes, "TLS_HANDSHAKES_MAX, TLS_HANDSHAKE_BYTES"),
-    ]
+    // What comes and is not whole, what is opened and not read, and what is sealed.
+    let under_way = HIDDEN_BYTES_MAX as u64 + 2 * SEALED_BYTES_MAX as u64;
+    part(
+        "TLS of connections",
+        places * (SESSION_BYTES + under_way),
+        "connections_max, SESSION_BYTES, HIDDEN_BYTES_MAX, SEALED_BYTES_MAX",
+    )
 }
 
 /// What shards, their journals and the store cost.
@@ -248,11 +244,9 @@ mod tests {
         "ADDRESS_FLOODS_MAX",
         // The buffer of a shard's thread.
         "READ_BYTES_MAX",
-        "HIDDEN_BYTES_MAX",
         "HIDDEN_BYTES_PER_BYTE",
-        "TLS_ADDRESS_HANDSHAKES_MAX",
-        "TLS_HANDSHAKE_WAIT",
-        "CERTIFICATE_NOTICE",
+        // Less than what TLS takes afterwards.
+        "TLS_HANDSHAKE_BYTES_MAX",
         "MEMBER_WAITS_MAX",
         "READY_SOCKETS_MAX",
         "QUEUED_SOCKETS_MAX",

@@ -1,8 +1,10 @@
-//! The begin of a connection within TLS: its handshake, bounded in time and number; then HTTP.
+//! The begin of a connection within TLS: its handshake, bounded in time; then HTTP.
 //!
-//! Nothing is kept of TLS for a peer that has sent nothing. Who speaks plain HTTP is told so in
-//! plain HTTP.
+//! Nothing is kept of TLS for a peer that has sent nothing. Whoever speaks plain HTTP is told so in
+//! plain HTTP. How many handshakes are under way, in all and of one address, is bounded as all
+//! connections are: each has its place, and makes room where others need it.
 
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +19,7 @@ use crate::edge::tls::Tls;
 use crate::hub::Place;
 use crate::limits::TLS_HANDSHAKE_WAIT;
 use crate::metrics::Metric;
-use crate::shares::Part;
 
-/// How soon a handshake is tried again that has to wait for others.
-const TURN_WAIT: Duration = Duration::from_millis(20);
 /// What a peer reads that has not heard of TLS here.
 const PLAIN: &str = "HTTP/1.1 400 Bad Request\r\n\
     Content-Type: text/plain; charset=utf-8\r\n\
@@ -28,12 +27,12 @@ const PLAIN: &str = "HTTP/1.1 400 Bad Request\r\n\
     Connection: close\r\n\r\n\
     This port speaks TLS: say https:// or wss:// instead\n";
 
-/// How a begin has ended.
+/// What a peer has begun with.
 enum Begun {
-    Ready(Stream),
-    /// The peer speaks plain HTTP.
+    /// TLS, whose handshake is done.
+    Tls(Stream),
+    /// Plain HTTP.
     Plain(TcpStream),
-    Failed(io::Error),
 }
 
 impl Shared {
@@ -44,59 +43,39 @@ impl Shared {
         (place, peer): (Place, Peer),
         tls: Tls,
     ) {
+        let wait = Duration::from_millis(TLS_HANDSHAKE_WAIT);
         let begun = tokio::select! {
-            begun = Box::pin(self.begin(stream, peer, &tls)) => begun,
+            begun = tokio::time::timeout(wait, Box::pin(begin(stream, &tls))) => begun,
             () = self.places.wanted(place.taken) => return self.count_displaced(),
         };
         match begun {
-            Begun::Ready(stream) => {
+            Ok(Ok(Begun::Tls(stream))) => {
                 let arrived = Box::new(Arrived::nothing(place, peer));
                 Box::pin(self.serve(stream, arrived)).await;
             }
-            Begun::Plain(mut stream) => {
-                self.metrics.edge.add(Metric::TlsFailed, 1);
+            Ok(Ok(Begun::Plain(mut stream))) => {
+                self.count_failed("plain HTTP");
                 if stream.write_all(PLAIN.as_bytes()).await.is_ok() {
                     self.linger(Stream::Plain(stream)).await;
                 }
             }
-            Begun::Failed(error) => {
-                self.metrics.edge.add(Metric::TlsFailed, 1);
-                tracing::debug!(%error, "a handshake of TLS failed");
-            }
+            Ok(Err(error)) => self.count_failed(error),
+            Err(late) => self.count_failed(late),
         }
     }
 
-    async fn begin(&self, stream: TcpStream, peer: Peer, tls: &Tls) -> Begun {
-        let wait = Duration::from_millis(TLS_HANDSHAKE_WAIT);
-        let mut first = [0];
-        match tokio::time::timeout(wait, stream.peek(&mut first)).await {
-            Ok(Ok(1)) if first[0].is_ascii_alphabetic() => return Begun::Plain(stream),
-            Ok(Ok(1)) => {}
-            Ok(Ok(_)) => return Begun::Failed(io::ErrorKind::UnexpectedEof.into()),
-            Ok(Err(error)) => return Begun::Failed(error),
-            Err(_) => return Begun::Failed(io::ErrorKind::TimedOut.into()),
-        }
-        let Some(_turn) = self.turn(peer, tls).await else {
-            return Begun::Failed(io::ErrorKind::QuotaExceeded.into());
-        };
-        match tokio::time::timeout(wait, tls.accept(stream)).await {
-            Ok(Ok(stream)) => Begun::Ready(Stream::Tls(Box::new(stream))),
-            Ok(Err(error)) => Begun::Failed(error),
-            Err(_) => Begun::Failed(io::ErrorKind::TimedOut.into()),
-        }
+    fn count_failed(&self, why: impl Display) {
+        self.metrics.edge.add(Metric::TlsFailed, 1);
+        tracing::debug!(%why, "a handshake of TLS failed");
     }
+}
 
-    /// Waits until the handshake may begin; `None`: others took too long.
-    async fn turn(&self, peer: Peer, tls: &Tls) -> Option<Part> {
-        let turn = async {
-            loop {
-                if let Some(turn) = tls.handshakes().take(peer.number(), 1) {
-                    return turn;
-                }
-                tokio::time::sleep(TURN_WAIT).await;
-            }
-        };
-        let wait = Duration::from_millis(self.limits.handshake_wait);
-        tokio::time::timeout(wait, turn).await.ok()
+async fn begin(stream: TcpStream, tls: &Tls) -> io::Result<Begun> {
+    let mut first = [0];
+    // A method begins with a letter, and a handshake does not.
+    if stream.peek(&mut first).await? == 1 && first[0].is_ascii_alphabetic() {
+        return Ok(Begun::Plain(stream));
     }
+    let stream = tls.accept(stream).await?;
+    Ok(Begun::Tls(Stream::Tls(Box::new(stream))))
 }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::edge::tls::Bounded;
 use crate::hub::{Link, Session};
 
 /// What HTTP is spoken over.
@@ -16,7 +17,7 @@ pub(super) enum Stream {
     /// The socket itself.
     Plain(TcpStream),
     /// TLS, whose handshake is done.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Bounded>>),
 }
 
 impl Stream {
@@ -24,7 +25,7 @@ impl Stream {
     pub(super) fn socket(&self) -> &TcpStream {
         match self {
             Stream::Plain(stream) => stream,
-            Stream::Tls(stream) => stream.get_ref().0,
+            Stream::Tls(stream) => &stream.get_ref().0.stream,
         }
     }
 
@@ -33,9 +34,9 @@ impl Stream {
         match self {
             Stream::Plain(stream) => stream.into_std().map(Link::from),
             Stream::Tls(stream) => {
-                let (stream, tls) = stream.into_inner();
+                let (bounded, tls) = stream.into_inner();
                 let session = Some(Box::new(Session::new(tls)));
-                Ok(Link { stream: stream.into_std()?, session })
+                Ok(Link { stream: bounded.stream.into_std()?, session })
             }
         }
     }

@@ -132,14 +132,13 @@ impl Transport {
         self.body.poll(context).map(Err)
     }
 
-    fn note_written(
+    /// The outcome of a write: passed on, unless the peer's time is over.
+    fn judge(
         &mut self,
         context: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         let written = self.pace.judge(context, written);
-        // Hyper has something to write, whether the socket takes it or not.
-        self.written = Written::Some;
         if written.is_pending() {
             return self.answer.poll(context).map(Err);
         }
@@ -180,8 +179,10 @@ impl AsyncWrite for Transport {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        // Hyper has something to write, whether the socket takes it or not.
+        self.written = Written::Some;
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.note_written(context, written)
+        self.judge(context, written)
     }
 
     fn poll_write_vectored(
@@ -189,8 +190,9 @@ impl AsyncWrite for Transport {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.written = Written::Some;
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
-        self.note_written(context, written)
+        self.judge(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -199,10 +201,11 @@ impl AsyncWrite for Transport {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if Pin::new(&mut self.stream).poll_flush(context)?.is_pending() {
-            // What TLS has sealed waits for the peer, as what hyper has written does.
-            return self.note_written(context, Poll::Pending).map_ok(|_| ());
+            // What TLS has sealed waits for the peer, as what hyper writes does.
+            return self.judge(context, Poll::Pending).map_ok(|_| ());
         }
         self.pace.renew();
+        self.answer.renew();
         // Hyper flushes when it has nothing left to write.
         if self.written == Written::Some {
             self.written = Written::All;

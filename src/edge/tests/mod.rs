@@ -24,6 +24,7 @@ use super::http::json;
 use super::http::peer::Peer;
 use super::http::problem::Refusal;
 use super::http::upgrade::{Untaken, Upgrade};
+use super::tls::Tls;
 use super::{Hosts, Names, Origins, accept, handshake, prepare};
 use crate::clock::Clock;
 use crate::conditions::Conditions;
@@ -34,6 +35,7 @@ use crate::wire::close::Close;
 use crate::wire::reject::Reject;
 
 mod short_way;
+mod tls;
 
 type Taken = (std::net::TcpStream, Bytes);
 
@@ -100,6 +102,10 @@ fn without_dates(answers: &str) -> String {
 
 impl Server {
     async fn start(limits: Limits) -> Server {
+        Server::start_with(limits, None).await
+    }
+
+    async fn start_with(limits: Limits, tls: Option<Tls>) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         prepare(&socket2::SockRef::from(&listener), &limits).expect("options");
         let address = listener.local_addr().expect("a bound listener");
@@ -113,7 +119,7 @@ impl Server {
         let serving = accept::Serving {
             app,
             short_way: Some(Arc::new(short_way::Short)),
-            tls: None,
+            tls,
             places: Places::new(&limits),
             limits: Arc::new(limits),
             metrics: Arc::clone(&metrics),

@@ -1,27 +1,27 @@
-//! TLS for clients: the certificate that new connections are shown, and how many handshakes may be
-//! under way.
+//! TLS for clients: the certificate that new connections are shown, and the handshake with it.
 //!
 //! Owns which certificate is the current one. Connections keep the one that they have begun with.
 
+use std::io;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio_rustls::{Accept, TlsAcceptor};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConnection;
+use tokio_rustls::server::TlsStream;
 
+mod bounded;
 mod identity;
 
+pub(crate) use bounded::Bounded;
 pub(crate) use identity::{BadIdentity, Files, Identity};
 
-use crate::limits::{SEALED_BYTES_MAX, TLS_ADDRESS_HANDSHAKES_MAX, TLS_HANDSHAKES_MAX};
-use crate::shares::Pool;
+use crate::limits::SEALED_BYTES_MAX;
 
 /// What handshakes are made with now. Cheap to clone; all clones follow the same changes.
 #[derive(Clone, Debug)]
-pub(crate) struct Tls {
-    current: watch::Receiver<Identity>,
-    handshakes: Pool,
-}
+pub(crate) struct Tls(watch::Receiver<Identity>);
 
 /// Puts another certificate in the place of the current one. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -31,19 +31,17 @@ impl Tls {
     /// Shows this certificate until it is replaced.
     pub(crate) fn new(identity: Identity) -> (Tls, ReplaceIdentity) {
         let (replace, current) = watch::channel(identity);
-        let handshakes = Pool::new(TLS_HANDSHAKES_MAX, TLS_ADDRESS_HANDSHAKES_MAX);
-        (Tls { current, handshakes }, ReplaceIdentity(Arc::new(replace)))
+        (Tls(current), ReplaceIdentity(Arc::new(replace)))
     }
 
-    /// Makes a handshake with the current certificate.
-    pub(crate) fn accept(&self, stream: TcpStream) -> Accept<TcpStream> {
-        let acceptor = TlsAcceptor::from(Arc::clone(&self.current.borrow().config));
-        acceptor.accept_with(stream, |tls| tls.set_buffer_limit(Some(SEALED_BYTES_MAX)))
-    }
-
-    /// The handshakes that are under way.
-    pub(crate) fn handshakes(&self) -> &Pool {
-        &self.handshakes
+    /// Makes a handshake with the current certificate. What waits for the peer, then and later, is
+    /// bounded.
+    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<Bounded>> {
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.0.borrow().config));
+        let bound = |tls: &mut ServerConnection| tls.set_buffer_limit(Some(SEALED_BYTES_MAX));
+        let mut stream = acceptor.accept_with(Bounded::new(stream), bound).await?;
+        stream.get_mut().0.lift();
+        Ok(stream)
     }
 }
 

@@ -7,7 +7,7 @@ use tokio_rustls::rustls::ProtocolVersion;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 use super::{Files, Secured, client_config, connect, content, join, join_with, secured};
-use crate::support::{Client, Closed, UNLIMITED, eventually};
+use crate::support::{Client, Closed, UNLIMITED, eventually, frame, upgrade};
 
 #[test]
 fn people_chat_over_both_versions_of_tls_and_beside_it_and_closes_arrive() {
@@ -53,6 +53,31 @@ fn people_chat_over_both_versions_of_tls_and_beside_it_and_closes_arrive() {
     let mut rest = Vec::new();
     new.stream().read_to_end(&mut rest).expect("the end of TLS");
     plain.close();
+}
+
+#[test]
+fn what_comes_with_a_handshake_is_read_however_much_it_is() {
+    const MESSAGES: usize = 60;
+    let files = Files::new();
+    let hub = files.hub(&UNLIMITED);
+    let mut other = hub.join(1, 2, "Eva");
+    let config = client_config(&files.certificate(), &TLS13);
+    let mut stream = secured(connect(&hub), config).expect("TLS");
+    // A request before it, on the same connection; more behind it than one read of the hub's holds.
+    let get = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut bytes = get.as_bytes().to_vec();
+    let path = "/v1/ws/spaces/1?user_id=1&username=Ana";
+    bytes.extend_from_slice(upgrade(path, "").as_bytes());
+    let filling = "x".repeat(300);
+    for number in 0..MESSAGES {
+        let chat = format!(r#"{{"type":"chat","data":{{"content":"{number} {filling}"}}}}"#);
+        bytes.extend_from_slice(&frame(0x81, chat.as_bytes()));
+    }
+    stream.write_all(&bytes).expect("the hub reads");
+    stream.flush().expect("the hub reads");
+    for number in 0..MESSAGES {
+        assert_eq!(content(&other.next_of("chat")), format!("{number} {filling}"));
+    }
 }
 
 #[test]
