@@ -124,8 +124,8 @@ fn settings_of_tls_that_can_not_be_used_are_one_line() {
         (
             &[&both[..], &["--tls-plain-listen", "0.0.0.0:0"]].concat()[..],
             "--tls-plain-listen: 0.0.0.0:0 is reached from other machines, and nobody is \
-             authenticated; listen on 127.0.0.1, give HUB_JWT_SECRET, or say --insecure if you mean \
-             it"
+             authenticated; listen on 127.0.0.1, give HUB_JWT_SECRET, or say --insecure if you \
+             mean it"
                 .into(),
         ),
     ] {
