@@ -86,7 +86,7 @@ fn settings_of_tls_that_can_not_be_used_are_one_line() {
     let both = ["--tls-certificate", &*certificate, "--tls-key", &key];
     let no_key = "there is no private key in it, in PEM and without a password";
     for (args, expected) in [
-        (&["--tls-certificate", &*certificate][..], "--tls-certificate: its tls_key is missing".to_owned()),
+        (&both[..2], "--tls-certificate: its tls_key is missing".to_owned()),
         (&["--tls-key", &key], "--tls-key: its tls_certificate is missing".into()),
         (
             &["--tls-certificate", &none, "--tls-key", &key],
