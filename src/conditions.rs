@@ -131,6 +131,15 @@ conditions! {
     Unauthenticated "unauthenticated" Noted
         "Other machines may reach the hub, and whoever does is whoever they say"
         "give HUB_JWT_SECRET, or listen on 127.0.0.1 alone; --insecure is what allows this";
+    CertificateEnds "certificate_ends" Noted
+        "The certificate that clients are shown ends soon"
+        "renew tls_certificate: the hub reads its files again by itself";
+    CertificateEnded "certificate_ended" Degraded
+        "The certificate that clients are shown has ended: most refuse to connect"
+        "renew tls_certificate: the hub reads its files again by itself";
+    CertificateUnread "certificate_unread" Degraded
+        "The files of the certificate or its key can't be used: clients are shown the one before"
+        "mend what the detail says: the files are read again by themselves";
     DeadLetters "dead_letters" Noted
         "Messages that the store refused for what they are wait for an answer"
         "see `cpi-hub dead-letters`; store them with `retry`, or move dead-letters.jsonl away";

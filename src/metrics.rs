@@ -84,6 +84,7 @@ metrics! {
     HttpRequests "http_requests" Counter "HTTP requests, upgrades included";
     OperatorRequests "operator_requests" Counter "Kicks, pushes and lists of spaces asked for";
     HttpFaults "http_faults" Counter "HTTP requests answered with a status of 500 or above";
+    TlsFailed "tls_handshakes_failed" Counter "Handshakes of TLS that failed, or took too long";
     AnswersCut "answers_cut" Counter "Connections closed whose peer did not take its answer";
     LogLinesWaiting "log_lines_waiting" Gauge "Log lines that are not written yet";
     LogLinesLost "log_lines_lost" Counter "Log lines that nobody took";

@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::conditions::{Condition, Conditions};
 use crate::config::Config;
 use crate::edge::auth::{Auth, Failures, Keeper, Replace, Revoked};
+use crate::edge::tls::ReplaceIdentity;
 use crate::edge::{self, EdgeState, Health};
 use crate::faults::{Faults, panic_place};
 use crate::hub::{self, Hub, HubSetup, HubThreads, ShardStore};
@@ -36,17 +37,19 @@ use crate::store::latest::Latest;
 use crate::store::{self, StoreHandle, Unstored};
 use crate::wire::Id;
 
+mod certificate;
 mod ending;
 mod reload;
 mod signals;
 mod starting;
 mod watchman;
 
+use certificate::Certificate;
 use ending::{Ending, HURRY, Step};
 use reload::Reload;
 pub use reload::Reread;
 use signals::{Asked, Signals};
-use starting::{Opening, Starting, listen, on};
+use starting::{Doors, Opening, Starting};
 use watchman::Watchman;
 
 /// Why the server can't start, or had to end.
@@ -165,15 +168,15 @@ impl Server {
     ) -> Result<Option<Server>, Fault> {
         let Beside { metrics, log, reread } = beside;
         let mut signals = Signals::listen()?;
-        let lines = log.lines().clone();
-        let (listener, address) = listen(config.listen, &config.limits)?;
-        let (limits, clock) = (config.limits.clone(), Clock::start());
+        let (lines, limits, clock) = (log.lines().clone(), config.limits.clone(), Clock::start());
+        let (doors, certificate) = Doors::open(&config)?;
         let (auth, replace, keeper) = who_is_who(&config, &metrics, &clock)?;
-        let mut reload = Reload::new(config.clone(), log, replace, reread);
+        let mut reload = Reload::new(config.clone(), log, (replace, certificate.clone()), reread);
         let faults = Faults::new(Arc::clone(&metrics), known_at_start(&config, &clock));
         let mut random = Random::open()?;
         let newest = start_watchman(&faults, clock.clone(), lines.clone(), over);
-        let starting = Starting::begin(&listener, &config, (&faults, auth.clone()), threads)?;
+        look_after(certificate, &faults, &clock, over);
+        let starting = Starting::begin(&doors, &config, (&faults, auth.clone()), threads)?;
         let opening = Opening::begin(&config, clock.clone(), &faults, random.next(), threads);
         let Some(store) = opening.wait(&mut signals, &mut reload, &faults, threads).await? else {
             return Ok(None);
@@ -211,8 +214,8 @@ impl Server {
             renewals: shown,
             keeper,
         };
-        let (edge, stop_edge) = start_edge(threads, listener, edge_state, &faults)?;
-        announce(address, &config, &lines);
+        let (edge, stop_edge) = start_edge(threads, &doors, edge_state, &faults)?;
+        announce(&doors, &config, &lines);
         Ok(Some(Server {
             clock,
             limits,
@@ -337,12 +340,12 @@ fn known_at_start(config: &Config, clock: &Clock) -> Conditions {
 /// Serves, until what comes with it is cancelled.
 fn start_edge(
     threads: &Handle,
-    listener: std::net::TcpListener,
+    doors: &Doors,
     state: EdgeState,
     faults: &Faults,
 ) -> io::Result<(JoinHandle<()>, CancellationToken)> {
     let stop = CancellationToken::new();
-    let serving = edge::serve(on(threads, listener)?, state, stop.clone());
+    let serving = edge::serve(doors.on(threads)?, state, stop.clone());
     Ok((spawn_watched(threads, (faults, "the listener"), &stop, serving), stop))
 }
 
@@ -360,6 +363,20 @@ fn start_watchman(
     // It ends with the runtime of this thread.
     spawn_watched(&Handle::current(), (faults, "the watchman"), over, rounds);
     newest
+}
+
+/// Has somebody look after the certificate that clients are shown, where there is one.
+fn look_after(
+    certificate: Option<ReplaceIdentity>,
+    faults: &Faults,
+    clock: &Clock,
+    over: &CancellationToken,
+) {
+    let Some(replace) = certificate else { return };
+    let (clock, conditions) = (clock.clone(), faults.conditions().clone());
+    let rounds = Certificate { replace, clock, conditions }.run();
+    // It ends with the runtime of this thread.
+    spawn_watched(&Handle::current(), (faults, "the certificate's rounds"), over, rounds);
 }
 
 /// Spawns a task that may end from the moment that its `stop` is cancelled, and not before.
@@ -410,9 +427,9 @@ fn shard_stores(
 }
 
 /// Says where it listens, on standard output for people and programs, and with what bounds.
-fn announce(address: SocketAddr, config: &Config, lines: &Lines) {
+fn announce(doors: &Doors, config: &Config, lines: &Lines) {
     let limits = &config.limits;
-    let parts = sum::memory(limits, config.shards);
+    let parts = sum::memory(limits, config.shards, config.tls.is_some());
     let each = parts.iter().map(|part| format!("{} {}", part.name, sum::readable(part.bytes)));
     let each = each.collect::<Vec<_>>().join(", ");
     tracing::info!(
@@ -420,7 +437,11 @@ fn announce(address: SocketAddr, config: &Config, lines: &Lines) {
         parts = each,
         "memory that the bounds allow at most"
     );
-    lines.say(&format!("cpi-hub listens on http://{address}\n"));
+    let address = doors.address;
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let plain = doors.plain_address.map(|plain| format!(", and on http://{plain}"));
+    let plain = plain.unwrap_or_default();
+    lines.say(&format!("cpi-hub listens on {scheme}://{address}{plain}\n"));
     tracing::info!(
         %address,
         shards = config.shards,

@@ -166,7 +166,7 @@ pub fn parse(
 
 /// What the configuration can cost in memory, as comments of its file.
 fn memory_table(config: &Config) -> String {
-    let parts = sum::memory(&config.limits, config.shards);
+    let parts = sum::memory(&config.limits, config.shards, config.tls.is_some());
     let row = |name: &str, bytes, bounds: &str| {
         vec![name.to_owned(), sum::readable(bytes), bounds.to_owned()]
     };

@@ -2,14 +2,12 @@
 //! their files, and says of none of them more than what is wrong with it.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
 use super::sources::{SECRET_VARIABLE, Source};
 use super::{BadConfig, Reading, Sources};
 use crate::edge::auth::{Algorithm, Credentials, KeyList, Secret, TokenKeys, TokenRules, digest};
-use crate::limits::KEY_FILE_BYTES_MAX;
+use crate::edge::key_file;
 
 /// The settings of this file.
 pub(crate) const SETTINGS: [&str; 7] = [
@@ -170,7 +168,7 @@ impl Files<'_, '_> {
     }
 
     fn read(&self, setting: &'static str, path: &str) -> Result<Vec<u8>, BadConfig> {
-        read_bounded(Path::new(path)).map_err(|error| match setting {
+        key_file::read(Path::new(path)).map_err(|error| match setting {
             // What was meant to be a file's name may be the secret itself.
             "jwt_secret_file" => self.reading.bad(setting, format_args!("a file of it: {error}")),
             _ => self.reading.bad(setting, format_args!("{path}: {error}")),
@@ -192,12 +190,3 @@ impl Files<'_, '_> {
 
 /// The setting that gives the keys, and the keys.
 type Given = (&'static str, TokenKeys);
-
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(KEY_FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > KEY_FILE_BYTES_MAX {
-        return Err(io::Error::other(format!("it has more than {KEY_FILE_BYTES_MAX} bytes")));
-    }
-    Ok(bytes)
-}

@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::BadConfig;
 use super::memory::memory_max;
-use crate::limits::{CONNECTION_BYTES, Limits, members_of, places_for};
+use crate::limits::{CONNECTION_BYTES, Limits, SESSION_BYTES, members_of, places_for};
 
 /// Open files that are no connections, of the process: output, listener, signals, the runtime,
 /// the store's database with its readers, or their connections, and as many again to spare.
@@ -63,7 +63,7 @@ fn raised_descriptors() -> Option<usize> {
 /// fits.
 pub(super) fn fit(
     limits: &mut Limits,
-    shards: usize,
+    (shards, has_tls): (usize, bool),
     machine: Machine,
 ) -> Result<Option<String>, BadConfig> {
     let mut places = usize::MAX;
@@ -81,7 +81,8 @@ pub(super) fn fit(
     }
     if let Some(memory) = machine.memory_max {
         fit_bytes(limits, memory);
-        let held = share(memory, CONNECTIONS_SHARE * CONNECTION_BYTES).max(PLACES_MIN);
+        let each = CONNECTION_BYTES + if has_tls { SESSION_BYTES } else { 0 };
+        let held = share(memory, CONNECTIONS_SHARE * each).max(PLACES_MIN);
         if held < places {
             places = held;
             bound = format!("a quarter of {} MiB of memory holds no more", memory >> 20);

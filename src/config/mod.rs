@@ -14,16 +14,19 @@ use tracing_subscriber::EnvFilter;
 
 pub(crate) mod auth;
 mod doors;
+mod listen;
 mod machine;
 mod memory;
 mod sources;
 mod suggest;
+mod tls;
 
 pub use machine::Machine;
 pub use sources::{GivenText, Source, Sources, flag};
 pub use suggest::nearest;
 
 use crate::edge::auth::Credentials;
+use crate::edge::tls::Identity;
 use crate::edge::{Hosts, Names, Origins, Proxies};
 use crate::limits::{Limits, SHARDS_MAX, Setting, settings};
 use crate::store::postgres::DatabaseUrl;
@@ -44,6 +47,10 @@ pub enum LogFormat {
 pub struct Config {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// The certificate that it shows there; `None`: HTTP is plain.
+    pub(crate) tls: Option<Identity>,
+    /// Where it listens for plain HTTP beside TLS.
+    pub plain_listen: Option<SocketAddr>,
     /// Where journals and the embedded store live.
     pub data_dir: PathBuf,
     /// The PostgreSQL database to store in; `None`: the embedded one.
@@ -115,12 +122,25 @@ pub struct MainSetting {
 }
 
 /// The settings that are no bounds, in the order of the help.
-pub const MAIN: [MainSetting; 21] = [
+pub const MAIN: [MainSetting; 24] = [
     main(
         "listen",
         "ADDR:PORT",
         "Address and port of HTTP and WebSocket; PORT sets the port \
                [default: 127.0.0.1:8080]",
+    ),
+    main(
+        "tls_certificate",
+        "FILE",
+        "File of the certificate (PEM) that clients are shown, then those of its authorities; with \
+               it, all that listens speaks TLS. Read again on SIGHUP and when it changes. In place \
+               of it: systemd's credential of this name",
+    ),
+    main("tls_key", "FILE", "File of its key (PEM), in the same way"),
+    main(
+        "tls_plain_listen",
+        "ADDR:PORT",
+        "Address and port of plain HTTP beside TLS [default: there is none]",
     ),
     main("data_dir", "DIR", "Directory of journals and the embedded store [default: data]"),
     main(
@@ -216,7 +236,9 @@ impl Config {
     /// Merges what was given, and checks all of it.
     pub fn load(sources: &Sources, machine: Machine) -> Result<Config, BadConfig> {
         let mut reading = Reading { sources, origin: BTreeMap::new() };
-        let listen = reading.listen()?;
+        let listen = listen::address(&mut reading)?;
+        let tls = tls::identity(&mut reading)?;
+        let plain_listen = tls::plain_listen(&mut reading, tls.is_some())?;
         let data_dir = reading.data_dir()?;
         let database_url = reading.database_url()?;
         let shards = reading.shards(machine.cores)?;
@@ -231,13 +253,16 @@ impl Config {
         let log_format = reading.log_format()?;
         let mut limits = reading.limits()?;
         let mut warnings = Vec::new();
-        if !listen.ip().is_loopback() && !credentials.are_asked() {
-            beyond_loopback(listen, insecure, &reading)?;
+        if !credentials.are_asked() && !insecure {
+            listen::within_loopback("listen", Some(listen), &reading)?;
+            listen::within_loopback("tls_plain_listen", plain_listen, &reading)?;
         }
-        warnings.extend(machine::fit(&mut limits, shards, machine)?);
+        warnings.extend(machine::fit(&mut limits, (shards, tls.is_some()), machine)?);
         let origin = reading.origin;
         let config = Config {
             listen,
+            tls,
+            plain_listen,
             data_dir,
             database_url,
             shards,
@@ -259,8 +284,9 @@ impl Config {
 
     /// Where everybody is whoever they say, although other machines may reach it.
     pub(crate) fn open_at(&self) -> Option<SocketAddr> {
-        let is_open = !self.listen.ip().is_loopback() && !self.credentials.are_asked();
-        is_open.then_some(self.listen)
+        let is_open = |address: &SocketAddr| !address.ip().is_loopback();
+        let open = [Some(self.listen), self.plain_listen].into_iter().flatten().find(is_open);
+        open.filter(|_| !self.credentials.are_asked())
     }
 
     /// The names that requests may come under.
@@ -280,6 +306,13 @@ impl Config {
             name if auth::SETTINGS.contains(&name) => {
                 !self.credentials.agree(&other.credentials, name)
             }
+            name if tls::SETTINGS.contains(&name) => {
+                let [certificate, key] = match (&self.tls, &other.tls) {
+                    (Some(one), Some(other)) => one.agrees(other),
+                    (one, other) => [one.is_none() && other.is_none(); 2],
+                };
+                !(if name == tls::SETTINGS[0] { certificate } else { key })
+            }
             name => text(self, name) != text(other, name),
         };
         let bounds = settings().into_iter().map(|setting| setting.name);
@@ -294,23 +327,10 @@ impl Config {
         if auth::SETTINGS.contains(&name) {
             self.credentials = other.credentials.clone();
         }
+        if tls::SETTINGS.contains(&name) {
+            self.tls = other.tls.clone();
+        }
     }
-}
-
-/// Where nobody is asked who they are, whoever reaches the port is whoever they say.
-fn beyond_loopback(
-    listen: SocketAddr,
-    insecure: bool,
-    reading: &Reading<'_>,
-) -> Result<(), BadConfig> {
-    if insecure {
-        return Ok(());
-    }
-    Err(BadConfig(format!(
-        "{}: {listen} is reached from other machines, and nobody is authenticated; \
-         listen on 127.0.0.1, give HUB_JWT_SECRET, or say --insecure if you mean it",
-        reading.name_of("listen")
-    )))
 }
 
 fn parse_bool(text: &str) -> Option<bool> {
@@ -355,23 +375,6 @@ impl Reading<'_> {
             .ok_or_else(|| self.bad(name, format_args!("`{text}` is not {expected}")))?;
         self.note(name, text, given.map_or(Source::Default, |given| given.source.clone()));
         Ok(value)
-    }
-
-    fn listen(&mut self) -> Result<SocketAddr, BadConfig> {
-        let expected = "an address and port such as 127.0.0.1:8080";
-        let parse = |text: &str| {
-            // `localhost` by hand: a name that resolves elsewhere must not open the hub.
-            let text = text.replace("localhost:", "127.0.0.1:");
-            text.parse::<SocketAddr>().ok()
-        };
-        let mut listen = self.value("listen", expected, "127.0.0.1:8080", parse)?;
-        let decided = self.sources.get("listen").is_some_and(|given| given.source.beats_port());
-        if let Some(port) = self.sources.port.as_deref().filter(|_| !decided) {
-            let bad = || BadConfig(format!("PORT: `{port}` is not a port such as 8080"));
-            listen.set_port(port.parse().map_err(|_| bad())?);
-            self.note("listen", listen.to_string(), Source::Variable("PORT".into()));
-        }
-        Ok(listen)
     }
 
     fn data_dir(&mut self) -> Result<PathBuf, BadConfig> {

@@ -210,13 +210,13 @@ fn upgrade(
         grant: claim.grant,
     };
     let edge = Arc::clone(edge);
-    let take: Take = Box::new(move |stream, first_bytes, place| {
+    let take: Take = Box::new(move |link, first_bytes, place| {
         edge.metrics.edge.add(Metric::HandshakesAccepted, 1);
         permit.carry(place);
-        let admission = Admission { join, stream, first_bytes, permit };
+        let admission = Admission { join, link, first_bytes, permit };
         edge.hub.admit(admission).map_err(|(refused, close)| {
-            let Admission { join, stream, permit, .. } = *refused;
-            Untaken { stream, _place: permit.part(), opening: join.opening, close }
+            let Admission { join, link, permit, .. } = *refused;
+            Untaken { link, _place: permit.part(), opening: join.opening, close }
         })
     });
     Upgrade(take)

@@ -22,8 +22,10 @@ pub(crate) mod auth;
 mod catch_up;
 mod handshake;
 mod http;
+pub(crate) mod key_file;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tls;
 
 use api::health;
 use auth::{Auth, Keeper};
@@ -128,12 +130,22 @@ struct Edge {
     answers: answers::Answers,
 }
 
+/// Where the edge listens.
+pub(crate) struct Listeners {
+    /// The port of all.
+    pub main: TcpListener,
+    /// What is spoken on it; `None`: plain HTTP.
+    pub tls: Option<tls::Tls>,
+    /// Another one, for plain HTTP beside TLS.
+    pub plain: Option<TcpListener>,
+}
+
 /// Serves until `stop`; then nothing more is accepted, and requests under way have `close_wait`
 /// to end. Returns when the last connection that is no member's is closed.
 ///
 /// Cancel `stop` last of all: until then, handshakes and posts are answered `draining` once the
 /// hub drains, so that nobody hangs in the listener's backlog.
-pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: CancellationToken) {
+pub(crate) async fn serve(listeners: Listeners, state: EdgeState, stop: CancellationToken) {
     let EdgeState {
         hub,
         reader,
@@ -165,14 +177,24 @@ pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: Cancell
         kicks: told::Told::default(),
     };
     let edge = Arc::new(edge);
-    let door = door::FrontDoor::new(&listener, names, &metrics, &limits, clock.clone());
-    let door = Arc::new(door);
+    let door =
+        Arc::new(door::FrontDoor::new(&listeners.main, names, &metrics, &limits, clock.clone()));
     let handshakes = handshake::Handshakes { edge: Arc::clone(&edge), door: Arc::clone(&door) };
     let app = door.before(routes(edge, &auth));
-    let short_way = Some(Box::new(handshakes) as _);
-    let serving =
-        accept::Serving { app, short_way, limits, places, proxies, clock, metrics, conditions };
-    let serving = accept::run(listener, serving, stop.clone());
+    let short_way = Some(Arc::new(handshakes) as _);
+    let tls = listeners.tls.clone();
+    let serving = accept::Serving {
+        app,
+        short_way,
+        tls,
+        limits,
+        places,
+        proxies,
+        clock,
+        metrics,
+        conditions,
+    };
+    let serving = listen(listeners, serving, &stop);
     // A member that still waits for a page when all is over gets none.
     tokio::join!(
         serving,
@@ -183,10 +205,10 @@ pub(crate) async fn serve(listener: TcpListener, state: EdgeState, stop: Cancell
     );
 }
 
-/// Answers on `listener` while the store can't be opened yet, until `stop`: alive, not ready, and
+/// Answers on `listeners` while the store can't be opened yet, until `stop`: alive, not ready, and
 /// nothing else.
 pub(crate) async fn serve_starting(
-    listener: TcpListener,
+    listeners: Listeners,
     state: StartingState,
     stop: CancellationToken,
 ) {
@@ -199,13 +221,16 @@ pub(crate) async fn serve_starting(
         .method_not_allowed_fallback(health::not_yet)
         .with_state(conditions.clone())
         .merge(auth::guard(api::metrics::routes(Arc::clone(&metrics), health), &auth));
-    let door = door::FrontDoor::new(&listener, names, &metrics, &limits, clock.clone());
-    let app = Arc::new(door).around(routes);
+    let door =
+        Arc::new(door::FrontDoor::new(&listeners.main, names, &metrics, &limits, clock.clone()));
+    let app = door.around(routes);
     // These connections have ended before the hub begins, which has places of its own.
     let places = Places::new(&limits);
+    let (tls, short_way) = (listeners.tls.clone(), None);
     let serving = accept::Serving {
         app,
-        short_way: None,
+        short_way,
+        tls,
         limits,
         places,
         proxies,
@@ -213,7 +238,19 @@ pub(crate) async fn serve_starting(
         metrics,
         conditions,
     };
-    accept::run(listener, serving, stop).await;
+    listen(listeners, serving, &stop).await;
+}
+
+/// Serves the same on all listeners.
+async fn listen(listeners: Listeners, serving: accept::Serving, stop: &CancellationToken) {
+    let Listeners { main, plain, .. } = listeners;
+    let beside = accept::Serving { tls: None, ..serving.clone() };
+    let beside = async {
+        if let Some(plain) = plain {
+            accept::run(plain, beside, stop.clone()).await;
+        }
+    };
+    tokio::join!(accept::run(main, serving, stop.clone()), beside);
 }
 
 fn routes(edge: Arc<Edge>, auth: &Auth) -> Router {

@@ -38,6 +38,7 @@ use directory::{Directory, Reference};
 pub(crate) use directory::{Permit, address_number};
 use inbox::Inbox;
 pub(crate) use places::{Begun, Place, Places};
+pub(crate) use socket::{Link, Session};
 use thread::ShardThread;
 
 /// What the hub is started with.
@@ -84,8 +85,8 @@ pub(crate) struct ShardStore {
 pub(crate) struct Admission {
     /// The member to be, and its space.
     pub join: Join,
-    /// The socket, non-blocking.
-    pub stream: std::net::TcpStream,
+    /// Its socket, and its TLS.
+    pub link: Link,
     /// What had been read behind the request's head.
     pub first_bytes: Bytes,
     /// From [`Hub::reserve`], with the connection's place.

@@ -1,9 +1,9 @@
 //! The sockets of one shard's members: which of them are ready, reading into the shard's one
 //! buffer, and sending without waiting.
 //!
-//! Owns the streams and the frame readers, slot by slot as the shard's arena has its members, and
-//! an epoll that tells which are ready. The runtime watches that epoll as one file: a member costs
-//! it nothing, and has no task.
+//! Owns the streams, their TLS and the frame readers, slot by slot as the shard's arena has its
+//! members, and an epoll that tells which are ready. The runtime watches that epoll as one file: a
+//! member costs it nothing, and has no task.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
@@ -20,6 +20,11 @@ use crate::limits::{CLOSED_SOCKETS_MAX, ENDED_SOCKETS_MAX, QUEUED_SOCKETS_MAX, R
 use crate::shard::event::{MemberKey, PIECES, Sent, Sockets};
 use crate::wire::frame_reader::Reader;
 
+mod session;
+
+use session::Flushed;
+pub(crate) use session::{Link, Session};
+
 /// One member's socket.
 #[derive(Debug)]
 pub(super) struct Socket {
@@ -33,6 +38,8 @@ pub(super) struct Socket {
     deferred: bool,
     /// It is among those to be read again.
     queued: bool,
+    /// The table has a session for it.
+    is_sealed: bool,
     /// The peer said goodbye or broke the protocol: what it still sends is thrown away.
     pub deaf: bool,
     /// The peer's frames; what is cut is kept there.
@@ -48,6 +55,8 @@ pub(super) enum Read {
     Bytes(usize),
     /// So many bytes are in the buffer, and that was all.
     Drained(usize),
+    /// So many bytes came, none of them for the hub: a part of a record, or TLS' own.
+    Hidden(usize),
     /// The peer's side is over: closed or broken.
     Ended,
     /// There is nothing.
@@ -71,6 +80,8 @@ pub(super) struct Ready {
 #[derive(Debug)]
 pub(super) struct SocketTable {
     slots: Vec<Option<Socket>>,
+    /// The TLS of those that have any; beside them, so that plain ones pay nothing for it.
+    sessions: Vec<Option<Box<Session>>>,
     epoll: AsyncFd<mio::Poll>,
     events: Events,
     /// To be read though the epoll does not tell of them: it tells only of what is new. Each once.
@@ -90,6 +101,7 @@ impl SocketTable {
         let epoll = AsyncFd::with_interest(mio::Poll::new()?, tokio::io::Interest::READABLE)?;
         Ok(SocketTable {
             slots: Vec::with_capacity(sockets),
+            sessions: Vec::new(),
             epoll,
             events: Events::with_capacity(READY_SOCKETS_MAX),
             queue: VecDeque::new(),
@@ -102,10 +114,10 @@ impl SocketTable {
     pub(super) fn insert(
         &mut self,
         member: MemberKey,
-        stream: std::net::TcpStream,
+        link: Link,
         permit: Permit,
     ) -> io::Result<()> {
-        let mut stream = TcpStream::from_std(stream);
+        let mut stream = TcpStream::from_std(link.stream);
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.epoll.get_ref().registry().register(&mut stream, token(member), interest)?;
         let slot = member.slot as usize;
@@ -119,17 +131,30 @@ impl SocketTable {
             ended: false,
             deferred: false,
             queued: false,
+            is_sealed: link.session.is_some(),
             deaf: false,
             reader: Reader::default(),
             permit,
         });
+        if let Some(session) = link.session {
+            if slot >= self.sessions.len() {
+                self.sessions.resize_with(slot + 1, || None);
+            }
+            self.sessions[slot] = Some(session);
+            // It may hold what came with the handshake, of which the epoll knows nothing.
+            self.read_again(member);
+        }
         Ok(())
     }
 
     /// Ends a socket: [`SocketTable::close`] closes it.
     pub(super) fn remove(&mut self, member: MemberKey) {
-        if self.get_mut(member).is_some() {
+        if let Some(socket) = self.get_mut(member) {
+            let is_sealed = socket.is_sealed;
             self.closing.extend(self.slots[member.slot as usize].take());
+            if is_sealed {
+                self.sessions[member.slot as usize] = None;
+            }
         }
     }
 
@@ -145,6 +170,42 @@ impl SocketTable {
     pub(super) fn get_mut(&mut self, member: MemberKey) -> Option<&mut Socket> {
         let socket = self.slots.get_mut(member.slot as usize)?.as_mut()?;
         (socket.generation == member.generation).then_some(socket)
+    }
+
+    /// A member's socket, and its TLS.
+    fn parts(&mut self, member: MemberKey) -> Option<(&mut Socket, Option<&mut Session>)> {
+        let slot = member.slot as usize;
+        let socket = self.slots.get_mut(slot)?.as_mut()?;
+        if socket.generation != member.generation {
+            return None;
+        }
+        let session = if socket.is_sealed { self.sessions[slot].as_deref_mut() } else { None };
+        Some((socket, session))
+    }
+
+    /// Notes that a socket is ready; says whether the sweep waited for that.
+    pub(super) fn note(&mut self, ready: Ready) -> bool {
+        let Some((socket, session)) = self.parts(ready.member) else { return false };
+        socket.ended |= ready.ended;
+        if !ready.writable {
+            return false;
+        }
+        // What is sealed already goes first, and takes it all the same.
+        if let Some(session) = session
+            && session.flush(&mut socket.stream) != Flushed::All
+        {
+            return false;
+        }
+        mem::take(&mut socket.armed)
+    }
+
+    /// Reads what a member's socket has.
+    pub(super) fn read(&mut self, member: MemberKey, buffer: &mut [u8]) -> Read {
+        match self.parts(member) {
+            Some((socket, None)) => socket.read(buffer),
+            Some((socket, Some(session))) => session.read(&mut socket.stream, socket.ended, buffer),
+            None => Read::WouldBlock,
+        }
     }
 
     /// Has a member's socket be among the ready ones again, though it tells nothing new.
@@ -238,12 +299,6 @@ fn member(Token(token): Token) -> MemberKey {
 const _: () = assert!(size_of::<Token>() == 8);
 
 impl Socket {
-    /// Notes that it is ready; says whether the sweep waited for that.
-    pub(super) fn note(&mut self, ready: Ready) -> bool {
-        self.ended |= ready.ended;
-        ready.writable && mem::take(&mut self.armed)
-    }
-
     /// Whether its turn to be read comes anyway.
     pub(super) fn is_queued(&self) -> bool {
         self.queued
@@ -261,7 +316,7 @@ impl Socket {
 
     /// Reads what is there. A short read needs no second one to see that there is no more, unless
     /// the end is there too.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Read {
+    fn read(&mut self, buffer: &mut [u8]) -> Read {
         loop {
             return match self.stream.read(buffer) {
                 Ok(0) => Read::Ended,
@@ -286,23 +341,30 @@ fn sent(result: io::Result<usize>) -> Sent {
 
 impl Sockets for SocketTable {
     fn send(&mut self, member: MemberKey, bytes: &[u8]) -> Sent {
-        match self.get_mut(member) {
-            Some(socket) => sent(socket.stream.write(bytes)),
+        match self.parts(member) {
+            Some((socket, None)) => sent(socket.stream.write(bytes)),
+            Some((socket, Some(session))) => {
+                session.send(&mut socket.stream, &[IoSlice::new(bytes)])
+            }
             None => Sent::Broken,
         }
     }
 
     fn sendv(&mut self, member: MemberKey, pieces: [&[u8]; PIECES]) -> Sent {
-        match self.get_mut(member) {
-            Some(socket) => sent(socket.stream.write_vectored(&pieces.map(IoSlice::new))),
+        let pieces = pieces.map(IoSlice::new);
+        match self.parts(member) {
+            Some((socket, None)) => sent(socket.stream.write_vectored(&pieces)),
+            Some((socket, Some(session))) => session.send(&mut socket.stream, &pieces),
             None => Sent::Broken,
         }
     }
 
     fn finish(&mut self, member: MemberKey) {
-        if let Some(socket) = self.get_mut(member) {
+        match self.parts(member) {
             // If the peer is gone already, the next read shows it.
-            _ = socket.stream.shutdown(std::net::Shutdown::Write);
+            Some((socket, None)) => _ = socket.stream.shutdown(std::net::Shutdown::Write),
+            Some((socket, Some(session))) => session.finish(&mut socket.stream),
+            None => {}
         }
     }
 

@@ -133,6 +133,21 @@ pub const LOG_SEGMENT_BYTES_MAX: usize = 64 << 10;
 pub const MEMBERS_ROOM_MAX: usize = 65_536;
 /// Users of the list of who is online that are encoded at a time.
 pub const LISTED_USERS_MAX: usize = 32;
+/// Bytes that TLS seals for a connection before the kernel has taken the ones before: one record.
+pub const SEALED_BYTES_MAX: usize = 16 << 10;
+/// Bytes of TLS that come and hold nothing for the hub, before their connection is closed: records
+/// may be empty, and the longest is half of this.
+pub const HIDDEN_BYTES_MAX: usize = 34 << 10;
+/// Bytes of TLS that come with each byte for the hub, at most: a record of one byte has 22 more.
+pub const HIDDEN_BYTES_PER_BYTE: usize = 32;
+/// What a connection's TLS takes at rest: keys, and the room of one read.
+pub const SESSION_BYTES: u64 = 12 << 10;
+/// Bytes that a peer may send until its handshake of TLS is done; browsers send 2 KiB.
+pub const TLS_HANDSHAKE_BYTES_MAX: usize = 16 << 10;
+/// The longest that a handshake of TLS may take, in milliseconds.
+pub const TLS_HANDSHAKE_WAIT: u64 = 5_000;
+/// How long before its end a certificate is told of, in microseconds: two weeks.
+pub const CERTIFICATE_NOTICE: i64 = 14 * 86_400_000_000;
 /// Bytes that one read of a member takes; a shard has one buffer for all of them.
 pub const READ_BYTES_MAX: usize = 64 << 10;
 /// Bytes that the kernel is asked to hold of what a member has sent and nobody has read; it holds

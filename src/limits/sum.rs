@@ -8,9 +8,9 @@
 
 use super::{
     ABSENT_MAX, CATCH_UP_QUERIES_MAX, CATCH_UP_ROWS_MAX, COMMIT_WAITS_MAX, CONNECTION_BYTES,
-    LOG_BYTES_MAX, Limits, MARKS_MAX, MEMBER_RECEIVE_BYTES_MAX, NONCE_BYTES_MAX, OFFENDERS_MAX,
-    READER_QUEUE_MAX, REFERENCES_MAX, SEGMENT_BYTES_MAX, TAIL_WINDOW_BYTES, TOTALS_MAX,
-    TRIMMED_PIECES_MAX, VERDICTS_MAX, places_for,
+    HIDDEN_BYTES_MAX, LOG_BYTES_MAX, Limits, MARKS_MAX, MEMBER_RECEIVE_BYTES_MAX, NONCE_BYTES_MAX,
+    OFFENDERS_MAX, READER_QUEUE_MAX, REFERENCES_MAX, SEALED_BYTES_MAX, SEGMENT_BYTES_MAX,
+    SESSION_BYTES, TAIL_WINDOW_BYTES, TOTALS_MAX, TRIMMED_PIECES_MAX, VERDICTS_MAX, places_for,
 };
 
 /// Something that takes memory.
@@ -50,9 +50,12 @@ const KERNEL_TIMES: u64 = 2;
 
 /// The parts of a hub with this many shards, in the order in which people look for them. No
 /// product overflows: the ranges of the settings are too small for that.
-pub fn memory(limits: &Limits, shards: usize) -> Vec<MemoryPart> {
+pub fn memory(limits: &Limits, shards: usize, has_tls: bool) -> Vec<MemoryPart> {
     let mut parts = vec![part("space logs", limits.logs_bytes_max as u64, "logs_bytes_max")];
     parts.extend(of_connections(limits));
+    if has_tls {
+        parts.push(of_tls(limits));
+    }
     parts.extend(of_shards(limits, shards as u64));
     parts
 }
@@ -98,6 +101,18 @@ fn of_connections(limits: &Limits) -> Vec<MemoryPart> {
         part("answers", limits.answers_bytes_max as u64, "answers_bytes_max"),
         part("questions of who catches up", members * CATCH_UP_QUESTION_BYTES, "connections_max"),
     ]
+}
+
+/// What TLS of clients costs. What a handshake takes is less than what comes after it.
+fn of_tls(limits: &Limits) -> MemoryPart {
+    let places = places_for(limits.connections_max) as u64;
+    // What comes and is not whole, what is opened and not read, and what is sealed.
+    let under_way = HIDDEN_BYTES_MAX as u64 + 2 * SEALED_BYTES_MAX as u64;
+    part(
+        "TLS of connections",
+        places * (SESSION_BYTES + under_way),
+        "connections_max, SESSION_BYTES, HIDDEN_BYTES_MAX, SEALED_BYTES_MAX",
+    )
 }
 
 /// What shards, their journals and the store cost.
@@ -230,6 +245,9 @@ mod tests {
         "ADDRESS_FLOODS_MAX",
         // The buffer of a shard's thread.
         "READ_BYTES_MAX",
+        "HIDDEN_BYTES_PER_BYTE",
+        // Less than what TLS takes afterwards.
+        "TLS_HANDSHAKE_BYTES_MAX",
         "MEMBER_WAITS_MAX",
         "READY_SOCKETS_MAX",
         "QUEUED_SOCKETS_MAX",
@@ -277,7 +295,7 @@ mod tests {
 
     #[test]
     fn no_bound_is_forgotten_in_the_sum() {
-        let parts = memory(&Limits::default(), 1);
+        let parts = memory(&Limits::default(), 1, true);
         let named = parts.iter().flat_map(|part| part.bounds.split(", "));
         let named: Vec<&str> = named.chain(NO_PART.iter().copied()).collect();
         let counts = |unit| matches!(unit, Unit::Bytes | Unit::Count);
@@ -299,12 +317,12 @@ mod tests {
 
     #[test]
     fn a_part_grows_with_each_setting_that_it_names() {
-        let before = memory(&Limits::default(), 1);
+        let before = memory(&Limits::default(), 1, true);
         for setting in settings() {
             let mut limits = Limits::default();
             let Value::Number(_) = setting.default else { continue };
             limits.set(&setting, Value::Number(setting.max)).expect("in range");
-            for (before, after) in before.iter().zip(memory(&limits, 1)) {
+            for (before, after) in before.iter().zip(memory(&limits, 1, true)) {
                 let names = before.bounds.split(", ").any(|bound| bound == setting.name);
                 // The greatest text of a command, or of a message, may be another.
                 let is_one_of = ["content_chars_max", "message_bytes_max"].contains(&setting.name);

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use crate::cli::logging::Log;
 use crate::config::{BadConfig, Config};
 use crate::edge::auth::Replace;
+use crate::edge::tls::ReplaceIdentity;
 
 /// Reads the configuration anew, from where it was read at the start.
 pub type Reread = dyn Fn() -> Result<Config, BadConfig> + Send + Sync;
@@ -19,7 +20,7 @@ pub type Reread = dyn Fn() -> Result<Config, BadConfig> + Send + Sync;
 type TakeOver = fn(&Reload, &Config) -> Result<(), String>;
 
 /// The settings that can be changed while the hub runs, and how.
-const CHANGEABLE: [(&str, TakeOver); 8] = [
+const CHANGEABLE: [(&str, TakeOver); 10] = [
     ("log", |reload, new| reload.log.filter(&new.log)),
     ("jwt_secret_file", Reload::credentials),
     ("jwt_public_key_file", Reload::credentials),
@@ -28,6 +29,8 @@ const CHANGEABLE: [(&str, TakeOver); 8] = [
     ("jwt_audience", Reload::credentials),
     ("jwt_issuer", Reload::credentials),
     ("api_keys_file", Reload::credentials),
+    ("tls_certificate", Reload::certificate),
+    ("tls_key", Reload::certificate),
 ];
 
 /// Reloads.
@@ -35,6 +38,8 @@ pub(super) struct Reload {
     reread: Arc<Reread>,
     log: Log,
     credentials: Replace,
+    /// Where there is TLS.
+    certificate: Option<ReplaceIdentity>,
     /// What the hub runs with.
     current: Config,
     /// A file may be on a disk that hangs: it is read where nobody waits for it.
@@ -52,15 +57,24 @@ impl Reload {
     pub(super) fn new(
         current: Config,
         log: Log,
-        credentials: Replace,
+        (credentials, certificate): (Replace, Option<ReplaceIdentity>),
         reread: Arc<Reread>,
     ) -> Reload {
-        Reload { reread, log, credentials, current, reading: None }
+        Reload { reread, log, credentials, certificate, current, reading: None }
     }
 
     /// Who is who is judged by what the files hold now.
     fn credentials(&self, new: &Config) -> Result<(), String> {
         self.credentials.replace(&new.credentials)
+    }
+
+    /// New connections are shown what the files hold now.
+    fn certificate(&self, new: &Config) -> Result<(), String> {
+        let (Some(certificate), Some(identity)) = (&self.certificate, &new.tls) else {
+            return Err("TLS begins and ends with a restart".into());
+        };
+        certificate.replace(identity.clone());
+        Ok(())
     }
 
     /// Begins to read anew, on a thread of its own. Once more, if that has begun already.

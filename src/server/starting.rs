@@ -18,7 +18,8 @@ use super::{Fault, spawn_watched};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::edge::auth::Auth;
-use crate::edge::{self, StartingState};
+use crate::edge::tls::{ReplaceIdentity, Tls};
+use crate::edge::{self, Listeners, StartingState};
 use crate::faults::Faults;
 use crate::limits::Limits;
 use crate::store::{self, Store};
@@ -37,13 +38,13 @@ pub(super) struct Starting {
 
 impl Starting {
     pub(super) fn begin(
-        listener: &StdListener,
+        doors: &Doors,
         config: &Config,
         (faults, auth): (&Faults, Auth),
         threads: &Handle,
     ) -> io::Result<Starting> {
-        let listener = on(threads, listener.try_clone()?)?;
-        let address = listener.local_addr()?;
+        let listeners = doors.on(threads)?;
+        let address = listeners.main.local_addr()?;
         let stop = CancellationToken::new();
         let state = StartingState {
             metrics: Arc::clone(faults.metrics()),
@@ -54,7 +55,7 @@ impl Starting {
             conditions: faults.conditions().clone(),
             auth,
         };
-        let serving = edge::serve_starting(listener, state, stop.clone());
+        let serving = edge::serve_starting(listeners, state, stop.clone());
         let telling = async move {
             tokio::time::sleep(LONG_START).await;
             tracing::info!(%address, "starting: not ready before the store is open");
@@ -72,11 +73,38 @@ impl Starting {
     }
 }
 
+/// Where the hub listens, as long as it runs.
+pub(super) struct Doors {
+    main: StdListener,
+    plain: Option<StdListener>,
+    tls: Option<Tls>,
+    /// Where the first one listens.
+    pub(super) address: SocketAddr,
+    /// Where plain HTTP is spoken beside TLS.
+    pub(super) plain_address: Option<SocketAddr>,
+}
+
+impl Doors {
+    /// Listens; nobody is answered yet. With it: what puts another certificate in the place of the
+    /// one that is shown.
+    pub(super) fn open(config: &Config) -> Result<(Doors, Option<ReplaceIdentity>), Fault> {
+        let (tls, replace) = config.tls.clone().map(Tls::new).unzip();
+        let (main, address) = listen(config.listen, &config.limits)?;
+        let plain = config.plain_listen.map(|plain| listen(plain, &config.limits)).transpose()?;
+        let (plain, plain_address) = plain.unzip();
+        Ok((Doors { main, plain, tls, address, plain_address }, replace))
+    }
+
+    /// Listeners of the same, that the edge's threads wait for.
+    pub(super) fn on(&self, threads: &Handle) -> io::Result<Listeners> {
+        let main = on(threads, self.main.try_clone()?)?;
+        let plain = self.plain.as_ref().map(|plain| on(threads, plain.try_clone()?));
+        Ok(Listeners { main, tls: self.tls.clone(), plain: plain.transpose()? })
+    }
+}
+
 /// The listener, and where it listens.
-pub(super) fn listen(
-    address: SocketAddr,
-    limits: &Limits,
-) -> Result<(StdListener, SocketAddr), Fault> {
+fn listen(address: SocketAddr, limits: &Limits) -> Result<(StdListener, SocketAddr), Fault> {
     let open = || {
         let domain = socket2::Domain::for_address(address);
         let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
@@ -93,7 +121,7 @@ pub(super) fn listen(
 }
 
 /// A listener that the edge's threads wait for.
-pub(super) fn on(threads: &Handle, listener: StdListener) -> io::Result<TcpListener> {
+fn on(threads: &Handle, listener: StdListener) -> io::Result<TcpListener> {
     let _here = threads.enter();
     TcpListener::from_std(listener)
 }

@@ -22,5 +22,6 @@ mod signals;
 mod sockets;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 mod tools;
 mod ways;

@@ -1,14 +1,15 @@
 //! A WebSocket client that reads and writes as slowly as its test does.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 use serde_json::Value;
 use tungstenite::{Error, Message, WebSocket};
 
-/// A WebSocket client.
-pub struct Client {
-    pub(super) socket: WebSocket<TcpStream>,
+/// A WebSocket client, over a plain socket where nothing else is said.
+pub struct Client<S = TcpStream> {
+    /// What speaks the protocol.
+    pub socket: WebSocket<S>,
 }
 
 /// How a connection ended.
@@ -27,7 +28,7 @@ impl Closed {
     }
 }
 
-impl Client {
+impl<S: Read + Write> Client<S> {
     /// Sends a text.
     pub fn send(&mut self, text: &str) {
         self.socket.send(Message::text(text)).expect("the hub reads");
@@ -136,7 +137,7 @@ impl Client {
     }
 
     /// The bare connection: what comes next is up to the test.
-    pub fn stream(&mut self) -> &mut TcpStream {
+    pub fn stream(&mut self) -> &mut S {
         self.socket.get_mut()
     }
 }

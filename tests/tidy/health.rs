@@ -42,6 +42,13 @@ pub const PLANTED: &[Planted] = &[
     (Condition::DatabaseChecking, "faults/store_truth", "a_large_database_is_checked_beside"),
     (Condition::DatabaseDamaged, "faults/store_truth", "a_database_that_is_damaged_under_the_hub"),
     (Condition::Unauthenticated, "hub/auth/open", "is_open_to_other_machines_says_so"),
+    (
+        Condition::CertificateEnds,
+        "hub/tls/certificates",
+        "a_certificate_that_ends_soon_is_told_before",
+    ),
+    (Condition::CertificateEnded, "hub/tls/certificates", "a_certificate_that_has_ended_is_told"),
+    (Condition::CertificateUnread, "hub/tls/certificates", "a_broken_one_changes_nothing"),
     (Condition::DeadLetters, "hub/letters", "dead_letters_are_told_and_counted"),
     (Condition::DeadLettersFull, "hub/letters", "dead_letters_have_a_bound"),
     (

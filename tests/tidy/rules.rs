@@ -52,6 +52,8 @@ const SHARING_FILES: &[&str] = &[
     "src/edge/auth/current.rs",
     // Who has shown what is nobody's.
     "src/edge/auth/failures.rs",
+    // The certificate, which SIGHUP and its files replace.
+    "src/edge/tls/mod.rs",
     // What is called back, which one task writes and all read.
     "src/edge/auth/revoked.rs",
     "src/store/latest.rs",

@@ -25,9 +25,11 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{self, Greeted};
 use super::proxies::Proxies;
 use super::short_way::ShortWay;
+use super::stream::Stream;
 use super::told::Told;
 use crate::clock::Clock;
 use crate::conditions::{Condition, Conditions};
+use crate::edge::tls::Tls;
 use crate::hub::Places;
 use crate::limits::{ACCEPT_WAIT_MAX, Limits};
 use crate::metrics::Metrics;
@@ -35,11 +37,14 @@ use crate::metrics::Metrics;
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 
 /// What connections are served with.
+#[derive(Clone)]
 pub(crate) struct Serving {
     /// What is served.
     pub app: Router,
     /// Who decides on handshakes before the router, where there are any.
-    pub short_way: Option<Box<dyn ShortWay>>,
+    pub short_way: Option<Arc<dyn ShortWay>>,
+    /// What connections begin with; `None`: they are plain.
+    pub tls: Option<Tls>,
     /// Every bound.
     pub limits: Arc<Limits>,
     /// The places of all connections.
@@ -151,10 +156,11 @@ struct Connections {
 
 impl Connections {
     fn new(serving: Serving, stop: CancellationToken) -> Connections {
-        let Serving { app, short_way, limits, places, proxies, clock, metrics, .. } = serving;
+        let Serving { app, short_way, tls, limits, places, proxies, clock, metrics, .. } = serving;
         let shared = connection::Shared {
             app: TowerToHyperService::new(app),
             short_way,
+            tls,
             http: http(&limits),
             limits,
             places,
@@ -182,13 +188,19 @@ impl Connections {
             self.tasks.spawn(shared.serve_introduced(stream, (place, peer)));
             return Ok(());
         }
+        if let Some(tls) = shared.tls.clone() {
+            let stream = TcpStream::from_std(stream)?;
+            self.tasks.spawn(shared.serve_tls(stream, (place, peer), tls));
+            return Ok(());
+        }
         match shared.greet(place, stream, peer) {
             Greeted::Done => {}
             Greeted::Untaken(untaken) => {
                 self.tasks.spawn(async move { shared.turn_away(untaken).await });
             }
             Greeted::Waits(stream, arrived) => {
-                self.tasks.spawn(shared.serve(TcpStream::from_std(stream)?, arrived));
+                let stream = Stream::Plain(TcpStream::from_std(stream)?);
+                self.tasks.spawn(shared.serve(stream, arrived));
             }
         }
         Ok(())

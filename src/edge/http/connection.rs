@@ -37,13 +37,15 @@ use super::paced::Pace;
 use super::peer::Peer;
 use super::proxies::Proxies;
 use super::short_way::{self, Decided, ShortWay};
+use super::stream::Stream;
 use super::strict::Heads;
 use super::told::Told;
 use super::transport::{Left, Transport, UnderWay};
 use super::upgrade::{Refused, Untaken, Upgrade};
 use super::waiting::{READ_BYTES, Waited, Waiting};
 use crate::clock::Clock;
-use crate::hub::{Place, Places};
+use crate::edge::tls::Tls;
+use crate::hub::{Link, Place, Places};
 use crate::limits::{LINGER_BYTES_MAX, Limits, MEMBER_RECEIVE_BYTES_MAX};
 use crate::metrics::{Metric, Metrics};
 use crate::wire::frame_writer;
@@ -62,7 +64,9 @@ pub(super) struct Shared {
     /// What is served.
     pub app: TowerToHyperService<Router>,
     /// Who decides on handshakes, where there are any.
-    pub short_way: Option<Box<dyn ShortWay>>,
+    pub short_way: Option<Arc<dyn ShortWay>>,
+    /// What connections begin with; `None`: they are plain.
+    pub tls: Option<Tls>,
     /// How HTTP is spoken.
     pub http: http1::Builder,
     /// Every bound.
@@ -112,9 +116,9 @@ enum Answered {
     /// The connection waits for the next one.
     Next(Waiting),
     /// The connection is to be ended, so that its peer reads the last answer.
-    Last(TcpStream),
+    Last(Stream),
     /// The connection becomes a member's.
-    Switches(TcpStream, Bytes, Upgrade),
+    Switches(Stream, Bytes, Upgrade),
     /// The connection's place is wanted.
     Displaced,
     /// The peer has gone, or does not take its answer.
@@ -139,7 +143,7 @@ impl Shared {
         let refused = match self.decide(came, peer) {
             Some(Decided { outcome: Ok(upgrade), head_bytes }) => {
                 let first = Bytes::copy_from_slice(&came[head_bytes..]);
-                return match self.hand_over(place, stream, first, upgrade) {
+                return match self.hand_over(place, stream.into(), first, upgrade) {
                     Ok(()) => Greeted::Done,
                     Err(untaken) => Greeted::Untaken(untaken),
                 };
@@ -158,12 +162,12 @@ impl Shared {
     }
 
     /// Serves one connection to its end, or until its socket has moved on.
-    pub(super) async fn serve(self: Arc<Self>, stream: TcpStream, arrived: Box<Arrived>) {
+    pub(super) async fn serve(self: Arc<Self>, stream: Stream, arrived: Box<Arrived>) {
         let Arrived { place, peer, heads, came, mut refused } = *arrived;
         if !came.is_empty() {
             // Until then the runtime takes the socket for full, and hyper does not wait for that
             // with an answer to what it can't read. An error shows in what follows.
-            _ = stream.writable().await;
+            _ = stream.socket().writable().await;
         }
         let mut waiting = Waiting::new(stream, heads, came, place.taken);
         let last = loop {
@@ -249,9 +253,9 @@ impl Shared {
     }
 
     /// Passes the socket of an accepted handshake on, or turns it away.
-    async fn move_on(&self, place: Place, stream: TcpStream, first: Bytes, upgrade: Upgrade) {
-        if let Ok(stream) = stream.into_std()
-            && let Err(untaken) = self.hand_over(place, stream, first, upgrade)
+    async fn move_on(&self, place: Place, stream: Stream, first: Bytes, upgrade: Upgrade) {
+        if let Ok(link) = stream.into_link()
+            && let Err(untaken) = self.hand_over(place, link, first, upgrade)
         {
             Box::pin(self.turn_away(untaken)).await;
         }
@@ -262,28 +266,32 @@ impl Shared {
     fn hand_over(
         &self,
         place: Place,
-        stream: StdStream,
+        link: Link,
         first: Bytes,
         upgrade: Upgrade,
     ) -> Result<(), Untaken> {
-        let socket = SockRef::from(&stream);
+        let socket = SockRef::from(&link.stream);
         // A member that doesn't read is told so by its shard.
         let options = give_up_after(&socket, None)
             .and_then(|()| socket.set_recv_buffer_size(MEMBER_RECEIVE_BYTES_MAX));
         if let Err(error) = options {
             tracing::debug!(%error, "a socket keeps the options of the system");
         }
-        (upgrade.0)(stream, first, place)
+        (upgrade.0)(link, first, place)
     }
 
     /// Answers an accepted handshake for which there was no room after all.
     pub(super) async fn turn_away(&self, untaken: Untaken) {
-        let Untaken { stream, _place, mut opening, close } = untaken;
-        if let Ok(mut stream) = TcpStream::from_std(stream) {
-            frame_writer::close(&mut opening, close.code(), close.reason());
+        let Untaken { link, _place, mut opening, close } = untaken;
+        frame_writer::close(&mut opening, close.code(), close.reason());
+        let answer = match link.session {
+            Some(session) => session.seal_last(&opening),
+            None => Ok(opening.to_vec()),
+        };
+        if let (Ok(mut stream), Ok(answer)) = (TcpStream::from_std(link.stream), answer) {
             let wait = Duration::from_millis(self.limits.handshake_wait);
-            match tokio::time::timeout(wait, stream.write_all(&opening)).await {
-                Ok(Ok(())) => self.linger(stream).await,
+            match tokio::time::timeout(wait, stream.write_all(&answer)).await {
+                Ok(Ok(())) => self.linger(Stream::Plain(stream)).await,
                 _ => tracing::debug!("a connection ended in its handshake"),
             }
         }
@@ -293,14 +301,14 @@ impl Shared {
     /// comes and waits for the peer to do the same, as long as it goes on sending, for a bounded
     /// time and number of bytes, and while nobody needs the place. A socket that is closed with
     /// bytes unread is reset, and the peer may never see what was sent before.
-    async fn linger(&self, mut stream: TcpStream) {
+    pub(super) async fn linger(&self, mut stream: Stream) {
         let silence = Duration::from_millis(self.limits.close_wait);
         let goodbye = async {
             stream.shutdown().await?;
             let mut bytes = 0;
             while bytes < LINGER_BYTES_MAX {
-                tokio::time::timeout(silence, stream.readable()).await??;
-                match throw_away(&stream) {
+                tokio::time::timeout(silence, stream.socket().readable()).await??;
+                match throw_away(stream.socket()) {
                     Ok(0) => return Ok(()),
                     Ok(count) => bytes += count,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

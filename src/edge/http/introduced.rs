@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use super::connection::{Arrived, Shared};
 use super::peer::Peer;
 use super::proxy_protocol::{NoHeader, Said, read};
+use super::stream::Stream;
 use crate::hub::Place;
 use crate::metrics::Metric;
 
@@ -24,7 +25,10 @@ impl Shared {
         if !place.count_under(self.proxies.connections_of(peer)) {
             return tracing::debug!(peer = %peer.address, "an address has too many connections");
         }
-        self.serve(stream, Box::new(Arrived::nothing(place, peer))).await;
+        if let Some(tls) = self.tls.clone() {
+            return self.serve_tls(stream, (place, peer), tls).await;
+        }
+        self.serve(Stream::Plain(stream), Box::new(Arrived::nothing(place, peer))).await;
     }
 
     /// The peer that a proxy's connection is of. `None`: the connection is to be closed.

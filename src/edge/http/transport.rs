@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::marked::Mark;
 use super::paced::Pace;
+use super::stream::Stream;
 use super::strict::Heads;
 use super::waiting::Waiting;
 use crate::hub::Places;
@@ -46,7 +46,7 @@ pub(super) struct UnderWay {
 /// A socket in hyper's hands.
 #[derive(Debug)]
 pub(super) struct Transport {
-    stream: TcpStream,
+    stream: Stream,
     pace: Pace,
     heads: Heads,
     /// What came before hyper was there.
@@ -67,7 +67,7 @@ pub(super) enum Left {
     /// The connection's place is wanted.
     Displaced,
     /// Hyper's result says what becomes of the connection; the bytes came and are nobody's yet.
-    Other(TcpStream, Bytes),
+    Other(Stream, Bytes),
 }
 
 impl Transport {
@@ -132,14 +132,13 @@ impl Transport {
         self.body.poll(context).map(Err)
     }
 
-    fn note_written(
+    /// The outcome of a write: passed on, unless the peer's time is over.
+    fn judge(
         &mut self,
         context: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         let written = self.pace.judge(context, written);
-        // Hyper has something to write, whether the socket takes it or not.
-        self.written = Written::Some;
         if written.is_pending() {
             return self.answer.poll(context).map(Err);
         }
@@ -180,8 +179,10 @@ impl AsyncWrite for Transport {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        // Hyper has something to write, whether the socket takes it or not.
+        self.written = Written::Some;
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.note_written(context, written)
+        self.judge(context, written)
     }
 
     fn poll_write_vectored(
@@ -189,8 +190,9 @@ impl AsyncWrite for Transport {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.written = Written::Some;
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
-        self.note_written(context, written)
+        self.judge(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -198,8 +200,12 @@ impl AsyncWrite for Transport {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if Pin::new(&mut self.stream).poll_flush(context)?.is_pending() {
+            // What TLS has sealed waits for the peer, as what hyper writes does.
+            return self.judge(context, Poll::Pending).map_ok(|_| ());
+        }
         self.pace.renew();
-        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        self.answer.renew();
         // Hyper flushes when it has nothing left to write.
         if self.written == Written::Some {
             self.written = Written::All;
@@ -252,7 +258,7 @@ mod tests {
     use crate::limits::Limits;
     use crate::metrics::Metrics;
     use std::sync::Arc;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     #[tokio::test]
     async fn an_answer_whose_end_waits_for_a_full_socket_is_not_over() {
@@ -262,7 +268,8 @@ mod tests {
         let (stream, _) = listener.accept().await.expect("the peer");
         let (limits, metrics) = (Limits::default(), Arc::new(Metrics::new(1)));
         let (places, under_way) = (Places::new(&limits), UnderWay::default());
-        let waiting = Waiting::new(stream, Heads::default(), Vec::new(), places.begin());
+        let waiting =
+            Waiting::new(Stream::Plain(stream), Heads::default(), Vec::new(), places.begin());
         let pace = Pace::new(&limits, &metrics);
         let mut transport = Transport::new(waiting, &under_way, &places, pace);
         let mut context = Context::from_waker(std::task::Waker::noop());

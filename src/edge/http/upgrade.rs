@@ -1,22 +1,20 @@
 //! A handshake that is decided on, on its way through HTTP: accepted, refused, or accepted in vain.
 
 use std::fmt;
-use std::net::TcpStream;
 
 use bytes::{Bytes, BytesMut};
 
 use super::problem::Refusal;
-use crate::hub::Place;
+use crate::hub::{Link, Place};
 use crate::wire::close::Close;
 
-/// Takes a socket whose handshake is accepted, what had been read behind the request, and the
-/// connection's place. Whoever takes them answers the handshake.
-pub(crate) type Take =
-    Box<dyn FnOnce(TcpStream, Bytes, Place) -> Result<(), Untaken> + Send + Sync>;
+/// Takes a connection whose handshake is accepted, what had been read behind the request, and
+/// its place. Whoever takes them answers the handshake.
+pub(crate) type Take = Box<dyn FnOnce(Link, Bytes, Place) -> Result<(), Untaken> + Send + Sync>;
 
 /// A connection for which there was no room as a member after all.
 pub(crate) struct Untaken {
-    pub stream: TcpStream,
+    pub link: Link,
     /// Kept until the socket is closed.
     pub _place: Option<Place>,
     /// The answer to its handshake.

@@ -4,16 +4,20 @@
 //! Owns the bytes of a head that is still coming. Never answers: what is whole, too long or no
 //! head at all is hyper's.
 
+use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use httparse::{Error, Header, Request, Status};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::short_way::FIELDS_FEW;
+use super::stream::Stream;
 use super::strict::Heads;
 use crate::hub::{Begun, Places};
 use crate::limits::Limits;
@@ -30,7 +34,7 @@ const FIRST_BYTES: usize = 32;
 #[derive(Debug)]
 pub(super) struct Waiting {
     /// The connection's socket.
-    pub stream: TcpStream,
+    pub stream: Stream,
     /// Where in its requests the connection is.
     pub heads: Heads,
     /// What came and was not read as a request yet; it has passed `heads`.
@@ -60,7 +64,7 @@ pub(super) enum Waited {
 
 impl Waiting {
     /// A connection that has just been accepted, and what had come by then.
-    pub(super) fn new(stream: TcpStream, heads: Heads, came: Vec<u8>, since: Begun) -> Waiting {
+    pub(super) fn new(stream: Stream, heads: Heads, came: Vec<u8>, since: Begun) -> Waiting {
         Waiting { stream, heads, unseen: came.len(), came, served: false, since }
     }
 
@@ -86,14 +90,14 @@ impl Waiting {
         loop {
             if new > 0 {
                 tokio::select! {
-                    () = self.hold(&mut held, places) => new = 0,
+                    () = self.hold(&mut held, places) => {}
                     () = &mut wanted => return Waited::Displaced,
                     () = &mut late => return Waited::Late,
                 }
             }
             tokio::select! {
                 biased;
-                () = self.stream_is_ready() => match self.read(limits) {
+                read = poll_fn(|context| self.poll_read(context, limits)) => match read {
                     Ok(0) => return Waited::Gone,
                     Ok(bytes) if self.is_whole(bytes, limits) => return Waited::Head,
                     Ok(bytes) => {
@@ -102,7 +106,6 @@ impl Waiting {
                             late.set(tokio::time::sleep(wait));
                         }
                     }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(_) => return Waited::Gone,
                 },
                 () = &mut wanted => return Waited::Displaced,
@@ -112,19 +115,16 @@ impl Waiting {
         }
     }
 
-    /// Comes back when there is something to read; an error shows then.
-    async fn stream_is_ready(&self) {
-        _ = self.stream.readable().await;
-    }
-
     /// Reads what is there, up to the bound of a head.
-    fn read(&mut self, limits: &Limits) -> io::Result<usize> {
-        let mut buffer = [0; READ_BYTES];
+    fn poll_read(&mut self, context: &mut Context<'_>, limits: &Limits) -> Poll<io::Result<usize>> {
+        let mut buffer = [MaybeUninit::uninit(); READ_BYTES];
         let room = limits.head_bytes_max.saturating_sub(self.came.len()).clamp(1, READ_BYTES);
-        let bytes = self.stream.try_read(&mut buffer[..room])?;
-        self.heads.pass(&mut buffer[..bytes]);
-        self.came.extend_from_slice(&buffer[..bytes]);
-        Ok(bytes)
+        let mut buffer = ReadBuf::uninit(&mut buffer[..room]);
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+        let came = buffer.filled_mut();
+        self.heads.pass(came);
+        self.came.extend_from_slice(came);
+        Poll::Ready(Ok(came.len()))
     }
 
     /// Whether hyper has something to say of what came: it is a whole head, or can't become one.

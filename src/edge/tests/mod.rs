@@ -24,16 +24,18 @@ use super::http::json;
 use super::http::peer::Peer;
 use super::http::problem::Refusal;
 use super::http::upgrade::{Untaken, Upgrade};
+use super::tls::Tls;
 use super::{Hosts, Names, Origins, Proxies, ProxyHeader, accept, handshake, prepare};
 use crate::clock::Clock;
 use crate::conditions::Conditions;
-use crate::hub::{Place, Places};
+use crate::hub::{Link, Place, Places};
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
 use crate::wire::close::Close;
 use crate::wire::reject::Reject;
 
 mod short_way;
+mod tls;
 
 type Taken = (std::net::TcpStream, Bytes);
 
@@ -49,20 +51,20 @@ struct Server {
 const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
 
 /// There is no room for a member.
-fn untaken(stream: std::net::TcpStream, place: Place) -> Untaken {
-    Untaken { stream, _place: Some(place), opening: HEAD.into(), close: Close::Overloaded }
+fn untaken(link: Link, place: Place) -> Untaken {
+    Untaken { link, _place: Some(place), opening: HEAD.into(), close: Close::Overloaded }
 }
 
 fn routes(limits: &Limits, taken: mpsc::Sender<Taken>) -> Router {
     let upgrade = async |State(taken): State<mpsc::Sender<Taken>>| {
-        handshake::switching(Upgrade(Box::new(move |mut stream, first, place| {
-            std::io::Write::write_all(&mut stream, HEAD).expect("its buffers are empty");
-            let taken = taken.try_send((stream, first));
-            taken.map_err(|it| untaken(it.into_inner().0, place))
+        handshake::switching(Upgrade(Box::new(move |mut link: Link, first, place| {
+            std::io::Write::write_all(&mut link.stream, HEAD).expect("its buffers are empty");
+            let taken = taken.try_send((link.stream, first));
+            taken.map_err(|it| untaken(it.into_inner().0.into(), place))
         })))
     };
     let full = async || {
-        let take = |stream, _, place| Err(untaken(stream, place));
+        let take = |link, _, place| Err(untaken(link, place));
         handshake::switching(Upgrade(Box::new(take)))
     };
     let read = async |State(bodies): State<Bodies>,
@@ -100,6 +102,10 @@ fn without_dates(answers: &str) -> String {
 
 impl Server {
     async fn start(limits: Limits) -> Server {
+        Server::start_with(limits, None).await
+    }
+
+    async fn start_with(limits: Limits, tls: Option<Tls>) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         prepare(&socket2::SockRef::from(&listener), &limits).expect("options");
         let address = listener.local_addr().expect("a bound listener");
@@ -112,7 +118,8 @@ impl Server {
         let stop = CancellationToken::new();
         let serving = accept::Serving {
             app,
-            short_way: Some(Box::new(short_way::Short)),
+            short_way: Some(Arc::new(short_way::Short)),
+            tls,
             places: Places::new(&limits),
             limits: Arc::new(limits),
             proxies: Proxies::parse("none", ProxyHeader::XForwardedFor, false).expect("none"),

@@ -33,7 +33,7 @@ fn take_in(table: &mut SocketTable, member: MemberKey) -> std::net::TcpStream {
     let permit = Directory::new(Limits::default(), Clock::start())
         .reserve(UserId(1), None)
         .expect("room for one");
-    table.insert(member, stream, permit).expect("a socket");
+    table.insert(member, stream.into(), permit).expect("a socket");
     peer.expect("a connection")
 }
 
@@ -75,7 +75,7 @@ fn an_end_is_read_behind_what_came_before_it() {
         drop(peer);
         loop {
             let ready = next(&mut table).await;
-            table.get_mut(MEMBER).expect("the member").note(ready);
+            table.note(ready);
             if ready.ended {
                 break;
             }
@@ -97,9 +97,8 @@ fn a_full_socket_is_told_of_when_it_takes_bytes_again() {
             while peer.read(&mut chunk).is_ok_and(|bytes| bytes > 0) {}
         });
         let ready = next(&mut table).await;
-        let socket = table.get_mut(MEMBER).expect("the member");
-        assert!(socket.note(ready), "the sweep waits for it");
-        assert!(!socket.note(ready), "once");
+        assert!(table.note(ready), "the sweep waits for it");
+        assert!(!table.note(ready), "once");
         assert!(matches!(table.send(MEMBER, &chunk), Sent::Bytes(_)));
         table.remove(MEMBER);
         assert!(!table.close(), "it was the only one");

@@ -315,11 +315,11 @@ impl State {
 
     /// Makes a connection a member. What came behind its request is read at once.
     fn admit(&mut self, admission: Admission) {
-        let Admission { join, stream, first_bytes, permit } = admission;
+        let Admission { join, link, first_bytes, permit } = admission;
         let now = self.clock.now();
         let member = self.shard.join(now, join);
         // Memory or the kernel's bound on watches: too rare to be kept from the others' eyes.
-        if let Err(error) = self.around.sockets.insert(member, stream, permit) {
+        if let Err(error) = self.around.sockets.insert(member, link, permit) {
             tracing::warn!(%error, "a connection could not be registered");
             self.input(Input::Close(member, Close::Gone));
             return;
@@ -347,10 +347,10 @@ impl State {
     /// A member's socket has something, or takes something again. At most `share` bytes are read.
     fn read_member(&mut self, ready: Ready, share: usize) {
         let member = ready.member;
-        let Some(socket) = self.around.sockets.get_mut(member) else { return };
-        if socket.note(ready) {
+        if self.around.sockets.note(ready) {
             self.shard.input(self.clock.now(), Input::Writable(member));
         }
+        let Some(socket) = self.around.sockets.get_mut(member) else { return };
         if !ready.readable || socket.is_queued() {
             return;
         }
@@ -365,11 +365,12 @@ impl State {
             if max == 0 {
                 return socket.defer();
             }
-            match socket.read(&mut self.buffer[..max]) {
+            match self.around.sockets.read(member, &mut self.buffer[..max]) {
                 Read::Bytes(bytes) => {
                     self.feed(member, bytes);
                     left -= bytes;
                 }
+                Read::Hidden(bytes) => left = left.saturating_sub(bytes),
                 Read::Drained(bytes) => return self.feed(member, bytes),
                 Read::WouldBlock => return,
                 Read::Ended => {

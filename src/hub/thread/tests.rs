@@ -55,7 +55,8 @@ fn with_one_member(folder: &std::path::Path, control_rate: Rate) -> (State, TcpS
         address: None,
         grant: Grant::ALL,
     };
-    state.admit(Admission { join, stream, first_bytes: Default::default(), permit });
+    let link = stream.into();
+    state.admit(Admission { join, link, first_bytes: Default::default(), permit });
     (state, peer.expect("a connection"))
 }
 

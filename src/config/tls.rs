@@ -1,0 +1,59 @@
+//! What is configured of TLS for clients: the certificate and its key, and where plain HTTP is
+//! spoken beside it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::listen::parse;
+use super::sources::Source;
+use super::{BadConfig, Reading};
+use crate::edge::tls::{BadIdentity, Files, Identity};
+
+/// The settings of the certificate: which file is which.
+pub(super) const SETTINGS: [&str; 2] = ["tls_certificate", "tls_key"];
+
+/// The certificate, if one is given.
+pub(super) fn identity(reading: &mut Reading<'_>) -> Result<Option<Identity>, BadConfig> {
+    let [certificate, key] = SETTINGS.map(|setting| path(reading, setting));
+    let files = match (certificate, key) {
+        (None, None) => return Ok(None),
+        (Some(certificate), Some(key)) => Files { certificate, key },
+        (Some(_), None) => return Err(reading.bad("tls_certificate", "its tls_key is missing")),
+        (None, Some(_)) => return Err(reading.bad("tls_key", "its tls_certificate is missing")),
+    };
+    Identity::read(files).map(Some).map_err(|error| match error {
+        BadIdentity::Certificate(problem) => reading.bad("tls_certificate", problem),
+        BadIdentity::Key(problem) => reading.bad("tls_key", problem),
+    })
+}
+
+/// Where plain HTTP is spoken beside TLS, if anywhere.
+pub(super) fn plain_listen(
+    reading: &mut Reading<'_>,
+    is_secured: bool,
+) -> Result<Option<SocketAddr>, BadConfig> {
+    const SETTING: &str = "tls_plain_listen";
+    let given = reading.sources.get(SETTING).filter(|given| !given.text.is_empty());
+    let Some(given) = given else { return Ok(None) };
+    let bad = || format!("`{}` is not an address and port such as 127.0.0.1:8081", given.text);
+    let address = parse(&given.text).ok_or_else(|| reading.bad(SETTING, bad()))?;
+    if !is_secured {
+        let problem = "all is plain where no tls_certificate is given: listen says where";
+        return Err(reading.bad(SETTING, problem));
+    }
+    reading.note(SETTING, &given.text, given.source.clone());
+    Ok(Some(address))
+}
+
+/// Where a file is, and if the setting does not say so, whether systemd has one of this name.
+fn path(reading: &mut Reading<'_>, setting: &'static str) -> Option<PathBuf> {
+    if let Some(given) = reading.sources.get(setting).filter(|given| !given.text.is_empty()) {
+        reading.note(setting, &given.text, given.source.clone());
+        return Some(PathBuf::from(&given.text));
+    }
+    let path = Path::new(reading.sources.credentials.as_ref()?).join(setting);
+    let path = path.exists().then_some(path)?;
+    let source = Source::Variable("CREDENTIALS_DIRECTORY".into());
+    reading.note(setting, path.to_string_lossy(), source);
+    Some(path)
+}
