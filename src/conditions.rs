@@ -104,6 +104,9 @@ conditions! {
     MemoryShort "memory_short" Degraded
         "All that the hub may hold of requests or answers is held: others are answered 503"
         "see who asks for so much, or raise the setting that the detail names";
+    MemoryFull "memory_full" Degraded
+        "Nearly all memory that the hub may use is used: members that take nothing are closed"
+        "give it more memory, or lower what the start's line on memory names (connections_max)";
     AnotherStore "another_store" Refusing
         "The journals were made for another store than the one configured"
         "give that one's DATABASE_URL again, or say --take-journals to store them in the new one";

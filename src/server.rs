@@ -24,6 +24,7 @@ use crate::cli::logging::Log;
 use crate::clock::Clock;
 use crate::conditions::{Condition, Conditions};
 use crate::config::Config;
+use crate::config::memory::MemoryBound;
 use crate::edge::auth::{Auth, Failures, Keeper, Replace, Revoked};
 use crate::edge::tls::ReplaceIdentity;
 use crate::edge::{self, EdgeState, Health};
@@ -39,6 +40,7 @@ use crate::wire::Id;
 
 mod certificate;
 mod ending;
+mod memory;
 mod reload;
 mod signals;
 mod starting;
@@ -46,6 +48,7 @@ mod watchman;
 
 use certificate::Certificate;
 use ending::{Ending, HURRY, Step};
+use memory::Memory;
 use reload::Reload;
 pub use reload::Reread;
 use signals::{Asked, Signals};
@@ -143,7 +146,6 @@ struct Server {
     hub: Hub,
     shards: HubThreads,
     store: StoreHandle,
-    conditions: Conditions,
     faults: Faults,
     edge: JoinHandle<()>,
     stop_edge: CancellationToken,
@@ -215,6 +217,7 @@ impl Server {
             keeper,
         };
         let (edge, stop_edge) = start_edge(threads, &doors, edge_state, &faults)?;
+        watch_memory(&hub, &faults, over);
         announce(&doors, &config, &lines);
         Ok(Some(Server {
             clock,
@@ -223,7 +226,6 @@ impl Server {
             hub,
             shards,
             store: store.handle,
-            conditions: faults.conditions().clone(),
             faults,
             edge,
             stop_edge,
@@ -261,7 +263,7 @@ impl Server {
             // Without an answer: a fault was told, and decides below how this ends.
             Step::Done(left) => {
                 if let Some(left) = left.ok().flatten() {
-                    gone = files_gone(&self.conditions, left);
+                    gone = files_gone(self.faults.conditions(), left);
                     tell_unstored(left, gone.as_deref());
                 }
             }
@@ -377,6 +379,15 @@ fn look_after(
     let rounds = Certificate { replace, clock, conditions }.run();
     // It ends with the runtime of this thread.
     spawn_watched(&Handle::current(), (faults, "the certificate's rounds"), over, rounds);
+}
+
+/// Has somebody look after the memory that this process may use, where a bound of it is known.
+fn watch_memory(hub: &Hub, faults: &Faults, over: &CancellationToken) {
+    let Some(bound) = MemoryBound::here() else { return };
+    let (hub, conditions) = (hub.clone(), faults.conditions().clone());
+    let rounds = Memory { bound, hub, conditions }.run();
+    // It ends with the runtime of this thread.
+    spawn_watched(&Handle::current(), (faults, "the memory's rounds"), over, rounds);
 }
 
 /// Spawns a task that may end from the moment that its `stop` is cancelled, and not before.

@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::BadConfig;
-use super::memory::memory_max;
+use super::memory::MemoryBound;
 use crate::limits::{CONNECTION_BYTES, Limits, SESSION_BYTES, members_of, places_for};
 
 /// Open files that are no connections, of the process: output, listener, signals, the runtime,
@@ -46,7 +46,12 @@ impl Machine {
     /// allowed: the soft limit is for programs that can't have many.
     pub fn here() -> Machine {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Machine { cores, descriptors_max: raised_descriptors(), memory_max: memory_max() }
+        let memory = MemoryBound::here();
+        Machine {
+            cores,
+            descriptors_max: raised_descriptors(),
+            memory_max: memory.map(|it| it.bytes),
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! How much memory this process may use: the machine's, or less where a control group says so,
-//! of version 1 or 2, its own or one that it is inside.
+//! of version 1 or 2, its own or one that it is inside; and how much of that is used.
 //!
 //! Reads what the kernel tells in `/proc` and in the mounted hierarchies; never sets anything.
 
@@ -10,33 +10,117 @@ use std::path::{Component, Path, PathBuf};
 /// which the group is slowed down.
 const V1_FILES: [&str; 1] = ["memory.limit_in_bytes"];
 const V2_FILES: [&str; 2] = ["memory.max", "memory.high"];
+/// What `memory.stat` says of bytes that the kernel can take back at once, in each version.
+const V1_TAKEN_BACK: [&str; 2] = ["total_inactive_file", "total_active_file"];
+const V2_TAKEN_BACK: [&str; 3] = ["inactive_file", "active_file", "slab_reclaimable"];
 
-/// The least of all bounds, in bytes; `None`: nothing is known.
-pub(super) fn memory_max() -> Option<u64> {
-    let read = |path: &Path| fs::read_to_string(path).ok();
-    let text = |path: &str| read(Path::new(path)).unwrap_or_default();
-    let group = group_max(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo"), read);
-    let machine = machine_max(&text("/proc/meminfo"));
-    group.into_iter().chain(machine).min()
+/// A bound of the memory that this process may use, and where it is seen how much is used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct MemoryBound {
+    /// Bytes that may be used.
+    pub(crate) bytes: u64,
+    used: Used,
+}
+
+/// Where it is seen how much memory is used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Used {
+    /// This process is alone with the bound.
+    Process,
+    /// A group with its folder, of version 1 or 2.
+    GroupV1(PathBuf),
+    GroupV2(PathBuf),
+}
+
+impl MemoryBound {
+    /// The least of all bounds; `None`: nothing is known.
+    pub(crate) fn here() -> Option<MemoryBound> {
+        let read = |path: &Path| fs::read_to_string(path).ok();
+        let text = |path: &str| read(Path::new(path)).unwrap_or_default();
+        let group = group_max(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo"), read);
+        let machine = machine_max(&text("/proc/meminfo"));
+        let machine = machine.map(|bytes| MemoryBound { bytes, used: Used::Process });
+        machine.into_iter().chain(group).min_by_key(|bound| bound.bytes)
+    }
+
+    /// Bytes that are used and that the kernel could not take back at once: of the bounded group,
+    /// with all that is in it, or of this process. `None`: it can't be seen.
+    pub(crate) fn used(&self) -> Option<u64> {
+        self.used_as(|path| fs::read_to_string(path).ok())
+    }
+
+    fn used_as(&self, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
+        match &self.used {
+            Used::Process => {
+                let own = kib(&read(Path::new("/proc/self/status"))?, "RssAnon:")?;
+                // The machine's, most of which are the hub's.
+                let sockets = read(Path::new("/proc/net/sockstat"));
+                Some(own + sockets.as_deref().and_then(of_sockets).unwrap_or(0))
+            }
+            Used::GroupV1(folder) => {
+                let stat = read(&folder.join("memory.stat"))?;
+                let used = number(&read(&folder.join("memory.usage_in_bytes"))?)?;
+                // What sockets hold has a count of its own.
+                let sockets = read(&folder.join("memory.kmem.tcp.usage_in_bytes"));
+                let sockets = sockets.as_deref().and_then(number).unwrap_or(0);
+                Some(used.saturating_sub(sum_of(&stat, &V1_TAKEN_BACK)) + sockets)
+            }
+            Used::GroupV2(folder) => {
+                let stat = read(&folder.join("memory.stat"))?;
+                let used = number(&read(&folder.join("memory.current"))?)?;
+                Some(used.saturating_sub(sum_of(&stat, &V2_TAKEN_BACK)))
+            }
+        }
+    }
+}
+
+fn number(text: &str) -> Option<u64> {
+    text.trim().parse().ok()
+}
+
+/// The sum of these lines of a `memory.stat`.
+fn sum_of(stat: &str, names: &[&str]) -> u64 {
+    let lines = stat.lines().filter_map(|line| line.split_once(' '));
+    lines.filter(|(name, _)| names.contains(name)).filter_map(|(_, bytes)| number(bytes)).sum()
+}
+
+/// Bytes that the kernel holds for TCP.
+fn of_sockets(sockstat: &str) -> Option<u64> {
+    let line = sockstat.lines().find_map(|line| line.strip_prefix("TCP:"))?;
+    let (_, pages) = line.split_once(" mem ")?;
+    Some(number(pages)? * rustix::param::page_size() as u64)
 }
 
 fn machine_max(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
+    kib(meminfo, "MemTotal:")
+}
+
+/// A line's bytes.
+fn kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(number(line.trim().strip_suffix(" kB")?)? * 1024)
 }
 
 /// The least bound of the process's groups and of all that they are inside, as far as they can be
 /// seen. Version 1 says "none" by a number that is larger than any memory.
-fn group_max(cgroup: &str, mountinfo: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
-    let mut least = None;
+fn group_max(
+    cgroup: &str,
+    mountinfo: &str,
+    read: impl Fn(&Path) -> Option<String>,
+) -> Option<MemoryBound> {
+    let mut least: Option<MemoryBound> = None;
     for mount in mountinfo.lines().filter_map(Mount::parse) {
         let Some(group) = cgroup.lines().find_map(|line| mount.group_in(line)) else { continue };
         let own = mount.folder_of(group);
         for folder in own.ancestors().take_while(|folder| folder.starts_with(&mount.point)) {
-            let bounds = mount.files.iter().filter_map(|file| {
-                read(&folder.join(file)).and_then(|text| text.trim().parse::<u64>().ok())
-            });
-            least = least.into_iter().chain(bounds).min();
+            let bounds = mount.files.iter().filter_map(|file| number(&read(&folder.join(file))?));
+            let Some(bytes) = bounds.min() else { continue };
+            if least.as_ref().is_none_or(|least| bytes < least.bytes) {
+                let folder = folder.to_owned();
+                let is_v2 = mount.files == V2_FILES;
+                let used = if is_v2 { Used::GroupV2(folder) } else { Used::GroupV1(folder) };
+                least = Some(MemoryBound { bytes, used });
+            }
         }
     }
     least
@@ -120,7 +204,8 @@ mod tests {
             let found = files.iter().find(|(name, _)| Path::new(name) == path);
             found.map(|(_, text)| format!("{text}\n"))
         };
-        assert_eq!(group_max(cgroup, mountinfo, read), expected, "{cgroup} {mountinfo}");
+        let found = group_max(cgroup, mountinfo, read).map(|it| it.bytes);
+        assert_eq!(found, expected, "{cgroup} {mountinfo}");
     }
 
     #[test]
@@ -165,6 +250,39 @@ mod tests {
             &[(inner, "6000"), (v1, "8000")],
             Some(6_000),
         );
+    }
+
+    #[test]
+    fn what_the_kernel_can_take_back_is_not_used() {
+        let used = |used: Used, files: &[(&str, &str)]| {
+            let bound = MemoryBound { bytes: 1, used };
+            bound.used_as(|path| {
+                let found = files.iter().find(|(name, _)| Path::new(name) == path);
+                found.map(|(_, text)| format!("{text}\n"))
+            })
+        };
+        let stat = "anon 600\nfile 300\ninactive_file 100\nactive_file 150\nslab_reclaimable 7\n\
+                    sock 9";
+        let v2 = [("/g/memory.stat", stat), ("/g/memory.current", "1000")];
+        assert_eq!(used(Used::GroupV2("/g".into()), &v2), Some(743));
+        assert_eq!(used(Used::GroupV2("/g".into()), &v2[..1]), None);
+        let stat = "cache 300\nrss 600\ninactive_file 1\ntotal_inactive_file 100\n\
+                    total_active_file 150";
+        let v1 = [
+            ("/g/memory.stat", stat),
+            ("/g/memory.usage_in_bytes", "1000"),
+            ("/g/memory.kmem.tcp.usage_in_bytes", "50"),
+        ];
+        assert_eq!(used(Used::GroupV1("/g".into()), &v1), Some(800));
+        assert_eq!(used(Used::GroupV1("/g".into()), &v1[..2]), Some(750));
+        let page = rustix::param::page_size() as u64;
+        let own = [
+            ("/proc/self/status", "VmRSS:\t 90 kB\nRssAnon:\t      40 kB\nRssFile:\t 50 kB"),
+            ("/proc/net/sockstat", "sockets: used 3\nTCP: inuse 5 orphan 0 tw 0 alloc 7 mem 3"),
+        ];
+        assert_eq!(used(Used::Process, &own), Some(40 * 1_024 + 3 * page));
+        assert_eq!(used(Used::Process, &own[..1]), Some(40 * 1_024));
+        assert!(MemoryBound::here().and_then(|it| it.used()).is_some_and(|used| used > 1 << 20));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(crate) mod auth;
 mod doors;
 mod listen;
 mod machine;
-mod memory;
+pub(crate) mod memory;
 mod sources;
 mod suggest;
 mod tls;

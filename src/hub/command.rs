@@ -80,6 +80,8 @@ pub(super) enum Command {
     Granted(MemberKey, Option<Grant>),
     /// Give a member that catches up the page that it asked for.
     Fetched(MemberKey, u32, Option<Stretch>),
+    /// Close who holds most, until this many bytes are freed.
+    Relieve(u64),
 }
 
 /// A command in an inbox, and its place among those of its address.

@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -32,6 +33,8 @@ pub(super) struct Directory {
     /// Users and spaces that were asked for, whether they exist, and until when that holds.
     references: DashMap<Reference, (bool, MonoMs)>,
     offences: Offences,
+    /// Nobody else may be a member: memory is short.
+    is_full: AtomicBool,
     limits: Limits,
     clock: Clock,
 }
@@ -64,6 +67,7 @@ impl Directory {
             rates: DashMap::new(),
             references: DashMap::new(),
             offences: Offences::default(),
+            is_full: AtomicBool::new(false),
             limits,
             clock,
         })
@@ -109,12 +113,20 @@ impl Directory {
         &self.places
     }
 
+    /// Lets nobody be a member any more, or again.
+    pub(super) fn set_full(&self, is_full: bool) {
+        self.is_full.store(is_full, Relaxed);
+    }
+
     /// Lets a connection be a member.
     pub(super) fn reserve(
         self: &Arc<Directory>,
         user: UserId,
         address: AddressKey,
     ) -> Result<Permit, Reject> {
+        if self.is_full.load(Relaxed) {
+            return Err(Reject::Overloaded);
+        }
         if let Some(retry_after_ms) = self.offences.wait(self.now(), address, user) {
             return Err(Reject::RateLimited { retry_after_ms });
         }

@@ -355,6 +355,21 @@ impl Hub {
         self.drain.get().is_some()
     }
 
+    /// Has members closed that take nothing, those first that hold most, until this many bytes are
+    /// freed.
+    pub(crate) fn relieve(&self, bytes: u64) {
+        let share = bytes.div_ceil(self.inboxes.len() as u64);
+        for inbox in self.inboxes.iter() {
+            // One that is full will be asked again.
+            _ = inbox.push(Queued(Command::Relieve(share), Asking::OURS));
+        }
+    }
+
+    /// Lets nobody be a member any more, or again.
+    pub(crate) fn set_full(&self, is_full: bool) {
+        self.directory.set_full(is_full);
+    }
+
     /// Begins shutdown: members are closed with 1012 over this window.
     pub(crate) fn drain(&self, window_ms: u64) {
         self.drain.publish(Some(window_ms));

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Token};
+use socket2::SockRef;
 use tokio::io::unix::AsyncFd;
 
 use super::directory::Permit;
@@ -162,7 +163,10 @@ impl SocketTable {
     /// more.
     pub(super) fn close(&mut self) -> bool {
         let some = self.closing.len().min(CLOSED_SOCKETS_MAX);
-        self.closing.drain(..some);
+        for socket in self.closing.drain(..some).filter(|socket| socket.armed) {
+            // The kernel would keep for minutes what a peer does not take.
+            _ = SockRef::from(&socket.stream).set_linger(Some(Duration::ZERO));
+        }
         !self.closing.is_empty()
     }
 

@@ -30,6 +30,13 @@ pub const TOLD_SUBJECTS_MAX: usize = 64;
 pub const PROXY_HEADER_BYTES_MAX: usize = 4 << 10;
 /// Networks of proxies that are believed.
 pub const TRUSTED_PROXIES_MAX: usize = 1_024;
+/// Bytes that the kernel takes for a peer before it can send them.
+pub const UNSENT_BYTES_MAX: u32 = 16 << 10;
+/// Percent of the memory that may be used, above which members that take nothing make room, and
+/// then nobody else is let in.
+pub const MEMORY_FULL_PERCENT: u64 = 75;
+/// Percent of it down to which they do.
+pub const MEMORY_FREE_PERCENT: u64 = 70;
 /// Time between two attempts to accept, when descriptors or memory are short.
 pub const ACCEPT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Queries at a time for members that catch up.

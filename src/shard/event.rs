@@ -173,6 +173,9 @@ pub enum Input<'a> {
     Granted(MemberKey, Option<Grant>),
     /// A frame that was made elsewhere, for the log of a space: how a replica is said to.
     Fed(SpaceKey, Fed<'a>),
+    /// Memory is short: of the members that take nothing, those that are owed most are closed,
+    /// until this many bytes are freed.
+    Relieve(u64),
     /// Shutdown: members are closed with 1012 over this many milliseconds.
     Drain(u64),
 }

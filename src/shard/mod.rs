@@ -162,6 +162,7 @@ impl Shard {
             Input::Fetched(key, number, page) => self.fetched((key, number), page),
             Input::Granted(key, grant) => rooms.granted(turn, key, grant),
             Input::Fed(space, frame) => self.feed(space, frame),
+            Input::Relieve(bytes) => rooms.relieve(turn, bytes),
             Input::Drain(window) => {
                 self.door.drain();
                 self.ticks.drain(turn.now.mono, window, rooms.members.len());

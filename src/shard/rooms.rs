@@ -10,7 +10,7 @@ use super::position::Floor;
 use super::seated::Seated;
 use super::space::{Space, Spaces};
 use super::turn::Turn;
-use crate::limits::EXPIRED_MAX;
+use crate::limits::{EXPIRED_MAX, UNSENT_BYTES_MAX};
 use crate::metrics::Metric;
 use crate::wire::close::Close;
 use crate::wire::frame_writer;
@@ -371,6 +371,30 @@ impl Rooms {
         turn.counts.reject(reject);
         let refusal = Refusal { reject, nonce: None, id: None };
         self.with(turn, key, |seated, turn| seated.refuse(turn, &refusal));
+    }
+
+    /// Closes members that take nothing, those first that are owed most, until this many bytes
+    /// are freed. They are cut at once.
+    pub(super) fn relieve(&mut self, turn: &mut Turn, bytes: u64) {
+        let mut holders: Vec<(u64, MemberKey)> = (0..self.members.slots())
+            .filter_map(|slot| {
+                let member =
+                    self.members.at(slot).filter(|it| it.is_seated() && it.is_blocked())?;
+                let owed = member.queue.private_bytes() as u64;
+                Some((u64::from(UNSENT_BYTES_MAX) + owed, self.members.key_at(slot)?))
+            })
+            .collect();
+        holders.sort_unstable_by_key(|(held, key)| (std::cmp::Reverse(*held), *key));
+        let mut freed = 0;
+        for (held, key) in holders {
+            if freed >= bytes {
+                break;
+            }
+            freed += held;
+            self.let_go(turn, key, Close::Overloaded);
+            // What it is to be told would wait behind all that it does not take.
+            self.end(turn, key);
+        }
     }
 
     /// One member against its deadlines.

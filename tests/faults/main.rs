@@ -78,6 +78,9 @@ const TESTS: &[Named] = &named![
     memory::floods_of_frames,
     memory::members_that_read_nothing,
     memory::a_lobby_of_thousands,
+    memory::members_that_take_nothing_make_room,
+    memory::nobody_is_let_in_while_others_use_the_memory_up,
+    memory::thousands_chat_while_a_tenth_of_them_reads_nothing,
 ];
 
 fn main() -> ExitCode {

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use serde_json::{Value, json};
 use tungstenite::Message;
 
-use crate::support::{Client, Hub, frame};
+use crate::support::{Client, Hub, eventually, frame};
 
 #[test]
 fn forty_chats_in_one_write_are_forty_frames_in_one_order_for_all() {
@@ -192,7 +192,9 @@ fn a_reader_that_stalls_is_evicted_and_the_others_are_not() {
         "--close-wait",
         "100ms",
     ]);
-    let stalled = hub.join(1, 2, "stalls");
+    let mut stalled = hub.join(1, 2, "stalls");
+    let peer = stalled.stream().local_addr().expect("an address").port();
+    assert!(is_kept(&hub, peer));
     let mut healthy = hub.join(1, 1, "Ana");
     healthy.next();
     let content = "x".repeat(400);
@@ -214,5 +216,13 @@ fn a_reader_that_stalls_is_evicted_and_the_others_are_not() {
     }
     assert_eq!(sent, echoed);
     assert_eq!(hub.metric("hub_closes_total{reason=\"too_slow\"}"), 1.0);
-    drop(stalled);
+    // The kernel keeps nothing of it either, though its peer is still there.
+    eventually("nothing is left of it", || (!is_kept(&hub, peer)).then_some(()));
+}
+
+/// Whether the kernel still has the hub's side of a connection.
+fn is_kept(hub: &Hub, peer: u16) -> bool {
+    let sockets = std::fs::read_to_string("/proc/net/tcp").expect("a table");
+    let ends = format!(":{:04X} 0100007F:{peer:04X} ", hub.address.port());
+    sockets.lines().any(|line| line.contains(&ends))
 }

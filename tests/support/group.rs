@@ -34,6 +34,8 @@ impl Group {
         let group = Group { dir, home, is_v1 };
         let bounded = fs::write(group.dir.join(limit), bytes.to_string());
         bounded.map_err(|error| lack(&error.to_string()))?;
+        // Version 1 counts what sockets hold only where that has a bound of its own.
+        _ = fs::write(group.dir.join("memory.kmem.tcp.limit_in_bytes"), (1_u64 << 40).to_string());
         Ok(group)
     }
 

@@ -33,6 +33,11 @@ pub const PLANTED: &[Planted] = &[
     (Condition::NoncesLost, "postgres/health", "nonces_that_can_not_be_kept_are_kept_later"),
     (Condition::DescriptorsShort, "faults/attacks/places", "a_shortage_of_descriptors_is_told"),
     (Condition::MemoryShort, "hub/memory", "bodies_beyond_the_bound_are_told_and_that_passes"),
+    (
+        Condition::MemoryFull,
+        "faults/memory/bound",
+        "nobody_is_let_in_while_others_use_the_memory_up",
+    ),
     (Condition::AnotherStore, "postgres/truth", "a_new_address_that_is_away_is_waited_for"),
     (Condition::MessagesMissing, "postgres/truth", "what_no_journal_holds_is_named_until"),
     (Condition::DataDirectory, "faults/store_truth", "a_directory_that_is_moved_away_is_noticed"),

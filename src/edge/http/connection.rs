@@ -46,7 +46,7 @@ use super::waiting::{READ_BYTES, Waited, Waiting};
 use crate::clock::Clock;
 use crate::edge::tls::Tls;
 use crate::hub::{Link, Place, Places};
-use crate::limits::{LINGER_BYTES_MAX, Limits, MEMBER_RECEIVE_BYTES_MAX};
+use crate::limits::{LINGER_BYTES_MAX, Limits, MEMBER_RECEIVE_BYTES_MAX, UNSENT_BYTES_MAX};
 use crate::metrics::{Metric, Metrics};
 use crate::wire::frame_writer;
 
@@ -334,11 +334,13 @@ fn throw_away(stream: &TcpStream) -> io::Result<usize> {
 
 /// Sets up a socket that is to listen; its connections have these options from it, at no call each:
 /// small answers go out at once, and a peer that doesn't take its answer for `write_wait` is given
-/// up by the kernel, since HTTP has no sweep that evicts it. What the kernel holds of an answer is
-/// bounded too.
+/// up by the kernel, since HTTP has no sweep that evicts it. What the kernel holds of an answer, or
+/// of what a member is owed, is bounded too: little of what can't be sent yet, since a peer that
+/// takes nothing needs no more, and more of what is under way, which a distant one needs.
 pub(crate) fn prepare(socket: &Socket, limits: &Limits) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_send_buffer_size(limits.send_buffer_bytes)?;
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     give_up_after(socket, Some(Duration::from_millis(limits.write_wait)))
 }
 

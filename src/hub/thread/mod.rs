@@ -182,6 +182,7 @@ fn take_command(state: &RefCell<State>, command: Command) {
         Command::Admit(admission) => state.admit(*admission),
         Command::Ask(input, waiting) => state.ask(waiting, input),
         Command::Granted(member, grant) => state.input(Input::Granted(member, grant)),
+        Command::Relieve(bytes) => state.input(Input::Relieve(bytes)),
         Command::Fetched(member, number, page) => {
             state.input(Input::Fetched(member, number, page));
         }

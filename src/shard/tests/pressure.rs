@@ -106,6 +106,33 @@ fn those_who_hold_a_space_up_are_evicted_after_a_second_and_the_others_go_on() {
 }
 
 #[test]
+fn where_memory_is_short_those_go_who_take_nothing_and_hold_most() {
+    let mut stage = Stage::new(off());
+    let [ana, beto, caro, dani] = [1, 2, 3, 4].map(|user| stage.join(SPACE, user, None));
+    stage.sweep();
+    for key in [beto, caro, dani] {
+        stage.takes(key, 0);
+    }
+    stage.post(1, 900, None);
+    stage.sweep();
+    // Answers that it does not take are held for it alone.
+    stage.input(Input::Ping(caro, b"well?"));
+    stage.sweep();
+    stage.input(Input::Relieve(0));
+    assert!([ana, beto, caro, dani].iter().all(|key| stage.shard.is_seated(*key)));
+    stage.input(Input::Relieve(1));
+    assert!(!stage.shard.is_seated(caro), "it holds most");
+    assert!([ana, beto, dani].iter().all(|key| stage.shard.is_seated(*key)));
+    stage.input(Input::Relieve(1 << 30));
+    assert!(
+        stage.shard.is_seated(ana) && ![beto, dani].iter().any(|it| stage.shard.is_seated(*it))
+    );
+    assert_eq!(stage.shard.counts().closes(Close::Overloaded.kind()), 3);
+    stage.sweep();
+    assert!(stage.heard(ana).matches("\"type\":\"leave\"").count() == 3, "and the others hear it");
+}
+
+#[test]
 fn a_process_that_stood_still_asks_before_it_calls_a_member_silent() {
     let mut stage = Stage::new(off());
     let ana = stage.join(SPACE, 1, None);

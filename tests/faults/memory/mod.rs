@@ -5,6 +5,7 @@
 //! With `HUB_SLOW_TESTS=1` the crowds have their full size; without, a tenth of it, and the hub's
 //! patience is shorter. Where no memory group can be made the tests show as ignored.
 
+mod bound;
 mod members;
 mod watched;
 
@@ -13,6 +14,10 @@ use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+pub use self::bound::{
+    members_that_take_nothing_make_room, nobody_is_let_in_while_others_use_the_memory_up,
+    thousands_chat_while_a_tenth_of_them_reads_nothing,
+};
 pub use self::members::{a_lobby_of_thousands, floods_of_frames, members_that_read_nothing};
 use self::watched::watch;
 use crate::attacks::floods::{beside_busy_threads, stay_apart};

@@ -29,6 +29,10 @@ impl World {
             Op::Post => self.post(),
             Op::Notify => self.notify(),
             Op::Kick => self.kick(),
+            Op::Relieve => {
+                let bytes = self.rng.below(1 << 18);
+                self.input(Input::Relieve(bytes), "");
+            }
             Op::Goodbye => self.goodbye(),
             Op::Manner => self.change_manner(),
             Op::Writable => self.writable(),

@@ -14,6 +14,7 @@ pub enum Op {
     Post,
     Notify,
     Kick,
+    Relieve,
     Goodbye,
     Manner,
     Writable,
@@ -29,7 +30,7 @@ pub enum Op {
     Feed,
 }
 
-const WEIGHTS: [(Op, u64); 20] = [
+const WEIGHTS: [(Op, u64); 21] = [
     (Op::Join, 90),
     (Op::Talk, 220),
     (Op::Flood, 6),
@@ -37,6 +38,7 @@ const WEIGHTS: [(Op, u64); 20] = [
     (Op::Post, 110),
     (Op::Notify, 40),
     (Op::Kick, 10),
+    (Op::Relieve, 4),
     (Op::Goodbye, 30),
     (Op::Manner, 25),
     (Op::Writable, 120),
