@@ -21,7 +21,7 @@ pin_server=() pin_client=()
 hub_shards=1
 
 # Of the server that runs.
-server_pid='' server_port='' server_log='' dialect=hub
+server_pid='' server_port='' server_log='' server_scheme=ws dialect=hub
 
 # Of the PostgreSQL that runs: start_cluster sets them.
 cluster='' programs='' database_url=''
@@ -135,6 +135,35 @@ launch_hub() {
     server_pid=$hub_pid server_port=$hub_port
 }
 
+# A certificate for this run in $scratch: tls.pem with tls.key.
+make_certificate() {
+    [ -e "$scratch/tls.pem" ] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
+        -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
+        -keyout "$scratch/tls.key" -out "$scratch/tls.pem" 2>>"$out/runs.log"
+}
+
+# Starts a hub that speaks TLS: launch_hub_within_tls FOLDER.
+launch_hub_within_tls() {
+    make_certificate || return 1
+    server_scheme=wss
+    launch "$hub" serve --listen "127.0.0.1:$server_port" \
+        --data-dir "$1/data" --tls-certificate "$scratch/tls.pem" --tls-key "$scratch/tls.key" \
+        --shards "$hub_shards" --message-rate off --user-message-rate off --connection-rate off \
+        --announce-members-max "$announce"
+}
+
+# Starts nginx, which speaks TLS, before a hub that doesn't: launch_nginx FOLDER. The server's process
+# is a shell that has begun both.
+launch_nginx() {
+    make_certificate || return 1
+    server_scheme=wss hub_port=$(free_port)
+    sed -e "s|@PORT@|$server_port|; s|@HUB@|$hub_port|; s|@CERTIFICATE@|$scratch/tls.pem|" \
+        -e "s|@KEY@|$scratch/tls.key|; s|@FOLDER@|$1|" "$perf/peers/nginx.conf" >"$1/nginx.conf"
+    launch "$perf/peers/nginx-before" "$1/nginx.conf" "$hub" serve --listen "127.0.0.1:$hub_port" \
+        --data-dir "$1/data" --shards "$hub_shards" --message-rate off --user-message-rate off \
+        --connection-rate off --announce-members-max "$announce"
+}
+
 # Starts a Centrifugo: launch_centrifugo FOLDER SCENARIO. It has no bound on spaces whose joins and
 # leaves it announces, so that of a scenario's members decides.
 launch_centrifugo() {
@@ -153,9 +182,11 @@ start_server() {
     local folder=$scratch/server
     rm -rf "$folder"
     mkdir -p "$folder"
-    server_log=$folder/hub.log server_port=$(free_port) dialect=hub
+    server_log=$folder/hub.log server_port=$(free_port) dialect=hub server_scheme=ws
     case $1 in
         hub) launch_hub "$folder" "$hub" "$hub_shards" ;;
+        tls) launch_hub_within_tls "$folder" ;;
+        nginx) launch_nginx "$folder" ;;
         one-shard) launch_hub "$folder" "$hub" 1 ;;
         no-journal | no-metrics | other) launch_hub "$folder" "$peers/$1" "$hub_shards" ;;
         uws) launch env ${uws_preload:+LD_PRELOAD="$uws_preload"} node "$peers/npm/uws.js" ;;
@@ -242,7 +273,7 @@ run_one() {
         sleep 4
     fi
     # shellcheck disable=SC2046
-    timeout 900 "$generator" run "$scenarios/$scenario.toml" --url "127.0.0.1:$server_port" \
+    timeout 900 "$generator" run "$scenarios/$scenario.toml" --url "$server_scheme://127.0.0.1:$server_port" --ca "$scratch/tls.pem" \
         --pid "$server_pid" "${pin_client[@]}" --dialect "$dialect" --server "$server" \
         --round "$round" --json "$file" $(short_times "$scenario") "$@" >>"$out/runs.log" || code=$?
     if [ -n "$hot" ] && ! kill "$hot" 2>/dev/null; then

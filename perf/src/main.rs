@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use cpi_hub_perf::client::connection::{self, Server};
+use cpi_hub_perf::client::connection::Server;
 use cpi_hub_perf::client::dialect::Dialect;
 use cpi_hub_perf::floor;
 use cpi_hub_perf::measure::process;
@@ -90,9 +90,12 @@ enum Scenario {
 
 #[derive(Args)]
 struct Place {
-    /// Where the hub listens: HOST:PORT or ws://HOST:PORT.
+    /// Where the hub listens: HOST:PORT, ws://HOST:PORT or wss://HOST:PORT.
     #[arg(long, default_value = "127.0.0.1:8080")]
     url: String,
+    /// The certificate of a wss:// server, or the one that signed it (PEM).
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// The hub's process on this machine, for its CPU time and memory.
     #[arg(long)]
     pid: Option<u32>,
@@ -217,7 +220,7 @@ fn run_fanout(place: &Place, shape: &Shape, load: Load) -> io::Result<bool> {
 impl Place {
     /// Runs a plan, prints and writes its figures; whether all that must be zero is.
     fn run(&self, scenario: &'static str, plan: &impl Kind) -> io::Result<bool> {
-        let server = Server { address: connection::address(&self.url)?, dialect: Dialect::Hub };
+        let server = Server::at(&self.url, self.ca.as_deref(), Dialect::Hub)?;
         process::allow_files(plan.connections() as u64 + OTHER_FILES)?;
         self.core.map_or(Ok(()), process::pin)?;
         let target = Target { server, pid: self.pid, first_space: self.first_space };

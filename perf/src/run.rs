@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cpi_hub_perf::client::connection::{self, Server};
+use cpi_hub_perf::client::connection::Server;
 use cpi_hub_perf::client::dialect::Dialect;
 use cpi_hub_perf::measure::figures::{Figures, quoted};
 use cpi_hub_perf::measure::process;
@@ -25,6 +25,9 @@ pub(crate) struct RunArgs {
     /// Where the server listens: HOST:PORT or ws://HOST:PORT.
     #[arg(long, default_value = "127.0.0.1:8080")]
     url: String,
+    /// The certificate of a wss:// server, or the one that signed it (PEM).
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// The server's process on this machine, for its CPU time and memory.
     #[arg(long)]
     pid: Option<u32>,
@@ -97,7 +100,7 @@ impl RunArgs {
 
     fn run(&self, scenario: &Scenario) -> io::Result<Figures> {
         process::allow_files(scenario.connections() as u64 + OTHER_FILES)?;
-        let server = Server { address: connection::address(&self.url)?, dialect: self.dialect };
+        let server = Server::at(&self.url, self.ca.as_deref(), self.dialect)?;
         scenario.run(Target { server, pid: self.pid, first_space: self.first_space })
     }
 

@@ -15,7 +15,7 @@ use cpi_hub_perf::scenario::{Kind, Target, Times, idle};
 use fake::Fault;
 
 fn target(fault: Fault, first_space: i32) -> Target {
-    let server = Server { address: fake::start(fault), dialect: Dialect::Hub };
+    let server = Server { address: fake::start(fault), tls: None, dialect: Dialect::Hub };
     Target { server, pid: Some(std::process::id()), first_space }
 }
 

@@ -15,7 +15,7 @@ fn start() -> Server {
     let listener = mio::net::TcpListener::bind(any).expect("a port");
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || floor::serve(listener));
-    Server { address, dialect: Dialect::Bytes }
+    Server { address, tls: None, dialect: Dialect::Bytes }
 }
 
 #[test]
@@ -35,9 +35,9 @@ fn who_reads_late_is_waited_for() {
     const MESSAGES: usize = 400;
     let server = start();
     let late = connection::connect(server, Seat { space: 1, user: 1 }).expect("a member");
-    let mut stream = std::net::TcpStream::from(late.stream);
+    let mut stream = std::net::TcpStream::from(late.stream.into_socket());
     let talker = connection::connect(server, Seat { space: 1, user: 2 }).expect("a member");
-    let mut talker = std::net::TcpStream::from(talker.stream);
+    let mut talker = std::net::TcpStream::from(talker.stream.into_socket());
     for socket in [&stream, &talker] {
         socket.set_nonblocking(false).expect("an option");
         socket.set_read_timeout(Some(Duration::from_secs(20))).expect("an option");

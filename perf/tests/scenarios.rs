@@ -17,7 +17,7 @@ use fake::Fault;
 /// Runs a scenario of a few lines against a fake with this fault.
 fn run(fault: Fault, text: &str) -> Figures {
     let scenario = scenario::read("test", text, &[]).expect("a good scenario");
-    let server = Server { address: fake::start(fault), dialect: Dialect::Hub };
+    let server = Server { address: fake::start(fault), tls: None, dialect: Dialect::Hub };
     let pid = Some(std::process::id());
     scenario.run(Target { server, pid, first_space: 3 }).expect("the fake answers")
 }
@@ -117,7 +117,7 @@ fn a_herd_that_nobody_lets_in_is_not_back() {
     let scenario = "kind = \"herd\"\nconnections = 3\nhold = 0\nwait = 0.2\n";
     let scenario = scenario::read("test", scenario, &[]).expect("good");
     let address = fake::start_refusing(3);
-    let server = Server { address, dialect: Dialect::Hub };
+    let server = Server { address, tls: None, dialect: Dialect::Hub };
     let figures = scenario.run(Target { server, pid: None, first_space: 1 }).expect("it runs");
     assert_eq!(figures.faults(), [("not_back", 3)], "{}", figures.to_text());
     assert_eq!(figures.get_count("refused"), 3);

@@ -3,10 +3,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::Path;
 use std::time::Duration;
+
+use mio::net::TcpStream as MioStream;
 
 use crate::client::dialect::{Dialect, Seat};
 use crate::client::frames;
+use crate::client::stream::{Stream, Tls};
 
 /// Longer than any handshake that is going to succeed.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
@@ -21,7 +25,7 @@ pub struct Connection {
     /// The seat whose connection it is.
     pub seat: Seat,
     /// Non-blocking.
-    pub stream: mio::net::TcpStream,
+    pub stream: Stream,
     /// The start of a frame whose end has not come.
     pub cut: Vec<u8>,
     /// What the socket has not taken yet.
@@ -35,17 +39,42 @@ pub struct Connection {
 }
 
 /// A server to connect to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
+    /// What it is spoken to within; `None`: plain.
+    pub tls: Option<&'static Tls>,
     /// How it is spoken to.
     pub dialect: Dialect,
 }
 
+impl Server {
+    /// The server at an address such as `127.0.0.1:8080`, `ws://127.0.0.1:8080/` or
+    /// `wss://localhost:8443`, of which `ca` has the certificate.
+    pub fn at(url: &str, ca: Option<&Path>, dialect: Dialect) -> io::Result<Server> {
+        let address = address(url)?;
+        let tls = match (is_secure(url), ca) {
+            (false, _) => None,
+            (true, None) => return Err(io::Error::other(format!("{url}: --ca FILE is missing"))),
+            (true, Some(file)) => {
+                let host = url.split("://").nth(1).unwrap_or_default();
+                let host = host.rsplit_once(':').map_or(host, |(name, _)| name);
+                Some(Tls::trusting(host, file)?)
+            }
+        };
+        Ok(Server { address, tls, dialect })
+    }
+}
+
+fn is_secure(url: &str) -> bool {
+    url.starts_with("wss://") || url.starts_with("https://")
+}
+
 /// Reads an address such as `127.0.0.1:8080`, `localhost:8080` or `ws://127.0.0.1:8080/`.
 pub fn address(url: &str) -> io::Result<SocketAddr> {
-    let rest = ["ws://", "http://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+    let schemes = ["ws://", "http://", "wss://", "https://"];
+    let rest = schemes.iter().find_map(|scheme| url.strip_prefix(scheme));
     let host = rest.unwrap_or(url).trim_end_matches('/');
     let told = |error| io::Error::other(format!("{url}: {error}"));
     let mut found = host.to_socket_addrs().map_err(told)?;
@@ -57,11 +86,15 @@ pub fn connect(server: Server, seat: Seat) -> io::Result<Connection> {
     let mut stream = TcpStream::connect(server.address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(HANDSHAKE_WAIT))?;
-    stream.write_all(request(server, seat).as_bytes())?;
-    let cut = read_head(&mut stream)?;
+    let mut tls = server.tls.map(Tls::begin).transpose()?;
+    let request = request(server, seat);
+    let cut = match &mut tls {
+        None => ask(&mut stream, &request)?,
+        Some(tls) => ask(&mut rustls::Stream::new(&mut **tls, &mut stream), &request)?,
+    };
     stream.set_read_timeout(None)?;
     stream.set_nonblocking(true)?;
-    let mut connection = Connection::new(mio::net::TcpStream::from_std(stream), seat);
+    let mut connection = Connection::new(Stream::new(MioStream::from_std(stream), tls), seat);
     connection.cut = cut;
     connection.greet(server);
     Ok(connection)
@@ -69,7 +102,8 @@ pub fn connect(server: Server, seat: Seat) -> io::Result<Connection> {
 
 /// Begins to open a chat socket; the engine sends the request and reads the answer.
 pub fn dial(server: Server, seat: Seat) -> io::Result<Connection> {
-    let mut connection = Connection::new(mio::net::TcpStream::connect(server.address)?, seat);
+    let (tcp, tls) = (MioStream::connect(server.address)?, server.tls.map(Tls::begin).transpose()?);
+    let mut connection = Connection::new(Stream::new(tcp, tls), seat);
     connection.is_opening = true;
     connection.out.extend_from_slice(request(server, seat).as_bytes());
     connection.greet(server);
@@ -77,7 +111,7 @@ pub fn dial(server: Server, seat: Seat) -> io::Result<Connection> {
 }
 
 impl Connection {
-    fn new(stream: mio::net::TcpStream, seat: Seat) -> Connection {
+    fn new(stream: Stream, seat: Seat) -> Connection {
         Connection {
             seat,
             stream,
@@ -105,12 +139,19 @@ pub fn switching_protocols() -> String {
     )
 }
 
-fn request(Server { address, dialect }: Server, seat: Seat) -> String {
+fn request(Server { address, dialect, .. }: Server, seat: Seat) -> String {
     let (path, headers) = (dialect.path(seat), dialect.headers(seat));
     format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
     )
+}
+
+/// Sends a request, and reads the answer's head; what came behind that.
+fn ask(stream: &mut (impl Read + Write), request: &str) -> io::Result<Vec<u8>> {
+    stream.write_all(request.as_bytes())?;
+    stream.flush()?;
+    read_head(stream)
 }
 
 /// Reads the answer's head; what came behind it belongs to the first frames.

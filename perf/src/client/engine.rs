@@ -93,7 +93,7 @@ impl Engine {
         let member = self.connections.len();
         let mut connection = connection;
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut connection.stream, Token(member), interest)?;
+        self.poll.registry().register(connection.stream.socket(), Token(member), interest)?;
         let is_opening = connection.is_opening;
         self.connections.push(Some(connection));
         if !is_opening {
@@ -125,14 +125,14 @@ impl Engine {
     /// Drops a connection as a lost network does; nobody is told.
     pub fn cut(&mut self, member: usize) {
         if let Some(mut connection) = self.connections[member].take() {
-            let _ = self.poll.registry().deregister(&mut connection.stream);
+            let _ = self.poll.registry().deregister(connection.stream.socket());
         }
     }
 
     /// Reads a connection no more: it stays open, and its socket fills.
     pub fn stall(&mut self, member: usize) -> io::Result<()> {
         match &mut self.connections[member] {
-            Some(connection) => self.poll.registry().deregister(&mut connection.stream),
+            Some(connection) => self.poll.registry().deregister(connection.stream.socket()),
             None => Ok(()),
         }
     }
@@ -141,7 +141,7 @@ impl Engine {
     pub fn resume(&mut self, member: usize, receive: &mut impl Receive) -> io::Result<()> {
         let Some(connection) = &mut self.connections[member] else { return Ok(()) };
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut connection.stream, Token(member), interest)?;
+        self.poll.registry().register(connection.stream.socket(), Token(member), interest)?;
         self.read(member, receive);
         Ok(())
     }
@@ -158,6 +158,9 @@ impl Engine {
             }
         }
         connection.out.drain(..sent);
+        if connection.stream.has_more() {
+            _ = connection.stream.flush();
+        }
     }
 
     /// Waits for sockets, at most for `wait`, and serves each that is ready.
@@ -195,7 +198,7 @@ impl Engine {
                 break None;
             }
             let Some(connection) = &mut self.connections[member] else { break None };
-            let held = connection.cut.len();
+            let (held, is_plain) = (connection.cut.len(), connection.stream.is_plain());
             buffer[..held].copy_from_slice(&connection.cut);
             let count = match connection.stream.read(&mut buffer[held..]) {
                 Ok(0) => break Some(Ended::Gone),
@@ -214,8 +217,9 @@ impl Engine {
                 }
                 Err(why) => break Some(why),
             }
-            // A short read says that the socket is dry; the next bytes make a new event.
-            if held + count < buffer.len() {
+            // A short read says that a plain socket is dry; the next bytes make a new event. TLS
+            // gives a record at a time.
+            if held + count < buffer.len() && (count == 0 || is_plain) {
                 break None;
             }
             full_reads += 1;
@@ -241,7 +245,7 @@ impl Engine {
                 }
                 connection.is_opening = false;
                 // Only now: a socket that has not connected takes no options everywhere.
-                let _ = connection.stream.set_nodelay(true);
+                let _ = connection.stream.socket().set_nodelay(true);
                 end
             }
             _ => 0,
@@ -374,7 +378,7 @@ impl Engine {
     fn end(&mut self, member: usize, why: Ended, receive: &mut impl Receive) {
         if let Some(mut connection) = self.connections[member].take() {
             // Dropping the socket takes it off the epoll too; a failure here changes nothing.
-            let _ = self.poll.registry().deregister(&mut connection.stream);
+            let _ = self.poll.registry().deregister(connection.stream.socket());
             receive.ended(member, why);
         }
     }

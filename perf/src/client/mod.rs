@@ -1,7 +1,7 @@
 //! The client's side of one connection and of all of them: bytes, dialects, sockets.
 //!
 //! Reading order: `frames`, `dialect`, `nats`, `pusher`, `centrifugo` and `stamp` (the bytes),
-//! `connection` (one socket), `engine` (all of them, over one epoll). Nothing here knows what a
+//! `stream` and `connection` (one socket), `engine` (all of them, over one epoll). Nothing here knows what a
 //! scenario is.
 
 pub mod centrifugo;
@@ -12,3 +12,4 @@ pub mod frames;
 pub mod nats;
 pub mod pusher;
 pub mod stamp;
+pub mod stream;

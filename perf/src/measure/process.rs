@@ -18,8 +18,21 @@ pub struct Cost {
     pub rss_bytes: u64,
 }
 
-/// Reads what the process `pid` has cost.
+/// Reads what the process `pid` has cost, and those that it has begun and that are there.
 pub fn cost(pid: u32) -> io::Result<Cost> {
+    let mut sum = cost_of_one(pid)?;
+    // Where the system does not tell, there are none.
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    for child in children.unwrap_or_default().split_whitespace().filter_map(|it| it.parse().ok()) {
+        // One that has just ended counts no more.
+        if let Ok(Cost { cpu, rss_bytes }) = cost_of_one(child) {
+            sum = Cost { cpu: sum.cpu + cpu, rss_bytes: sum.rss_bytes + rss_bytes };
+        }
+    }
+    Ok(sum)
+}
+
+fn cost_of_one(pid: u32) -> io::Result<Cost> {
     let told = |error| io::Error::other(format!("process {pid}: {error}"));
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(told)?;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).map_err(told)?;

@@ -28,16 +28,16 @@ fn path(space: usize, user: usize) -> String {
     format!("/v1/ws/spaces/{space}?user_id={user}&username=Ana")
 }
 
-/// One that joins and reads as little as it may, and what it was answered.
-fn come(hub: &Hub, path: &str) -> (Answer, TcpStream) {
-    let mut stream = connect_from(hub, 2, true);
+/// One that joins, and what it was answered. A slow one has the smallest buffer that there is.
+fn come(hub: &Hub, path: &str, slow: bool) -> (Answer, TcpStream) {
+    let mut stream = connect_from(hub, 2, slow);
     stream.write_all(upgrade(path, "").as_bytes()).expect("the hub reads");
     (Answer::read(&mut stream), stream)
 }
 
 /// The same, let in.
-fn member(hub: &Hub, path: &str) -> TcpStream {
-    let (answer, stream) = come(hub, path);
+fn member(hub: &Hub, path: &str, slow: bool) -> TcpStream {
+    let (answer, stream) = come(hub, path, slow);
     assert_eq!(answer.status, 101, "{}", answer.text());
     stream
 }
@@ -53,7 +53,7 @@ pub fn members_that_take_nothing_make_room() -> Outcome {
     // Nobody is called too slow meanwhile.
     let settings = ["--write-wait", "60s"];
     let hub = group.within(|| Hub::start(&[&UNLIMITED[..], &settings].concat()));
-    let come = |user| member(&hub, &path(1 + user % SPACES, user));
+    let come = |user| member(&hub, &path(1 + user % SPACES, user), true);
     let silent: Vec<TcpStream> = (1_000..3_200).map(come).collect();
     let seen: Seen = watch(&hub, &group, |_| {
         for space in (1..=SPACES).cycle().take(40 * SPACES) {
@@ -92,7 +92,7 @@ pub fn nobody_is_let_in_while_others_use_the_memory_up() -> Outcome {
     let detail = planted(&hub, Condition::MemoryFull);
     assert!(detail.contains(" of 96 MiB are used"), "{detail}");
     eventually("nobody else is let in", || {
-        let (answer, _) = come(&hub, &path(1, 2));
+        let (answer, _) = come(&hub, &path(1, 2), false);
         let is_refused = answer.status == 503;
         if is_refused {
             assert_eq!(answer.json()["code"], "overloaded");
@@ -135,12 +135,15 @@ const SILENT: usize = 10;
 fn read_on(hub: &Hub, (half, spaces): (usize, usize), bytes: &AtomicUsize, over: &AtomicBool) {
     stay_apart();
     let all = spaces * (OF_SPACE - SILENT);
-    let come = |user: usize| {
-        let stream = member(hub, &path(1 + user % spaces, 1_000 + user));
+    let mut readers: Vec<TcpStream> = Vec::new();
+    for user in half * all / 2..(half + 1) * all / 2 {
+        let stream = member(hub, &path(1 + user % spaces, 1_000 + user), false);
         stream.set_nonblocking(true).expect("an option");
-        stream
-    };
-    let mut readers: Vec<TcpStream> = (half * all / 2..(half + 1) * all / 2).map(come).collect();
+        readers.push(stream);
+        if user % 64 == 0 {
+            read_all(&mut readers, bytes);
+        }
+    }
     while !over.load(Ordering::Relaxed) {
         read_all(&mut readers, bytes);
         std::thread::sleep(Duration::from_millis(50));
@@ -157,7 +160,7 @@ fn read_nothing(hub: &Hub, spaces: usize, over: &AtomicBool) {
             if silent.iter().any(|(one, _)| *one == user) {
                 continue;
             }
-            let (answer, stream) = come(hub, &path(1 + user % spaces, 1_000_000 + user));
+            let (answer, stream) = come(hub, &path(1 + user % spaces, 1_000_000 + user), true);
             assert!([101, 429].contains(&answer.status), "{}: {}", answer.status, answer.text());
             if answer.status == 101 {
                 silent.push((user, stream));
@@ -170,7 +173,9 @@ fn read_nothing(hub: &Hub, spaces: usize, over: &AtomicBool) {
 /// A long chat each second in each space, of whose members a tenth takes nothing and comes back.
 pub fn thousands_chat_while_a_tenth_of_them_reads_nothing() -> Outcome {
     let group = Group::make(MEMORY)?;
-    let hub = &group.within(|| Hub::start(&UNLIMITED));
+    // Who only reads is asked nothing.
+    let settings = ["--ping-period", "20m", "--pong-wait", "21m"];
+    let hub = &group.within(|| Hub::start(&[&UNLIMITED[..], &settings].concat()));
     let spaces = crowd(10_000) / OF_SPACE;
     let last = Duration::from_secs(if is_slow() { 600 } else { 30 });
     let (over, bytes) = (&AtomicBool::new(false), &AtomicUsize::new(0));
