@@ -116,6 +116,9 @@ conditions! {
     DataDirectory "data_directory" Refusing
         "The data directory, or a journal in it, is gone or was replaced under the running hub"
         "put the very same folder back, or start the hub again: what it takes now would be lost";
+    DataDirectoryOpen "data_directory_open" Noted
+        "Others than the hub's user can read the data directory, or change what is in it"
+        "chown it to the hub's user and chmod it 700, or give data_dir a new folder inside it";
     LogBlocked "log_blocked" Degraded
         "Log lines can't be written: what takes standard error is stuck, full or gone"
         "see what reads it (a terminal, a pipe, a disk); the log says then how many lines are lost";

@@ -8,12 +8,17 @@ use cpi_hub::cli::{self, EXIT_CONFIG, Subcommand, logging};
 use cpi_hub::config::{BadConfig, Config, Machine};
 use cpi_hub::metrics::Metrics;
 use cpi_hub::server::{self, Beside, Fault};
+use rustix::fs::Mode;
+use rustix::process::umask;
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // What the hub and its tools write holds what people say: no file is for others, whoever
+    // makes it, SQLite too.
+    umask(Mode::RWXG | Mode::RWXO);
     let machine = Machine::here();
     let read = move || cli::parse(std::env::args_os(), std::env::vars_os(), machine);
     match read() {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::sources::{SECRET_VARIABLE, Source};
+use super::sources::{CREDENTIALS_VARIABLE, SECRET_VARIABLE, Source};
 use super::{BadConfig, Reading, Sources};
 use crate::edge::auth::{Algorithm, Credentials, KeyList, Secret, TokenKeys, TokenRules, digest};
 use crate::edge::key_file;
@@ -159,10 +159,9 @@ impl Files<'_, '_> {
             self.reading.note(setting, text.clone(), source);
             return Some(text);
         }
-        let folder = sources.credentials.as_ref().filter(|_| !credential.is_empty())?;
-        let path = Path::new(folder).join(credential);
-        let path = path.exists().then(|| path.to_string_lossy().into_owned())?;
-        let source = Source::Variable("CREDENTIALS_DIRECTORY".into());
+        let path = sources.credential(credential).filter(|_| !credential.is_empty())?;
+        let path = path.to_string_lossy().into_owned();
+        let source = Source::Variable(CREDENTIALS_VARIABLE.into());
         self.reading.note(setting, path.clone(), source);
         Some(path)
     }

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
 pub(crate) mod auth;
+mod database;
 mod doors;
 mod listen;
 mod machine;
@@ -99,7 +100,7 @@ impl DataLocation {
         let mut reading = Reading { sources, origin: BTreeMap::new() };
         Ok(DataLocation {
             data_dir: reading.data_dir()?,
-            database_url: reading.database_url()?,
+            database_url: database::url(&mut reading)?,
             utc_offset: reading.limits()?.utc_offset,
         })
     }
@@ -146,8 +147,9 @@ pub const MAIN: [MainSetting; 24] = [
     main(
         "database_url",
         "URL",
-        "PostgreSQL database to store in, postgresql://user:password@host:5432/name; better \
-               given as DATABASE_URL, which others can't read [default: SQLite in data_dir]",
+        "PostgreSQL database to store in, postgresql://user@host:5432/name; with a password not \
+               here, where others read it, but as DATABASE_URL, in the file, or as systemd's \
+               credential of this name [default: SQLite in data_dir]",
     ),
     main(
         "take_journals",
@@ -240,7 +242,7 @@ impl Config {
         let tls = tls::identity(&mut reading)?;
         let plain_listen = tls::plain_listen(&mut reading, tls.is_some())?;
         let data_dir = reading.data_dir()?;
-        let database_url = reading.database_url()?;
+        let database_url = database::url(&mut reading)?;
         let shards = reading.shards(machine.cores)?;
         let pinned = reading.value("pinned", "true or false", "true", parse_bool)?;
         let take_journals = reading.value("take_journals", "true or false", "false", parse_bool)?;
@@ -380,16 +382,6 @@ impl Reading<'_> {
     fn data_dir(&mut self) -> Result<PathBuf, BadConfig> {
         let parse = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
         self.value("data_dir", "a directory", "data", parse)
-    }
-
-    /// Neither an error nor what is noted shows the text: it holds a password.
-    fn database_url(&mut self) -> Result<Option<DatabaseUrl>, BadConfig> {
-        let given = self.sources.get("database_url").filter(|given| !given.text.is_empty());
-        let Some(given) = given else { return Ok(None) };
-        let url = DatabaseUrl::parse_with(&given.text, &self.sources.tls);
-        let url = url.map_err(|error| self.bad("database_url", error))?;
-        self.note("database_url", url.to_string(), given.source.clone());
-        Ok(Some(url))
     }
 
     fn shards(&mut self, cores: usize) -> Result<usize, BadConfig> {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{BadConfig, MAIN, nearest};
 use crate::edge::auth::Secret;
@@ -57,12 +57,19 @@ impl fmt::Display for Source {
 }
 
 /// A value that was given.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct GivenText {
     /// The value as it was written.
     pub text: String,
     /// Where it was given.
     pub source: Source,
+}
+
+impl fmt::Debug for GivenText {
+    /// Without the value: it may be an address with a password, or a secret in a wrong place.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("GivenText").field("source", &self.source).finish_non_exhaustive()
+    }
 }
 
 /// Everything that was given; a setting is there once, from its strongest source.
@@ -78,6 +85,9 @@ pub struct Sources {
     pub(super) credentials: Option<String>,
 }
 
+/// The variable of that directory.
+pub(super) const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+
 /// A setting's flag.
 pub fn flag(name: &str) -> String {
     format!("--{}", name.replace('_', "-"))
@@ -91,6 +101,12 @@ impl Sources {
     /// A setting's value, if it was given.
     pub fn get(&self, name: &str) -> Option<&GivenText> {
         self.given.get(name)
+    }
+
+    /// Where systemd has a secret of this name for the service, if it has one.
+    pub(super) fn credential(&self, name: &str) -> Option<PathBuf> {
+        let path = Path::new(self.credentials.as_ref()?).join(name);
+        path.exists().then_some(path)
     }
 
     /// Adds a flag's value.
@@ -119,7 +135,7 @@ impl Sources {
                 "PORT" => self.port = Some(text),
                 "PGSSLMODE" => self.tls.mode = Some(text),
                 "PGSSLROOTCERT" => self.tls.roots = Some(text),
-                "CREDENTIALS_DIRECTORY" => self.credentials = Some(text),
+                CREDENTIALS_VARIABLE => self.credentials = Some(text),
                 SECRET_VARIABLE => self.jwt_secret = Some(Secret::new(text.into_bytes())),
                 "RUST_LOG" => rust_log = Some(text),
                 "DATABASE_URL" => database_url = Some(text),
@@ -181,7 +197,7 @@ fn unknown(place: &str, kind: &str, meant: Option<impl fmt::Display>) -> BadConf
 
 fn is_ours(variable: &str) -> bool {
     const OTHERS: [&str; 6] =
-        ["PORT", "RUST_LOG", "DATABASE_URL", "PGSSLMODE", "PGSSLROOTCERT", "CREDENTIALS_DIRECTORY"];
+        ["PORT", "RUST_LOG", "DATABASE_URL", "PGSSLMODE", "PGSSLROOTCERT", CREDENTIALS_VARIABLE];
     variable.starts_with("HUB_") || OTHERS.contains(&variable)
 }
 

@@ -70,15 +70,44 @@ fn flags_win_over_variables_and_variables_over_the_file() {
 }
 
 #[test]
-fn a_configuration_with_a_secret_shows_it_in_no_form() {
+fn no_secret_of_a_configuration_is_shown_in_any_form() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = |name: &str, content: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).expect("a file");
+        path.to_str().expect("a text path").to_owned()
+    };
+    let signed = rcgen::generate_simple_self_signed(["hub".into()]).expect("a certificate");
+    let (certificate, key) = (signed.cert.pem(), signed.signing_key.serialize_pem());
     let secret = "canary-secret-of-the-hub-thirty-two-bytes";
-    let config = variables(&[("HUB_JWT_SECRET", secret)]).expect("sound");
-    let shown = format!("{config:?}{config}");
-    assert!(!shown.contains("canary") && !shown.contains("contents"), "{shown}");
+    let digest = "5e".repeat(32);
+    let (certificate, key_file) = (file("certificate", &certificate), file("key", &key));
+    let keys = file("keys", &format!("billing say {digest}\n"));
+    let given = [
+        ("HUB_JWT_SECRET", secret),
+        ("DATABASE_URL", "postgresql://hub:canary-password@db/hub"),
+        ("HUB_TLS_CERTIFICATE", &certificate),
+        ("HUB_TLS_KEY", &key_file),
+        ("HUB_API_KEYS_FILE", &keys),
+    ];
     let mut sources = Sources::default();
-    let given = [("HUB_JWT_SECRET".into(), secret.into())];
-    sources.add_environment(given.into_iter()).expect("sound");
-    assert!(!format!("{sources:?}").contains("canary"));
+    let all = given.iter().map(|(name, value)| (name.into(), value.into()));
+    sources.add_environment(all).expect("sound");
+    let config = Config::load(&sources, MACHINE).expect("sound");
+    let place = DataLocation::load(&sources).expect("sound");
+    let by_file = variables(&[("HUB_JWT_SECRET_FILE", &file("secret", secret))]).expect("sound");
+    let shown = format!("{sources:?}{config:?}{config:#?}{config}{place:?}{by_file:?}{by_file}");
+    // The text of a key is in lines; those of its middle are nothing else's.
+    let of_key = key.lines().nth(1).expect("a line");
+    for hidden in ["canary", "contents", &digest, of_key] {
+        assert!(!shown.contains(hidden), "{hidden}: {shown}");
+    }
+    for (name, value) in given {
+        let torn = format!("{value}?canary=x@y");
+        let error = variables(&[(name, &torn), ("HUB_JWT_SECRET_FILE", secret)]);
+        let error = error.expect_err("they contradict each other, or there is no such file");
+        assert!(!error.contains("canary-"), "{error}");
+    }
 }
 
 #[test]
@@ -188,7 +217,6 @@ fn variables_that_only_look_like_ours_are_left_alone() {
 fn a_database_is_taken_from_anywhere_and_its_password_shown_nowhere() {
     const URL: &str = "postgresql://ana:s3cret@db/hub";
     for config in [
-        flags(&[("database_url", URL)]),
         variables(&[("DATABASE_URL", URL)]),
         variables(&[("DATABASE_URL", "postgresql://other"), ("HUB_DATABASE_URL", URL)]),
         file(&format!("database_url = \"{URL}\"")),
@@ -201,6 +229,9 @@ fn a_database_is_taken_from_anywhere_and_its_password_shown_nowhere() {
         assert!(!printed.contains("s3cret"), "{printed}");
         assert!(file(&config.to_string()).expect("it reads its own output").database_url.is_none());
     }
+    let open = flags(&[("database_url", URL)]).expect_err("everybody reads it there");
+    assert!(open.starts_with("--database-url: ") && !open.contains("s3cret"), "{open}");
+    assert!(flags(&[("database_url", "postgresql://ana@db/hub")]).is_ok());
     assert!(variables(&[("DATABASE_URL", "")]).expect("as if unset").database_url.is_none());
     for url in ["postgresql://ana:s3cret@db/hub?sslmode=verify-full", "mysql://ana:s3cret@db"] {
         let error = variables(&[("DATABASE_URL", url)]).expect_err(url);

@@ -2,10 +2,10 @@
 //! spoken beside it.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::listen::parse;
-use super::sources::Source;
+use super::sources::{CREDENTIALS_VARIABLE, Source};
 use super::{BadConfig, Reading};
 use crate::edge::tls::{BadIdentity, Files, Identity};
 
@@ -51,9 +51,8 @@ fn path(reading: &mut Reading<'_>, setting: &'static str) -> Option<PathBuf> {
         reading.note(setting, &given.text, given.source.clone());
         return Some(PathBuf::from(&given.text));
     }
-    let path = Path::new(reading.sources.credentials.as_ref()?).join(setting);
-    let path = path.exists().then_some(path)?;
-    let source = Source::Variable("CREDENTIALS_DIRECTORY".into());
+    let path = reading.sources.credential(setting)?;
+    let source = Source::Variable(CREDENTIALS_VARIABLE.into());
     reading.note(setting, path.to_string_lossy(), source);
     Some(path)
 }

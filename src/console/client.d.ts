@@ -27,6 +27,13 @@ export declare class HubError extends Error {
   });
 }
 
+/**
+ * A token, or a function that gives one or a promise of it: asked before each connection, when the
+ * last one ends soon, and again in a while where it fails (`error` with code `token_failed`).
+ */
+export type HubToken =
+  string | (() => string | null | undefined | Promise<string | null | undefined>);
+
 export interface HubOptions {
   /** Address of the hub; default: where this module came from. Needed in a bundle. */
   url?: string | URL;
@@ -35,7 +42,7 @@ export interface HubOptions {
   /** Default: the hub's `User{id}`. */
   username?: string;
   /** Where the hub asks for one. */
-  token?: string;
+  token?: HubToken;
   /** Position to resume from: id of the last message seen. */
   after?: string;
   /** Keep the list of who is here, and dispatch `people`: one more request a connection. */
@@ -162,7 +169,7 @@ export declare class HubClient extends EventTarget {
    * Set at `expiring`: the hub is shown the next token, and the connection goes on. Or set after a
    * close with reason `unauthorized`, then call `connect()`.
    */
-  set token(token: string | undefined);
+  set token(token: HubToken | undefined);
 
   /** Connects, or retries at once when waiting. */
   connect(): this;

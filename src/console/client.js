@@ -15,7 +15,8 @@ import { Link } from './client/link.js';
 import { Outbox, encode } from './client/outbox.js';
 import { Replay } from './client/replay.js';
 import { Roster } from './client/roster.js';
-import { surroundings } from './client/seams.js';
+import { jitter, surroundings } from './client/seams.js';
+import { Token } from './client/token.js';
 
 export { HubError } from './client/http.js';
 export { SUBPROTOCOL, retryDelay } from './client/link.js';
@@ -23,6 +24,7 @@ export { PENDING_MAX, RESEND_WINDOW_MS, STORING_MAX } from './client/outbox.js';
 export { HELD_MAX } from './client/replay.js';
 
 const UNREACHABLE = 1006;
+const RENEW_AGAIN = { min: 500, max: 20_000 };
 const UPGRADE_MESSAGE = 'Error upgrading WebSocket connection';
 const utf8 = new TextEncoder();
 
@@ -40,9 +42,11 @@ const utf8 = new TextEncoder();
  * - `gap` {after, from, reason}: the hub can't replay (after, from]; unless `preventDefault()` is
  *   called, the client reads it over HTTP and dispatches it before anything newer. What can't be
  *   read within a minute is told by a `gap` with reason `not_filled` and passed over
- * - `expiring` {expires_in_ms}: the token ends soon; set `token` to the next one
+ * - `expiring` {expires_in_ms}: the token ends soon; set `token` to the next one, unless it is a
+ *   function: that is asked then
  * - `ack` {nonce, id, level, duplicate}; `closing` {code, reason, retry_after_ms}
- * - `error` {code, message, ref, id, retry_after_ms}
+ * - `error` {code, message, ref, id, retry_after_ms}; with code `token_failed`: the function
+ *   `token` gave none, and is asked again in a while
  */
 export class HubClient extends EventTarget {
   #options; #seams; #base; #token; #link; #outbox; #replay; #roster;
@@ -54,7 +58,8 @@ export class HubClient extends EventTarget {
    * @param {number|string} options.spaceId
    * @param {number|string} options.userId
    * @param {string} [options.username] default: the hub's `User{id}`
-   * @param {string} [options.token] where the hub asks for one
+   * @param {string|function} [options.token] where the hub asks for one: a token, or a function
+   *   that gives one or a promise of it, asked before each connection and when the last ends soon
    * @param {string} [options.after] position to resume from: id of the last message seen
    * @param {boolean} [options.people] keep the list of who is here: one more request a connection
    * @param {typeof WebSocket} [options.WebSocket] where the runtime has none, or another one
@@ -65,10 +70,13 @@ export class HubClient extends EventTarget {
     super();
     this.#options = options;
     this.#base = baseOf(url ?? home());
-    this.#token = token;
     this.#seams = surroundings({ WebSocket, fetch, ...seams });
+    this.#token = new Token(this.#seams, token);
     this.#link = new Link(this.#seams, {
       address: () => this.#address('ws'),
+      renewal: () => (this.#token.isAsked ? this.#token.renew() : null),
+      renews: () => this.#token.isAsked,
+      untold: (error) => this.#untold(error),
       explain: (attempt) => this.#explain(attempt),
       handshaken: () => this.#emit('open', {}),
       heard: (conn, frame) => this.#heard(conn, frame),
@@ -101,12 +109,9 @@ export class HubClient extends EventTarget {
    * close with reason `unauthorized`, then call `connect()`.
    */
   set token(token) {
-    const conn = this.#link.open;
-    const text = JSON.stringify({ type: 'auth', data: { token } });
-    // A longer one is for the next connection, as the first one is where the hub asks for none.
-    const fits = utf8.encode(text).length <= this.#limits?.message_bytes_max;
-    if (conn && fits && token && this.#token) conn.socket.send(text);
-    this.#token = token;
+    const shown = this.#token.value;
+    this.#token.set(token);
+    if (shown) this.#show(this.#token.value);
   }
 
   /** Connects, or retries at once when waiting. @returns {this} */
@@ -150,12 +155,14 @@ export class HubClient extends EventTarget {
   }
 
   /** History of this client's space; see the static method. */
-  history(range) {
+  async history(range) {
+    if (this.#isNameless) await this.#token.renew();
     return readHistory(this.#options.spaceId, { ...this.#via(), ...range, url: this.#base });
   }
 
   /** Who is in this client's space: {members, users: [{user_id, username, connections}]}. */
   async presence() {
+    if (this.#isNameless) await this.#token.renew();
     const address = new URL(`v1/spaces/${this.#options.spaceId}/presence`, this.#base);
     return (await request(address, this.#via())).body;
   }
@@ -181,7 +188,9 @@ export class HubClient extends EventTarget {
       case 'error': return this.#error(data);
       case 'resumed': return this.#replay.resumed(conn, data);
       case 'closing': return this.#emit('closing', data);
-      case 'expiring': return this.#emit('expiring', data);
+      case 'expiring':
+        if (this.#token.isAsked) this.#renew(conn);
+        return this.#emit('expiring', data);
       case 'chat': case 'join': case 'leave': case 'presence':
         if (!this.#replay.take({ type, data, ...outer })) {
           this.#link.lost(conn, UNREACHABLE, 'behind');
@@ -202,6 +211,30 @@ export class HubClient extends EventTarget {
   }
 
   #isCurrent(conn) { return this.#link.conn === conn; }
+
+  // A longer token is for the next connection, as the first one is where the hub asks for none.
+  #show(token) {
+    const conn = this.#link.open;
+    const text = JSON.stringify({ type: 'auth', data: { token } });
+    const fits = utf8.encode(text).length <= this.#limits?.message_bytes_max;
+    if (conn && token && fits) conn.socket.send(text);
+  }
+
+  // Asks for the next token until it is there, or the connection has ended without it.
+  async #renew(conn) {
+    for (let tries = 1; this.#isCurrent(conn) && this.#token.isAsked; tries++) {
+      const error = await this.#token.renew().then(() => null, (failed) => failed);
+      if (!this.#isCurrent(conn)) return;
+      if (!error) return this.#show(this.#token.value);
+      this.#untold(error);
+      const ms = jitter(this.#seams.random, tries, RENEW_AGAIN);
+      await new Promise((resolve) => { this.#seams.setTimeout(resolve, ms); });
+    }
+  }
+
+  #untold({ code, message }) {
+    this.#emit('error', { code, message });
+  }
 
   #arrivals() {
     return {
@@ -278,7 +311,7 @@ export class HubClient extends EventTarget {
     const { spaceId, userId, username } = this.#options;
     const address = new URL(`v1/ws/spaces/${spaceId}`, this.#base);
     address.protocol = address.protocol.replace('http', scheme);
-    const query = { user_id: userId, username, after: this.position, token: this.#token };
+    const query = { user_id: userId, username, after: this.position, token: this.#token.value };
     for (const [key, value] of Object.entries(query)) {
       if (value != null && value !== '') address.searchParams.set(key, value);
     }
@@ -297,8 +330,11 @@ export class HubClient extends EventTarget {
     };
   }
 
+  // A request may come before the first connection has asked for a token.
+  get #isNameless() { return this.#token.isAsked && !this.#token.value; }
+
   #via() {
-    return { token: this.#token, fetch: this.#seams.fetch, timers: this.#seams };
+    return { token: this.#token.value, fetch: this.#seams.fetch, timers: this.#seams };
   }
 
   #emit(type, detail) {

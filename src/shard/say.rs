@@ -103,7 +103,7 @@ impl Shard {
         let outcome = match rated.and(decoded) {
             Err(reject) => Err(reject),
             Ok(ClientMessage::Chat(chat)) => self.chat(key, chat),
-            Ok(ClientMessage::Auth(token)) => self.show_token(key, token),
+            Ok(ClientMessage::Auth(token)) => self.show_token(key, token.0),
             Ok(ClientMessage::Ping) => {
                 let (whose, at) = (member.whose(space.key()), turn.at());
                 self.rooms.with(turn, key, |seated, turn| {

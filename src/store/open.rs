@@ -1,7 +1,6 @@
 //! Opening a store: the journals are taken first, because they hold the lock on the directory;
 //! then what their records end in; and only when that is open are new journals begun.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use super::batcher::{NonceFiles, Truth};
 use super::data_dir::bound::{Relation, Remembered, Target};
 use super::data_dir::holes::Holes;
+use super::data_dir::private;
 use super::data_dir::served::{Offsets, has_ended};
 use super::data_dir::trimmed::Trimmed;
 use super::journal::{self, TakenJournals};
@@ -175,7 +175,7 @@ fn bind(
 
 fn take_journals(config: &StoreConfig) -> Result<TakenJournals, OpenError> {
     let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
-    fs::create_dir_all(&config.data_dir).map_err(|error| match error.kind() {
+    private::make(&config.data_dir).map_err(|error| match error.kind() {
         // So the system calls a file that stands in the directory's place.
         io::ErrorKind::AlreadyExists => io(io::ErrorKind::NotADirectory.into()),
         _ => io(error),

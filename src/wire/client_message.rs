@@ -59,7 +59,17 @@ pub enum ClientMessage<'a> {
     /// A JSON ping.
     Ping,
     /// `cpi-hub.v1`: a token in place of the one that the member came by.
-    Auth(&'a str),
+    Auth(ShownToken<'a>),
+}
+
+/// A token that a client shows. Its `Debug` does not show it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ShownToken<'a>(pub &'a str);
+
+impl fmt::Debug for ShownToken<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("ShownToken")
+    }
 }
 
 const BAD_NONCE: Reject =
@@ -125,7 +135,9 @@ impl Decoder {
         match found {
             Ok(FoundMessage::Ping) => Ok(ClientMessage::Ping),
             Ok(FoundMessage::Chat(chat)) => chat.borrow(json).map(ClientMessage::Chat),
-            Ok(FoundMessage::Auth(token)) => borrow(json, token).map(ClientMessage::Auth),
+            Ok(FoundMessage::Auth(token)) => {
+                borrow(json, token).map(ShownToken).map(ClientMessage::Auth)
+            }
             Err(Unread::Rejected(reject)) => Err(reject),
             Err(Unread::Number) => Err(Reject::InvalidMessageFormat),
         }

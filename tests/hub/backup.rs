@@ -163,6 +163,8 @@ fn a_damaged_database_gives_no_backup() {
 fn a_backup_of_postgresql_is_pg_dumps() {
     let folder = tempfile::tempdir().expect("a folder");
     let url = "postgresql://ana:s3cret@localhost/hub";
-    let line = refused(&backup(folder.path(), &["copy", "--database-url", url]), 78);
+    let data_dir = folder.path().to_str().expect("a text path");
+    let args = ["backup", "--data-dir", data_dir, "copy"];
+    let line = refused(&run_hub(&args, &[("DATABASE_URL", url)]), 78);
     assert!(line.contains("pg_dump") && !line.contains("s3cret"), "{line}");
 }

@@ -17,6 +17,7 @@ mod memory;
 mod names;
 mod operator;
 mod order;
+mod private;
 mod resume;
 mod signals;
 mod sockets;

@@ -146,8 +146,8 @@ pub fn a_wrong_password_at_the_start_is_named_until_it_is_right() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join(crate::support::LOG_FILE);
     std::thread::scope(|scope| {
-        let args = ["--database-url", &url];
-        let start = scope.spawn(move || Hub::start_in(dir, &args, &[]));
+        let env = [("DATABASE_URL", &*url)];
+        let start = scope.spawn(move || Hub::start_in(dir, &[], &env));
         let named = eventually("it says why it waits", || {
             let log = std::fs::read_to_string(&log).ok()?;
             log.contains("password authentication failed").then_some(log)

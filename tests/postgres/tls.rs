@@ -209,7 +209,7 @@ pub fn a_password_is_bound_to_the_connection() {
     rules(&cluster, "host all ana 127.0.0.1/32 scram-sha-256");
     let look = |more: &str| {
         let url = cluster.tcp_url("ana", "localhost", &format!("password=s3cret {more}"));
-        let out = run_hub(&["migrate", "--dry-run", "--database-url", &url], &[]);
+        let out = run_hub(&["migrate", "--dry-run"], &[("DATABASE_URL", &url)]);
         (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
     };
     let bound = "sslmode=require channel_binding=require";
@@ -220,7 +220,7 @@ pub fn a_password_is_bound_to_the_connection() {
         assert_eq!(look(more), (Some(0), String::new()), "{more}");
     }
     let wrong = cluster.tcp_url("ana", "localhost", &format!("password=wr0ng {bound}"));
-    let out = run_hub(&["migrate", "--database-url", &wrong], &[]);
+    let out = run_hub(&["migrate"], &[("DATABASE_URL", &wrong)]);
     let text = String::from_utf8_lossy(&out.stderr);
     assert!(text.contains("password authentication failed") && !text.contains("wr0ng"), "{text}");
 }

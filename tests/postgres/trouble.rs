@@ -178,7 +178,7 @@ pub fn what_only_a_person_can_mend_is_named_and_mended() {
         let out = Command::new(Cluster::programs()?.join("psql")).arg(unarmed).output().ok()?;
         String::from_utf8_lossy(&out.stderr).contains("password authentication").then_some(())
     });
-    let hub = Hub::start(&["--database-url", &url]);
+    let hub = Hub::start_with_env(&[], &[("DATABASE_URL", &url)]);
     assert_eq!(post(&hub, (1, 2), "antes").0, 200);
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'ana'";
     for (harm, mend) in [

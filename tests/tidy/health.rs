@@ -41,6 +41,11 @@ pub const PLANTED: &[Planted] = &[
     (Condition::AnotherStore, "postgres/truth", "a_new_address_that_is_away_is_waited_for"),
     (Condition::MessagesMissing, "postgres/truth", "what_no_journal_holds_is_named_until"),
     (Condition::DataDirectory, "faults/store_truth", "a_directory_that_is_moved_away_is_noticed"),
+    (
+        Condition::DataDirectoryOpen,
+        "hub/private",
+        "a_directory_that_is_opened_to_others_under_the_hub",
+    ),
     (Condition::LogBlocked, "hub/logs", "a_log_that_nobody_reads_holds_up_nobody"),
     (Condition::ClockJumped, "faults/clocks", "a_clock_that_jumps_by_years_is_told"),
     (Condition::DatabaseFile, "faults/store_truth", "a_directory_that_is_moved_away_is_noticed"),

@@ -23,6 +23,7 @@ const ERROR_GRACE_MS = 1_000;
 /** The hub said that it closes; where that gets lost on its way, it is taken for done. */
 const CLOSE_WAIT_MS = 10_000;
 const UNREACHABLE = 1006;
+const UNAUTHORIZED = 4001;
 const AWAY = 'page_hidden';
 const PING = '{"type":"ping"}';
 const STOPS = new Set([1002, 1007, 1008, 4001, 4003, 4009]);
@@ -37,15 +38,19 @@ export class Link {
   #seams; #hooks; #react;
   #state = { state: 'closed', reason: 'new' };
   #conn = null;
+  /** The question for a token that comes before a connection. */
+  #asking = null;
   #wait = null;
   #attempt = 0;
   #pingPeriod = ANSWER_MS;
 
   /**
    * @param {object} seams the surroundings
-   * @param {object} hooks `address()` of the socket; `explain(attempt)` asks over HTTP why that
-   *   handshake failed: a HubError or null; told are `became(state)`, `handshaken()`,
-   *   `heard(conn, frame)`, `lost(conn, code)` and `stopped(reason)`, before the state says so
+   * @param {object} hooks `address()` of the socket; `renewal()` gives a promise where a token is
+   *   to be asked for before that, else null; `renews()` whether it would; `explain(attempt)` asks
+   *   over HTTP why that handshake failed: a HubError or null; told are `became(state)`,
+   *   `handshaken()`, `heard(conn, frame)`, `untold(error)` of a token, `lost(conn, code)` and
+   *   `stopped(reason)`, before the state says so
    */
   constructor(seams, hooks) {
     this.#seams = seams;
@@ -61,9 +66,34 @@ export class Link {
 
   /** Connects, or retries at once when waiting. */
   connect() {
-    if (this.#conn) return;
+    if (this.#conn || this.#asking) return;
+    if (!this.#seams.WebSocket) {
+      throw new TypeError('there is no WebSocket here: pass one as an option');
+    }
+    const renewal = this.#hooks.renewal();
+    if (!renewal) return this.#begin();
+    const asking = {};
+    this.#asking = asking;
+    this.#endWait();
+    this.#listen('addEventListener');
+    this.#become({ state: 'connecting', reason: this.#state.reason });
+    renewal.then(() => this.#told(asking), (error) => this.#told(asking, error));
+  }
+
+  // The token for the next connection is there, or can't be had: that is tried again.
+  #told(asking, error = null) {
+    if (this.#asking !== asking) return;
+    this.#asking = null;
+    if (!error) return this.#begin();
+    const ms = jitter(this.#seams.random, ++this.#attempt, RETRY);
+    this.#hooks.untold(error);
+    // A listener may have left.
+    if (this.#state.state !== 'connecting' || this.#conn || this.#asking) return;
+    this.#retryIn(ms, { reason: error.code, code: UNREACHABLE }, 0);
+  }
+
+  #begin() {
     const { WebSocket } = this.#seams;
-    if (!WebSocket) throw new TypeError('there is no WebSocket here: pass one as an option');
     const socket = new WebSocket(this.#hooks.address(), SUBPROTOCOL);
     this.#endWait();
     this.#listen('addEventListener');
@@ -77,6 +107,7 @@ export class Link {
     socket.onclose = ({ code, reason }) => this.lost(conn, code, reason);
     socket.onerror = () => this.#failed(conn);
     this.#watch(conn, WELCOME_MS);
+    if (this.#state.state === 'connecting') return;
     this.#become({ state: 'connecting', reason: this.#state.reason });
   }
 
@@ -138,7 +169,9 @@ export class Link {
     this.#hooks.lost(conn, code);
     const hint = closing?.data.retry_after_ms;
     const spread = jitter(this.#seams.random, ++this.#attempt, RETRY);
-    const ms = retryDelay(code, closing?.data, spread);
+    // Whoever is asked for tokens may have a new one; a hub that takes none at all says so.
+    const again = code === UNAUTHORIZED && welcomedAt !== null && this.#hooks.renews();
+    const ms = again ? spread : retryDelay(code, closing?.data, spread);
     const why = reason || closing?.data.reason || 'connection_lost';
     if (ms === null) return this.#stop(why, code);
     const hinted = hint !== undefined || code === 4029;
@@ -223,7 +256,7 @@ export class Link {
 
   // A page that the browser keeps for the way back must not stay in the space meanwhile.
   #goAway() {
-    if (!this.#conn && !this.#wait) return;
+    if (!this.#conn && !this.#wait && !this.#asking) return;
     this.#hangUp();
     this.#endWait();
     this.#wait = { timer: null, until: Infinity, herdUntil: 0 };
@@ -286,6 +319,7 @@ export class Link {
 
   #hangUp() {
     const conn = this.#conn;
+    this.#asking = null;
     this.#drop(1000);
     if (conn) this.#hooks.lost(conn, 1000);
   }

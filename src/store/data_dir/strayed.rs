@@ -3,7 +3,8 @@
 //!
 //! Owns the thread that looks. While a file is gone or another stands in its place the journals'
 //! door is shut, so that nobody is told of a message that would be lost; when the very same files
-//! are back it opens again. Never touches what is in a file.
+//! are back it opens again. Tells also while others can get at the directory. Never touches
+//! what is in a file.
 
 use std::fs;
 use std::io;
@@ -14,6 +15,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use super::holes::Holes;
+use super::private;
 use crate::conditions::{Condition, Conditions};
 use crate::faults::{Faults, panic_place};
 use crate::store::dead_letters::tally::Tally;
@@ -128,6 +130,7 @@ impl Watch {
 
 /// What the thread owns.
 struct Looking {
+    data_dir: PathBuf,
     folders: Vec<WatchedFile>,
     journal_folder: PathBuf,
     /// This run's journals, and whether a file of each was seen.
@@ -145,8 +148,10 @@ impl Looking {
         let WatchPlan { data_dir, journals, database, door, faults, holes, letters } = watched;
         let journal_folder = data_dir.join("journal");
         let lock = journal_folder.join(crate::store::journal::LOCK_FILE);
-        let folders = [data_dir, journal_folder.clone(), lock].into_iter().map(WatchedFile::new);
+        let folders =
+            [data_dir.clone(), journal_folder.clone(), lock].into_iter().map(WatchedFile::new);
         Looking {
+            data_dir,
             folders: folders.collect(),
             journal_folder,
             journals: journals.into_iter().map(|journal| (journal, false)).collect(),
@@ -171,6 +176,7 @@ impl Looking {
         let database = first_strayed(&mut self.database);
         self.door.set_shut(folders.is_some() || database.is_some());
         self.conditions.set(Condition::DataDirectory, folders);
+        self.conditions.set(Condition::DataDirectoryOpen, private::openness(&self.data_dir));
         self.conditions.set(Condition::DatabaseFile, database);
         let bytes = self.holes.length();
         if std::mem::replace(&mut self.holes_bytes, bytes) != bytes {

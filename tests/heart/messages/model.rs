@@ -94,7 +94,7 @@ pub(crate) fn decoded(
     let rules = DecodeRules { dialect, depth_max: DEPTH_MAX };
     decoder.decode(&mut json.to_vec(), rules).map(|message| match message {
         ClientMessage::Ping => Said::Ping,
-        ClientMessage::Auth(token) => Said::Auth(token.into()),
+        ClientMessage::Auth(token) => Said::Auth(token.0.into()),
         ClientMessage::Chat(chat) => Said::Chat {
             content: chat.content.into(),
             image: chat.image.into(),

@@ -47,7 +47,7 @@ fn hub(args: &[&str]) -> Hub {
 }
 
 /// Makes a key with the binary; the key, and the line of its file.
-fn new_key(name: &str, scopes: &str) -> (String, String) {
+pub(crate) fn new_key(name: &str, scopes: &str) -> (String, String) {
     let output = run_hub(&["key", "new", "--name", name, "--scope", scopes], &[]);
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(output.status.success(), "{text}");
@@ -57,7 +57,7 @@ fn new_key(name: &str, scopes: &str) -> (String, String) {
 }
 
 /// Writes a file of keys.
-fn write_keys(path: &Path, lines: &[&str]) {
+pub(crate) fn write_keys(path: &Path, lines: &[&str]) {
     std::fs::write(path, lines.join("\n") + "\n").expect("a file");
 }
 

@@ -131,6 +131,50 @@ fn the_configuration_is_shown_without_its_secret() {
 }
 
 #[test]
+fn a_password_of_the_database_is_refused_where_everybody_reads_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data_dir = dir.path().to_str().expect("a text path");
+    let expected = "--database-url: it holds a password, and everybody on the machine can read a \
+                    command line: give it as DATABASE_URL, in the file of --config, or as \
+                    systemd's credential database_url";
+    for url in [
+        "postgresql://hub:canary-password@127.0.0.1:1/hub",
+        "host=127.0.0.1 port=1 user=hub password=canary-password",
+        "postgresql://hub@127.0.0.1:1/hub?password=canary-password",
+    ] {
+        assert_eq!(refused(&["--database-url", url], &[]), expected);
+        let tool = run_hub(&["migrate", "--data-dir", data_dir, "--database-url", url], &[]);
+        assert_eq!(String::from_utf8_lossy(&tool.stderr), format!("cpi-hub: {expected}\n"));
+    }
+    // Without a password it says nothing that others may not know.
+    let shown = run_hub(&["config", "--database-url", "postgresql://hub@127.0.0.1:1/hub"], &[]);
+    assert!(shown.status.success());
+}
+
+#[test]
+fn the_databases_address_comes_from_the_directory_that_systemd_has_for_it_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let url = "postgresql://hub:canary-password@db.internal/hub";
+    file(dir.path(), "database_url", &format!("{url}\n"));
+    let folder = dir.path().to_str().expect("a text path");
+    let config = |env: &[(&str, &str)]| {
+        let shown = run_hub(&["config"], &[&[("CREDENTIALS_DIRECTORY", folder)], env].concat());
+        let text = String::from_utf8(shown.stdout).expect("text");
+        assert!(shown.status.success() && !text.contains("canary"), "{text}");
+        text.lines().find(|line| line.contains("database_url =")).map(str::to_owned)
+    };
+    let by_credential = config(&[]).expect("it is set");
+    assert!(by_credential.starts_with("# database_url = \"hub@db.internal"), "{by_credential}");
+    assert!(by_credential.ends_with("# CREDENTIALS_DIRECTORY"), "{by_credential}");
+    let by_variable = config(&[("DATABASE_URL", "postgresql://hub@other/hub")]);
+    assert!(by_variable.is_some_and(|line| line.contains("hub@other")), "what is said wins");
+    assert_eq!(config(&[("DATABASE_URL", "")]), None, "said to be none");
+    file(dir.path(), "database_url", "postgresql://hub:canary@pass@word/hub");
+    let line = refused(&[], &[("CREDENTIALS_DIRECTORY", folder)]);
+    assert!(line.starts_with("CREDENTIALS_DIRECTORY: "), "{line}");
+}
+
+#[test]
 fn a_secret_comes_from_the_directory_that_systemd_has_for_it() {
     let dir = tempfile::tempdir().expect("a directory");
     file(dir.path(), "jwt_secret", &format!("{SECRET}\n"));

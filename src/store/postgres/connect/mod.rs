@@ -68,6 +68,11 @@ impl DatabaseUrl {
         DatabaseUrl::parse_with(text, &TlsDefaults::default())
     }
 
+    /// Whether it tells a secret to whoever reads it.
+    pub(crate) fn has_password(&self) -> bool {
+        self.config.get_password().is_some()
+    }
+
     /// Reads an address, where some of TLS is said elsewhere.
     pub fn parse_with(text: &str, defaults: &TlsDefaults) -> Result<DatabaseUrl, BadUrl> {
         address::check(text).map_err(BadUrl::Form)?;
