@@ -7,17 +7,22 @@ use std::sync::Arc;
 use cpi_hub::cli::{self, EXIT_CONFIG, Subcommand, logging};
 use cpi_hub::config::{BadConfig, Config, Machine};
 use cpi_hub::metrics::Metrics;
-use cpi_hub::server::{self, Beside, Fault};
+use cpi_hub::server::{self, Beside, Fault, Service};
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let machine = Machine::here();
+    // First of all: it changes the environment, and knows which descriptors are its own.
+    let service = match Service::take() {
+        Ok(service) => service,
+        Err(bad) => return cli::CliExit::from(bad).report(),
+    };
+    let machine = Machine::here(service.inherited());
     let read = move || cli::parse(std::env::args_os(), std::env::vars_os(), machine);
     match read() {
-        Ok(Subcommand::Serve(config)) => serve(*config, move || match read() {
+        Ok(Subcommand::Serve(config)) => serve(*config, service, move || match read() {
             Ok(Subcommand::Serve(config)) => Ok(*config),
             Ok(_) => Err(BadConfig("the command line asks for something else".into())),
             Err(exit) => Err(BadConfig(exit.text)),
@@ -39,6 +44,7 @@ fn main() -> ExitCode {
 
 fn serve(
     config: Config,
+    service: Service,
     reread: impl Fn() -> Result<Config, BadConfig> + Send + Sync + 'static,
 ) -> ExitCode {
     let metrics = Arc::new(Metrics::new(config.shards));
@@ -47,7 +53,8 @@ fn serve(
         Err(bad) => return cli::CliExit::from(bad).report(),
     };
     let lines = log.lines().clone();
-    let ended = server::run(config, Beside { metrics, log, reread: Arc::new(reread) });
+    let beside = Beside { metrics, log, reread: Arc::new(reread), service };
+    let ended = server::run(config, beside);
     let code = match ended {
         Ok(()) => 0,
         Err(fault) => {

@@ -18,6 +18,7 @@ mod names;
 mod operator;
 mod order;
 mod resume;
+mod service;
 mod signals;
 mod sockets;
 #[path = "../support/mod.rs"]
