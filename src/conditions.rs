@@ -80,6 +80,9 @@ conditions! {
     PartEnded "part_ended" Refusing
         "A part of the hub has ended unasked, and the hub ends with it"
         "nothing, if the hub is begun anew by itself; report the bug with the log";
+    PartHangs "part_hangs" Refusing
+        "A part of the hub does not answer, and a watchdog is told no more that all is well"
+        "see what holds it up, such as a disk; or start the hub anew, and report the bug";
     JournalBroken "journal_broken" Refusing
         "A journal can't be written, flushed or read any more"
         "look at the disk and its log, then restart: what was accepted is stored then";

@@ -292,7 +292,7 @@ limits! {
     drain_window: u64 = 10_000, Millis, 0, HOUR,
         "Time over which closes are spread at shutdown.";
     stop_wait: u64 = 30_000, Millis, 100, HOUR,
-        "Time for the whole shutdown; longer than drain_window.";
+        "Time for the whole shutdown: drain_window, twice close_wait and 500ms at least.";
     utc_offset: i32 = -10_800, Offset, -50_400, 50_400,
         "The fixed offset of all times; the existing database holds -03:00.";
 }
@@ -308,7 +308,11 @@ impl Limits {
         let (bodies, private) = (self.bodies_bytes_max, self.private_bytes_max);
         let rules: [(&'static str, bool, &str); 10] = [
             ("ping_period", self.ping_period < self.pong_wait, "must be below pong_wait"),
-            ("drain_window", self.drain_window < self.stop_wait, "must be below stop_wait"),
+            (
+                "drain_window",
+                self.drain_window + 2 * self.close_wait + STORE_WAIT <= self.stop_wait,
+                "with twice close_wait and 500ms for the store it must be within stop_wait",
+            ),
             ("log_bytes_max", resume <= log, "must be at least resume_bytes_max"),
             ("logs_bytes_max", logs >= log, "must be at least log_bytes_max"),
             ("log_bytes_max", log >= 16 * message, "must hold 16 messages of message_bytes_max"),

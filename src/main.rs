@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cpi_hub::cli::{self, EXIT_CONFIG, Subcommand, logging};
 use cpi_hub::config::{BadConfig, Config, Machine};
 use cpi_hub::metrics::Metrics;
-use cpi_hub::server::{self, Beside, Fault};
+use cpi_hub::server::{self, Beside, Fault, Service};
 use rustix::fs::Mode;
 use rustix::process::umask;
 
@@ -19,10 +19,16 @@ fn main() -> ExitCode {
     // What the hub and its tools write holds what people say: no file is for others, whoever
     // makes it, SQLite too.
     umask(Mode::RWXG | Mode::RWXO);
-    let machine = Machine::here();
+    // Before all that opens something: it changes the environment, and knows which descriptors
+    // are its own.
+    let service = match Service::take() {
+        Ok(service) => service,
+        Err(bad) => return cli::CliExit::from(bad).report(),
+    };
+    let machine = Machine::here(service.inherited());
     let read = move || cli::parse(std::env::args_os(), std::env::vars_os(), machine);
     match read() {
-        Ok(Subcommand::Serve(config)) => serve(*config, move || match read() {
+        Ok(Subcommand::Serve(config)) => serve(*config, service, move || match read() {
             Ok(Subcommand::Serve(config)) => Ok(*config),
             Ok(_) => Err(BadConfig("the command line asks for something else".into())),
             Err(exit) => Err(BadConfig(exit.text)),
@@ -44,6 +50,7 @@ fn main() -> ExitCode {
 
 fn serve(
     config: Config,
+    service: Service,
     reread: impl Fn() -> Result<Config, BadConfig> + Send + Sync + 'static,
 ) -> ExitCode {
     let metrics = Arc::new(Metrics::new(config.shards));
@@ -52,7 +59,8 @@ fn serve(
         Err(bad) => return cli::CliExit::from(bad).report(),
     };
     let lines = log.lines().clone();
-    let ended = server::run(config, Beside { metrics, log, reread: Arc::new(reread) });
+    let beside = Beside { metrics, log, reread: Arc::new(reread), service };
+    let ended = server::run(config, beside);
     let code = match ended {
         Ok(()) => 0,
         Err(fault) => {

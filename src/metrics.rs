@@ -64,6 +64,7 @@ metrics! {
     ResumesIncomplete "resumes_incomplete" Counter "Resumes with a hole, told to the client";
     NotificationsPushed "notifications_pushed" Counter "Notifications pushed to a user's sockets";
     InboxRefused "inbox_refused" Counter "Commands refused because a shard's inbox was full";
+    Ticks "ticks" Counter "Ticks of all shards, ten a second each";
     JournalBytes "journal_bytes" Gauge "Bytes of records that wait in journals";
     JournalDiskBytes "journal_disk_bytes" Gauge "Bytes of journal segments, empty ones included";
     JournalAppends "journal_appends" Counter "Journal writes";

@@ -3,7 +3,8 @@
 //!
 //! Order of the start: listener, store, shards, edge. Order of the end: nothing new
 //! is admitted, members are closed over the window, the journals' rest is stored, and the
-//! listener is closed last, so that nobody hangs in its backlog.
+//! listener is closed last, so that nobody hangs in its backlog; first, where the backlog is that
+//! of the process which serves next.
 
 use std::fs;
 use std::future::poll_fn;
@@ -27,10 +28,10 @@ use crate::config::Config;
 use crate::config::memory::MemoryBound;
 use crate::edge::auth::{Auth, Failures, Keeper, Replace, Revoked};
 use crate::edge::tls::ReplaceIdentity;
-use crate::edge::{self, EdgeState, Health};
+use crate::edge::{EdgeState, Health};
 use crate::faults::{Faults, panic_place};
 use crate::hub::{self, Hub, HubSetup, HubThreads, ShardStore};
-use crate::limits::{EDGE_THREADS_MAX, Limits, RENEWALS_MAX, sum};
+use crate::limits::{EDGE_THREADS_MAX, Limits, RENEWALS_MAX};
 use crate::metrics::Metrics;
 use crate::shard::event::Verdict;
 use crate::store::journal::Writer;
@@ -42,6 +43,8 @@ mod certificate;
 mod ending;
 mod memory;
 mod reload;
+mod service;
+mod serving;
 mod signals;
 mod starting;
 mod watchman;
@@ -51,8 +54,11 @@ use ending::{Ending, HURRY, Step};
 use memory::Memory;
 use reload::Reload;
 pub use reload::Reread;
+pub use service::Service;
+use service::{Audience, Herald, Phase, Phases};
+use serving::Serving;
 use signals::{Asked, Signals};
-use starting::{Doors, Opening, Starting};
+use starting::{Doors, Opening, Starting, announce};
 use watchman::Watchman;
 
 /// Why the server can't start, or had to end.
@@ -108,6 +114,8 @@ pub struct Beside {
     pub log: Log,
     /// Reads the configuration anew.
     pub reread: Arc<Reread>,
+    /// What the process has from a service manager.
+    pub service: Service,
 }
 
 /// Serves until SIGTERM or Ctrl-C.
@@ -147,10 +155,10 @@ struct Server {
     shards: HubThreads,
     store: StoreHandle,
     faults: Faults,
-    edge: JoinHandle<()>,
-    stop_edge: CancellationToken,
+    edge: Serving,
     signals: Signals,
     reload: Reload,
+    phases: Phases,
 }
 
 /// How a server's time has ended.
@@ -168,16 +176,17 @@ impl Server {
         beside: Beside,
         (threads, over): (&Handle, &CancellationToken),
     ) -> Result<Option<Server>, Fault> {
-        let Beside { metrics, log, reread } = beside;
+        let Beside { metrics, log, reread, service } = beside;
         let mut signals = Signals::listen()?;
         let (lines, limits, clock) = (log.lines().clone(), config.limits.clone(), Clock::start());
-        let (doors, certificate) = Doors::open(&config)?;
+        let (doors, certificate) = Doors::open(&config, service.sockets)?;
         let (auth, replace, keeper) = who_is_who(&config, &metrics, &clock)?;
         let mut reload = Reload::new(config.clone(), log, (replace, certificate.clone()), reread);
         let faults = Faults::new(Arc::clone(&metrics), known_at_start(&config, &clock));
         let mut random = Random::open()?;
         let newest = start_watchman(&faults, clock.clone(), lines.clone(), over);
         look_after(certificate, &faults, &clock, over);
+        let phases = start_herald(service.audience, &faults, threads, over);
         let starting = Starting::begin(&doors, &config, (&faults, auth.clone()), threads)?;
         let opening = Opening::begin(&config, clock.clone(), &faults, random.next(), threads);
         let Some(store) = opening.wait(&mut signals, &mut reload, &faults, threads).await? else {
@@ -210,15 +219,15 @@ impl Server {
             names: config.names(),
             proxies: config.proxies.clone(),
             clock: clock.clone(),
-            health: Health { store: Some(store.state), conditions: faults.conditions().clone() },
+            health: Health::new(Some(store.state), faults.conditions().clone()),
             auth,
             pages: requests,
             renewals: shown,
             keeper,
         };
-        let (edge, stop_edge) = start_edge(threads, &doors, edge_state, &faults)?;
+        let edge = Serving::begin(threads, &doors, edge_state, &faults)?;
         watch_memory(&hub, &faults, over);
-        announce(&doors, &config, &lines);
+        phases.enter(Phase::Serving(announce(&doors, &config, &lines)));
         Ok(Some(Server {
             clock,
             limits,
@@ -228,9 +237,9 @@ impl Server {
             store: store.handle,
             faults,
             edge,
-            stop_edge,
             signals,
             reload,
+            phases,
         }))
     }
 
@@ -241,6 +250,11 @@ impl Server {
         // A hub that is broken has nothing to spread: its members go at once.
         let window = if why == Why::Asked { limits.drain_window } else { 0 };
         tracing::info!(window_ms = window, "shutting down: members are closed");
+        self.phases.enter(Phase::Ending(limits.stop_wait));
+        if why == Why::Asked {
+            // What comes of it is the same: the members' turn.
+            ending.step(&mut signals, Duration::ZERO, self.edge.leave()).await;
+        }
         self.hub.drain(window);
         let mut late = None;
         let shards = threads.spawn_blocking(move || self.shards.join());
@@ -276,8 +290,7 @@ impl Server {
                 }
             }
         }
-        self.stop_edge.cancel();
-        if let Step::Late = ending.step(&mut signals, Duration::ZERO, self.edge).await {
+        if let Step::Late = ending.step(&mut signals, Duration::ZERO, self.edge.end()).await {
             tracing::warn!("requests under way are not waited for");
         }
         tracing::info!("stopped");
@@ -295,9 +308,12 @@ impl Server {
                 asked = self.signals.next() => match asked {
                     Asked::End => return Why::Asked,
                     Asked::QuickEnd => return Why::Hurried,
-                    Asked::Reload => self.reload.begin(&self.threads),
+                    Asked::Reload => {
+                        self.phases.enter(Phase::Reloading);
+                        self.reload.begin(&self.threads);
+                    }
                 },
-                () = self.reload.finish() => {}
+                () = self.reload.finish() => self.phases.enter(Phase::Reloaded),
                 fault = self.faults.wait() => {
                     tracing::error!(%fault, "the hub ends: only a restart mends this");
                     return Why::Broken;
@@ -339,18 +355,6 @@ fn known_at_start(config: &Config, clock: &Clock) -> Conditions {
     conditions
 }
 
-/// Serves, until what comes with it is cancelled.
-fn start_edge(
-    threads: &Handle,
-    doors: &Doors,
-    state: EdgeState,
-    faults: &Faults,
-) -> io::Result<(JoinHandle<()>, CancellationToken)> {
-    let stop = CancellationToken::new();
-    let serving = edge::serve(doors.on(threads)?, state, stop.clone());
-    Ok((spawn_watched(threads, (faults, "the listener"), &stop, serving), stop))
-}
-
 /// Has somebody look after the clock and the log from here on; they are to be told of the newest
 /// message once it is known.
 fn start_watchman(
@@ -388,6 +392,19 @@ fn watch_memory(hub: &Hub, faults: &Faults, over: &CancellationToken) {
     let rounds = Memory { bound, hub, conditions }.run();
     // It ends with the runtime of this thread.
     spawn_watched(&Handle::current(), (faults, "the memory's rounds"), over, rounds);
+}
+
+/// Has a service manager told how the process goes, and the parts looked after that must answer.
+fn start_herald(
+    audience: Audience,
+    faults: &Faults,
+    threads: &Handle,
+    over: &CancellationToken,
+) -> Phases {
+    let (herald, phases) = Herald::new(audience, faults.metrics(), faults.conditions(), threads);
+    // It ends with the runtime of this thread.
+    spawn_watched(&Handle::current(), (faults, "the herald"), over, herald.run());
+    phases
 }
 
 /// Spawns a task that may end from the moment that its `stop` is cancelled, and not before.
@@ -435,38 +452,6 @@ fn shard_stores(
     let ends = writers.into_iter().zip(committed).zip(verdicts);
     ends.map(|((journal, committed), verdicts)| ShardStore { journal, committed, verdicts })
         .collect()
-}
-
-/// Says where it listens, on standard output for people and programs, and with what bounds.
-fn announce(doors: &Doors, config: &Config, lines: &Lines) {
-    let limits = &config.limits;
-    let parts = sum::memory(limits, config.shards, config.tls.is_some());
-    let each = parts.iter().map(|part| format!("{} {}", part.name, sum::readable(part.bytes)));
-    let each = each.collect::<Vec<_>>().join(", ");
-    tracing::info!(
-        bytes = sum::total(&parts),
-        parts = each,
-        "memory that the bounds allow at most"
-    );
-    let address = doors.address;
-    let scheme = if config.tls.is_some() { "https" } else { "http" };
-    let plain = doors.plain_address.map(|plain| format!(", and on http://{plain}"));
-    let plain = plain.unwrap_or_default();
-    lines.say(&format!("cpi-hub listens on {scheme}://{address}{plain}\n"));
-    tracing::info!(
-        %address,
-        shards = config.shards,
-        data_dir = %config.data_dir.display(),
-        database = %config.database_url.as_ref().map_or("sqlite".into(), ToString::to_string),
-        connections_max = limits.connections_max,
-        connections_bytes_max = sum::connections(limits),
-        logs_bytes_max = limits.logs_bytes_max,
-        journal_bytes_max = limits.journal_bytes_max,
-        "ready"
-    );
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
 }
 
 /// The system's randomness: for ids of journals and seeds.

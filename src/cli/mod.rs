@@ -372,8 +372,14 @@ fn first_line(error: &clap::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Inherited;
 
-    const MACHINE: Machine = Machine { cores: 4, descriptors_max: None, memory_max: None };
+    const MACHINE: Machine = Machine {
+        cores: 4,
+        descriptors_max: None,
+        memory_max: None,
+        inherited: Inherited { main: None, plain: None },
+    };
 
     fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Subcommand, CliExit> {
         let arguments = std::iter::once("cpi-hub").chain(arguments.iter().copied());

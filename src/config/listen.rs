@@ -1,12 +1,28 @@
-//! Where the hub is to listen, and whether it may.
+//! Where the hub is to listen, and whether it may. Where it is handed sockets that listen already,
+//! these say where, and a setting may say the same.
 
 use std::net::SocketAddr;
 
 use super::sources::Source;
 use super::{BadConfig, Reading};
 
+/// Where the sockets listen that the process was started with; `None`: the hub opens its own.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Inherited {
+    /// The port of all.
+    pub main: Option<SocketAddr>,
+    /// Plain HTTP beside TLS.
+    pub plain: Option<SocketAddr>,
+}
+
+/// The variable that says so.
+const HANDED: &str = "LISTEN_FDS";
+
 /// The port of all.
-pub(super) fn address(reading: &mut Reading<'_>) -> Result<SocketAddr, BadConfig> {
+pub(super) fn address(
+    reading: &mut Reading<'_>,
+    inherited: Option<SocketAddr>,
+) -> Result<SocketAddr, BadConfig> {
     let expected = "an address and port such as 127.0.0.1:8080";
     let mut listen = reading.value("listen", expected, "127.0.0.1:8080", parse)?;
     let sources = reading.sources;
@@ -16,7 +32,27 @@ pub(super) fn address(reading: &mut Reading<'_>) -> Result<SocketAddr, BadConfig
         listen.set_port(port.parse().map_err(|_| bad())?);
         reading.note("listen", listen.to_string(), Source::Variable("PORT".into()));
     }
-    Ok(listen)
+    let said = sources.get("listen").map(|_| listen);
+    handed(reading, "listen", (said, inherited)).map(|handed| handed.unwrap_or(listen))
+}
+
+/// Where a socket listens that was handed over, if one was. Whoever says something else elsewhere
+/// believes the hub to be where it is not.
+pub(super) fn handed(
+    reading: &mut Reading<'_>,
+    setting: &'static str,
+    (said, inherited): (Option<SocketAddr>, Option<SocketAddr>),
+) -> Result<Option<SocketAddr>, BadConfig> {
+    let Some(socket) = inherited else { return Ok(None) };
+    if let Some(said) = said.filter(|said| *said != socket) {
+        let problem = format!(
+            "{said}, but the socket that the hub is handed ({HANDED}) listens on {socket}; \
+             leave it out"
+        );
+        return Err(reading.bad(setting, problem));
+    }
+    reading.note(setting, socket.to_string(), Source::Variable(HANDED.into()));
+    Ok(Some(socket))
 }
 
 /// An address and a port. `localhost` by hand: a name that resolves elsewhere must not open the

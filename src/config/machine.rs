@@ -7,8 +7,8 @@ use std::num::NonZeroUsize;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::BadConfig;
 use super::memory::MemoryBound;
+use super::{BadConfig, Inherited};
 use crate::limits::{CONNECTION_BYTES, Limits, SESSION_BYTES, members_of, places_for};
 
 /// Open files that are no connections, of the process: output, listener, signals, the runtime,
@@ -30,7 +30,7 @@ const ANSWERS_SHARE: u64 = 8;
 /// The part of all answers that the pictures of one page may be: two such pages are an address's.
 const PAGE_IMAGES_SHARE: usize = 4;
 
-/// What the machine allows; read by [`Machine::here`], given by hand in tests.
+/// What the machine allows and has given the process; given by hand in tests.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
     /// Processors that this process may use.
@@ -39,19 +39,17 @@ pub struct Machine {
     pub descriptors_max: Option<usize>,
     /// Memory that this process may use, in bytes.
     pub memory_max: Option<u64>,
+    /// Where sockets listen that it was started with.
+    pub inherited: Inherited,
 }
 
 impl Machine {
     /// This machine, for this process, which from now on may open as many files as it can be
     /// allowed: the soft limit is for programs that can't have many.
-    pub fn here() -> Machine {
+    pub fn here(inherited: Inherited) -> Machine {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let memory = MemoryBound::here();
-        Machine {
-            cores,
-            descriptors_max: raised_descriptors(),
-            memory_max: memory.map(|it| it.bytes),
-        }
+        let (descriptors_max, memory) = (raised_descriptors(), MemoryBound::here());
+        Machine { cores, descriptors_max, memory_max: memory.map(|it| it.bytes), inherited }
     }
 }
 

@@ -22,6 +22,7 @@ mod sources;
 mod suggest;
 mod tls;
 
+pub use listen::Inherited;
 pub use machine::Machine;
 pub use sources::{GivenText, Source, Sources, flag};
 pub use suggest::nearest;
@@ -238,9 +239,10 @@ impl Config {
     /// Merges what was given, and checks all of it.
     pub fn load(sources: &Sources, machine: Machine) -> Result<Config, BadConfig> {
         let mut reading = Reading { sources, origin: BTreeMap::new() };
-        let listen = listen::address(&mut reading)?;
+        let listen = listen::address(&mut reading, machine.inherited.main)?;
         let tls = tls::identity(&mut reading)?;
-        let plain_listen = tls::plain_listen(&mut reading, tls.is_some())?;
+        let plain = machine.inherited.plain;
+        let plain_listen = tls::plain_listen(&mut reading, tls.is_some(), plain)?;
         let data_dir = reading.data_dir()?;
         let database_url = database::url(&mut reading)?;
         let shards = reading.shards(machine.cores)?;

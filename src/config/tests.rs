@@ -3,7 +3,12 @@
 use super::*;
 use crate::limits::Rate;
 
-const MACHINE: Machine = Machine { cores: 4, descriptors_max: None, memory_max: None };
+const MACHINE: Machine = Machine {
+    cores: 4,
+    descriptors_max: None,
+    memory_max: None,
+    inherited: Inherited { main: None, plain: None },
+};
 
 /// What was given, in the order of its weight.
 #[derive(Default)]

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::listen::parse;
+use super::listen::{handed, parse};
 use super::sources::{CREDENTIALS_VARIABLE, Source};
 use super::{BadConfig, Reading};
 use crate::edge::tls::{BadIdentity, Files, Identity};
@@ -31,18 +31,23 @@ pub(super) fn identity(reading: &mut Reading<'_>) -> Result<Option<Identity>, Ba
 pub(super) fn plain_listen(
     reading: &mut Reading<'_>,
     is_secured: bool,
+    inherited: Option<SocketAddr>,
 ) -> Result<Option<SocketAddr>, BadConfig> {
     const SETTING: &str = "tls_plain_listen";
+    const ALL_IS_PLAIN: &str = "all is plain where no tls_certificate is given";
+    if inherited.is_some() && !is_secured {
+        return Err(BadConfig(format!("LISTEN_FDS: {ALL_IS_PLAIN}: one socket is enough")));
+    }
     let given = reading.sources.get(SETTING).filter(|given| !given.text.is_empty());
-    let Some(given) = given else { return Ok(None) };
+    let Some(given) = given else { return handed(reading, SETTING, (None, inherited)) };
     let bad = || format!("`{}` is not an address and port such as 127.0.0.1:8081", given.text);
     let address = parse(&given.text).ok_or_else(|| reading.bad(SETTING, bad()))?;
     if !is_secured {
-        let problem = "all is plain where no tls_certificate is given: listen says where";
-        return Err(reading.bad(SETTING, problem));
+        return Err(reading.bad(SETTING, format!("{ALL_IS_PLAIN}: listen says where")));
     }
     reading.note(SETTING, &given.text, given.source.clone());
-    Ok(Some(address))
+    let handed = handed(reading, SETTING, (Some(address), inherited))?;
+    Ok(handed.or(Some(address)))
 }
 
 /// Where a file is, and if the setting does not say so, whether systemd has one of this name.

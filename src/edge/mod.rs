@@ -29,6 +29,7 @@ pub(crate) mod tls;
 
 use api::health;
 use auth::{Auth, Keeper};
+pub(crate) use http::accept::Leaving;
 pub(crate) use http::connection::prepare;
 pub(crate) use http::cors::{Hosts, Origins};
 pub(crate) use http::door::Names;
@@ -87,9 +88,19 @@ pub(crate) struct Health {
     pub store: Option<watch::Receiver<StoreState>>,
     /// What is wrong now.
     pub conditions: Conditions,
+    /// Cancelled when nothing more is accepted.
+    pub leaving: CancellationToken,
 }
 
 impl Health {
+    /// That of an edge that serves.
+    pub(crate) fn new(
+        store: Option<watch::Receiver<StoreState>>,
+        conditions: Conditions,
+    ) -> Health {
+        Health { store, conditions, leaving: CancellationToken::new() }
+    }
+
     /// What the store is doing now.
     pub(crate) fn store(&self) -> StoreState {
         self.store.as_ref().map_or(StoreState::Connecting, |store| *store.borrow())
@@ -144,8 +155,13 @@ pub(crate) struct Listeners {
 /// to end. Returns when the last connection that is no member's is closed.
 ///
 /// Cancel `stop` last of all: until then, handshakes and posts are answered `draining` once the
-/// hub drains, so that nobody hangs in the listener's backlog.
-pub(crate) async fn serve(listeners: Listeners, state: EdgeState, stop: CancellationToken) {
+/// hub drains, so that nobody hangs in the listener's backlog. Where somebody serves on that socket
+/// next, the backlog is theirs: `leaving` comes first then, and the drain once all are heard.
+pub(crate) async fn serve(
+    listeners: Listeners,
+    state: EdgeState,
+    (leaving, stop): (Leaving, CancellationToken),
+) {
     let EdgeState {
         hub,
         reader,
@@ -194,7 +210,7 @@ pub(crate) async fn serve(listeners: Listeners, state: EdgeState, stop: Cancella
         metrics,
         conditions,
     };
-    let serving = listen(listeners, serving, &stop);
+    let serving = listen(listeners, serving, (leaving, &stop));
     // A member that still waits for a page when all is over gets none.
     tokio::join!(
         serving,
@@ -213,7 +229,8 @@ pub(crate) async fn serve_starting(
     stop: CancellationToken,
 ) {
     let StartingState { metrics, limits, names, proxies, clock, conditions, auth } = state;
-    let health = Health { store: None, conditions: conditions.clone() };
+    let leaving = Leaving { now: stop.clone(), heard: mpsc::channel(1).0 };
+    let health = Health::new(None, conditions.clone());
     let routes = Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::starting))
@@ -238,19 +255,24 @@ pub(crate) async fn serve_starting(
         metrics,
         conditions,
     };
-    listen(listeners, serving, &stop).await;
+    listen(listeners, serving, (leaving, &stop)).await;
 }
 
 /// Serves the same on all listeners.
-async fn listen(listeners: Listeners, serving: accept::Serving, stop: &CancellationToken) {
+async fn listen(
+    listeners: Listeners,
+    serving: accept::Serving,
+    (leaving, stop): (Leaving, &CancellationToken),
+) {
     let Listeners { main, plain, .. } = listeners;
     let beside = accept::Serving { tls: None, ..serving.clone() };
-    let beside = async {
+    let also = leaving.clone();
+    let beside = async move {
         if let Some(plain) = plain {
-            accept::run(plain, beside, stop.clone()).await;
+            accept::run(plain, beside, also, stop.clone()).await;
         }
     };
-    tokio::join!(accept::run(main, serving, stop.clone()), beside);
+    tokio::join!(accept::run(main, serving, leaving, stop.clone()), beside);
 }
 
 fn routes(edge: Arc<Edge>, auth: &Auth) -> Router {

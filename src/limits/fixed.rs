@@ -199,6 +199,10 @@ pub const EXPIRY_NOTICE: i64 = 60_000_000;
 pub const EXPIRED_MAX: usize = 1_024;
 /// Tokens of members that wait to be judged; whoever shows one beyond that is told to try again.
 pub const RENEWALS_MAX: usize = 1_024;
+/// The least time of an end that the store has, in ms; and any other step that has no time left.
+pub const STORE_WAIT: u64 = 500;
+/// What the process comes to, and a service manager is not told yet.
+pub const PHASES_MAX: usize = 64;
 /// Users and tokens that are called back at a time; what is over makes room, nothing else does.
 pub const REVOCATIONS_MAX: usize = 10_000;
 /// How long a token is called back for where that is not said, in seconds: a year and a day.

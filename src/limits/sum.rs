@@ -282,6 +282,7 @@ mod tests {
         "KEY_FILE_BYTES_MAX",
         // Less than one body, in messages that are small; and work.
         "RENEWALS_MAX",
+        "PHASES_MAX",
         "EXPIRED_MAX",
         // Two megabytes, where as many are called back.
         "REVOCATIONS_MAX",

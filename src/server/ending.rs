@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::signals::Signals;
 use crate::clock::Clock;
+use crate::limits::STORE_WAIT;
 use crate::wire::time::MonoMs;
 
 /// The time that a step has when there is no time.
-pub(super) const HURRY: Duration = Duration::from_millis(500);
+pub(super) const HURRY: Duration = Duration::from_millis(STORE_WAIT);
 
 /// How a step has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

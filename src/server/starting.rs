@@ -1,5 +1,8 @@
 //! The start of a server: its listener, what answers there until the store is open, and the store,
 //! which is opened where nobody waits for a disk or a name server that hangs.
+//!
+//! On a socket that was handed over, whoever connects during a short start is kept waiting for the
+//! hub instead of being told to come again.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -13,19 +16,23 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::ending::HURRY;
 use super::reload::Reload;
+use super::service::Sockets;
 use super::signals::{Asked, Signals};
 use super::{Fault, spawn_watched};
+use crate::cli::lines::Lines;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::edge::auth::Auth;
 use crate::edge::tls::{ReplaceIdentity, Tls};
 use crate::edge::{self, Listeners, StartingState};
 use crate::faults::Faults;
-use crate::limits::Limits;
+use crate::limits::{Limits, sum};
 use crate::store::{self, Store};
 
 /// A start that takes longer says so.
 const LONG_START: Duration = Duration::from_secs(1);
+/// How long those who connect wait for a hub that starts on a socket that was handed over.
+const START_WAIT: Duration = Duration::from_secs(5);
 /// Connections that may wait to be accepted: a herd's, as far as the kernel allows.
 const BACKLOG: i32 = 4_096;
 
@@ -55,7 +62,13 @@ impl Starting {
             conditions: faults.conditions().clone(),
             auth,
         };
-        let serving = edge::serve_starting(listeners, state, stop.clone());
+        let wait = if doors.is_inherited { START_WAIT } else { Duration::ZERO };
+        let (late, over) = (tokio::time::sleep(wait), stop.clone());
+        let serving = async move {
+            if over.run_until_cancelled(late).await.is_some() {
+                edge::serve_starting(listeners, state, over).await;
+            }
+        };
         let telling = async move {
             tokio::time::sleep(LONG_START).await;
             tracing::info!(%address, "starting: not ready before the store is open");
@@ -82,17 +95,27 @@ pub(super) struct Doors {
     pub(super) address: SocketAddr,
     /// Where plain HTTP is spoken beside TLS.
     pub(super) plain_address: Option<SocketAddr>,
+    /// Whether somebody else holds the socket too, for whoever serves on it next.
+    pub(super) is_inherited: bool,
 }
 
 impl Doors {
-    /// Listens; nobody is answered yet. With it: what puts another certificate in the place of the
-    /// one that is shown.
-    pub(super) fn open(config: &Config) -> Result<(Doors, Option<ReplaceIdentity>), Fault> {
+    /// Listens, unless the sockets do so already; nobody is answered yet. With it: what puts
+    /// another certificate in the place of the one that is shown.
+    pub(super) fn open(
+        config: &Config,
+        sockets: Sockets,
+    ) -> Result<(Doors, Option<ReplaceIdentity>), Fault> {
         let (tls, replace) = config.tls.clone().map(Tls::new).unzip();
-        let (main, address) = listen(config.listen, &config.limits)?;
-        let plain = config.plain_listen.map(|plain| listen(plain, &config.limits)).transpose()?;
+        let is_inherited = sockets.main.is_some();
+        let open = |socket, address| match socket {
+            Some(socket) => take_over(socket, &config.limits),
+            None => listen(address, &config.limits),
+        };
+        let (main, address) = open(sockets.main, config.listen)?;
+        let plain = config.plain_listen.map(|plain| open(sockets.plain, plain)).transpose()?;
         let (plain, plain_address) = plain.unzip();
-        Ok((Doors { main, plain, tls, address, plain_address }, replace))
+        Ok((Doors { main, plain, tls, address, plain_address, is_inherited }, replace))
     }
 
     /// Listeners of the same, that the edge's threads wait for.
@@ -101,6 +124,20 @@ impl Doors {
         let plain = self.plain.as_ref().map(|plain| on(threads, plain.try_clone()?));
         Ok(Listeners { main, tls: self.tls.clone(), plain: plain.transpose()? })
     }
+}
+
+/// A listener that was handed over, and where it listens. How many may wait there is for whoever
+/// holds it to say.
+fn take_over(
+    (listener, address): (StdListener, SocketAddr),
+    limits: &Limits,
+) -> Result<(StdListener, SocketAddr), Fault> {
+    let set_up = || {
+        listener.set_nonblocking(true)?;
+        edge::prepare(&socket2::SockRef::from(&listener), limits)
+    };
+    set_up().map_err(|error| Fault::Listen { address, error })?;
+    Ok((listener, address))
 }
 
 /// The listener, and where it listens.
@@ -124,6 +161,41 @@ fn listen(address: SocketAddr, limits: &Limits) -> Result<(StdListener, SocketAd
 fn on(threads: &Handle, listener: StdListener) -> io::Result<TcpListener> {
     let _here = threads.enter();
     TcpListener::from_std(listener)
+}
+
+/// Says where it listens, on standard output for people and programs, and with what bounds; gives
+/// back where.
+pub(super) fn announce(doors: &Doors, config: &Config, lines: &Lines) -> String {
+    let limits = &config.limits;
+    let parts = sum::memory(limits, config.shards, config.tls.is_some());
+    let each = parts.iter().map(|part| format!("{} {}", part.name, sum::readable(part.bytes)));
+    let each = each.collect::<Vec<_>>().join(", ");
+    tracing::info!(
+        bytes = sum::total(&parts),
+        parts = each,
+        "memory that the bounds allow at most"
+    );
+    let address = doors.address;
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let plain = doors.plain_address.map(|plain| format!(", and on http://{plain}"));
+    let plain = plain.unwrap_or_default();
+    let place = format!("{scheme}://{address}{plain}");
+    lines.say(&format!("cpi-hub listens on {place}\n"));
+    tracing::info!(
+        %address,
+        shards = config.shards,
+        data_dir = %config.data_dir.display(),
+        database = %config.database_url.as_ref().map_or("sqlite".into(), ToString::to_string),
+        connections_max = limits.connections_max,
+        connections_bytes_max = sum::connections(limits),
+        logs_bytes_max = limits.logs_bytes_max,
+        journal_bytes_max = limits.journal_bytes_max,
+        "ready"
+    );
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    place
 }
 
 /// A store that is being opened, where nobody waits for a disk that hangs.

@@ -137,6 +137,7 @@ impl Turn {
             self.grace_until = MonoMs(self.now.mono.0 + GRACE);
         }
         self.ticked = Some(self.now.mono);
+        self.counts.add(Metric::Ticks, 1);
     }
 
     fn stood_still(&self) -> bool {

@@ -1,8 +1,13 @@
 //! Calls that hang while the hub is to end: a name server, a disk. It ends in its time, and what
 //! was accepted is there at the next start.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
+use cpi_hub::conditions::Condition;
+
+use crate::support::health::{mended, planted};
+use crate::support::service::Told;
 use crate::support::shim::Shim;
 use crate::support::trials::Outcome;
 use crate::support::{GOOD, Hub, eventually};
@@ -73,5 +78,31 @@ pub fn a_name_server_that_hangs_keeps_no_start_from_its_end() -> Outcome {
     let mut hub = Hub::start_waiting_with_env(&args, &shim.env());
     eventually("it answers", || (hub.get("/readyz").status == 503).then_some(()));
     assert_eq!(end(&mut hub, "TERM", Duration::from_secs(2) + SPARE), Some(0));
+    Ok(())
+}
+
+pub fn a_shard_that_hangs_is_told_and_the_watchdog_is_fed_no_more_until_it_goes_on() -> Outcome {
+    let (shim, told) = (Shim::build()?, Told::new());
+    let watchdog = [("NOTIFY_SOCKET", &*told.name), ("WATCHDOG_USEC", "2000000")];
+    let args = ["--shards", "1", "--drain-window", "0"];
+    let mut hub = Hub::start_with_env(&args, &[shim.env(), watchdog].concat());
+    told.until("READY=1");
+    told.until("WATCHDOG=1");
+    shim.hang("append");
+    // It never comes back from its journal.
+    let mut stream = hub.connect();
+    let head = "POST /v1/ws/spaces/1/chat HTTP/1.1\r\nHost: localhost";
+    let kind = "Content-Type: application/json\r\nContent-Length";
+    let post = format!("{head}\r\n{kind}: {}\r\n\r\n{GOOD}", GOOD.len());
+    stream.write_all(post.as_bytes()).expect("it is sent");
+    let detail = planted(&hub, Condition::PartHangs);
+    assert!(detail.starts_with("shard-0: without a sign"), "{detail}");
+    let told_of = told.until("STATUS=serving on ");
+    assert!(told_of[0].ends_with("/readyz tells of part_hangs"), "{told_of:?}");
+    assert_eq!(told.within(Duration::from_secs(3)), None, "a second is its pace");
+    shim.go_on("append");
+    mended(&hub, Condition::PartHangs);
+    told.until("WATCHDOG=1");
+    assert_eq!(hub.stop("TERM").code(), Some(0));
     Ok(())
 }

@@ -12,6 +12,7 @@ use support::trials::{self, Named, named};
 mod attacks;
 mod clocks;
 mod deep_pages;
+mod drain;
 mod hanging;
 mod memory;
 mod outage;
@@ -29,6 +30,8 @@ const TESTS: &[Named] = &named![
     survival::ids_go_on_ascending_after_a_restart_with_another_number_of_shards,
     survival::a_second_signal_ends_the_hub_though_members_are_not_closed_yet,
     survival::a_drain_spreads_its_closes_over_the_window,
+    drain::a_drain_under_load_spreads_its_closes_evenly_and_loses_nothing,
+    drain::the_unit_of_systemd_leaves_the_hub_little_to_reach,
     outage::a_full_journal_refuses_chat_unseen_and_nothing_accepted_is_lost,
     outage::sqlite_refuses_single_rows_alone_and_gets_all_rows_once_it_is_mended,
     clocks::a_clock_that_jumps_by_years_is_told_and_times_follow_it_back_also_over_a_restart,
@@ -37,6 +40,7 @@ const TESTS: &[Named] = &named![
     hanging::a_second_signal_ends_a_hub_at_once_whatever_hangs,
     hanging::a_start_that_hangs_can_be_ended,
     hanging::a_name_server_that_hangs_keeps_no_start_from_its_end,
+    hanging::a_shard_that_hangs_is_told_and_the_watchdog_is_fed_no_more_until_it_goes_on,
     parts::a_part_that_panics_ends_the_hub_with_its_name,
     parts::a_check_that_panics_ends_the_hub_with_its_name,
     parts::a_checkpoint_that_panics_ends_the_hub_with_its_name,

@@ -19,6 +19,7 @@ mod operator;
 mod order;
 mod private;
 mod resume;
+mod service;
 mod signals;
 mod sockets;
 #[path = "../support/mod.rs"]

@@ -275,7 +275,9 @@ fn a_bad_value_of_each_kind_is_refused_by_its_name() {
 fn settings_that_contradict_each_other_are_refused() {
     for (args, expected) in [
         (&["--pong-wait", "54s"][..], "ping_period: must be below pong_wait"),
-        (&["--drain-window", "30s"], "--drain-window: must be below stop_wait"),
+        // The last who are closed have `close_wait` to read why, and the store some time.
+        (&["--drain-window", "28s"], "--drain-window: with twice close_wait and 500ms for the"),
+        (&["--close-wait", "20s"], "drain_window: with twice close_wait and 500ms for the"),
         (&["--resume-bytes-max", "2MiB"], "log_bytes_max: must be at least resume_bytes_max"),
         (&["--logs-bytes-max", "1MiB", "--log-bytes-max", "2MiB"], "--logs-bytes-max: must be"),
         (&["--bodies-bytes-max", "1MiB"], "--bodies-bytes-max: must hold one body"),

@@ -30,6 +30,7 @@ pub mod peers;
 pub mod postgres;
 pub mod proxy;
 pub mod returning;
+pub mod service;
 pub mod shim;
 pub mod trials;
 

@@ -108,6 +108,10 @@ async fn publish(shared: Shared, space: i32) {
                     return;
                 }
             }
+            if message["data"]["code"] == "draining" {
+                // The next hub takes it.
+                break;
+            }
             assert_ne!(message["type"], "error", "{message}");
         }
     }
@@ -168,6 +172,14 @@ async fn wander(shared: Shared, space: i32, user: i32) -> Seen {
 
 /// Runs the crowd; the hub is killed and started again when half is said.
 pub fn run(hub: &mut Hub, crowd: Crowd) -> Figures {
+    run_through(hub, crowd, |hub| {
+        hub.kill();
+        hub.restart();
+    })
+}
+
+/// Runs the crowd; the hub is restarted in some way when half is said.
+pub fn run_through(hub: &mut Hub, crowd: Crowd, restart: impl FnOnce(&mut Hub)) -> Figures {
     eprintln!("seed {}", crowd.seed);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -191,8 +203,7 @@ pub fn run(hub: &mut Hub, crowd: Crowd) -> Figures {
     super::eventually("half is said", || {
         (shared.acked.load(Ordering::Relaxed) >= half).then_some(())
     });
-    hub.kill();
-    hub.restart();
+    restart(hub);
     address.send_replace(hub.address);
     let mut all: Vec<Seen> = Vec::new();
     for task in tasks {

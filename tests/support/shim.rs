@@ -13,6 +13,8 @@ const SOURCE: &str = r#"
 #include <dlfcn.h>
 #include <netdb.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 static void hang(const char *call) {
@@ -37,6 +39,14 @@ int fdatasync(int fd) {
     hang("sync");
     int (*next)() = dlsym(RTLD_NEXT, "fdatasync");
     return next(fd);
+}
+
+ssize_t pwrite64(int fd, const void *bytes, size_t length, off_t at) {
+    char thread[17] = "";
+    prctl(PR_GET_NAME, thread);
+    if (strncmp(thread, "shard-", 6) == 0) hang("append");
+    ssize_t (*next)(int, const void *, size_t, off_t) = dlsym(RTLD_NEXT, "pwrite64");
+    return next(fd, bytes, length, at);
 }
 
 int fsync(int fd) {
@@ -77,7 +87,8 @@ impl Shim {
         self.dir.path().join("hanging").join(call)
     }
 
-    /// From here on, each such call hangs: `getaddrinfo` or `sync`.
+    /// From here on, each such call hangs: `getaddrinfo`, `sync`, or `append`, a shard's write to
+    /// its journal.
     pub fn hang(&self, call: &str) {
         std::fs::write(self.file(call), "").expect("a file");
     }

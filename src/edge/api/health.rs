@@ -65,7 +65,8 @@ pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Response {
         bytes_max: edge.limits.journal_bytes_max,
         refuses: total.get(Metric::ShardsRefusing) > 0,
     };
-    let ready = readiness(store, edge.hub.is_draining(), journal);
+    let is_ending = edge.health.leaving.is_cancelled() || edge.hub.is_draining();
+    let ready = readiness(store, is_ending, journal);
     let (code, status) = lessened(ready, conditions.effect());
     let conditions = conditions_json(conditions.all());
     json::answer(code, &Answer { status, store: store_name(store), conditions })

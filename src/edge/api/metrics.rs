@@ -188,8 +188,8 @@ mod tests {
         let (_keep, store) = watch::channel(StoreState::Behind);
         let conditions = Conditions::new(Clock::start());
         conditions.raise(Condition::AnotherHub, "");
-        let text =
-            Scrape::new(metrics, Health { store: Some(store), conditions }).text().expect("text");
+        let health = Health::new(Some(store), conditions);
+        let text = Scrape::new(metrics, health).text().expect("text");
         for line in [
             "# TYPE hub_http_requests counter",
             "hub_http_requests_total 7",

@@ -7,6 +7,7 @@
 //! its peer is closed when somebody is there to take its place, and not before. Knows nothing of
 //! what is served: that is the [`Router`]'s.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpStream as StdStream};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use hyper_util::service::TowerToHyperService;
 use mio::net::TcpListener as MioListener;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -59,9 +61,24 @@ pub(crate) struct Serving {
     pub conditions: Conditions,
 }
 
-/// Accepts until `stop`; then requests under way have `close_wait` to end, and connections that
-/// have not asked for anything yet have as long to ask.
-pub(crate) async fn run(listener: TcpListener, serving: Serving, stop: CancellationToken) {
+/// How a listener is left to whoever accepts on its socket next.
+#[derive(Clone)]
+pub(crate) struct Leaving {
+    /// Cancelled at the latest when all is to stop: nothing more is accepted from then on.
+    pub now: CancellationToken,
+    /// Dropped once whoever was accepted before has been heard.
+    pub heard: mpsc::Sender<Infallible>,
+}
+
+/// Accepts until `leaving`, and serves until `stop`; then requests under way have `close_wait` to
+/// end, and connections that have not asked for anything yet have as long to ask. They have as long
+/// before they count as heard, too.
+pub(crate) async fn run(
+    listener: TcpListener,
+    serving: Serving,
+    leaving: Leaving,
+    stop: CancellationToken,
+) {
     let close_wait = Duration::from_millis(serving.limits.close_wait);
     let mut back_off = BackOff { wait: None, conditions: serving.conditions.clone() };
     let mut listener = match Listener::new(listener) {
@@ -70,10 +87,11 @@ pub(crate) async fn run(listener: TcpListener, serving: Serving, stop: Cancellat
     };
     let mut open = Connections::new(serving, stop.clone());
     let mut stopped = std::pin::pin!(stop.cancelled());
+    let Leaving { now: leave, heard } = leaving;
     loop {
         tokio::select! {
             biased;
-            () = &mut stopped => break,
+            () = leave.cancelled() => break,
             Some(ended) = open.tasks.join_next() => tell_panic(&ended),
             accepted = listener.accept() => match accepted {
                 Ok((stream, address)) => {
@@ -86,16 +104,19 @@ pub(crate) async fn run(listener: TcpListener, serving: Serving, stop: Cancellat
                         () = &mut stopped => break,
                     };
                     if let Err(error) = started {
-                        back_off.pause(&error, &stop).await;
+                        back_off.pause(&error, &leave).await;
                     }
                 }
                 // The peer of this connection was gone before it was accepted.
                 Err(error) if is_peers(&error) => {}
-                Err(error) => back_off.pause(&error, &stop).await,
+                Err(error) => back_off.pause(&error, &leave).await,
             },
         }
     }
     drop(listener);
+    _ = tokio::time::timeout(close_wait, stop.run_until_cancelled(open.ended())).await;
+    drop(heard);
+    stop.run_until_cancelled(open.served()).await;
     open.finish(close_wait).await;
 }
 
@@ -206,14 +227,22 @@ impl Connections {
         Ok(())
     }
 
+    /// Waits until all have ended.
+    async fn ended(&mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
+            tell_panic(&ended);
+        }
+    }
+
+    /// Waits for ever, and for each that ends.
+    async fn served(&mut self) {
+        self.ended().await;
+        std::future::pending().await
+    }
+
     /// Connections see `stop` by themselves; those that have not ended after `wait` are cut.
     async fn finish(mut self, wait: Duration) {
-        let all = async {
-            while let Some(ended) = self.tasks.join_next().await {
-                tell_panic(&ended);
-            }
-        };
-        if tokio::time::timeout(wait, all).await.is_err() {
+        if tokio::time::timeout(wait, self.ended()).await.is_err() {
             tracing::info!("requests that were still under way are cut off");
         }
         self.tasks.shutdown().await;

@@ -127,7 +127,8 @@ impl Server {
             metrics: Arc::clone(&metrics),
             conditions: Conditions::new(Clock::start()),
         };
-        let task = tokio::spawn(accept::run(listener, serving, stop.clone()));
+        let leaving = accept::Leaving { now: stop.clone(), heard: mpsc::channel(1).0 };
+        let task = tokio::spawn(accept::run(listener, serving, leaving, stop.clone()));
         Server { address, metrics, taken, stop, task }
     }
 
