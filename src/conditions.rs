@@ -80,6 +80,9 @@ conditions! {
     PartEnded "part_ended" Refusing
         "A part of the hub has ended unasked, and the hub ends with it"
         "nothing, if the hub is begun anew by itself; report the bug with the log";
+    PartPanicked "part_panicked" Degraded
+        "A part of the hub has met a bug: it was closed or begun anew, nothing accepted is lost"
+        "report the bug with the log, which says where it was; a part that goes on ends the hub";
     JournalBroken "journal_broken" Refusing
         "A journal can't be written, flushed or read any more"
         "look at the disk and its log, then restart: what was accepted is stored then";
@@ -175,6 +178,11 @@ impl Conditions {
     /// Nothing is wrong yet.
     pub fn new(clock: Clock) -> Conditions {
         Conditions { raised: Arc::new(watch::Sender::new(Vec::new())), clock }
+    }
+
+    /// Where time is read.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Says that a condition holds. Told in the log when it begins; what is known of it may
