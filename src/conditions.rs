@@ -83,6 +83,9 @@ conditions! {
     PartHangs "part_hangs" Refusing
         "A part of the hub does not answer, and a watchdog is told no more that all is well"
         "see what holds it up, such as a disk; or start the hub anew, and report the bug";
+    PartPanicked "part_panicked" Degraded
+        "A part of the hub has met a bug: it was closed or begun anew, nothing accepted is lost"
+        "report the bug with the log, which says where it was; a part that goes on ends the hub";
     JournalBroken "journal_broken" Refusing
         "A journal can't be written, flushed or read any more"
         "look at the disk and its log, then restart: what was accepted is stored then";
@@ -184,6 +187,11 @@ impl Conditions {
     /// Nothing is wrong yet.
     pub fn new(clock: Clock) -> Conditions {
         Conditions { raised: Arc::new(watch::Sender::new(Vec::new())), clock }
+    }
+
+    /// Where time is read.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Says that a condition holds. Told in the log when it begins; what is known of it may

@@ -16,7 +16,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::conditions::{Condition, Conditions};
-use crate::metrics::{Metric, Metrics};
+use crate::limits::{PANICS_MAX, PANICS_WITHIN};
+use crate::metrics::{Metric, Metrics, Part};
+use crate::wire::time::MonoMs;
 
 /// Where a fault that nothing mends is told. Cheap to clone; all clones share it.
 #[derive(Clone, Debug)]
@@ -131,14 +133,67 @@ impl Drop for Watched {
     }
 }
 
+/// Counts and tells a panic that did not end the hub.
+pub(crate) fn note_panic(part: Part, metrics: &Metrics, conditions: &Conditions, detail: &str) {
+    metrics.panicked(part);
+    conditions.happened(Condition::PartPanicked, detail);
+}
+
+/// The lives of a part that begins anew after a panic: all that it was about to change is thrown
+/// away whole, and made again from what is stored. It does so a few times: then the panic goes on,
+/// and ends the hub.
+#[derive(Debug)]
+pub(crate) struct Lives {
+    part: Part,
+    name: String,
+    faults: Faults,
+    panics: Vec<MonoMs>,
+}
+
+impl Lives {
+    /// A part that has not panicked yet, by its name for people.
+    pub(crate) fn new(part: Part, name: impl Into<String>, faults: &Faults) -> Lives {
+        Lives { part, name: name.into(), faults: faults.clone(), panics: Vec::new() }
+    }
+
+    /// Does the part's work until it ends by itself, each time from the beginning.
+    pub(crate) fn live<T>(mut self, mut life: impl FnMut() -> T) -> T {
+        loop {
+            match caught(&mut life) {
+                Ok(ended) => return ended,
+                Err(panicked) => self.end(panicked),
+            }
+        }
+    }
+
+    /// A life has ended in a panic. Returns if there is to be another one, and panics if not.
+    pub(crate) fn end(&mut self, panicked: Panicked) {
+        let (name, now) = (&self.name, self.faults.conditions.clock().now().mono);
+        self.panics.retain(|at| now.since(*at) < PANICS_WITHIN);
+        self.panics.push(now);
+        let detail = format!("{name}: {panicked}");
+        note_panic(self.part, &self.faults.metrics, &self.faults.conditions, &detail);
+        if self.panics.len() >= PANICS_MAX {
+            tracing::error!(part = name, "it panics again and again, and is not begun anew");
+            panic::resume_unwind(Box::new(panicked.0));
+        }
+        tracing::error!(part = name, "it has panicked, and is begun anew");
+    }
+}
+
 /// Where a part may be made to panic, by tests: if its name stands in the file that the variable
-/// `CPI_HUB_TEST_PANIC` names. Builds without debug assertions have no such place.
+/// `CPI_HUB_TEST_PANIC` names. With `once` behind the name the file is removed by that. Builds
+/// without debug assertions have no such place.
 #[inline]
 pub(crate) fn panic_place(part: &str) {
     #[cfg(debug_assertions)]
     if let Some(file) = std::env::var_os("CPI_HUB_TEST_PANIC") {
-        let named = std::fs::read_to_string(file).unwrap_or_default();
-        assert!(named.trim() != part, "a test has {part} panic");
+        let named = std::fs::read_to_string(&file).unwrap_or_default();
+        let rest = named.trim().strip_prefix(part);
+        // Several threads may be here at once: one of them removes the file.
+        let is_meant =
+            rest == Some("") || rest == Some(" once") && std::fs::remove_file(&file).is_ok();
+        assert!(!is_meant, "a test has {part} panic");
     }
     #[cfg(not(debug_assertions))]
     let _ = part;
@@ -196,7 +251,9 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
     use crate::conditions::Effect;
+    use crate::wire::time::{Micros, Now};
 
     fn faults() -> Faults {
         Faults::unread(Arc::new(Metrics::new(1)))
@@ -253,6 +310,36 @@ mod tests {
             assert_eq!(faults.wait().await, "listener has ended in a panic");
             assert!(task.await.is_err_and(|ended| ended.is_panic()));
         });
+    }
+
+    #[test]
+    fn a_part_begins_anew_until_it_has_panicked_too_often_within_a_minute() {
+        let at = |mono| Clock::Standing(Now { mono: MonoMs(mono), unix: Micros(0) });
+        let metrics = Arc::new(Metrics::new(1));
+        let lived = |panics: &[u64]| {
+            let mut lives = Lives::new(Part::Flush, "hub-flush", &faults());
+            panics
+                .iter()
+                .take_while(|mono| {
+                    let conditions = Conditions::new(at(**mono));
+                    lives.faults = Faults::new(Arc::clone(&metrics), conditions);
+                    let ended = caught(|| lives.end(Panicked("a bug".into())));
+                    assert!(lives.faults.conditions().holds(Condition::PartPanicked));
+                    ended.is_ok()
+                })
+                .count()
+        };
+        assert_eq!(lived(&[1, 2, 3, 4]), PANICS_MAX - 1);
+        assert_eq!(lived(&[1, 2, PANICS_WITHIN + 1, PANICS_WITHIN + 3, 3 * PANICS_WITHIN]), 5);
+        assert_eq!(metrics.panics().find(|(part, _)| *part == "flush"), Some(("flush", 8)));
+        let mut left = 2;
+        let lives = Lives::new(Part::Flush, "hub-flush", &faults());
+        let ended = lives.live(|| {
+            left -= 1;
+            assert!(left == 0, "a bug");
+            "it ends by itself"
+        });
+        assert_eq!(ended, "it ends by itself");
     }
 
     #[test]

@@ -94,6 +94,37 @@ metrics! {
     OriginsRefused "origins_refused" Counter "Requests refused for Origin or Host";
 }
 
+macro_rules! parts {
+    ($($variant:ident $name:literal $about:literal;)*) => {
+        /// A part of the hub whose panic does not end the hub at once.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(usize)]
+        pub enum Part {
+            $(#[doc = $about] $variant,)*
+        }
+
+        impl Part {
+            /// All of them, in the order of the table.
+            pub const ALL: &'static [Part] = &[$(Part::$variant,)*];
+
+            /// What it is called in `/metrics`.
+            pub fn name(self) -> &'static str {
+                match self { $(Part::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+parts! {
+    Connection "connection" "A connection that is no member's: handshake, request, answer.";
+    Shard "shard" "A shard, with its spaces and members.";
+    Store "store" "The thread that stores what the journals hold.";
+    Checkpoint "checkpoint" "The thread that moves the embedded database's log into its file.";
+    Reader "reader" "A connection that reads history, or its thread.";
+    Journal "journal" "The thread that makes the journals' segments.";
+    Flush "flush" "The thread that flushes the journals.";
+}
+
 /// Not in a build that measures what counting costs.
 const COUNTS: bool = !cfg!(measure_no_metrics);
 
@@ -230,6 +261,7 @@ pub struct Metrics {
     pub edge: Published,
     /// Counted by the batcher and the journal's flusher.
     pub store: Published,
+    panics: [AtomicU64; Part::ALL.len()],
 }
 
 impl Metrics {
@@ -237,6 +269,16 @@ impl Metrics {
     pub fn new(shards: usize) -> Metrics {
         let shards = (0..shards).map(|_| Published::default()).collect();
         Metrics { shards, ..Metrics::default() }
+    }
+
+    /// Counts a panic, from any thread.
+    pub fn panicked(&self, part: Part) {
+        self.panics[part as usize].fetch_add(1, Relaxed);
+    }
+
+    /// How often each part has panicked.
+    pub fn panics(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Part::ALL.iter().map(|part| (part.name(), self.panics[*part as usize].load(Relaxed)))
     }
 
     /// All sources added up.

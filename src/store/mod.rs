@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
-use crate::faults::{Faults, is_passing};
+use crate::faults::{Faults, Lives, is_passing};
 use crate::limits::Limits;
 use crate::limits::QUERY_MAX;
+use crate::metrics::Part;
 use crate::shard::event::Verdict;
 use crate::wire::Id;
 use crate::wire::nonce::First;
@@ -41,14 +41,15 @@ pub use sqlite::look::stored_positions;
 pub use sqlite::{DATABASE_FILE, SqliteSink};
 pub use upgrade::upgrade;
 
-use batcher::{Batcher, DeadRows, Ends, JournalSources, NonceFiles, Stop, Truth};
+use batcher::{Anew, Batcher, DeadRows, Ends, JournalSources, NonceFiles, Reopen, Stop, Truth};
 use data_dir::strayed::{Watch, WatchPlan};
 use dead_letters::tally::Tally;
-use journal::{Journals, Opened, Writer};
+use journal::{Journals, Opened, Tail, Writer};
 use latest::Latest;
 use migrate::MigrateError;
 pub use offset::OtherOffset;
 use reader::Readers;
+use runtime::OwnRuntime;
 use sink::SinkError;
 use sqlite::check::Checking;
 
@@ -66,6 +67,7 @@ pub(crate) mod postgres;
 mod query;
 mod readable;
 mod reader;
+mod runtime;
 mod sink;
 pub(crate) mod sqlite;
 mod turns;
@@ -304,15 +306,15 @@ struct Parts<S> {
     readers: Readers,
     nonces: NonceFiles,
     published: Vec<First>,
-    /// The batcher's; made before anything is begun, since it may fail.
-    runtime: Runtime,
+    /// Opens the sink once more, after a panic.
+    reopen: Reopen<S>,
     seed: u64,
     /// The embedded database's file.
     database: Option<PathBuf>,
 }
 
 fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io::Result<Store> {
-    let Parts { sink, truth, readers, nonces, published, runtime, .. } = parts;
+    let Parts { sink, truth, readers, nonces, published, reopen, .. } = parts;
     let Opened { writers, own, found, highest, journals, door } = parts.opened;
     let watch = Watch::start(WatchPlan {
         data_dir: config.data_dir.clone(),
@@ -323,28 +325,62 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
         holes: truth.holes.clone(),
         letters: Tally::new(&config.data_dir, config.letters_bytes_max, config.faults.clone()),
     })?;
+    let origins = |tails: &[Tail]| tails.iter().map(Tail::origin).collect();
+    let (found_origins, own_origins) = (origins(&found), origins(&own));
     let mut sources = JournalSources::new(found, own);
     sources.leave_elsewhere(truth.bound.elsewhere());
     let committed = sources.shown();
     let (dead, verdicts) = DeadRows::new(config);
     let (shown, state) = watch::channel(StoreState::Connecting);
+    let anew = Anew {
+        config: config.clone(),
+        reopen,
+        found: found_origins,
+        own: own_origins,
+        shown: committed.clone(),
+        dead: dead.beside(config),
+        holes: truth.holes.clone(),
+        state: shown.clone(),
+    };
     let ends = Ends { sink, sources, nonces, dead, truth, state: shown };
-    let batcher = Batcher::new(config, ends, parts.seed);
+    // Made here the first time, since that may fail.
+    let first = (OwnRuntime::new()?, ends);
     let (stop, stopped) = oneshot::channel();
     let (reading, unread) = oneshot::channel();
-    let thread = Builder::new().name("hub-store".into());
-    let faults = config.faults.clone();
-    let batcher = thread.spawn(move || {
-        let part = faults.watch("hub-store");
-        let sink = runtime.block_on(batcher.run(stopped));
-        part.ended();
-        // The last connection to an embedded database puts its log into it.
-        let _ = runtime.block_on(unread);
-        drop(sink);
-        // A name server that does not answer must not keep the thread.
-        runtime.shutdown_background();
-    })?;
+    let (thread, seed) = (Builder::new().name("hub-store".into()), parts.seed);
+    let batcher = thread.spawn(move || batch(first, anew, seed, (stopped, unread)))?;
     let reader = readers.reader.clone();
     let handle = StoreHandle { stop, batcher, reading, readers, journals, watch, checking: None };
     Ok(Store { writers, committed, highest, published, verdicts, reader, state, handle })
+}
+
+/// The store's thread: lives of the batcher, each from its beginning, until it is told to stop.
+fn batch<S: Sink>(
+    first: (OwnRuntime, Ends<S>),
+    mut anew: Anew<S>,
+    seed: u64,
+    (mut stopped, unread): (oneshot::Receiver<Stop>, oneshot::Receiver<()>),
+) {
+    let (config, mut first) = (anew.config.clone(), Some(first));
+    let part = config.faults.watch("hub-store");
+    let lives = Lives::new(Part::Store, "hub-store", &config.faults);
+    let ended = lives.live(|| {
+        if stopped.is_terminated() {
+            return Err(io::Error::other("it panicked while it stored the rest"));
+        }
+        let (runtime, ends) = match first.take() {
+            Some(first) => first,
+            None => (OwnRuntime::new()?, anew.ends()?),
+        };
+        let batcher = Batcher::new(&config, ends, seed);
+        let sink = runtime.block_on(batcher.run(&mut stopped));
+        io::Result::Ok((runtime, sink))
+    });
+    part.ended_with(&ended);
+    drop(anew);
+    // The last connection to an embedded database puts its log into it.
+    if let Ok((runtime, sink)) = ended {
+        let _ = runtime.block_on(unread);
+        drop(sink);
+    }
 }

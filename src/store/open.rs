@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::batcher::{NonceFiles, Truth};
+use super::batcher::{NonceFiles, Reopen, Truth};
 use super::data_dir::bound::{Relation, Remembered, Target};
 use super::data_dir::holes::Holes;
 use super::data_dir::private;
@@ -67,7 +67,9 @@ pub fn open_sqlite(config: &StoreConfig, random: u128) -> Result<Store, OpenErro
         Due::Beside => Some(Checking::start(&path, &config.faults).map_err(io)?),
         Due::First | Due::Never => None,
     };
-    let ready = ReadyParts { taken, highest, sink, truth, readers, database: Some(path) };
+    let reopen = reopen_sqlite(path.clone(), config)
+        .map_err(|error| OpenError::Database { path: path.clone(), error: error.into() })?;
+    let ready = ReadyParts { taken, highest, sink, reopen, truth, readers, database: Some(path) };
     let mut store = begin(config, ready, random)?;
     store.handle.checking = checking;
     Ok(store)
@@ -94,6 +96,11 @@ pub async fn open_postgres(
     };
     let (clock, faults) = (config.clock.clone(), config.faults.clone());
     let node = Node::new(&config.data_dir, random, clock, faults).map_err(io)?;
+    let (claim, database, utc_offset) = (node.clone(), url.clone(), config.utc_offset);
+    // The same run, so that the claim is its own still.
+    let reopen: Reopen<PostgresSink> = Box::new(move || {
+        Ok(PostgresSink::new(database.clone(), utc_offset).claiming(claim.clone()))
+    });
     let mut sink = PostgresSink::new(url.clone(), config.utc_offset).claiming(node);
     let mut highest = taken.highest;
     if matches!(relation, Relation::First | Relation::Other) {
@@ -113,7 +120,7 @@ pub async fn open_postgres(
     sink.disconnect();
     let (truth, highest) = bind(config, remembered, target, parted, highest).map_err(io)?;
     let readers = postgres::start_reader(url.clone(), read_plan(config)).map_err(io)?;
-    let ready = ReadyParts { taken, highest, sink, truth, readers, database: None };
+    let ready = ReadyParts { taken, highest, sink, reopen, truth, readers, database: None };
     begin(config, ready, random)
 }
 
@@ -189,6 +196,7 @@ struct ReadyParts<S> {
     /// The highest id of all that is known.
     highest: Id,
     sink: S,
+    reopen: Reopen<S>,
     truth: Truth,
     readers: Readers,
     /// The embedded database's file.
@@ -202,16 +210,28 @@ fn begin<S: Sink + Send + 'static>(
     random: u128,
 ) -> Result<Store, OpenError> {
     let io = |error| OpenError::Io { path: config.data_dir.clone(), error };
-    let ReadyParts { mut taken, highest, sink, truth, readers, database } = ready;
+    let ReadyParts { mut taken, highest, sink, reopen, truth, readers, database } = ready;
     let (found, now) = (std::mem::take(&mut taken.published), config.clock.now());
     let opening = NonceFiles::open(&config.data_dir, found, config.shards, config.nonces, now);
     let (nonces, published) = opening.map_err(io)?;
     config.faults.conditions().set(Condition::NoncesLost, nonces.failing());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io)?;
     let opened = taken.begin(highest, random, &config.faults)?;
     let seed = random as u64;
-    let parts = Parts { opened, sink, truth, readers, nonces, published, runtime, seed, database };
+    let parts = Parts { opened, sink, reopen, truth, readers, nonces, published, seed, database };
     start(config, parts).map_err(io)
+}
+
+/// Opens the embedded database again, with a thread beside it that moves its log. Until it is
+/// dropped the log stays the file that it is, though the sink may be gone for a moment.
+fn reopen_sqlite(path: PathBuf, config: &StoreConfig) -> rusqlite::Result<Reopen<SqliteSink>> {
+    let (utc_offset, faults) = (config.utc_offset, config.faults.clone());
+    let holds_log = sqlite::hold_log(&path)?;
+    Ok(Box::new(move || {
+        let _ = &holds_log;
+        let mut sink = SqliteSink::open(&path, utc_offset).map_err(io::Error::other)?;
+        sink.checkpoint_beside(&path, &faults)?;
+        Ok(sink)
+    }))
 }
 
 pub(super) fn read_plan(config: &StoreConfig) -> ReadPlan {

@@ -10,6 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::trials::{self, Named, named};
 
 mod attacks;
+mod blast;
 mod clocks;
 mod deep_pages;
 mod drain;
@@ -46,6 +47,9 @@ const TESTS: &[Named] = &named![
     parts::a_checkpoint_that_panics_ends_the_hub_with_its_name,
     parts::a_first_listener_that_panics_ends_the_start,
     parts::a_log_that_panics_goes_on_with_the_next_line,
+    blast::a_connection_that_panics_is_closed_and_nobody_else_notices,
+    blast::a_thread_of_the_store_that_panics_begins_anew_and_nothing_is_lost_or_doubled,
+    blast::a_checkpoint_that_panics_is_made_by_the_next_one,
     publish_once::what_is_sent_again_after_a_kill_is_there_once,
     publish_once::a_nonce_is_forgotten_when_its_window_is_over_also_across_a_restart,
     store_truth::a_database_that_is_removed_under_the_hub_is_noticed_and_nothing_more_is_taken,

@@ -18,6 +18,11 @@ pub const PLANTED: &[Planted] = &[
     (Condition::RightsMissing, "postgres/rights", "holds_up_nobody_where_users_can_not_be_read"),
     (Condition::PartEnded, "postgres/watched", "a_thread_that_dies_ends_the_hub_at_once"),
     (Condition::PartHangs, "faults/hanging", "a_shard_that_hangs_is_told"),
+    (
+        Condition::PartPanicked,
+        "faults/blast",
+        "a_connection_that_panics_is_closed_and_nobody_else_notices",
+    ),
     (Condition::JournalBroken, "postgres/failing", "a_write_that_fails_is_seen_by_nobody"),
     (Condition::JournalSegment, "postgres/shortages", "a_segment_that_can_not_be_synced"),
     (

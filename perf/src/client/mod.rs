@@ -1,8 +1,8 @@
 //! The client's side of one connection and of all of them: bytes, dialects, sockets.
 //!
 //! Reading order: `frames`, `dialect`, `nats`, `pusher`, `centrifugo` and `stamp` (the bytes),
-//! `stream` and `connection` (one socket), `engine` (all of them, over one epoll). Nothing here knows what a
-//! scenario is.
+//! `stream` and `connection` (one socket), `engine` (all of them, over one epoll). Nothing here
+//! knows what a scenario is.
 
 pub mod centrifugo;
 pub mod connection;

@@ -119,6 +119,8 @@ impl Collector for Numbers {
         family(&mut out, about, "code", Kind::Counter, rejects)?;
         let about = ("closes", "Ends of members' connections, by reason");
         family(&mut out, about, "reason", Kind::Counter, closes(&total))?;
+        let about = ("panics", "Bugs met by parts that were closed or begun anew, by part");
+        family(&mut out, about, "part", Kind::Counter, self.metrics.panics())?;
         let state = self.health.store();
         let states = STORE_STATES.map(|it| (store_name(it), u64::from(it == state)));
         let about = ("store_state", "What the store is doing: 1 at its state");
@@ -176,6 +178,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::conditions::Conditions;
+    use crate::metrics::Part;
     use tokio::sync::watch;
 
     #[test]
@@ -185,6 +188,7 @@ mod tests {
         metrics.edge.reject(Reject::Draining);
         metrics.edge.close(Close::Kicked);
         metrics.store.add(Metric::JournalBytes, 9);
+        metrics.panicked(Part::Shard);
         let (_keep, store) = watch::channel(StoreState::Behind);
         let conditions = Conditions::new(Clock::start());
         conditions.raise(Condition::AnotherHub, "");
@@ -198,6 +202,8 @@ mod tests {
             "hub_rejects_total{code=\"draining\"} 1",
             "hub_rejects_total{code=\"overloaded\"} 0",
             "hub_closes_total{reason=\"kicked\"} 1",
+            "hub_panics_total{part=\"shard\"} 1",
+            "hub_panics_total{part=\"connection\"} 0",
             "hub_store_state{state=\"behind\"} 1",
             "hub_store_state{state=\"ready\"} 0",
             "hub_condition{name=\"another_hub\"} 1",
@@ -206,7 +212,7 @@ mod tests {
             assert!(text.lines().any(|it| it == line), "{line} is not in:\n{text}");
         }
         assert!(text.contains("hub_build_info{version=\""), "{text}");
-        let described = Metric::ALL.len() + 5;
+        let described = Metric::ALL.len() + 6;
         assert_eq!(text.matches("# TYPE ").count(), described);
         let older = classic(&text);
         for line in [

@@ -32,9 +32,10 @@ use super::told::Told;
 use crate::clock::Clock;
 use crate::conditions::{Condition, Conditions};
 use crate::edge::tls::Tls;
+use crate::faults::{caught, note_panic};
 use crate::hub::Places;
 use crate::limits::{ACCEPT_WAIT_MAX, Limits};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Part};
 
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 
@@ -92,7 +93,7 @@ pub(crate) async fn run(
         tokio::select! {
             biased;
             () = leave.cancelled() => break,
-            Some(ended) = open.tasks.join_next() => tell_panic(&ended),
+            Some(ended) = open.tasks.join_next() => open.tell_panic(&ended),
             accepted = listener.accept() => match accepted {
                 Ok((stream, address)) => {
                     back_off.end();
@@ -173,11 +174,13 @@ impl BackOff {
 struct Connections {
     tasks: JoinSet<()>,
     shared: Arc<connection::Shared>,
+    conditions: Conditions,
 }
 
 impl Connections {
     fn new(serving: Serving, stop: CancellationToken) -> Connections {
-        let Serving { app, short_way, tls, limits, places, proxies, clock, metrics, .. } = serving;
+        let Serving { app, short_way, tls, limits, places, proxies, clock, metrics, conditions } =
+            serving;
         let shared = connection::Shared {
             app: TowerToHyperService::new(app),
             short_way,
@@ -191,7 +194,7 @@ impl Connections {
             metrics,
             stop,
         };
-        Connections { tasks: JoinSet::new(), shared: Arc::new(shared) }
+        Connections { tasks: JoinSet::new(), shared: Arc::new(shared), conditions }
     }
 
     /// Serves a connection when there is a place, unless its address has too many: then the
@@ -214,12 +217,14 @@ impl Connections {
             self.tasks.spawn(shared.serve_tls(stream, (place, peer), tls));
             return Ok(());
         }
-        match shared.greet(place, stream, peer) {
-            Greeted::Done => {}
-            Greeted::Untaken(untaken) => {
+        // This is the listener's own task: a bug that one peer finds is not to end it.
+        match caught(|| shared.greet(place, stream, peer)) {
+            Err(panicked) => self.note_panic(&panicked),
+            Ok(Greeted::Done) => {}
+            Ok(Greeted::Untaken(untaken)) => {
                 self.tasks.spawn(async move { shared.turn_away(untaken).await });
             }
-            Greeted::Waits(stream, arrived) => {
+            Ok(Greeted::Waits(stream, arrived)) => {
                 let stream = Stream::Plain(TcpStream::from_std(stream)?);
                 self.tasks.spawn(shared.serve(stream, arrived));
             }
@@ -230,7 +235,7 @@ impl Connections {
     /// Waits until all have ended.
     async fn ended(&mut self) {
         while let Some(ended) = self.tasks.join_next().await {
-            tell_panic(&ended);
+            self.tell_panic(&ended);
         }
     }
 
@@ -247,13 +252,19 @@ impl Connections {
         }
         self.tasks.shutdown().await;
     }
-}
 
-fn tell_panic(ended: &Result<(), JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        tracing::error!(%error, "a connection's task panicked; it alone is closed");
+    fn tell_panic(&self, ended: &Result<(), JoinError>) {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            self.note_panic(error);
+        }
+    }
+
+    /// A connection has met a bug, and has ended with it: its socket is closed, and its place is
+    /// free. What connections share stays: it is changed only where nothing can panic in between.
+    fn note_panic(&self, what: &dyn std::fmt::Display) {
+        note_panic(Part::Connection, &self.shared.metrics, &self.conditions, &what.to_string());
     }
 }
 

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::peer::Peer;
 use super::problem::Refusal;
 use crate::conditions::Conditions;
+use crate::faults::panic_place;
 use crate::limits::Limits;
 use crate::shares::{Part, Pool};
 use crate::wire::reject::Reject;
@@ -92,6 +93,7 @@ impl Bodies {
             // The peer went away, or broke the framing: where its next request begins is unknown.
             let frame = frame.map_err(|_| Refusal::bad_json().closing())?;
             let Ok(piece) = frame.into_data() else { continue };
+            panic_place("a body");
             if piece.len() > arriving.most - arriving.bytes.len() {
                 return Err(Refusal::from(Reject::BodyTooLarge).closing());
             }

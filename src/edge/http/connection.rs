@@ -45,6 +45,7 @@ use super::upgrade::{Refused, Untaken, Upgrade};
 use super::waiting::{READ_BYTES, Waited, Waiting};
 use crate::clock::Clock;
 use crate::edge::tls::Tls;
+use crate::faults::panic_place;
 use crate::hub::{Link, Place, Places};
 use crate::limits::{LINGER_BYTES_MAX, Limits, MEMBER_RECEIVE_BYTES_MAX, UNSENT_BYTES_MAX};
 use crate::metrics::{Metric, Metrics};
@@ -157,6 +158,7 @@ impl Shared {
 
     /// Decides on what came without hyper, if it is a handshake that can be.
     fn decide(&self, came: &[u8], peer: Peer) -> Option<Decided> {
+        panic_place("a handshake");
         let short_way = self.short_way.as_deref()?;
         short_way::decide(short_way, came, &self.limits, (&self.proxies, peer))
     }
@@ -381,6 +383,7 @@ impl Service<Request<Incoming>> for Requests {
         let UnderWay { answering, reading } = self.under_way.clone();
         let answer = self.app.call(request.map(|body| Marked::new(body, reading)));
         Box::pin(async move {
+            panic_place("a request");
             let Ok(mut response) = answer.await;
             match response.extensions_mut().remove::<Arc<Upgrade>>() {
                 Some(upgrade) => Err(Switching(upgrade)),

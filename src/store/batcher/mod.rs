@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::conditions::Condition;
+use crate::faults::panic_place;
 use crate::store::journal::TailFault;
 use crate::store::sink::{Sink, SinkError};
 use crate::store::{StoreConfig, StoreState};
@@ -21,6 +22,7 @@ use batch::BatchLimits;
 use flight::Flight;
 use health::Health;
 
+mod anew;
 pub(super) mod batch;
 mod flight;
 mod health;
@@ -30,6 +32,7 @@ pub(super) mod sift;
 mod sources;
 mod truth;
 
+pub(super) use anew::{Anew, Reopen};
 pub use flight::RetryWait;
 pub(super) use nonces::NonceFiles;
 pub use nonces::NonceLimits;
@@ -62,6 +65,9 @@ pub(super) struct Stop {
     pub(super) wait: Duration,
     pub(super) answer: oneshot::Sender<Unstored>,
 }
+
+/// A stop, or the end of whoever could ask for one.
+pub(super) type Stopped = Result<Stop, oneshot::error::RecvError>;
 
 /// What a batcher moves records from and into.
 #[derive(Debug)]
@@ -116,7 +122,7 @@ impl<S: Sink> Batcher<S> {
 
     /// The task: until it is told to stop. A dropped sender is the same with no time to wait. Gives
     /// the sink back, which is to be closed after all that read the store.
-    pub(super) async fn run(mut self, stop: oneshot::Receiver<Stop>) -> S {
+    pub(super) async fn run(mut self, stop: impl Future<Output = Stopped>) -> S {
         let stop = tokio::select! {
             stop = stop => stop,
             never = self.serve() => match never {},
@@ -187,6 +193,7 @@ impl<S: Sink> Batcher<S> {
 
     /// One batch, from the first record in it to its commit.
     async fn cycle(&mut self) -> Result<(), TailFault> {
+        panic_place("hub-store");
         self.store().await?;
         self.fill().await?;
         // Rows that came together are a sign of more; one that waited alone, that none will.
@@ -236,6 +243,7 @@ impl<S: Sink> Batcher<S> {
     }
 
     fn stored(&mut self, begun: Now) {
+        panic_place("a batch that is stored");
         let Some(batch) = self.flight.stored() else { return };
         self.health.conditions.clear(Condition::DatabaseRefuses);
         self.health.conditions.clear(Condition::DatabaseUnusable);

@@ -41,6 +41,12 @@ impl DeadRows {
         (DeadRows { letters, faults: config.faults.clone(), shards }, ends)
     }
 
+    /// The same ways to the shards, for another life of the batcher.
+    pub(crate) fn beside(&self, config: &StoreConfig) -> DeadRows {
+        let letters = DeadLetters::new(&config.data_dir, config.letters_bytes_max);
+        DeadRows { letters, faults: self.faults.clone(), shards: self.shards.clone() }
+    }
+
     /// Finds out what of a batch is refused, after the sink has said this of the whole: who does
     /// not exist, if the sink has named that as the cause, and what trying shows. Refused rows go
     /// to the dead letters.

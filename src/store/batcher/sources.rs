@@ -180,6 +180,13 @@ impl JournalSources {
         self.own.iter().map(|source| source.shown.clone()).collect()
     }
 
+    /// Shows the shards how far they are stored in the cells that they have.
+    pub(crate) fn show_to(&mut self, shown: &[Arc<Latest<Option<u64>>>]) {
+        for (source, shown) in self.own.iter_mut().zip(shown) {
+            source.shown = shown.clone();
+        }
+    }
+
     fn all(&mut self) -> impl Iterator<Item = &mut JournalSource> {
         self.found.iter_mut().chain(&mut self.own)
     }

@@ -231,6 +231,12 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
+    /// The store that a running hub has bound its journals to, as its directory remembers it.
+    pub(crate) fn again(data_dir: &Path) -> io::Result<Bound> {
+        let served = Served::read(data_dir)?.ok_or(io::ErrorKind::NotFound)?;
+        Ok(Bound { data_dir: data_dir.into(), served })
+    }
+
     /// What lies before these offsets belongs to another store.
     pub(crate) fn elsewhere(&self) -> &Offsets {
         &self.served.elsewhere

@@ -3,14 +3,14 @@
 //! The keeper owns the account of bytes on the disk, which all journals together may not exceed;
 //! the flusher owns the files that were written since its last round. Neither touches records.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
-use super::segment::{JournalId, create_segment, segment_path};
+use super::segment::{JournalId, create_segment, indices, segment_path};
 use crate::conditions::{Condition, Conditions};
 use crate::faults::{Faults, panic_place};
 use crate::metrics::{Metric, Metrics};
@@ -171,6 +171,8 @@ pub(super) struct Keeper {
     pub(super) conditions: Conditions,
     pub(super) shards: Vec<Supplied>,
     pub(super) nudge: Nudge,
+    /// Whether a segment is just being handed over: nobody can tell then whose it is.
+    pub(super) is_giving: bool,
     /// To the flusher. It holds few, so that a disk which does not flush gets no more segments.
     pub(super) files: SyncSender<Made>,
 }
@@ -186,15 +188,36 @@ impl Keeper {
         let index = u32::try_from(supplied.made.get()).map_err(io::Error::other)?;
         let path = segment_path(&self.folder, supplied.journal, index);
         let file = Arc::new(create_segment(&path, bytes)?);
-        self.account.add(bytes);
         // The flusher knows the segment before anybody can write it. Without a flusher the send
         // fails, and the segment needs no flush.
         let _ = self.files.send(Made { shard, index, file: file.clone() });
         Ok(Some(Spare { file, index }))
     }
 
-    /// The keeper's thread, until it is told to stop.
-    pub(super) fn run(mut self, looks: &Receiver<()>) {
+    /// Counts the bytes of a segment that is the writer's now.
+    pub(super) fn count(&self, spare: &Spare) {
+        self.account.add(self.sizes.of(spare.index.into()));
+    }
+
+    /// A segment that was made before a panic, and handed over to nobody, is made anew: what it
+    /// holds nobody knows, and it was counted nowhere.
+    fn clear_away(&self) -> io::Result<()> {
+        if self.is_giving {
+            return Err(io::Error::other("it panicked while a segment was handed over"));
+        }
+        for supplied in &self.shards {
+            let index = u32::try_from(supplied.made.get()).map_err(io::Error::other)?;
+            match fs::remove_file(segment_path(&self.folder, supplied.journal, index)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The keeper's thread, until it is told to stop. May be called again after a panic.
+    pub(super) fn run(&mut self, looks: &Receiver<()>) -> io::Result<()> {
+        self.clear_away()?;
         while self.nudge.stopped.get() == 0 {
             panic_place("hub-journal");
             // Batcher and keeper may judge at once, and the one with older numbers come last.
@@ -204,9 +227,10 @@ impl Keeper {
                 false => looks.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             if look == Err(RecvTimeoutError::Disconnected) {
-                return;
+                return Ok(());
             }
         }
+        Ok(())
     }
 
     /// Gives each shard what it wants; whether a segment could not be made.
@@ -214,7 +238,7 @@ impl Keeper {
         for shard in 0..self.shards.len() {
             while self.shards[shard].made.get() <= self.shards[shard].begun.get() {
                 match self.make(shard) {
-                    Ok(Some(spare)) => self.shards[shard].hand_over(spare),
+                    Ok(Some(spare)) => self.give(shard, spare),
                     Ok(None) => {
                         self.conditions.clear(Condition::JournalSegment);
                         return false;
@@ -230,6 +254,14 @@ impl Keeper {
         false
     }
 
+    fn give(&mut self, shard: usize, spare: Spare) {
+        let bytes = self.sizes.of(spare.index.into());
+        self.is_giving = true;
+        self.shards[shard].hand_over(spare);
+        self.account.add(bytes);
+        self.is_giving = false;
+    }
+
     /// Says that a segment could not be made.
     pub(super) fn tell(&self, error: &io::Error) {
         let detail = format!("{}: {error}", self.folder.display());
@@ -240,6 +272,7 @@ impl Keeper {
 /// One shard, as the flusher sees it.
 #[derive(Debug)]
 pub(super) struct Flushed {
+    pub(super) journal: JournalId,
     pub(super) end: Arc<Latest>,
     pub(super) begun: Arc<Latest>,
     pub(super) synced: Arc<Latest>,
@@ -250,14 +283,22 @@ pub(super) struct Flushed {
 /// Flushes what was written, every so often.
 #[derive(Debug)]
 pub(super) struct Flusher {
+    pub(super) folder: PathBuf,
     pub(super) shards: Vec<Flushed>,
     pub(super) made: Receiver<Made>,
     pub(super) faults: Faults,
 }
 
 impl Flusher {
-    /// The flusher's thread. It flushes once more when `stop` is dropped, and ends.
-    pub(super) fn run(mut self, period: Duration, stop: &Receiver<()>) {
+    /// The flusher's thread. It flushes once more when `stop` is dropped, and ends. May be called
+    /// again after a panic: what is to be flushed are the files that are there, and those that
+    /// come, and how far they are flushed is shown after the flush.
+    pub(super) fn run(&mut self, period: Duration, stop: &Receiver<()>) {
+        for shard in &mut self.shards {
+            if let Err(error) = shard.open(&self.folder) {
+                return self.faults.report("open the journal to flush it", &error);
+            }
+        }
         loop {
             let stopping = stop.recv_timeout(period) != Err(RecvTimeoutError::Timeout);
             panic_place("hub-flush");
@@ -279,7 +320,7 @@ impl Flusher {
         let ends: Vec<(u64, u64)> =
             self.shards.iter().map(|shard| (shard.end.get(), shard.begun.get())).collect();
         for made in self.made.try_iter() {
-            self.shards[made.shard].files.push((made.index, made.file));
+            self.shards[made.shard].take(made.index, made.file);
         }
         for (shard, (end, begun)) in self.shards.iter_mut().zip(ends) {
             if end > shard.synced.get() {
@@ -291,6 +332,27 @@ impl Flusher {
 }
 
 impl Flushed {
+    /// Opens all files that are there. Those of segments that are stored may go meanwhile.
+    fn open(&mut self, folder: &Path) -> io::Result<()> {
+        self.files.clear();
+        for index in indices(folder, self.journal)? {
+            // A file that is only read can be flushed all the same.
+            match File::open(segment_path(folder, self.journal, index)) {
+                Ok(file) => self.files.push((index, Arc::new(file))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the file of a segment, be it in the place of an earlier one that nobody was given.
+    fn take(&mut self, index: u32, file: Arc<File>) {
+        self.files.retain(|(known, _)| *known != index);
+        self.files.push((index, file));
+        self.files.sort_unstable_by_key(|(index, _)| *index);
+    }
+
     fn flush(&mut self, end: u64, begun: u64) -> io::Result<()> {
         for (_, file) in self.files.iter().filter(|(index, _)| u64::from(*index) < begun) {
             file.sync_data()?;
@@ -309,17 +371,20 @@ mod tests {
     #[test]
     fn a_failed_flush_is_told_and_not_tried_again() {
         // A device that can't be synced.
-        let file = File::options().write(true).open("/dev/full").expect("it is always there");
         let (end, synced) = (Arc::new(Latest::new()), Arc::new(Latest::new()));
         end.publish(5);
         let begun = Arc::new(Latest::new());
         begun.publish(1);
-        let files = vec![(0, Arc::new(file))];
-        let flushed = Flushed { end, begun, synced: synced.clone(), files };
+        let folder = tempfile::tempdir().expect("a folder");
+        let journal = JournalId(1);
+        let path = segment_path(folder.path(), journal, 0);
+        std::os::unix::fs::symlink("/dev/full", path).expect("a link");
+        let flushed = Flushed { journal, end, begun, synced: synced.clone(), files: Vec::new() };
         let metrics = Arc::new(Metrics::new(1));
         let faults = Faults::unread(metrics.clone());
         let (_makes, made) = std::sync::mpsc::sync_channel(1);
-        let flusher = Flusher { shards: vec![flushed], made, faults: faults.clone() };
+        let (folder, shards) = (folder.path().to_owned(), vec![flushed]);
+        let mut flusher = Flusher { folder, shards, made, faults: faults.clone() };
         let (_stop, stopped) = std::sync::mpsc::sync_channel(1);
         flusher.run(Duration::ZERO, &stopped);
         let told = faults.first().expect("it was told");

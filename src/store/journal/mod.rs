@@ -18,11 +18,12 @@ use std::time::Duration;
 
 pub(crate) use inspect::{JournalReport, JournalState, Reports, inspect};
 pub use segment::JournalId;
-pub(crate) use tail::{Piece, Tail, TailFault};
+pub(crate) use tail::{Origin, Piece, Tail, TailFault};
 pub(crate) use writer::Writer;
 
-use crate::faults::Faults;
+use crate::faults::{Faults, Lives};
 use crate::limits::{FIRST_SEGMENT_BYTES_MAX, SEGMENT_BYTES_MAX};
+use crate::metrics::Part;
 use crate::wire::Id;
 use crate::wire::nonce::First;
 use keeper::{Account, Flushed, Flusher, Keeper, Nudge, SegmentSizes, Spare, Supplied};
@@ -244,9 +245,11 @@ impl TakenJournals {
             conditions: faults.conditions().clone(),
             shards: Vec::new(),
             nudge: nudge.clone(),
+            is_giving: false,
             files,
         };
-        let mut flusher = Flusher { shards: Vec::new(), made, faults: faults.clone() };
+        let mut flusher =
+            Flusher { folder: folder.clone(), shards: Vec::new(), made, faults: faults.clone() };
         let (mut writers, mut own) = (Vec::new(), Vec::new());
         let door = Switch::default();
         for (shard, end) in (0..).zip(Latest::group(shards)) {
@@ -298,8 +301,8 @@ fn undo(folder: &Path, writers: &[Writer]) {
 fn ends(wires: &Wires, spares: SyncSender<Spare>) -> (Supplied, Flushed) {
     let Wires { journal, end, synced, made, begun, .. } = wires;
     let supplied = Supplied { journal: *journal, begun: begun.clone(), made: made.clone(), spares };
-    let (end, begun, synced) = (end.clone(), begun.clone(), synced.clone());
-    (supplied, Flushed { end, begun, synced, files: Vec::new() })
+    let (journal, end, begun, synced) = (*journal, end.clone(), begun.clone(), synced.clone());
+    (supplied, Flushed { journal, end, begun, synced, files: Vec::new() })
 }
 
 /// Gives a writer its first segment; while found journals fill the bound or the disk, it comes
@@ -308,6 +311,7 @@ fn begin_first(keeper: &mut Keeper, shard: usize, writer: &mut Writer) -> io::Re
     match keeper.make(shard) {
         Ok(Some(spare)) => {
             keeper.shards[shard].made.publish(1);
+            keeper.count(&spare);
             writer.begin_first(spare)
         }
         Ok(None) => Ok(()),
@@ -321,9 +325,9 @@ fn begin_first(keeper: &mut Keeper, shard: usize, writer: &mut Writer) -> io::Re
 }
 
 fn start(
-    keeper: Keeper,
+    mut keeper: Keeper,
     looks: mpsc::Receiver<()>,
-    flusher: Flusher,
+    mut flusher: Flusher,
     flush_period: Option<u64>,
     lock: File,
 ) -> io::Result<Journals> {
@@ -336,7 +340,8 @@ fn start(
         let (thread, watching) = (Builder::new().name("hub-flush".into()), flusher.faults.clone());
         let work = move || {
             let part = watching.watch("hub-flush");
-            flusher.run(period, &stopped);
+            let lives = Lives::new(Part::Flush, "hub-flush", &watching);
+            lives.live(|| flusher.run(period, &stopped));
             part.ended();
         };
         journals.flusher = Some((stop, thread.spawn(work)?));
@@ -344,8 +349,9 @@ fn start(
     let thread = Builder::new().name("hub-journal".into());
     journals.keeper = Some(thread.spawn(move || {
         let part = watching.watch("hub-journal");
-        keeper.run(&looks);
-        part.ended();
+        let lives = Lives::new(Part::Journal, "hub-journal", &watching);
+        let ended = lives.live(|| keeper.run(&looks));
+        part.ended_with(&ended);
     })?);
     Ok(journals)
 }

@@ -217,6 +217,18 @@ pub(crate) fn segment_path(folder: &Path, journal: JournalId, index: u32) -> Pat
     folder.join(format!("{journal}.{index:08x}.segment"))
 }
 
+/// The segments of a journal that have files, ascending.
+pub(super) fn indices(folder: &Path, journal: JournalId) -> io::Result<Vec<u32>> {
+    let mut there = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let named = name.to_str().and_then(parse_segment_name);
+        there.extend(named.filter(|(it, _)| *it == journal).map(|(_, index)| index));
+    }
+    there.sort_unstable();
+    Ok(there)
+}
+
 /// Reads a segment's file name; `None`: it is not one.
 pub(crate) fn parse_segment_name(name: &str) -> Option<(JournalId, u32)> {
     let (journal, rest) = name.split_once('.')?;

@@ -16,7 +16,7 @@ use super::keeper::Nudge;
 use super::recover::FoundJournal;
 use super::segment::{
     BLOCK_HEADER_BYTES, Block, HEADER_BYTES, HeaderRead, JournalId, SegmentHeader, block_length,
-    segment_path,
+    indices, segment_path,
 };
 use crate::faults::is_passing;
 use crate::limits::TAIL_WINDOW_BYTES;
@@ -82,6 +82,44 @@ impl Piece {
     }
 }
 
+/// A journal as it was when this run began, from which tails of it can be made at any time.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    folder: PathBuf,
+    journal: JournalId,
+    end: Arc<Latest>,
+    nudge: Nudge,
+    /// All files and segments of a journal of an earlier run.
+    found: Option<(Vec<u32>, VecDeque<(u32, u64)>)>,
+}
+
+impl Origin {
+    /// A tail that begins with what is still there; `None`: a found journal is gone.
+    pub(crate) fn tail(&self) -> io::Result<Option<Tail>> {
+        let (end, nudge) = (self.end.clone(), self.nudge.clone());
+        let mut tail = Tail::own(&self.folder, self.journal, end, nudge);
+        let there = indices(&self.folder, self.journal)?;
+        match &self.found {
+            Some(_) if there.is_empty() => return Ok(None),
+            Some((_, segments)) => {
+                let is_there = |(index, _): &&(u32, u64)| there.contains(index);
+                tail.segments = segments.iter().filter(is_there).copied().collect();
+                tail.found = Some(there);
+            }
+            None => {
+                // The later ones are found as it reads on.
+                if let Some(index) = there.first().copied().filter(|index| *index > 0) {
+                    tail.segments.clear();
+                    tail.look_up(index).map_err(io::Error::other)?;
+                }
+            }
+        }
+        tail.at = tail.segments.front().map_or(tail.end.get(), |(_, base)| *base);
+        tail.window_at = tail.at;
+        Ok(Some(tail))
+    }
+}
+
 /// One journal, for reading.
 #[derive(Debug)]
 pub(crate) struct Tail {
@@ -135,6 +173,17 @@ impl Tail {
         tail.at = tail.segments.front().map_or(found.end, |(_, base)| *base);
         tail.found = Some(found.files.clone());
         tail
+    }
+
+    /// What further tails of this journal are made from; to be taken before it is read.
+    pub(crate) fn origin(&self) -> Origin {
+        Origin {
+            folder: self.folder.clone(),
+            journal: self.journal,
+            end: self.end.clone(),
+            nudge: self.nudge.clone(),
+            found: self.found.clone().map(|files| (files, self.segments.clone())),
+        }
     }
 
     /// A tail of the same journal that reads from its beginning.

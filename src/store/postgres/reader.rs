@@ -16,12 +16,14 @@ use tokio_postgres::Error;
 use super::connect::{CallFault, DatabaseUrl, within};
 use super::history::{History, Known, ReadPage, RowCount};
 use super::marks::Marks;
-use crate::faults::{Panicked, caught_in};
+use crate::faults::{Lives, Panicked, caught_in};
 use crate::limits::TOTALS_MAX;
+use crate::metrics::Part;
 use crate::store::DAY_MS;
 use crate::store::query::{Existing, Page, PageQuery, Range, RangeQuery, ReadFault};
 use crate::store::readable::Readable;
 use crate::store::reader::{Asked, Job, Jobs, ReadPlan, Reader, Readers};
+use crate::store::runtime::OwnRuntime;
 use crate::wire::time::MonoMs;
 use crate::wire::{Id, SpaceId, UserId};
 
@@ -32,22 +34,26 @@ const RECOUNT: u64 = 600_000;
 
 /// Starts the thread, which ends when the reader is stopped.
 pub(crate) fn start_reader(url: DatabaseUrl, plan: ReadPlan) -> io::Result<Readers> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (reader, jobs) = Reader::begin(plan.clock.clone(), PAGE_CONNECTIONS, true);
-    let jobs: [Jobs; PAGE_CONNECTIONS + 1] = jobs.try_into().expect("as many as were asked for");
+    let mut jobs: [Jobs; PAGE_CONNECTIONS + 1] =
+        jobs.try_into().expect("as many as were asked for");
     let thread = Builder::new().name("hub-reader".into()).spawn(move || {
         let part = plan.faults.watch("hub-reader");
-        let (totals, marks) = (Totals::default(), RefCell::new(Marks::default()));
         let readable = Readable::new(plan.faults.clone(), plan.clock.clone());
-        let (url, plan, totals, readable, marks) = (&url, &plan, &totals, &readable, &marks);
-        let worker = || Worker { url, plan, totals, marks, history: None, readable };
-        let [members, one, two] = jobs;
-        runtime.block_on(async {
-            tokio::join!(worker().run_connected(members), worker().run(one), worker().run(two))
+        let lives = Lives::new(Part::Reader, "hub-reader", &plan.faults);
+        let ended = lives.live(|| {
+            let runtime = OwnRuntime::new()?;
+            let (totals, marks) = (Totals::default(), RefCell::new(Marks::default()));
+            let (url, plan, totals, readable, marks) = (&url, &plan, &totals, &readable, &marks);
+            let worker = || Worker { url, plan, totals, marks, history: None, readable };
+            // Questions that wait are at the desk; those in hand hear that there is no answer.
+            let [members, one, two] = &mut jobs;
+            runtime.block_on(async {
+                tokio::join!(worker().run_connected(members), worker().run(one), worker().run(two))
+            });
+            io::Result::Ok(())
         });
-        part.ended();
-        // A name server that does not answer must not keep the thread.
-        runtime.shutdown_background();
+        part.ended_with(&ended);
     })?;
     Ok(Readers { reader, threads: vec![thread] })
 }
@@ -94,13 +100,13 @@ struct Worker<'a> {
 
 impl Worker<'_> {
     /// Connects before the first question: who asks whether somebody exists does not wait long.
-    async fn run_connected(mut self, jobs: Jobs) {
+    async fn run_connected(mut self, jobs: &mut Jobs) {
         // A fault is told by the next try.
         self.history = History::open(self.url, self.plan).await.ok();
         self.run(jobs).await;
     }
 
-    async fn run(mut self, mut jobs: Jobs) {
+    async fn run(mut self, jobs: &mut Jobs) {
         while let Some(job) = jobs.next().await {
             // Whoever asked may be gone; so may be an answer's taker.
             match job {

@@ -13,7 +13,8 @@ use std::thread::{Builder, JoinHandle};
 use rusqlite::{Connection, OpenFlags, Result};
 
 use super::BUSY_WAIT;
-use crate::faults::{Faults, panic_place};
+use crate::faults::{Faults, Lives, panic_place};
+use crate::metrics::Part;
 
 /// Pages that a log holds before the thread begins: 16 MiB.
 const BEGIN_PAGES: i32 = 4_096;
@@ -36,8 +37,10 @@ impl Checkpointing {
         let (ask, asked) = mpsc::sync_channel(1);
         let (done, is_done) = mpsc::sync_channel(1);
         let (database, part) = (database.to_owned(), faults.watch("hub-checkpoint"));
+        let lives = Lives::new(Part::Checkpoint, "hub-checkpoint", faults);
         let thread = Builder::new().name("hub-checkpoint".into()).spawn(move || {
-            run(&database, &asked, &done);
+            // A life that ends before it has answered is asked again when the log has grown.
+            lives.live(|| run(&database, &asked, &done));
             part.ended();
         })?;
         let mut asking = Asking { ask, is_done, asked_at: None };

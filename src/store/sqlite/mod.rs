@@ -10,7 +10,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{
+    Connection, Error, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior,
+};
 
 use crate::faults::Faults;
 use crate::store::batcher::batch::{Advance, Batch};
@@ -41,6 +43,16 @@ pub(crate) use reader::start_reader;
 
 /// The file's name in the data directory.
 pub const DATABASE_FILE: &str = "hub.sqlite3";
+
+/// A connection that does nothing: only with the last one does SQLite's log go.
+pub(crate) fn hold_log(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_WAIT)?;
+    // The log is opened by the first that reads.
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(connection)
+}
 
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// The longest of [`SqliteSink::wait`], in milliseconds.

@@ -12,7 +12,8 @@ use tokio::runtime::Runtime;
 use super::check::is_damage;
 use super::history::History;
 use crate::conditions::Condition;
-use crate::faults::{caught, panic_place};
+use crate::faults::{Lives, caught, panic_place};
+use crate::metrics::Part;
 use crate::store::query::ReadFault;
 use crate::store::readable::Readable;
 use crate::store::reader::{Job, Jobs, ReadPlan, Reader, Readers};
@@ -31,16 +32,20 @@ pub(crate) fn start_reader(
     let (reader, jobs) = Reader::begin(plan.clock.clone(), page_connections, false);
     let readable = Readable::new(plan.faults.clone(), plan.clock.clone());
     let mut threads = Vec::new();
-    for jobs in jobs {
-        let (database, plan) = (database.into(), plan.clone());
-        let worker = Worker { database, plan, history: None, readable: readable.clone() };
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    for mut jobs in jobs {
+        let (database, plan) = (database.to_owned(), plan.clone());
+        let (part, readable) = (plan.faults.watch("hub-reader"), readable.clone());
+        let lives = Lives::new(Part::Reader, "hub-reader", &plan.faults);
+        let life = move || {
+            let (database, plan, readable) = (database.clone(), plan.clone(), readable.clone());
+            let worker = Worker { database, plan, history: None, readable };
+            let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+            // Questions that wait are at the desk; the one in hand hears that there is no answer.
+            worker.run(&runtime, &mut jobs);
+            io::Result::Ok(())
+        };
         let thread = Builder::new().name("hub-reader".into());
-        threads.push(thread.spawn(move || {
-            let part = worker.plan.faults.watch("hub-reader");
-            worker.run(&runtime, jobs);
-            part.ended();
-        })?);
+        threads.push(thread.spawn(move || part.ended_with(&lives.live(life)))?);
     }
     Ok(Readers { reader, threads })
 }
@@ -54,7 +59,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, runtime: &Runtime, mut jobs: Jobs) {
+    fn run(mut self, runtime: &Runtime, jobs: &mut Jobs) {
         while let Some(job) = runtime.block_on(jobs.next()) {
             panic_place("hub-reader");
             // Whoever asked may be gone; so may be an answer's taker.

@@ -20,7 +20,7 @@ use super::super::journal::tests::{LIMITS, one, reopen};
 use super::super::journal::{JournalLimits, Opened};
 use super::super::reader::Readers;
 use super::super::{Count, Parts, Reader, StoreConfig, StoreState, missing, start};
-use super::rough::Rough;
+use super::rough::{Bug, Rough};
 use super::{Dice, NONCES, block_on, clock, config};
 use crate::conditions::{Condition, Conditions, Effect};
 use crate::metrics::{Metric, Metrics};
@@ -294,14 +294,14 @@ fn parts(config: &StoreConfig, sink: &Rough, opened: Opened) -> Parts<Rough> {
     let readers =
         Readers { reader: Reader::begin(config.clock.clone(), 0, false).0, threads: Vec::new() };
     let (sink, nonces, published) = (sink.clone(), nonces(&config.data_dir), Vec::new());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.expect("a runtime");
     let (truth, seed, database) = (truth(config), 1, None);
-    Parts { opened, sink, truth, readers, nonces, published, runtime, seed, database }
+    let again = sink.clone();
+    let reopen = Box::new(move || Ok(again.clone()));
+    Parts { opened, sink, reopen, truth, readers, nonces, published, seed, database }
 }
 
 #[test]
-fn a_batcher_that_panics_is_told_at_once_and_a_stop_says_that_it_is_gone() {
+fn a_batcher_that_panics_again_and_again_is_told_and_a_stop_says_that_it_is_gone() {
     let folder = tempfile::tempdir().expect("a folder");
     let sink = Rough::new(1, 0);
     sink.with(|model| model.panics = true);
@@ -312,6 +312,33 @@ fn a_batcher_that_panics_is_told_at_once_and_a_stop_says_that_it_is_gone() {
     assert!(config.faults.conditions().holds(Condition::PartEnded));
     assert_eq!(config.faults.conditions().effect(), Some(Effect::Refusing));
     assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), None);
+}
+
+#[test]
+fn a_batcher_that_panics_begins_anew_and_stores_each_record_once_and_in_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sink = Rough::new(1, 0);
+    let mut config = config(folder.path(), 2);
+    // Segments of a few records, so that stored ones go while it lives and dies.
+    config.journal = LIMITS;
+    config.batch.rows_max = 3;
+    let opened = reopen(&folder.path().join("journal"), 2, &LIMITS, 0).expect("it opens");
+    let mut store = start(&config, parts(&config, &sink, opened)).expect("it starts");
+    for id in 1..=200u128 {
+        let bug = [(50, Bug::Before), (150, Bug::Behind)].into_iter().find(|(at, _)| *at == id);
+        sink.with(|model| model.bug = bug.map(|(_, bug)| bug));
+        let shard = (id % 2) as usize;
+        let end = store.writers[shard].append(&one(id, 100), Id(id)).expect("there is room");
+        let shown = block_on(store.committed[shard].changed(Some(end - 1)));
+        assert_eq!(shown, Some(end), "{id}");
+    }
+    assert_eq!(config.faults.first(), None);
+    let panics = config.faults.metrics().panics().find(|(part, _)| *part == "store");
+    assert_eq!(panics, Some(("store", 2)));
+    assert!(config.faults.conditions().holds(Condition::PartPanicked));
+    assert_eq!(block_on(store.handle.stop(Duration::from_secs(60))), Some(Unstored::default()));
+    let stored: Vec<u128> = sink.with(|model| model.rows.iter().map(|(_, id)| *id).collect());
+    assert_eq!(stored, (1..=200).collect::<Vec<_>>());
 }
 
 #[test]

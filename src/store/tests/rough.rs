@@ -30,12 +30,21 @@ pub(super) struct Model {
     pub(super) calls: u64,
     /// The next call is a bug.
     pub(super) panics: bool,
+    /// The next batch is a bug: before it is committed, or behind that.
+    pub(super) bug: Option<Bug>,
     /// Before how many of 100 calls it becomes what it was.
     pub(super) returns: u64,
     /// The highest id of journals that it has forgotten.
     forgotten: u128,
     /// What it was after each change: positions, rows, and the highest id forgotten.
     past: Vec<(HashMap<JournalId, u64>, usize, u128)>,
+}
+
+/// When a bug is met.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bug {
+    Before,
+    Behind,
 }
 
 #[derive(Clone)]
@@ -55,6 +64,7 @@ impl Rough {
             faults,
             calls: 0,
             panics: false,
+            bug: None,
             returns: 0,
             forgotten: 0,
             past: Vec::new(),
@@ -199,7 +209,10 @@ impl Sink for Rough {
     async fn append(&mut self, batch: &Batch) -> Result<(), SinkError> {
         // Dropped at the first or the second of these, it has not or has committed.
         tokio::task::yield_now().await;
+        let bug = self.with(|model| model.bug.take());
+        assert!(bug != Some(Bug::Before), "a bug");
         let outcome = self.with(|model| model.append(batch));
+        assert!(bug != Some(Bug::Behind), "a bug");
         tokio::task::yield_now().await;
         outcome
     }
