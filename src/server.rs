@@ -163,10 +163,9 @@ impl Server {
     /// Starts everything. `None`: a signal came before the store was open.
     async fn build(
         config: Config,
-        beside: Beside,
+        Beside { metrics, log, reread }: Beside,
         (threads, over): (&Handle, &CancellationToken),
     ) -> Result<Option<Server>, Fault> {
-        let Beside { metrics, log, reread } = beside;
         let mut signals = Signals::listen()?;
         let (lines, limits, clock) = (log.lines().clone(), config.limits.clone(), Clock::start());
         let (doors, certificate) = Doors::open(&config)?;
@@ -213,6 +212,7 @@ impl Server {
             pages: requests,
             renewals: shown,
             keeper,
+            debug_endpoints: config.debug_endpoints,
         };
         let (edge, stop_edge) = start_edge(threads, &doors, edge_state, &faults)?;
         announce(&doors, &config, &lines);
