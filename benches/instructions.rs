@@ -19,13 +19,13 @@ use cpi_hub::shard::event::Input;
 use cpi_hub::store::copy::{self, WallMicros};
 use cpi_hub::wire::client_message::{ClientMessage, DecodeRules, Decoder};
 use cpi_hub::wire::close::Close;
-use cpi_hub::wire::frame_reader::{Incoming, ReadLimits, Reader};
+use cpi_hub::wire::frame_reader::{Heard, Incoming, ReadLimits, Reader};
 use cpi_hub::wire::{Dialect, server_message};
 
 use stage::Stage;
 
 const READ: ReadLimits =
-    ReadLimits { message_bytes_max: 65_536, fragments_max: 16, is_heard: true };
+    ReadLimits { message_bytes_max: 65_536, fragments_max: 16, heard: Heard::Read };
 const RULES: DecodeRules = DecodeRules { dialect: Dialect::V1, depth_max: 32 };
 /// Messages of one turn of the heart.
 const FRAMES: usize = 16;

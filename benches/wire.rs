@@ -17,13 +17,13 @@ use serde::Deserialize;
 use cpi_hub::store::copy::{self, WallMicros};
 use cpi_hub::wire::Dialect;
 use cpi_hub::wire::client_message::{ClientMessage, DecodeRules, Decoder};
-use cpi_hub::wire::frame_reader::{Incoming, ReadLimits, Reader};
+use cpi_hub::wire::frame_reader::{Heard, Incoming, ReadLimits, Reader};
 use cpi_hub::wire::server_message;
 
 use samples::{body, frame};
 
 const LIMITS: ReadLimits =
-    ReadLimits { message_bytes_max: 65_536, fragments_max: 16, is_heard: true };
+    ReadLimits { message_bytes_max: 65_536, fragments_max: 16, heard: Heard::Read };
 const RULES: DecodeRules = DecodeRules { dialect: Dialect::V1, depth_max: 32 };
 
 fn read(c: &mut Criterion) {

@@ -173,10 +173,9 @@ impl Server {
     /// Starts everything. `None`: a signal came before the store was open.
     async fn build(
         config: Config,
-        beside: Beside,
+        Beside { metrics, log, reread, service }: Beside,
         (threads, over): (&Handle, &CancellationToken),
     ) -> Result<Option<Server>, Fault> {
-        let Beside { metrics, log, reread, service } = beside;
         let mut signals = Signals::listen()?;
         let (lines, limits, clock) = (log.lines().clone(), config.limits.clone(), Clock::start());
         let (doors, certificate) = Doors::open(&config, service.sockets)?;
@@ -193,8 +192,9 @@ impl Server {
             return Ok(None);
         };
         starting.end().await;
-        // The watchman is there as long as the process, and a member asks for a page at a time.
+        // The watchman is there as long as the process.
         _ = newest.send(store.highest);
+        // A member asks for one page at a time.
         let (pages, requests) = mpsc::channel(limits.connections_max);
         let (renewals, shown) = mpsc::channel(RENEWALS_MAX);
         let (hub, shards) = hub::start(HubSetup {
@@ -223,6 +223,7 @@ impl Server {
             pages: requests,
             renewals: shown,
             keeper,
+            debug_endpoints: config.debug_endpoints,
         };
         let edge = Serving::begin(threads, &doors, edge_state, &faults)?;
         watch_memory(&hub, &faults, over);

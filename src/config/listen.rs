@@ -74,3 +74,19 @@ pub(super) fn within_loopback(
         reading.name_of(setting)
     )))
 }
+
+/// What testers may make the hub send, and hold, is nothing for others.
+pub(super) fn debug_within_loopback(
+    listen: &[Option<SocketAddr>],
+    reading: &Reading<'_>,
+) -> Result<(), BadConfig> {
+    let open = listen.iter().flatten().find(|listen| !listen.ip().is_loopback());
+    let Some(open) = open else { return Ok(()) };
+    Err(reading.bad(
+        "debug_endpoints",
+        format_args!(
+            "{open} is reached from other machines; listen on 127.0.0.1, or say --insecure if \
+             you mean it"
+        ),
+    ))
+}

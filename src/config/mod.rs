@@ -65,6 +65,8 @@ pub struct Config {
     pub take_journals: bool,
     /// Whether it may listen beyond loopback without any authentication.
     pub insecure: bool,
+    /// Whether testers have an endpoint that sends back what it is sent.
+    pub debug_endpoints: bool,
     /// Keys, by which it is known who is who; nobody is asked where none are given.
     pub(crate) credentials: Credentials,
     /// Pages of these origins may use it.
@@ -124,7 +126,7 @@ pub struct MainSetting {
 }
 
 /// The settings that are no bounds, in the order of the help.
-pub const MAIN: [MainSetting; 24] = [
+pub const MAIN: [MainSetting; 25] = [
     main(
         "listen",
         "ADDR:PORT",
@@ -166,6 +168,7 @@ pub const MAIN: [MainSetting; 24] = [
                [default: true]",
     ),
     main("insecure", "BOOL", "Listen beyond loopback although nobody is authenticated"),
+    main("debug_endpoints", "BOOL", "Serve /v1/debug/echo, for tests of the protocol"),
     main(
         "jwt_secret_file",
         "FILES",
@@ -246,9 +249,10 @@ impl Config {
         let data_dir = reading.data_dir()?;
         let database_url = database::url(&mut reading)?;
         let shards = reading.shards(machine.cores)?;
-        let pinned = reading.value("pinned", "true or false", "true", parse_bool)?;
-        let take_journals = reading.value("take_journals", "true or false", "false", parse_bool)?;
-        let insecure = reading.value("insecure", "true or false", "false", parse_bool)?;
+        let pinned = reading.value("pinned", BOOL, "true", parse_bool)?;
+        let take_journals = reading.value("take_journals", BOOL, "false", parse_bool)?;
+        let insecure = reading.value("insecure", BOOL, "false", parse_bool)?;
+        let debug_endpoints = reading.value("debug_endpoints", BOOL, "false", parse_bool)?;
         let credentials = auth::credentials(&mut reading)?;
         let origins = reading.origins()?;
         let hosts = reading.hosts()?;
@@ -260,6 +264,9 @@ impl Config {
         if !credentials.are_asked() && !insecure {
             listen::within_loopback("listen", Some(listen), &reading)?;
             listen::within_loopback("tls_plain_listen", plain_listen, &reading)?;
+        }
+        if debug_endpoints && !insecure {
+            listen::debug_within_loopback(&[Some(listen), plain_listen], &reading)?;
         }
         warnings.extend(machine::fit(&mut limits, (shards, tls.is_some()), machine)?);
         let origin = reading.origin;
@@ -273,6 +280,7 @@ impl Config {
             pinned,
             take_journals,
             insecure,
+            debug_endpoints,
             credentials,
             origins,
             hosts,
@@ -336,6 +344,9 @@ impl Config {
         }
     }
 }
+
+/// What is read by [`parse_bool`], for errors.
+const BOOL: &str = "true or false";
 
 fn parse_bool(text: &str) -> Option<bool> {
     match text {
@@ -438,6 +449,7 @@ impl fmt::Display for Config {
             let number = name == "shards" || self.limits.get(name).is_some();
             let value = match name {
                 "insecure" => self.insecure.to_string(),
+                "debug_endpoints" => self.debug_endpoints.to_string(),
                 "take_journals" => self.take_journals.to_string(),
                 "pinned" => self.pinned.to_string(),
                 _ if number && text.parse::<i64>().is_ok() => text.clone(),

@@ -33,7 +33,7 @@ use crate::wire::{Dialect, Id, SUBPROTOCOL, SpaceKey, UserId, parse_int};
 
 /// What a request claims: the user, and the space that they want to join.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Claim {
+pub(super) struct Claim {
     space: SpaceKey,
     user: UserId,
     username: Box<str>,
@@ -44,7 +44,7 @@ struct Claim {
 
 impl Claim {
     /// The claim, if its user is whom the request speaks for, and may be there: row 8.
-    fn judged(self, caller: &Caller) -> Result<Claim, Refusal> {
+    pub(super) fn judged(self, caller: &Caller) -> Result<Claim, Refusal> {
         let grant = caller.joins(self.user, self.space)?;
         Ok(Claim { grant, ..self })
     }
@@ -117,11 +117,11 @@ async fn inbox(
 }
 
 /// Whom a request speaks for. The guard has said so; nobody, if a route has none before it.
-fn caller(request: &Request) -> &Caller {
+pub(super) fn caller(request: &Request) -> &Caller {
     request.extensions().get::<Arc<Caller>>().map_or(&Caller::Nobody, AsRef::as_ref)
 }
 
-fn answer(
+pub(super) fn answer(
     edge: &Arc<Edge>,
     peer: Peer,
     claim: Result<Claim, Refusal>,
@@ -274,7 +274,7 @@ fn chat_claim(
 }
 
 /// Rows 3 and 6, on the other two endpoints.
-fn other_claim(
+pub(super) fn other_claim(
     query: &Query,
     space: impl Fn(UserId) -> SpaceKey,
     known: Option<UserId>,

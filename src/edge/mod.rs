@@ -20,6 +20,7 @@ mod admin;
 mod api;
 pub(crate) mod auth;
 mod catch_up;
+mod echo;
 mod handshake;
 mod http;
 pub(crate) mod key_file;
@@ -79,6 +80,8 @@ pub(crate) struct EdgeState {
     pub renewals: mpsc::Receiver<RenewalRequest>,
     /// Keeps what is called back.
     pub keeper: Keeper,
+    /// Whether testers have an endpoint of their own.
+    pub debug_endpoints: bool,
 }
 
 /// How the store is, and what else is wrong.
@@ -175,6 +178,7 @@ pub(crate) async fn serve(
         pages,
         renewals,
         keeper,
+        debug_endpoints,
     } = state;
     let renewing = auth::renew(auth.clone(), hub.clone(), renewals);
     let parting = auth::part(auth.clone(), hub.clone());
@@ -196,7 +200,7 @@ pub(crate) async fn serve(
     let door =
         Arc::new(door::FrontDoor::new(&listeners.main, names, &metrics, &limits, clock.clone()));
     let handshakes = handshake::Handshakes { edge: Arc::clone(&edge), door: Arc::clone(&door) };
-    let app = door.before(routes(edge, &auth));
+    let app = door.before(routes(edge, &auth, debug_endpoints));
     let short_way = Some(Arc::new(handshakes) as _);
     let tls = listeners.tls.clone();
     let serving = accept::Serving {
@@ -275,10 +279,12 @@ async fn listen(
     tokio::join!(accept::run(main, serving, leaving, stop.clone()), beside);
 }
 
-fn routes(edge: Arc<Edge>, auth: &Auth) -> Router {
+fn routes(edge: Arc<Edge>, auth: &Auth, debug_endpoints: bool) -> Router {
     let metrics = api::metrics::routes(Arc::clone(&edge.metrics), edge.health.clone());
+    let debug = if debug_endpoints { echo::routes() } else { Router::new() };
     let guarded = Router::new()
         .merge(handshake::routes())
+        .merge(debug)
         .merge(api::routes())
         .merge(admin::routes())
         .with_state(edge)

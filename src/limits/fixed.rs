@@ -6,6 +6,12 @@ use std::time::Duration;
 pub const CONNECTION_BYTES: u64 = 8 << 10;
 /// Bytes of a message on the sockets that only listen (WIRE A6), where `message_bytes_max` is less.
 pub const LISTENER_MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a message that is sent back, where `debug_endpoints` are on.
+pub const ECHO_MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Frames that such a message may come in.
+pub const ECHO_FRAGMENTS_MAX: u32 = 128 << 10;
+/// Bytes that whoever sends such messages may be owed: two of the longest, and their headers.
+pub const ECHO_OWED_BYTES_MAX: usize = 2 * ECHO_MESSAGE_BYTES_MAX + 64;
 /// Bytes of a nonce and of an `Idempotency-Key`.
 pub const NONCE_BYTES_MAX: usize = 64;
 /// Characters of a pusher's own time: more than any date in any format takes.

@@ -136,6 +136,15 @@ pub struct Post {
     pub address: AddressKey,
 }
 
+/// A message that is sent back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Echo<'a> {
+    /// It came as a binary message.
+    pub is_binary: bool,
+    /// What it says.
+    pub payload: &'a [u8],
+}
+
 /// One thing that happens to a shard.
 #[derive(Debug)]
 pub enum Input<'a> {
@@ -143,6 +152,8 @@ pub enum Input<'a> {
     Message(MemberKey, &'a mut [u8]),
     /// A whole message of a member in a space where nothing is said: how many bytes it had.
     Unheard(MemberKey, usize),
+    /// A whole message of a member whose messages are sent back.
+    Echo(MemberKey, Echo<'a>),
     /// A protocol ping with its payload.
     Ping(MemberKey, &'a [u8]),
     /// A protocol pong.

@@ -18,6 +18,7 @@ use crate::limits::{Limits, room_for};
 use crate::metrics::{Counts, Metric};
 use crate::wire::client_message::Decoder;
 use crate::wire::close::Close;
+use crate::wire::frame_reader::Heard;
 use crate::wire::nonce::First;
 use crate::wire::reject::Reject;
 use crate::wire::time::Now;
@@ -133,6 +134,7 @@ impl Shard {
         let Shard { turn, rooms, .. } = self;
         match input {
             Input::Message(key, json) => self.message(key, json),
+            Input::Echo(key, message) => rooms.with(turn, key, |it, turn| it.echo(turn, message)),
             Input::Unheard(key, bytes) => rooms.with(turn, key, |it, turn| it.unheard(turn, bytes)),
             Input::Ping(key, payload) => {
                 rooms.with(turn, key, |it, turn| it.ping(turn, Some(payload)))
@@ -265,11 +267,15 @@ impl Shard {
         seated.map_or(max, |mut it| it.readable(&mut self.turn, max))
     }
 
-    /// Whether a member is one of chat; messages of the others are [`Input::Unheard`].
-    pub fn is_chat(&self, key: MemberKey) -> bool {
+    /// What becomes of a member's messages.
+    pub fn heard(&self, key: MemberKey) -> Heard {
         let member = self.rooms.members.get(key);
         let space = member.and_then(|member| self.rooms.spaces.at(member.space()));
-        space.is_some_and(|space| matches!(space.key(), SpaceKey::Chat(_)))
+        match space.map(Space::key) {
+            Some(SpaceKey::Chat(_)) => Heard::Read,
+            Some(SpaceKey::Echo) => Heard::Echoed,
+            _ => Heard::Dropped,
+        }
     }
 
     /// Whether a member is in its space: not when it is being closed, or is no more.

@@ -114,6 +114,7 @@ impl Rooms {
                 });
             }
             SpaceKey::Inbox(_) => member.greet(key, turn, None),
+            SpaceKey::Echo => {}
         }
         key
     }

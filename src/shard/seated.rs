@@ -4,11 +4,11 @@
 use bytes::BytesMut;
 
 use super::commits::AckTo;
-use super::event::MemberKey;
+use super::event::{Echo, MemberKey};
 use super::member::Member;
 use super::space::Space;
 use super::turn::Turn;
-use crate::limits::{FLOOD_READ_BYTES_MAX, UNVISITED_TIMES_MAX};
+use crate::limits::{ECHO_OWED_BYTES_MAX, FLOOD_READ_BYTES_MAX, UNVISITED_TIMES_MAX};
 use crate::metrics::Metric;
 use crate::wire::client_message::AckLevel;
 use crate::wire::close::Close;
@@ -42,7 +42,8 @@ impl Seated<'_> {
         if member.is_held_back() {
             member.queue.push(&mut turn.counts, |out| frame_writer::pong(out, payload));
         } else {
-            member.queue.answer_ping(&mut turn.counts, space.end(), payload);
+            let pong = |out: &mut BytesMut| frame_writer::pong(out, payload);
+            member.queue.answer(&mut turn.counts, space.end(), pong);
         }
         self.answered(turn)
     }
@@ -110,6 +111,19 @@ impl Seated<'_> {
         turn.counts.add(Metric::ReceivedBytes, bytes as u64);
         let reject = self.member.take_rate(turn.now.mono, &turn.limits).err()?;
         self.tolerate(turn, reject)
+    }
+
+    /// A message of one whose messages are sent back. Nothing else bounds what it is owed but that
+    /// it is not read while it is blocked.
+    pub(super) fn echo(&mut self, turn: &mut Turn, message: Echo<'_>) -> Option<Close> {
+        self.member.heard(turn.now.mono);
+        turn.counts.add(Metric::MessagesReceived, 1);
+        turn.counts.add(Metric::ReceivedBytes, message.payload.len() as u64);
+        let write =
+            |out: &mut BytesMut| frame_writer::echo(out, message.is_binary, message.payload);
+        self.member.queue.answer(&mut turn.counts, self.space.end(), write);
+        self.member.make_due(self.key, &mut turn.due);
+        (self.member.queue.private_bytes() > ECHO_OWED_BYTES_MAX).then_some(Close::TooFast)
     }
 
     /// A ping (with its payload) or a pong: proof of life, answered within its rate.

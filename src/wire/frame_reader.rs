@@ -34,8 +34,19 @@ pub struct ReadLimits {
     pub message_bytes_max: usize,
     /// Frames of one message, empty ones too.
     pub fragments_max: u32,
-    /// Somebody reads its messages; those of others are checked, counted and dropped as they come.
-    pub is_heard: bool,
+    /// What becomes of its messages.
+    pub heard: Heard,
+}
+
+/// What becomes of a connection's messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heard {
+    /// They are read, binary ones as text.
+    Read,
+    /// They are checked, counted and dropped as they come.
+    Dropped,
+    /// They are sent back as they came; binary ones are any bytes.
+    Echoed,
 }
 
 /// Something whole that a peer sent; unmasked, in the read buffer or in the reader.
@@ -44,6 +55,8 @@ pub enum Incoming<'a> {
     /// A text or binary message, checked to be UTF-8. Mutable, because the JSON reader works in
     /// place.
     Message(&'a mut [u8]),
+    /// A binary message that is to be sent back.
+    Binary(&'a [u8]),
     /// A message that nobody reads, checked to be UTF-8, of which nothing was kept: how many bytes
     /// it had. One that came whole is an [`Incoming::Message`] all the same.
     Unheard(usize),
@@ -122,6 +135,9 @@ fn take_whole<'a>(
     let is_ascii = unmask(payload, head.mask);
     match head.opcode {
         OpCode::Control(control) => read_control(control, payload).map(Some),
+        OpCode::Data(Data::Binary) if limits.heard == Heard::Echoed => {
+            Ok(Some(Incoming::Binary(payload)))
+        }
         OpCode::Data(_) if is_ascii || simdutf8::basic::from_utf8(payload).is_ok() => {
             Ok(Some(Incoming::Message(payload)))
         }
@@ -215,6 +231,8 @@ struct Cut {
     bytes: usize,
     /// Frames of that message so far; 0 while none is open.
     fragments: u32,
+    /// That message is sent back as it is, and is no text.
+    is_binary: bool,
     /// The frame whose header is whole and whose payload is not.
     frame: Option<Frame>,
     /// A header that is cut.
@@ -239,6 +257,7 @@ struct Frame {
 /// What became whole in a [`Cut`].
 enum WholeFrame {
     Message,
+    Binary,
     Unheard,
     Control(Control),
 }
@@ -250,6 +269,7 @@ impl Default for Cut {
             checked: 0,
             bytes: 0,
             fragments: 0,
+            is_binary: false,
             frame: None,
             header: [0; HEADER_BYTES_MAX],
             header_bytes: 0,
@@ -279,7 +299,7 @@ impl Cut {
                     None => return Ok(None),
                 },
             };
-            self.read_payload(&mut frame, input, limits.is_heard)?;
+            self.read_payload(&mut frame, input, limits.heard)?;
             if frame.left > 0 {
                 self.frame = Some(frame);
                 return Ok(None);
@@ -288,9 +308,10 @@ impl Cut {
                 OpCode::Control(control) => return Ok(Some(WholeFrame::Control(control))),
                 OpCode::Data(_) if frame.is_final => {
                     self.fragments = 0;
-                    return Ok(Some(match limits.is_heard {
-                        true => WholeFrame::Message,
-                        false => WholeFrame::Unheard,
+                    return Ok(Some(match limits.heard {
+                        Heard::Dropped => WholeFrame::Unheard,
+                        _ if self.is_binary => WholeFrame::Binary,
+                        _ => WholeFrame::Message,
                     }));
                 }
                 OpCode::Data(_) => {}
@@ -318,7 +339,10 @@ impl Cut {
         head.admit(OpenMessage { fragments: self.fragments, bytes: self.bytes }, limits)?;
         match head.opcode {
             OpCode::Control(_) => self.control_bytes = 0,
-            OpCode::Data(_) => self.fragments += 1,
+            OpCode::Data(kind) => {
+                self.fragments += 1;
+                self.is_binary |= kind == Data::Binary && limits.heard == Heard::Echoed;
+            }
         }
         let FrameHead { opcode, is_final, mask, payload_bytes: left, .. } = head;
         Ok(Some(Frame { opcode, is_final, mask, left }))
@@ -329,7 +353,7 @@ impl Cut {
         &mut self,
         frame: &mut Frame,
         input: &mut &mut [u8],
-        is_heard: bool,
+        heard: Heard,
     ) -> Result<(), Close> {
         let bytes = frame.left.min(input.len());
         let (part, rest) = mem::take(input).split_at_mut(bytes);
@@ -346,7 +370,7 @@ impl Cut {
             return Ok(());
         }
         self.bytes += bytes;
-        if !is_heard {
+        if heard == Heard::Dropped {
             return self.drop_text(part, is_end);
         }
         let needed = self.message.len() + bytes;
@@ -357,7 +381,7 @@ impl Cut {
             self.message.reserve_exact(room - self.message.len());
         }
         self.message.extend_from_slice(part);
-        self.check_text(is_end)
+        if self.is_binary { Ok(()) } else { self.check_text(is_end) }
     }
 
     /// Checks a part of a message that nobody reads, and keeps no more of it than the beginning of
@@ -386,6 +410,7 @@ impl Cut {
     fn deliver(&mut self, found: WholeFrame) -> Result<Incoming<'_>, Close> {
         match found {
             WholeFrame::Message => Ok(Incoming::Message(&mut self.message)),
+            WholeFrame::Binary => Ok(Incoming::Binary(&self.message)),
             WholeFrame::Unheard => Ok(Incoming::Unheard(self.bytes)),
             WholeFrame::Control(control) => {
                 read_control(control, &self.control[..usize::from(self.control_bytes)])
@@ -438,47 +463,4 @@ fn unmask(payload: &mut [u8], mask: [u8; MASK_BYTES]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    use proptest::prelude::*;
-    use tungstenite::protocol::frame::FrameHeader;
-
-    #[test]
-    fn unmasking_by_words_is_the_same_as_by_bytes_and_tells_ascii() {
-        let mask = [0x37, 0xFA, 0x21, 0x3D];
-        for length in 0..70 {
-            for odd in 0..=length {
-                let text: Vec<u8> =
-                    (0..length).map(|at| b'a' | (u8::from(at == odd) << 7)).collect();
-                let masked = text.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key);
-                let mut payload: Vec<u8> = masked.collect();
-                assert_eq!(unmask(&mut payload, mask), text.is_ascii());
-                assert_eq!(payload, text);
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_header_is_read_as_tungstenite_writes_it(
-            opcode in prop::sample::select(vec![0_u8, 1, 2, 8, 9, 10]),
-            is_final in any::<bool>(),
-            mask in any::<[u8; 4]>(),
-            length in prop_oneof![0_u64..300, 65_000_u64..66_000, 0_u64..1 << 63],
-        ) {
-            let opcode = OpCode::from(opcode);
-            let header = FrameHeader { is_final, opcode, mask: Some(mask), ..Default::default() };
-            let mut bytes = Vec::new();
-            header.format(length, &mut bytes).expect("a Vec takes all");
-            for cut in 0..bytes.len() {
-                prop_assert!(matches!(FrameHead::parse(&bytes[..cut]), Ok(None)));
-            }
-            bytes.push(0xFF);
-            let head = FrameHead::parse(&bytes).expect("valid").expect("whole");
-            prop_assert_eq!(head.header_bytes, bytes.len() - 1);
-            prop_assert_eq!(head.payload_bytes as u64, length);
-            prop_assert_eq!((head.opcode, head.is_final, head.mask), (opcode, is_final, mask));
-        }
-    }
-}
+mod tests;

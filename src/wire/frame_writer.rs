@@ -7,6 +7,7 @@ use bytes::BytesMut;
 
 /// Opcode of a text frame with FIN set (RFC 6455 5.2).
 const TEXT: u8 = 0x81;
+const BINARY: u8 = 0x82;
 const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8A;
@@ -163,6 +164,17 @@ const ESCAPES: [bool; 256] = {
     table
 };
 
+/// Adds a message as it came, text or binary.
+pub fn echo(out: &mut BytesMut, is_binary: bool, payload: &[u8]) {
+    let frame = FrameWriter::begin(out);
+    let start = frame.start;
+    frame.out.extend_from_slice(payload);
+    frame.end();
+    if is_binary {
+        out[start] = BINARY;
+    }
+}
+
 /// Adds a ping without payload.
 pub fn ping(out: &mut BytesMut) {
     out.extend_from_slice(&[PING, 0]);
@@ -226,6 +238,14 @@ mod tests {
         close(&mut out, Some(1009), "message_too_big");
         close(&mut out, None, "");
         assert_eq!(&out[..], b"\x89\x00\x8a\x02hi\x88\x11\x03\xf1message_too_big\x88\x00");
+    }
+
+    #[test]
+    fn an_echo_is_of_the_sort_of_its_message() {
+        let mut out = BytesMut::new();
+        echo(&mut out, false, "é".as_bytes());
+        echo(&mut out, true, b"\xFF\xFE");
+        assert_eq!(&out[..], b"\x81\x02\xC3\xA9\x82\x02\xFF\xFE");
     }
 
     proptest! {

@@ -50,6 +50,8 @@ pub enum SpaceKey {
     Lobby,
     /// The pushes to one person (`/v1/ws/notifications`).
     Inbox(UserId),
+    /// Those whose messages are sent back to them alone (`/v1/debug/echo`).
+    Echo,
 }
 
 impl SpaceKey {
@@ -59,6 +61,7 @@ impl SpaceKey {
             SpaceKey::Chat(space) => (0, space.0),
             SpaceKey::Lobby => (1, 0),
             SpaceKey::Inbox(user) => (2, user.0),
+            SpaceKey::Echo => (3, 0),
         };
         // The finalizer of MurmurHash3, whose every output bit depends on every input bit.
         let mut word = kind << 32 | u64::from(number.cast_unsigned());

@@ -7,6 +7,7 @@ mod backup;
 mod connections;
 mod crowd;
 mod doors;
+mod echo;
 mod http;
 mod input;
 mod letters;

@@ -45,6 +45,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/v1/ws/spaces/{space_id}", Asks::Socket),
     route("GET", "/v1/ws/user-connection", Asks::Socket),
     route("GET", "/v1/ws/notifications", Asks::Socket),
+    route("GET", "/v1/debug/echo", Asks::Program(Scopes::OPERATE)),
     route("POST", "/v1/ws/spaces/{space_id}/chat", Asks::Anybody(Scopes::SAY)),
     route("POST", "/v1/ws/spaces/{space_id}/broadcast", Asks::Anybody(Scopes::SAY)),
     route("GET", "/v1/messages", Asks::Anybody(Scopes::READ)),

@@ -23,15 +23,15 @@ use super::socket::{Read, Ready, SocketTable};
 use super::{Admission, PageRequest, RenewalRequest, ShardStore};
 use crate::clock::Clock;
 use crate::limits::{
-    LISTENER_MESSAGE_BYTES_MAX, READ_BYTES_MAX, READ_SHARE_BYTES_MIN, TURN_COMMANDS_MAX,
-    TURN_READ_BYTES_MAX, room_for,
+    ECHO_FRAGMENTS_MAX, ECHO_MESSAGE_BYTES_MAX, LISTENER_MESSAGE_BYTES_MAX, READ_BYTES_MAX,
+    READ_SHARE_BYTES_MIN, TURN_COMMANDS_MAX, TURN_READ_BYTES_MAX, room_for,
 };
 use crate::metrics::Metrics;
-use crate::shard::event::{Input, MemberKey, Ticket};
+use crate::shard::event::{Echo, Input, MemberKey, Ticket};
 use crate::shard::{Shard, ShardSetup};
 use crate::store::latest::Latest;
 use crate::wire::close::Close;
-use crate::wire::frame_reader::{Incoming, ReadLimits};
+use crate::wire::frame_reader::{Heard, Incoming, ReadLimits};
 
 mod host;
 #[cfg(test)]
@@ -217,7 +217,7 @@ impl State {
         let read_limits = ReadLimits {
             message_bytes_max: setup.limits.message_bytes_max,
             fragments_max: setup.limits.fragments_max,
-            is_heard: true,
+            heard: Heard::Read,
         };
         let mut shard = Shard::new(setup);
         shard.tick(clock.now(), &around.journal);
@@ -391,16 +391,19 @@ impl State {
         if socket.deaf {
             return;
         }
-        let mut limits = self.read_limits;
-        if !self.shard.is_chat(member) {
-            limits.message_bytes_max = limits.message_bytes_max.max(LISTENER_MESSAGE_BYTES_MAX);
-            limits.is_heard = false;
-        }
+        let heard = self.shard.heard(member);
+        let limits = limits_of(self.read_limits, heard);
         let mut input = &mut self.buffer[..bytes];
         while let Some(incoming) = socket.reader.next(&mut input, limits) {
             let input = match incoming {
-                Ok(Incoming::Message(json)) if limits.is_heard => Input::Message(member, json),
-                Ok(Incoming::Message(json)) => Input::Unheard(member, json.len()),
+                Ok(Incoming::Message(json)) => match heard {
+                    Heard::Read => Input::Message(member, json),
+                    Heard::Dropped => Input::Unheard(member, json.len()),
+                    Heard::Echoed => Input::Echo(member, Echo { is_binary: false, payload: json }),
+                },
+                Ok(Incoming::Binary(payload)) => {
+                    Input::Echo(member, Echo { is_binary: true, payload })
+                }
                 Ok(Incoming::Unheard(bytes)) => Input::Unheard(member, bytes),
                 Ok(Incoming::Ping(payload)) => Input::Ping(member, payload),
                 Ok(Incoming::Pong) => Input::Pong(member),
@@ -414,4 +417,16 @@ impl State {
             }
         }
     }
+}
+
+/// What may be read of a member whose messages are heard like this.
+fn limits_of(all: ReadLimits, heard: Heard) -> ReadLimits {
+    let (message_bytes_max, fragments_max) = match heard {
+        Heard::Read => (all.message_bytes_max, all.fragments_max),
+        Heard::Dropped => {
+            (all.message_bytes_max.max(LISTENER_MESSAGE_BYTES_MAX), all.fragments_max)
+        }
+        Heard::Echoed => (ECHO_MESSAGE_BYTES_MAX, ECHO_FRAGMENTS_MAX),
+    };
+    ReadLimits { message_bytes_max, fragments_max, heard }
 }

@@ -131,7 +131,7 @@ impl Member {
     pub(super) fn whose(&self, space: SpaceKey) -> Whose {
         let space = match space {
             SpaceKey::Chat(space) => Some(space),
-            SpaceKey::Lobby | SpaceKey::Inbox(_) => None,
+            SpaceKey::Lobby | SpaceKey::Inbox(_) | SpaceKey::Echo => None,
         };
         Whose { user: self.who.user, space }
     }

@@ -9,7 +9,6 @@
 use bytes::{Buf, BytesMut};
 
 use crate::metrics::{Counts, Metric};
-use crate::wire::frame_writer;
 
 /// What a member is to be sent.
 #[derive(Default, Debug)]
@@ -60,8 +59,6 @@ struct Answers {
     first: (usize, u64),
     /// Up to where the log is sent before the rest.
     rest_at: u64,
-    /// Where the last answer begins, if it is a pong that nothing has been sent of.
-    newest_pong: Option<usize>,
 }
 
 impl Queue {
@@ -163,24 +160,14 @@ impl Queue {
         at: u64,
         write: impl FnOnce(&mut BytesMut),
     ) {
-        self.change(counts, |private| {
-            private.answers.push(at, write);
-            private.answers.newest_pong = None;
-        });
-    }
-
-    /// Adds the answer to a ping; the newest replaces one that waits (RFC 6455 5.5.3).
-    pub(crate) fn answer_ping(&mut self, counts: &mut Counts, at: u64, payload: &[u8]) {
-        self.change(counts, |private| private.answers.push_pong(at, payload));
+        self.change(counts, |private| private.answers.push(at, write));
     }
 
     fn change(&mut self, counts: &mut Counts, change: impl FnOnce(&mut Private)) {
         let private = self.private.get_or_insert_default();
         let before = private.len();
         change(private);
-        // A newer pong may have replaced a longer one.
-        let grown = (private.len() as u64).wrapping_sub(before as u64);
-        counts.add(Metric::PrivateBytes, grown);
+        counts.add(Metric::PrivateBytes, (private.len() - before) as u64);
     }
 
     /// A number of bytes have been sent of what was offered.
@@ -277,22 +264,11 @@ impl Answers {
         }
     }
 
-    fn push_pong(&mut self, at: u64, payload: &[u8]) {
-        if let Some(waiting) = self.newest_pong {
-            self.bytes.truncate(waiting);
-            self.first.0 = self.first.0.min(waiting);
-        }
-        let begin = self.bytes.len();
-        self.push(at, |out| frame_writer::pong(out, payload));
-        self.newest_pong = Some(begin);
-    }
-
     fn sent(&mut self, bytes: usize) {
         if bytes == 0 {
             return;
         }
         self.bytes.advance(bytes);
-        self.newest_pong = None;
         match self.first.0.checked_sub(bytes) {
             Some(left) if left > 0 => self.first.0 = left,
             _ => self.first = (self.bytes.len(), self.rest_at),
@@ -303,19 +279,6 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_the_newest_of_waiting_pongs_is_kept() {
-        let (mut queue, mut counts) = (Queue::default(), Counts::default());
-        queue.answer(&mut counts, 0, frame_writer::ping);
-        queue.answer_ping(&mut counts, 0, b"older");
-        queue.answer_ping(&mut counts, 0, b"new");
-        assert_eq!(queue.tail(0), b"\x89\x00\x8a\x03new");
-        queue.sent(&mut counts, 3, Offered { tail: 7, ..Offered::default() });
-        queue.answer_ping(&mut counts, 0, b"x");
-        assert_eq!(queue.tail(0), b"\x03new\x8a\x01x");
-        assert_eq!(counts.get(Metric::PrivateBytes), 7);
-    }
 
     #[test]
     fn answers_wait_for_their_place_in_the_log_and_not_for_each_other() {

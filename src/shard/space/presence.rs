@@ -146,7 +146,7 @@ impl Space {
         let id = match self.key {
             SpaceKey::Chat(id) => Some(id),
             SpaceKey::Lobby => None,
-            SpaceKey::Inbox(_) => return,
+            SpaceKey::Inbox(_) | SpaceKey::Echo => return,
         };
         let (members, at) = (self.roster.len(), turn.at());
         member.queue.push(&mut turn.counts, |out| server_message::presence(out, id, members, &at));

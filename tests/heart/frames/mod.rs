@@ -5,9 +5,10 @@ mod properties;
 mod rows;
 
 use cpi_hub::wire::close::Close;
-use cpi_hub::wire::frame_reader::{Incoming, ReadLimits, Reader};
+use cpi_hub::wire::frame_reader::{Heard, Incoming, ReadLimits, Reader};
 
-const LIMITS: ReadLimits = ReadLimits { message_bytes_max: 512, fragments_max: 16, is_heard: true };
+const LIMITS: ReadLimits =
+    ReadLimits { message_bytes_max: 512, fragments_max: 16, heard: Heard::Read };
 const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 const MASKED: u8 = 0x80;
 
@@ -15,6 +16,7 @@ const MASKED: u8 = 0x80;
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Event {
     Message(String),
+    Binary(Vec<u8>),
     Unheard(usize),
     Ping(Vec<u8>),
     Pong,
@@ -56,10 +58,13 @@ fn events<'r>(
         let mut input = &mut read[..];
         while let Some(next) = reader.next(&mut input, limits) {
             let event = match next {
-                Ok(Incoming::Message(text)) if !limits.is_heard => Event::Unheard(text.len()),
+                Ok(Incoming::Message(text)) if limits.heard == Heard::Dropped => {
+                    Event::Unheard(text.len())
+                }
                 Ok(Incoming::Message(text)) => {
                     Event::Message(String::from_utf8(text.to_vec()).expect("checked by the reader"))
                 }
+                Ok(Incoming::Binary(bytes)) => Event::Binary(bytes.to_vec()),
                 Ok(Incoming::Unheard(bytes)) => Event::Unheard(bytes),
                 Ok(Incoming::Ping(payload)) => Event::Ping(payload.to_vec()),
                 Ok(Incoming::Pong) => Event::Pong,
@@ -73,9 +78,9 @@ fn events<'r>(
             }
         }
         assert!(input.is_empty(), "None means that all is read");
-        let text_bytes_max = match limits.is_heard {
-            true => limits.message_bytes_max,
-            false => Reader::UNHEARD_BYTES_MAX,
+        let text_bytes_max = match limits.heard {
+            Heard::Dropped => Reader::UNHEARD_BYTES_MAX,
+            Heard::Read | Heard::Echoed => limits.message_bytes_max,
         };
         assert!(reader.held_bytes() <= text_bytes_max + Reader::EXTRA_BYTES_MAX);
     }
@@ -86,6 +91,7 @@ fn events<'r>(
 fn names(events: &[Event]) -> Vec<String> {
     let name = |event: &Event| match event {
         Event::Message(text) => text.clone(),
+        Event::Binary(bytes) => format!("binary {bytes:?}"),
         Event::Unheard(bytes) => format!("unheard {bytes}"),
         Event::Ping(payload) => format!("ping {payload:?}"),
         Event::Pong => "pong".into(),

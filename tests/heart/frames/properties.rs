@@ -22,7 +22,7 @@ use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
 use cpi_hub::wire::close::Close;
-use cpi_hub::wire::frame_reader::{ReadLimits, Reader};
+use cpi_hub::wire::frame_reader::{Heard, ReadLimits, Reader};
 
 use super::{Event, LIMITS, events, frame};
 
@@ -226,7 +226,7 @@ proptest! {
         bytes in mutated(),
         cuts in vec(any::<Index>(), 0..40),
     ) {
-        let unheard = ReadLimits { is_heard: false, ..LIMITS };
+        let unheard = ReadLimits { heard: Heard::Dropped, ..LIMITS };
         let mut heard = events(&mut Reader::default(), [&bytes[..]], LIMITS);
         for event in &mut heard {
             if let Event::Message(text) = event {
@@ -236,6 +236,35 @@ proptest! {
         prop_assert_eq!(&events(&mut Reader::default(), [&bytes[..]], unheard), &heard);
         prop_assert_eq!(&events(&mut Reader::default(), cut(&bytes, &cuts), unheard), &heard);
         prop_assert_eq!(&events(&mut Reader::default(), bytes.chunks(1), unheard), &heard);
+    }
+
+    #[test]
+    fn what_is_sent_back_is_read_alike_however_it_is_cut_and_binary_is_any_bytes(
+        bytes in mutated(),
+        cuts in vec(any::<Index>(), 0..40),
+    ) {
+        let echoed = ReadLimits { heard: Heard::Echoed, ..LIMITS };
+        let whole = events(&mut Reader::default(), [&bytes[..]], echoed);
+        prop_assert_eq!(&events(&mut Reader::default(), cut(&bytes, &cuts), echoed), &whole);
+        prop_assert_eq!(&events(&mut Reader::default(), bytes.chunks(1), echoed), &whole);
+        let as_text = events(&mut Reader::default(), [&bytes[..]], LIMITS);
+        for (event, text) in whole.iter().zip(&as_text) {
+            match (event, text) {
+                (Event::Binary(bytes), Event::Message(text)) => {
+                    prop_assert_eq!(&bytes[..], text.as_bytes());
+                }
+                // The bytes of a binary message mean nothing.
+                (Event::Binary(bytes), Event::Refused(Close::InvalidUtf8)) => {
+                    prop_assert!(str::from_utf8(bytes).is_err());
+                }
+                (event, text) => {
+                    // It was cut, or something broken came behind what is no text.
+                    if *text != Event::Refused(Close::InvalidUtf8) {
+                        prop_assert_eq!(event, text);
+                    }
+                }
+            }
+        }
     }
 
     #[test]

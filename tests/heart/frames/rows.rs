@@ -1,7 +1,7 @@
 //! What the frame reader says to each kind of bad or odd frame, by the rows of
 //! `docs/BAD_INPUT.md`.
 
-use cpi_hub::wire::frame_reader::Reader;
+use cpi_hub::wire::frame_reader::{Heard, ReadLimits, Reader};
 
 use super::{LIMITS, MASK, events, frame, names};
 
@@ -37,6 +37,22 @@ fn fragments_become_one_message_and_control_frames_pass_between_them() {
     let end = [frame(0x8A, b""), frame(0x80, &ñ[3..]), rest];
     check(&[&parts[..], &end[..]].concat(), &["ping [112]", "pong", "ñandú", "next"]);
     check(&[frame(0x02, b"a"), frame(0x80, b"b")], &["ab"]);
+}
+
+#[test]
+fn what_is_sent_back_is_text_or_any_bytes() {
+    let echoed = ReadLimits { heard: Heard::Echoed, ..LIMITS };
+    let of = |frames: &[Vec<u8>]| {
+        let bytes = frames.concat();
+        let whole = events(&mut Reader::default(), [&bytes[..]], echoed);
+        assert_eq!(events(&mut Reader::default(), bytes.chunks(1), echoed), whole);
+        names(&whole)
+    };
+    let (text, binary) = (frame(0x81, b"a"), frame(0x82, b"\xFF"));
+    assert_eq!(of(&[text.clone(), binary, text.clone()]), ["a", "binary [255]", "a"]);
+    let parts = [frame(0x02, b"\xC3"), frame(0x89, b""), frame(0x80, b"b"), text];
+    assert_eq!(of(&parts), ["ping []", "binary [195, 98]", "a"]);
+    assert_eq!(of(&[frame(0x01, b"\xC3"), frame(0x80, b"b")]), [UTF8]);
 }
 
 #[test]

@@ -68,7 +68,7 @@ impl Answers {
         assert!(said.is_ping, "a pong answers {said:?}");
     }
 
-    /// The answer to a ping by protocol: of several that wait, the newest (RFC 6455 5.5.3).
+    /// The answer to a ping by protocol; those over the rate have none.
     pub fn protocol_pong(&mut self, payload: &[u8], seen: usize) {
         while let Some((ping, behind)) = self.pings.pop_front() {
             if ping == payload {

@@ -132,6 +132,7 @@ impl Book {
         match place {
             SpaceKey::Chat(space) => &mut self.space(space.0).frames,
             SpaceKey::Inbox(user) => self.inboxes.entry(user.0).or_default(),
+            SpaceKey::Echo => unreachable!("nobody joins it"),
             SpaceKey::Lobby => unreachable!("the lobby has a model of its own"),
         }
     }

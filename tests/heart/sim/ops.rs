@@ -152,6 +152,7 @@ impl World {
                 self.book.coverage.lists_of_two_steps += u64::from(online.len() > 32);
                 Stage::Lobby(Reader::new(self.plan.limits.lobby_members_max < 2_000))
             }
+            SpaceKey::Echo => unreachable!("nobody joins it"),
             SpaceKey::Inbox(_) => Stage::Live(self.book.sequence(client.place).len()),
             SpaceKey::Chat(space) => {
                 let at = self.book.space(space.0).frames.len();
