@@ -192,9 +192,8 @@ impl Server {
             return Ok(None);
         };
         starting.end().await;
-        // The watchman is there as long as the process.
+        // The watchman is there as long as the process, and a member asks for a page at a time.
         _ = newest.send(store.highest);
-        // A member asks for one page at a time.
         let (pages, requests) = mpsc::channel(limits.connections_max);
         let (renewals, shown) = mpsc::channel(RENEWALS_MAX);
         let (hub, shards) = hub::start(HubSetup {
