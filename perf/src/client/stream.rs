@@ -37,7 +37,9 @@ impl Tls {
         }
         let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         let name = ServerName::try_from(name.to_owned()).map_err(|error| told(&error))?;
-        Ok(Box::leak(Box::new(Tls { config: Arc::new(config), name })))
+        let tls = Tls { config: Arc::new(config), name };
+        #[expect(clippy::disallowed_methods, reason = "one for the whole process")]
+        Ok(Box::leak(Box::new(tls)))
     }
 
     /// What a connection begins with.

@@ -82,6 +82,9 @@ impl Piece {
     }
 }
 
+/// All files of a journal of an earlier run, and its segments: their numbers, and where each begins.
+type FoundFiles = (Vec<u32>, VecDeque<(u32, u64)>);
+
 /// A journal as it was when this run began, from which tails of it can be made at any time.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
@@ -89,8 +92,8 @@ pub(crate) struct Origin {
     journal: JournalId,
     end: Arc<Latest>,
     nudge: Nudge,
-    /// All files and segments of a journal of an earlier run.
-    found: Option<(Vec<u32>, VecDeque<(u32, u64)>)>,
+    /// What an earlier run has left.
+    found: Option<FoundFiles>,
 }
 
 impl Origin {
