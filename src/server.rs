@@ -250,9 +250,10 @@ impl Server {
         let window = if why == Why::Asked { limits.drain_window } else { 0 };
         tracing::info!(window_ms = window, "shutting down: members are closed");
         self.phases.enter(Phase::Ending(limits.stop_wait));
+        self.edge.leave();
         if why == Why::Asked {
-            // What comes of it is the same: the members' turn.
-            ending.step(&mut signals, Duration::ZERO, self.edge.leave()).await;
+            // Whatever comes of it, the members are next.
+            ending.step(&mut signals, Duration::ZERO, self.edge.heard()).await;
         }
         self.hub.drain(window);
         let mut late = None;

@@ -43,10 +43,17 @@ impl Serving {
 
     /// The end begins. On a socket of its own the hub answers to its last moment that it ends. One
     /// that was handed over has a successor: whoever connects from here on waits for that, and
-    /// whoever was accepted before is heard first, so that the restart refuses nobody.
-    pub(super) async fn leave(&mut self) {
+    /// whoever was accepted before is to be [`heard`](Serving::heard), so that the restart refuses
+    /// nobody.
+    pub(super) fn leave(&self) {
         if self.is_inherited {
             self.leaving.cancel();
+        }
+    }
+
+    /// Waits until whoever was accepted before the hub left its socket has been heard.
+    pub(super) async fn heard(&mut self) {
+        if self.is_inherited {
             self.heard.recv().await;
         }
     }
