@@ -31,6 +31,8 @@ use crate::metrics::Metric;
 use crate::shard::event::{Grant, Join};
 use crate::wire::{Dialect, Id, SUBPROTOCOL, SpaceKey, UserId, parse_int};
 
+mod unproven;
+
 /// What a request claims: the user, and the space that they want to join.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Claim {
@@ -81,10 +83,8 @@ async fn chat(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Response {
-    let caller = caller(&request);
     let query = Query::parse(query.as_deref());
-    let claim = chat_claim(&path_text(space), &query, &edge.limits, caller.user());
-    let claim = claim.and_then(|claim| claim.judged(caller));
+    let claim = chat_claim(&path_text(space), &query, &edge.limits, caller(&request).user());
     answer(&edge, peer, claim, &request, "Error upgrading WebSocket connection")
 }
 
@@ -95,10 +95,8 @@ async fn lobby(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Response {
-    let caller = caller(&request);
     let query = Query::parse(query.as_deref());
-    let claim = other_claim(&query, |_| SpaceKey::Lobby, caller.user());
-    let claim = claim.and_then(|claim| claim.judged(caller));
+    let claim = other_claim(&query, |_| SpaceKey::Lobby, caller(&request).user());
     answer(&edge, peer, claim, &request, "error upgrading connection")
 }
 
@@ -109,10 +107,8 @@ async fn inbox(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Response {
-    let caller = caller(&request);
     let query = Query::parse(query.as_deref());
-    let claim = other_claim(&query, SpaceKey::Inbox, caller.user());
-    let claim = claim.and_then(|claim| claim.judged(caller));
+    let claim = other_claim(&query, SpaceKey::Inbox, caller(&request).user());
     answer(&edge, peer, claim, &request, "error upgrading connection")
 }
 
@@ -132,16 +128,21 @@ pub(super) fn answer(
     if request.method() != Method::GET {
         return not_found();
     }
+    let offer = offer(request.version(), request.headers());
+    let claim = match (claim, unproven::may_wait(request, offer.as_ref())) {
+        (Ok(claim), Some(offer)) => return unproven::answer(edge, peer, claim, offer),
+        (claim, _) => claim.and_then(|claim| claim.judged(caller(request))),
+    };
     let reserved = claim.and_then(|claim| match request.extensions().get() {
         Some(Refused(refusal)) => Err(*refusal),
         None => reserve(edge, peer, claim),
     });
-    let (claim, permit) = match reserved {
+    let reserved = match reserved {
         Ok(reserved) => reserved,
         Err(refusal) => return refusal.into_response(),
     };
-    match offer(request.version(), request.headers()) {
-        Some(offer) => switching(upgrade(edge, peer, claim, permit, offer)),
+    match offer {
+        Some(offer) => switching(upgrade(edge, peer, reserved, &offer)),
         None => unsound(broken),
     }
 }
@@ -172,9 +173,9 @@ impl ShortWay for Handshakes {
         let (claim, offer) = (claim.ok()?, offer(Version::HTTP_11, head.fields)?);
         let claim = claim.judged(&Caller::Anyone).ok()?;
         let reserved = reserve(&self.edge, peer, claim);
-        Some(reserved.map(|(claim, permit)| {
+        Some(reserved.map(|reserved| {
             self.door.count_request();
-            upgrade(&self.edge, peer, claim, permit, offer)
+            upgrade(&self.edge, peer, reserved, &offer)
         }))
     }
 }
@@ -192,25 +193,29 @@ pub(super) fn unsound(message: &'static str) -> Response {
     (version, refusal).into_response()
 }
 
-fn upgrade(
+fn upgrade(edge: &Arc<Edge>, peer: Peer, reserved: (Claim, Permit), offer: &Offer) -> Upgrade {
+    Upgrade(take(edge, peer, reserved, (accepted_head(offer), offer.dialect)))
+}
+
+/// Has a socket taken by its shard, with what it is still to be answered first.
+fn take(
     edge: &Arc<Edge>,
     peer: Peer,
-    claim: Claim,
-    mut permit: Permit,
-    offer: Offer,
-) -> Upgrade {
+    (claim, mut permit): (Claim, Permit),
+    (opening, dialect): (BytesMut, Dialect),
+) -> Take {
     let join = Join {
-        opening: accepted_head(&offer),
+        opening,
         space: claim.space,
         user: claim.user,
         username: claim.username,
-        dialect: offer.dialect,
+        dialect,
         after: claim.after,
         address: peer.key(),
         grant: claim.grant,
     };
     let edge = Arc::clone(edge);
-    let take: Take = Box::new(move |link, first_bytes, place| {
+    Box::new(move |link, first_bytes, place| {
         edge.metrics.edge.add(Metric::HandshakesAccepted, 1);
         permit.carry(place);
         let admission = Admission { join, link, first_bytes, permit };
@@ -218,8 +223,7 @@ fn upgrade(
             let Admission { join, link, permit, .. } = *refused;
             Untaken { link, _place: permit.part(), opening: join.opening, close }
         })
-    });
-    Upgrade(take)
+    })
 }
 
 /// A response that the connection takes for the sign to leave HTTP.

@@ -191,6 +191,10 @@ pub const TURN_COMMANDS_MAX: usize = 64;
 pub const CHECK_AT_START_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of a token. A head has room for one that is twice as long.
 pub const TOKEN_BYTES_MAX: usize = 8 << 10;
+/// Bytes of a message that shows a token in place of a handshake.
+pub const TOKEN_MESSAGE_BYTES_MAX: usize = TOKEN_BYTES_MAX + 256;
+/// Bytes that a connection may send before it has shown a token: pings too.
+pub const UNPROVEN_BYTES_MAX: usize = 4 * TOKEN_BYTES_MAX;
 /// Characters of a token's id.
 pub const TOKEN_ID_CHARS_MAX: usize = 256;
 /// Keys that tokens may be signed with. Without a name all are tried for each token.

@@ -280,6 +280,8 @@ mod tests {
         "LOG_LINES_MAX",
         // Within a request's head; names, and files that are read for a moment.
         "TOKEN_BYTES_MAX",
+        "TOKEN_MESSAGE_BYTES_MAX",
+        "UNPROVEN_BYTES_MAX",
         "TOKEN_ID_CHARS_MAX",
         "TOKEN_SECRET_BYTES_MIN",
         "API_KEY_NAME_CHARS_MAX",

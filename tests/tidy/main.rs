@@ -1,8 +1,10 @@
 //! The walls of the house: a test over the source tree for each rule that a machine can hold.
 //!
-//! `rules` holds the rules, `source` reads the files, `documents` the texts beside the code. Each
+//! `rules` holds the rules, `source` reads the files, `documents` the texts beside the code,
+//! `codes` what clients are told. Each
 //! rule is shown a planted fault as well, so that a rule that can't fail shows.
 
+mod codes;
 mod documents;
 mod health;
 mod rules;
@@ -16,7 +18,14 @@ use documents::{
 use source::Source;
 
 const EVERYWHERE: [&str; 5] = ["src", "tests", "benches", "perf/src", "perf/tests"];
-const DOCUMENTS: [&str; 4] = ["README.md", "CHANGELOG.md", "src/ARCHITECTURE.md", "perf/README.md"];
+const DOCUMENTS: [&str; 6] = [
+    "README.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "docs/CODES.md",
+    "src/ARCHITECTURE.md",
+    "perf/README.md",
+];
 
 fn hold(folders: &[&str], rule: impl Fn(&Source) -> Vec<String>) {
     let sources = Source::all(folders);
@@ -170,13 +179,25 @@ fn links_in_the_documents_lead_somewhere() {
 }
 
 #[test]
-fn tests_that_the_pages_of_bad_input_and_bad_days_name_are_there() {
+fn tests_that_the_pages_of_bad_input_bad_days_and_threats_name_are_there() {
     let mut sources = Source::all(&["tests", "src"]);
     sources.extend(browser_tests());
-    for page in ["docs/BAD_INPUT.md", "docs/BAD_DAYS.md"] {
+    for page in ["docs/BAD_INPUT.md", "docs/BAD_DAYS.md", "SECURITY.md"] {
         let found = missing_tests(&read(page), &sources);
         assert!(found.is_empty(), "{page}:\n{}", found.join("\n"));
     }
+}
+
+#[test]
+fn each_code_of_a_refusal_or_close_has_its_heading() {
+    let codes = codes::all(&Source::all(&["src"]));
+    assert!(codes.len() > 30, "{codes:?}");
+    let found = codes::without_heading(&codes, &read("docs/CODES.md"));
+    assert!(found.is_empty(), "docs/CODES.md: {}", found.join(", "));
+    let page = "# a\n### internal\n### internals\n`internal`: x\n";
+    let codes = ["internal", "overloaded"].map(str::to_owned);
+    let expected = ["no heading of overloaded", "no code is called internals"];
+    assert_eq!(codes::without_heading(&codes, page), expected);
 }
 
 #[test]

@@ -26,6 +26,10 @@ const PROTOCOL_TOKEN: &str = "token.";
 /// The key of a token in a query.
 const QUERY_TOKEN: &str = "token";
 
+/// A request that shows nothing at all, wrong or right. Travels as an extension of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NothingShown;
+
 /// Puts the guard before routes.
 pub(crate) fn guard(routes: Router, auth: &Auth) -> Router {
     routes.route_layer(middleware::from_fn_with_state(auth.clone(), pass))
@@ -57,14 +61,25 @@ async fn pass(State(auth): State<Auth>, mut request: Request, next: Next) -> Res
 /// looked at: nobody finds out there what it is.
 fn caller(auth: &Auth, asks: Asks, request: &mut Request) -> Result<Caller, Reject> {
     let shown = take_shown(request).filter(|_| asks != Asks::Nothing);
-    let Some(shown) = shown else { return asks.judge(&Caller::Nobody).map(|()| Caller::Nobody) };
+    let Some(shown) = shown else {
+        request.extensions_mut().insert(NothingShown);
+        return asks.judge(&Caller::Nobody).map(|()| Caller::Nobody);
+    };
     let peer = request.extensions().get::<Peer>().copied();
-    let caller = auth.caller(&shown, peer.and_then(Peer::key));
-    if let (Err(_), Some(peer)) = (&caller, peer) {
+    let caller = match peer {
+        Some(peer) => shown_by(auth, peer, &shown)?,
+        None => auth.caller(&shown, None)?,
+    };
+    asks.judge(&caller).map(|()| caller)
+}
+
+/// Whom something speaks for that a peer shows, in a request or in its first message.
+pub(crate) fn shown_by(auth: &Auth, peer: Peer, shown: &Secret) -> Result<Caller, Reject> {
+    let caller = auth.caller(shown, peer.key());
+    if caller.is_err() {
         tell(auth, peer);
     }
-    let caller = caller?;
-    asks.judge(&caller).map(|()| caller)
+    caller
 }
 
 /// Tells of an address that shows what is nobody's, and of which nothing is looked at for a while.

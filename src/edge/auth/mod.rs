@@ -23,7 +23,7 @@ pub(crate) use caller::Caller;
 pub(crate) use claims::Access;
 pub(crate) use current::{Auth, Credentials, Replace};
 pub(crate) use failures::Failures;
-pub(crate) use guard::guard;
+pub(crate) use guard::{NothingShown, guard, shown_by};
 pub(crate) use keys::{KeyList, NewKey, Scopes, random_id};
 pub(crate) use renew::{part, renew};
 pub(crate) use revoked::{Keeper, NotRevoked, Revoked, Whose, revocation};

@@ -41,7 +41,7 @@ use super::stream::Stream;
 use super::strict::Heads;
 use super::told::Told;
 use super::transport::{Left, Transport, UnderWay};
-use super::upgrade::{Refused, Untaken, Upgrade};
+use super::upgrade::{Refused, Unproven, Untaken, Upgrade};
 use super::waiting::{READ_BYTES, Waited, Waiting};
 use crate::clock::Clock;
 use crate::edge::tls::Tls;
@@ -54,7 +54,18 @@ use crate::wire::frame_writer;
 /// Carries an accepted handshake out of hyper.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the connection becomes a WebSocket")]
-struct Switching(Arc<Upgrade>);
+enum Switching {
+    Proven(Arc<Upgrade>),
+    Unproven(Arc<Unproven>),
+}
+
+/// Where the socket of an accepted handshake goes.
+enum Switch {
+    /// To its shard.
+    Member(Upgrade),
+    /// It waits here for a token.
+    Unproven(Unproven),
+}
 
 /// A future of a connection's service: hyper wants it nameable and movable.
 type Answering = Pin<Box<dyn Future<Output = Result<Answer, Switching>> + Send>>;
@@ -119,7 +130,7 @@ enum Answered {
     /// The connection is to be ended, so that its peer reads the last answer.
     Last(Stream),
     /// The connection becomes a member's.
-    Switches(Stream, Bytes, Upgrade),
+    Switches(Stream, Bytes, Switch),
     /// The connection's place is wanted.
     Displaced,
     /// The peer has gone, or does not take its answer.
@@ -197,8 +208,11 @@ impl Shared {
                 Answered::Last(stream) => break stream,
                 Answered::Displaced => return self.count_displaced(),
                 Answered::Gone => return,
-                Answered::Switches(stream, first, upgrade) => {
+                Answered::Switches(stream, first, Switch::Member(upgrade)) => {
                     return self.move_on(place, stream, first, upgrade).await;
+                }
+                Answered::Switches(stream, first, Switch::Unproven(unproven)) => {
+                    return Box::pin(self.prove(place, stream, first, unproven)).await;
                 }
             }
         };
@@ -240,8 +254,8 @@ impl Shared {
         };
         match ended {
             Ok(()) => {}
-            Err(error) => match into_upgrade(error) {
-                Ok(upgrade) => return Answered::Switches(stream, came, upgrade),
+            Err(error) => match into_switch(error) {
+                Ok(switch) => return Answered::Switches(stream, came, switch),
                 Err(error) => {
                     tracing::debug!(%error, "a connection ended");
                     // What can't be read is answered all the same.
@@ -255,7 +269,13 @@ impl Shared {
     }
 
     /// Passes the socket of an accepted handshake on, or turns it away.
-    async fn move_on(&self, place: Place, stream: Stream, first: Bytes, upgrade: Upgrade) {
+    pub(super) async fn move_on(
+        &self,
+        place: Place,
+        stream: Stream,
+        first: Bytes,
+        upgrade: Upgrade,
+    ) {
         if let Ok(link) = stream.into_link()
             && let Err(untaken) = self.hand_over(place, link, first, upgrade)
         {
@@ -385,19 +405,27 @@ impl Service<Request<Incoming>> for Requests {
         Box::pin(async move {
             panic_place("a request");
             let Ok(mut response) = answer.await;
-            match response.extensions_mut().remove::<Arc<Upgrade>>() {
-                Some(upgrade) => Err(Switching(upgrade)),
-                None => Ok(response.map(|body| Marked::new(body, answering))),
+            let extensions = response.extensions_mut();
+            if let Some(upgrade) = extensions.remove() {
+                return Err(Switching::Proven(upgrade));
             }
+            if let Some(unproven) = extensions.remove() {
+                return Err(Switching::Unproven(unproven));
+            }
+            Ok(response.map(|body| Marked::new(body, answering)))
         })
     }
 }
 
-fn into_upgrade(error: hyper::Error) -> Result<Upgrade, hyper::Error> {
+fn into_switch(error: hyper::Error) -> Result<Switch, hyper::Error> {
     let source = std::error::Error::source(&error);
-    let Some(Switching(shared)) = source.and_then(|source| source.downcast_ref()).cloned() else {
+    let Some(switching) = source.and_then(|source| source.downcast_ref()).cloned() else {
         return Err(error);
     };
     drop(error);
-    Ok(Arc::into_inner(shared).expect("the response and the error were its other owners"))
+    let alone = "the response and the error were its other owners";
+    Ok(match switching {
+        Switching::Proven(shared) => Switch::Member(Arc::into_inner(shared).expect(alone)),
+        Switching::Unproven(shared) => Switch::Unproven(Arc::into_inner(shared).expect(alone)),
+    })
 }

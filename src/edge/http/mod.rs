@@ -26,6 +26,7 @@ mod stream;
 mod strict;
 pub(super) mod told;
 mod transport;
+mod unproven;
 mod unread;
 pub(super) mod upgrade;
 mod waiting;

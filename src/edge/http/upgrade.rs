@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::problem::Refusal;
 use crate::hub::{Link, Place};
 use crate::wire::close::Close;
+use crate::wire::reject::Reject;
 
 /// Takes a connection whose handshake is accepted, what had been read behind the request, and
 /// its place. Whoever takes them answers the handshake.
@@ -29,6 +30,24 @@ pub(crate) struct Upgrade(pub Take);
 impl fmt::Debug for Upgrade {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Upgrade").finish_non_exhaustive()
+    }
+}
+
+/// Takes what a peer shows for its token: where its socket goes, or why it goes nowhere.
+pub(crate) type Judge = Box<dyn FnOnce(&str) -> Result<Take, Reject> + Send + Sync>;
+
+/// An accepted handshake whose peer has shown nothing yet. Travels as an extension of a 101
+/// response.
+pub(crate) struct Unproven {
+    /// The answer to the handshake.
+    pub opening: BytesMut,
+    /// Judges what the first message shows.
+    pub judge: Judge,
+}
+
+impl fmt::Debug for Unproven {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Unproven").finish_non_exhaustive()
     }
 }
 

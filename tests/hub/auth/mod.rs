@@ -11,6 +11,7 @@ use crate::support::{Answer, Hub, run_hub, upgrade};
 
 mod carriers;
 mod expiry;
+mod first_frame;
 mod keys;
 mod open;
 mod revocations;

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use crate::support::{Client, Hub, PATIENCE, eventually};
 mod certificates;
 mod handshakes;
 mod members;
+mod secrets;
 
 type Secured = StreamOwned<ClientConnection, TcpStream>;
 
@@ -48,9 +49,13 @@ impl Files {
 
     /// A hub that shows it, with plain HTTP beside it for the test's own questions.
     fn hub(&self, args: &[&str]) -> TlsHub {
+        self.hub_logging("info", args)
+    }
+
+    fn hub_logging(&self, log: &str, args: &[&str]) -> TlsHub {
         let (certificate, key) = (self.path("certificate"), self.path("key"));
         let files = ["--tls-certificate", &certificate, "--tls-key", &key];
-        let plain = ["--tls-plain-listen", "127.0.0.1:0", "--log", "info", "--log-format", "json"];
+        let plain = ["--tls-plain-listen", "127.0.0.1:0", "--log", log, "--log-format", "json"];
         let hub = Hub::start(&[&files[..], &plain, args].concat());
         let ready = |line: &str| {
             let line: serde_json::Value = serde_json::from_str(line).ok()?;
@@ -72,6 +77,12 @@ struct TlsHub {
     hub: Hub,
     /// Where TLS is spoken.
     tls: SocketAddr,
+}
+
+impl DerefMut for TlsHub {
+    fn deref_mut(&mut self) -> &mut Hub {
+        &mut self.hub
+    }
 }
 
 impl Deref for TlsHub {
