@@ -142,14 +142,24 @@ make_certificate() {
         -keyout "$scratch/tls.key" -out "$scratch/tls.pem" 2>>"$out/runs.log"
 }
 
+# Waits until the hub that is spoken to plainly on a port is ready: ready_at PORT.
+ready_at() {
+    for _ in $(seq 300); do
+        case $(get_status "$1" /readyz || true) in *" 200 "*) return ;; esac
+        kill -0 "$server_pid" 2>/dev/null || return 1
+        sleep 0.1
+    done
+    return 1
+}
+
 # Starts a hub that speaks TLS: launch_hub_within_tls FOLDER.
 launch_hub_within_tls() {
     make_certificate || return 1
-    server_scheme=wss
-    launch "$hub" serve --listen "127.0.0.1:$server_port" \
+    server_scheme=wss hub_port=$(free_port)
+    launch "$hub" serve --listen "127.0.0.1:$server_port" --tls-plain-listen "127.0.0.1:$hub_port" \
         --data-dir "$1/data" --tls-certificate "$scratch/tls.pem" --tls-key "$scratch/tls.key" \
         --shards "$hub_shards" --message-rate off --user-message-rate off --connection-rate off \
-        --announce-members-max "$announce"
+        --announce-members-max "$announce" && ready_at "$hub_port"
 }
 
 # Starts nginx, which speaks TLS, before a hub that doesn't: launch_nginx FOLDER. The server's process
@@ -161,7 +171,7 @@ launch_nginx() {
         -e "s|@KEY@|$scratch/tls.key|; s|@FOLDER@|$1|" "$perf/peers/nginx.conf" >"$1/nginx.conf"
     launch "$perf/peers/nginx-before" "$1/nginx.conf" "$hub" serve --listen "127.0.0.1:$hub_port" \
         --data-dir "$1/data" --shards "$hub_shards" --message-rate off --user-message-rate off \
-        --connection-rate off --announce-members-max "$announce"
+        --connection-rate off --announce-members-max "$announce" && ready_at "$hub_port"
 }
 
 # Starts a Centrifugo: launch_centrifugo FOLDER SCENARIO. It has no bound on spaces whose joins and
