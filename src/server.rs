@@ -184,7 +184,6 @@ impl Server {
         starting.end().await;
         // The watchman is there as long as the process.
         _ = newest.send(store.highest);
-        // A member asks for one page at a time.
         let (pages, requests) = mpsc::channel(limits.connections_max);
         let (renewals, shown) = mpsc::channel(RENEWALS_MAX);
         let (hub, shards) = hub::start(HubSetup {
@@ -194,6 +193,7 @@ impl Server {
             stores: shard_stores(store.writers, store.committed, store.verdicts),
             highest: store.highest,
             published: store.published,
+            remembered: Arc::new(move |shard| store.remembered.of_shard(shard)),
             seed: random.next() as u64,
             pages,
             renewals,
