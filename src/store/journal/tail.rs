@@ -89,8 +89,8 @@ pub(crate) struct Origin {
     journal: JournalId,
     end: Arc<Latest>,
     nudge: Nudge,
-    /// All files and segments of a journal of an earlier run.
-    found: Option<(Vec<u32>, VecDeque<(u32, u64)>)>,
+    /// All segments of a journal of an earlier run.
+    found: Option<VecDeque<(u32, u64)>>,
 }
 
 impl Origin {
@@ -101,7 +101,7 @@ impl Origin {
         let there = indices(&self.folder, self.journal)?;
         match &self.found {
             Some(_) if there.is_empty() => return Ok(None),
-            Some((_, segments)) => {
+            Some(segments) => {
                 let is_there = |(index, _): &&(u32, u64)| there.contains(index);
                 tail.segments = segments.iter().filter(is_there).copied().collect();
                 tail.found = Some(there);
@@ -182,7 +182,7 @@ impl Tail {
             journal: self.journal,
             end: self.end.clone(),
             nudge: self.nudge.clone(),
-            found: self.found.clone().map(|files| (files, self.segments.clone())),
+            found: self.is_found().then(|| self.segments.clone()),
         }
     }
 
