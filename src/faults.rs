@@ -199,6 +199,17 @@ pub(crate) fn panic_place(part: &str) {
     let _ = part;
 }
 
+/// The same within a shard, whose number comes before the place.
+#[inline]
+pub(crate) fn panic_place_of_shard(shard: usize, place: &str) {
+    #[cfg(debug_assertions)]
+    if std::env::var_os("CPI_HUB_TEST_PANIC").is_some() {
+        panic_place(&format!("shard-{shard} {place}"));
+    }
+    #[cfg(not(debug_assertions))]
+    let _ = (shard, place);
+}
+
 /// Whether an error says that something is short now, be it descriptors, memory or room: that is
 /// waited for, and never taken for damage.
 pub(crate) fn is_passing(error: &io::Error) -> bool {

@@ -203,6 +203,7 @@ impl Server {
             stores: shard_stores(store.writers, store.committed, store.verdicts),
             highest: store.highest,
             published: store.published,
+            remembered: Arc::new(move |shard| store.remembered.of_shard(shard)),
             seed: random.next() as u64,
             pages,
             renewals,

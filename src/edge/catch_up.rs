@@ -213,7 +213,7 @@ mod tests {
         let (newest_max, bytes_max) = (usize::MAX, 1);
         let space = SpaceId(1);
         let fetch = Fetch { member, number: 1, space, after, up_to, newest_max, bytes_max, until };
-        PageRequest { shard: 0, fetch }
+        PageRequest { shard: 0, life: Default::default(), fetch }
     }
 
     #[test]

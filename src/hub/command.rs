@@ -70,6 +70,18 @@ fn count(reply: Reply) -> Option<u32> {
     if let Reply::Count(count) = reply { Some(count) } else { None }
 }
 
+/// Counts the times that a shard has begun anew. Who was a member in an earlier life may have the
+/// key of another one.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Life(u32);
+
+impl Life {
+    /// The one after it.
+    pub(super) fn next(self) -> Life {
+        Life(self.0.wrapping_add(1))
+    }
+}
+
 /// Something for a shard to do.
 pub(super) enum Command {
     /// Take a connection in.
@@ -77,9 +89,9 @@ pub(super) enum Command {
     /// Give the heart an input under a new ticket, whose replies go to who waits.
     Ask(Ask, Waiting),
     /// Tell a member what it may do by the token that it has shown.
-    Granted(MemberKey, Option<Grant>),
+    Granted(Life, MemberKey, Option<Grant>),
     /// Give a member that catches up the page that it asked for.
-    Fetched(MemberKey, u32, Option<Stretch>),
+    Fetched(Life, MemberKey, u32, Option<Stretch>),
     /// Close who holds most, until this many bytes are freed.
     Relieve(u64),
 }

@@ -82,6 +82,11 @@ impl Directory {
         }
     }
 
+    /// A shard has lost its members.
+    pub(super) fn forget(&self, shard: usize, shards: usize) {
+        self.spaces.retain(|space, _| SpaceKey::Chat(*space).shard(shards) != shard);
+    }
+
     /// The spaces with members, largest first, and how many there are.
     pub(super) fn spaces(&self, limit: usize) -> (Vec<(SpaceId, usize)>, usize) {
         let mut spaces: Vec<(SpaceId, usize)> =

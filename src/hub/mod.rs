@@ -32,8 +32,8 @@ mod socket;
 mod thread;
 
 use askers::{Askers, Asking};
-pub(crate) use command::Question;
 use command::{Command, PostAccepted, PostReplies, Queued};
+pub(crate) use command::{Life, Question};
 use directory::{Directory, Reference};
 pub(crate) use directory::{Permit, address_number};
 use inbox::Inbox;
@@ -41,8 +41,10 @@ pub(crate) use places::{Begun, Place, Places};
 pub(crate) use socket::{Link, Session};
 use thread::ShardThread;
 
+/// Reads again what was published once, as far as it may be of this shard.
+pub(crate) type Remembered = Arc<dyn Fn(usize) -> std::io::Result<Vec<First>> + Send + Sync>;
+
 /// What the hub is started with.
-#[derive(Debug)]
 pub(crate) struct HubSetup {
     /// Every bound. `logs_bytes_max` is that of all shards together.
     pub limits: Limits,
@@ -56,9 +58,12 @@ pub(crate) struct HubSetup {
     pub highest: Id,
     /// What earlier runs have published once, oldest first.
     pub published: Vec<First>,
+    /// The same at any later time, for a shard that begins anew.
+    pub remembered: Remembered,
     /// Makes ids and jitter.
     pub seed: u64,
-    /// Where shards ask for what the log no longer holds; each is answered by [`Hub::give`].
+    /// Where shards ask for what the log no longer holds, one page at a time for a member; each is
+    /// answered by [`Hub::give`].
     pub pages: mpsc::Sender<PageRequest>,
     /// Where members' tokens are judged; each is answered by [`Hub::grant`].
     pub renewals: mpsc::Sender<RenewalRequest>,
@@ -97,6 +102,7 @@ pub(crate) struct Admission {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PageRequest {
     pub(crate) shard: usize,
+    pub(crate) life: Life,
     /// What it needs.
     pub fetch: Fetch,
 }
@@ -105,6 +111,7 @@ pub(crate) struct PageRequest {
 #[derive(Debug)]
 pub(crate) struct RenewalRequest {
     pub(crate) shard: usize,
+    pub(crate) life: Life,
     /// The token, and whose it is to be.
     pub renewal: Renewal,
 }
@@ -160,8 +167,9 @@ impl HubThreads {
 }
 
 /// Starts the shards, one a journal; each holds then what it needs of the system.
-pub(crate) fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
-    let shards = setup.stores.len();
+pub(crate) fn start(mut setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
+    let stores = std::mem::take(&mut setup.stores);
+    let shards = stores.len();
     let directory = Directory::new(setup.limits.clone(), setup.clock.clone());
     let inboxes: Arc<[_]> =
         (0..shards).map(|_| Arc::new(Inbox::new(setup.limits.inbox_commands_max))).collect();
@@ -169,34 +177,31 @@ pub(crate) fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
     let cores = if setup.pinned { core_affinity::get_core_ids() } else { None };
     let mut threads = Vec::with_capacity(shards);
     let (begun, begins) = std::sync::mpsc::sync_channel(shards);
-    for (number, store) in setup.stores.into_iter().enumerate() {
-        let mut limits = setup.limits.clone();
-        limits.logs_bytes_max /= shards;
+    for (number, store) in stores.into_iter().enumerate() {
+        let first = first_of(&setup, number, shards);
+        let ShardStore { journal, committed, verdicts } = store;
+        let remembered = Arc::clone(&setup.remembered);
         let thread = ShardThread {
-            setup: ShardSetup {
-                number: u16::try_from(number).expect("shards are bounded below 2^16"),
-                limits,
-                seed: setup.seed.wrapping_add((number as u64) << 32 | number as u64),
-                highest: setup.highest,
-                published: of_shard(&setup.published, number, shards),
-                now: setup.clock.now(),
-            },
+            shards,
+            published: Box::new(move || Ok(of_shard(&remembered(number)?, number, shards))),
             core: cores.as_ref().and_then(|cores| cores.get(number % cores.len()).copied()),
             inbox: Arc::clone(&inboxes[number]),
             directory: Arc::clone(&directory),
             metrics: Arc::clone(&setup.metrics),
-            store,
+            committed,
+            verdicts,
             drain: Arc::clone(&drain),
             pages: setup.pages.clone(),
             renewals: setup.renewals.clone(),
             clock: setup.clock.clone(),
+            faults: setup.faults.clone(),
         };
         let (name, faults) = (format!("shard-{number}"), setup.faults.clone());
         let begun = begun.clone();
         let work = move || {
             let part = faults.watch(format!("shard-{number}"));
             // Dropped when it ends before: then nobody is waited for.
-            let outcome = thread.run(move || _ = begun.send(()));
+            let outcome = thread.run(first, journal, move || _ = begun.send(()));
             part.ended_with(&outcome);
             outcome
         };
@@ -208,6 +213,20 @@ pub(crate) fn start(setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
     let askers = Arc::new(Askers::new(setup.limits.inbox_commands_max));
     let hub = Hub { inboxes, askers, directory, metrics: setup.metrics, drain };
     Ok((hub, HubThreads(threads)))
+}
+
+/// What a shard begins with when the hub starts.
+fn first_of(setup: &HubSetup, number: usize, shards: usize) -> ShardSetup {
+    let mut limits = setup.limits.clone();
+    limits.logs_bytes_max /= shards;
+    ShardSetup {
+        number: u16::try_from(number).expect("shards are bounded below 2^16"),
+        limits,
+        seed: setup.seed.wrapping_add((number as u64) << 32 | number as u64),
+        highest: setup.highest,
+        published: of_shard(&setup.published, number, shards),
+        now: setup.clock.now(),
+    }
 }
 
 fn of_shard(published: &[First], shard: usize, shards: usize) -> Vec<First> {
@@ -294,14 +313,14 @@ impl Hub {
         let Fetch { member, number, .. } = request.fetch;
         // If its shard is so busy that it does not take it, the member waits in vain and tries
         // again, or goes without.
-        _ = self.inboxes[request.shard]
-            .push(Queued(Command::Fetched(member, number, page), Asking::OURS));
+        let command = Command::Fetched(request.life, member, number, page);
+        _ = self.inboxes[request.shard].push(Queued(command, Asking::OURS));
     }
 
     /// Tells a member what it may do by the token that it has shown.
     pub(crate) fn grant(&self, request: &RenewalRequest, grant: Option<Grant>) {
         // If its shard is so busy that it does not take it, the member shows it once more.
-        let command = Command::Granted(request.renewal.member, grant);
+        let command = Command::Granted(request.life, request.renewal.member, grant);
         _ = self.inboxes[request.shard].push(Queued(command, Asking::OURS));
     }
 

@@ -21,8 +21,10 @@ use crate::limits::{CLOSED_SOCKETS_MAX, ENDED_SOCKETS_MAX, QUEUED_SOCKETS_MAX, R
 use crate::shard::event::{MemberKey, PIECES, Sent, Sockets};
 use crate::wire::frame_reader::Reader;
 
+mod leaving;
 mod session;
 
+pub(super) use leaving::Leaving;
 use session::Flushed;
 pub(crate) use session::{Link, Session};
 
@@ -93,6 +95,8 @@ pub(super) struct SocketTable {
     /// Sockets of members that are no more, to be closed a few at a time: the kernel needs a while
     /// to give back what a peer sent and nobody read.
     closing: VecDeque<Socket>,
+    /// The member whose socket was in hand last.
+    in_hand: Option<MemberKey>,
 }
 
 impl SocketTable {
@@ -108,6 +112,7 @@ impl SocketTable {
             queue: VecDeque::new(),
             ended: VecDeque::new(),
             closing: VecDeque::new(),
+            in_hand: None,
         })
     }
 
@@ -178,6 +183,7 @@ impl SocketTable {
 
     /// A member's socket, and its TLS.
     fn parts(&mut self, member: MemberKey) -> Option<(&mut Socket, Option<&mut Session>)> {
+        self.in_hand = Some(member);
         let slot = member.slot as usize;
         let socket = self.slots.get_mut(slot)?.as_mut()?;
         if socket.generation != member.generation {

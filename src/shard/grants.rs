@@ -77,6 +77,16 @@ impl Grants {
         self.revoked.push_back((now, revocation));
     }
 
+    /// What was called back of late.
+    pub(super) fn revoked(&self) -> &VecDeque<(MonoMs, Revocation)> {
+        &self.revoked
+    }
+
+    /// Takes over what was called back before this shard began anew.
+    pub(super) fn inherit(&mut self, revoked: VecDeque<(MonoMs, Revocation)>) {
+        self.revoked = revoked;
+    }
+
     /// Whether what a connection was let in by was called back while it was on its way.
     pub(super) fn is_revoked(&self, now: MonoMs, user: UserId, mark: TokenMark) -> bool {
         let mut late = self.revoked.iter().filter(|(at, _)| now.since(*at) <= ON_ITS_WAY);

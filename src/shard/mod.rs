@@ -25,6 +25,7 @@ use crate::wire::time::Now;
 use crate::wire::{Id, SpaceKey};
 
 mod absent;
+pub mod anew;
 mod arena;
 mod commits;
 mod door;

@@ -41,10 +41,11 @@ pub use sqlite::look::stored_positions;
 pub use sqlite::{DATABASE_FILE, SqliteSink};
 pub use upgrade::upgrade;
 
+pub(crate) use batcher::Published;
 use batcher::{Anew, Batcher, DeadRows, Ends, JournalSources, NonceFiles, Reopen, Stop, Truth};
 use data_dir::strayed::{Watch, WatchPlan};
 use dead_letters::tally::Tally;
-use journal::{Journals, Opened, Tail, Writer};
+use journal::{Journals, Opened, Writer};
 use latest::Latest;
 use migrate::MigrateError;
 pub use offset::OtherOffset;
@@ -252,6 +253,8 @@ pub struct Store {
     pub highest: Id,
     /// What earlier runs have published once, oldest first.
     pub published: Vec<First>,
+    /// The same at any later time.
+    pub(crate) remembered: Published,
     /// One a shard: what it is told of rows that the sink refuses, before they count as committed.
     pub verdicts: Vec<mpsc::Receiver<Verdict>>,
     /// For the edge.
@@ -325,8 +328,7 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
         holes: truth.holes.clone(),
         letters: Tally::new(&config.data_dir, config.letters_bytes_max, config.faults.clone()),
     })?;
-    let origins = |tails: &[Tail]| tails.iter().map(Tail::origin).collect();
-    let (found_origins, own_origins) = (origins(&found), origins(&own));
+    let remembered = Published::new(config, &found, &own);
     let mut sources = JournalSources::new(found, own);
     sources.leave_elsewhere(truth.bound.elsewhere());
     let committed = sources.shown();
@@ -335,8 +337,7 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
     let anew = Anew {
         config: config.clone(),
         reopen,
-        found: found_origins,
-        own: own_origins,
+        published: remembered.clone(),
         shown: committed.clone(),
         dead: dead.beside(config),
         holes: truth.holes.clone(),
@@ -351,7 +352,17 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
     let batcher = thread.spawn(move || batch(first, anew, seed, (stopped, unread)))?;
     let reader = readers.reader.clone();
     let handle = StoreHandle { stop, batcher, reading, readers, journals, watch, checking: None };
-    Ok(Store { writers, committed, highest, published, verdicts, reader, state, handle })
+    Ok(Store {
+        writers,
+        committed,
+        highest,
+        published,
+        remembered,
+        verdicts,
+        reader,
+        state,
+        handle,
+    })
 }
 
 /// The store's thread: lives of the batcher, each from its beginning, until it is told to stop.

@@ -2,14 +2,26 @@
 //! Parts without which a hub is none are in `parts.rs`.
 
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use cpi_hub::conditions::Condition;
+use cpi_hub::wire::{SpaceId, SpaceKey};
 use tempfile::TempDir;
 
-use crate::support::health::{mended, planted};
+use crate::support::health::{mended, planted, told};
 use crate::support::ledger::{Ledger, Load};
-use crate::support::{GOOD, Hub, UNLIMITED, eventually, frame, upgrade};
+use crate::support::returning::{self, Crowd};
+use crate::support::{Client, GOOD, Hub, UNLIMITED, eventually, frame, upgrade};
+
+fn plant(file: &Path, part: &str) {
+    // Whole from the first moment on: the part may look at any time.
+    let whole = file.with_extension("new");
+    std::fs::write(&whole, format!("{part} once")).expect("a file");
+    std::fs::rename(whole, file).expect("a file");
+}
 
 /// A hub whose parts can be made to panic.
 struct Buggy {
@@ -28,10 +40,7 @@ impl Buggy {
 
     /// Has a part panic the next time that it comes by.
     fn plant(&self, part: &str) {
-        // Whole from the first moment on: the part may look at any time.
-        let whole = self.file.with_extension("new");
-        std::fs::write(&whole, format!("{part} once")).expect("a file");
-        std::fs::rename(whole, &self.file).expect("a file");
+        plant(&self.file, part);
     }
 
     /// Whether what was planted has happened.
@@ -156,4 +165,130 @@ pub fn a_checkpoint_that_panics_is_made_by_the_next_one() {
     drop(stream);
     assert!(buggy.hub.stop("TERM").success(), "{}", buggy.hub.log());
     reading.join().expect("it reads to the end");
+}
+
+/// A space of each of two shards.
+fn spaces() -> [i32; 2] {
+    [0, 1].map(|shard| {
+        let is_there = |space: &i32| SpaceKey::Chat(SpaceId(*space)).shard(2) == shard;
+        (1..).find(is_there).expect("both have some")
+    })
+}
+
+/// Says something, hears it, and says the next, until it is told to stop; how long each took.
+fn talk(mut client: Client, stop: &AtomicBool) -> Vec<(Instant, Duration)> {
+    let mut took = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let (begun, content) = (Instant::now(), took.len().to_string());
+        client.chat(&content);
+        let heard = client.next_of("chat");
+        assert_eq!(heard["data"]["content"], content, "neither gap nor double");
+        took.push((begun, begun.elapsed()));
+    }
+    took
+}
+
+pub fn a_shard_that_panics_closes_its_members_and_the_other_shards_do_not_notice() {
+    let buggy = Buggy::start(&[&UNLIMITED[..], &["--shards", "2"]].concat());
+    let hub = &buggy.hub;
+    let [here, there] = spaces();
+    let stop = Arc::new(AtomicBool::new(false));
+    let (bystander, stopped) = (hub.join_v1(there, 1, ""), Arc::clone(&stop));
+    let talking = std::thread::spawn(move || talk(bystander, &stopped));
+    let quiet: Vec<Client> = (10..20).map(|user| hub.join_v1(here, user, "")).collect();
+    let mut ana = hub.join_v1(here, 1, "");
+    eventually("all are in", || (hub.metric("hub_members") == 12.0).then_some(()));
+    ana.chat("uno");
+    let first = ana.next_of("chat")["data"]["id"].as_str().expect("an id").to_owned();
+    let begun = Instant::now();
+    buggy.plant("shard-0 in the sweep");
+    ana.chat("dos");
+    // The member whose socket was in hand is cut: what it was sent is not known.
+    assert!(ana.until_closed().1.code.is_none_or(|code| code == 1012));
+    for member in quiet {
+        let closed = member.until_closed().1;
+        assert_eq!((closed.code, closed.reason.as_str()), (Some(1012), "restart"));
+    }
+    let detail = planted(hub, Condition::PartPanicked);
+    assert!(detail.starts_with("shard-0: "), "{detail}");
+    eventually("their places are free", || {
+        (hub.metric("hub_members") == 1.0).then_some(hub.get("/v1/spaces").json())
+    });
+    assert_eq!(hub.metric("hub_joins_total") - hub.metric("hub_leaves_total"), 1.0);
+    assert_eq!(hub.metric("hub_closes_total{reason=\"restart\"}"), 11.0);
+    // It was in the journal: whoever comes back gets it.
+    let mut ana = hub.join_v1(here, 1, &format!("&after={first}"));
+    let second = ana.next_of("chat");
+    assert_eq!(second["data"]["content"], "dos");
+    let resumed = ana.next_of("resumed");
+    assert_eq!(
+        (&resumed["data"]["complete"], &resumed["data"]["count"]),
+        (&true.into(), &1.into())
+    );
+    ana.chat("tres");
+    let third = ana.next_of("chat");
+    let ids = [&second, &third].map(|it| it["data"]["id"].as_str().expect("an id").to_owned());
+    assert!(first < ids[0] && ids[0] < ids[1], "{first} {ids:?}");
+    let ended = Instant::now();
+    stop.store(true, Ordering::Relaxed);
+    let took = talking.join().expect("it is not closed");
+    let of = |within: bool| {
+        let during = |at: &Instant| (*at >= begun && *at <= ended) == within;
+        let mut all: Vec<_> = took.iter().filter(|(at, _)| during(at)).map(|it| it.1).collect();
+        all.sort_unstable();
+        [all.get(all.len() * 99 / 100).copied(), all.last().copied()].map(Option::unwrap_or_default)
+    };
+    let ([usual, _], [p99, worst]) = (of(false), of(true));
+    eprintln!("another shard's p99: {usual:?} before, {p99:?} meanwhile, at worst {worst:?}");
+    assert!(worst < Duration::from_secs(1).max(10 * usual), "{worst:?}, and {usual:?} before");
+    let rows = hub.history_of(here, 3).len() + hub.history_of(there, took.len()).len();
+    assert_eq!(hub.metric("hub_chats_accepted_total"), rows as f64, "the books balance");
+    ends_when_met_again(buggy, here);
+}
+
+/// A bug that is met again and again is not mended by beginning anew.
+fn ends_when_met_again(mut buggy: Buggy, here: i32) {
+    let hub = &buggy.hub;
+    for place in ["at a command", "before the journal"] {
+        let mut bea = hub.join_v1(here, 2, "");
+        bea.next_of("welcome");
+        buggy.plant(&format!("shard-0 {place}"));
+        _ = bea.try_send(tungstenite::Message::text(
+            r#"{"type":"chat","data":{"content":"nadie lo oye"}}"#,
+        ));
+        eventually(place, || {
+            // A command for the shard, whose answer may be that there is none.
+            hub.get(&format!("/v1/spaces/{here}/presence"));
+            buggy.has_panicked().then_some(())
+        });
+        bea.until_closed();
+    }
+    assert_eq!(buggy.hub.wait().code(), Some(1));
+    let log = buggy.hub.log();
+    assert!(log.contains("shard-0 has ended in a panic"), "{log}");
+    assert!(told(&log, Condition::PartEnded), "{log}");
+}
+
+pub fn a_crowd_misses_nothing_though_its_shards_panic() {
+    let mut buggy = Buggy::start(&[&UNLIMITED[..], &["--shards", "2"]].concat());
+    let crowd = Crowd { spaces: 4, clients_a_space: 6, messages_a_space: 1_200, seed: 20_261_130 };
+    let places = [
+        "shard-0 in the sweep",
+        "shard-1 behind the journal",
+        "shard-0 before the journal",
+        "shard-1 at a command",
+    ];
+    let Buggy { hub, file, .. } = &mut buggy;
+    let figures = returning::run_through(hub, crowd, places.len(), |_, number| {
+        plant(file, places[number]);
+        eventually(places[number], || (!file.exists()).then_some(()));
+    });
+    assert_eq!(buggy.panics("shard"), 4.0);
+    eprintln!("{figures:?}");
+    // The next start finds the journals as it does after any other run.
+    buggy.hub.kill();
+    buggy.hub.restart();
+    for space in 1..=crowd.spaces {
+        assert_eq!(buggy.hub.history_of(space, crowd.messages_a_space).len(), 1_200);
+    }
 }

@@ -50,6 +50,8 @@ const TESTS: &[Named] = &named![
     blast::a_connection_that_panics_is_closed_and_nobody_else_notices,
     blast::a_thread_of_the_store_that_panics_begins_anew_and_nothing_is_lost_or_doubled,
     blast::a_checkpoint_that_panics_is_made_by_the_next_one,
+    blast::a_shard_that_panics_closes_its_members_and_the_other_shards_do_not_notice,
+    blast::a_crowd_misses_nothing_though_its_shards_panic,
     publish_once::what_is_sent_again_after_a_kill_is_there_once,
     publish_once::a_nonce_is_forgotten_when_its_window_is_over_also_across_a_restart,
     store_truth::a_database_that_is_removed_under_the_hub_is_noticed_and_nothing_more_is_taken,

@@ -172,14 +172,20 @@ async fn wander(shared: Shared, space: i32, user: i32) -> Seen {
 
 /// Runs the crowd; the hub is killed and started again when half is said.
 pub fn run(hub: &mut Hub, crowd: Crowd) -> Figures {
-    run_through(hub, crowd, |hub| {
+    run_through(hub, crowd, 1, |hub, _| {
         hub.kill();
         hub.restart();
     })
 }
 
-/// Runs the crowd; the hub is restarted in some way when half is said.
-pub fn run_through(hub: &mut Hub, crowd: Crowd, restart: impl FnOnce(&mut Hub)) -> Figures {
+/// Runs the crowd through a number of troubles, evenly spread over what is said; each is told which
+/// one it is.
+pub fn run_through(
+    hub: &mut Hub,
+    crowd: Crowd,
+    troubles: usize,
+    mut trouble: impl FnMut(&mut Hub, usize),
+) -> Figures {
     eprintln!("seed {}", crowd.seed);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -199,12 +205,15 @@ pub fn run_through(hub: &mut Hub, crowd: Crowd, restart: impl FnOnce(&mut Hub)) 
             );
         }
     }
-    let half = crowd.spaces as usize * crowd.messages_a_space / 2;
-    super::eventually("half is said", || {
-        (shared.acked.load(Ordering::Relaxed) >= half).then_some(())
-    });
-    restart(hub);
-    address.send_replace(hub.address);
+    for number in 0..troubles {
+        let all = crowd.spaces as usize * crowd.messages_a_space;
+        let said = all * (number + 1) / (troubles + 1);
+        super::eventually("some of it is said", || {
+            (shared.acked.load(Ordering::Relaxed) >= said).then_some(())
+        });
+        trouble(hub, number);
+        address.send_replace(hub.address);
+    }
     let mut all: Vec<Seen> = Vec::new();
     for task in tasks {
         let seen = runtime.block_on(task).expect("no panic");
@@ -229,7 +238,7 @@ fn check(hub: &Hub, crowd: Crowd, all: &[Seen]) -> Figures {
         figures.resumes += seen.resumes;
         figures.received += seen.ids.len();
     }
-    // From the kill at least.
+    // From a kill at least.
     assert!(figures.resumes >= all.len(), "everybody came back: {figures:?}");
     figures
 }

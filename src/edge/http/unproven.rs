@@ -19,7 +19,7 @@ use crate::hub::Place;
 use crate::limits::{Limits, TOKEN_MESSAGE_BYTES_MAX, UNPROVEN_BYTES_MAX};
 use crate::wire::client_message::{ClientMessage, DecodeRules, Decoder};
 use crate::wire::close::Close;
-use crate::wire::frame_reader::{Incoming, ReadLimits, Reader};
+use crate::wire::frame_reader::{Heard, Incoming, ReadLimits, Reader};
 use crate::wire::reject::Reject;
 use crate::wire::time::TimeFormat;
 use crate::wire::{Dialect, frame_writer, server_message};
@@ -132,7 +132,7 @@ impl Proof<'_> {
                         return Ok((token, Bytes::copy_from_slice(input)));
                     }
                     Incoming::Ping(payload) => frame_writer::pong(&mut pongs, payload),
-                    Incoming::Pong | Incoming::Unheard(_) => {}
+                    Incoming::Pong | Incoming::Binary(_) | Incoming::Unheard(_) => {}
                     Incoming::Close(code) => return Err(Unshown::Close(Close::Peer(code))),
                 }
             }
@@ -168,7 +168,7 @@ fn read_limits(limits: &Limits) -> ReadLimits {
     ReadLimits {
         message_bytes_max: TOKEN_MESSAGE_BYTES_MAX,
         fragments_max: limits.fragments_max,
-        is_heard: true,
+        heard: Heard::Read,
     }
 }
 

@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::hub::directory::Directory;
 use crate::limits::Limits;
 use crate::wire::UserId;
+use crate::wire::time::MonoMs;
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -218,4 +219,35 @@ fn a_key_survives_the_epoll() {
     for member in [MEMBER, MemberKey { slot: u32::MAX, generation: u32::MAX }] {
         assert_eq!(super::member(token(member)), member);
     }
+}
+
+#[test]
+fn after_a_panic_those_between_two_frames_are_told_and_the_others_are_cut() {
+    let keys = [0, 1, 2].map(|slot| MemberKey { slot, generation: 5 });
+    let [told, within_a_frame, in_hand] = keys;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let mut table = SocketTable::with_room(3).expect("an epoll");
+        let mut peers = keys.map(|key| take_in(&mut table, key));
+        for key in keys {
+            assert!(matches!(table.send(key, b"abc"), Sent::Bytes(3)));
+        }
+        let can_be_told = |key| key != within_a_frame;
+        let mut leaving = table.close_all(can_be_told, MonoMs(1_000));
+        let mut read = |key: MemberKey| {
+            let mut came = Vec::new();
+            peers[key.slot as usize].read_to_end(&mut came).expect("an end");
+            came
+        };
+        assert_eq!(read(told), b"abc\x88\x09\x03\xf4restart");
+        assert_eq!(read(within_a_frame), b"abc");
+        assert_eq!(read(in_hand), b"abc", "what it was sent last nobody knows");
+        // It stays until its peer has gone too, or its time is over.
+        let mut buffer = [0; 16];
+        leaving.look(MonoMs(1), &mut buffer);
+        assert_eq!(leaving.len(), 1);
+        drop(peers);
+        leaving.look(MonoMs(2), &mut buffer);
+        assert_eq!(leaving.len(), 0);
+    });
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::super::command::Waiting;
+use super::super::command::{Life, Waiting};
 use super::super::directory::Directory;
 use super::super::socket::SocketTable;
 use super::super::{PageRequest, RenewalRequest};
+use crate::faults::panic_place_of_shard;
 use crate::shard::event::{Fetch, MemberKey, Renewal, Reply, Sockets, Ticket};
 use crate::shard::turn::{Broken, Host, Journal};
 use crate::store::journal::Writer;
@@ -25,11 +26,14 @@ pub(super) struct ShardJournal {
 
 impl Journal for ShardJournal {
     fn append(&mut self, records: &[u8], highest: Id) -> Result<u64, Broken> {
-        self.writer.append(records, highest).map_err(|error| {
+        panic_place_of_shard(self.shard, "before the journal");
+        let appended = self.writer.append(records, highest).map_err(|error| {
             let shard = self.shard;
             tracing::error!(shard, %error, "journal broken: no chat until a restart");
             Broken
-        })
+        });
+        panic_place_of_shard(self.shard, "behind the journal");
+        appended
     }
 
     fn room(&self) -> u64 {
@@ -41,6 +45,7 @@ impl Journal for ShardJournal {
 pub(super) struct Surroundings {
     pub journal: ShardJournal,
     pub sockets: SocketTable,
+    pub life: Life,
     pub pages: mpsc::Sender<PageRequest>,
     pub renewals: mpsc::Sender<RenewalRequest>,
     pub waiting: HashMap<Ticket, Waiting>,
@@ -53,6 +58,7 @@ impl Host for Surroundings {
     }
 
     fn sockets(&mut self) -> &mut impl Sockets {
+        panic_place_of_shard(self.journal.shard, "in the sweep");
         &mut self.sockets
     }
 
@@ -78,12 +84,12 @@ impl Host for Surroundings {
     }
 
     fn fetch(&mut self, fetch: &Fetch) -> bool {
-        let request = PageRequest { shard: self.journal.shard, fetch: *fetch };
+        let request = PageRequest { shard: self.journal.shard, life: self.life, fetch: *fetch };
         self.pages.try_send(request).is_ok()
     }
 
     fn renew(&mut self, renewal: Renewal) -> bool {
-        let request = RenewalRequest { shard: self.journal.shard, renewal };
+        let request = RenewalRequest { shard: self.journal.shard, life: self.life, renewal };
         self.renewals.try_send(request).is_ok()
     }
 

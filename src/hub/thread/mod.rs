@@ -5,7 +5,6 @@
 //! A turn is: reads that are ready, then one append to the journal, then one slice of the sweep.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -14,48 +13,59 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::yield_now;
+use tokio::task::{JoinError, yield_now};
 
 use super::command::{Command, Queued, Waiting};
 use super::directory::Directory;
 use super::inbox::Inbox;
-use super::socket::{Read, Ready, SocketTable};
-use super::{Admission, PageRequest, RenewalRequest, ShardStore};
+use super::socket::{Leaving, Read, Ready};
+use super::{Admission, PageRequest, RenewalRequest};
 use crate::clock::Clock;
+use crate::faults::{Faults, panic_place_of_shard};
 use crate::limits::{
     ECHO_FRAGMENTS_MAX, ECHO_MESSAGE_BYTES_MAX, LISTENER_MESSAGE_BYTES_MAX, READ_BYTES_MAX,
-    READ_SHARE_BYTES_MIN, TURN_COMMANDS_MAX, TURN_READ_BYTES_MAX, room_for,
+    READ_SHARE_BYTES_MIN, TURN_COMMANDS_MAX, TURN_READ_BYTES_MAX,
 };
 use crate::metrics::Metrics;
-use crate::shard::event::{Echo, Input, MemberKey, Ticket};
+use crate::shard::event::{Echo, Input, MemberKey, Ticket, Verdict};
 use crate::shard::{Shard, ShardSetup};
 use crate::store::latest::Latest;
 use crate::wire::close::Close;
 use crate::wire::frame_reader::{Heard, Incoming, ReadLimits};
+use crate::wire::nonce::First;
 
 mod host;
+mod lives;
 #[cfg(test)]
 mod tests;
 
-use host::{ShardJournal, Surroundings};
+use host::Surroundings;
 
 /// How often the heart is told that time has passed.
 const TICK: Duration = Duration::from_millis(100);
 
 /// What a shard's thread is started with.
 pub(super) struct ShardThread {
-    pub setup: ShardSetup,
+    /// How many there are.
+    pub shards: usize,
+    /// Reads what was published once in its spaces.
+    pub published: Published,
     pub core: Option<core_affinity::CoreId>,
     pub inbox: Arc<Inbox<Queued>>,
     pub directory: Arc<Directory>,
     pub metrics: Arc<Metrics>,
-    pub store: ShardStore,
+    /// See [`ShardStore`](super::ShardStore).
+    pub committed: Arc<Latest<Option<u64>>>,
+    pub verdicts: mpsc::Receiver<Verdict>,
     /// The window in ms, once shutdown has begun.
     pub drain: Arc<Latest<Option<u64>>>,
     pub pages: mpsc::Sender<PageRequest>,
     pub renewals: mpsc::Sender<RenewalRequest>,
     pub clock: Clock,
+    pub faults: Faults,
 }
+
+type Published = Box<dyn Fn() -> io::Result<Vec<First>> + Send>;
 
 /// All that a shard's tasks share. Borrowed within a poll, never across an await.
 struct State {
@@ -72,50 +82,24 @@ struct State {
     due: bool,
     /// Wakes the task that reads and sweeps.
     driver: Waker,
+    /// Sockets of an earlier life.
+    leaving: Leaving,
 }
 
 impl ShardThread {
-    /// Runs until a drain is done, or a bug is met. Takes the thread over. It has `begun` once it
-    /// holds all that it needs of the system.
-    pub(super) fn run(self, begun: impl FnOnce()) -> io::Result<()> {
-        // However it ends: who waits for an answer is to hear that there is none.
-        let _inbox = Closing(Arc::clone(&self.inbox));
-        if let Some(core) = self.core {
-            core_affinity::set_for_current(core);
-        }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build_local(tokio::runtime::LocalOptions::default())?;
-        runtime.block_on(async {
-            let room = room_for(self.setup.limits.connections_max);
-            let sockets = SocketTable::with_room(room)?;
-            begun();
-            self.serve(sockets).await
-        })
-    }
-
-    async fn serve(self, sockets: SocketTable) -> io::Result<()> {
-        let ShardStore { journal, committed: stored, mut verdicts } = self.store;
-        let around = Surroundings {
-            journal: ShardJournal { shard: self.setup.number.into(), writer: journal },
-            sockets,
-            pages: self.pages,
-            renewals: self.renewals,
-            waiting: HashMap::new(),
-            directory: self.directory,
-        };
-        let state = State::new(self.setup, around, self.clock, self.metrics);
-        let state = Rc::new(RefCell::new(state));
-        let mut driver = tokio::task::spawn_local(drive(Rc::clone(&state)));
+    /// Runs until a drain is done. What lies before `at` in the journal is of earlier lives.
+    async fn serve(&mut self, state: &Rc<RefCell<State>>, at: u64) -> io::Result<()> {
+        let ShardThread { committed: stored, verdicts, inbox, .. } = self;
+        let mut driver = tokio::task::spawn_local(drive(Rc::clone(state)));
         let (mut committed, mut drain) = (None, None);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = self.inbox.wait() => {
+                () = inbox.wait() => {
                     for _ in 0..TURN_COMMANDS_MAX {
-                        let Some(Queued(command, _)) = self.inbox.pop() else { break };
-                        take_command(&state, command);
+                        let Some(Queued(command, _)) = inbox.pop() else { break };
+                        take_command(state, command);
                     }
                     yield_now().await;
                 }
@@ -124,7 +108,8 @@ impl ShardThread {
                     while let Ok(verdict) = verdicts.try_recv() {
                         state.borrow_mut().input(Input::Verdict(verdict));
                     }
-                    if let Some(offset) = offset {
+                    // What this shard has not made counts as earlier runs': stored as a whole.
+                    if let Some(offset) = offset.filter(|offset| *offset >= at) {
                         state.borrow_mut().input(Input::Committed(offset));
                     }
                 }
@@ -141,29 +126,34 @@ impl ShardThread {
                     state.borrow_mut().tick();
                     if drain.is_some() && state.borrow().is_left() {
                         // The last ones are told why, and that may take as long as with others.
-                        self.inbox.close();
-                        while let Some(Queued(command, _)) = self.inbox.pop() {
-                            take_command(&state, command);
+                        inbox.close();
+                        while let Some(Queued(command, _)) = inbox.pop() {
+                            take_command(state, command);
                         }
                         if state.borrow().is_left() {
                             break;
                         }
                     }
                 }
-                ended = &mut driver => {
-                    return Err(ended.unwrap_or_else(io::Error::other));
-                }
+                ended = &mut driver => return Err(error_of(ended)),
             }
         }
         driver.abort();
         match driver.await {
-            Ok(error) => return Err(error),
-            Err(ended) if ended.is_panic() => return Err(io::Error::other(ended)),
-            Err(_aborted) => {}
+            Err(ended) if ended.is_cancelled() => {}
+            ended => return Err(error_of(ended)),
         }
         state.borrow_mut().turn();
         Ok(())
     }
+}
+
+/// Why the task that reads and sweeps has ended. Its panic is the shard's.
+fn error_of(ended: Result<io::Error, JoinError>) -> io::Error {
+    ended.unwrap_or_else(|ended| match ended.try_into_panic() {
+        Ok(payload) => std::panic::resume_unwind(payload),
+        Err(ended) => io::Error::other(ended),
+    })
 }
 
 /// Closes the inbox of a shard that ends.
@@ -178,12 +168,15 @@ impl Drop for Closing {
 
 fn take_command(state: &RefCell<State>, command: Command) {
     let mut state = state.borrow_mut();
+    panic_place_of_shard(state.around.journal.shard, "at a command");
     match command {
         Command::Admit(admission) => state.admit(*admission),
         Command::Ask(input, waiting) => state.ask(waiting, input),
-        Command::Granted(member, grant) => state.input(Input::Granted(member, grant)),
+        // What a member of an earlier life has asked for has no taker any more.
+        Command::Granted(life, ..) | Command::Fetched(life, ..) if life != state.around.life => {}
+        Command::Granted(_, member, grant) => state.input(Input::Granted(member, grant)),
         Command::Relieve(bytes) => state.input(Input::Relieve(bytes)),
-        Command::Fetched(member, number, page) => {
+        Command::Fetched(_, member, number, page) => {
             state.input(Input::Fetched(member, number, page));
         }
     }
@@ -232,6 +225,7 @@ impl State {
             read_limits,
             due: false,
             driver: Waker::noop().clone(),
+            leaving: Leaving::default(),
         }
     }
 
@@ -290,6 +284,7 @@ impl State {
         self.shard.tick(self.clock.now(), &self.around.journal);
         self.make_due();
         self.forget_given_up();
+        self.leaving.look(self.clock.now().mono, &mut self.buffer);
         // A sweep that never comes to its end shows its numbers too.
         self.publish();
     }

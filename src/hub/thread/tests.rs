@@ -1,13 +1,15 @@
 //! A shard's thread with one member and its peer: floods, and who comes to their turn meanwhile.
 
+use super::host::ShardJournal;
 use super::*;
-use crate::hub::socket::Socket;
+use crate::hub::socket::{Socket, SocketTable};
 use crate::limits::{FLOOD_READ_BYTES_MAX, Limits, Rate};
 use crate::shard::event::{Grant, Join};
 use crate::store::journal::tests::{LIMITS, reopen};
 use crate::wire::reject::Reject;
 use crate::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
 use bytes::BytesMut;
+use std::collections::HashMap;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
@@ -31,6 +33,7 @@ fn with_one_member(folder: &std::path::Path, control_rate: Rate) -> (State, TcpS
     let around = Surroundings {
         journal: ShardJournal { shard: 0, writer: journal },
         sockets: SocketTable::with_room(1).expect("an epoll"),
+        life: Default::default(),
         pages: mpsc::channel(1).0,
         renewals: mpsc::channel(1).0,
         waiting: HashMap::new(),

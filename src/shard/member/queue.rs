@@ -91,6 +91,11 @@ impl Queue {
         self.at_boundary() && self.cut() == Cut::None
     }
 
+    /// Whether a close frame may be the next that is sent: not within a frame, nor before the 101.
+    pub(crate) fn can_be_interrupted(&self) -> bool {
+        self.is_between_frames() && self.opening().is_empty()
+    }
+
     fn at_boundary(&self) -> bool {
         self.cursor >= self.boundary
     }

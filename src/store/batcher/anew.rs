@@ -4,12 +4,12 @@
 //!
 //! Owns what that takes, none of which a life of the batcher ever changes.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::published::Published;
 use super::{DeadRows, Ends, JournalSources, NonceFiles, Truth};
 use crate::conditions::Condition;
 use crate::store::data_dir::bound::Bound;
@@ -18,8 +18,6 @@ use crate::store::data_dir::trimmed::Trimmed;
 use crate::store::journal::{Origin, Tail};
 use crate::store::latest::Latest;
 use crate::store::{StoreConfig, StoreState};
-use crate::wire::nonce::First;
-use crate::wire::record::records;
 
 /// Opens the sink once more.
 pub(in crate::store) type Reopen<S> = Box<dyn FnMut() -> io::Result<S> + Send>;
@@ -28,8 +26,7 @@ pub(in crate::store) type Reopen<S> = Box<dyn FnMut() -> io::Result<S> + Send>;
 pub(in crate::store) struct Anew<S> {
     pub(in crate::store) config: StoreConfig,
     pub(in crate::store) reopen: Reopen<S>,
-    pub(in crate::store) found: Vec<Origin>,
-    pub(in crate::store) own: Vec<Origin>,
+    pub(in crate::store) published: Published,
     /// Where the shards read how far they are stored.
     pub(in crate::store) shown: Vec<Arc<Latest<Option<u64>>>>,
     pub(in crate::store) dead: DeadRows,
@@ -41,12 +38,7 @@ impl<S> Anew<S> {
     /// The ends of the next life.
     pub(in crate::store) fn ends(&mut self) -> io::Result<Ends<S>> {
         let config = &self.config;
-        let mut published = Vec::new();
-        for origin in self.found.iter().chain(&self.own) {
-            if let Some(tail) = origin.tail()? {
-                published.extend(nonces_of(tail, config.journal.nonces_max)?);
-            }
-        }
+        let published = self.published.in_all_journals()?;
         // What was stored just before the panic may be in no file of nonces yet.
         let (shards, now) = (config.shards, config.clock.now());
         let (nonces, _) =
@@ -56,7 +48,8 @@ impl<S> Anew<S> {
             origins.iter().filter_map(|origin| origin.tail().transpose()).collect()
         };
         let bound = Bound::again(&config.data_dir)?;
-        let mut sources = JournalSources::new(tails(&self.found)?, tails(&self.own)?);
+        let mut sources =
+            JournalSources::new(tails(&self.published.found)?, tails(&self.published.own)?);
         sources.show_to(&self.shown);
         sources.leave_elsewhere(bound.elsewhere());
         let trimmed = Trimmed::open(&config.data_dir)?;
@@ -69,18 +62,4 @@ impl<S> Anew<S> {
             state: self.state.clone(),
         })
     }
-}
-
-/// The last nonces of a journal, at most `max`.
-pub(in crate::store) fn nonces_of(mut tail: Tail, max: usize) -> io::Result<VecDeque<First>> {
-    let mut last = VecDeque::new();
-    while let Some(stretch) = tail.read().map_err(io::Error::other)? {
-        for first in records(stretch.records).filter_map(|record| record.first()) {
-            if last.len() >= max {
-                last.pop_front();
-            }
-            last.push_back(first);
-        }
-    }
-    Ok(last)
 }

@@ -27,6 +27,7 @@ pub(super) mod batch;
 mod flight;
 mod health;
 mod nonces;
+mod published;
 mod refused;
 pub(super) mod sift;
 mod sources;
@@ -36,6 +37,7 @@ pub(super) use anew::{Anew, Reopen};
 pub use flight::RetryWait;
 pub(super) use nonces::NonceFiles;
 pub use nonces::NonceLimits;
+pub(crate) use published::Published;
 pub(super) use refused::DeadRows;
 #[cfg(test)]
 pub(super) use refused::NO_SPACE;

@@ -60,14 +60,7 @@ impl NonceFiles {
     ) -> io::Result<(NonceFiles, Vec<First>)> {
         let (numbers, mut published) = read_all(folder)?;
         published.extend(found);
-        let since = now.unix.0.saturating_sub_unsigned(limits.window.saturating_mul(1_000));
-        published.retain(|first| first.at.0 >= since);
-        // A nonce that was forgotten and used anew is known by its last message, as it was when the
-        // last run ended.
-        published.sort_unstable_by_key(|first| Reverse(first.id));
-        let mut known = HashSet::new();
-        published.retain(|first| known.insert(first.nonce.key));
-        published.reverse();
+        settle(&mut published, limits.window, now);
         let number = numbers.iter().max().map_or(0, |last| last + 1);
         let mut files = NonceFiles {
             folder: folder.into(),
@@ -148,6 +141,30 @@ impl NonceFiles {
         self.buffer.clear();
         Ok(())
     }
+}
+
+/// What was published once, by the files and what was `found` in journals, oldest first.
+pub(super) fn published(
+    folder: &Path,
+    mut found: Vec<First>,
+    window: u64,
+    now: Now,
+) -> io::Result<Vec<First>> {
+    found.append(&mut read_all(folder)?.1);
+    settle(&mut found, window, now);
+    Ok(found)
+}
+
+/// Leaves what is within the window, each once, oldest first.
+fn settle(published: &mut Vec<First>, window: u64, now: Now) {
+    let since = now.unix.0.saturating_sub_unsigned(window.saturating_mul(1_000));
+    published.retain(|first| first.at.0 >= since);
+    // A nonce that was forgotten and used anew is known by its last message, as it was when the
+    // last run ended.
+    published.sort_unstable_by_key(|first| Reverse(first.id));
+    let mut known = HashSet::new();
+    published.retain(|first| known.insert(first.nonce.key));
+    published.reverse();
 }
 
 fn path(folder: &Path, number: u64) -> PathBuf {

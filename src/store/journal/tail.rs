@@ -82,9 +82,6 @@ impl Piece {
     }
 }
 
-/// All files of a journal of an earlier run, and its segments: their numbers, and where each begins.
-type FoundFiles = (Vec<u32>, VecDeque<(u32, u64)>);
-
 /// A journal as it was when this run began, from which tails of it can be made at any time.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
@@ -92,8 +89,8 @@ pub(crate) struct Origin {
     journal: JournalId,
     end: Arc<Latest>,
     nudge: Nudge,
-    /// What an earlier run has left.
-    found: Option<FoundFiles>,
+    /// All segments of a journal of an earlier run.
+    found: Option<VecDeque<(u32, u64)>>,
 }
 
 impl Origin {
@@ -104,7 +101,7 @@ impl Origin {
         let there = indices(&self.folder, self.journal)?;
         match &self.found {
             Some(_) if there.is_empty() => return Ok(None),
-            Some((_, segments)) => {
+            Some(segments) => {
                 let is_there = |(index, _): &&(u32, u64)| there.contains(index);
                 tail.segments = segments.iter().filter(is_there).copied().collect();
                 tail.found = Some(there);
@@ -185,7 +182,7 @@ impl Tail {
             journal: self.journal,
             end: self.end.clone(),
             nudge: self.nudge.clone(),
-            found: self.found.clone().map(|files| (files, self.segments.clone())),
+            found: self.is_found().then(|| self.segments.clone()),
         }
     }
 

@@ -108,9 +108,18 @@ impl Writer {
     }
 
     /// The logical end: what the last append returned.
-    #[cfg(test)]
     pub(crate) fn end(&self) -> u64 {
         self.at
+    }
+
+    /// The highest id of what it holds, or of what was known when it was made.
+    pub(crate) fn highest(&self) -> Id {
+        self.highest
+    }
+
+    /// Whether it can be written on: no write has failed, nor ended in a panic.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.failed
     }
 
     /// Bytes of records that the next append will surely take; 0: refuse chat at the door.
@@ -137,10 +146,17 @@ impl Writer {
         if records.is_empty() || cfg!(measure_no_journal) {
             return Ok(self.at);
         }
+        // What a panic in here would leave is not to be written on.
+        self.failed = true;
+        let outcome = self.put(records, highest);
+        self.failed = matches!(outcome, Err(JournalError::Io(_)));
+        outcome
+    }
+
+    fn put(&mut self, records: &[u8], highest: Id) -> Result<u64, JournalError> {
         let rest = self.encode(records)?;
         self.highest = self.highest.max(highest);
         if let Err(error) = self.write(rest) {
-            self.failed = true;
             let detail = format!("write a journal: {error}");
             self.wires.faults.conditions().raise(Condition::JournalBroken, detail);
             return Err(JournalError::Io(error));

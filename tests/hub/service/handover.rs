@@ -148,7 +148,7 @@ fn a_restart_on_the_same_socket_refuses_nobody_and_leaves_no_gap() {
     let mut hub = handed.start_in(tempfile::tempdir().expect("a directory"));
     let arrivals = Arrivals::begin(hub.address, a_second);
     let crowd = Crowd { spaces: 2, clients_a_space: 10, messages_a_space: 400, seed: 7 };
-    let restart = |hub: &mut Hub| {
+    let restart = |hub: &mut Hub, _| {
         arrivals.await_more(20);
         assert_eq!(hub.stop("TERM").code(), Some(0), "{}", hub.log());
         // They come while no process is there, too.
@@ -156,7 +156,7 @@ fn a_restart_on_the_same_socket_refuses_nobody_and_leaves_no_gap() {
         handed.start_again(hub);
         arrivals.await_more(20);
     };
-    let figures = run_through(&mut hub, crowd, restart);
+    let figures = run_through(&mut hub, crowd, 1, restart);
     let (joined, refused) = arrivals.end();
     eprintln!("{joined} have joined; {figures:?}");
     assert_eq!(refused, [""; 0], "{joined} were let in");
