@@ -25,6 +25,8 @@ pub mod conditions;
 pub mod config;
 mod edge;
 pub mod faults;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod hub;
 pub mod limits;
 pub mod metrics;

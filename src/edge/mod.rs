@@ -35,6 +35,8 @@ pub(crate) use http::connection::prepare;
 pub(crate) use http::cors::{Hosts, Origins};
 pub(crate) use http::door::Names;
 pub(crate) use http::forwarded::ProxyHeader;
+#[cfg(any(test, fuzzing))]
+pub(crate) use http::fuzzing;
 pub(crate) use http::proxies::Proxies;
 use http::{accept, answers, body, door, told};
 

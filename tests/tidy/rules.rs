@@ -12,7 +12,7 @@ const FLOORS: [&[&str]; 6] = [
     &["conditions", "faults", "shares", "store"],
     &["hub"],
     &["edge", "console"],
-    &["config", "cli", "server"],
+    &["config", "cli", "server", "fuzzing"],
 ];
 
 /// What floor 3 may use of floor 2: the journal's writer and the latest-value cell.

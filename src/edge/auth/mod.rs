@@ -29,4 +29,6 @@ pub(crate) use renew::{part, renew};
 pub(crate) use revoked::{Keeper, NotRevoked, Revoked, Whose, revocation};
 pub use routes::{Asks, ROUTES, Route};
 pub(crate) use secret::{Secret, digest};
+#[cfg(any(test, fuzzing))]
+pub(crate) use token::fuzzing::token as token_fuzzing;
 pub(crate) use token::{Algorithm, NewToken, TokenKeys, TokenRules};

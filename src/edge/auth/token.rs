@@ -279,5 +279,7 @@ impl fmt::Debug for TokenKeys {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,8 @@ pub(super) mod connection;
 pub(super) mod cors;
 pub(super) mod door;
 pub(super) mod forwarded;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub(super) mod head;
 mod introduced;
 pub(super) mod json;

@@ -67,7 +67,7 @@ pub(super) fn decide(
 }
 
 /// Path and query of a GET of HTTP/1.1, if hyper would have both letter by letter.
-fn split<'a>(request: &Request<'_, 'a>) -> Option<(&'a str, Option<&'a str>)> {
+pub(super) fn split<'a>(request: &Request<'_, 'a>) -> Option<(&'a str, Option<&'a str>)> {
     let (Some("GET"), Some(1), Some(target)) = (request.method, request.version, request.path)
     else {
         return None;

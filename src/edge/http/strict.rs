@@ -115,7 +115,9 @@ impl HeadSoFar {
         if name.eq_ignore_ascii_case("upgrade") {
             self.upgrades = true;
         } else if name.eq_ignore_ascii_case("content-length") {
-            let bytes = value.parse().map_err(|_| Unsound)?;
+            // A number may have a sign for the library, but not here.
+            let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
+            let bytes = value.parse().ok().filter(|_| is_number).ok_or(Unsound)?;
             if self.is_chunked || self.body_bytes.replace(bytes).is_some() {
                 return Err(Unsound);
             }
@@ -214,6 +216,7 @@ mod tests {
             "POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
             "POST / HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\n",
             "POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\na",
             "POST / HTTP/1.1\r\nContent-Length:\r\n\r\n",
             "POST / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
             "POST / HTTP/1.1\r\nContent-Length: 1\r\ntransfer-encoding: chunked\r\n\r\n",

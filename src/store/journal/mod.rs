@@ -35,6 +35,8 @@ use writer::Wires;
 use super::files::is_full;
 use super::latest::{Latest, Switch};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod inspect;
 mod keeper;
 mod recover;

@@ -82,37 +82,41 @@ fn put_int(out: &mut BytesMut, value: i32) {
     out.put_i32(value);
 }
 
+/// One row as the server would read it.
+#[cfg(any(test, fuzzing))]
+type Row = Vec<Vec<u8>>;
+
+/// Rows as the server would read them: PostgreSQL's manual describes the format (COPY, "Binary
+/// Format").
+#[cfg(any(test, fuzzing))]
+pub(crate) fn decode(mut bytes: &[u8]) -> Vec<Row> {
+    use bytes::Buf;
+
+    assert_eq!(bytes.copy_to_bytes(11), &b"PGCOPY\n\xff\r\n\0"[..]);
+    assert_eq!((bytes.get_u32(), bytes.get_u32()), (0, 0), "flags, extension");
+    let mut rows = Vec::new();
+    loop {
+        match bytes.get_i16() {
+            -1 => break,
+            columns => rows.push(
+                (0..columns)
+                    .map(|_| {
+                        let length = usize::try_from(bytes.get_i32()).expect("no nulls");
+                        bytes.copy_to_bytes(length).to_vec()
+                    })
+                    .collect(),
+            ),
+        }
+    }
+    assert!(!bytes.has_remaining(), "nothing follows the trailer");
+    rows
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::wire::{Id, SpaceId, UserId};
-    use bytes::Buf;
     use proptest::prelude::*;
-
-    /// One row as the server would read it.
-    type Row = Vec<Vec<u8>>;
-
-    /// As PostgreSQL's manual describes the format (COPY, "Binary Format").
-    fn decode(mut bytes: &[u8]) -> Vec<Row> {
-        assert_eq!(bytes.copy_to_bytes(11), &b"PGCOPY\n\xff\r\n\0"[..]);
-        assert_eq!((bytes.get_u32(), bytes.get_u32()), (0, 0), "flags, extension");
-        let mut rows = Vec::new();
-        loop {
-            match bytes.get_i16() {
-                -1 => break,
-                columns => rows.push(
-                    (0..columns)
-                        .map(|_| {
-                            let length = usize::try_from(bytes.get_i32()).expect("no nulls");
-                            bytes.copy_to_bytes(length).to_vec()
-                        })
-                        .collect(),
-                ),
-            }
-        }
-        assert!(!bytes.has_remaining(), "nothing follows the trailer");
-        rows
-    }
 
     #[test]
     fn an_instant_is_the_wall_clock_since_2000() {

@@ -139,3 +139,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_fuzzers_have_found_is_decoded_as_the_model_says() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/decode");
+    let mut decoder = Decoder::default();
+    let files: Vec<_> = std::fs::read_dir(corpus).expect("a corpus").collect();
+    assert!(files.len() >= 10, "{files:?}");
+    for file in files {
+        let path = file.expect("a file").path();
+        let json = std::fs::read(&path).expect("a file");
+        for dialect in [Dialect::V1, Dialect::Seed] {
+            let said = decoded(&mut decoder, &json, dialect);
+            assert_eq!(said, expected(&json, dialect), "{}", path.display());
+        }
+    }
+}

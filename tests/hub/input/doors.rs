@@ -167,6 +167,12 @@ fn row_30_a_request_that_can_be_read_in_two_ways_is_400_and_the_last() {
         post(&whole, GOOD).replacen("\r\n", "\r", 1),
         post(&whole, GOOD).replacen("1.1\r\n", "1.1\n", 1),
         post(&format!("X: a\0b\r\n{whole}"), GOOD),
+        post(&format!("X\0: a\r\n{whole}"), GOOD),
+        post(&format!("X Y: a\r\n{whole}"), GOOD),
+        post(&format!("X: a\r\n b: c\r\n{whole}"), GOOD),
+        post(&format!("X: a\rContent-Length: 0\r\n{whole}"), GOOD),
+        post(&format!("Content-Length:\r\n {length}\r\n"), GOOD),
+        post(&format!("Transfer-Encoding: identity\r\n{whole}"), GOOD),
         post(te, &chunked).replacen("1.1", "1.0", 1),
     ];
     for request in requests {
@@ -175,10 +181,15 @@ fn row_30_a_request_that_can_be_read_in_two_ways_is_400_and_the_last() {
     }
     assert_eq!(hub.metric("hub_chats_accepted_total"), 0.0);
     // What is sound goes on, but for a chunked body, which is its connection's last.
-    let answer = exchange(&hub, format!("{}{NEXT}", post(te, &chunked)));
-    assert_one_answer(&answer, 200, "chunked");
-    let answer = exchange(&hub, format!("{}{NEXT}", post(&whole, GOOD)));
-    assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
+    let extended = format!("{length:x};a=\"b\"\r\n{GOOD}\r\n0\r\nContent-Length: 1\r\n\r\n");
+    for chunked in [&chunked, &extended] {
+        let answer = exchange(&hub, format!("{}{NEXT}", post(te, chunked)));
+        assert_one_answer(&answer, 200, chunked);
+    }
+    for sound in [whole.clone(), format!("TE: chunked\r\n{whole}")] {
+        let answer = exchange(&hub, format!("{}{NEXT}", post(&sound, GOOD)));
+        assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
+    }
 }
 
 #[test]
@@ -189,6 +200,7 @@ fn row_31_what_follows_a_refused_upgrade_is_never_a_request() {
         ("/v1/ws/spaces/x?user_id=1", "localhost", "", 400),
         ("/v1/ws/spaces/1?user_id=1", "localhost", "Sec-WebSocket-Version: 8\r\n", 400),
         ("/v1/ws/spaces/1?user_id=1", "localhost", "Content-Length: 5\r\n", 400),
+        ("/v1/ws/spaces/1?user_id=1", "localhost", "Transfer-Encoding: chunked\r\n", 400),
         ("/v1/ws/spaces/1?user_id=1", "localhost", "Origin: null\r\n", 403),
         ("/v1/ws/spaces/1?user_id=1", "evil.example", "", 403),
         ("/v1/ws", "localhost", "", 404),
@@ -197,6 +209,13 @@ fn row_31_what_follows_a_refused_upgrade_is_never_a_request() {
         let answer = exchange(&hub, format!("{}{NEXT}", upgrade_at(host, path, extra)));
         assert_one_answer(&answer, status, path);
     }
+    // Behind one that is taken there are frames, and no second handshake.
+    let handshake = upgrade("/v1/ws/spaces/1?user_id=1", "");
+    let mut stream = hub.connect();
+    stream.write_all(handshake.repeat(2).as_bytes()).expect("the hub reads");
+    let answer = String::from_utf8_lossy(&rest(&mut stream)).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 101 ") && answer.ends_with("protocol_error"), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
 }
 
 #[test]

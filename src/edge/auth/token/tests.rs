@@ -1,5 +1,6 @@
 //! Tokens that are good, and tokens that somebody would like to be.
 
+use super::fuzzing::base64;
 use super::*;
 use jwt::jwk::Jwk;
 use rcgen::{KeyPair, RsaKeySize, SignatureAlgorithm};
@@ -42,17 +43,6 @@ fn by_hand(header: &str, claims: &str, secret: &[u8]) -> String {
     let key = EncodingKey::from_secret(secret).expect("a secret");
     let signature = jwt::crypto::sign(message.as_bytes(), &key, jwt::Algorithm::HS256);
     format!("{message}.{}", signature.expect("a signature"))
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let group = |chunk: &[u8]| {
-        let bits = chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte));
-        let bits = bits << (8 * (3 - chunk.len()));
-        let digit = |n: usize| char::from(DIGITS[(bits >> (18 - 6 * n) & 63) as usize]);
-        (0..=chunk.len()).map(digit).collect::<String>()
-    };
-    bytes.chunks(3).map(group).collect()
 }
 
 #[test]

@@ -2,85 +2,10 @@
 //! judge it the same way, so that no hub gets ready on a journal that it can't read.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
-use super::{LIMITS, one};
-use crate::faults::Faults;
 use crate::limits::TAIL_WINDOW_BYTES;
-use crate::metrics::Metrics;
-use crate::store::journal::inspect::{JournalState, inspect};
-use crate::store::journal::segment::{
-    BlockPlace, HEADER_BYTES, JournalId, SegmentHeader, put_blocks, segment_path,
-};
-use crate::store::journal::{JournalOpenError, take};
-use crate::wire::Id;
-use crate::wire::record::records;
-
-const JOURNAL: JournalId = JournalId(7);
-/// Bytes of a segment: some blocks, and zeros behind them.
-const SEGMENT_BYTES: usize = 300;
-
-/// Three segments of some blocks each, and a spare; each block says that all before it is synced,
-/// or that nothing is.
-fn segments(folder: &Path, synced: bool) -> Vec<(PathBuf, Vec<u8>)> {
-    let (mut offset, mut id) = (0, 0);
-    let segment = |index| {
-        let mark = if synced { offset } else { 0 };
-        let header =
-            SegmentHeader { journal: JOURNAL, index, base: offset, synced: mark, highest: Id(id) };
-        let mut bytes = header.encode().to_vec();
-        for length in [20, 1] {
-            id += 1;
-            let synced = if synced { offset } else { 0 };
-            let place = BlockPlace { seed: JOURNAL.crc_seed(), offset, synced };
-            let before = bytes.len();
-            put_blocks(&mut bytes, place, &one(id, length), SEGMENT_BYTES);
-            offset += (bytes.len() - before) as u64;
-        }
-        assert!(bytes.len() + 30 < SEGMENT_BYTES, "{} leave room", bytes.len());
-        bytes.resize(SEGMENT_BYTES, 0);
-        (segment_path(folder, JOURNAL, index), bytes)
-    };
-    let mut segments: Vec<_> = (0..3).map(segment).collect();
-    segments.push((segment_path(folder, JOURNAL, 3), vec![0; 100]));
-    segments
-}
-
-fn is_usable(state: &JournalState) -> bool {
-    matches!(state, JournalState::Sound | JournalState::Torn { .. })
-}
-
-/// What the start says, held against what the others do; whether it takes the journal, and how
-/// many records that leaves.
-fn judge(folder: &Path, what: &str) -> Option<u64> {
-    let faults = Faults::unread(std::sync::Arc::new(Metrics::new(1)));
-    let reports = inspect(folder).expect("it looks");
-    let [report] = &reports.journals[..] else { panic!("{what}: {reports:?}") };
-    let taken = match take(folder, 1, &LIMITS) {
-        Ok(taken) => taken,
-        Err(error) => {
-            assert!(matches!(
-                error,
-                JournalOpenError::Damaged { .. } | JournalOpenError::Newer { .. }
-            ));
-            assert!(!is_usable(&report.state), "{what}: {error}, but {:?}", report.state);
-            return None;
-        }
-    };
-    assert!(is_usable(&report.state), "{what}: it is taken, but {:?}", report.state);
-    let mut read = 0;
-    for mut tail in taken.tails(&faults) {
-        loop {
-            match tail.read() {
-                Ok(Some(stretch)) => read += records(stretch.records).count() as u64,
-                Ok(None) => break,
-                Err(fault) => panic!("{what}: it is taken, but: {fault}"),
-            }
-        }
-    }
-    assert_eq!(read, report.records, "{what}: all that counts is read");
-    Some(read)
-}
+use crate::store::journal::fuzzing::{judge, segments};
+use crate::store::journal::segment::HEADER_BYTES;
 
 #[test]
 fn start_verify_and_tail_agree_on_every_byte_that_is_wrong() {
