@@ -183,8 +183,7 @@ impl Server {
         let mut reload = Reload::new(config.clone(), log, (replace, certificate.clone()), reread);
         let faults = Faults::new(Arc::clone(&metrics), known_at_start(&config, &clock));
         let mut random = Random::open()?;
-        let newest = start_watchman(&faults, clock.clone(), lines.clone(), over);
-        look_after(certificate, &faults, &clock, over);
+        let newest = start_watchmen(&faults, &clock, (lines.clone(), certificate), over);
         let phases = start_herald(service.audience, &faults, threads, over);
         let starting = Starting::begin(&doors, &config, (&faults, auth.clone()), threads)?;
         let opening = Opening::begin(&config, clock.clone(), &faults, random.next(), threads);
@@ -356,34 +355,25 @@ fn known_at_start(config: &Config, clock: &Clock) -> Conditions {
     conditions
 }
 
-/// Has somebody look after the clock and the log from here on; they are to be told of the newest
-/// message once it is known.
-fn start_watchman(
+/// Has somebody look after the clock and the log from here on, who is to be told of the newest
+/// message once it is known; and after the certificate that clients are shown, where there is one.
+fn start_watchmen(
     faults: &Faults,
-    clock: Clock,
-    lines: Lines,
+    clock: &Clock,
+    (lines, certificate): (Lines, Option<ReplaceIdentity>),
     over: &CancellationToken,
 ) -> oneshot::Sender<Id> {
     let (newest, highest) = oneshot::channel();
-    let conditions = faults.conditions().clone();
+    let (clock, conditions) = (clock.clone(), faults.conditions().clone());
+    if let Some(replace) = certificate {
+        let (clock, conditions) = (clock.clone(), conditions.clone());
+        let rounds = Certificate { replace, clock, conditions }.run();
+        spawn_watched(&Handle::current(), (faults, "the certificate's rounds"), over, rounds);
+    }
     let rounds = Watchman { clock, lines, conditions, highest }.run();
-    // It ends with the runtime of this thread.
+    // They end with the runtime of this thread.
     spawn_watched(&Handle::current(), (faults, "the watchman"), over, rounds);
     newest
-}
-
-/// Has somebody look after the certificate that clients are shown, where there is one.
-fn look_after(
-    certificate: Option<ReplaceIdentity>,
-    faults: &Faults,
-    clock: &Clock,
-    over: &CancellationToken,
-) {
-    let Some(replace) = certificate else { return };
-    let (clock, conditions) = (clock.clone(), faults.conditions().clone());
-    let rounds = Certificate { replace, clock, conditions }.run();
-    // It ends with the runtime of this thread.
-    spawn_watched(&Handle::current(), (faults, "the certificate's rounds"), over, rounds);
 }
 
 /// Has somebody look after the memory that this process may use, where a bound of it is known.
