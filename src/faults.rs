@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::conditions::{Condition, Conditions};
-use crate::limits::{PANICS_MAX, PANICS_WITHIN};
+use crate::limits::{PANICS_MAX, PANICS_WAIT};
 use crate::metrics::{Metric, Metrics, Part};
 use crate::wire::time::MonoMs;
 
@@ -169,7 +169,7 @@ impl Lives {
     /// A life has ended in a panic. Returns if there is to be another one, and panics if not.
     pub(crate) fn end(&mut self, panicked: Panicked) {
         let (name, now) = (&self.name, self.faults.conditions.clock().now().mono);
-        self.panics.retain(|at| now.since(*at) < PANICS_WITHIN);
+        self.panics.retain(|at| now.since(*at) < PANICS_WAIT);
         self.panics.push(now);
         let detail = format!("{name}: {panicked}");
         note_panic(self.part, &self.faults.metrics, &self.faults.conditions, &detail);
@@ -341,7 +341,7 @@ mod tests {
                 .count()
         };
         assert_eq!(lived(&[1, 2, 3, 4]), PANICS_MAX - 1);
-        assert_eq!(lived(&[1, 2, PANICS_WITHIN + 1, PANICS_WITHIN + 3, 3 * PANICS_WITHIN]), 5);
+        assert_eq!(lived(&[1, 2, PANICS_WAIT + 1, PANICS_WAIT + 3, 3 * PANICS_WAIT]), 5);
         assert_eq!(metrics.panics().find(|(part, _)| *part == "flush"), Some(("flush", 8)));
         let mut left = 2;
         let lives = Lives::new(Part::Flush, "hub-flush", &faults());

@@ -223,8 +223,8 @@ pub const API_KEYS_MAX: usize = 256;
 pub const API_KEY_NAME_CHARS_MAX: usize = 64;
 /// Bytes of a file of keys, of any sort.
 pub const KEY_FILE_BYTES_MAX: u64 = 256 << 10;
-/// Panics of one part within [`PANICS_WITHIN`] that end the hub: a part that meets the same bug at
+/// Panics of one part within [`PANICS_WAIT`] that end the hub: a part that meets the same bug at
 /// once is not mended by beginning anew.
 pub const PANICS_MAX: usize = 3;
 /// How long a panic counts, in milliseconds.
-pub const PANICS_WITHIN: u64 = 60_000;
+pub const PANICS_WAIT: u64 = 60_000;

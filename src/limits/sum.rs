@@ -295,6 +295,8 @@ mod tests {
         // 300 keys of a hundred bytes.
         "TOKEN_KEYS_MAX",
         "API_KEYS_MAX",
+        // Three numbers of each part.
+        "PANICS_MAX",
         // These bound threads, and the tool that chats.
         "EDGE_THREADS_MAX",
         "TYPED_LINES_MAX",
