@@ -295,6 +295,10 @@ mod tests {
         // 300 keys of a hundred bytes.
         "TOKEN_KEYS_MAX",
         "API_KEYS_MAX",
+        // Within what the kernel takes of a connection; shares of the whole.
+        "UNSENT_BYTES_MAX",
+        "MEMORY_FULL_PERCENT",
+        "MEMORY_FREE_PERCENT",
         // Three numbers of each part.
         "PANICS_MAX",
         // These bound threads, and the tool that chats.

@@ -257,8 +257,9 @@ impl Keeper {
     fn give(&mut self, shard: usize, spare: Spare) {
         let bytes = self.sizes.of(spare.index.into());
         self.is_giving = true;
-        self.shards[shard].hand_over(spare);
+        // Before anybody can see the segment.
         self.account.add(bytes);
+        self.shards[shard].hand_over(spare);
         self.is_giving = false;
     }
 
