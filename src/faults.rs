@@ -185,7 +185,7 @@ pub(crate) async fn caught_in<T>(work: impl Future<Output = T>) -> Result<T, Pan
     .await
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Faults {
     /// Faults that nobody reads.
     pub(crate) fn unread(metrics: Arc<Metrics>) -> Faults {

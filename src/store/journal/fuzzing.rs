@@ -5,6 +5,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::Arc;
 use std::thread;
 
 use super::inspect::{JournalState, inspect};
@@ -63,7 +64,7 @@ fn is_usable(state: &JournalState) -> bool {
 /// What the start says, held against what the others do; whether it takes the journal, and how
 /// many records that leaves.
 pub(super) fn judge(folder: &Path, what: &str) -> Option<u64> {
-    let faults = Faults::unread(std::sync::Arc::new(Metrics::new(1)));
+    let faults = Faults::unread(Arc::new(Metrics::new(1)));
     let reports = inspect(folder).expect("it looks");
     let [report] = &reports.journals[..] else { panic!("{what}: {reports:?}") };
     let taken = match take(folder, 1, &LIMITS) {
