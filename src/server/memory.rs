@@ -52,16 +52,14 @@ impl Shortage {
     /// Takes a look; how many bytes are to be freed.
     fn look(&mut self, used: u64, bytes: u64) -> u64 {
         let (full, free) = (part(bytes, MEMORY_FULL_PERCENT), part(bytes, MEMORY_FREE_PERCENT));
-        if used > full {
+        if used <= free {
+            *self = Shortage::default();
+        } else if used > full {
             // Those who hold most go first; what that frees is seen in the next round.
             self.is_full = self.is_over;
             self.is_over = true;
-            return used - free;
         }
-        if used <= free {
-            *self = Shortage::default();
-        }
-        0
+        if self.is_over { used - free } else { 0 }
     }
 
     fn told(&self, used: u64, bytes: u64) -> Option<String> {
@@ -85,10 +83,11 @@ mod tests {
         let mut look = |used| (shortage.look(used, 1_000), shortage.is_over, shortage.is_full);
         assert_eq!(look(750), (0, false, false));
         assert_eq!(look(760), (60, true, false));
-        assert_eq!(look(720), (0, true, false), "it is enough for now");
+        assert_eq!(look(720), (20, true, false), "it was not enough yet");
         assert_eq!(look(770), (70, true, true), "those who hold most were not enough");
-        assert_eq!(look(740), (0, true, true));
+        assert_eq!(look(740), (40, true, true));
         assert_eq!(look(700), (0, false, false));
+        assert_eq!(look(720), (0, false, false));
         assert_eq!(look(751), (51, true, false));
     }
 }
