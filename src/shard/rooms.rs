@@ -388,11 +388,15 @@ impl Rooms {
             .collect();
         holders.sort_unstable_by_key(|(held, key)| (std::cmp::Reverse(*held), *key));
         let mut freed = 0;
-        for (held, key) in holders {
-            if freed >= bytes {
-                break;
-            }
+        let enough = holders.iter().take_while(|(held, _)| {
+            let is_wanted = freed < bytes;
             freed += held;
+            is_wanted
+        });
+        // They leave in the order of their slots, as all do who leave at once.
+        let mut leaving: Vec<MemberKey> = enough.map(|(_, key)| *key).collect();
+        leaving.sort_unstable();
+        for key in leaving {
             self.let_go(turn, key, Close::Overloaded);
             // What it is to be told would wait behind all that it does not take.
             self.end(turn, key);

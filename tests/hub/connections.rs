@@ -113,7 +113,7 @@ fn answer_and_end(stream: &mut TcpStream) -> Answer {
 
 #[test]
 fn a_small_body_that_no_route_reads_is_thrown_away_and_the_connection_goes_on() {
-    let hub = Hub::unlimited_with(&["--close-wait", "10s"]);
+    let hub = Hub::unlimited_with(&["--close-wait", "10s", "--stop-wait", "60s"]);
     for (method, path, lines, status) in UNREAD {
         let mut stream = hub.connect();
         let head = head_of(method, path, &format!("{lines}Content-Length: 10\r\n"));
@@ -132,7 +132,7 @@ fn a_small_body_that_no_route_reads_is_thrown_away_and_the_connection_goes_on() 
 
 #[test]
 fn a_body_in_a_later_segment_is_waited_for() {
-    let hub = Hub::unlimited_with(&["--close-wait", "30s"]);
+    let hub = Hub::unlimited_with(&["--close-wait", "30s", "--stop-wait", "2m"]);
     for (method, path, lines, status) in UNREAD {
         let mut stream = hub.connect();
         let asked = hub.metric("hub_http_requests_total");
