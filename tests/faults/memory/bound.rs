@@ -63,6 +63,12 @@ pub fn members_that_take_nothing_make_room() -> Outcome {
             }
         }
         planted(&hub, Condition::MemoryFull);
+        // Who takes nothing is known by what it is sent.
+        let mut spaces = (1..=SPACES).cycle();
+        eventually("there is room", || {
+            say_something_long(&hub, spaces.next().expect("there are some"));
+            (!hub.has_condition("memory_full")).then_some(())
+        });
         mended(&hub, Condition::MemoryFull);
     });
     let closed = hub.metric("hub_closes_total{reason=\"overloaded\"}");
