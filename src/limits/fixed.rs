@@ -38,8 +38,6 @@ pub const PROXY_HEADER_BYTES_MAX: usize = 4 << 10;
 pub const TRUSTED_PROXIES_MAX: usize = 1_024;
 /// Bytes that the kernel takes for a peer before it can send them.
 pub const UNSENT_BYTES_MAX: u32 = 16 << 10;
-/// How long a member has to have taken nothing, in ms, before it is cut where memory is short.
-pub const RELIEF_WAIT: u64 = 250;
 /// Percent of the memory that may be used, above which members that take nothing make room, and
 /// then nobody else is let in.
 pub const MEMORY_FULL_PERCENT: u64 = 75;

@@ -10,7 +10,7 @@ use super::position::Floor;
 use super::seated::Seated;
 use super::space::{Space, Spaces};
 use super::turn::Turn;
-use crate::limits::{EXPIRED_MAX, RELIEF_WAIT, UNSENT_BYTES_MAX};
+use crate::limits::{EXPIRED_MAX, UNSENT_BYTES_MAX};
 use crate::metrics::Metric;
 use crate::wire::close::Close;
 use crate::wire::frame_writer;
@@ -374,13 +374,12 @@ impl Rooms {
         self.with(turn, key, |seated, turn| seated.refuse(turn, &refusal));
     }
 
-    /// Closes members that have taken nothing for a while, those first that are owed most, until
-    /// this many bytes are freed. They are cut at once.
+    /// Closes members that take nothing, those first that are owed most, until this many bytes are
+    /// freed. They are cut at once.
     pub(super) fn relieve(&mut self, turn: &mut Turn, bytes: u64) {
         let mut holders: Vec<(u64, MemberKey)> = (0..self.members.slots())
             .filter_map(|slot| {
-                let holds =
-                    |it: &&Member| it.is_blocked() && it.is_stuck_for(turn.now.mono, RELIEF_WAIT);
+                let holds = |it: &&Member| it.is_seated() && it.is_blocked();
                 let member = self.members.at(slot).filter(holds)?;
                 let owed = member.queue.private_bytes() as u64;
                 Some((u64::from(UNSENT_BYTES_MAX) + owed, self.members.key_at(slot)?))

@@ -67,6 +67,7 @@ pub fn members_that_take_nothing_make_room() -> Outcome {
         let mut spaces = (1..=SPACES).cycle();
         eventually("there is room", || {
             say_something_long(&hub, spaces.next().expect("there are some"));
+            std::thread::sleep(Duration::from_millis(20));
             (!hub.has_condition("memory_full")).then_some(())
         });
         mended(&hub, Condition::MemoryFull);
