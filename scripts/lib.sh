@@ -57,6 +57,12 @@ need_fault_tools() {
     has strace || install_packages strace
 }
 
+# What tests make networks of their own with.
+need_network_tools() {
+    has ip || install_packages iproute2 || return 1
+    has nft || install_packages nftables
+}
+
 toolchain() { sed -n 's/^channel = "\(.*\)"/\1/p' "$root/rust-toolchain.toml"; }
 
 # Installs a cargo tool unless it is there: need_tool BINARY CRATE VERSION WHERE.

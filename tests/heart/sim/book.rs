@@ -216,6 +216,16 @@ impl Book {
         }
     }
 
+    /// All that was said above this id was never kept; what was said elsewhere is kept there.
+    pub fn cut(&mut self, highest: Id) {
+        let fed = &self.fed;
+        for said in self.history.values_mut() {
+            let before = said.len();
+            said.retain(|id| *id <= highest || fed.contains(id));
+            self.coverage.chats_cut += (before - said.len()) as u64;
+        }
+    }
+
     /// A message's nonce, which may be used anew.
     pub fn forget_first(&mut self, id: Id) -> Option<NonceKey> {
         [&mut self.firsts, &mut self.kept_firsts].into_iter().find_map(|firsts| {

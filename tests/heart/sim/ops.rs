@@ -57,6 +57,7 @@ impl World {
             }
             Op::Drain => self.drain(),
             Op::Restart => self.restart(),
+            Op::PowerCut => self.power_cut(),
             Op::Failure => self.store.fails = true,
             Op::Feed => self.feed(),
         }

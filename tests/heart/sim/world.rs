@@ -354,6 +354,27 @@ impl World {
     /// The process ends here and a new one starts.
     pub fn restart(&mut self) {
         self.book.coverage.restarts += 1;
+        self.begin_anew();
+    }
+
+    /// The machine's power is cut: of the journal's end, which nobody has committed, some is gone.
+    /// Whoever was sent it may come back with a position that nobody knows any more.
+    pub fn power_cut(&mut self) {
+        self.book.coverage.power_cuts += 1;
+        self.book.turn_lost();
+        let (committed, appended) = (self.store.committed, self.store.appends.len());
+        let kept = self.rng.range(committed as u64, appended as u64) as usize;
+        self.store.appends.truncate(kept);
+        let highest = self.store.appends.last().map_or(self.book.began_above, |(_, id)| *id);
+        assert!(highest >= self.book.told, "what was told to be durable is there");
+        self.store.published.retain(|first| first.id <= highest);
+        self.book.cut(highest);
+        // A machine takes its time to come back.
+        self.now.unix.0 += 1_500_000;
+        self.begin_anew();
+    }
+
+    fn begin_anew(&mut self) {
         self.book.turn_lost();
         for client in self.net.all() {
             if let SpaceKey::Chat(space) = client.place
