@@ -1,6 +1,6 @@
 //! Members behind a bad link (rows 1, 2, 6, 7 and 8 of the fault matrix): late, in single bytes,
-//! reset, closed one way, swallowed, down for a while. Each comes back and misses nothing, and their
-//! neighbours notice nothing.
+//! reset, closed one way, swallowed, down for a while. Each comes back and misses nothing, and
+//! their neighbours notice nothing.
 
 use std::time::{Duration, Instant};
 
@@ -100,7 +100,7 @@ pub fn members_whose_link_is_down_for_5_s_under_load_resume_without_a_gap() {
 pub fn members_whose_link_is_down_for_long_resume_without_a_gap() {
     let long = is_long();
     let mut hub = if long { Hub::unlimited_with(&["--shards", "2"]) } else { attentive() };
-    sit_out(&mut hub, 7, Duration::from_secs(if long { 30 } else { 8 }));
+    sit_out(&mut hub, 7, Duration::from_secs(if long { 30 } else { 4 }));
 }
 
 pub fn a_crowd_whose_link_breaks_in_every_way_misses_nothing() {

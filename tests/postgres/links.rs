@@ -1,6 +1,6 @@
 //! A bad link between the hub and its database (rows 56 and 57 of the fault matrix): late and in
-//! single bytes, reset again and again, a black hole, down for a while. Chat goes on, each message is
-//! stored once, and neighbours notice nothing.
+//! single bytes, reset again and again, a black hole. Chat goes on, each message is stored
+//! once, and neighbours notice nothing.
 
 use std::time::{Duration, Instant};
 

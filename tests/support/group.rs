@@ -1,5 +1,5 @@
-//! A control group of the test's own that bounds memory or processor time, where one can be made (v1
-//! or v2; root).
+//! A control group of the test's own that bounds memory or processor time, where one can be made
+//! (v1 or v2; root).
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
-//! Healthy neighbours of a fault: in two spaces somebody speaks and somebody listens, and what they
-//! notice of it is told: a message that is missing, doubled or out of order, and how long echoes took.
+//! Healthy neighbours of a fault: in two spaces somebody speaks and somebody listens, and what
+//! they notice of it is told: a message that is missing, doubled or out of order, and how long
+//! echoes took.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

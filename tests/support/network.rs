@@ -1,6 +1,6 @@
-//! A network of the test's own, where namespaces can be had (root, iproute2, nftables): a hub's host
-//! with two ways to it. One is direct and good; the other leads over a router that loses packets or
-//! carries nothing at all.
+//! A network of the test's own, where namespaces can be had (root, iproute2, nftables): a hub's
+//! host with two ways to it. One is direct and good; the other leads over a router that loses
+//! packets or carries nothing at all.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
@@ -84,12 +84,14 @@ impl Network {
         SocketAddr::from((self.address(2, 2), hub.address.port()))
     }
 
-    /// Has the router lose this part of what it forwards, both ways, in percent; 100 is a partition.
+    /// Has the router lose this part of what it forwards, both ways, in percent; all of it is a
+    /// partition.
     pub fn lose(&self, percent: u8) {
-        let rule = format!(
-            "flush chain inet way through; \
-             add rule inet way through numgen random mod 100 < {percent} drop"
-        );
+        let which = match percent {
+            100.. => String::new(),
+            _ => format!("numgen random mod 100 < {percent}"),
+        };
+        let rule = format!("flush chain inet way through; add rule inet way through {which} drop");
         within(Some(&self.router), &["nft", &rule]).expect("our own rule");
     }
 

@@ -1,8 +1,8 @@
 //! A link to PostgreSQL that loses commits, in each of the ways in which they can be lost.
 //!
 //! Bytes pass as they are; only the `COMMIT` behind a writer's rows is looked for. One in three is
-//! cut: before the server has it, after its answer (the connection ends in order, or by a reset), or
-//! so that the server gets it only once its successor asks what became of it.
+//! cut: before the server has it, after its answer (the connection ends in order, or by a reset),
+//! or so that the server gets it only once its successor asks what became of it.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -193,7 +193,7 @@ impl Connection {
         waiting.chunks.pop_front().filter(|_| !self.is_over())
     }
 
-    /// Whoever no longer takes anything ends no more than this way: what it has sent before goes on.
+    /// Whoever takes nothing any more ends this way alone: what it has sent before goes on.
     fn write(&self, way: Way) {
         let mut is_heard = true;
         while let Some(chunk) = self.next(way) {

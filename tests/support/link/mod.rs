@@ -2,7 +2,7 @@
 //! and PostgreSQL.
 //!
 //! Each way has a [`Manner`] of its own, which may change while bytes pass: late, in pieces, slow,
-//! held or swallowed. Besides, connections can be reset, closed, closed one way, and a byte changed.
+//! held or swallowed. Besides, connections can be reset, closed, closed one way, and bytes changed.
 //! [`Watch`] looks at what passes: `gate` stops a writer at a point, `commits` loses commits.
 
 pub mod commits;
