@@ -1,6 +1,6 @@
 //! Members behind a real network that loses packets, or is parted from the hub's (rows 2, 7 and 8
-//! of the fault matrix): namespaces, a router, and the kernel's own TCP. Where namespaces can't be had
-//! these show as ignored.
+//! of the fault matrix): namespaces, a router, and the kernel's own TCP. Where namespaces can't be
+//! had these show as ignored.
 
 use std::time::{Duration, Instant};
 

@@ -224,6 +224,10 @@ impl Book {
             said.retain(|id| *id <= highest || fed.contains(id));
             self.coverage.chats_cut += (before - said.len()) as u64;
         }
+        for firsts in [&mut self.firsts, &mut self.kept_firsts] {
+            firsts.retain(|_, first| first.id <= highest);
+        }
+        self.older_firsts.retain(|(_, first)| first.id <= highest);
     }
 
     /// A message's nonce, which may be used anew.
