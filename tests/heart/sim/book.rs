@@ -209,6 +209,11 @@ impl Book {
         self.inboxes.values_mut().for_each(Sequence::turn_begins);
     }
 
+    /// How many chats no turn has appended yet.
+    pub fn unsaid(&self) -> usize {
+        self.turn_chats.len()
+    }
+
     /// The turn's records are nowhere: its chats were never said.
     pub fn turn_lost(&mut self) {
         for (space, id) in self.turn_chats.drain(..) {
