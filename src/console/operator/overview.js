@@ -139,15 +139,24 @@ function options({ box, lines, format }) {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
   const axis = { stroke: colour('--soft'), grid: { stroke: colour('--grid') }, ticks: { stroke: colour('--grid') } };
-  const value = (_, number) => (number === null ? '–' : format(number));
+  // Away from the pointer the legend says what is now.
+  const value = (plot, number, which) => {
+    const shown = number ?? plot.data[which].at(-1);
+    return shown === undefined || shown === null ? '–' : format(shown);
+  };
   return {
     ...size(box),
     cursor: { y: false },
     legend: { live: true },
     scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
-    axes: [axis, { ...axis, size: 62, values: (_, marks) => marks.map(format) }],
-    series: [{}, ...lines.map(([, label], which) => ({
+    axes: [{ ...axis, values: (_, marks) => marks.map(clock) }, { ...axis, size: 62, values: (_, marks) => marks.map(format) }],
+    series: [{ label: 'at', value: (plot, at) => clock(at ?? plot.data[0].at(-1)) }, ...lines.map(([, label], which) => ({
       label, value, width: 1.5, stroke: colour(which === 0 ? '--one' : '--two'), points: { show: false },
     }))],
   };
+}
+
+function clock(seconds) {
+  if (seconds === undefined || seconds === null) return '–';
+  return new Date(seconds * 1000).toLocaleTimeString('en-GB');
 }

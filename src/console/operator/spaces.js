@@ -97,7 +97,7 @@ export class Spaces {
       ['Behind', (it) => bytes(it.behind_bytes + it.private_bytes), 'number'],
       ['Heard', (it) => `${short(it.silent_ms / 1000)} s ago`, 'number'],
       ['State', (it) => (it.blocked ? 'takes nothing' : 'well')],
-      ['', kick],
+      ['Close', kick],
     ], data, 'Nobody is here.');
   }
 
