@@ -57,6 +57,26 @@ need_fault_tools() {
     has strace || install_packages strace
 }
 
+# Prometheus' own tool, which tries the alerts. Only the tool: the package would start a server.
+need_promtool() {
+    has promtool && return
+    has apt-get && has dpkg-deb || { say "missing: promtool, of Debian's package prometheus"; return 1; }
+    say "getting promtool"
+    local scratch code=0
+    scratch=$(mktemp -d)
+    chmod 755 "$scratch"
+    (
+        set -e
+        cd "$scratch"
+        apt-get download -qq prometheus >&2 || { apt-get update -qq >&2 && apt-get download -qq prometheus >&2; }
+        dpkg-deb --extract prometheus_*.deb .
+        mkdir -p "$tools/bin"
+        cp usr/bin/promtool "$tools/bin/"
+    ) || code=1
+    rm -rf "$scratch"
+    return "$code"
+}
+
 toolchain() { sed -n 's/^channel = "\(.*\)"/\1/p' "$root/rust-toolchain.toml"; }
 
 # Installs a cargo tool unless it is there: need_tool BINARY CRATE VERSION WHERE.

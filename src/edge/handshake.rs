@@ -23,12 +23,14 @@ use super::http::problem::Refusal;
 use super::http::query::{
     PathText, Query, QueryValue, parse_user, path_space, path_text, position,
 };
+use super::http::request_id::{self, Begun, RequestId};
 use super::http::short_way::{Head, ShortWay};
 use super::http::upgrade::{Refused, Take, Untaken, Upgrade};
 use crate::hub::{Admission, Permit};
 use crate::limits::Limits;
 use crate::metrics::Metric;
 use crate::shard::event::{Grant, Join};
+use crate::wire::time::Now;
 use crate::wire::{Dialect, Id, SUBPROTOCOL, SpaceKey, UserId, parse_int};
 
 mod unproven;
@@ -57,6 +59,18 @@ impl Claim {
 struct Offer {
     accept_key: String,
     dialect: Dialect,
+    /// The id that the request came with.
+    request: Option<RequestId>,
+}
+
+/// What a socket brings to its shard beside who it is.
+struct Opening {
+    /// What the member is to be sent first.
+    bytes: BytesMut,
+    dialect: Dialect,
+    request: Option<RequestId>,
+    /// When the handshake was whole.
+    begun: Now,
 }
 
 /// Room for the answer to a handshake and the welcome behind it.
@@ -141,8 +155,9 @@ pub(super) fn answer(
         Ok(reserved) => reserved,
         Err(refusal) => return refusal.into_response(),
     };
+    let begun = request.extensions().get::<Begun>().map_or_else(|| edge.now(), |begun| begun.at);
     match offer {
-        Some(offer) => switching(upgrade(edge, peer, reserved, &offer)),
+        Some(offer) => switching(upgrade(edge, peer, reserved, (&offer, begun))),
         None => unsound(broken),
     }
 }
@@ -160,6 +175,7 @@ impl ShortWay for Handshakes {
         if self.edge.auth.is_on() || !self.door.lets_in(head.fields) {
             return None;
         }
+        let begun = self.edge.now();
         let query = Query::parse(head.query);
         let claim = match head.path {
             LOBBY => other_claim(&query, |_| SpaceKey::Lobby, None),
@@ -175,7 +191,7 @@ impl ShortWay for Handshakes {
         let reserved = reserve(&self.edge, peer, claim);
         Some(reserved.map(|reserved| {
             self.door.count_request();
-            upgrade(&self.edge, peer, reserved, &offer)
+            upgrade(&self.edge, peer, reserved, (&offer, begun))
         }))
     }
 }
@@ -193,8 +209,14 @@ pub(super) fn unsound(message: &'static str) -> Response {
     (version, refusal).into_response()
 }
 
-fn upgrade(edge: &Arc<Edge>, peer: Peer, reserved: (Claim, Permit), offer: &Offer) -> Upgrade {
-    Upgrade(take(edge, peer, reserved, (accepted_head(offer), offer.dialect)))
+fn upgrade(
+    edge: &Arc<Edge>,
+    peer: Peer,
+    reserved: (Claim, Permit),
+    (offer, begun): (&Offer, Now),
+) -> Upgrade {
+    let (bytes, dialect, request) = (accepted_head(offer), offer.dialect, offer.request.clone());
+    Upgrade(take(edge, peer, reserved, Opening { bytes, dialect, request, begun }))
 }
 
 /// Has a socket taken by its shard, with what it is still to be answered first.
@@ -202,10 +224,11 @@ fn take(
     edge: &Arc<Edge>,
     peer: Peer,
     (claim, mut permit): (Claim, Permit),
-    (opening, dialect): (BytesMut, Dialect),
+    opening: Opening,
 ) -> Take {
+    let Opening { bytes, dialect, request, begun } = opening;
     let join = Join {
-        opening,
+        opening: bytes,
         space: claim.space,
         user: claim.user,
         username: claim.username,
@@ -218,7 +241,8 @@ fn take(
     Box::new(move |link, first_bytes, place| {
         edge.metrics.edge.add(Metric::HandshakesAccepted, 1);
         permit.carry(place);
-        let admission = Admission { join, link, first_bytes, permit };
+        let request = request.map(RequestId::into_text);
+        let admission = Admission { join, link, first_bytes, permit, request, begun };
         edge.hub.admit(admission).map_err(|(refused, close)| {
             let Admission { join, link, permit, .. } = *refused;
             Untaken { link, _place: permit.part(), opening: join.opening, close }
@@ -233,12 +257,16 @@ pub(super) fn switching(upgrade: Upgrade) -> Response {
     response
 }
 
-/// The answer to a sound handshake: three headers, in this order (WIRE A1).
+/// The answer to a sound handshake: three headers, in this order (WIRE A1), and up to two that
+/// were asked for.
 fn accepted_head(offer: &Offer) -> BytesMut {
     let protocol: &[&str] = match offer.dialect {
         Dialect::Seed => &[],
         Dialect::V1 => &["Sec-WebSocket-Protocol: ", SUBPROTOCOL, "\r\n"],
     };
+    let request = offer.request.as_ref();
+    let request = request.map(|id| [request_id::NAME, ": ", id.as_str(), "\r\n"]);
+    let request = request.as_ref().map_or(&[][..], |line| &line[..]);
     let mut head = BytesMut::with_capacity(HEAD_BYTES);
     let common = [
         "HTTP/1.1 101 Switching Protocols\r\n\
@@ -248,7 +276,7 @@ fn accepted_head(offer: &Offer) -> BytesMut {
         &offer.accept_key,
         "\r\n",
     ];
-    for part in common.iter().chain(protocol).chain(&["\r\n"]) {
+    for part in common.iter().chain(protocol).chain(request).chain(&["\r\n"]) {
         head.extend_from_slice(part.as_bytes());
     }
     head
@@ -312,7 +340,11 @@ fn offer<F: Fields + ?Sized>(version: Version, headers: &F) -> Option<Offer> {
     let key = one(headers, header::SEC_WEBSOCKET_KEY.as_str()).filter(|key| is_key(key))?;
     let v1 = lists(headers, header::SEC_WEBSOCKET_PROTOCOL.as_str(), |it| it == SUBPROTOCOL);
     let dialect = if v1 { Dialect::V1 } else { Dialect::Seed };
-    sound.then(|| Offer { accept_key: derive_accept_key(key.as_bytes()), dialect })
+    sound.then(|| Offer {
+        accept_key: derive_accept_key(key.as_bytes()),
+        dialect,
+        request: RequestId::given(headers),
+    })
 }
 
 /// Whether a list header has an element, in whichever of its lines.

@@ -15,6 +15,7 @@ mod lobby;
 mod logs;
 mod members;
 mod memory;
+mod metrics;
 mod names;
 mod operator;
 mod order;
