@@ -23,7 +23,7 @@ use super::http::problem::Refusal;
 use super::http::query::{
     PathText, Query, QueryValue, parse_user, path_space, path_text, position,
 };
-use super::http::request_id::{self, Begun, RequestId};
+use super::http::request_id::{Begun, RequestId};
 use super::http::short_way::{Head, ShortWay};
 use super::http::upgrade::{Refused, Take, Untaken, Upgrade};
 use crate::hub::{Admission, Permit};
@@ -265,7 +265,7 @@ fn accepted_head(offer: &Offer) -> BytesMut {
         Dialect::V1 => &["Sec-WebSocket-Protocol: ", SUBPROTOCOL, "\r\n"],
     };
     let request = offer.request.as_ref();
-    let request = request.map(|id| [request_id::NAME, ": ", id.as_str(), "\r\n"]);
+    let request = request.map(|id| ["X-Request-Id: ", id.as_str(), "\r\n"]);
     let request = request.as_ref().map_or(&[][..], |line| &line[..]);
     let mut head = BytesMut::with_capacity(HEAD_BYTES);
     let common = [

@@ -100,20 +100,19 @@ impl Story {
             "rule_files: [{}]\nevaluation_interval: 1m\ntests:\n- interval: 1m\n  input_series:\n",
             rules.display()
         );
-        let mut write = |series: &str, values: &mut dyn Iterator<Item = &str>| {
-            let values = values.collect::<Vec<_>>().join(" ");
-            writeln!(text, "  - series: '{series}'\n    values: '{values}'").expect("a text");
-        };
         let up = self.minutes.iter().map(|minute| if minute.is_some() { "1" } else { "0" });
-        write(r#"up{job="cpi-hub",instance="hub.example:8080"}"#, &mut { up });
+        let up = up.collect::<Vec<_>>();
+        write_series(&mut text, r#"up{job="cpi-hub",instance="hub.example:8080"}"#, &up);
         let all: BTreeSet<&String> =
             self.minutes.iter().flatten().flat_map(|it| it.keys()).collect();
         for series in all {
-            let values = self.minutes.iter().map(|minute| match minute {
-                Some(minute) => minute.get(series).map_or("_", String::as_str),
-                None => "stale",
-            });
-            write(series, &mut { values });
+            let value = |minute: &'_ Scrape| match minute {
+                Some(minute) => minute.get(series).cloned().unwrap_or_else(|| "_".to_owned()),
+                None => "stale".to_owned(),
+            };
+            let values: Vec<String> = self.minutes.iter().map(value).collect();
+            let values: Vec<&str> = values.iter().map(String::as_str).collect();
+            write_series(&mut text, series, &values);
         }
         text.push_str("  promql_expr_test:\n");
         for (labels, minute, fires) in asked {
@@ -127,6 +126,11 @@ impl Story {
         }
         text
     }
+}
+
+fn write_series(text: &mut String, series: &str, values: &[&str]) {
+    let values = values.join(" ");
+    writeln!(text, "  - series: '{series}'\n    values: '{values}'").expect("a text");
 }
 
 /// A file of `deploy/prometheus`.

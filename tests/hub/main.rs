@@ -20,6 +20,7 @@ mod names;
 mod operator;
 mod order;
 mod private;
+mod request_ids;
 mod resume;
 mod service;
 mod signals;

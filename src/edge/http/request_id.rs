@@ -10,8 +10,8 @@ use crate::limits::REQUEST_ID_BYTES_MAX;
 use crate::wire::time::Now;
 
 /// The header, in requests and answers.
-pub(crate) const NAME: &str = "x-request-id";
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static(NAME);
+const NAME: &str = "x-request-id";
 
 /// Random bytes of an id that is made here.
 const MADE_BYTES: usize = 16;
