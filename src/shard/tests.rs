@@ -19,6 +19,7 @@ use crate::wire::{Dialect, SpaceId, UserId};
 mod pressure;
 mod resuming;
 mod sizes;
+mod timing;
 
 const SPACE: SpaceKey = SpaceKey::Chat(SpaceId(1));
 const BEGIN: Micros = Micros(1_767_225_600_000_000);
