@@ -8,7 +8,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
 
-use super::{Claim, Offer, Opening, accepted_head, reserve, take};
+use super::offer::{Offer, accepted_head};
+use super::{Claim, Opening, reserve, take};
 use crate::edge::Edge;
 use crate::edge::auth::{NothingShown, Secret, shown_by};
 use crate::edge::http::peer::Peer;
