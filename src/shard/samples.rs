@@ -4,18 +4,18 @@
 //! Owns the chats that are timed now. A sweep finds which of them have gone out; what time it is
 //! then is said by whoever runs the turn, if there is one to be timed.
 
-use super::space::{SpaceSlot, Spaces};
+use super::arena::Key;
 use crate::limits::SAMPLES_MAX;
 use crate::metrics::{Counts, Latency};
 use crate::wire::time::Now;
 
-/// Of this number of chats one is timed: few enough to cost nothing that can be measured.
+/// One chat of this number is timed: few enough to cost nothing that can be measured.
 const EVERY: u32 = 16;
 
 /// A chat on its way.
 #[derive(Debug)]
 struct Sample {
-    space: SpaceSlot,
+    space: Key,
     /// Where it ends in the log of its space.
     end: u64,
     accepted: Now,
@@ -44,18 +44,18 @@ impl Samples {
     }
 
     /// Times a chat that was accepted now, and ends there in the log of its space.
-    pub(super) fn begin(&mut self, space: SpaceSlot, end: u64, accepted: Now) {
+    pub(super) fn begin(&mut self, space: Key, end: u64, accepted: Now) {
         self.on_their_way.push(Sample { space, end, accepted });
     }
 
-    /// A sweep is over: finds out which chats have gone out by it. Those whose space is no more are
-    /// forgotten.
-    pub(super) fn look(&mut self, spaces: &Spaces) {
+    /// A sweep is over: finds out which chats have gone out by it. `has_sent` says whether a space
+    /// has sent its log up to there, or `None` where it is no more: then its chats are forgotten.
+    pub(super) fn look(&mut self, has_sent: impl Fn(Key, u64) -> Option<bool>) {
         if self.on_their_way.is_empty() {
             return;
         }
         let sent = &mut self.sent;
-        self.on_their_way.retain(|sample| match spaces.has_sent(sample.space, sample.end) {
+        self.on_their_way.retain(|sample| match has_sent(sample.space, sample.end) {
             Some(true) => {
                 sent.push(sample.accepted);
                 false

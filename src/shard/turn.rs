@@ -203,7 +203,7 @@ impl Shard {
         // Before those that are closed are told so, and come back.
         self.tell_offended(host);
         self.sweep(host.sockets());
-        self.turn.samples.look(&self.rooms.spaces);
+        self.turn.samples.look(|space, end| self.rooms.spaces.has_sent(space, end));
         self.carry_out(host);
         !self.turn.due.is_empty()
     }

@@ -22,7 +22,7 @@ fn busy() -> Hub {
     assert_eq!(hub.post("/v1/ws/spaces/1/chat", GOOD).status, 200);
     let mut member = hub.join_v1(1, 1, "&username=Ana");
     let position = member.next_of("welcome")["data"]["position"].as_str().expect("one").to_owned();
-    // Of sixteen chats one is timed.
+    // One chat in sixteen is timed.
     for number in 0..16 {
         let data = format!(r#""content":"hola","nonce":"n{number}","ack":"durable""#);
         member.send(&format!(r#"{{"type":"chat","data":{{{data}}}}}"#));
@@ -68,7 +68,7 @@ fn the_page_has_each_metric_of_a_hub_and_no_other() {
         let listed: BTreeSet<_> = listed.filter(|label| !label.is_empty()).collect();
         let own: BTreeSet<_> = labels.into_iter().filter(|label| *label != "le").collect();
         assert_eq!(listed, own, "{name}");
-        assert_eq!(format!("{}.", row[4]), family.help, "{name}");
+        assert_eq!(row[4], family.help, "{name}");
     }
 }
 

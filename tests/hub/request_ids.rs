@@ -78,7 +78,7 @@ fn a_handshake_is_answered_with_the_id_that_it_came_with_and_none_else() {
     assert_eq!(handshake(&hub, ""), format!("{plain}\r\n"));
     assert_eq!(handshake(&hub, &with_id), format!("{plain}{with_id}\r\n"));
     assert_eq!(handshake(&hub, "X-Request-Id: a b\r\n"), format!("{plain}\r\n"));
-    // By the long way too: nobody has so many headers.
+    // Forty headers take the long way, which answers the same.
     let many: String = (0..40).map(|number| format!("X-{number}: x\r\n")).collect();
     let all = handshake(&hub, &format!("{many}{protocol}{with_id}"));
     assert_eq!(all, format!("{plain}{protocol}{with_id}\r\n"));

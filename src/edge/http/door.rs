@@ -230,7 +230,7 @@ impl Asked {
 
 async fn pass(State(door): State<Arc<FrontDoor>>, mut request: Request, next: Next) -> Response {
     let begun = Begun::new(request.headers(), door.clock.now());
-    // Of the gravest sort, so that no choice of lines leaves the id out.
+    // The gravest sort of span, so that no choice of lines leaves the id out.
     let span = tracing::error_span!("request", id = begun.id.as_str());
     let id = begun.id.value();
     request.extensions_mut().insert(begun);
