@@ -57,6 +57,30 @@ need_fault_tools() {
     has strace || install_packages strace
 }
 
+# Prometheus' own tool, which tries the alerts. Only the tool: the package would start a server.
+need_promtool() {
+    has promtool && return
+    if ! has apt-get || ! has dpkg-deb; then
+        say "missing: promtool, of Debian's package prometheus"
+        return 1
+    fi
+    say "getting promtool"
+    local scratch code=0
+    scratch=$(mktemp -d)
+    (
+        cd "$scratch" &&
+            { fetch prometheus || { apt-get update -qq >&2 && fetch prometheus; }; } &&
+            dpkg-deb --extract prometheus_*.deb . &&
+            mkdir -p "$tools/bin" &&
+            cp usr/bin/promtool "$tools/bin/"
+    ) || code=1
+    rm -rf "$scratch"
+    return "$code"
+}
+
+# Fetches a Debian package's archive into the working directory.
+fetch() { apt-get download -qq "$1" >&2; }
+
 toolchain() { sed -n 's/^channel = "\(.*\)"/\1/p' "$root/rust-toolchain.toml"; }
 
 # Installs a cargo tool unless it is there: need_tool BINARY CRATE VERSION WHERE.

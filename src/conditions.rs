@@ -26,6 +26,17 @@ pub enum Effect {
     Refusing,
 }
 
+impl Effect {
+    /// The word for it in `/metrics`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Effect::Noted => "noted",
+            Effect::Degraded => "degraded",
+            Effect::Refusing => "refusing",
+        }
+    }
+}
+
 macro_rules! conditions {
     ($($variant:ident $name:literal $effect:ident $meaning:literal $remedy:literal;)*) => {
         /// Something that can be wrong.

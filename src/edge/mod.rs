@@ -45,8 +45,9 @@ use crate::clock::Clock;
 use crate::conditions::Conditions;
 use crate::hub::{Hub, PageRequest, Places, RenewalRequest};
 use crate::limits::Limits;
-use crate::metrics::Metrics;
+use crate::metrics::{Latency, Metrics};
 use crate::store::{Reader, StoreState};
+use crate::wire::time::Now;
 
 /// The version.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -149,6 +150,18 @@ struct Edge {
     past: watch::Receiver<observe::Past>,
 }
 
+impl Edge {
+    /// The time.
+    fn now(&self) -> Now {
+        self.health.conditions.clock().now()
+    }
+
+    /// Counts how long something took that ends now.
+    fn time(&self, latency: Latency, begun: Now) {
+        self.metrics.edge.observe(latency, self.now().micros_since(begun));
+    }
+}
+
 /// Where the edge listens.
 pub(crate) struct Listeners {
     /// The port of all.
@@ -243,13 +256,19 @@ pub(crate) async fn serve_starting(
     let StartingState { metrics, limits, names, proxies, clock, conditions, auth } = state;
     let leaving = Leaving { now: stop.clone(), heard: mpsc::channel(1).0 };
     let health = Health::new(None, conditions.clone());
+    let scraped = api::metrics::Scraped {
+        metrics: Arc::clone(&metrics),
+        limits: Arc::clone(&limits),
+        health,
+        hub: None,
+    };
     let routes = Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::starting))
         .fallback(health::not_yet)
         .method_not_allowed_fallback(health::not_yet)
         .with_state(conditions.clone())
-        .merge(auth::guard(api::metrics::routes(Arc::clone(&metrics), health), &auth));
+        .merge(auth::guard(api::metrics::routes(scraped), &auth));
     let door =
         Arc::new(door::FrontDoor::new(&listeners.main, names, &metrics, &limits, clock.clone()));
     let app = door.around(routes);
@@ -288,7 +307,12 @@ async fn listen(
 }
 
 fn routes(edge: Arc<Edge>, auth: &Auth, debug_endpoints: bool) -> Router {
-    let metrics = api::metrics::routes(Arc::clone(&edge.metrics), edge.health.clone());
+    let metrics = api::metrics::routes(api::metrics::Scraped {
+        metrics: Arc::clone(&edge.metrics),
+        limits: Arc::clone(&edge.limits),
+        health: edge.health.clone(),
+        hub: Some(edge.hub.clone()),
+    });
     let debug = if debug_endpoints { echo::routes() } else { Router::new() };
     let guarded = Router::new()
         .merge(handshake::routes())

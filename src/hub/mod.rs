@@ -19,7 +19,7 @@ use crate::store::latest::Latest;
 use crate::wire::close::Close;
 use crate::wire::nonce::First;
 use crate::wire::reject::Reject;
-use crate::wire::time::{Micros, MonoMs};
+use crate::wire::time::{Micros, MonoMs, Now};
 use crate::wire::{Id, SpaceId, SpaceKey, UserId};
 
 mod askers;
@@ -97,6 +97,10 @@ pub(crate) struct Admission {
     pub first_bytes: Bytes,
     /// From [`Hub::reserve`], with the connection's place.
     pub permit: Permit,
+    /// The id of its request, if it came with one; for the log.
+    pub request: Option<Box<str>>,
+    /// When its handshake was whole, or its first message, where that shows who it is.
+    pub begun: Now,
 }
 
 /// A member's question for a page of history.

@@ -21,6 +21,10 @@ pub const TIME_CHARS_MAX: usize = 64;
 pub const PAGE_NUMBER_MAX: u64 = 1 << 40;
 /// Spaces in one list.
 pub const SPACES_MAX: u32 = 1_000;
+/// Letters of a request's id.
+pub const REQUEST_ID_BYTES_MAX: usize = 64;
+/// Chats of one shard that are on their way to their members, and are timed.
+pub const SAMPLES_MAX: usize = 64;
 /// Users in one answer of who is in a space.
 pub const PRESENCE_USERS_MAX: usize = 500;
 /// Bytes of one piece of an answer, but for what escapes make longer.

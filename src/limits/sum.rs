@@ -209,6 +209,10 @@ mod tests {
         "ECHO_MESSAGE_BYTES_MAX",
         "ECHO_FRAGMENTS_MAX",
         "ECHO_OWED_BYTES_MAX",
+        // Two instants each.
+        "SAMPLES_MAX",
+        // Within what a request takes, and beside its answer's head.
+        "REQUEST_ID_BYTES_MAX",
         // A factor of several parts.
         "SHARDS_MAX",
         // Frames of one message, which has its bytes.

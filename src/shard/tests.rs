@@ -20,6 +20,7 @@ mod looking;
 mod pressure;
 mod resuming;
 mod sizes;
+mod timing;
 
 const SPACE: SpaceKey = SpaceKey::Chat(SpaceId(1));
 const BEGIN: Micros = Micros(1_767_225_600_000_000);

@@ -1,13 +1,16 @@
-//! The documents that are held to the code: the README's table of settings, the table of
-//! dependencies, the tests that `docs/BAD_INPUT.md` and
+//! The documents that are held to the code: the README's table of settings, the page of metrics,
+//! the table of dependencies, the tests that `docs/BAD_INPUT.md` and
 //! `docs/BAD_DAYS.md` name, and links.
 //!
-//! Nothing is written but the table, and only when `UPDATE_DOCS=1` asks for it.
+//! Nothing is written but the tables, and only when `UPDATE_DOCS=1` asks for it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use cpi_hub::limits::{Setting, Unit, settings};
+use cpi_hub::metrics::Kind;
+use cpi_hub::metrics::latency::BOUNDS;
+use cpi_hub::metrics::table::all as metrics;
 
 use super::source::Source;
 
@@ -52,6 +55,47 @@ pub fn with_settings_table(readme: &str) -> Option<String> {
     let (_, after) = rest.split_once(END)?;
     Some(format!("{before}{BEGIN}{}{END}{after}", settings_table()))
 }
+
+/// The page of all metrics, as the tables of `src/metrics/table.rs` have them.
+pub fn metrics_page() -> String {
+    let mut page = String::from(METRICS_HEAD);
+    let bounds = BOUNDS.iter().map(|bound| format!("{}", *bound as f64 / 1e6));
+    let bounds = bounds.collect::<Vec<_>>().join(", ");
+    page.push_str(&format!("Histograms have the same buckets, in seconds: {bounds} and more.\n\n"));
+    page.push_str("| name | type | unit | labels | what it is | what to watch |\n");
+    page.push_str("| --- | --- | --- | --- | --- | --- |\n");
+    for about in metrics() {
+        let (name, help, watch) = (about.shown(), about.help, about.watch);
+        let kind = match about.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge | Kind::Longest => "gauge",
+            Kind::Histogram => "histogram",
+            Kind::Info => "info",
+        };
+        let unit = about.unit().unwrap_or_default();
+        let labels: Vec<_> = about.labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels = labels.join(", ");
+        let row = format!("| `{name}` | {kind} | {unit} | {labels} | {help} | {watch} |\n");
+        page.push_str(&row.replace("|  |", "| |").replace("|  |", "| |"));
+    }
+    page
+}
+
+const METRICS_HEAD: &str = "\
+# Metrics
+
+<!-- written by `UPDATE_DOCS=1 cargo test --test tidy` from src/metrics/table.rs -->
+
+What `GET /metrics` shows, for Prometheus and whatever reads its format: OpenMetrics text, or the \
+older form where `Accept` prefers `text/plain`. Where keys are configured it takes a key of the \
+scope `metrics`. No label holds a user, a space or an address. All numbers begin at 0 with the \
+process; those of a part that begins anew after a panic go on.
+
+[deploy/prometheus](../deploy/prometheus/prometheus.yml) has what Prometheus needs to read them, \
+and [alerts](../deploy/prometheus/alerts.yml), each of which says what to do; \
+[deploy/grafana](../deploy/grafana/cpi-hub.json) a dashboard.
+
+";
 
 /// The names under `[dependencies]` of a manifest, as it writes them.
 pub fn dependencies(manifest: &str) -> Vec<String> {

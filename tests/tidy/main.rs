@@ -18,11 +18,12 @@ use documents::{
 use source::Source;
 
 const EVERYWHERE: [&str; 5] = ["src", "tests", "benches", "perf/src", "perf/tests"];
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 7] = [
     "README.md",
     "CHANGELOG.md",
     "SECURITY.md",
     "docs/CODES.md",
+    "docs/METRICS.md",
     "src/ARCHITECTURE.md",
     "perf/README.md",
 ];
@@ -155,6 +156,16 @@ fn the_readme_has_every_setting_as_it_is() {
         "README.md's settings differ from src/limits.rs: {differing:?}\n\
          run UPDATE_DOCS=1 cargo test --test tidy"
     );
+}
+
+#[test]
+fn the_page_of_metrics_has_each_as_it_is() {
+    let (page, expected) = ("docs/METRICS.md", documents::metrics_page());
+    if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
+        return std::fs::write(documents::file(page), &expected).expect("it is writable");
+    }
+    let ask = "differs from src/metrics/table.rs: run UPDATE_DOCS=1 cargo test --test tidy";
+    assert!(read(page) == expected, "{page} {ask}");
 }
 
 #[test]

@@ -60,8 +60,9 @@ fn with_one_member(folder: &std::path::Path, control_rate: Rate) -> (State, TcpS
         address: None,
         grant: Grant::ALL,
     };
-    let link = stream.into();
-    state.admit(Admission { join, link, first_bytes: Default::default(), permit });
+    let (link, first_bytes) = (stream.into(), Default::default());
+    let begun = state.clock.now();
+    state.admit(Admission { join, link, first_bytes, permit, request: None, begun });
     (state, peer.expect("a connection"))
 }
 
