@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
@@ -24,6 +25,9 @@ use crate::support::{Answer, Client, PATIENCE, eventually};
 const NAME: &str = "hub.example";
 /// Its page's origin.
 pub const ORIGIN: &str = "https://hub.example";
+
+/// How long a proxy may take to end.
+const END_WAIT: Duration = Duration::from_secs(2);
 
 pub type Stream = StreamOwned<ClientConnection, TcpStream>;
 
@@ -205,11 +209,9 @@ impl Drop for Front {
     fn drop(&mut self) {
         // nginx has workers, which end with their master if it is asked to end.
         _ = Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).status();
-        for _ in 0..200 {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
+        let until = Instant::now() + END_WAIT;
+        while Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::yield_now();
         }
         _ = self.child.kill();
         _ = self.child.wait();
