@@ -40,7 +40,7 @@ const TESTS: &[Named] = &named![
     proxies::nginx_refuses_nobody_while_a_hub_with_an_inherited_socket_restarts,
     proxies::haproxy_refuses_nobody_while_a_hub_with_an_inherited_socket_restarts,
     proxies::caddy_refuses_nobody_while_a_hub_with_an_inherited_socket_restarts,
-    proxies::caddy_has_people_wait_while_a_hub_with_its_own_socket_restarts,
+    proxies::caddy_has_people_wait_while_nobody_listens,
 ];
 
 fn main() -> ExitCode {

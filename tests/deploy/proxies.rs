@@ -1,8 +1,6 @@
 //! nginx, HAProxy and Caddy, as `deploy/proxies/` has them, in front of a real hub: sockets and
 //! posts pass, addresses are the clients', quiet sockets stay, and a restart refuses nobody.
 
-use std::io::Write;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -173,18 +171,19 @@ fn refuses_nobody_while_a_handed_hub_restarts(kind: Kind) -> Outcome {
     Ok(())
 }
 
-/// A hub that keeps its own socket, and another one at the same address: for a moment nobody
-/// listens there.
-pub fn caddy_has_people_wait_while_a_hub_with_its_own_socket_restarts() -> Outcome {
+/// Between the end of a hub that keeps its own socket and the next start nobody listens there.
+pub fn caddy_has_people_wait_while_nobody_listens() -> Outcome {
     let address = listening().1.to_string();
-    let args = [&["--origins", ORIGIN, "--listen", &address, "--user-message-rate", "off"][..]];
-    let mut hub = Hub::start(&[args[0], &DRAIN].concat());
-    let at: SocketAddr = address.parse().expect("an address");
-    let front = Front::start(Kind::Caddy, at, &[])?;
-    refuses_nobody(&front, || {
-        assert_eq!(hub.stop("TERM").code(), Some(0), "{}", hub.log());
+    let mut hub = Hub::start(&["--origins", ORIGIN, "--listen", &address]);
+    let front = Front::start(Kind::Caddy, hub.address, &[])?;
+    assert_eq!(post(&front, 1, "before", "").status, 200);
+    assert_eq!(hub.stop("TERM").code(), Some(0), "{}", hub.log());
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| post(&front, 1, "meanwhile", ""));
         hub.restart();
+        assert_eq!(waiting.join().expect("it is answered").status, 200);
     });
+    assert_eq!(contents(&front), ["before", "meanwhile"]);
     Ok(())
 }
 
