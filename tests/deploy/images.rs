@@ -58,7 +58,7 @@ pub fn a_linter_of_images_finds_nothing() -> Outcome {
     let found = lint(&Path::new(ROOT).join("deploy/Dockerfile"));
     assert_eq!(found, (true, String::new()));
     let planted = tempfile::NamedTempFile::new().expect("a file");
-    let text = read("deploy/Dockerfile").replace("slim-bookworm", "latest");
+    let text = read("deploy/Dockerfile").replace("rust:1.95.0-slim-bookworm", "rust:latest");
     fs::write(planted.path(), text).expect("it writes");
     let (passed, found) = lint(planted.path());
     assert!(!passed && found.contains("DL3007"), "{found}");
