@@ -1,4 +1,4 @@
-//! The image and the composition: their files by a linter, and what they tell the hub by the hub. No
+//! The image and the composition: their files by a linter, what they tell the hub by the hub. No
 //! image is built here: that needs an engine.
 
 use std::collections::HashMap;

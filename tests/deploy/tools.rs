@@ -32,7 +32,9 @@ pub fn python() -> Command {
 
 /// The documents of a YAML text, as JSON.
 pub fn json_of(yaml: &str) -> Result<Vec<Value>, Lack> {
-    const SCRIPT: &str = "import json, sys, yaml; json.dump([it for it in yaml.safe_load_all(sys.stdin) if it], sys.stdout)";
+    const SCRIPT: &str = "import json, sys, yaml\n\
+                          made = [it for it in yaml.safe_load_all(sys.stdin) if it]\n\
+                          json.dump(made, sys.stdout)";
     let mut command = python();
     command.args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let lack = || Lack("python3 or its yaml is missing: `scripts/test` installs them".into());

@@ -1,8 +1,8 @@
 //! The walls of the house: a test over the source tree for each rule that a machine can hold.
 //!
-//! `rules` holds the rules, `source` reads the files, `documents` the texts beside the code, `pages`
-//! what they take from it, `links` how they lead to each other, `codes` what clients are told. Each
-//! rule is shown a planted fault as well, so that a rule that can't fail shows.
+//! `rules` holds the rules, `source` reads the files, `documents` the texts beside the code,
+//! `pages` what they take from it, `links` how they lead to each other, `codes` what clients are
+//! told. Each rule is shown a planted fault as well, so that a rule that can't fail shows.
 
 mod codes;
 mod documents;
