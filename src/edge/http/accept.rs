@@ -73,9 +73,11 @@ pub(crate) struct Leaving {
 
 /// Accepts until `leaving`, and serves until `stop`; then requests under way have `close_wait` to
 /// end, and connections that have not asked for anything yet have as long to ask. They have as long
-/// before they count as heard, too. From `leaving` on an answer is its connection's last, and a kept
-/// connection that asks nothing more is closed before all count as heard: so whoever keeps one, as
-/// proxies do, asks whoever is next, and is not told that this hub ends.
+/// before they count as heard, too.
+///
+/// From `leaving` on an answer is its connection's last, and a kept connection on which nothing
+/// more is asked is closed before all count as heard. So whoever keeps connections, as proxies do,
+/// asks whoever is next, and is not told that this hub ends.
 pub(crate) async fn run(
     listener: TcpListener,
     serving: Serving,
