@@ -82,6 +82,9 @@ pub fn the_chart_fits_the_hub() -> Outcome {
         let [set] = of_kind(&documents, "StatefulSet")[..] else { panic!("one of them") };
         let pod = &set["spec"]["template"]["spec"];
         let hub = &pod["containers"][0];
+        if case == "small" {
+            assert_eq!(hub["image"], concat!("cpi-hub:", env!("CARGO_PKG_VERSION")));
+        }
         let env = hub["env"].as_array().expect("variables");
         let variable = |name: &str| {
             let one = env.iter().find(|it| it["name"] == name);

@@ -118,6 +118,7 @@ pub fn the_composition_gives_the_hub_what_it_needs() -> Outcome {
     assert_eq!(hub["stop_grace_period"], "45s");
     let ports = hub["ports"].as_array().expect("ports");
     assert!(ports.iter().all(|port| port.as_str().is_some_and(|it| it.starts_with("127.0.0.1:"))));
+    assert_eq!(hub["image"], concat!("cpi-hub:", env!("CARGO_PKG_VERSION")));
     for image in [&hub["image"], &db["image"]] {
         let (_, tag) = image.as_str().and_then(|it| it.split_once(':')).expect("a tag");
         assert_ne!(tag, "latest");
