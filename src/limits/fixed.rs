@@ -77,6 +77,8 @@ pub const LOG_BYTES_MAX: u64 = 1 << 20;
 pub const LOG_LINES_MAX: usize = 8 << 10;
 /// Lines typed into `cpi-hub chat` that wait; more wait in the terminal.
 pub const TYPED_LINES_MAX: usize = 16;
+/// Bytes that `cpi-hub ready` reads of an answer.
+pub const PROBE_BYTES_MAX: u64 = 64 << 10;
 /// Posts of one shard that wait for a commit, and acks that do. Beyond it the post of the oldest
 /// record is forgotten, which was answered 202 long ago, and members that ask for `durable` are
 /// refused.

@@ -317,9 +317,10 @@ mod tests {
         "MEMORY_FREE_PERCENT",
         // Three numbers of each part.
         "PANICS_MAX",
-        // These bound threads, and the tool that chats.
+        // These bound threads, and tools.
         "EDGE_THREADS_MAX",
         "TYPED_LINES_MAX",
+        "PROBE_BYTES_MAX",
     ];
 
     #[test]

@@ -57,6 +57,7 @@ const TESTS: &[Named] = &named![
     layouts::pages_of_a_space_that_is_newer_than_the_statistics_cost_no_more,
     layouts::nothing_that_is_looked_up_reads_the_whole_table,
     adopted::the_existing_servers_rows_are_read_and_not_rewritten,
+    adopted::the_way_back_to_the_existing_server_leaves_its_database_as_it_was,
     adopted::a_user_that_does_not_exist_costs_its_own_rows_only,
     adopted::a_post_of_nobody_is_seen_by_nobody,
     adopted::who_does_not_exist_is_told_so_and_then_refused_at_the_door,

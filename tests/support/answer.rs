@@ -1,7 +1,6 @@
-//! An HTTP answer, as a test reads it from a plain connection.
+//! An HTTP answer, as a test reads it from a connection.
 
 use std::io::{ErrorKind, Read};
-use std::net::TcpStream;
 
 use serde_json::Value;
 
@@ -18,12 +17,12 @@ pub struct Answer {
 
 impl Answer {
     /// Reads one answer to the connection's end or its Content-Length.
-    pub fn read(stream: &mut TcpStream) -> Answer {
+    pub fn read(stream: &mut impl Read) -> Answer {
         Answer::read_of(stream, "GET")
     }
 
     /// Reads the answer to a request of this method.
-    pub fn read_of(stream: &mut TcpStream, method: &str) -> Answer {
+    pub fn read_of(stream: &mut impl Read, method: &str) -> Answer {
         let mut bytes = Vec::new();
         let mut chunk = [0; 65_536];
         let head_end = loop {
