@@ -1,4 +1,4 @@
-// What the client shows where the hub asks who it is: a token that was given, or what a function
+// What the client shows where the hub asks who it is: a token that was given, then what a function
 // says whenever it is asked. It knows no connection.
 import { HubError } from './http.js';
 
@@ -6,22 +6,42 @@ import { HubError } from './http.js';
 export const TOKEN_WAIT_MS = 15_000;
 
 export class Token {
-  #seams; #value; #ask;
+  #seams; #value; #ask; #lasting;
+  /** Whether the value was given and not asked for, and whether no hub was shown it yet. */
+  #isGiven = false;
+  #isFresh = false;
 
-  constructor(seams, given) {
+  /**
+   * @param {object} seams
+   * @param {string|function} [given] a token, or the function
+   * @param {function} [getToken] the function, where `given` is the token to begin with
+   */
+  constructor(seams, given, getToken) {
     this.#seams = seams;
+    this.#lasting = getToken ?? null;
     this.set(given);
   }
 
-  /** What is shown now. */
   get value() { return this.#value; }
   /** Whether there is a function to ask. */
   get isAsked() { return this.#ask !== null; }
+  /** Whether a hub that refuses the value may take what the function says. */
+  get isReplaceable() { return this.isAsked && this.#isGiven; }
 
   set(given) {
     const isAsked = typeof given === 'function';
-    this.#ask = isAsked ? given : null;
-    this.#value = isAsked ? undefined : given;
+    this.#ask = isAsked ? given : this.#lasting;
+    this.#value = isAsked ? undefined : plain(given);
+    this.#isGiven = this.#isFresh = Boolean(this.#value);
+  }
+
+  /** Before a connection: a promise where the function is to be asked for its token, else null. */
+  next() { return this.#ask && !this.#isFresh ? this.renew() : null; }
+
+  /** The value, which a hub is now shown: the next connection wants another one. */
+  shown() {
+    this.#isFresh = false;
+    return this.#value;
   }
 
   /** Asks for the one to be shown from now on; rejects with a HubError of code `token_failed`. */
@@ -29,7 +49,9 @@ export class Token {
     const ask = this.#ask;
     const said = await this.#inTime(ask);
     // Another token was given meanwhile.
-    if (this.#ask === ask) this.#value = said || undefined;
+    if (this.#ask !== ask || this.#isFresh) return;
+    this.#value = plain(said);
+    this.#isGiven = false;
   }
 
   #inTime(ask) {
@@ -43,4 +65,10 @@ export class Token {
         .finally(() => this.#seams.clearTimeout(timer));
     });
   }
+}
+
+// A file's last line break is no part of a token. What else no header can hold makes it none, which
+// the hub shall say: a browser would throw.
+function plain(given) {
+  return given ? String(given).trim().replace(/[^\w.~+-]/g, '~') : undefined;
 }
