@@ -225,6 +225,7 @@ export class HubClient extends EventTarget {
 
   #welcome(conn, data, { timestamp }) {
     this.#limits = data;
+    this.#token.welcomed();
     this.#replay.welcomed(data.position);
     this.#link.welcomed(conn, data.ping_period_ms, Date.parse(timestamp));
     // Before any event: what a listener sends comes after what waited.
@@ -308,8 +309,7 @@ export class HubClient extends EventTarget {
   }
 
   #error(data) {
-    this.#outbox.refused(data);
-    this.#emit('error', data);
+    if (!this.#outbox.keeps(data)) this.#emit('error', data);
   }
 
   // Why a handshake fails, which a browser hides: the same address asked by HTTP answers with it.
@@ -317,8 +317,7 @@ export class HubClient extends EventTarget {
     const asked = await request(this.#address('http'), this.#via()).catch((error) => error);
     if (!(asked instanceof HubError)) return null;
     if (asked.status === null) return (await this.#isRefusedHere()) ? refusedHere() : null;
-    // A page may be older than the token that it came with.
-    if (asked.status === 401 && this.#token.isReplaceable) return null;
+    if (asked.status === 401 && this.#token.refused()) return null;
     const wouldTakeUs = asked.code === 'invalid_upgrade' || asked.message === UPGRADE_MESSAGE;
     if (!wouldTakeUs) return asked.code === 'http_403' ? refusedHere() : asked;
     // A GET of the hub's own page carries no Origin; a POST does. A hub that is just back takes us

@@ -7,7 +7,7 @@ import { World, idOf, json, messageOf, refused, settled } from './world.mjs';
 const STORED = Array.from({ length: 7 }, (_, i) => messageOf(i + 1));
 const numbers = (messages) => messages.map(({ content }) => Number(content.slice(1)));
 
-/** What the hub answers of these messages: the first behind `after`, or the last before `before`. */
+/** What a hub answers of messages: the first behind `after`, or the last before `before`. */
 const stored = (messages) => (address) => {
   const query = address.searchParams;
   const [after, before] = [query.get('after'), query.get('before')];

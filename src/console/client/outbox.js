@@ -13,6 +13,7 @@ export const RESEND_WINDOW_MS = 110_000;
 const AGAIN = { min: 500, max: 10_000 };
 const UNKNOWN = ['unknown_outcome', 'no answer within the publish-once window'];
 const TOO_BIG = 1009;
+const ENDING = 'draining';
 const utf8 = new TextEncoder();
 
 export class Outbox {
@@ -73,12 +74,18 @@ export class Outbox {
     this.#answered();
   }
 
-  refused({ ref, code, message, retry_after_ms = null, id = null }) {
+  /**
+   * The hub does not take a message.
+   * @returns {boolean} whether that is no end of it: a hub that ends has a next one, which is told
+   */
+  keeps({ ref, code, message, retry_after_ms = null, id = null }) {
     const item = this.#items.get(ref);
-    if (!item) return;
+    if (!item) return false;
+    if (code === ENDING) return true;
     this.#items.delete(ref);
     item.reject(new HubError(code, message, { retryAfterMs: retry_after_ms, id }));
     this.#answered();
+    return false;
   }
 
   // One limit holds for all, so if a message was too big for the socket, the largest was.
@@ -192,7 +199,7 @@ export class Outbox {
 // What the hub itself says of the message; a proxy's failure leaves open whether it arrived, and
 // what was accepted can be refused by its store only.
 function isRefusal({ code, status }, accepted) {
-  if (!status || code.startsWith('http_5')) return false;
+  if (!status || code === ENDING || code.startsWith('http_5')) return false;
   return !accepted || status === 422;
 }
 

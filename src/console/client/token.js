@@ -4,12 +4,15 @@ import { HubError } from './http.js';
 
 /** A function that says nothing for that long is taken for failed. */
 export const TOKEN_WAIT_MS = 15_000;
+/** A function whose tokens are refused more often than that, one after the other, has none. */
+const REFUSALS_MAX = 1;
 
 export class Token {
   #seams; #value; #ask; #lasting;
-  /** Whether the value was given and not asked for, and whether no hub was shown it yet. */
-  #isGiven = false;
+  /** Whether the value was given, and no hub was shown it yet. */
   #isFresh = false;
+  /** Handshakes refused in a row. */
+  #refusals = 0;
 
   /**
    * @param {object} seams
@@ -25,14 +28,21 @@ export class Token {
   get value() { return this.#value; }
   /** Whether there is a function to ask. */
   get isAsked() { return this.#ask !== null; }
-  /** Whether a hub that refuses the value may take what the function says. */
-  get isReplaceable() { return this.isAsked && this.#isGiven; }
+
+  /**
+   * The hub does not take it. A page may be older than the token that came with it, and one that is
+   * made in the very second of a revocation is called back too.
+   * @returns {boolean} whether what the function says next may be better
+   */
+  refused() { return this.isAsked && ++this.#refusals <= REFUSALS_MAX; }
+
+  welcomed() { this.#refusals = 0; }
 
   set(given) {
     const isAsked = typeof given === 'function';
     this.#ask = isAsked ? given : this.#lasting;
     this.#value = isAsked ? undefined : plain(given);
-    this.#isGiven = this.#isFresh = Boolean(this.#value);
+    this.#isFresh = Boolean(this.#value);
   }
 
   /** Before a connection: a promise where the function is to be asked for its token, else null. */
@@ -51,7 +61,6 @@ export class Token {
     // Another token was given meanwhile.
     if (this.#ask !== ask || this.#isFresh) return;
     this.#value = plain(said);
-    this.#isGiven = false;
   }
 
   #inTime(ask) {
