@@ -15,7 +15,7 @@ const SEEDS = process.env.SEED ? [Number(process.env.SEED)] : [1, 2];
 /** Clients come back after half a second, so that a test sees many losses. */
 const SOON = { random: () => 0 };
 
-/** Ana, who talks, and Beto, who listens, each over a network of their own, and a bot beside them. */
+/** Ana, who talks, Beto, who listens, each over a network of their own, and a bot beside them. */
 class Company {
   said = [];
   sends = [];
