@@ -28,7 +28,7 @@ export async function freePort() {
 }
 
 export class RealHub {
-  #folder; #settings; #secret; #process = null; #isOver = false;
+  #folder; #settings; #process = null; #isOver = false;
 
   /**
    * Starts one. With `auth` it asks who is who: `token` and `key` make what it takes.
@@ -83,14 +83,14 @@ export class RealHub {
   }
 
   #askWhoIsWho() {
-    this.#secret = randomBytes(32).toString('hex');
+    this.secret = randomBytes(32).toString('hex');
     const made = execFileSync(BINARY,
       ['key', 'new', '--name', 'tests', '--scope', 'say,read,notify,kick,operate'], { env: {} });
     [this.key] = String(made).match(/hubkey_\S+/);
     const file = join(this.#folder, 'keys');
     writeFileSync(file, String(made).split('\n').filter((line) => !line.startsWith('hubkey_'))
       .join('\n'));
-    this.#settings.jwt_secret = this.#secret;
+    this.#settings.jwt_secret = this.secret;
     this.#settings.api_keys_file = file;
   }
 
@@ -100,7 +100,7 @@ export class RealHub {
     const claims = { user_id: userId, iat: now, exp: now + seconds, name: 'x'.repeat(padding) };
     const encode = (part) => Buffer.from(JSON.stringify(part)).toString('base64url');
     const text = `${encode({ alg: 'HS256', typ: 'JWT' })}.${encode(claims)}`;
-    return `${text}.${createHmac('sha256', this.#secret).update(text).digest('base64url')}`;
+    return `${text}.${createHmac('sha256', this.secret).update(text).digest('base64url')}`;
   }
 
   /** Asks it; resolves with the body. */
