@@ -57,6 +57,9 @@ need_fault_tools() {
     has strace || install_packages strace
 }
 
+# Go, for the package of it: any from 1.19 on.
+need_go() { has go || install_packages golang-go; }
+
 toolchain() { sed -n 's/^channel = "\(.*\)"/\1/p' "$root/rust-toolchain.toml"; }
 
 # Installs a cargo tool unless it is there: need_tool BINARY CRATE VERSION WHERE.
