@@ -12,11 +12,25 @@ export declare const RESEND_WINDOW_MS: number;
 
 export type AckLevel = 'accepted' | 'durable';
 
+/** What a hub refuses with; its docs/CODES.md says more of each. */
+export type HubRefusal =
+  'body_too_large' | 'content_empty' | 'content_invalid' | 'content_too_long' | 'draining' |
+  'forbidden' | 'internal' | 'invalid_chat_message' | 'invalid_message_format' |
+  'invalid_parameter' | 'invalid_upgrade' | 'nonce_reused' | 'overloaded' | 'rate_limited' |
+  'request_timeout' | 'space_mismatch' | 'store_refused' | 'store_unavailable' |
+  'too_many_connections' | 'unauthorized' | 'unknown_message_type' | 'unknown_space' |
+  'unknown_user' | 'validation_error';
+/** What this client refuses with. */
+export type ClientRefusal =
+  'aborted' | 'closed' | 'gap_not_filled' | 'no_answer' | 'nonce_pending' | 'origin_refused' |
+  'token_failed' | 'too_many' | 'too_many_pending' | 'unknown_outcome' | 'unreachable';
+/** Others are a proxy's (`http_502`), or a later hub's. */
+export type HubErrorCode = HubRefusal | ClientRefusal | (string & {});
+
 /** What the hub, or this client, refused. */
 export declare class HubError extends Error {
   readonly name: 'HubError';
-  /** A slug such as `rate_limited`. */
-  readonly code: string;
+  readonly code: HubErrorCode;
   readonly retryAfterMs: number | null;
   /** Of a message that had been accepted and that the store then refused. */
   readonly id: string | null;
@@ -140,7 +154,7 @@ export interface HubEvents {
   closing: CustomEvent<{ code: number, reason: string, retry_after_ms?: number }>;
   expiring: CustomEvent<{ expires_in_ms: number }>;
   error: CustomEvent<{
-    code: string, message: string, ref?: string, id?: string, field?: string,
+    code: HubErrorCode, message: string, ref?: string, id?: string, field?: string,
     retry_after_ms?: number,
   }>;
 }
