@@ -356,8 +356,10 @@ export class HubClient extends EventTarget {
   #post() {
     const { spaceId, userId, username } = this.#options;
     return {
-      address: new URL(`v1/ws/spaces/${spaceId}/chat`, this.#base),
-      via: this.#via(),
+      ask: (init) => {
+        const address = new URL(`v1/ws/spaces/${spaceId}/chat`, this.#base);
+        return this.#asked((via) => request(address, via, init));
+      },
       author: {
         space_id: Number(spaceId), user_id: Number(userId),
         username: username || this.#limits.username,

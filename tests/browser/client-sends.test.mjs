@@ -299,3 +299,17 @@ test('a post that a hub that ends refuses is made again when it says', async () 
   assert.equal((await sent).id, idOf(1));
   assert.deepEqual(world.of('error'), []);
 });
+
+test('a post that comes with a token that has ended is made again with the next one', async () => {
+  const given = ['old', 'new'];
+  const world = new World({ getToken: () => given.shift() });
+  await settled();
+  world.welcome();
+  world.answer = (address, { headers }) => (headers.Authorization === 'Bearer new'
+    ? json({ chat_message: messageOf(1) }, { status: 202 })
+    : json({ code: 'unauthorized' }, { status: 401 }));
+  const { id } = await world.client.send('long '.repeat(150));
+  assert.equal(id, idOf(1));
+  const keys = world.asked.map(({ headers }) => headers['Idempotency-Key']);
+  assert.deepEqual([keys.length, new Set(keys).size], [2, 1]);
+});

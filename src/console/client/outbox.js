@@ -1,6 +1,6 @@
 // What is on its way to the hub: each message once, in the order of `send`, whatever the connection
 // does. Short ones go over the socket, longer ones by POST with their nonce as the key.
-import { HubError, request } from './http.js';
+import { HubError } from './http.js';
 import { jitter } from './seams.js';
 
 /** Sends without any answer yet; one more is refused with `too_many_pending`. */
@@ -24,8 +24,8 @@ export class Outbox {
   /**
    * @param {object} seams
    * @param {object} link the connection
-   * @param {object} means `post()` gives {address, via, author} of a post; told are `ack(data)`
-   *   and `error(data)`, in the form of the hub's frames
+   * @param {object} means `post()` gives {ask, author}: what sends a post, and who that is by;
+   *   told are `ack(data)` and `error(data)`, in the form of the hub's frames
    */
   constructor(seams, link, means) {
     this.#seams = seams;
@@ -152,11 +152,11 @@ export class Outbox {
   }
 
   #ask({ nonce, id, content, image }) {
-    const { address, via, author } = this.#means.post();
+    const { ask, author } = this.#means.post();
     const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': nonce };
     if (id === null) headers.Prefer = 'respond-async';
     const body = JSON.stringify({ ...author, message: content, image });
-    return request(address, via, { method: 'POST', headers, body });
+    return ask({ method: 'POST', headers, body });
   }
 
   #posted(item, { status, body, headers }) {
