@@ -228,3 +228,13 @@ pub const KEY_FILE_BYTES_MAX: u64 = 256 << 10;
 pub const PANICS_MAX: usize = 3;
 /// How long a panic counts, in milliseconds.
 pub const PANICS_WAIT: u64 = 60_000;
+/// Members of a space, and connections of late, that an operator is listed at a time.
+pub const LISTED_MEMBERS_MAX: u32 = 500;
+/// Comings and goings that a shard remembers.
+pub const COMINGS_MAX: usize = 8_192;
+/// Samples of the hub's numbers that are kept: with [`SAMPLE_PERIOD`] an hour of them.
+pub const SAMPLES_MAX: usize = 1_800;
+/// How often the hub's numbers are sampled, in milliseconds.
+pub const SAMPLE_PERIOD: u64 = 2_000;
+/// How long an operator is sent samples before the key is asked for again, in milliseconds.
+pub const FEED_WAIT: u64 = 600_000;

@@ -16,6 +16,7 @@ mod logs;
 mod members;
 mod memory;
 mod names;
+mod observe;
 mod operator;
 mod order;
 mod private;

@@ -51,7 +51,11 @@ impl Answer {
             body: bytes[head_end + 4..].to_vec(),
         };
         let length = answer.header("content-length").and_then(|value| value.parse().ok());
-        let is_bare = method == "HEAD" || matches!(answer.status, 101 | 204 | 304);
+        let kind = answer.header("content-type");
+        // Events have no end: they are read by who reads on.
+        let is_bare = method == "HEAD"
+            || matches!(answer.status, 101 | 204 | 304)
+            || kind == Some("text/event-stream");
         let length = length.filter(|_| !is_bare);
         let length = length.unwrap_or(if is_bare { 0 } else { usize::MAX });
         while answer.body.len() < length {

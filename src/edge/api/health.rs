@@ -18,8 +18,9 @@ use crate::wire::time::TimeFormat;
 /// How full the journals are, in percent, when the hub calls itself degraded.
 const DEGRADED_PERCENT: u64 = 80;
 
+/// What `/readyz` says.
 #[derive(Serialize)]
-struct Answer {
+pub(in crate::edge) struct Answer {
     status: &'static str,
     store: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -57,6 +58,12 @@ pub(crate) async fn livez() -> Response {
 
 /// Whether people can connect and chat now.
 pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Response {
+    let (code, answer) = answer(&edge);
+    json::answer(code, &answer)
+}
+
+/// Whether people can connect and chat now, and what is wrong.
+pub(in crate::edge) fn answer(edge: &Edge) -> (StatusCode, Answer) {
     let store = edge.health.store();
     let conditions = &edge.health.conditions;
     let total = edge.metrics.total();
@@ -69,7 +76,7 @@ pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Response {
     let ready = readiness(store, is_ending, journal);
     let (code, status) = lessened(ready, conditions.effect());
     let conditions = conditions_json(conditions.all());
-    json::answer(code, &Answer { status, store: store_name(store), conditions })
+    (code, Answer { status, store: store_name(store), conditions })
 }
 
 /// The answer of `/readyz` while the store is not open.
