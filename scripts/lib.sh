@@ -36,6 +36,9 @@ need_build_tools() {
     has cc || install_packages gcc libc6-dev || die "a C compiler (cc) is missing"
 }
 
+# Go, for the package of it: any from 1.19 on.
+need_go() { has go || install_packages golang-go; }
+
 # PostgreSQL's programs, for tests that start clusters of their own.
 need_postgres() {
     compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null && return

@@ -40,8 +40,9 @@ const CHAT: &[WebFile] = files! {
     PAGE: "index.html";
     STYLE: "style.css";
     SCRIPT: "app.js" "composer.js" "message.js" "people.js" "session.js" "texts.js" "timeline.js"
-        "words.js" "client.js" "client/http.js" "client/link.js" "client/outbox.js"
-        "client/replay.js" "client/roster.js" "client/seams.js" "client/token.js";
+        "words.js" "client.js" "client/history.js" "client/http.js" "client/link.js"
+        "client/outbox.js" "client/replay.js" "client/roster.js" "client/seams.js"
+        "client/token.js";
     TYPES: "client.d.ts";
 };
 
