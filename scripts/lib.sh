@@ -83,6 +83,7 @@ need_promtool() {
 
 # Fetches a Debian package's archive into the working directory.
 fetch() { apt-get download -qq "$1" >&2; }
+
 # The proxies that tests put before a hub; Debian's own ones must not be started.
 need_proxies() {
     local missing=() name policy=/usr/sbin/policy-rc.d code=0
@@ -127,6 +128,12 @@ need_deploy_tools() {
     )
     rm -rf "$folder"
     has helm
+}
+
+# What tests make networks of their own with.
+need_network_tools() {
+    has ip || install_packages iproute2 || return 1
+    has nft || install_packages nftables
 }
 
 toolchain() { sed -n 's/^channel = "\(.*\)"/\1/p' "$root/rust-toolchain.toml"; }

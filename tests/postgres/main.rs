@@ -19,6 +19,7 @@ mod failing;
 mod health;
 mod journals;
 mod layouts;
+mod links;
 mod nodes;
 mod odd;
 mod pictures;
@@ -92,6 +93,9 @@ const TESTS: &[Named] = &named![
     states::a_dropped_column_that_is_put_back_has_cost_nothing,
     states::connections_that_are_refused_are_tried_again_and_told_once,
     states::a_wrong_password_at_the_start_is_named_until_it_is_right,
+    links::over_a_link_that_is_slow_late_and_in_pieces_all_is_stored_once,
+    links::connections_that_are_reset_again_and_again_lose_and_double_nothing,
+    links::a_database_behind_a_black_hole_holds_up_nobody_and_gets_all_of_it_later,
     poison::a_row_that_a_trigger_refuses_is_alone_in_the_dead_letters,
     poison::a_row_that_is_there_already_is_alone_in_the_dead_letters,
     refusals::a_text_too_long_for_an_index_is_alone_in_the_dead_letters,

@@ -1,6 +1,5 @@
 //! The documents that are held to the code: the table of bounds, the page of metrics, that of
-//! dependencies, and the
-//! tests that `docs/BAD_INPUT.md` and `docs/BAD_DAYS.md` name.
+//! dependencies, and the tests that `docs/BAD_INPUT.md` and `docs/BAD_DAYS.md` name.
 
 use std::fs;
 use std::path::{Path, PathBuf};

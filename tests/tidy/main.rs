@@ -6,6 +6,7 @@
 
 mod codes;
 mod documents;
+mod faults;
 mod health;
 mod links;
 mod pages;
@@ -157,6 +158,37 @@ fn tests_that_the_pages_of_bad_input_bad_days_and_threats_name_are_there() {
         let found = missing_tests(&read(page), &sources);
         assert!(found.is_empty(), "{page}:\n{}", found.join("\n"));
     }
+}
+
+#[test]
+fn each_row_of_the_fault_matrix_has_its_tests_and_its_outcome() {
+    let mut sources = Source::all(&["tests", "src"]);
+    sources.extend(browser_tests());
+    let found = faults::unlisted(&read("tests/faults.toml"), &read("docs/FAULTS.md"), &sources);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn a_row_of_the_fault_matrix_without_a_test_or_an_outcome_is_found() {
+    let sources = [Source::new("tests/faults/links.rs", "pub fn a_link_breaks() {}")];
+    let check = |tests: &str, line: &str| {
+        let row = |n: i64| {
+            let fields = format!("fault = \"f\"\nby = \"b\"\ntests = \"{tests}\"");
+            format!("[[fault]]\nrow = {n}\n{fields}\n")
+        };
+        let table: String = (1..=faults::ROWS).map(row).collect();
+        let page = |n: i64| format!("| {n} | f | b | {tests} | {line} |\n");
+        let page: String = (1..=faults::ROWS).map(page).collect();
+        faults::unlisted(&table, &page, &sources).len() as i64
+    };
+    assert_eq!(check("`links` a_link", "2 passed | -"), 0);
+    assert_eq!(check("`links` a_link", "1 passed, 1 not run: no root | -"), 0);
+    let each = faults::ROWS;
+    assert_eq!(check("`links` no_such_test", "1 passed | -"), each);
+    assert_eq!(check("-", "1 passed | -"), each);
+    assert_eq!(check("`links` a_link", "failed | -"), each);
+    assert_eq!(check("`links` a_link", "not run: no reason in the table | -"), each);
+    assert_eq!(faults::unlisted("fault = []", "", &sources).len(), 1);
 }
 
 #[test]

@@ -168,7 +168,7 @@ fn a_restart_on_the_same_socket_refuses_nobody_and_leaves_no_gap() {
     let handed = Handed { sockets: &sockets, env: &ENV, args: &args };
     let mut hub = handed.start_in(tempfile::tempdir().expect("a directory"));
     let arrivals = Arrivals::begin(hub.address, a_second);
-    let crowd = Crowd { spaces: 2, clients_a_space: 10, messages_a_space: 400, seed: 7 };
+    let crowd = Crowd::of(2, 10, 400, 7);
     let restart = |hub: &mut Hub, _| {
         arrivals.await_more(20);
         assert_eq!(hub.stop("TERM").code(), Some(0), "{}", hub.log());
