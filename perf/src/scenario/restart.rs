@@ -11,7 +11,8 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::{bind, getsockname, listen, socket_with};
 
 use super::crowd::{Crowd, Size, TURN};
 use super::drain::Talk;
@@ -120,7 +121,8 @@ impl Plan {
 
 /// A socket with room for those who have to wait.
 fn listener() -> io::Result<(OwnedFd, SocketAddr)> {
-    let listener = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+    let listener = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
     bind(&listener, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
     listen(&listener, BACKLOG)?;
     let address = getsockname(&listener)?;
