@@ -152,7 +152,7 @@ fn a_message_that_does_not_come_with_a_resume_is_a_gap_of_each() {
 }
 
 const OVERLOAD: &str = "kind = \"overload\"\nspaces = 2\nmembers = 3\nrate = 400\npolite = 1\n\
-                        connect_rate = 1e6\nwarmup = 0.05\nseconds = 0.3\nsettle = 0.5\n";
+                        connect_rate = 1e6\nwarmup = 0.05\nseconds = 1.2\nsettle = 0.5\n";
 
 #[test]
 fn every_message_of_an_overload_is_answered_and_timed() {
@@ -207,7 +207,7 @@ fn a_hub_that_ends_and_tells_nobody_is_told() {
 fn posts_are_counted_by_their_answers() {
     let scenario = "kind = \"posts\"\nposters = 4\nwarmup = 0.05\nseconds = 0.2\nsettle = 1\n";
     let scenario = scenario::read("test", scenario, &[]).expect("good");
-    let run = |answers| {
+    let run = |answers: &'static [&'static str]| {
         let address = fake::start_answering(answers);
         let server = Server { address, tls: None, dialect: Dialect::Hub, signer: None };
         scenario.run(Target { server, pid: None, first_space: 1 }).expect("it runs")

@@ -70,7 +70,9 @@ impl Kind for Plan {
         let deadline = before.at + micros(self.wait);
         let mut ended_at = None;
         while crowd.engine.now() < deadline {
-            talk.go_on(&mut crowd);
+            if ended_at.is_none() {
+                talk.go_on(&mut crowd);
+            }
             crowd.turn(TURN)?;
             let now = crowd.engine.now();
             if ended_at.is_none() && process::is_over(pid) {

@@ -97,12 +97,12 @@ pub(crate) fn start_refusing(after: usize) -> SocketAddr {
             if read_head(&mut stream).is_none() {
                 continue;
             }
-            let answer: &[u8] = match members.len() < after {
-                true => ACCEPTED,
-                false => b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 9\r\n\r\n",
+            let answer = match members.len() < after {
+                true => [ACCEPTED, &frame(0x81, "{\"type\":\"join\",\"data\":{}}")].concat(),
+                false => b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 9\r\n\r\n".to_vec(),
             };
             // A member that is gone is not the fake's business.
-            let _ = stream.write_all(answer);
+            let _ = stream.write_all(&answer);
             members.push(stream);
         }
     });
