@@ -9,7 +9,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/../scripts/lib.sh"
 perf=$root/perf
 peers=$perf/.peers
 scenarios=$perf/scenarios
-hub=$target/release/cpi-hub
+# CPI_HUB_BINARY names a hub that was built already, such as one that was released.
+hub=${CPI_HUB_BINARY:-$target/release/cpi-hub}
 generator=$target/release/cpi-hub-perf
 centrifugo_version=6.9.1
 
@@ -42,8 +43,13 @@ prepare() {
     fi
     # Each connection is a file, on both sides.
     ulimit -n "$(ulimit -Hn)"
-    say "building the hub and the generator"
-    (cd "$root" && cargo build --release --locked --workspace --quiet)
+    if [ -n "${CPI_HUB_BINARY:-}" ]; then
+        say "building the generator, for $hub"
+        (cd "$root" && cargo build --release --locked --package cpi-hub-perf --quiet)
+    else
+        say "building the hub and the generator"
+        (cd "$root" && cargo build --release --locked --workspace --quiet)
+    fi
     mkdir -p "$out/runs" "$peers"
     : >"$out/servers.tsv"
     scratch=$(mktemp -d)
@@ -95,6 +101,7 @@ facts() {
         printf 'kernel\t%s\n' "$(uname -sr)"
         printf 'date\t%s\n' "$(date -u '+%Y-%m-%d %H:%M UTC')"
         printf 'commit\t%s\n' "$(git -C "$root" describe --always --dirty 2>/dev/null || echo unknown)"
+        printf 'hub\t%s, %s\n' "$("$hub" --version)" "$(sha256sum "$hub" | cut -c 1-12)"
         printf 'rounds\t%s\n' "$1"
         # More than a little of it is somebody else's work, which every figure feels.
         printf 'load average before\t%s\n' "$(cut -d ' ' -f 1-3 /proc/loadavg)"
