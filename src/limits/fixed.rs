@@ -239,7 +239,7 @@ pub const LISTED_MEMBERS_MAX: u32 = 500;
 /// Comings and goings that a shard remembers.
 pub const COMINGS_MAX: usize = 8_192;
 /// Samples of the hub's numbers that are kept: with [`SAMPLE_PERIOD`] an hour of them.
-pub const SAMPLES_MAX: usize = 1_800;
+pub const PAST_SAMPLES_MAX: usize = 1_800;
 /// How often the hub's numbers are sampled, in milliseconds.
 pub const SAMPLE_PERIOD: u64 = 2_000;
 /// How long an operator is sent samples before the key is asked for again, in milliseconds.

@@ -356,8 +356,7 @@ impl Crowd {
             self.turn(TURN)?;
         }
         let (there, all) = (self.tally.in_count, self.count());
-        let [closes, refusals] =
-            [&self.tally.closes, &self.tally.refusals].map(|counts| probe::told(counts));
+        let [closes, refusals] = [&self.tally.closes, &self.tally.refusals].map(probe::told);
         match there == all {
             true => Ok(()),
             false => Err(io::Error::other(format!(

@@ -12,6 +12,10 @@ const TILES = [
   ['Refusals a second', 'refusals', short],
   ['Waiting for the store', 'journal_bytes', bytes],
   ['A batch takes', 'batch_ms', (number) => `${short(number)} ms`],
+  ['From accepted to sent', 'sent_ms', (number) => `${short(number)} ms`],
+  ['To a durable ack', 'durable_ms', (number) => `${short(number)} ms`],
+  ['Processors', 'cpu', (number) => `${(100 * number).toFixed(0)} %`],
+  ['Memory', 'resident_bytes', bytes],
   ['Dead letters', 'dead_letters', short],
   ['Requests a second', 'requests', short],
 ];
@@ -24,7 +28,10 @@ const CHARTS = [
   ['Joins and leaves a second', [['joins', 'joins'], ['leaves', 'leaves']], short],
   ['Evictions and refusals a second', [['evictions', 'evictions'], ['refusals', 'refusals']], short],
   ['Waiting for the store', [['journal_bytes', 'journals']], bytes],
-  ['A batch in the store, ms', [['batch_ms', 'ms']], short],
+  ['A batch, and a durable ack, ms', [['batch_ms', 'batch'], ['durable_ms', 'ack']], short],
+  ['From accepted to sent, ms', [['sent_ms', 'ms']], short],
+  ['Processors', [['cpu', 'busy']], short],
+  ['Memory', [['resident_bytes', 'resident']], bytes],
 ];
 
 export class Overview {

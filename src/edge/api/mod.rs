@@ -19,7 +19,7 @@ mod history;
 pub(super) mod metrics;
 mod post;
 mod presence;
-mod process;
+pub(super) mod process;
 
 /// The endpoints that need the hub.
 pub(super) fn routes() -> Router<Arc<Edge>> {
