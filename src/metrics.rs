@@ -81,6 +81,7 @@ metrics! {
     ReadFaults "store_read_faults" Counter "History queries that failed";
     BatchMicros "store_batch_microseconds" Counter "Time spent in committed transactions";
     HandshakesAccepted "handshakes_accepted" Counter "Upgrades answered with 101";
+    EventStreams "event_streams" Counter "Streams of events that were begun";
     Displaced "connections_displaced" Counter "Connections closed to make room for others";
     HttpRequests "http_requests" Counter "HTTP requests, upgrades included";
     OperatorRequests "operator_requests" Counter "Kicks, pushes and lists of spaces asked for";

@@ -1,10 +1,11 @@
-//! The three socket endpoints: a request is checked in WIRE A1's order, and its socket sent to the
+//! The three socket endpoints, and streams of events: a request is checked in WIRE A1's order, and its socket sent to the
 //! shard of its space, with the 101 as the first bytes that the member is owed: who reads it is in.
 //!
 //! Everything up to there is pure but for the member's permit, which is taken last but one and
 //! given back by dropping it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Extension, RawQuery, Request, State};
@@ -12,10 +13,12 @@ use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::BytesMut;
+use socket2::SockRef;
 use tungstenite::handshake::derive_accept_key;
 
 use super::Edge;
 use super::auth::Caller;
+use super::http::connection::give_up_after;
 use super::http::door::{FrontDoor, not_found};
 use super::http::head::{Fields, text};
 use super::http::peer::Peer;
@@ -28,9 +31,12 @@ use super::http::upgrade::{Refused, Take, Untaken, Upgrade};
 use crate::hub::{Admission, Permit};
 use crate::limits::Limits;
 use crate::metrics::Metric;
-use crate::shard::event::{Grant, Join};
-use crate::wire::{Dialect, Id, SUBPROTOCOL, SpaceKey, UserId, parse_int};
+use crate::shard::event::{Grant, Guise, Join};
+use crate::wire::{Dialect, Encoding, Id, SUBPROTOCOL, SpaceKey, UserId, parse_int};
 
+mod events;
+#[cfg(test)]
+mod tests;
 mod unproven;
 
 /// What a request claims: the user, and the space that they want to join.
@@ -40,6 +46,8 @@ pub(super) struct Claim {
     user: UserId,
     username: Box<str>,
     after: Option<Id>,
+    /// As what they are there.
+    guise: Guise,
     /// What the user may do there; known once the request has been judged.
     grant: Grant,
 }
@@ -47,7 +55,10 @@ pub(super) struct Claim {
 impl Claim {
     /// The claim, if its user is whom the request speaks for, and may be there: row 8.
     pub(super) fn judged(self, caller: &Caller) -> Result<Claim, Refusal> {
-        let grant = caller.joins(self.user, self.space)?;
+        let grant = match self.guise {
+            Guise::Nobody => caller.watches(self.space)?,
+            _ => caller.joins(self.user, self.space)?,
+        };
         Ok(Claim { grant, ..self })
     }
 }
@@ -58,6 +69,10 @@ struct Offer {
     accept_key: String,
     dialect: Dialect,
 }
+
+/// A reader of events that has taken nothing for so many times `write_wait` has gone: its shard
+/// closes it before, if it is only slow.
+const GONE_TIMES: u64 = 2;
 
 /// Room for the answer to a handshake and the welcome behind it.
 const HEAD_BYTES: usize = 640;
@@ -73,6 +88,7 @@ pub(super) fn routes() -> Router<Arc<Edge>> {
         .route("/v1/ws/spaces/{space_id}", get(chat))
         .route("/v1/ws/user-connection", get(lobby))
         .route("/v1/ws/notifications", get(inbox))
+        .route("/v1/spaces/{space_id}/events", get(events::events))
 }
 
 /// `GET /v1/ws/spaces/{space_id}`.
@@ -182,7 +198,8 @@ impl ShortWay for Handshakes {
 
 /// Lets a connection be a member, if there is room for it.
 fn reserve(edge: &Edge, peer: Peer, claim: Claim) -> Result<(Claim, Permit), Refusal> {
-    let permit = edge.hub.reserve(claim.user, peer.key())?;
+    let user = Some(claim.user).filter(|_| claim.guise != Guise::Nobody);
+    let permit = edge.hub.reserve(user, peer.key())?;
     Ok((claim, permit))
 }
 
@@ -194,7 +211,8 @@ pub(super) fn unsound(message: &'static str) -> Response {
 }
 
 fn upgrade(edge: &Arc<Edge>, peer: Peer, reserved: (Claim, Permit), offer: &Offer) -> Upgrade {
-    Upgrade(take(edge, peer, reserved, (accepted_head(offer), offer.dialect)))
+    let opening = accepted_head(offer);
+    Upgrade(take(edge, peer, reserved, (opening, offer.dialect, Encoding::Frames)))
 }
 
 /// Has a socket taken by its shard, with what it is still to be answered first.
@@ -202,7 +220,7 @@ fn take(
     edge: &Arc<Edge>,
     peer: Peer,
     (claim, mut permit): (Claim, Permit),
-    (opening, dialect): (BytesMut, Dialect),
+    (opening, dialect, encoding): (BytesMut, Dialect, Encoding),
 ) -> Take {
     let join = Join {
         opening,
@@ -210,18 +228,30 @@ fn take(
         user: claim.user,
         username: claim.username,
         dialect,
+        encoding,
+        guise: claim.guise,
         after: claim.after,
         address: peer.key(),
         grant: claim.grant,
     };
     let edge = Arc::clone(edge);
     Box::new(move |link, first_bytes, place| {
-        edge.metrics.edge.add(Metric::HandshakesAccepted, 1);
+        let begun = match encoding {
+            Encoding::Frames => Metric::HandshakesAccepted,
+            Encoding::Events => Metric::EventStreams,
+        };
+        edge.metrics.edge.add(begun, 1);
+        if encoding == Encoding::Events {
+            // It says nothing, so the kernel is to find out whether it is there, by what it takes.
+            let wait = Duration::from_millis(GONE_TIMES * edge.limits.write_wait);
+            _ = give_up_after(&SockRef::from(&link.stream), Some(wait));
+        }
         permit.carry(place);
         let admission = Admission { join, link, first_bytes, permit };
         edge.hub.admit(admission).map_err(|(refused, close)| {
             let Admission { join, link, permit, .. } = *refused;
-            Untaken { link, _place: permit.part(), opening: join.opening, close }
+            let Join { opening, encoding, .. } = join;
+            Untaken { link, _place: permit.part(), opening, encoding, close }
         })
     })
 }
@@ -265,16 +295,13 @@ fn chat_claim(
     if user.is_empty() && known.is_none() {
         return Err(Refusal::field("user_id", "user_id es requerido"));
     }
-    let name = match query.get("username") {
-        QueryValue::Missing => "",
-        QueryValue::Text(name) if is_name(name, limits) => name,
-        _ => return Err(Refusal::field("username", "username no es válido")),
-    };
+    let name = name_of(query, limits)?;
     let space = path_space(space)?;
     let user = known.filter(|_| user.is_empty()).map_or_else(|| parse_user(user.text()), Ok)?;
     let after = position(query, "after", "after no es una posición válida")?;
     let username = if name.is_empty() { default_name(user) } else { name.into() };
-    Ok(Claim { space: SpaceKey::Chat(space), user, username, after, grant: Grant::ALL })
+    let (space, guise) = (SpaceKey::Chat(space), Guise::Member);
+    Ok(Claim { space, user, username, after, guise, grant: Grant::ALL })
 }
 
 /// Rows 3 and 6, on the other two endpoints.
@@ -290,8 +317,17 @@ pub(super) fn other_claim(
     let number = given.text().and_then(parse_int).map(UserId);
     let user = known.filter(|_| given.is_empty()).or(number);
     let user = user.ok_or_else(|| Refusal::field("user_id", "user_id must be a number"))?;
-    let (username, after) = (default_name(user), None);
-    Ok(Claim { space: space(user), user, username, after, grant: Grant::ALL })
+    let (space, username, after) = (space(user), default_name(user), None);
+    Ok(Claim { space, user, username, after, guise: Guise::Member, grant: Grant::ALL })
+}
+
+/// The name that a query gives, or "".
+fn name_of<'a>(query: &'a Query, limits: &Limits) -> Result<&'a str, Refusal> {
+    match query.get("username") {
+        QueryValue::Missing => Ok(""),
+        QueryValue::Text(name) if is_name(name, limits) => Ok(name),
+        _ => Err(Refusal::field("username", "username no es válido")),
+    }
 }
 
 fn default_name(user: UserId) -> Box<str> {
@@ -341,150 +377,4 @@ fn is_key(key: &str) -> bool {
     let Some(digits) = key.strip_suffix("==") else { return false };
     let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
     digits.len() == 22 && digits.bytes().all(known)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::SpaceId;
-    use axum::http::{HeaderMap, HeaderName};
-
-    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-
-    fn claim(space: &str, raw: &str) -> Result<Claim, &'static str> {
-        let query = Query::parse(Some(raw));
-        chat_claim(space, &query, &Limits::default(), None).map_err(|refusal| {
-            assert_eq!((refusal.status.as_u16(), refusal.code), (400, "invalid_parameter"));
-            refusal.message
-        })
-    }
-
-    /// A sound handshake, with some of its headers replaced (several: in lines of their own).
-    fn offered(replaced: &[(&'static str, &[&str])]) -> Option<Offer> {
-        let mut headers = HeaderMap::new();
-        let sound: [(&'static str, &[&str]); 4] = [
-            ("upgrade", &["websocket"]),
-            ("connection", &["keep-alive, Upgrade"]),
-            ("sec-websocket-version", &["13"]),
-            ("sec-websocket-key", &[KEY]),
-        ];
-        for (name, _) in replaced {
-            headers.remove(*name);
-        }
-        let kept = sound.iter().filter(|(name, _)| replaced.iter().all(|(it, _)| it != name));
-        for (name, values) in kept.chain(replaced) {
-            for value in *values {
-                let value = HeaderValue::from_str(value).expect("a header value");
-                headers.append(HeaderName::from_static(name), value);
-            }
-        }
-        offer(Version::HTTP_11, &headers)
-    }
-
-    #[test]
-    fn a_request_is_checked_in_the_order_of_the_wire_contract() {
-        let long = format!("user_id=7&username={}", "n".repeat(257));
-        for (space, raw, expected) in [
-            ("1", "", "user_id es requerido"),
-            ("1", "user_id=&username=%07", "user_id es requerido"),
-            ("abc", "username=%07", "user_id es requerido"),
-            ("abc", "user_id=x&username=%07&after=x", "username no es válido"),
-            ("1", "user_id=7&username=%00", "username no es válido"),
-            ("1", "user_id=7&username=%0A", "username no es válido"),
-            ("1", "user_id=7&username=%C2%85", "username no es válido"),
-            ("1", "user_id=7&username=%FF", "username no es válido"),
-            ("1", long.as_str(), "username no es válido"),
-            ("abc", "user_id=x&after=x", "space_id debe ser un número"),
-            ("2147483648", "user_id=7", "space_id debe ser un número"),
-            ("1/2", "user_id=7", "space_id debe ser un número"),
-            ("1\0", "user_id=7", "space_id debe ser un número"),
-            ("", "user_id=7", "space_id debe ser un número"),
-            ("1", "user_id=x&after=x", "user_id debe ser un número"),
-            ("1", "user_id=1e3", "user_id debe ser un número"),
-            ("1", "user_id=%00", "user_id debe ser un número"),
-            ("1", "user_id=%zz", "user_id debe ser un número"),
-            ("1", "user_id=%D9%A1", "user_id debe ser un número"),
-            ("1", "user_id=2147483648", "user_id debe ser un número"),
-            ("1", "user_id=7&after=x", "after no es una posición válida"),
-            ("1", "user_id=7&after=", "after no es una posición válida"),
-        ] {
-            assert_eq!(claim(space, raw).expect_err(raw), expected, "{space} {raw}");
-        }
-    }
-
-    #[test]
-    fn a_person_is_who_the_query_says() {
-        let (space, user) = (SpaceKey::Chat(SpaceId(1)), UserId(7));
-        let (username, grant) = ("User7".into(), Grant::ALL);
-        let nameless = Claim { space, user, username, after: None, grant };
-        for raw in ["user_id=7", "user_id=%2B007&username=", "user_id=7&user_id=8&x=y"] {
-            assert_eq!(claim("1", raw), Ok(nameless.clone()), "{raw}");
-        }
-        let named = claim("+1", "user_id=7&username=Ana%20Paz+%F0%9F%98%80");
-        assert_eq!(named.map(|claim| claim.username), Ok("Ana Paz 😀".into()));
-        let after = claim("-5", &format!("user_id=0&after={}", Id(77))).expect("a sound query");
-        assert_eq!((after.space, after.user), (SpaceKey::Chat(SpaceId(-5)), UserId(0)));
-        assert_eq!(after.after, Some(Id(77)));
-    }
-
-    #[test]
-    fn the_other_endpoints_read_the_user_only() {
-        let read = |raw: &str| other_claim(&Query::parse(Some(raw)), SpaceKey::Inbox, None);
-        let message = |raw: &str| read(raw).expect_err(raw).message;
-        assert_eq!(message("username=%07"), "user_id is required");
-        assert_eq!(message("user_id="), "user_id is required");
-        assert_eq!(message("user_id=x&after=x"), "user_id must be a number");
-        let inbox = read("user_id=7&username=%07&after=x").expect("a sound query");
-        assert_eq!((inbox.space, &*inbox.username), (SpaceKey::Inbox(UserId(7)), "User7"));
-        assert_eq!(inbox.after, None);
-    }
-
-    #[test]
-    fn a_sound_handshake_gets_three_headers_and_a_fourth_if_offered() {
-        let seed = offered(&[]).expect("a sound handshake");
-        assert_eq!(
-            str::from_utf8(&accepted_head(&seed)).expect("ASCII"),
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-        );
-        for protocols in [&["cpi-hub.v1"][..], &["chat, cpi-hub.v1"], &["chat", "cpi-hub.v1"]] {
-            let v1 = offered(&[("sec-websocket-protocol", protocols)]).expect("sound");
-            let head = accepted_head(&v1);
-            let head = str::from_utf8(&head).expect("ASCII");
-            let last = "\r\nSec-WebSocket-Protocol: cpi-hub.v1\r\n\r\n";
-            assert!(head.ends_with(last), "{head}");
-        }
-        let other = offered(&[("sec-websocket-protocol", &["chat, CPI-HUB.v1"])]);
-        assert_eq!(other.map(|offer| offer.dialect), Some(Dialect::Seed));
-    }
-
-    #[test]
-    fn an_unsound_handshake_is_none() {
-        let unsound: [(&'static str, &[&str]); 13] = [
-            ("upgrade", &[]),
-            ("upgrade", &["h2c"]),
-            ("connection", &[]),
-            ("connection", &["close"]),
-            ("sec-websocket-version", &[]),
-            ("sec-websocket-version", &["8"]),
-            ("sec-websocket-version", &["13", "13"]),
-            ("sec-websocket-key", &[]),
-            ("sec-websocket-key", &["c2hvcnQ="]),
-            ("sec-websocket-key", &["dGhlIHNhbXBsZSBub25j\u{5c}Q=="]),
-            ("sec-websocket-key", &[KEY, KEY]),
-            ("content-length", &["5"]),
-            ("transfer-encoding", &["chunked"]),
-        ];
-        for (name, values) in unsound {
-            assert_eq!(offered(&[(name, values)]), None, "{name} {values:?}");
-        }
-        for (name, values) in [
-            ("upgrade", &["h2c, WebSocket"][..]),
-            ("connection", &["keep-alive", "upgrade"]),
-            ("content-length", &["0"]),
-        ] {
-            assert!(offered(&[(name, values)]).is_some(), "{name} {values:?}");
-        }
-        assert_eq!(offer(Version::HTTP_10, &HeaderMap::new()), None);
-    }
 }

@@ -246,7 +246,11 @@ impl Hub {
 
     /// Lets a connection be a member: limits in all, of the user, of the address; rates of
     /// new connections; draining.
-    pub(crate) fn reserve(&self, user: UserId, address: AddressKey) -> Result<Permit, Reject> {
+    pub(crate) fn reserve(
+        &self,
+        user: Option<UserId>,
+        address: AddressKey,
+    ) -> Result<Permit, Reject> {
         if self.is_draining() {
             return Err(Reject::Draining);
         }
@@ -301,6 +305,11 @@ impl Hub {
         let accepted = accepted.await.unwrap_or_else(|_| Err(self.unanswered()));
         let PostAccepted { id, at, is_duplicate } = accepted?;
         Ok(Posted { id, at, duplicate: is_duplicate, durable })
+    }
+
+    /// What the wall clock shows.
+    pub(crate) fn unix(&self) -> Micros {
+        self.directory.unix()
     }
 
     /// The time, by the clock that members' waits are measured with.

@@ -14,8 +14,8 @@ use crate::edge::auth::{NothingShown, Secret, shown_by};
 use crate::edge::http::peer::Peer;
 use crate::edge::http::problem::Refusal;
 use crate::edge::http::upgrade::{Judge, Unproven};
-use crate::wire::Dialect;
 use crate::wire::reject::Reject;
+use crate::wire::{Dialect, Encoding};
 
 /// The handshake, if it may show its token in its first message: one that shows none now.
 pub(super) fn may_wait<'a>(request: &Request, offer: Option<&'a Offer>) -> Option<&'a Offer> {
@@ -37,7 +37,10 @@ pub(super) fn answer(edge: &Arc<Edge>, peer: Peer, claim: Claim, offer: &Offer) 
             .and_then(|claim| reserve(&edge, peer, claim));
         match judged {
             // The handshake has been answered: the member is owed nothing before its welcome.
-            Ok(reserved) => Ok(take(&edge, peer, reserved, (BytesMut::new(), dialect))),
+            Ok(reserved) => {
+                let answer = (BytesMut::new(), dialect, Encoding::Frames);
+                Ok(take(&edge, peer, reserved, answer))
+            }
             Err(refusal) => {
                 let reject = refusal.counts.unwrap_or(Reject::Internal);
                 edge.metrics.edge.reject(reject);

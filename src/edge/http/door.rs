@@ -208,6 +208,7 @@ async fn pass(State(door): State<Arc<FrontDoor>>, request: Request, next: Next) 
     }
     closes = closes || !unread.finish(door.close_wait).await;
     let headers = response.headers_mut();
+    closes |= headers.get(header::CONNECTION).is_some_and(|it| it == "close");
     // The router names a path's methods by itself; the existing server says 404 and no more.
     headers.remove(header::ALLOW);
     // What there is to see depends on who asks; a preflight's answer says so itself.

@@ -31,6 +31,7 @@ use crate::conditions::Conditions;
 use crate::hub::{Link, Place, Places};
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
+use crate::wire::Encoding;
 use crate::wire::close::Close;
 use crate::wire::reject::Reject;
 
@@ -52,7 +53,8 @@ const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n
 
 /// There is no room for a member.
 fn untaken(link: Link, place: Place) -> Untaken {
-    Untaken { link, _place: Some(place), opening: HEAD.into(), close: Close::Overloaded }
+    let (opening, encoding, close) = (HEAD.into(), Encoding::Frames, Close::Overloaded);
+    Untaken { link, _place: Some(place), opening, encoding, close }
 }
 
 fn routes(limits: &Limits, taken: mpsc::Sender<Taken>) -> Router {

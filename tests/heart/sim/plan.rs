@@ -73,6 +73,8 @@ pub struct Plan {
     pub users: u64,
     pub spaces: u64,
     pub members_max: usize,
+    /// Members of the second dialect read events so often in a thousand.
+    pub events: u64,
     /// Joins go to the lobby so often in a thousand, and to inboxes.
     pub lobby: u64,
     pub inbox: u64,
@@ -146,6 +148,7 @@ impl Plan {
                 rng.range(1, 3)
             },
             members_max: if crowd { 80 } else { rng.range(3, 16) as usize },
+            events: *rng.pick(&[0, 200, 200, 700]),
             lobby: if crowd { 900 } else { *rng.pick(&[0, 100, 300]) },
             inbox: *rng.pick(&[0, 50, 100]),
             long: if hot || short { 900 } else { *rng.pick(&[0, 50, 400, 900]) },
