@@ -1,5 +1,6 @@
-//! The three socket endpoints, and streams of events: a request is checked in WIRE A1's order, and its socket sent to the
-//! shard of its space, with the 101 as the first bytes that the member is owed: who reads it is in.
+//! The three socket endpoints, and streams of events: a request is checked in WIRE A1's order, and
+//! its socket sent to the shard of its space, with the 101 as the first bytes that the member is
+//! owed: who reads it is in.
 //!
 //! Everything up to there is pure but for the member's permit, which is taken last but one and
 //! given back by dropping it.
@@ -70,8 +71,8 @@ struct Offer {
     dialect: Dialect,
 }
 
-/// A reader of events that has taken nothing for so many times `write_wait` has gone: its shard
-/// closes it before, if it is only slow.
+/// The kernel waits for a reader of events this number of times `write_wait`: if it is only slow,
+/// its shard closes it before.
 const GONE_TIMES: u64 = 2;
 
 /// Room for the answer to a handshake and the welcome behind it.

@@ -327,7 +327,7 @@ impl Socket {
         self.deferred = true;
     }
 
-    /// Notes that so many bytes came for nobody. Says how many that were in all.
+    /// Notes that bytes came for nobody. Returns the number of all of those.
     pub(super) fn throw_away(&mut self, bytes: usize) -> u32 {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.thrown_away = self.thrown_away.saturating_add(bytes);

@@ -1,4 +1,5 @@
-//! The load: spaces with talkers, a listener, a reader of events and a poster each, who go on through kills.
+//! The load: spaces with talkers, a listener, a reader of events and a poster each, who go on
+//! through kills.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;

@@ -140,12 +140,10 @@ impl Plan {
             turns: if crowd { rng.range(15, 30) } else { rng.range(10, 90) },
             turn_ops: rng.range(1, 6),
             users: if crowd { 90 } else { rng.range(2, 12) },
-            spaces: if hot {
-                1
-            } else if short {
-                4
-            } else {
-                rng.range(1, 3)
+            spaces: match () {
+                () if hot => 1,
+                () if short => 4,
+                () => rng.range(1, 3),
             },
             members_max: if crowd { 80 } else { rng.range(3, 16) as usize },
             events: *rng.pick(&[0, 200, 200, 700]),

@@ -156,7 +156,7 @@ impl Resuming {
     }
 }
 
-/// At most so many bytes are frames of this many, or the events that are made of them.
+/// A bound of the bytes that frames of this many bytes take, or the events made of them.
 pub fn as_encoded(bytes: u64, as_events: bool) -> u64 {
     if as_events { bytes * 3 / 2 } else { bytes }
 }
