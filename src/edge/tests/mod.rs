@@ -309,7 +309,7 @@ async fn a_listed_origin_is_allowed_on_any_answer() {
         "HTTP/1.1 204 No Content\r\n\
          Access-Control-Allow-Credentials: true\r\n\
          Access-Control-Allow-Headers: Origin,Content-Type,Accept,Authorization,Idempotency-Key,\
-         Prefer\r\n\
+         Prefer,Last-Event-ID\r\n\
          Access-Control-Allow-Methods: GET,POST,PUT,DELETE,OPTIONS\r\n\
          Access-Control-Allow-Origin: http://localhost:3000\r\n\
          Vary: Origin\r\n\

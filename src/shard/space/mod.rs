@@ -38,7 +38,7 @@ pub(super) struct Space {
     /// Slots of its members, in the order of the sweep; a member knows its seat.
     roster: Vec<u32>,
     /// How many of them only watch: nobody is told of those.
-    watchers: usize,
+    watchers: u32,
     /// (user, slot) of its members: presence lists, kicks, who is online.
     users: BTreeSet<(UserId, u32)>,
     round: Round,
@@ -79,7 +79,7 @@ impl Space {
 
     /// Connections in it, without those that only watch.
     pub(super) fn members(&self) -> usize {
-        self.roster.len() - self.watchers
+        self.roster.len() - self.watchers as usize
     }
 
     /// Slots of a user's members.
@@ -158,7 +158,7 @@ impl Space {
         let Who { user, encoding, guise, .. } = member.who;
         let is_first = self.members_of(user).next().is_none();
         self.roster.push(slot);
-        self.watchers += usize::from(guise != Guise::Member);
+        self.watchers += u32::from(guise != Guise::Member);
         if guise != Guise::Nobody {
             self.users.insert((user, slot));
         }
@@ -182,7 +182,7 @@ impl Space {
         let removed = self.roster.swap_remove(seat as usize);
         assert_eq!(removed, slot, "a member knows its seat");
         self.users.remove(&(member.who.user, slot));
-        self.watchers -= usize::from(member.who.guise != Guise::Member);
+        self.watchers -= u32::from(member.who.guise != Guise::Member);
         self.round.resized(self.roster.len());
         self.pressure_left(member);
         let held = self.logs.held();
