@@ -15,30 +15,31 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::BytesMut;
 use socket2::SockRef;
-use tungstenite::handshake::derive_accept_key;
 
 use super::Edge;
 use super::auth::Caller;
 use super::http::connection::give_up_after;
 use super::http::door::{FrontDoor, not_found};
-use super::http::head::{Fields, text};
 use super::http::peer::Peer;
 use super::http::problem::Refusal;
 use super::http::query::{
     PathText, Query, QueryValue, parse_user, path_space, path_text, position,
 };
+use super::http::request_id::{Begun, RequestId};
 use super::http::short_way::{Head, ShortWay};
 use super::http::upgrade::{Refused, Take, Untaken, Upgrade};
 use crate::hub::{Admission, Permit};
 use crate::limits::Limits;
 use crate::metrics::Metric;
 use crate::shard::event::{Grant, Guise, Join};
-use crate::wire::{Dialect, Encoding, Id, SUBPROTOCOL, SpaceKey, UserId, parse_int};
+use crate::wire::time::Now;
+use crate::wire::{Dialect, Encoding, Id, SpaceKey, UserId, parse_int};
 
 mod events;
-#[cfg(test)]
-mod tests;
+mod offer;
 mod unproven;
+
+use offer::{Offer, accepted_head, offer};
 
 /// What a request claims: the user, and the space that they want to join.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,19 +65,20 @@ impl Claim {
     }
 }
 
-/// What a sound handshake asks for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Offer {
-    accept_key: String,
+/// What a socket brings to its shard beside who it is.
+struct Opening {
+    /// What the member is to be sent first.
+    bytes: BytesMut,
     dialect: Dialect,
+    encoding: Encoding,
+    request: Option<RequestId>,
+    /// When the handshake was whole.
+    begun: Now,
 }
 
 /// The kernel waits for a reader of events this number of times `write_wait`: if it is only slow,
 /// its shard closes it before.
 const GONE_TIMES: u64 = 2;
-
-/// Room for the answer to a handshake and the welcome behind it.
-const HEAD_BYTES: usize = 640;
 
 /// What stands before a space's number in a path.
 const SPACES: &str = "/v1/ws/spaces/";
@@ -158,8 +160,9 @@ pub(super) fn answer(
         Ok(reserved) => reserved,
         Err(refusal) => return refusal.into_response(),
     };
+    let begun = request.extensions().get::<Begun>().map_or_else(|| edge.now(), |begun| begun.at);
     match offer {
-        Some(offer) => switching(upgrade(edge, peer, reserved, &offer)),
+        Some(offer) => switching(upgrade(edge, peer, reserved, (&offer, begun))),
         None => unsound(broken),
     }
 }
@@ -177,6 +180,7 @@ impl ShortWay for Handshakes {
         if self.edge.auth.is_on() || !self.door.lets_in(head.fields) {
             return None;
         }
+        let begun = self.edge.now();
         let query = Query::parse(head.query);
         let claim = match head.path {
             LOBBY => other_claim(&query, |_| SpaceKey::Lobby, None),
@@ -192,7 +196,7 @@ impl ShortWay for Handshakes {
         let reserved = reserve(&self.edge, peer, claim);
         Some(reserved.map(|reserved| {
             self.door.count_request();
-            upgrade(&self.edge, peer, reserved, &offer)
+            upgrade(&self.edge, peer, reserved, (&offer, begun))
         }))
     }
 }
@@ -211,9 +215,15 @@ pub(super) fn unsound(message: &'static str) -> Response {
     (version, refusal).into_response()
 }
 
-fn upgrade(edge: &Arc<Edge>, peer: Peer, reserved: (Claim, Permit), offer: &Offer) -> Upgrade {
-    let opening = accepted_head(offer);
-    Upgrade(take(edge, peer, reserved, (opening, offer.dialect, Encoding::Frames)))
+fn upgrade(
+    edge: &Arc<Edge>,
+    peer: Peer,
+    reserved: (Claim, Permit),
+    (offer, begun): (&Offer, Now),
+) -> Upgrade {
+    let (bytes, dialect, request) = (accepted_head(offer), offer.dialect, offer.request.clone());
+    let encoding = Encoding::Frames;
+    Upgrade(take(edge, peer, reserved, Opening { bytes, dialect, encoding, request, begun }))
 }
 
 /// Has a socket taken by its shard, with what it is still to be answered first.
@@ -221,10 +231,11 @@ fn take(
     edge: &Arc<Edge>,
     peer: Peer,
     (claim, mut permit): (Claim, Permit),
-    (opening, dialect, encoding): (BytesMut, Dialect, Encoding),
+    opening: Opening,
 ) -> Take {
+    let Opening { bytes, dialect, encoding, request, begun } = opening;
     let join = Join {
-        opening,
+        opening: bytes,
         space: claim.space,
         user: claim.user,
         username: claim.username,
@@ -237,18 +248,19 @@ fn take(
     };
     let edge = Arc::clone(edge);
     Box::new(move |link, first_bytes, place| {
-        let begun = match encoding {
+        let counted = match encoding {
             Encoding::Frames => Metric::HandshakesAccepted,
             Encoding::Events => Metric::EventStreams,
         };
-        edge.metrics.edge.add(begun, 1);
+        edge.metrics.edge.add(counted, 1);
         if encoding == Encoding::Events {
             // It says nothing, so the kernel is to find out whether it is there, by what it takes.
             let wait = Duration::from_millis(GONE_TIMES * edge.limits.write_wait);
             _ = give_up_after(&SockRef::from(&link.stream), Some(wait));
         }
         permit.carry(place);
-        let admission = Admission { join, link, first_bytes, permit };
+        let request = request.map(RequestId::into_text);
+        let admission = Admission { join, link, first_bytes, permit, request, begun };
         edge.hub.admit(admission).map_err(|(refused, close)| {
             let Admission { join, link, permit, .. } = *refused;
             let Join { opening, encoding, .. } = join;
@@ -262,27 +274,6 @@ pub(super) fn switching(upgrade: Upgrade) -> Response {
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     response.extensions_mut().insert(Arc::new(upgrade));
     response
-}
-
-/// The answer to a sound handshake: three headers, in this order (WIRE A1).
-fn accepted_head(offer: &Offer) -> BytesMut {
-    let protocol: &[&str] = match offer.dialect {
-        Dialect::Seed => &[],
-        Dialect::V1 => &["Sec-WebSocket-Protocol: ", SUBPROTOCOL, "\r\n"],
-    };
-    let mut head = BytesMut::with_capacity(HEAD_BYTES);
-    let common = [
-        "HTTP/1.1 101 Switching Protocols\r\n\
-         Upgrade: websocket\r\n\
-         Connection: Upgrade\r\n\
-         Sec-WebSocket-Accept: ",
-        &offer.accept_key,
-        "\r\n",
-    ];
-    for part in common.iter().chain(protocol).chain(&["\r\n"]) {
-        head.extend_from_slice(part.as_bytes());
-    }
-    head
 }
 
 /// Rows 3 to 7 of WIRE A1, on the chat endpoint. A token's user need not be said in the query.
@@ -339,43 +330,75 @@ fn is_name(name: &str, limits: &Limits) -> bool {
     name.chars().count() <= limits.username_chars_max && !name.chars().any(char::is_control)
 }
 
-/// What a handshake offers, if it is one (RFC 6455 4.2.1).
-fn offer<F: Fields + ?Sized>(version: Version, headers: &F) -> Option<Offer> {
-    let sound = version == Version::HTTP_11
-        && lists(headers, header::UPGRADE.as_str(), |it| it.eq_ignore_ascii_case("websocket"))
-        && lists(headers, header::CONNECTION.as_str(), |it| it.eq_ignore_ascii_case("upgrade"))
-        && one(headers, header::SEC_WEBSOCKET_VERSION.as_str()) == Some("13")
-        && has_no_body(headers);
-    let key = one(headers, header::SEC_WEBSOCKET_KEY.as_str()).filter(|key| is_key(key))?;
-    let v1 = lists(headers, header::SEC_WEBSOCKET_PROTOCOL.as_str(), |it| it == SUBPROTOCOL);
-    let dialect = if v1 { Dialect::V1 } else { Dialect::Seed };
-    sound.then(|| Offer { accept_key: derive_accept_key(key.as_bytes()), dialect })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::SpaceId;
 
-/// Whether a list header has an element, in whichever of its lines.
-fn lists<F: Fields + ?Sized>(headers: &F, name: &str, wanted: impl Fn(&str) -> bool) -> bool {
-    let lines = headers.all(name).filter_map(text);
-    lines.flat_map(|line| line.split(',')).any(|element| wanted(element.trim()))
-}
-
-/// A header's value, if it is there exactly once.
-fn one<'a, F: Fields + ?Sized>(headers: &'a F, name: &str) -> Option<&'a str> {
-    let mut values = headers.all(name);
-    match (values.next(), values.next()) {
-        (Some(value), None) => text(value),
-        _ => None,
+    fn claim(space: &str, raw: &str) -> Result<Claim, &'static str> {
+        let query = Query::parse(Some(raw));
+        chat_claim(space, &query, &Limits::default(), None).map_err(|refusal| {
+            assert_eq!((refusal.status.as_u16(), refusal.code), (400, "invalid_parameter"));
+            refusal.message
+        })
     }
-}
 
-/// Bytes of a body would be taken for frames.
-fn has_no_body<F: Fields + ?Sized>(headers: &F) -> bool {
-    let length = headers.all(header::CONTENT_LENGTH.as_str()).next();
-    length.is_none_or(|length| length == b"0") && !headers.has(header::TRANSFER_ENCODING.as_str())
-}
+    #[test]
+    fn a_request_is_checked_in_the_order_of_the_wire_contract() {
+        let long = format!("user_id=7&username={}", "n".repeat(257));
+        for (space, raw, expected) in [
+            ("1", "", "user_id es requerido"),
+            ("1", "user_id=&username=%07", "user_id es requerido"),
+            ("abc", "username=%07", "user_id es requerido"),
+            ("abc", "user_id=x&username=%07&after=x", "username no es válido"),
+            ("1", "user_id=7&username=%00", "username no es válido"),
+            ("1", "user_id=7&username=%0A", "username no es válido"),
+            ("1", "user_id=7&username=%C2%85", "username no es válido"),
+            ("1", "user_id=7&username=%FF", "username no es válido"),
+            ("1", long.as_str(), "username no es válido"),
+            ("abc", "user_id=x&after=x", "space_id debe ser un número"),
+            ("2147483648", "user_id=7", "space_id debe ser un número"),
+            ("1/2", "user_id=7", "space_id debe ser un número"),
+            ("1\0", "user_id=7", "space_id debe ser un número"),
+            ("", "user_id=7", "space_id debe ser un número"),
+            ("1", "user_id=x&after=x", "user_id debe ser un número"),
+            ("1", "user_id=1e3", "user_id debe ser un número"),
+            ("1", "user_id=%00", "user_id debe ser un número"),
+            ("1", "user_id=%zz", "user_id debe ser un número"),
+            ("1", "user_id=%D9%A1", "user_id debe ser un número"),
+            ("1", "user_id=2147483648", "user_id debe ser un número"),
+            ("1", "user_id=7&after=x", "after no es una posición válida"),
+            ("1", "user_id=7&after=", "after no es una posición válida"),
+        ] {
+            assert_eq!(claim(space, raw).expect_err(raw), expected, "{space} {raw}");
+        }
+    }
 
-/// 16 bytes in base64; the 4 bits that are left over are not looked at.
-fn is_key(key: &str) -> bool {
-    let Some(digits) = key.strip_suffix("==") else { return false };
-    let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
-    digits.len() == 22 && digits.bytes().all(known)
+    #[test]
+    fn a_person_is_who_the_query_says() {
+        let (space, user) = (SpaceKey::Chat(SpaceId(1)), UserId(7));
+        let (username, grant) = ("User7".into(), Grant::ALL);
+        let (after, guise) = (None, Guise::Member);
+        let nameless = Claim { space, user, username, after, guise, grant };
+        for raw in ["user_id=7", "user_id=%2B007&username=", "user_id=7&user_id=8&x=y"] {
+            assert_eq!(claim("1", raw), Ok(nameless.clone()), "{raw}");
+        }
+        let named = claim("+1", "user_id=7&username=Ana%20Paz+%F0%9F%98%80");
+        assert_eq!(named.map(|claim| claim.username), Ok("Ana Paz 😀".into()));
+        let after = claim("-5", &format!("user_id=0&after={}", Id(77))).expect("a sound query");
+        assert_eq!((after.space, after.user), (SpaceKey::Chat(SpaceId(-5)), UserId(0)));
+        assert_eq!(after.after, Some(Id(77)));
+    }
+
+    #[test]
+    fn the_other_endpoints_read_the_user_only() {
+        let read = |raw: &str| other_claim(&Query::parse(Some(raw)), SpaceKey::Inbox, None);
+        let message = |raw: &str| read(raw).expect_err(raw).message;
+        assert_eq!(message("username=%07"), "user_id is required");
+        assert_eq!(message("user_id="), "user_id is required");
+        assert_eq!(message("user_id=x&after=x"), "user_id must be a number");
+        let inbox = read("user_id=7&username=%07&after=x").expect("a sound query");
+        assert_eq!((inbox.space, &*inbox.username), (SpaceKey::Inbox(UserId(7)), "User7"));
+        assert_eq!(inbox.after, None);
+    }
 }

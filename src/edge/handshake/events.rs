@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
 
-use super::{Claim, caller, default_name, name_of, reserve, take};
+use super::{Claim, Opening, caller, default_name, name_of, reserve, take};
 use crate::edge::Edge;
 use crate::edge::http::media::Accepted;
 use crate::edge::http::peer::Peer;
@@ -20,6 +20,7 @@ use crate::edge::http::problem::Refusal;
 use crate::edge::http::query::{
     PathText, Query, QueryValue, parse_user, path_space, path_text, position,
 };
+use crate::edge::http::request_id::{Begun, RequestId};
 use crate::edge::http::upgrade::{Streaming, Upgrade};
 use crate::limits::Limits;
 use crate::shard::event::{Grant, Guise};
@@ -49,18 +50,20 @@ pub(super) async fn events(
         Ok(claim) => claim,
         Err(refusal) => return refusal.into_response(),
     };
-    let unix = edge.hub.unix();
+    let now = request.extensions().get::<Begun>().map_or_else(|| edge.now(), |begun| begun.at);
     if request.method() == Method::HEAD {
-        return answer(unix, Body::empty());
+        return answer(now.unix, Body::empty());
     }
     let reserved = match reserve(&edge, peer, claim) {
         Ok(reserved) => reserved,
         Err(refusal) => return put_off(&edge, headers, refusal),
     };
-    let mut response = answer(unix, Body::empty());
-    let streaming = Streaming(Box::new(move |head: BytesMut| {
-        let answer = (head, Dialect::V1, Encoding::Events);
-        Upgrade(take(&edge, peer, reserved, answer))
+    let mut response = answer(now.unix, Body::empty());
+    let given = RequestId::given(headers);
+    let streaming = Streaming(Box::new(move |bytes: BytesMut| {
+        let (dialect, encoding) = (Dialect::V1, Encoding::Events);
+        let opening = Opening { bytes, dialect, encoding, request: given, begun: now };
+        Upgrade(take(&edge, peer, reserved, opening))
     }));
     response.extensions_mut().insert(Arc::new(streaming));
     response
@@ -139,7 +142,7 @@ fn put_off(edge: &Edge, headers: &HeaderMap, refusal: Refusal) -> Response {
     if let Some(reject) = refusal.counts {
         edge.metrics.edge.reject(reject);
     }
-    let unix = edge.hub.unix();
+    let unix = edge.now().unix;
     let at = *TimeFormat::new(edge.limits.utc_offset).text(unix);
     let mut told = BytesMut::new();
     // Microseconds are as good as chance to tell those apart who come back.

@@ -8,7 +8,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
 
-use super::{Claim, Offer, accepted_head, reserve, take};
+use super::offer::{Offer, accepted_head};
+use super::{Claim, Opening, reserve, take};
 use crate::edge::Edge;
 use crate::edge::auth::{NothingShown, Secret, shown_by};
 use crate::edge::http::peer::Peer;
@@ -28,9 +29,10 @@ pub(super) fn answer(edge: &Arc<Edge>, peer: Peer, claim: Claim, offer: &Offer) 
     if edge.hub.is_draining() {
         return Refusal::from(Reject::Draining).into_response();
     }
-    let (opening, dialect) = (accepted_head(offer), offer.dialect);
+    let (opening, dialect, request) = (accepted_head(offer), offer.dialect, offer.request.clone());
     let edge = Arc::clone(edge);
     let judge: Judge = Box::new(move |shown: &str| {
+        let begun = edge.now();
         let judged = shown_by(&edge.auth, peer, &Secret::new(shown.as_bytes()))
             .map_err(Refusal::from)
             .and_then(|caller| claim.judged(&caller))
@@ -38,8 +40,14 @@ pub(super) fn answer(edge: &Arc<Edge>, peer: Peer, claim: Claim, offer: &Offer) 
         match judged {
             // The handshake has been answered: the member is owed nothing before its welcome.
             Ok(reserved) => {
-                let answer = (BytesMut::new(), dialect, Encoding::Frames);
-                Ok(take(&edge, peer, reserved, answer))
+                let opening = Opening {
+                    bytes: BytesMut::new(),
+                    dialect,
+                    encoding: Encoding::Frames,
+                    request,
+                    begun,
+                };
+                Ok(take(&edge, peer, reserved, opening))
             }
             Err(refusal) => {
                 let reject = refusal.counts.unwrap_or(Reject::Internal);

@@ -17,9 +17,9 @@ use crate::wire::time::MonoMs;
 #[derive(Default, Debug)]
 pub(super) struct Pressure {
     /// Members that were blocked, or resume, and have not come up with the log.
-    lagging: usize,
+    lagging: u32,
     /// Members that are sent the store's part of what they missed.
-    catching_up: usize,
+    catching_up: u32,
     /// Since when its members' sockets are not read.
     paused: Option<MonoMs>,
     /// A pause ran its full time; there is no other before the log has shrunk.
@@ -71,10 +71,11 @@ impl Space {
     /// the offset lies behind that; at its present end it is told `resumed`.
     pub(crate) fn end_catch_up(&mut self, member: &mut Member, offset: u64, resumed: Resumed) {
         debug_assert!(member.is_catching_up());
+        let Some(came) = member.catch_up().map(|catch_up| catch_up.came()) else { return };
         let end = self.logs.of(member.who.encoding).end();
-        self.pressure.catching_up -= 1;
         let own_join = member.is_shown() && !self.is_announced();
-        member.end_catch_up(Resume { end, resumed, own_join });
+        self.pressure.catching_up -= 1;
+        member.end_catch_up(Resume { end, resumed, own_join, came });
         member.queue.place(offset.min(end));
         // Its part of the log is needed from now on, also where no join makes a round due.
         self.set_lagging(member, true);
@@ -83,7 +84,7 @@ impl Space {
     /// A member leaves.
     pub(super) fn pressure_left(&mut self, member: &mut Member) {
         self.set_lagging(member, false);
-        self.pressure.catching_up -= usize::from(member.is_catching_up());
+        self.pressure.catching_up -= u32::from(member.is_catching_up());
     }
 
     /// Whether its members' sockets are not read, because its readers lag.
@@ -93,7 +94,7 @@ impl Space {
 
     fn pause(&mut self, turn: &mut Turn) {
         self.pressure.paused = Some(turn.now.mono);
-        turn.due.watch_pause(self.slot, true);
+        turn.due.watch_pause(self.place.slot, true);
         turn.counts.add(Metric::SpacePauses, 1);
     }
 
@@ -103,7 +104,7 @@ impl Space {
         // What is kept for clients that come back is no sign of slow readers.
         let is_kept = |log: &SpaceLog| log.kept_from(keep) == log.start();
         let is_caught_up = |log: &SpaceLog| log.retained() < max / 4 || is_kept(log);
-        self.pressure.lagging * 10 > self.roster.len()
+        self.pressure.lagging as usize * 10 > self.roster.len()
             && !self.logs.all().all(|(_, log)| is_caught_up(log))
     }
 
@@ -129,7 +130,7 @@ impl Space {
         // Most appends can neither trim nor pause: those wait for the round's end. Where nobody
         // is to be visited there is no round.
         if self.logs.retained() > half || self.round.is_over() {
-            turn.due.unsettle(self.slot);
+            turn.due.unsettle(self.place.slot);
         }
     }
 
@@ -168,7 +169,7 @@ impl Space {
         let needed = if is_read || self.pressure.lagging == 0 && self.round.is_over() && !spare {
             end
         } else {
-            let own = self.slot;
+            let own = self.place.slot;
             let cursor = |slot: u32| {
                 let member = members.at(slot).filter(|it| it.is_seated() && it.space() == own)?;
                 let reads = member.who.encoding == encoding && (spare || !member.is_catching_up());
@@ -214,7 +215,7 @@ impl Space {
                 let is_spent = turn.now.mono.since(since) >= PAUSE_WAIT_MAX;
                 if is_spent || !many_lag {
                     self.pressure.paused = None;
-                    turn.due.watch_pause(self.slot, false);
+                    turn.due.watch_pause(self.place.slot, false);
                     self.pressure.is_pause_spent = many_lag;
                     let roster = self.roster.iter();
                     turn.fx.readable.extend(roster.filter_map(|slot| members.key_at(*slot)));
@@ -228,7 +229,7 @@ impl Space {
     /// need that, and those come to chat spaces alone.
     pub(super) fn expire(&mut self, turn: &mut Turn, window: u64) {
         if self.pressure.lagging > 0 || self.is_paused() {
-            turn.due.unsettle(self.slot);
+            turn.due.unsettle(self.place.slot);
         }
         let Pressure { lagging, catching_up, .. } = self.pressure;
         if !self.round.is_over() || lagging > 0 || catching_up > 0 {
