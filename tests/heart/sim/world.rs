@@ -368,7 +368,7 @@ impl World {
         }
         self.book.coverage.panics += 1;
         for client in self.net.all() {
-            let is_told = self.shard.can_be_told(client.key);
+            let is_told = self.shard.can_be_told(client.key).is_some();
             assert!(!is_told || client.is_whole(), "{}: told within a frame", client.label());
         }
         let highest = self.store.appends.last().map_or(self.book.began_above, |(_, id)| *id);
