@@ -180,6 +180,8 @@ pub const TURN_READ_BYTES_MAX: usize = 32 << 10;
 pub const READ_SHARE_BYTES_MIN: usize = 1 << 10;
 /// Bytes that are read in a tick of a member that floods: what is refused is not free.
 pub const FLOOD_READ_BYTES_MAX: usize = 512;
+/// Bytes that a reader of events may send behind its request. Nobody hears them.
+pub const READER_BYTES_MAX: u32 = 64 << 10;
 /// How long those that don't read may hold up their space, in milliseconds.
 pub const PAUSE_WAIT_MAX: u64 = 1_000;
 /// Users and addresses that are remembered for what their connections were closed for.

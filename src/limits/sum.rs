@@ -220,6 +220,7 @@ mod tests {
         "json_depth_max",
         // Thrown away as it comes.
         "LISTENER_MESSAGE_BYTES_MAX",
+        "READER_BYTES_MAX",
         "headers_max",
         // Within request bodies, and answers.
         "chat_body_bytes_max",

@@ -22,7 +22,7 @@ use crate::wire::frame_reader::Heard;
 use crate::wire::nonce::First;
 use crate::wire::reject::Reject;
 use crate::wire::time::Now;
-use crate::wire::{Id, SpaceKey};
+use crate::wire::{Encoding, Id, SpaceKey};
 
 mod absent;
 pub mod anew;
@@ -280,15 +280,18 @@ impl Shard {
         seated.map_or(max, |mut it| it.readable(&mut self.turn, max))
     }
 
-    /// What becomes of a member's messages.
-    pub fn heard(&self, key: MemberKey) -> Heard {
+    /// What becomes of a member's messages; `None`: it only reads, and has none.
+    pub fn heard(&self, key: MemberKey) -> Option<Heard> {
         let member = self.rooms.members.get(key);
+        if member.is_some_and(|member| member.who.encoding == Encoding::Events) {
+            return None;
+        }
         let space = member.and_then(|member| self.rooms.spaces.at(member.space()));
-        match space.map(Space::key) {
+        Some(match space.map(Space::key) {
             Some(SpaceKey::Chat(_)) => Heard::Read,
             Some(SpaceKey::Echo) => Heard::Echoed,
             _ => Heard::Dropped,
-        }
+        })
     }
 
     /// Whether a member is in its space: not when it is being closed, or is no more.

@@ -17,7 +17,7 @@ use crate::wire::record::Record;
 use crate::wire::reject::Reject;
 use crate::wire::server_message::{self, Ack, Chat, Refusal};
 use crate::wire::time::Micros;
-use crate::wire::{Id, SpaceId, SpaceKey, UserId};
+use crate::wire::{Encoding, Id, SpaceId, SpaceKey, UserId};
 
 /// Something to say, with all that the hub knows of its sender.
 struct Said<'a> {
@@ -77,7 +77,7 @@ fn say(
     });
     turn.counts.add(Metric::ChatsAccepted, 1);
     if turn.samples.is_next() {
-        turn.samples.begin(space.place(), space.end(), turn.now);
+        turn.samples.begin(space.place(), space.end(Encoding::Frames), turn.now);
     }
     if let Some(Nonce { key, content }) = nonce {
         door.remember(turn.now.mono, key, Known { id, at, record: number, content });

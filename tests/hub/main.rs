@@ -8,6 +8,7 @@ mod connections;
 mod crowd;
 mod doors;
 mod echo;
+mod events;
 mod http;
 mod input;
 mod letters;
