@@ -24,6 +24,7 @@ mod echo;
 mod handshake;
 mod http;
 pub(crate) mod key_file;
+mod observe;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tls;
@@ -145,6 +146,8 @@ struct Edge {
     kicks: told::Told,
     bodies: body::Bodies,
     answers: answers::Answers,
+    /// The hub's numbers of the last hour.
+    past: watch::Receiver<observe::Past>,
 }
 
 impl Edge {
@@ -200,7 +203,9 @@ pub(crate) async fn serve(
     let pager = catch_up::Pager::new(hub.clone(), reader.clone(), Arc::clone(&limits));
     let places = hub.places().clone();
     let conditions = health.conditions.clone();
+    let (past, sampling) = observe::keep(Arc::clone(&metrics), clock.clone(), observe::PERIOD);
     let edge = Edge {
+        past,
         bodies: body::Bodies::new(&limits, &conditions),
         answers: answers::Answers::new(&limits, &conditions),
         hub,
@@ -236,7 +241,8 @@ pub(crate) async fn serve(
         stop.run_until_cancelled(pager.run(pages)),
         stop.run_until_cancelled(renewing),
         stop.run_until_cancelled(parting),
-        stop.run_until_cancelled(keeper.run())
+        stop.run_until_cancelled(keeper.run()),
+        stop.run_until_cancelled(sampling)
     );
 }
 
@@ -313,6 +319,7 @@ fn routes(edge: Arc<Edge>, auth: &Auth, debug_endpoints: bool) -> Router {
         .merge(debug)
         .merge(api::routes())
         .merge(admin::routes())
+        .merge(observe::routes())
         .with_state(edge)
         .merge(metrics);
     auth::guard(guarded, auth).merge(api::console::routes())

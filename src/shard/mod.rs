@@ -32,6 +32,7 @@ mod door;
 mod due;
 pub mod event;
 mod grants;
+mod look;
 mod member;
 mod nonces;
 mod position;
@@ -160,6 +161,10 @@ impl Shard {
             Input::Presence(ticket, space, users_max) => {
                 let present = rooms.present(SpaceKey::Chat(space), users_max);
                 turn.reply(ticket, Ok(Reply::Presence(present)));
+            }
+            Input::Look(ticket, space, from, max) => {
+                let seen = rooms.look(turn.now.mono, (SpaceKey::Chat(space), from), max);
+                turn.reply(ticket, Ok(Reply::Seen(seen)));
             }
             Input::Verdict(verdict) => self.verdict(verdict),
             Input::Committed(offset) => self.committed(offset),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::BytesMut;
 
 use super::event::{
-    Fetch, Grant, Input, Join, Notification, PIECES, Post, Renewal, Sent, Sockets, Ticket,
+    Fetch, Grant, Input, Join, Notification, PIECES, Post, Renewal, Seen, Sent, Sockets, Ticket,
 };
 use super::turn::{Broken, Host, Journal};
 use super::*;
@@ -16,6 +16,7 @@ use crate::wire::server_message::Resumed;
 use crate::wire::time::{Micros, MonoMs};
 use crate::wire::{Dialect, SpaceId, UserId};
 
+mod looking;
 mod pressure;
 mod resuming;
 mod sizes;

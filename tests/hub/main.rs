@@ -17,6 +17,7 @@ mod members;
 mod memory;
 mod metrics;
 mod names;
+mod observe;
 mod operator;
 mod order;
 mod private;

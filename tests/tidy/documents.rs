@@ -1,8 +1,5 @@
-//! The documents that are held to the code: the README's table of settings, the page of metrics,
-//! the table of dependencies, the tests that `docs/BAD_INPUT.md` and
-//! `docs/BAD_DAYS.md` name, and links.
-//!
-//! Nothing is written but the tables, and only when `UPDATE_DOCS=1` asks for it.
+//! The documents that are held to the code: the table of bounds, the page of metrics, that of
+//! dependencies, and the tests that `docs/BAD_INPUT.md` and `docs/BAD_DAYS.md` name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +24,7 @@ pub fn read(name: &str) -> String {
     fs::read_to_string(file(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The table of all settings, as the README shows it.
+/// The table of all bounds, as `docs/CONFIGURATION.md` shows it.
 pub fn settings_table() -> String {
     let mut table = String::from("| setting | default | range | what it bounds |\n");
     table.push_str("| --- | --- | --- | --- |\n");
@@ -49,9 +46,9 @@ fn range_text(setting: &Setting) -> String {
     format!("{} to {}", show(setting.min), show(setting.max))
 }
 
-/// The README with its table put in; `None` where the marks are missing.
-pub fn with_settings_table(readme: &str) -> Option<String> {
-    let (before, rest) = readme.split_once(BEGIN)?;
+/// A page with the table put in; `None` where the marks are missing.
+pub fn with_settings_table(page: &str) -> Option<String> {
+    let (before, rest) = page.split_once(BEGIN)?;
     let (_, after) = rest.split_once(END)?;
     Some(format!("{before}{BEGIN}{}{END}{after}", settings_table()))
 }
@@ -109,22 +106,6 @@ pub fn section(manifest: &str, heading: &str) -> Vec<String> {
     own.filter_map(|line| line.split_once('=')).map(|(name, _)| name.trim().to_owned()).collect()
 }
 
-/// The links of a Markdown file that lead to no file, web addresses and anchors apart.
-pub fn broken_links(name: &str, text: &str) -> Vec<String> {
-    let folder = file(name).parent().expect("a file has a folder").to_owned();
-    let mut broken = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        for part in line.split("](").skip(1) {
-            let target = part.split([')', '#']).next().unwrap_or_default();
-            let web = target.contains("://") || target.is_empty();
-            if !web && !folder.join(target).exists() {
-                broken.push(format!("{name}:{}: leads nowhere: {target}", number + 1));
-            }
-        }
-    }
-    broken
-}
-
 /// The tests that a table's last column names and that are nowhere: a name in backticks is a file's
 /// or a module's, the words with an underscore behind it are parts of its tests' names. A file of
 /// the browser's tests is named without its `.test.mjs`.
@@ -171,7 +152,7 @@ pub fn browser_tests() -> Vec<Source> {
 /// The files of the page, of `client.js` and of their tests: path and text.
 pub fn web_files() -> Vec<(String, String)> {
     let mut files = Vec::new();
-    for folder in ["src/console", "src/console/client", "tests/browser"] {
+    for folder in ["src/console", "src/console/client", "sdk/js", "tests/browser"] {
         for entry in fs::read_dir(file(folder)).expect("a folder of the page's") {
             let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
             let path = format!("{folder}/{name}");

@@ -55,6 +55,8 @@ const SHARING_FILES: &[&str] = &[
     "src/edge/auth/failures.rs",
     // The certificate, which SIGHUP and its files replace.
     "src/edge/tls/mod.rs",
+    // The hub's numbers of the last hour, which one task samples.
+    "src/edge/observe/past.rs",
     // What is called back, which one task writes and all read.
     "src/edge/auth/revoked.rs",
     "src/store/latest.rs",

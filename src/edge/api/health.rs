@@ -20,8 +20,9 @@ use crate::wire::time::TimeFormat;
 /// How full the journals are, in percent, when the hub calls itself degraded.
 const DEGRADED_PERCENT: u64 = 80;
 
+/// What `/readyz` says.
 #[derive(Serialize)]
-struct Answer {
+pub(in crate::edge) struct Answer {
     status: &'static str,
     store: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -59,11 +60,17 @@ pub(crate) async fn livez() -> Response {
 
 /// Whether people can connect and chat now.
 pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Response {
-    let Edge { health, hub, limits, metrics, .. } = &*edge;
+    let (code, answer) = answer(&edge);
+    json::answer(code, &answer)
+}
+
+/// Whether people can connect and chat now, and what is wrong.
+pub(in crate::edge) fn answer(edge: &Edge) -> (StatusCode, Answer) {
+    let Edge { health, hub, limits, metrics, .. } = edge;
     let (code, status) = standing(health, hub, limits, &metrics.total());
     let (store, conditions) =
         (store_name(health.store()), conditions_json(health.conditions.all()));
-    json::answer(code, &Answer { status, store, conditions })
+    (code, Answer { status, store, conditions })
 }
 
 /// What `/readyz` says, and the status of its answer.

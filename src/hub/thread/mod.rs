@@ -34,11 +34,13 @@ use crate::wire::close::Close;
 use crate::wire::frame_reader::{Heard, Incoming, ReadLimits};
 use crate::wire::nonce::First;
 
+mod comings;
 mod host;
 mod lives;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use comings::{Coming, Sought};
 use host::Surroundings;
 
 /// How often the heart is told that time has passed.
@@ -176,6 +178,8 @@ fn take_command(state: &RefCell<State>, command: Command) {
         Command::Granted(life, ..) | Command::Fetched(life, ..) if life != state.around.life => {}
         Command::Granted(_, member, grant) => state.input(Input::Granted(member, grant)),
         Command::Relieve(bytes) => state.input(Input::Relieve(bytes)),
+        // Whoever has given up doesn't get it.
+        Command::Find(sought, max, give) => _ = give.send(state.around.comings.find(&sought, max)),
         Command::Fetched(_, member, number, page) => {
             state.input(Input::Fetched(member, number, page));
         }
@@ -317,7 +321,9 @@ impl State {
         let Admission { join, link, first_bytes, permit, request, begun } = admission;
         let now = self.clock.now();
         self.metrics.edge.observe(Latency::Handshake, now.micros_since(begun));
+        let coming = self.around.comings.coming(&join, now.unix);
         let member = self.shard.join(now, join);
+        self.around.comings.came(coming, member);
         let (shard, slot) = (self.around.journal.shard, member.slot);
         tracing::debug!(shard, slot, request = request.as_deref(), "connection joined");
         // Memory or the kernel's bound on watches: too rare to be kept from the others' eyes.

@@ -38,6 +38,8 @@ fn with_one_member(folder: &std::path::Path, control_rate: Rate) -> (State, TcpS
         renewals: mpsc::channel(1).0,
         waiting: HashMap::new(),
         directory: Arc::clone(&directory),
+        comings: Default::default(),
+        clock: clock.clone(),
     };
     let mut state = State::new(setup, around, clock, metrics);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");

@@ -95,6 +95,11 @@ impl Space {
         self.users.iter().copied()
     }
 
+    /// The same, from a user on.
+    pub(super) fn by_user_from(&self, user: UserId) -> impl Iterator<Item = (UserId, u32)> {
+        self.users.range((user, 0)..).copied()
+    }
+
     /// Puts a frame at the end of its log, wherever that comes from, and makes its members due.
     /// `write` writes it in place, at most `bound` bytes; a `chat` is found by positions.
     pub(super) fn append(
