@@ -1,6 +1,8 @@
 //! A sample: the hub's numbers at one instant, as people watch them. Pure.
 
-use crate::metrics::{Counts, Metric};
+use crate::metrics::Latency::{AcceptToSent, DurableAck};
+use crate::metrics::latency::BOUNDS;
+use crate::metrics::{Counts, Latency, Metric};
 use crate::wire::close::Close;
 use crate::wire::reject::Reject;
 
@@ -16,7 +18,7 @@ enum Source {
 }
 
 /// The numbers of a sample, by the names that readers of the feed know.
-const SERIES: [(&str, Source); 22] = [
+const SERIES: [(&str, Source); 26] = [
     ("members", Source::Now(Metric::Members)),
     ("spaces", Source::Now(Metric::Spaces)),
     ("joins", Source::PerSecond(Metric::Joins)),
@@ -33,6 +35,10 @@ const SERIES: [(&str, Source); 22] = [
     ("stored", Source::PerSecond(Metric::RowsStored)),
     ("batches", Source::PerSecond(Metric::Batches)),
     ("batch_ms", Source::Both(batch_ms)),
+    ("accept_p50_ms", Source::Both(|before, now, _| quantile(AcceptToSent, 0.5, [before, now]))),
+    ("accept_p99_ms", Source::Both(|before, now, _| quantile(AcceptToSent, 0.99, [before, now]))),
+    ("durable_p50_ms", Source::Both(|before, now, _| quantile(DurableAck, 0.5, [before, now]))),
+    ("durable_p99_ms", Source::Both(|before, now, _| quantile(DurableAck, 0.99, [before, now]))),
     ("dead_letters", Source::Now(Metric::DeadLetters)),
     ("evictions", Source::Both(evictions)),
     ("refusals", Source::Both(refusals)),
@@ -69,9 +75,29 @@ fn grown(before: u64, now: u64) -> f64 {
 
 /// How long a committed batch took, in milliseconds.
 fn batch_ms(before: &Counts, now: &Counts, _seconds: f64) -> f64 {
-    let by = |metric| grown(before.get(metric), now.get(metric));
-    let batches = by(Metric::Batches);
-    if batches > 0.0 { by(Metric::BatchMicros) / batches / 1_000.0 } else { 0.0 }
+    let [before, now] = [before, now].map(|counts| counts.latency(Latency::Batch));
+    let batches = grown(before.count(), now.count());
+    if batches > 0.0 { grown(before.sum, now.sum) / batches / 1_000.0 } else { 0.0 }
+}
+
+/// How long at most this share of the things took that ended between two looks, in milliseconds; 0
+/// where none did. Within a bucket they count as spread evenly.
+fn quantile(latency: Latency, share: f64, looks: [&Counts; 2]) -> f64 {
+    let [before, now] = looks.map(|counts| counts.latency(latency).buckets);
+    let grown = before.iter().zip(now).map(|(before, now)| grown(*before, now));
+    let buckets: Vec<f64> = grown.collect();
+    let mut left = share * buckets.iter().sum::<f64>();
+    let mut begin = 0.0;
+    for (bucket, bound) in buckets.into_iter().zip(BOUNDS) {
+        let end = bound as f64 / 1_000.0;
+        if bucket > 0.0 && left <= bucket {
+            return begin + (end - begin) * left / bucket;
+        }
+        left -= bucket;
+        begin = end;
+    }
+    // Longer than the last bound, or nothing at all.
+    if left > 0.0 { begin } else { 0.0 }
 }
 
 /// Members closed because they took too little, or were silent.
@@ -104,8 +130,12 @@ mod tests {
         (0..3).for_each(|_| now.reject(Reject::Draining));
         now.close(Close::TooSlow);
         now.close(Close::Kicked);
-        now.add(Metric::Batches, 2);
-        now.add(Metric::BatchMicros, 5_000);
+        now.observe(Latency::Batch, 1_000);
+        now.observe(Latency::Batch, 4_000);
+        before.observe_all(Latency::DurableAck, 90_000, 50);
+        now.observe_all(Latency::DurableAck, 90_000, 50);
+        now.observe_all(Latency::DurableAck, 7_000, 50);
+        now.observe_all(Latency::DurableAck, 60_000_000, 50);
         let sample = sample(&before, &now, 2.0);
         for (name, expected) in [
             ("chats", 5.0),
@@ -113,6 +143,9 @@ mod tests {
             ("refusals", 1.5),
             ("evictions", 0.5),
             ("batch_ms", 2.5),
+            ("accept_p99_ms", 0.0),
+            ("durable_p50_ms", 10.0),
+            ("durable_p99_ms", 10_000.0),
             ("journal_bytes", 0.0),
         ] {
             assert_eq!(number(&sample, name), expected, "{name}");
