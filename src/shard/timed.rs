@@ -1,5 +1,5 @@
-//! Chats that are timed: of one in sixteen it is known when it was accepted, and when all in its space who
-//! take bytes had been sent it.
+//! Chats that are timed: of one in sixteen it is known when it was accepted, and when all in its
+//! space who take bytes had been sent it.
 //!
 //! Owns the chats that are timed now. A sweep finds which of them have gone out; what time it is
 //! then is said by whoever runs the turn, if there is one to be timed.
