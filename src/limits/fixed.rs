@@ -24,7 +24,7 @@ pub const SPACES_MAX: u32 = 1_000;
 /// Letters of a request's id.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
 /// Chats of one shard that are on their way to their members, and are timed.
-pub const SAMPLES_MAX: usize = 64;
+pub const TIMED_CHATS_MAX: usize = 64;
 /// Users in one answer of who is in a space.
 pub const PRESENCE_USERS_MAX: usize = 500;
 /// Bytes of one piece of an answer, but for what escapes make longer.

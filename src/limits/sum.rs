@@ -209,8 +209,8 @@ mod tests {
         "ECHO_MESSAGE_BYTES_MAX",
         "ECHO_FRAGMENTS_MAX",
         "ECHO_OWED_BYTES_MAX",
-        // Two instants each.
-        "SAMPLES_MAX",
+        // An instant and a place each.
+        "TIMED_CHATS_MAX",
         // Within what a request takes, and beside its answer's head.
         "REQUEST_ID_BYTES_MAX",
         // A factor of several parts.

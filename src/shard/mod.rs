@@ -39,7 +39,6 @@ mod position;
 pub(crate) mod rate;
 mod resume;
 mod rooms;
-mod samples;
 mod say;
 mod seated;
 mod space;
@@ -47,6 +46,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 mod ticks;
+mod timed;
 pub mod turn;
 
 use commits::{Commits, EARLIER_RUNS};
@@ -245,7 +245,7 @@ impl Shard {
         let refused = self.turn.fx.take_back_posts();
         refused.iter().for_each(|_| self.turn.counts.reject(Reject::StoreUnavailable));
         self.commits.append_failed(&refused);
-        self.turn.samples.forget();
+        self.turn.timed.forget();
         self.door.break_down();
         self.rooms.let_all_go(&mut self.turn, Close::Internal);
         self.rooms.spaces.drop_logs(&mut self.turn, self.commits.floor());
@@ -307,12 +307,12 @@ impl Shard {
     /// Whether chats that are timed have gone out in the last turn: [`Shard::time`] is to be told
     /// what time it is.
     pub fn is_to_be_timed(&self) -> bool {
-        self.turn.samples.have_gone_out()
+        self.turn.timed.have_gone_out()
     }
 
     /// The last turn is over, and it is this time.
     pub fn time(&mut self, now: Now) {
-        self.turn.samples.time(now, &mut self.turn.counts);
+        self.turn.timed.time(now, &mut self.turn.counts);
     }
 
     /// Whether there is something for a turn to do.

@@ -1,5 +1,7 @@
 //! A sample: the hub's numbers at one instant, as people watch them. Pure.
 
+use crate::metrics::Latency::{AcceptToSent, DurableAck};
+use crate::metrics::latency::BOUNDS;
 use crate::metrics::{Counts, Latency, Metric};
 use crate::wire::close::Close;
 use crate::wire::reject::Reject;
@@ -17,7 +19,7 @@ enum Source {
 }
 
 /// The numbers of a sample, by the names that readers of the feed know.
-const SERIES: [(&str, Source); 26] = [
+const SERIES: [(&str, Source); 28] = [
     ("members", Source::Now(Metric::Members)),
     ("spaces", Source::Now(Metric::Spaces)),
     ("joins", Source::PerSecond(Metric::Joins)),
@@ -33,9 +35,11 @@ const SERIES: [(&str, Source); 26] = [
     ("journal_bytes", Source::Now(Metric::JournalBytes)),
     ("stored", Source::PerSecond(Metric::RowsStored)),
     ("batches", Source::PerSecond(Metric::Batches)),
-    ("batch_ms", Source::Both(|before, now| mean_ms(before, now, Latency::Batch))),
-    ("sent_ms", Source::Both(|before, now| mean_ms(before, now, Latency::AcceptToSent))),
-    ("durable_ms", Source::Both(|before, now| mean_ms(before, now, Latency::DurableAck))),
+    ("batch_ms", Source::Both(batch_ms)),
+    ("accept_p50_ms", Source::Both(|before, now| quantile(AcceptToSent, 0.5, [before, now]))),
+    ("accept_p99_ms", Source::Both(|before, now| quantile(AcceptToSent, 0.99, [before, now]))),
+    ("durable_p50_ms", Source::Both(|before, now| quantile(DurableAck, 0.5, [before, now]))),
+    ("durable_p99_ms", Source::Both(|before, now| quantile(DurableAck, 0.99, [before, now]))),
     ("dead_letters", Source::Now(Metric::DeadLetters)),
     ("evictions", Source::Both(evictions)),
     ("refusals", Source::Both(refusals)),
@@ -86,19 +90,35 @@ fn seconds(before: &Look, now: &Look) -> f64 {
 
 /// How much something grew in a second. A shard that begins anew begins its counters anew.
 fn per_second(before: &Look, now: &Look, count: impl Fn(&Counts) -> u64) -> f64 {
-    let grown = count(&now.counts).saturating_sub(count(&before.counts));
-    grown as f64 / seconds(before, now)
+    count(&now.counts).saturating_sub(count(&before.counts)) as f64 / seconds(before, now)
 }
 
-/// How long what ended between two looks took on the average, in milliseconds.
-fn mean_ms(before: &Look, now: &Look, latency: Latency) -> f64 {
-    let [before, now] = [before, now].map(|look| look.counts.latency(latency));
-    let count = now.count().saturating_sub(before.count());
-    if count == 0 {
-        0.0
-    } else {
-        now.sum.saturating_sub(before.sum) as f64 / count as f64 / 1_000.0
+/// How long a committed batch took, in milliseconds.
+fn batch_ms(before: &Look, now: &Look) -> f64 {
+    let [before, now] = [before, now].map(|look| look.counts.latency(Latency::Batch));
+    let batches = now.count().saturating_sub(before.count());
+    let micros = now.sum.saturating_sub(before.sum);
+    if batches > 0 { micros as f64 / batches as f64 / 1_000.0 } else { 0.0 }
+}
+
+/// How long at most this share of the things took that ended between two looks, in milliseconds; 0
+/// where none did. Within a bucket they count as spread evenly.
+fn quantile(latency: Latency, share: f64, looks: [&Look; 2]) -> f64 {
+    let [before, now] = looks.map(|look| look.counts.latency(latency).buckets);
+    let grown = before.iter().zip(now).map(|(before, now)| now.saturating_sub(*before) as f64);
+    let buckets: Vec<f64> = grown.collect();
+    let mut left = share * buckets.iter().sum::<f64>();
+    let mut begin = 0.0;
+    for (bucket, bound) in buckets.into_iter().zip(BOUNDS) {
+        let end = bound as f64 / 1_000.0;
+        if bucket > 0.0 && left <= bucket {
+            return begin + (end - begin) * left / bucket;
+        }
+        left -= bucket;
+        begin = end;
     }
+    // Longer than the last bound, or nothing at all.
+    if left > 0.0 { begin } else { 0.0 }
 }
 
 /// Members closed because they took too little, or were silent.
@@ -131,7 +151,12 @@ mod tests {
         (0..3).for_each(|_| now.counts.reject(Reject::Draining));
         now.counts.close(Close::TooSlow);
         now.counts.close(Close::Kicked);
-        now.counts.observe_all(Latency::Batch, 2_500, 2);
+        now.counts.observe(Latency::Batch, 1_000);
+        now.counts.observe(Latency::Batch, 4_000);
+        before.counts.observe_all(Latency::DurableAck, 90_000, 50);
+        now.counts.observe_all(Latency::DurableAck, 90_000, 50);
+        now.counts.observe_all(Latency::DurableAck, 7_000, 50);
+        now.counts.observe_all(Latency::DurableAck, 60_000_000, 50);
         (before.cpu_seconds, now.cpu_seconds) = (3.0, 4.0);
         let sample = sample(&before, &now);
         for (name, expected) in [
@@ -140,7 +165,9 @@ mod tests {
             ("refusals", 1.5),
             ("evictions", 0.5),
             ("batch_ms", 2.5),
-            ("sent_ms", 0.0),
+            ("accept_p99_ms", 0.0),
+            ("durable_p50_ms", 10.0),
+            ("durable_p99_ms", 10_000.0),
             ("cpu", 0.5),
             ("journal_bytes", 0.0),
         ] {
