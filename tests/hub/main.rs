@@ -4,6 +4,7 @@
 mod answers;
 mod auth;
 mod backup;
+mod commands;
 mod connections;
 mod crowd;
 mod doors;

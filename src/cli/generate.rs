@@ -1,0 +1,92 @@
+//! `cpi-hub completions` and `cpi-hub man`: what a shell and a reader of manuals want to know of
+//! the command line, made from the very command line.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, ValueParser};
+use clap::{Arg, ArgMatches};
+use clap_complete::Shell;
+use clap_mangen::Man;
+
+use super::CliExit;
+
+const SHELLS: [(&str, Shell); 3] =
+    [("bash", Shell::Bash), ("zsh", Shell::Zsh), ("fish", Shell::Fish)];
+
+const COMPLETIONS_AFTER: &str = "bash: `source <(cpi-hub completions bash)`, or its output in \
+    /etc/bash_completion.d. zsh: in a file _cpi-hub of a folder of $fpath. fish: in \
+    ~/.config/fish/completions/cpi-hub.fish.\n\n\
+    Exit code: 0 printed, 78 no such shell.";
+
+const MAN_AFTER: &str = "`cpi-hub man tail | man -l -` shows the page of a command. --dir writes \
+    all of them, cpi-hub.1 and one for each command.\n\n\
+    Exit code: 0 printed or written, 1 a file can't be written, 78 no such command.";
+
+/// The command line of `completions`.
+pub(super) fn completions_command() -> clap::Command {
+    let names = SHELLS.map(|(name, _)| name);
+    clap::Command::new("completions")
+        .about("Prints what a shell completes the command line with")
+        .after_help(COMPLETIONS_AFTER)
+        .arg(
+            Arg::new("shell")
+                .value_name("bash|zsh|fish")
+                .required(true)
+                .value_parser(PossibleValuesParser::new(names))
+                .hide_possible_values(true)
+                .help("The shell"),
+        )
+}
+
+/// The command line of `man`.
+pub(super) fn man_command() -> clap::Command {
+    clap::Command::new("man")
+        .about("Prints the manual page of a command, or writes all")
+        .after_help(MAN_AFTER)
+        .arg(
+            Arg::new("command").value_name("COMMAND").help("The command [default: cpi-hub itself]"),
+        )
+        .arg(
+            Arg::new("dir")
+                .long("dir")
+                .value_name("DIR")
+                .value_parser(ValueParser::path_buf())
+                .conflicts_with("command")
+                .help("Write all pages into this folder, which exists"),
+        )
+}
+
+/// What a shell is to read.
+pub(super) fn completions(matches: &ArgMatches, mut command: clap::Command) -> CliExit {
+    let name = matches.get_one::<String>("shell").map_or("", String::as_str);
+    let shell = SHELLS.iter().find(|(known, _)| *known == name).map_or(Shell::Bash, |it| it.1);
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut command, "cpi-hub", &mut text);
+    CliExit::done(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// A page, or the end of writing all.
+pub(super) fn man(matches: &ArgMatches, mut command: clap::Command) -> CliExit {
+    command.build();
+    if let Some(dir) = matches.get_one::<PathBuf>("dir") {
+        return match clap_mangen::generate_to(command, dir) {
+            Ok(()) => CliExit::done(""),
+            Err(error) => CliExit::failed(format!("{}: {error}", dir.display())),
+        };
+    }
+    let page = match matches.get_one::<String>("command") {
+        None => command,
+        Some(name) => match command.find_subcommand(name) {
+            Some(found) => found.clone(),
+            None => {
+                let text = format!("`{name}` is no command; there are {}", super::names(&command));
+                return CliExit::bad(text);
+            }
+        },
+    };
+    let mut text = Vec::new();
+    match Man::new(page).manual("cpi-hub").render(&mut text) {
+        Ok(()) => CliExit::done(String::from_utf8_lossy(&text).into_owned()),
+        Err(error) => CliExit::failed(error.to_string()),
+    }
+}
