@@ -1,7 +1,8 @@
 //! `cpi-hub completions` and `cpi-hub man`: what a shell and a reader of manuals want to know of
 //! the command line, made from the very command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use clap::builder::{PossibleValuesParser, ValueParser};
 use clap::{Arg, ArgMatches};
@@ -9,6 +10,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 use super::CliExit;
+use crate::edge::VERSION;
 
 const SHELLS: [(&str, Shell); 3] =
     [("bash", Shell::Bash), ("zsh", Shell::Zsh), ("fish", Shell::Fish)];
@@ -69,7 +71,7 @@ pub(super) fn completions(matches: &ArgMatches, mut command: clap::Command) -> C
 pub(super) fn man(matches: &ArgMatches, mut command: clap::Command) -> CliExit {
     command.build();
     if let Some(dir) = matches.get_one::<PathBuf>("dir") {
-        return match clap_mangen::generate_to(command, dir) {
+        return match written(&command, dir) {
             Ok(()) => CliExit::done(""),
             Err(error) => CliExit::failed(format!("{}: {error}", dir.display())),
         };
@@ -84,9 +86,22 @@ pub(super) fn man(matches: &ArgMatches, mut command: clap::Command) -> CliExit {
             }
         },
     };
-    let mut text = Vec::new();
-    match Man::new(page).manual("cpi-hub").render(&mut text) {
-        Ok(()) => CliExit::done(String::from_utf8_lossy(&text).into_owned()),
+    match rendered(page) {
+        Ok(text) => CliExit::done(String::from_utf8_lossy(&text)),
         Err(error) => CliExit::failed(error.to_string()),
     }
+}
+
+fn rendered(command: clap::Command) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let page = Man::new(command).source(format!("cpi-hub {VERSION}")).manual("cpi-hub");
+    page.render(&mut text)?;
+    Ok(text)
+}
+
+/// Writes the page of a command, and of each command that it has.
+fn written(command: &clap::Command, dir: &Path) -> io::Result<()> {
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name());
+    fs::write(dir.join(format!("{name}.1")), rendered(command.clone())?)?;
+    command.get_subcommands().try_for_each(|inner| written(inner, dir))
 }

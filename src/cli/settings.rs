@@ -116,6 +116,15 @@ mod tests {
         inherited: Inherited { main: None, plain: None },
     };
 
+    fn of_file(text: &str) -> Sources {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("hub.toml");
+        std::fs::write(&path, text).expect("it writes");
+        let mut sources = Sources::default();
+        sources.add_file(&path).expect("it is read");
+        sources
+    }
+
     #[test]
     fn the_file_of_defaults_has_every_setting_and_changes_nothing_when_it_is_read() {
         let config = Config::load(&Sources::default(), MACHINE).expect("defaults");
@@ -130,9 +139,7 @@ mod tests {
         for main in MAIN {
             assert!(file.contains(&format!("\n#{} = ", main.name)), "{}", main.name);
         }
-        let mut sources = Sources::default();
-        sources.add_toml(&taken, "the file").expect("it is read");
-        let again = Config::load(&sources, MACHINE).expect("it is sound");
+        let again = Config::load(&of_file(&taken), MACHINE).expect("it is sound");
         assert_eq!(again.limits, config.limits);
         let all: toml::Table = file.replace("\n#", "\n# ").parse().expect("all comments");
         assert!(all.is_empty());
@@ -140,9 +147,7 @@ mod tests {
 
     #[test]
     fn the_configuration_is_json_with_sources_and_no_secret() {
-        let mut sources = Sources::default();
-        let url = "postgresql://ana:s3cret@db/hub";
-        sources.add_toml(&format!("database_url = \"{url}\""), "hub.toml").expect("it is read");
+        let sources = of_file("database_url = \"postgresql://ana:s3cret@db/hub\"");
         let json = as_json(&Config::load(&sources, MACHINE).expect("sound"));
         assert_eq!(json["settings"]["write_wait"]["value"], "10s");
         assert_eq!(json["settings"]["write_wait"]["source"], "default");

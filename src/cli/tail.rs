@@ -213,7 +213,8 @@ impl Tailing<'_> {
 
     /// One connection, to its end.
     async fn once(&mut self, out: &mut impl Write) -> Result<std::convert::Infallible, Ended> {
-        let mut socket = self.options.hub.socket(&self.path()?).await?;
+        let opened = self.options.hub.socket(&self.path()?).await;
+        let mut socket = opened.map_err(|fault| self.unnamed(fault))?;
         (self.hint, self.asked) = (None, self.position.clone());
         loop {
             let wait = self.ping_period * 2 + SILENCE;
@@ -230,6 +231,20 @@ impl Tailing<'_> {
                 Some(Err(error)) => return Err(error.into()),
                 None => return Err(Ended::Passing("the connection ended".into(), None)),
             }
+        }
+    }
+
+    /// A refusal that may be of a token: whoever shows one that is none, and says no user, is told
+    /// that a user is missing.
+    fn unnamed(&self, fault: RemoteFault) -> RemoteFault {
+        match fault {
+            RemoteFault::Refused(mut refused)
+                if refused.status == 400 && self.options.user.is_none() =>
+            {
+                refused.message.push_str(", or the token is none that the hub takes");
+                RemoteFault::Refused(refused)
+            }
+            fault => fault,
         }
     }
 

@@ -6,6 +6,7 @@ mod auth;
 mod backup;
 mod commands;
 mod connections;
+mod contract;
 mod crowd;
 mod doors;
 mod echo;

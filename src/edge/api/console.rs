@@ -1,5 +1,5 @@
-//! The console: a web page, its scripts and its style, embedded in the binary, so that it works
-//! where the hub works.
+//! The console: web pages, their scripts and styles, and the contract that one of them shows,
+//! embedded in the binary, so that they work where the hub works.
 
 use std::future::ready;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -23,31 +23,37 @@ struct WebFile {
 const PAGE: &str = "text/html; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
+const DATA: &str = "application/json";
 /// What editors and Deno read of the client's types; a browser shows it.
 const TYPES: &str = "text/plain; charset=utf-8";
 
 macro_rules! files {
-    ($($kind:ident: $($name:literal)*;)*) => {&[$($(WebFile {
+    ($($kind:ident $folder:literal: $($name:literal)*;)*) => {&[$($(WebFile {
         path: concat!("/", $name),
         kind: $kind,
-        text: include_str!(concat!("../../console/", $name)),
+        text: include_str!(concat!("../../", $folder, "/", $name)),
     }),*),*]};
 }
 
 const FILES: &[WebFile] = files! {
-    PAGE: "index.html";
-    STYLE: "style.css";
-    SCRIPT: "app.js" "composer.js" "message.js" "people.js" "session.js" "texts.js" "timeline.js"
+    PAGE "console": "index.html" "docs.html";
+    STYLE "console": "style.css" "docs.css";
+    SCRIPT "console": "app.js" "composer.js" "docs.js" "message.js" "people.js" "session.js" "texts.js" "timeline.js"
         "words.js" "client.js" "client/http.js" "client/link.js" "client/outbox.js"
         "client/replay.js" "client/roster.js" "client/seams.js" "client/token.js";
-    TYPES: "client.d.ts";
+    TYPES "console": "client.d.ts";
+    DATA "../docs": "openapi.json" "asyncapi.json";
 };
 
 /// The page, its scripts and its style.
 pub(crate) fn routes() -> Router {
     FILES.iter().fold(Router::new(), |router, file| {
         let tag = tag(file.text);
-        let path = if file.kind == PAGE { "/" } else { file.path };
+        // A page's address is that of a folder.
+        let path = match file.path {
+            "/index.html" => "/",
+            path => path.strip_suffix(".html").unwrap_or(path),
+        };
         router.route(path, get(move |headers: HeaderMap| ready(answer(file, &tag, &headers))))
     })
 }

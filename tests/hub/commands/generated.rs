@@ -30,8 +30,9 @@ fn bash_completes_commands_and_options() {
     let asked = |line: &str, last: usize| {
         let words = line.split(' ').map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
         format!(
-            "{script}\nset -e\ncomplete -p cpi-hub >/dev/null\nCOMP_WORDS=({words})\n\
-             COMP_CWORD={last}\n_cpi-hub cpi-hub \"${{COMP_WORDS[{last}]}}\" \
+            "{script}\nset -e\nread -ra how <<<\"$(complete -p cpi-hub)\"\n\
+             while [ \"${{how[0]}}\" != -F ]; do how=(\"${{how[@]:1}}\"); done\n\
+             COMP_WORDS=({words})\nCOMP_CWORD={last}\n\"${{how[1]}}\" cpi-hub \"${{COMP_WORDS[{last}]}}\" \
              \"${{COMP_WORDS[{last}-1]}}\"\necho \"${{COMPREPLY[*]}}\"\n"
         )
     };
@@ -99,7 +100,7 @@ fn the_configuration_is_checked_and_printed_as_json() {
     let (code, printed) = json(&["config", "--json", "--write-wait", "3s"]);
     assert_eq!(code, 0);
     assert_eq!(printed["settings"]["write_wait"]["value"], "3s");
-    assert_eq!(printed["settings"]["write_wait"]["source"], "--write-wait");
+    assert_eq!(printed["settings"]["write_wait"]["source"], "command line");
     let (_, defaults) = json(&["config", "default", "--json", "--write-wait", "3s"]);
     assert_eq!(defaults["settings"]["write_wait"]["value"], "10s");
 }

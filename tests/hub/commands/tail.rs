@@ -105,9 +105,14 @@ fn a_token_comes_from_a_file_or_the_environment_and_says_who_it_is() {
     assert_eq!(by_variable.frame("welcome")["data"]["user_id"], 9);
 
     std::fs::write(&file, "a.b.c").expect("it writes");
+    let user = ["--user-id", "7"];
+    let (code, _, err) = command(&[&options[..], &file_option, &user].concat());
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.starts_with("cpi-hub: the hub refused: "), "{err}");
+    assert!(err.contains("(401 unauthorized)"), "{err}");
     let (code, _, err) = command(&[&options[..], &file_option].concat());
     assert_eq!(code, Some(1), "{err}");
-    assert!(err.starts_with("cpi-hub: the hub refused: ") && err.contains("(401 unauthorized)"));
+    assert!(err.contains("or the token is none that the hub takes"), "{err}");
     assert!(!err.contains("a.b.c"), "{err}");
     std::fs::write(&file, "two words").expect("it writes");
     assert_eq!(command(&[&options[..], &file_option].concat()).0, Some(78));

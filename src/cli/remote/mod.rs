@@ -30,14 +30,18 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_tungstenite::WebSocketStream;
-use tungstenite::Error;
 use tungstenite::client::IntoClientRequest;
-use tungstenite::http::{HeaderValue, Response, Uri};
+use tungstenite::http::{HeaderValue, Uri};
 
-use super::{CliExit, EXIT_CONFIG};
+use super::CliExit;
 use crate::limits::REMOTE_ANSWER_BYTES_MAX;
 use crate::store::postgres::SYSTEM_ROOTS;
 use crate::wire::SUBPROTOCOL;
+
+mod fault;
+
+pub(super) use fault::RemoteFault;
+use fault::refused;
 
 /// Where a hub is that is not said to be elsewhere.
 pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:8080";
@@ -73,91 +77,6 @@ enum Shown {
 impl std::fmt::Debug for Remote {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "Remote({})", self.base())
-    }
-}
-
-/// Why there is no connection, or no answer.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum RemoteFault {
-    #[error("--url: `{0}` is not a hub's address such as {DEFAULT_URL} or wss://hub.example")]
-    Url(String),
-    #[error("{place}: {problem}")]
-    Token { place: String, problem: String },
-    #[error("--ca: {}: {problem}", file.display())]
-    Ca { file: PathBuf, problem: String },
-    #[error("{address}: {error}; is the hub running?")]
-    Connect { address: String, error: io::Error },
-    #[error("{address}: TLS: {error}")]
-    Tls { address: String, error: io::Error },
-    #[error("{0}")]
-    Refused(Refused),
-    #[error("the connection broke: {0}")]
-    Broken(String),
-    #[error("no answer within {0:?}")]
-    Late(Duration),
-}
-
-/// An answer that says no.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Refused {
-    pub status: u16,
-    /// What the hub says to people.
-    pub message: String,
-    /// What docs/CODES.md lists; empty where the answer is not the hub's.
-    pub code: String,
-    pub retry_after: Option<Duration>,
-}
-
-impl std::fmt::Display for Refused {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Refused { status, message, code, .. } = self;
-        write!(out, "the hub refused: {message} ({status}")?;
-        if code.is_empty() { write!(out, ")") } else { write!(out, " {code})") }
-    }
-}
-
-impl Refused {
-    /// Whether the same request may be answered otherwise later.
-    pub(super) fn is_passing(&self) -> bool {
-        matches!(self.status, 408 | 429 | 500 | 502 | 503 | 504)
-    }
-}
-
-impl RemoteFault {
-    /// Whether it may go better later, with nobody mending anything on this side.
-    pub(super) fn is_passing(&self) -> bool {
-        match self {
-            RemoteFault::Refused(refused) => refused.is_passing(),
-            RemoteFault::Connect { .. } | RemoteFault::Broken(_) | RemoteFault::Late(_) => true,
-            _ => false,
-        }
-    }
-
-    /// How long the hub asks to wait.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
-        match self {
-            RemoteFault::Refused(refused) => refused.retry_after,
-            _ => None,
-        }
-    }
-}
-
-impl From<RemoteFault> for CliExit {
-    fn from(fault: RemoteFault) -> CliExit {
-        let code = match fault {
-            RemoteFault::Url(_) | RemoteFault::Token { .. } | RemoteFault::Ca { .. } => EXIT_CONFIG,
-            _ => 1,
-        };
-        CliExit { code, ..CliExit::failed(fault.to_string()) }
-    }
-}
-
-impl From<Error> for RemoteFault {
-    fn from(error: Error) -> RemoteFault {
-        match error {
-            Error::Http(answer) => RemoteFault::Refused(refused_upgrade(&answer)),
-            error => RemoteFault::Broken(error.to_string()),
-        }
     }
 }
 
@@ -422,26 +341,6 @@ fn bearer(token: &str) -> HeaderValue {
     value
 }
 
-fn refused_upgrade(answer: &Response<Option<Vec<u8>>>) -> Refused {
-    let body = answer.body().as_deref().unwrap_or_default();
-    refused(answer.status(), answer.headers().get(RETRY_AFTER), body)
-}
-
-/// What an answer that says no says.
-fn refused(status: StatusCode, retry_after: Option<&HeaderValue>, body: &[u8]) -> Refused {
-    let json: Value = serde_json::from_slice(body).unwrap_or_default();
-    let text = |name: &str| json[name].as_str().map(str::to_owned);
-    let seconds = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
-    Refused {
-        status: status.as_u16(),
-        message: text("message").unwrap_or_else(|| {
-            status.canonical_reason().unwrap_or("it says nothing").to_ascii_lowercase()
-        }),
-        code: text("code").unwrap_or_default(),
-        retry_after: seconds.map(Duration::from_secs),
-    }
-}
-
 /// A value of a query, with all but the plainest bytes escaped.
 pub(super) fn query_value(text: &str) -> String {
     use std::fmt::Write;
@@ -493,24 +392,8 @@ mod tests {
         assert!(!format!("{remote:?}").contains("a.b.c"));
         remote.token = Shown::Variable("two words".into());
         let fault = CliExit::from(remote.token().expect_err("two"));
-        assert_eq!(fault.code, EXIT_CONFIG);
+        assert_eq!(fault.code, crate::cli::EXIT_CONFIG);
         assert_eq!(fault.text, "HUB_TOKEN: one line with a token is expected");
-    }
-
-    #[test]
-    fn what_passes_is_told_from_what_a_person_has_to_mend() {
-        let status = |status| {
-            let status = StatusCode::from_u16(status).expect("a status");
-            refused(status, Some(&HeaderValue::from_static("7")), b"x")
-        };
-        assert!(status(503).is_passing() && status(429).is_passing());
-        assert!(!status(403).is_passing() && !status(422).is_passing());
-        let shown = status(503);
-        assert_eq!(shown.retry_after, Some(Duration::from_secs(7)));
-        assert_eq!(shown.to_string(), "the hub refused: service unavailable (503)");
-        let body = br#"{"status_code":429,"message":"espera","code":"rate_limited"}"#;
-        let shown = refused(StatusCode::TOO_MANY_REQUESTS, None, body).to_string();
-        assert_eq!(shown, "the hub refused: espera (429 rate_limited)");
     }
 
     #[test]
