@@ -31,8 +31,8 @@ pub struct Options {
     username: String,
 }
 
-const AFTER: &str = "What is typed is accepted when the command ends, or was refused aloud. A token \
-    is read again from its file when the hub says that it ends soon.\n\n\
+const AFTER: &str = "What is typed is accepted when the command ends, or was refused aloud. A \
+    token is read again from its file when the hub says that it ends soon.\n\n\
     Exit code: 0 left, 1 the hub refused or closed the connection, 78 a bad option.";
 
 /// The subcommand's own command line.

@@ -64,7 +64,10 @@ pub(super) fn completions(matches: &ArgMatches, mut command: clap::Command) -> C
     let shell = SHELLS.iter().find(|(known, _)| *known == name).map_or(Shell::Bash, |it| it.1);
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut command, "cpi-hub", &mut text);
-    CliExit::done(String::from_utf8_lossy(&text).into_owned())
+    let text = String::from_utf8_lossy(&text);
+    // What bash goes by has a name with a hyphen in two forms, of which one is never met
+    // (clap-rs/clap#6421): no option of a command would be completed.
+    CliExit::done(text.replace("cpi__subcmd__hub", "cpi__hub"))
 }
 
 /// A page, or the end of writing all.

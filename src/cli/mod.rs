@@ -301,13 +301,13 @@ mod tests {
             (&["--colour"], "--colour: there is no such option; `cpi-hub --help` lists all"),
             (
                 &["serv"],
-                "`serv` is no command; there are serve, config, doctor, migrate, backup, journal, dead-letters, key, token, chat, \
-                 tail, say, bench, completions and man",
+                "`serv` is no command; there are serve, config, doctor, migrate, backup, \
+                 journal, dead-letters, key, token, chat, tail, say, bench, completions and man",
             ),
             (
                 &["postgresql://ana:s3cret@db/hub"],
-                "an address is no command; there are serve, config, doctor, migrate, backup, journal, dead-letters, key, token, chat, \
-                 tail, say, bench, completions and man",
+                "an address is no command; there are serve, config, doctor, migrate, backup, \
+                 journal, dead-letters, key, token, chat, tail, say, bench, completions and man",
             ),
             (&["--write-wait"], "--write-wait: a value was expected behind it"),
             (&["--write-wait", "x"], "--write-wait: `x` is not a time such as 250ms, 10s or 5m"),

@@ -1,5 +1,5 @@
-//! A space as people read it in a terminal: each of the hub's messages as a line, and what was typed
-//! as a message. Shared by `chat` and `tail`.
+//! A space as people read it in a terminal: each of the hub's messages as a line, and what was
+//! typed as a message. Shared by `chat` and `tail`.
 //!
 //! Owns the names that were heard, and what of ours is not answered yet. Prints nothing.
 

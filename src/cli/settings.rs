@@ -20,7 +20,9 @@ const ACTIONS: [&str; 3] = ["print", "check", "default"];
 pub(super) fn command() -> clap::Command {
     let action = Arg::new("action").value_name("print|check|default").default_value(ACTIONS[0]);
     clap::Command::new("config")
-        .about("Prints the configuration and where each value came from, checks it, or prints defaults")
+        .about(
+            "Prints the configuration with the source of each value, checks it, or prints defaults",
+        )
         .arg(action.value_parser(ACTIONS).hide_possible_values(true).help("What to do"))
         .arg(json_argument("Print the configuration, or what is to be known of it, as JSON"))
         .after_help(AFTER)

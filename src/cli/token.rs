@@ -26,7 +26,8 @@ pub struct Options {
 type Spaces = BTreeMap<&'static str, Vec<i32>>;
 
 const AFTER: &str = "The secret is the hub's: HUB_JWT_SECRET, or the first file of \
-    jwt_secret_file. Where tokens are signed with a private key, they are made by whoever has it.\n\n\
+    jwt_secret_file. Where tokens are signed with a private key, they are made by whoever has \
+    it.\n\n\
     Exit code: 0 made, 1 it can't be signed, 78 a bad option or setting.";
 
 /// The subcommand's own command line, but for where the secret is.

@@ -1,4 +1,5 @@
-//! `cpi-hub doctor` where the machine itself is not well: a disk that is full, a clock that is wrong.
+//! `cpi-hub doctor` where the machine itself is not well: a disk that is full, a clock that is
+//! wrong.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! `cpi-hub doctor` on a real PostgreSQL: what is sound, and what is planted in settings and rights.
+//! `cpi-hub doctor` on a real PostgreSQL: what is sound, and what is planted in settings and
+//! rights.
 
 use serde_json::Value;
 

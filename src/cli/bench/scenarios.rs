@@ -234,7 +234,7 @@ impl Bench<'_> {
                 counts.recv().await;
             }
         };
-        // Whose answers are late, or whose connection is gone, is seen in what it has counted.
+        // A publisher whose answers are late, or whose connection is gone, shows in its counts.
         _ = tokio::time::timeout(SETTLE_WAIT, settle).await;
         over.cancel();
         let mut tallies = Vec::new();

@@ -1,5 +1,5 @@
-//! `cpi-hub doctor`: what of this machine, these settings, the store and a hub that runs would hurt,
-//! each with what to do about it.
+//! `cpi-hub doctor`: what of this machine, these settings, the store and a hub that runs would
+//! hurt, each with what to do about it.
 //!
 //! Reads and measures; changes nothing but a file of its own in the data directory, which it
 //! removes again. What it can't see it says so, rather than that all is well.
@@ -32,9 +32,9 @@ pub struct Options {
 }
 
 const AFTER: &str = "It takes the settings of `serve`, from the same options, variables and file, \
-    and looks at what a hub would meet with them here; run it as the hub's user. With --url it asks \
-    a hub that runs, too. Each finding is ok, a warning, a problem, or unknown where it can't be \
-    seen from here; below it stands what to do.\n\
+    and looks at what a hub would meet with them here; run it as the hub's user. With --url it \
+    asks a hub that runs, too. Each finding is ok, a warning, a problem, or unknown where it can't \
+    be seen from here; below it stands what to do.\n\
     With --json: {\"status\", \"findings\": [{\"name\", \"grade\", \"what\", \"fix\"?}]}.\n\n\
     Exit code: 0 no problem and no warning, 1 a problem, 2 warnings alone, 78 a bad setting.";
 

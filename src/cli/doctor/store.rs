@@ -1,5 +1,5 @@
-//! The store, without a hub: the embedded database's file, or PostgreSQL with its version, settings,
-//! rights and distance.
+//! The store, without a hub: the embedded database's file, or PostgreSQL with its version,
+//! settings, rights and distance.
 
 use std::time::Duration;
 

@@ -38,9 +38,10 @@ macro_rules! files {
 const FILES: &[WebFile] = files! {
     PAGE "console": "index.html" "docs.html";
     STYLE "console": "style.css" "docs.css";
-    SCRIPT "console": "app.js" "composer.js" "docs.js" "message.js" "people.js" "session.js" "texts.js" "timeline.js"
-        "words.js" "client.js" "client/http.js" "client/link.js" "client/outbox.js"
-        "client/replay.js" "client/roster.js" "client/seams.js" "client/token.js";
+    SCRIPT "console": "app.js" "composer.js" "docs.js" "message.js" "people.js" "session.js"
+        "texts.js" "timeline.js" "words.js" "client.js" "client/http.js" "client/link.js"
+        "client/outbox.js" "client/replay.js" "client/roster.js" "client/seams.js"
+        "client/token.js";
     TYPES "console": "client.d.ts";
     DATA "../docs": "openapi.json" "asyncapi.json";
 };

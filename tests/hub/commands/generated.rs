@@ -1,5 +1,5 @@
-//! What tells of the command line: completions that a shell takes, pages that a formatter takes, and
-//! the configuration in its forms.
+//! What tells of the command line: completions that a shell takes, pages that a formatter takes,
+//! and the configuration in its forms.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -32,8 +32,8 @@ fn bash_completes_commands_and_options() {
         format!(
             "{script}\nset -e\nread -ra how <<<\"$(complete -p cpi-hub)\"\n\
              while [ \"${{how[0]}}\" != -F ]; do how=(\"${{how[@]:1}}\"); done\n\
-             COMP_WORDS=({words})\nCOMP_CWORD={last}\n\"${{how[1]}}\" cpi-hub \"${{COMP_WORDS[{last}]}}\" \
-             \"${{COMP_WORDS[{last}-1]}}\"\necho \"${{COMPREPLY[*]}}\"\n"
+             COMP_WORDS=({words})\nCOMP_CWORD={last}\nnow=$COMP_CWORD\n\
+             \"${{how[1]}}\" cpi-hub \"${{COMP_WORDS[now]}}\" \"${{COMP_WORDS[now-1]}}\"\necho \"${{COMPREPLY[*]}}\"\n"
         )
     };
     for (line, last, expected) in [
@@ -41,6 +41,8 @@ fn bash_completes_commands_and_options() {
         ("cpi-hub tail --sp", 2, "--space"),
         ("cpi-hub serve --write-w", 2, "--write-wait"),
         ("cpi-hub completions z", 2, "zsh"),
+        ("cpi-hub dead-letters --js", 2, "--json"),
+        ("cpi-hub key new --sc", 3, "--scope"),
     ] {
         let (well, out, err) =
             over("bash", &["--norc"], &asked(line, last)).expect("bash is there");
