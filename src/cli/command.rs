@@ -45,6 +45,7 @@ pub fn command() -> clap::Command {
         .args(serve_arguments())
         .subcommand(serve.args(serve_arguments()).after_help(AFTER))
         .subcommand(settings::command().args(serve_arguments()))
+        .subcommand(ready::command().args(serve_arguments()))
         .subcommand(doctor::command().args(serve_arguments()))
         .subcommand(migrate::command().args(place_arguments(&[])))
         .subcommand(backup::command().args(place_arguments(&[])))

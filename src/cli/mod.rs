@@ -1,5 +1,5 @@
 //! The command line: `cpi-hub` serves; `config` and `doctor` look at what it would serve with, and
-//! on what; `chat`, `tail`, `say` and `bench` are clients of a hub; `migrate`, `backup`, `journal`
+//! on what; `ready` asks whether it does; `chat`, `tail`, `say` and `bench` are clients of a hub; `migrate`, `backup`, `journal`
 //! and `dead-letters` are tools over a hub's data; `key` and `token` make what programs and people
 //! show; `completions` and `man` tell of all these.
 //!
@@ -26,6 +26,7 @@ pub mod letters;
 pub mod lines;
 pub mod logging;
 pub mod migrate;
+mod ready;
 mod remote;
 pub mod say;
 mod screen;
@@ -184,6 +185,7 @@ pub fn parse(
         "config" => {
             return Err(settings::run(matches, &given(matches)?, machine)?);
         }
+        "ready" => return Err(ready::run(&configured(matches)?)),
         "completions" => return Err(generate::completions(matches, command())),
         "man" => return Err(generate::man(matches, command())),
         "doctor" => {
@@ -301,13 +303,15 @@ mod tests {
             (&["--colour"], "--colour: there is no such option; `cpi-hub --help` lists all"),
             (
                 &["serv"],
-                "`serv` is no command; there are serve, config, doctor, migrate, backup, \
-                 journal, dead-letters, key, token, chat, tail, say, bench, completions and man",
+                "`serv` is no command; there are serve, config, ready, doctor, migrate, \
+                 backup, journal, dead-letters, key, token, chat, tail, say, bench, completions \
+                 and man",
             ),
             (
                 &["postgresql://ana:s3cret@db/hub"],
-                "an address is no command; there are serve, config, doctor, migrate, backup, \
-                 journal, dead-letters, key, token, chat, tail, say, bench, completions and man",
+                "an address is no command; there are serve, config, ready, doctor, migrate, \
+                 backup, journal, dead-letters, key, token, chat, tail, say, bench, completions \
+                 and man",
             ),
             (&["--write-wait"], "--write-wait: a value was expected behind it"),
             (&["--write-wait", "x"], "--write-wait: `x` is not a time such as 250ms, 10s or 5m"),

@@ -47,7 +47,7 @@ fn section(command: &Command, text: &mut String) {
         1..12 => {
             text.push_str(&format!("Settings, as `serve` takes them: {}.\n\n", taken.join(", ")))
         }
-        _ => text.push_str("All settings of the [README](../README.md#configuration).\n\n"),
+        _ => text.push_str("All settings of [CONFIGURATION.md](CONFIGURATION.md).\n\n"),
     }
     // Each of its lines is a paragraph.
     let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();

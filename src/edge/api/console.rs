@@ -1,5 +1,6 @@
-//! The console: web pages, their scripts and styles, and the contract that one of them shows,
-//! embedded in the binary, so that they work where the hub works.
+//! The pages, with their scripts and styles: one to chat from, the operators' console, and the
+//! contract that programs read with the page that shows it. Embedded in the binary, so that they work
+//! where the hub works.
 
 use std::future::ready;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,6 +16,7 @@ const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; \
     img-src 'self' data: https:; base-uri 'none'; frame-ancestors 'none'";
 
 struct WebFile {
+    /// Where it is served.
     path: &'static str,
     kind: &'static str,
     text: &'static str,
@@ -28,35 +30,62 @@ const DATA: &str = "application/json";
 const TYPES: &str = "text/plain; charset=utf-8";
 
 macro_rules! files {
-    ($($kind:ident $folder:literal: $($name:literal)*;)*) => {&[$($(WebFile {
-        path: concat!("/", $name),
+    ($path:literal of $folder:literal; $($kind:ident: $($name:literal)*;)*) => {&[$($(WebFile {
+        path: concat!($path, $name),
         kind: $kind,
-        text: include_str!(concat!("../../", $folder, "/", $name)),
+        text: include_str!(concat!("../../console/", $folder, $name)),
     }),*),*]};
 }
 
-const FILES: &[WebFile] = files! {
-    PAGE "console": "index.html" "docs.html";
-    STYLE "console": "style.css" "docs.css";
-    SCRIPT "console": "app.js" "composer.js" "docs.js" "message.js" "people.js" "session.js"
-        "texts.js" "timeline.js" "words.js" "client.js" "client/http.js" "client/link.js"
+const CHAT: &[WebFile] = files! {
+    "/" of "";
+    PAGE: "index.html";
+    STYLE: "style.css";
+    SCRIPT: "app.js" "composer.js" "message.js" "people.js" "session.js" "texts.js" "timeline.js"
+        "words.js" "client.js" "client/history.js" "client/http.js" "client/link.js"
         "client/outbox.js" "client/replay.js" "client/roster.js" "client/seams.js"
         "client/token.js";
-    TYPES "console": "client.d.ts";
-    DATA "../docs": "openapi.json" "asyncapi.json";
+    TYPES: "client.d.ts";
 };
 
-/// The page, its scripts and its style.
+/// Shows nothing by itself: what it asks for is an operator's.
+const CONSOLE: &[WebFile] = files! {
+    "/console/" of "operator/";
+    PAGE: "index.html";
+    STYLE: "style.css" "vendor/uPlot.min.css";
+    SCRIPT: "app.js" "connections.js" "feed.js" "frames.js" "hub.js" "overview.js" "parts.js"
+        "spaces.js" "store.js" "vendor/uPlot.iife.min.js";
+};
+
+/// Shows people the contract that programs read.
+const CONTRACT: &[WebFile] = files! {
+    "/" of "";
+    PAGE: "docs.html";
+    STYLE: "docs.css";
+    SCRIPT: "docs.js";
+};
+
+/// The contract itself.
+const DOCUMENTS: &[WebFile] = files! {
+    "/" of "../../docs/";
+    DATA: "openapi.json" "asyncapi.json";
+};
+
+/// The pages, their scripts and their styles.
 pub(crate) fn routes() -> Router {
-    FILES.iter().fold(Router::new(), |router, file| {
-        let tag = tag(file.text);
-        // A page's address is that of a folder.
-        let path = match file.path {
-            "/index.html" => "/",
-            path => path.strip_suffix(".html").unwrap_or(path),
-        };
-        router.route(path, get(move |headers: HeaderMap| ready(answer(file, &tag, &headers))))
-    })
+    CHAT.iter().chain(CONSOLE).chain(CONTRACT).chain(DOCUMENTS).fold(
+        Router::new(),
+        |router, file| {
+            let tag = tag(file.text);
+            // A page's address is that of a folder.
+            let path = match file.path {
+                "/index.html" => "/",
+                "/console/index.html" => "/console",
+                path => path.strip_suffix(".html").unwrap_or(path),
+            };
+            router.route(path, get(move |headers: HeaderMap| ready(answer(file, &tag, &headers))))
+        },
+    )
 }
 
 /// An `ETag`: the files change with the binary only.

@@ -19,6 +19,7 @@ mod history;
 pub(super) mod metrics;
 mod post;
 mod presence;
+mod process;
 
 /// The endpoints that need the hub.
 pub(super) fn routes() -> Router<Arc<Edge>> {
