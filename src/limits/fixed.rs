@@ -75,8 +75,14 @@ pub const CLOCK_STEP_MAX: i64 = 1_000_000;
 pub const LOG_BYTES_MAX: u64 = 1 << 20;
 /// Log lines that wait, however short they are.
 pub const LOG_LINES_MAX: usize = 8 << 10;
+/// Connections that may wait to be accepted: a herd's, as far as the kernel allows.
+pub const BACKLOG: i32 = 4_096;
 /// Lines typed into `cpi-hub chat` that wait; more wait in the terminal.
 pub const TYPED_LINES_MAX: usize = 16;
+/// Bytes that `cpi-hub say` reads of its standard input: more than any message may have.
+pub const TYPED_BYTES_MAX: u64 = 64 << 10;
+/// Bytes that a command takes of a hub's answer.
+pub const REMOTE_ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Bytes that `cpi-hub ready` reads of an answer.
 pub const PROBE_BYTES_MAX: u64 = 64 << 10;
 /// Posts of one shard that wait for a commit, and acks that do. Beyond it the post of the oldest

@@ -4,7 +4,9 @@
 mod answers;
 mod auth;
 mod backup;
+mod commands;
 mod connections;
+mod contract;
 mod crowd;
 mod doors;
 mod echo;

@@ -14,6 +14,7 @@ mod commits;
 mod costs;
 mod crashes;
 mod disks;
+mod doctor;
 mod drains;
 mod failing;
 mod health;
@@ -80,6 +81,8 @@ const TESTS: &[Named] = &named![
     tls::a_certificate_that_was_given_by_hand_is_trusted,
     tls::a_password_is_bound_to_the_connection,
     tls::sink_and_reader_go_over_tls_and_say_who_has_to_act,
+    doctor::a_sound_database_is_well_and_one_that_is_new_lacks_its_tables,
+    doctor::what_hurts_in_settings_and_rights_is_found,
     tools::a_dry_run_prints_what_migrate_does_and_changes_nothing,
     tools::migrate_says_what_it_did_and_what_it_can_not_do,
     tools::dead_letters_are_stored_once_their_users_are_there,

@@ -1,5 +1,6 @@
-//! The pages, with their scripts and styles: one to chat from, and the operators' console. Embedded
-//! in the binary, so that they work where the hub works.
+//! The pages, with their scripts and styles: one to chat from, the operators' console, and the
+//! contract that programs read with the page that shows it. Embedded in the binary, so that they work
+//! where the hub works.
 
 use std::future::ready;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -24,6 +25,7 @@ struct WebFile {
 const PAGE: &str = "text/html; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
+const DATA: &str = "application/json";
 /// What editors and Deno read of the client's types; a browser shows it.
 const TYPES: &str = "text/plain; charset=utf-8";
 
@@ -55,17 +57,35 @@ const CONSOLE: &[WebFile] = files! {
         "spaces.js" "store.js" "vendor/uPlot.iife.min.js";
 };
 
+/// Shows people the contract that programs read.
+const CONTRACT: &[WebFile] = files! {
+    "/" of "";
+    PAGE: "docs.html";
+    STYLE: "docs.css";
+    SCRIPT: "docs.js";
+};
+
+/// The contract itself.
+const DOCUMENTS: &[WebFile] = files! {
+    "/" of "../../docs/";
+    DATA: "openapi.json" "asyncapi.json";
+};
+
 /// The pages, their scripts and their styles.
 pub(crate) fn routes() -> Router {
-    CHAT.iter().chain(CONSOLE).fold(Router::new(), |router, file| {
-        let tag = tag(file.text);
-        let path = match file.path {
-            "/index.html" => "/",
-            "/console/index.html" => "/console",
-            path => path,
-        };
-        router.route(path, get(move |headers: HeaderMap| ready(answer(file, &tag, &headers))))
-    })
+    CHAT.iter().chain(CONSOLE).chain(CONTRACT).chain(DOCUMENTS).fold(
+        Router::new(),
+        |router, file| {
+            let tag = tag(file.text);
+            // A page's address is that of a folder.
+            let path = match file.path {
+                "/index.html" => "/",
+                "/console/index.html" => "/console",
+                path => path.strip_suffix(".html").unwrap_or(path),
+            };
+            router.route(path, get(move |headers: HeaderMap| ready(answer(file, &tag, &headers))))
+        },
+    )
 }
 
 /// An `ETag`: the files change with the binary only.
