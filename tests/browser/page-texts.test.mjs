@@ -3,13 +3,13 @@ import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import ts from 'typescript';
-import { TEXTS, choose, text } from '../../src/console/texts.js';
+import { TEXTS, choose, speak, text } from '../../src/console/texts.js';
 import { dayOf, initialsOf, instantOf, nameOf, untilMidnight } from '../../src/console/words.js';
 
 const CONSOLE = new URL('../../src/console/', import.meta.url);
 const read = (name) => readFileSync(new URL(name, CONSOLE), 'utf8');
 const SCRIPTS = readdirSync(CONSOLE)
-  .filter((name) => name.endsWith('.js') && !['texts.js', 'client.js'].includes(name));
+  .filter((name) => name.endsWith('.js') && !['en.js', 'es.js', 'client.js'].includes(name));
 const holders = (form) => [...form.matchAll(/\{(\w+)\}/g)].map(([, name]) => name).sort();
 
 /** The strings of a script, and the fixed parts of its templates. */
