@@ -9,6 +9,8 @@ const ICONS = {
   copy_message_link: 'M10 14a4.2 4.2 0 0 0 6 0l3-3a4.2 4.2 0 0 0-6-6l-1 1'
     + 'M14 10a4.2 4.2 0 0 0-6 0l-3 3a4.2 4.2 0 0 0 6 6l1-1',
 };
+/** Names for where the whole one has no room. */
+const SHORT = { copy_message_link: 'copy_link' };
 
 export class Actions {
   #scroller; #list; #space; #leave;
@@ -50,8 +52,9 @@ export class Actions {
     };
     for (const [key, run] of Object.entries(runs)) {
       const button = element('button', { type: 'button', 'data-action': key }, icon(ICONS[key]),
-        say(element('span'), () => text(key)));
+        say(element('span'), () => text(SHORT[key] ?? key)));
       say(button, () => text(key), 'title');
+      say(button, () => text(key), 'aria-label');
       button.onclick = run;
       bar.append(button);
     }

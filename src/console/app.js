@@ -2,6 +2,7 @@
 import { addressOf, copy } from './copying.js';
 import { element } from './element.js';
 import { recall, remember } from './memory.js';
+import { calledSpace, nameOfSpace } from './naming.js';
 import { openOptions, speakAsChosen } from './options.js';
 import { openPeopleIfWide } from './people.js';
 import { Session } from './session.js';
@@ -86,7 +87,8 @@ async function offerSpaces() {
   const found = await fetch(`v1/spaces?limit=${SPACES_SHOWN_MAX}`)
     .then((response) => (response.ok ? response.json() : null)).catch(() => null);
   const buttons = (found?.data ?? []).map(({ space_id, members }) => {
-    const name = say(element('span'), () => text('space', { space: String(space_id) }));
+    const name = say(element('span'), () => calledSpace(space_id));
+    nameOfSpace(space_id).then((called) => say(name, () => calledSpace(space_id, called)));
     const many = say(element('span', { class: 'hint' }), () => (
       text('people_count', { count: members })));
     const button = element('button', { type: 'button' }, name, many);

@@ -103,6 +103,7 @@ export class Composer {
 
   /** Shows words above the draft; null takes them away. */
   say(words) {
+    if (!words && $('composer-error').hidden) return;
     say($('composer-error-text'), words ?? (() => ''));
     $('composer-error').hidden = !words;
     if (!words) this.#countdown.end($('composer-countdown'));
@@ -112,8 +113,7 @@ export class Composer {
   /** The counter, the button and the height of the field. */
   count() {
     const [draft, counter] = [$('draft'), $('counter')];
-    draft.style.height = 'auto';
-    draft.style.height = `${draft.scrollHeight}px`;
+    this.#fit(draft);
     const size = this.#measure(draft.value);
     const blocked = !size?.fits || !draft.value.trim() || this.#isBlocked();
     $('send-button').setAttribute('aria-disabled', String(blocked));
@@ -125,6 +125,20 @@ export class Composer {
     const words = () => (shown ? text(key, { count: Math.abs(charsMax - chars) }) : '');
     say(counter, words);
     this.#announce(words);
+  }
+
+  // As high as its text. While that is measured the form keeps its height: a conversation that is
+  // larger for an instant would be scrolled by it.
+  #fit(draft) {
+    if (!draft.value) {
+      draft.style.height = '';
+      return;
+    }
+    const form = $('composer');
+    form.style.height = `${form.offsetHeight}px`;
+    draft.style.height = 'auto';
+    draft.style.height = `${draft.scrollHeight}px`;
+    form.style.height = '';
   }
 
   end() {

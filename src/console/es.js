@@ -48,7 +48,7 @@ export default {
   message_label: '{name}, {time}: {content}',
   you: 'Tú',
   leave: 'Salir',
-  title_space: 'Espacio {space} · {hub}',
+  title_space: '{space} · {hub}',
   title_unread: '({count}) {title}',
   options: 'Opciones',
   options_close: 'Cerrar las opciones',

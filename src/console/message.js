@@ -19,7 +19,7 @@ const FOLDED_LINES = 16;
 const LINE_CHARS = 36;
 const ADDRESS = /https?:\/\/[^\s\p{DI}<>"]+/gu;
 /** What may end a sentence behind an address; a closing bracket may be the address's own. */
-const ENDS = '\'.,;:!?…»”’';
+const ENDS = /['.,;:!?…»”’]/;
 const BRACKETS = { ')': '(', ']': '[', '}': '{' };
 
 /** A round picture, or initials on a colour of one's own. */
@@ -98,7 +98,7 @@ function withoutEnd(address) {
     const last = address[end - 1];
     const opening = BRACKETS[last];
     const isLoose = opening && counts[last] > (counts[opening] ?? 0);
-    if (!isLoose && !ENDS.includes(last)) break;
+    if (!isLoose && !ENDS.test(last)) break;
     counts[last] -= 1;
   }
   return address.slice(0, end);

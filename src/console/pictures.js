@@ -11,6 +11,7 @@ const SHOWN_MAX = 4;
 export function picturesOf(urls) {
   const found = urls.filter(({ protocol, pathname }) => (
     protocol === 'https:' && PICTURE.test(pathname)));
+  if (!found.length) return [];
   const atOnce = recall('pictures') === 'show';
   return found.slice(0, SHOWN_MAX).map((url) => (atOnce ? picture(url) : offer(url)));
 }

@@ -9,6 +9,8 @@ export class Scroll {
   #scroller;
   #top = 0;
   #far = false;
+  #height = 0;
+  #soon = null;
   #following = true;
   #hasMore = () => false;
 
@@ -48,8 +50,13 @@ export class Scroll {
   look() {
     const { below } = this;
     const moved = this.#scroller.scrollTop - this.#top;
+    const { clientHeight } = this.#scroller;
+    const resized = clientHeight !== this.#height;
     this.#top = this.#scroller.scrollTop;
-    this.#far = below > this.#scroller.clientHeight;
+    this.#height = clientHeight;
+    this.#far = below > clientHeight;
+    // A screen of another size scrolls by itself; the end is put back in sight.
+    if (resized && this.#following) return;
     if (this.#hasMore()) this.#following = false;
     else if (below < MOVED_PX || (moved > 0 && below < BOTTOM_PX)) this.#following = true;
     else if (moved < 0 && below > MOVED_PX) this.#following = false;
@@ -58,6 +65,17 @@ export class Scroll {
   toBottom() {
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
     this.#top = this.#scroller.scrollTop;
+    this.#height = this.#scroller.clientHeight;
+    this.#far = false;
+  }
+
+  /** Before the next picture, and once however much comes until then. */
+  toBottomSoon() {
+    this.#following = true;
+    this.#soon ??= requestAnimationFrame(() => {
+      this.#soon = null;
+      if (this.#following) this.toBottom();
+    });
   }
 
   /** Brings a node into sight, `share` of the screen below its upper edge. */

@@ -5,6 +5,7 @@ import { HubClient } from './client.js';
 import { Composer, Countdown, refusalOf } from './composer.js';
 import { toast } from './copying.js';
 import { Place } from './memory.js';
+import { calledSpace, nameOfSpace } from './naming.js';
 import { Notifier } from './notifier.js';
 import { People } from './people.js';
 import { has, say, text } from './texts.js';
@@ -31,6 +32,8 @@ export class Session {
   #ending = new AbortController();
   #joined = false;
   #unread = 0;
+  /** What the hub calls the space, if anything. */
+  #spaceName = '';
 
   /**
    * @param {{spaceId: number, userId: number, username: string, token?: string,
@@ -50,12 +53,22 @@ export class Session {
     });
     this.#timeline = this.#newTimeline();
     say($('space-title'), () => this.#name);
+    say($('space-title'), () => text('space', { space: String(spaceId) }), 'title');
     $('banner').hidden = true;
     this.#composer.begin(this.#place.draft);
     this.#showState(this.#state);
     this.#showTitle();
     this.#watch();
     this.#open(message);
+    this.#askName();
+  }
+
+  async #askName() {
+    const { spaceId, token } = this.#me;
+    this.#spaceName = await nameOfSpace(spaceId, token);
+    if (this.#ended || !this.#spaceName) return;
+    say($('space-title'), () => this.#name);
+    this.#showTitle();
   }
 
   #newTimeline() {
@@ -168,17 +181,18 @@ export class Session {
 
   get #ended() { return this.#ending.signal.aborted; }
 
-  get #name() { return text('space', { space: String(this.#me.spaceId) }); }
+  get #name() { return calledSpace(this.#me.spaceId, this.#spaceName); }
 
   #counted(count, read) {
-    this.#unread = count;
     this.#place.read = read;
+    if (count === this.#unread) return;
+    this.#unread = count;
     this.#showTitle();
   }
 
   // The tab's title, with what arrived unseen.
   #showTitle() {
-    const title = text('title_space', { space: String(this.#me.spaceId), hub: HUB });
+    const title = text('title_space', { space: this.#name, hub: HUB });
     document.title = this.#unread ? text('title_unread', { count: this.#unread, title }) : title;
   }
 

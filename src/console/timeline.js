@@ -235,7 +235,7 @@ export class Timeline {
       if (page) this.#catchUp();
       this.#unread.place(this.#hasOlder);
     }
-    this.#scroll.toBottom();
+    this.#scroll.toBottomSoon();
     this.#looked();
     this.#refresh();
   }
@@ -311,8 +311,7 @@ export class Timeline {
   #arrived() {
     this.#trim();
     this.#refresh();
-    if (!this.#scroll.following) return;
-    requestAnimationFrame(() => { if (this.#scroll.following) this.#scroll.toBottom(); });
+    if (this.#scroll.following) this.#scroll.toBottomSoon();
   }
 
   #scrolled() {

@@ -31,11 +31,15 @@ function format() {
   return formats;
 }
 
-/** A name as it is shown: without tricks, and never nothing. */
-export function nameOf({ username = '', user_id }) {
-  const seen = username.replace(TRICKS, '').replace(TOWERS, '$1').replace(/\s+/g, ' ').trim();
-  return VISIBLE.test(seen) ? seen : text('user', { id: String(user_id) });
+/** A name as it is shown: without tricks; '' where nothing is left of it. */
+export function shownName(name) {
+  const seen = name.replace(TRICKS, '').replace(TOWERS, '$1').replace(/\s+/g, ' ').trim();
+  return VISIBLE.test(seen) ? seen : '';
 }
+
+/** What a person is called, which is never nothing. */
+export const nameOf = ({ username = '', user_id }) => (
+  shownName(username) || text('user', { id: String(user_id) }));
 
 /** The first letters of the first two words of a name; an emoji stands alone. */
 export function initialsOf(name) {

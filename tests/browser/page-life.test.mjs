@@ -5,7 +5,8 @@ import { createServer as createHttp } from 'node:http';
 import { connect, createServer } from 'node:net';
 import { test } from 'node:test';
 import {
-  DESKTOP, HUB_URL, atTheEnd, connected, join, newSpace, notices, person, post, postMany, say, sees, texts,
+  DESKTOP, HUB_URL, atTheEnd, connected, join, newSpace, notices, person, post, postMany, say,
+  sees, texts,
 } from './page.mjs';
 import { until } from './support.mjs';
 

@@ -14,8 +14,8 @@ const focused = (page) => page.evaluate(() => (
   document.activeElement.querySelector?.(':scope > .content .text')?.textContent
     ?? document.activeElement.id));
 /** A grey picture of one pixel. */
-const PIXEL = Buffer.from('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNs+A8AAokBhYvNxFYAA'
-  + 'AAASUVORK5CYII=', 'base64');
+const PIXEL = Buffer.from('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNs+A8AAokBhYv'
+  + 'NxFYAAAAASUVORK5CYII=', 'base64');
 
 test('addresses become links to just what they say', async (t) => {
   const space = newSpace();
@@ -23,7 +23,8 @@ test('addresses become links to just what they say', async (t) => {
   await join(ana, space, 'Ana Paz');
   await post(space, 'see https://en.example/Foo_(bar), (https://a.example/b?c=1&d=2#e) and '
     + 'http://plain.example. Not https://bank.example@evil.example/x, ftp://files.example, '
-    + 'javascript:alert(1), data:text/html,x nor HTTPS alone; <https://quoted.example/> is', OTHERS);
+    + 'javascript:alert(1), data:text/html,x nor HTTPS alone; <https://quoted.example/> is',
+  OTHERS);
   await post(space, 'https://аpple.example/ has a letter from elsewhere', OTHERS);
   await sees(ana, 'from elsewhere');
   const links = ana.locator('#messages .text a');
@@ -244,7 +245,9 @@ test('a few emoji alone are large, among words they are not', async (t) => {
   const space = newSpace();
   const ana = await person(t, { ...DESKTOP, colorScheme: 'dark' });
   await join(ana, space, 'Ana Paz');
-  for (const text of ['👩‍👩‍👧‍👦 🇦🇷', '😀😀😀😀😀', 'ok 😀', '1', '#', '❤️']) await post(space, text, OTHERS);
+  for (const text of ['👩‍👩‍👧‍👦 🇦🇷', '😀😀😀😀😀', 'ok 😀', '1', '#', '❤️']) {
+    await post(space, text, OTHERS);
+  }
   await sees(ana, '❤️');
   const large = await ana.locator('.bubble[data-emoji] .text').allTextContents();
   assert.deepEqual(large, ['👩‍👩‍👧‍👦 🇦🇷', '❤️']);
@@ -267,6 +270,22 @@ test('a keyboard on the screen leaves the draft and the last words in sight', as
     return Math.abs(bottom - 420) < 2;
   });
   await atTheEnd(ana);
+  // A draft of several lines, too, and each letter of it.
+  for (const words of ['one\ntwo\nthree\nfour', ' and more', ' and still more']) {
+    await ana.evaluate((more) => {
+      const draft = document.querySelector('#draft');
+      draft.value += more;
+      draft.dispatchEvent(new Event('input', { bubbles: true }));
+    }, words);
+    await ana.evaluate(() => new Promise((resolve) => {
+      requestAnimationFrame(() => requestAnimationFrame(resolve));
+    }));
+    await atTheEnd(ana);
+  }
+  await post(space, 'while a draft is long');
+  await sees(ana, 'while a draft is long');
+  await atTheEnd(ana);
+  await ana.locator('#draft').fill('');
   await covered(740);
   await ana.waitForFunction(() => {
     const { bottom } = document.querySelector('#composer').getBoundingClientRect();

@@ -187,3 +187,19 @@ test('the options go by keyboard alone, and give the focus back', async (t) => {
   await ana.keyboard.press('Escape');
   assert.equal(await ana.evaluate(() => document.activeElement.id), 'options-button');
 });
+
+test('a space is called by its name where the database has one', async (t) => {
+  const space = newSpace();
+  const ana = await person(t);
+  await ana.route(`**/v1/spaces/${space}`, (route) => (
+    route.fulfill({ json: { space_id: space, name: 'F\u00edsica\u202E  <b>II</b>' } })));
+  const beto = await person(t);
+  await join(beto, space, 'Beto Rey');
+  await ana.goto(new URL('/', HUB_URL).href);
+  await ana.locator('#spaces button', { hasText: 'Física <b>II</b>' }).click({ trial: true });
+  await join(ana, space, 'Ana Paz');
+  await ana.locator('#space-title', { hasText: 'Física <b>II</b>' }).waitFor();
+  assert.equal(await ana.locator('#space-title').getAttribute('title'), `Space ${space}`);
+  await ana.waitForFunction(() => document.title === '\u2068Física <b>II</b>\u2069 · CPI Hub');
+  await beto.locator('#space-title', { hasText: `Space ${space}` }).waitFor();
+});

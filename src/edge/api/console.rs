@@ -38,10 +38,11 @@ const FILES: &[WebFile] = files! {
     PAGE: "index.html";
     STYLE: "style.css" "chat.css";
     SCRIPT: "actions.js" "announcer.js" "app.js" "composer.js" "copying.js" "element.js" "en.js"
-        "es.js" "memory.js" "message.js" "notices.js" "notifier.js" "options.js" "people.js"
-        "pictures.js" "scroll.js" "session.js" "texts.js" "theme.js" "timeline.js" "unread.js"
-        "viewport.js" "words.js" "client.js" "client/http.js" "client/link.js" "client/outbox.js"
-        "client/replay.js" "client/roster.js" "client/seams.js" "client/token.js";
+        "es.js" "memory.js" "message.js" "naming.js" "notices.js" "notifier.js" "options.js"
+        "people.js" "pictures.js" "scroll.js" "session.js" "texts.js" "theme.js" "timeline.js"
+        "unread.js" "viewport.js" "words.js" "client.js" "client/http.js" "client/link.js"
+        "client/outbox.js" "client/replay.js" "client/roster.js" "client/seams.js"
+        "client/token.js";
     TYPES: "client.d.ts";
 };
 

@@ -106,6 +106,7 @@ fn rows() -> Vec<Row> {
         reading("/v1/messages", "/v1/messages?space_id=5"),
         reading("/v1/spaces/{space_id}/messages", "/v1/spaces/5/messages"),
         reading("/v1/spaces/{space_id}/presence", "/v1/spaces/5/presence"),
+        reading("/v1/spaces/{space_id}", "/v1/spaces/5"),
         operators("GET", "/v1/spaces", "/v1/spaces", "operate"),
         Row {
             body: r#"{"token_id":"canary-token-that-was-never-made"}"#,
