@@ -96,7 +96,7 @@ export class Actions {
   }
 
   #tapped({ pointerType, target }) {
-    if (pointerType !== 'touch' || target.closest('a, button')) return;
+    if (pointerType !== 'touch' || target.closest('a,button')) return;
     if (String(getSelection())) return;
     const item = this.#messageOf(target);
     const isAgain = item === this.#of && this.#bar.isConnected;

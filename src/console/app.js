@@ -144,7 +144,7 @@ function moved() {
 function typed({ key, target, ctrlKey, altKey, metaKey, isComposing }) {
   if (!session || ctrlKey || altKey || metaKey || isComposing) return;
   if ([...key].length !== 1 || key === ' ') return;
-  if (target.closest('input, textarea, select, dialog:modal')) return;
+  if (target.closest('input,textarea,select,dialog:modal')) return;
   $('draft').focus();
 }
 

@@ -16,6 +16,7 @@ export default {
   token_optional: 'only if this hub asks for one',
   image_label: 'Your picture',
   image_optional: 'optional, an https address',
+  image_example: 'https://example.org/ana.jpg',
   image_invalid: 'The address of your picture must begin with https://.',
   join: 'Join space',
   space: 'Space {space}',

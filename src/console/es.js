@@ -16,6 +16,7 @@ export default {
   token_optional: 'solo si este hub lo pide',
   image_label: 'Tu foto',
   image_optional: 'opcional, una dirección https',
+  image_example: 'https://example.org/ana.jpg',
   image_invalid: 'La dirección de tu foto debe empezar con https://.',
   join: 'Entrar',
   space: 'Espacio {space}',

@@ -13,14 +13,15 @@ export class Notices {
 
   /** Adds a line such as "Ana joined" at the end; `isOwn`: about the person, and never folded. */
   add(key, name, isOwn) {
-    const line = element('li', { class: isOwn ? 'notice own' : 'notice' });
+    const line = element('li', { class: 'notice' });
+    line.toggleAttribute('data-own', isOwn);
     this.#list.append(say(line, () => nodes(key, { name })));
     this.#fold(line);
   }
 
   #fold(last) {
     const row = [];
-    for (let line = last; line?.matches('.notice:not(.own)'); line = line.previousElementSibling) {
+    for (let line = last; line?.matches('.notice:not([data-own])'); line = line.previousElementSibling) {
       row.push(line);
     }
     if (row.length <= ROW_MAX) return;

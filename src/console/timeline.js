@@ -9,7 +9,7 @@ import { Unread } from './unread.js';
 import { untilMidnight } from './words.js';
 
 /** Items kept in the DOM; over it (by TRIM_SLACK) the far end is dropped and read again later. */
-export const RENDERED_MAX = 1000;
+export const RENDERED_MAX = 400;
 /** Messages that came live and are known without asking history again. */
 const RECENT_MAX = 1000;
 const TRIM_SLACK = 50;

@@ -2,13 +2,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { WebSocket } from 'ws';
-import { HUB_URL, PHONE, atTheEnd, join, newSpace, person, sees, shot, texts } from './page.mjs';
+import { HUB_URL, PHONE, atTheEnd, join, newSpace, person, shot, texts } from './page.mjs';
 import { wait } from './support.mjs';
 
 const SPEAKERS = 10;
 const EACH = 500;
-/** 400 messages a second: below what the hub allows an address and a connection. */
-const PAUSE_MS = 25;
+/** So many of each are said before the page's time is first taken. */
+const FIRST = EACH / 4;
+/** 200 messages a second. */
+const PAUSE_MS = 50;
 
 async function speaker(space, number) {
   const user = 1000 + number;
@@ -21,8 +23,8 @@ async function speaker(space, number) {
   return socket;
 }
 
-async function speak(socket, number) {
-  for (let n = 1; n <= EACH; n++) {
+async function speak(socket, number, from, to) {
+  for (let n = from; n <= to; n++) {
     const more = n % 20 === 0 ? ' https://example.org/ 😀 ñandú'.repeat(5) : '';
     const content = `${number} says ${n}${more}`;
     socket.send(JSON.stringify({ type: 'chat', data: { content } }));
@@ -30,22 +32,20 @@ async function speak(socket, number) {
   }
 }
 
-/** Watches how long the page stands still. */
-const watch = (page) => page.evaluate(() => {
-  const seen = { longest: 0, blocked: 0, began: performance.now() };
-  window.stalls = seen;
-  new PerformanceObserver((list) => {
-    for (const { duration } of list.getEntries()) {
-      seen.longest = Math.max(seen.longest, duration);
-      seen.blocked += duration;
-    }
-  }).observe({ type: 'longtask' });
-});
+/** Processor time of the page's own thread, in seconds: other work on the machine is not in it. */
+async function meter(page) {
+  const session = await page.context().newCDPSession(page);
+  await session.send('Performance.enable', { timeDomain: 'threadTicks' });
+  return async () => {
+    const { metrics } = await session.send('Performance.getMetrics');
+    return metrics.find(({ name }) => name === 'TaskDuration').value;
+  };
+}
 
-const said = (page) => page.evaluate(() => (
-  [...document.querySelectorAll('#messages .text')].map((node) => node.textContent)));
+/** The machine may have other work. */
+const PATIENCE = { timeout: 60_000 };
 
-test('5,000 messages in a few seconds leave the page smooth, bounded and in order', async (t) => {
+test('5,000 messages within half a minute leave the page smooth, bounded and in order', async (t) => {
   const space = newSpace();
   const [ana, beto] = [await person(t), await person(t, PHONE)];
   await join(ana, space, 'Ana Paz');
@@ -53,32 +53,36 @@ test('5,000 messages in a few seconds leave the page smooth, bounded and in orde
   const sockets = [];
   for (let n = 0; n < SPEAKERS; n++) sockets.push(await speaker(space, n));
   t.after(() => sockets.forEach((socket) => socket.close()));
-  await watch(ana);
-  const speaking = Promise.all(sockets.map(speak));
+  const processorTime = await meter(ana);
+  const atFirst = await processorTime();
+  const speaking = (from, to) => Promise.all(sockets.map((it, n) => speak(it, n, from, to)));
+  const hears = (page, n) => page.locator('#messages .text',
+    { hasText: `${SPEAKERS - 1} says ${n}` }).last().waitFor(PATIENCE);
+  await speaking(1, FIRST);
+  await hears(ana, FIRST);
+  const quarter = await processorTime();
+  const spoken = speaking(FIRST + 1, EACH);
   // Meanwhile a person writes, and another one reads back.
-  await sees(beto, 'says 50');
   await beto.locator('#scroller').evaluate((node) => { node.scrollTop -= 300; });
   const reading = await beto.evaluate(() => {
-    const { top, bottom } = document.querySelector('#scroller').getBoundingClientRect();
+    const { top } = document.querySelector('#scroller').getBoundingClientRect();
     const item = [...document.querySelectorAll('#messages .message')]
       .find((it) => it.getBoundingClientRect().top > top + 50);
     window.reading = item;
-    return { top: item.getBoundingClientRect().top, bottom };
+    return { top: item.getBoundingClientRect().top };
   });
   for (const word of ['hola', 'a', 'todos']) {
-    await ana.locator('#draft').pressSequentially(word);
+    await ana.locator('#draft').pressSequentially(word, PATIENCE);
     await ana.keyboard.press('Enter');
   }
-  await speaking;
-  const last = `${SPEAKERS - 1} says ${EACH}`;
-  await sees(ana, last);
+  await spoken;
+  await hears(ana, EACH);
   await atTheEnd(ana);
-  const { longest, blocked, began } = await ana.evaluate(() => window.stalls);
-  const took = await ana.evaluate((from) => performance.now() - from, began);
-  const share = Math.round(100 * blocked / took);
-  t.diagnostic(`longest task ${Math.round(longest)} ms; ${share} % of the time in long tasks`);
-  assert.ok(blocked < took / 2, `blocked for ${blocked} of ${took} ms`);
-  assert.ok(await ana.locator('#messages > li').count() <= 1_050);
+  const [early, late] = [quarter - atFirst, (await processorTime() - quarter) / 3];
+  const ms = (seconds) => (seconds / (SPEAKERS * FIRST) * 1000).toFixed(1);
+  t.diagnostic(`the first messages took ${ms(early)} ms each, the later ones ${ms(late)}`);
+  assert.ok(late < early * 2, 'a long conversation costs no more than a short one');
+  assert.ok(await ana.locator('#messages > li').count() <= 450);
   const shown = await texts(ana);
   for (let number = 0; number < SPEAKERS; number++) {
     const line = new RegExp(`^${number} says (\\d+)`);
@@ -97,6 +101,6 @@ test('5,000 messages in a few seconds leave the page smooth, bounded and in orde
   await shot(beto, 'load-phone-light');
   await beto.locator('#pill').click();
   await atTheEnd(beto);
-  await sees(beto, last);
-  assert.equal((await said(beto)).at(-1), shown.at(-1));
+  await hears(beto, EACH);
+  assert.equal((await texts(beto)).at(-1), shown.at(-1));
 });
