@@ -50,6 +50,9 @@ export class Place {
     if (this.#writing === null) return;
     clearTimeout(this.#writing);
     this.#writing = null;
+    // Another tab of the person may have read farther.
+    const { read = '' } = parse(recall(this.#name));
+    if (read > this.read) this.#kept.read = read;
     remember(this.#name, JSON.stringify({ ...this.#kept, at: Date.now() }));
   }
 }

@@ -21,7 +21,8 @@ export class Notices {
 
   #fold(last) {
     const row = [];
-    for (let line = last; line?.matches('.notice:not([data-own])'); line = line.previousElementSibling) {
+    let line = last;
+    for (; line?.matches('.notice:not([data-own])'); line = line.previousElementSibling) {
       row.push(line);
     }
     if (row.length <= ROW_MAX) return;

@@ -126,8 +126,8 @@ export class Session {
 
   /** Shows a message that somebody linked to. */
   async goTo(message) {
-    const found = await this.#timeline.goTo(message).catch(() => false);
-    if (!found && !this.#ended) toast('message_gone');
+    const found = await this.#timeline.goTo(message).catch(() => null);
+    if (!found && !this.#ended) toast(found === null ? 'older_failed' : 'message_gone');
   }
 
   #listen() {

@@ -59,7 +59,8 @@ test('5,000 messages within half a minute leave the page smooth, bounded and in 
   const hears = (page, n) => page.locator('#messages .text',
     { hasText: `${SPEAKERS - 1} says ${n}` }).last().waitFor(PATIENCE);
   await speaking(1, FIRST);
-  await hears(ana, FIRST);
+  for (const page of [ana, beto]) await hears(page, FIRST);
+  await atTheEnd(beto);
   const quarter = await processorTime();
   const spoken = speaking(FIRST + 1, EACH);
   // Meanwhile a person writes, and another one reads back.

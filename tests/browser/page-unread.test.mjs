@@ -193,6 +193,24 @@ test('a draft is kept for each space, over a reload and a leave', async (t) => {
   assert.equal(await draft.inputValue(), '', 'what was sent is no draft');
 });
 
+test('a tab that stays behind doesn’t undo what was read in another', async (t) => {
+  const space = newSpace();
+  const ana = await person(t);
+  await join(ana, space, 'Ana Paz');
+  const behind = await ana.context().newPage();
+  await join(behind, space, 'Ana Paz');
+  await lookAway(behind, true);
+  await post(space, 'read in the first tab');
+  await sees(ana, 'read in the first tab');
+  await behind.locator('.unread').waitFor();
+  await behind.locator('#draft').fill('written in the second');
+  await behind.close({ runBeforeUnload: true });
+  await ana.reload();
+  await connected(ana);
+  await sees(ana, 'read in the first tab');
+  assert.equal(await linesOf(ana), 0);
+});
+
 test('of many spaces the ones left longest ago are forgotten', async (t) => {
   const ana = await person(t);
   await ana.goto(new URL('/', HUB_URL).href);
