@@ -66,7 +66,7 @@ pub struct Setting {
     pub min: i64,
     /// The greatest number allowed (of a rate: per second).
     pub max: i64,
-    /// What it bounds, for `--help` and the README.
+    /// What it bounds, for `--help` and docs/CONFIGURATION.md.
     pub help: &'static str,
 }
 

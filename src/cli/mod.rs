@@ -1,6 +1,6 @@
-//! The command line: `cpi-hub` serves, `config` shows what it would serve with, `chat` talks;
-//! `migrate`, `backup`, `journal` and `dead-letters` are tools over a hub's data; `key` and `token`
-//! make what programs and people show.
+//! The command line: `cpi-hub` serves, `config` shows what it would serve with, `ready` asks whether
+//! it does, `chat` talks; `migrate`, `backup`, `journal` and `dead-letters` are tools over a hub's
+//! data; `key` and `token` make what programs and people show.
 //!
 //! Every setting's flag is made from the tables in `config.rs` and `limits.rs`. What ends before
 //! anything runs (help, version, a bad configuration) is a [`CliExit`].
@@ -24,6 +24,7 @@ pub mod letters;
 pub mod lines;
 pub mod logging;
 pub mod migrate;
+mod ready;
 mod table;
 pub mod token;
 
@@ -37,7 +38,8 @@ pub const EXIT_CONFIG: u8 = 78;
 /// How long the last line of a command, or of a log, may take to be written.
 pub const LAST_WAIT: Duration = Duration::from_millis(300);
 
-const COMMANDS: &str = "serve, config, migrate, backup, journal, dead-letters, key, token and chat";
+const COMMANDS: &str =
+    "serve, config, ready, migrate, backup, journal, dead-letters, key, token and chat";
 
 /// What to run.
 #[derive(Debug)]
@@ -136,6 +138,7 @@ pub fn parse(
             let config = Config::load(&given(matches)?, machine)?;
             Err(CliExit { code: 0, text: format!("{config}#\n{}", memory_table(&config)) })
         }
+        Some(("ready", matches)) => Err(ready::run(&Config::load(&given(matches)?, machine)?)),
         Some(("migrate", matches)) => {
             let place = DataLocation::load(&given(matches)?)?;
             Ok(Subcommand::Migrate(migrate::Options::read(matches, place)))
@@ -233,6 +236,7 @@ fn command() -> clap::Command {
         .args(serve_arguments())
         .subcommand(serve.args(serve_arguments()).after_help(AFTER))
         .subcommand(config.args(serve_arguments()).after_help(AFTER))
+        .subcommand(ready::command().args(serve_arguments()))
         .subcommand(migrate::command().args(place_arguments(&[])))
         .subcommand(backup::command().args(place_arguments(&[])))
         .subcommand(journal::command().args(place_arguments(&[])))

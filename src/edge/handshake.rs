@@ -12,26 +12,29 @@ use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::BytesMut;
-use tungstenite::handshake::derive_accept_key;
 
 use super::Edge;
 use super::auth::Caller;
 use super::http::door::{FrontDoor, not_found};
-use super::http::head::{Fields, text};
 use super::http::peer::Peer;
 use super::http::problem::Refusal;
 use super::http::query::{
     PathText, Query, QueryValue, parse_user, path_space, path_text, position,
 };
+use super::http::request_id::{Begun, RequestId};
 use super::http::short_way::{Head, ShortWay};
 use super::http::upgrade::{Refused, Take, Untaken, Upgrade};
 use crate::hub::{Admission, Permit};
 use crate::limits::Limits;
 use crate::metrics::Metric;
 use crate::shard::event::{Grant, Join};
-use crate::wire::{Dialect, Id, SUBPROTOCOL, SpaceKey, UserId, parse_int};
+use crate::wire::time::Now;
+use crate::wire::{Dialect, Id, SpaceKey, UserId, parse_int};
 
+mod offer;
 mod unproven;
+
+use offer::{Offer, accepted_head, offer};
 
 /// What a request claims: the user, and the space that they want to join.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,15 +55,15 @@ impl Claim {
     }
 }
 
-/// What a sound handshake asks for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Offer {
-    accept_key: String,
+/// What a socket brings to its shard beside who it is.
+struct Opening {
+    /// What the member is to be sent first.
+    bytes: BytesMut,
     dialect: Dialect,
+    request: Option<RequestId>,
+    /// When the handshake was whole.
+    begun: Now,
 }
-
-/// Room for the answer to a handshake and the welcome behind it.
-const HEAD_BYTES: usize = 640;
 
 /// What stands before a space's number in a path.
 const SPACES: &str = "/v1/ws/spaces/";
@@ -141,8 +144,9 @@ pub(super) fn answer(
         Ok(reserved) => reserved,
         Err(refusal) => return refusal.into_response(),
     };
+    let begun = request.extensions().get::<Begun>().map_or_else(|| edge.now(), |begun| begun.at);
     match offer {
-        Some(offer) => switching(upgrade(edge, peer, reserved, &offer)),
+        Some(offer) => switching(upgrade(edge, peer, reserved, (&offer, begun))),
         None => unsound(broken),
     }
 }
@@ -160,6 +164,7 @@ impl ShortWay for Handshakes {
         if self.edge.auth.is_on() || !self.door.lets_in(head.fields) {
             return None;
         }
+        let begun = self.edge.now();
         let query = Query::parse(head.query);
         let claim = match head.path {
             LOBBY => other_claim(&query, |_| SpaceKey::Lobby, None),
@@ -175,7 +180,7 @@ impl ShortWay for Handshakes {
         let reserved = reserve(&self.edge, peer, claim);
         Some(reserved.map(|reserved| {
             self.door.count_request();
-            upgrade(&self.edge, peer, reserved, &offer)
+            upgrade(&self.edge, peer, reserved, (&offer, begun))
         }))
     }
 }
@@ -193,8 +198,14 @@ pub(super) fn unsound(message: &'static str) -> Response {
     (version, refusal).into_response()
 }
 
-fn upgrade(edge: &Arc<Edge>, peer: Peer, reserved: (Claim, Permit), offer: &Offer) -> Upgrade {
-    Upgrade(take(edge, peer, reserved, (accepted_head(offer), offer.dialect)))
+fn upgrade(
+    edge: &Arc<Edge>,
+    peer: Peer,
+    reserved: (Claim, Permit),
+    (offer, begun): (&Offer, Now),
+) -> Upgrade {
+    let (bytes, dialect, request) = (accepted_head(offer), offer.dialect, offer.request.clone());
+    Upgrade(take(edge, peer, reserved, Opening { bytes, dialect, request, begun }))
 }
 
 /// Has a socket taken by its shard, with what it is still to be answered first.
@@ -202,10 +213,11 @@ fn take(
     edge: &Arc<Edge>,
     peer: Peer,
     (claim, mut permit): (Claim, Permit),
-    (opening, dialect): (BytesMut, Dialect),
+    opening: Opening,
 ) -> Take {
+    let Opening { bytes, dialect, request, begun } = opening;
     let join = Join {
-        opening,
+        opening: bytes,
         space: claim.space,
         user: claim.user,
         username: claim.username,
@@ -218,7 +230,8 @@ fn take(
     Box::new(move |link, first_bytes, place| {
         edge.metrics.edge.add(Metric::HandshakesAccepted, 1);
         permit.carry(place);
-        let admission = Admission { join, link, first_bytes, permit };
+        let request = request.map(RequestId::into_text);
+        let admission = Admission { join, link, first_bytes, permit, request, begun };
         edge.hub.admit(admission).map_err(|(refused, close)| {
             let Admission { join, link, permit, .. } = *refused;
             Untaken { link, _place: permit.part(), opening: join.opening, close }
@@ -231,27 +244,6 @@ pub(super) fn switching(upgrade: Upgrade) -> Response {
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     response.extensions_mut().insert(Arc::new(upgrade));
     response
-}
-
-/// The answer to a sound handshake: three headers, in this order (WIRE A1).
-fn accepted_head(offer: &Offer) -> BytesMut {
-    let protocol: &[&str] = match offer.dialect {
-        Dialect::Seed => &[],
-        Dialect::V1 => &["Sec-WebSocket-Protocol: ", SUBPROTOCOL, "\r\n"],
-    };
-    let mut head = BytesMut::with_capacity(HEAD_BYTES);
-    let common = [
-        "HTTP/1.1 101 Switching Protocols\r\n\
-         Upgrade: websocket\r\n\
-         Connection: Upgrade\r\n\
-         Sec-WebSocket-Accept: ",
-        &offer.accept_key,
-        "\r\n",
-    ];
-    for part in common.iter().chain(protocol).chain(&["\r\n"]) {
-        head.extend_from_slice(part.as_bytes());
-    }
-    head
 }
 
 /// Rows 3 to 7 of WIRE A1, on the chat endpoint. A token's user need not be said in the query.
@@ -302,54 +294,10 @@ fn is_name(name: &str, limits: &Limits) -> bool {
     name.chars().count() <= limits.username_chars_max && !name.chars().any(char::is_control)
 }
 
-/// What a handshake offers, if it is one (RFC 6455 4.2.1).
-fn offer<F: Fields + ?Sized>(version: Version, headers: &F) -> Option<Offer> {
-    let sound = version == Version::HTTP_11
-        && lists(headers, header::UPGRADE.as_str(), |it| it.eq_ignore_ascii_case("websocket"))
-        && lists(headers, header::CONNECTION.as_str(), |it| it.eq_ignore_ascii_case("upgrade"))
-        && one(headers, header::SEC_WEBSOCKET_VERSION.as_str()) == Some("13")
-        && has_no_body(headers);
-    let key = one(headers, header::SEC_WEBSOCKET_KEY.as_str()).filter(|key| is_key(key))?;
-    let v1 = lists(headers, header::SEC_WEBSOCKET_PROTOCOL.as_str(), |it| it == SUBPROTOCOL);
-    let dialect = if v1 { Dialect::V1 } else { Dialect::Seed };
-    sound.then(|| Offer { accept_key: derive_accept_key(key.as_bytes()), dialect })
-}
-
-/// Whether a list header has an element, in whichever of its lines.
-fn lists<F: Fields + ?Sized>(headers: &F, name: &str, wanted: impl Fn(&str) -> bool) -> bool {
-    let lines = headers.all(name).filter_map(text);
-    lines.flat_map(|line| line.split(',')).any(|element| wanted(element.trim()))
-}
-
-/// A header's value, if it is there exactly once.
-fn one<'a, F: Fields + ?Sized>(headers: &'a F, name: &str) -> Option<&'a str> {
-    let mut values = headers.all(name);
-    match (values.next(), values.next()) {
-        (Some(value), None) => text(value),
-        _ => None,
-    }
-}
-
-/// Bytes of a body would be taken for frames.
-fn has_no_body<F: Fields + ?Sized>(headers: &F) -> bool {
-    let length = headers.all(header::CONTENT_LENGTH.as_str()).next();
-    length.is_none_or(|length| length == b"0") && !headers.has(header::TRANSFER_ENCODING.as_str())
-}
-
-/// 16 bytes in base64; the 4 bits that are left over are not looked at.
-fn is_key(key: &str) -> bool {
-    let Some(digits) = key.strip_suffix("==") else { return false };
-    let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
-    digits.len() == 22 && digits.bytes().all(known)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::wire::SpaceId;
-    use axum::http::{HeaderMap, HeaderName};
-
-    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
     fn claim(space: &str, raw: &str) -> Result<Claim, &'static str> {
         let query = Query::parse(Some(raw));
@@ -357,28 +305,6 @@ mod tests {
             assert_eq!((refusal.status.as_u16(), refusal.code), (400, "invalid_parameter"));
             refusal.message
         })
-    }
-
-    /// A sound handshake, with some of its headers replaced (several: in lines of their own).
-    fn offered(replaced: &[(&'static str, &[&str])]) -> Option<Offer> {
-        let mut headers = HeaderMap::new();
-        let sound: [(&'static str, &[&str]); 4] = [
-            ("upgrade", &["websocket"]),
-            ("connection", &["keep-alive, Upgrade"]),
-            ("sec-websocket-version", &["13"]),
-            ("sec-websocket-key", &[KEY]),
-        ];
-        for (name, _) in replaced {
-            headers.remove(*name);
-        }
-        let kept = sound.iter().filter(|(name, _)| replaced.iter().all(|(it, _)| it != name));
-        for (name, values) in kept.chain(replaced) {
-            for value in *values {
-                let value = HeaderValue::from_str(value).expect("a header value");
-                headers.append(HeaderName::from_static(name), value);
-            }
-        }
-        offer(Version::HTTP_11, &headers)
     }
 
     #[test]
@@ -437,54 +363,5 @@ mod tests {
         let inbox = read("user_id=7&username=%07&after=x").expect("a sound query");
         assert_eq!((inbox.space, &*inbox.username), (SpaceKey::Inbox(UserId(7)), "User7"));
         assert_eq!(inbox.after, None);
-    }
-
-    #[test]
-    fn a_sound_handshake_gets_three_headers_and_a_fourth_if_offered() {
-        let seed = offered(&[]).expect("a sound handshake");
-        assert_eq!(
-            str::from_utf8(&accepted_head(&seed)).expect("ASCII"),
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-        );
-        for protocols in [&["cpi-hub.v1"][..], &["chat, cpi-hub.v1"], &["chat", "cpi-hub.v1"]] {
-            let v1 = offered(&[("sec-websocket-protocol", protocols)]).expect("sound");
-            let head = accepted_head(&v1);
-            let head = str::from_utf8(&head).expect("ASCII");
-            let last = "\r\nSec-WebSocket-Protocol: cpi-hub.v1\r\n\r\n";
-            assert!(head.ends_with(last), "{head}");
-        }
-        let other = offered(&[("sec-websocket-protocol", &["chat, CPI-HUB.v1"])]);
-        assert_eq!(other.map(|offer| offer.dialect), Some(Dialect::Seed));
-    }
-
-    #[test]
-    fn an_unsound_handshake_is_none() {
-        let unsound: [(&'static str, &[&str]); 13] = [
-            ("upgrade", &[]),
-            ("upgrade", &["h2c"]),
-            ("connection", &[]),
-            ("connection", &["close"]),
-            ("sec-websocket-version", &[]),
-            ("sec-websocket-version", &["8"]),
-            ("sec-websocket-version", &["13", "13"]),
-            ("sec-websocket-key", &[]),
-            ("sec-websocket-key", &["c2hvcnQ="]),
-            ("sec-websocket-key", &["dGhlIHNhbXBsZSBub25j\u{5c}Q=="]),
-            ("sec-websocket-key", &[KEY, KEY]),
-            ("content-length", &["5"]),
-            ("transfer-encoding", &["chunked"]),
-        ];
-        for (name, values) in unsound {
-            assert_eq!(offered(&[(name, values)]), None, "{name} {values:?}");
-        }
-        for (name, values) in [
-            ("upgrade", &["h2c, WebSocket"][..]),
-            ("connection", &["keep-alive", "upgrade"]),
-            ("content-length", &["0"]),
-        ] {
-            assert!(offered(&[(name, values)]).is_some(), "{name} {values:?}");
-        }
-        assert_eq!(offer(Version::HTTP_10, &HeaderMap::new()), None);
     }
 }

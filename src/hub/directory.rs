@@ -4,7 +4,7 @@
 //! Shards write when membership changed in a turn, the edge reads. Nothing here is on a message's
 //! path. No guard leaves this file.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -55,6 +55,14 @@ pub(crate) fn address_number(address: IpAddr) -> u64 {
         // A prefix that no IPv6 source address has.
         IpAddr::V4(address) => 0xFFFF_FFFF << 32 | u64::from(u32::from(address)),
         IpAddr::V6(address) => ((u128::from(address) >> 64) as u64).max(1),
+    }
+}
+
+/// What an address that counts as this number is called: an IPv4 address, or an IPv6 network.
+pub(crate) fn address_text(number: u64) -> String {
+    match (number >> 32) as u32 {
+        0xFFFF_FFFF => Ipv4Addr::from(number as u32).to_string(),
+        _ => format!("{}/64", Ipv6Addr::from(u128::from(number) << 64)),
     }
 }
 
@@ -291,5 +299,14 @@ mod tests {
         let (spaces, total) = directory.spaces(2);
         assert_eq!(spaces, [(SpaceId(2), 9), (SpaceId(1), 2)]);
         assert_eq!(total, 3);
+    }
+
+    #[test]
+    fn an_address_is_called_what_it_counts_as() {
+        let text =
+            |address: &str| address_text(address_number(address.parse().expect("an address")));
+        assert_eq!(text("192.0.2.77"), "192.0.2.77");
+        assert_eq!(text("::ffff:192.0.2.77"), "192.0.2.77");
+        assert_eq!(text("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
     }
 }

@@ -21,6 +21,10 @@ pub const TIME_CHARS_MAX: usize = 64;
 pub const PAGE_NUMBER_MAX: u64 = 1 << 40;
 /// Spaces in one list.
 pub const SPACES_MAX: u32 = 1_000;
+/// Letters of a request's id.
+pub const REQUEST_ID_BYTES_MAX: usize = 64;
+/// Chats of one shard that are on their way to their members, and are timed.
+pub const SAMPLES_MAX: usize = 64;
 /// Users in one answer of who is in a space.
 pub const PRESENCE_USERS_MAX: usize = 500;
 /// Bytes of one piece of an answer, but for what escapes make longer.
@@ -73,6 +77,8 @@ pub const LOG_BYTES_MAX: u64 = 1 << 20;
 pub const LOG_LINES_MAX: usize = 8 << 10;
 /// Lines typed into `cpi-hub chat` that wait; more wait in the terminal.
 pub const TYPED_LINES_MAX: usize = 16;
+/// Bytes that `cpi-hub ready` reads of an answer.
+pub const PROBE_BYTES_MAX: u64 = 64 << 10;
 /// Posts of one shard that wait for a commit, and acks that do. Beyond it the post of the oldest
 /// record is forgotten, which was answered 202 long ago, and members that ask for `durable` are
 /// refused.
@@ -230,3 +236,13 @@ pub const KEY_FILE_BYTES_MAX: u64 = 256 << 10;
 pub const PANICS_MAX: usize = 3;
 /// How long a panic counts, in milliseconds.
 pub const PANICS_WAIT: u64 = 60_000;
+/// Members of a space, and connections of late, that an operator is listed at a time.
+pub const LISTED_MEMBERS_MAX: u32 = 500;
+/// Comings and goings that a shard remembers.
+pub const COMINGS_MAX: usize = 8_192;
+/// Samples of the hub's numbers that are kept: with [`SAMPLE_PERIOD`] an hour of them.
+pub const SAMPLES_MAX: usize = 1_800;
+/// How often the hub's numbers are sampled, in milliseconds.
+pub const SAMPLE_PERIOD: u64 = 2_000;
+/// How long an operator is sent samples before the key is asked for again, in milliseconds.
+pub const FEED_WAIT: u64 = 600_000;

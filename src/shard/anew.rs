@@ -27,7 +27,7 @@ impl Shard {
     /// and is not in it, nobody was told of, and it was not accepted.
     pub fn legacy(&self, highest: Id) -> Legacy {
         let mut counts = self.turn.counts.clone();
-        for metric in Metric::ALL.iter().filter(|it| it.describe().1 == Kind::Gauge) {
+        for metric in Metric::ALL.iter().filter(|it| it.about().kind != Kind::Counter) {
             counts.set(*metric, 0);
         }
         let unsaid = records(&self.turn.fx.records).filter(|record| record.id > highest).count();

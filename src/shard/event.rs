@@ -172,6 +172,9 @@ pub enum Input<'a> {
     Notify(Ticket, UserId, Box<Notification>),
     /// Who is in a space: answered by `Reply::Presence`.
     Presence(Ticket, SpaceId, usize),
+    /// How a space's members stand, from this user on, up to this number of them: answered by
+    /// `Reply::Seen`.
+    Look(Ticket, SpaceId, UserId, usize),
     /// The store has committed this shard's journal up to this offset. Whatever the offset, the
     /// journals of earlier runs are stored as well.
     Committed(u64),
@@ -287,6 +290,40 @@ pub struct Present {
     pub truncated: bool,
 }
 
+/// How a member stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SeenMember {
+    /// The member.
+    pub key: MemberKey,
+    /// Who it is.
+    pub user: UserId,
+    /// The name that it came with.
+    pub username: Box<str>,
+    /// Which messages it understands.
+    pub dialect: Dialect,
+    /// Whence it came; `None`: from where limits do not hold.
+    pub address: AddressKey,
+    /// Bytes of its space's log that it has not been sent.
+    pub behind_bytes: u64,
+    /// Bytes of frames meant for it alone that wait.
+    pub private_bytes: usize,
+    /// Its socket takes nothing.
+    pub is_blocked: bool,
+    /// How long nothing was heard of it, in milliseconds.
+    pub silent_ms: u64,
+}
+
+/// How the members of a space stand.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Seen {
+    /// Members in all.
+    pub members: usize,
+    /// A stretch of them, by user.
+    pub listed: Vec<SeenMember>,
+    /// Whether there are more behind it.
+    pub more: bool,
+}
+
 /// An answer to the edge, given out after the turn's records are in the journal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reply {
@@ -306,6 +343,8 @@ pub enum Reply {
     Count(u32),
     /// Who is there.
     Presence(Present),
+    /// How members stand.
+    Seen(Seen),
     /// Refused; nothing was done.
     Rejected(Reject),
 }

@@ -83,11 +83,11 @@ impl Nonces {
     /// Remembers a message of an earlier run, for what is left of its window. Those that were
     /// said earlier come first. `record` stands for all that earlier runs have left.
     pub(super) fn restore(&mut self, now: Now, first: &First, record: u64) {
+        let Nonce { key, content } = first.nonce;
+        // Used anew, the newer one counts, and if it is too old, none does.
+        self.forget(&key);
         let age = (now.unix.0 - first.at.0).max(0) as u64 / 1_000;
         let Some(left) = self.window.checked_sub(age) else { return };
-        let Nonce { key, content } = first.nonce;
-        // Used anew, the newer one counts.
-        self.forget(&key);
         let known = Known { id: first.id, at: first.at, record, content };
         self.keep(MonoMs(now.mono.0 + left), key, known);
     }
@@ -240,5 +240,20 @@ mod tests {
         assert_eq!(known(&nonces), [false, false, false, true]);
         nonces.expire(MonoMs(1_004));
         assert_eq!(known(&nonces), [false; 4]);
+    }
+    #[test]
+    fn a_message_from_a_clock_that_was_ahead_is_not_known_again_for_a_later_one_of_its_nonce() {
+        let mut nonces = Nonces::new(9, 1_000, 7);
+        let now = Now { mono: MonoMs(3), unix: Micros(10_000_000) };
+        let said = |at| First {
+            nonce: Nonce { key: key("a"), content: 7 },
+            space: SpaceId(2),
+            id: Id(5),
+            at: Micros(at),
+        };
+        nonces.restore(now, &said(99_000_000), 1);
+        assert!(nonces.find(&key("a")).is_some());
+        nonces.restore(now, &said(1_000_000), 1);
+        assert_eq!(nonces.find(&key("a")), None, "the later one is out of its window");
     }
 }

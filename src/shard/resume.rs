@@ -67,7 +67,7 @@ impl Rooms {
         turn.counts.add(Metric::Resumes, 1);
         let until = MonoMs(turn.now.mono.0 + turn.limits.resume_wait);
         if let Some(Seated { member, space, .. }) = self.seated(key) {
-            space.begin_catch_up(member, CatchUp::new(after, until));
+            space.begin_catch_up(member, CatchUp::new(after, turn.now, until));
         }
         self.catch_up(turn, commits, key);
     }

@@ -76,6 +76,9 @@ fn say(
         server_message::chat(out, &chat, &text)
     });
     turn.counts.add(Metric::ChatsAccepted, 1);
+    if turn.samples.is_next() {
+        turn.samples.begin(space.place(), space.end(), turn.now);
+    }
     if let Some(Nonce { key, content }) = nonce {
         door.remember(turn.now.mono, key, Known { id, at, record: number, content });
     }

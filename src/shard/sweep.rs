@@ -12,7 +12,7 @@ use super::rooms::Rooms;
 use super::space::Space;
 use super::turn::Turn;
 use crate::limits::{SEND_BYTES, SPACE_SENDS_MAX};
-use crate::metrics::Metric;
+use crate::metrics::{Latency, Metric};
 use crate::wire::server_message;
 use crate::wire::{Dialect, SpaceKey};
 
@@ -241,6 +241,8 @@ impl<S: Sockets> Slice<'_, S> {
             return space.tell_online(self.turn, member);
         };
         member.end_resume();
+        let took = self.turn.now.micros_since(resume.came);
+        self.turn.counts.observe(Latency::Resume, took);
         if member.who.dialect == Dialect::V1 {
             let (at, resumed) = (self.turn.at(), &resume.resumed);
             member.queue.push(&mut self.turn.counts, |out| {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::BytesMut;
 
 use super::event::{
-    Fetch, Grant, Input, Join, Notification, PIECES, Post, Renewal, Sent, Sockets, Ticket,
+    Fetch, Grant, Input, Join, Notification, PIECES, Post, Renewal, Seen, Sent, Sockets, Ticket,
 };
 use super::turn::{Broken, Host, Journal};
 use super::*;
@@ -16,9 +16,11 @@ use crate::wire::server_message::Resumed;
 use crate::wire::time::{Micros, MonoMs};
 use crate::wire::{Dialect, SpaceId, UserId};
 
+mod looking;
 mod pressure;
 mod resuming;
 mod sizes;
+mod timing;
 
 const SPACE: SpaceKey = SpaceKey::Chat(SpaceId(1));
 const BEGIN: Micros = Micros(1_767_225_600_000_000);

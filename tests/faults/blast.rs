@@ -271,7 +271,7 @@ fn ends_when_met_again(mut buggy: Buggy, here: i32) {
 
 pub fn a_crowd_misses_nothing_though_its_shards_panic() {
     let mut buggy = Buggy::start(&[&UNLIMITED[..], &["--shards", "2"]].concat());
-    let crowd = Crowd { spaces: 4, clients_a_space: 6, messages_a_space: 1_200, seed: 20_261_130 };
+    let crowd = Crowd::of(4, 6, 1_200, 20_261_130);
     let places = [
         "shard-0 in the sweep",
         "shard-1 behind the journal",

@@ -12,14 +12,19 @@ use support::trials::{self, Named, named};
 mod attacks;
 mod blast;
 mod clocks;
+mod crowding;
 mod deep_pages;
 mod drain;
 mod hanging;
+mod link_itself;
+mod links;
 mod memory;
+mod networks;
 mod outage;
 mod parts;
 mod publish_once;
 mod rebuild;
+mod standstill;
 mod store_truth;
 #[path = "../support/mod.rs"]
 mod support;
@@ -32,7 +37,6 @@ const TESTS: &[Named] = &named![
     survival::a_second_signal_ends_the_hub_though_members_are_not_closed_yet,
     survival::a_drain_spreads_its_closes_over_the_window,
     drain::a_drain_under_load_spreads_its_closes_evenly_and_loses_nothing,
-    drain::the_unit_of_systemd_leaves_the_hub_little_to_reach,
     outage::a_full_journal_refuses_chat_unseen_and_nothing_accepted_is_lost,
     outage::sqlite_refuses_single_rows_alone_and_gets_all_rows_once_it_is_mended,
     clocks::a_clock_that_jumps_by_years_is_told_and_times_follow_it_back_also_over_a_restart,
@@ -42,6 +46,25 @@ const TESTS: &[Named] = &named![
     hanging::a_start_that_hangs_can_be_ended,
     hanging::a_name_server_that_hangs_keeps_no_start_from_its_end,
     hanging::a_shard_that_hangs_is_told_and_the_watchdog_is_fed_no_more_until_it_goes_on,
+    link_itself::a_link_delays_slows_and_holds_bytes_and_loses_none,
+    link_itself::jitter_and_single_bytes_change_no_order,
+    link_itself::a_link_changes_and_cuts_what_it_is_told_to,
+    link_itself::what_is_swallowed_is_gone_and_its_connection_is_of_no_more_use,
+    links::members_behind_jitter_who_are_sent_single_bytes_miss_nothing_and_are_not_closed,
+    links::members_whose_link_is_down_for_5_s_under_load_resume_without_a_gap,
+    links::members_whose_link_is_down_for_long_resume_without_a_gap,
+    links::a_crowd_whose_link_breaks_in_every_way_misses_nothing,
+    links::a_member_reset_in_the_middle_of_a_message_leaves_once_and_its_part_is_discarded,
+    links::a_half_open_peer_is_announced_as_gone_when_its_pong_is_due,
+    networks::members_on_a_network_that_loses_packets_and_is_parted_resume_without_a_gap,
+    networks::members_on_a_network_that_is_parted_for_5_s_resume_without_a_gap,
+    networks::a_member_that_a_partition_took_is_announced_as_gone_when_its_pong_is_due,
+    standstill::a_hub_that_stands_still_calls_nobody_dead_or_slow,
+    standstill::a_hub_with_a_fifth_of_a_processor_calls_nobody_dead_or_slow,
+    crowding::one_that_stops_reading_is_closed_alone_and_its_neighbours_notice_nothing,
+    crowding::who_comes_and_goes_without_end_leaves_nothing_behind,
+    crowding::spaces_that_are_touched_once_are_freed_after_their_window,
+    crowding::at_default_rates_no_healthy_member_falls_out_of_the_log,
     parts::a_part_that_panics_ends_the_hub_with_its_name,
     parts::a_check_that_panics_ends_the_hub_with_its_name,
     parts::a_checkpoint_that_panics_ends_the_hub_with_its_name,

@@ -3,10 +3,11 @@
 //! A ledger knows what was sent, received and acked; the hub is killed at a random moment under
 //! load, started again on the same data, and asked for its history.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::support::figures::figure;
 use crate::support::ledger::{Ledger, Load, random};
 use crate::support::trials::is_slow;
 use crate::support::{Hub, eventually};
@@ -15,14 +16,21 @@ fn kill_under_load(kills: u64, seed: u64) {
     eprintln!("seed {seed}");
     let mut hub = Hub::unlimited();
     let (mut state, mut ledger) = (seed, Ledger::default());
+    let mut slowest = Duration::ZERO;
     for round in 0..kills {
         let load = Load::start(&hub, round);
         load.reach(50 + (random(&mut state) % 2_000) as usize);
         hub.kill();
         ledger.add(load);
+        let begun = Instant::now();
         hub.restart();
+        eventually("ready", || (hub.get("/readyz").status == 200).then_some(()));
+        slowest = slowest.max(begun.elapsed());
         ledger.check(&hub);
     }
+    figure(54, "kills", kills, "");
+    figure(54, "lost_or_doubled", 0, 0);
+    figure(54, "s_to_ready", format!("{:.1}", slowest.as_secs_f64()), "");
     eprintln!("{kills} kills, {}", ledger.summary());
 }
 

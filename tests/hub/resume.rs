@@ -179,7 +179,7 @@ fn others_talk_on_while_one_catches_up_and_it_misses_nothing() {
 #[test]
 fn five_hundred_that_keep_dropping_miss_nothing_through_a_kill() {
     let mut hub = forgetful();
-    let crowd = Crowd { spaces: 10, clients_a_space: 50, messages_a_space: 150, seed: 20_261_124 };
+    let crowd = Crowd::of(10, 50, 150, 20_261_124);
     let figures = returning::run(&mut hub, crowd);
     eprintln!("500 clients: {figures:?}, gaps 0, doubles 0, all resumes complete");
 }

@@ -78,6 +78,32 @@ pub fn the_existing_servers_rows_are_read_and_not_rewritten() {
     assert_eq!(answer["data"].as_array().expect("rows").len(), 2);
 }
 
+pub fn the_way_back_to_the_existing_server_leaves_its_database_as_it_was() {
+    let cluster = adopted();
+    let shape = "SELECT relkind || ' ' || relname || ' ' || coalesce(pg_get_indexdef(i.indexrelid), '') \
+                 FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = c.oid \
+                 WHERE relnamespace = 'public'::regnamespace ORDER BY 1";
+    let before = cluster.sql("hub", shape);
+    let mut hub = hub_on(&cluster);
+    assert_eq!(post(&hub, (1, 2), "nuevo").0, 200);
+    assert_ne!(cluster.sql("hub", shape), before, "the hub adds something");
+    assert_eq!(hub.stop("TERM").code(), Some(0), "{}", hub.log());
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/MIGRATION.md");
+    let page = std::fs::read_to_string(page).expect("a page");
+    let statements: Vec<&str> =
+        page.lines().map(str::trim).filter(|line| line.starts_with("DROP ")).collect();
+    assert_eq!(statements.len(), 3, "{statements:?}");
+    for statement in statements {
+        cluster.sql("hub", statement);
+    }
+    assert_eq!(cluster.sql("hub", shape), before);
+    let rows = "SELECT content FROM chat_messages WHERE user_id = 2 ORDER BY timestamp";
+    assert_eq!(cluster.sql("hub", rows), ["dos", "nuevo"]);
+    // And once more on to the hub.
+    hub.restart();
+    assert_eq!(post(&hub, (1, 2), "otra vez").0, 200);
+}
+
 pub fn a_user_that_does_not_exist_costs_its_own_rows_only() {
     let cluster = adopted();
     let hub = hub_with(&cluster, &["--absent-window", "0s"]);

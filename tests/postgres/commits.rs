@@ -1,8 +1,8 @@
 //! The hub killed while its transaction is at a certain point; a gate before PostgreSQL knows
 //! where it is.
 
-use crate::support::gate::{Fate, Gate, Point};
 use crate::support::ledger::{Ledger, Load};
+use crate::support::link::gate::{Fate, Gate, Point};
 use crate::support::postgres::Cluster;
 use crate::support::{Hub, UNLIMITED, eventually};
 

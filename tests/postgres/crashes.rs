@@ -1,9 +1,12 @@
 //! Kills under load: a ledger holds what clients received and were told against what is stored.
 
-use super::stored::hub_on;
+use std::time::{Duration, Instant};
+
+use super::stored::{hub_on, until_store_is};
+use crate::support::figures::figure;
 use crate::support::ledger::{Ledger, Load, random};
+use crate::support::link::commits::LostCommits;
 use crate::support::postgres::Cluster;
-use crate::support::proxy::Proxy;
 use crate::support::trials::is_slow;
 use crate::support::{Hub, UNLIMITED, eventually};
 
@@ -37,6 +40,7 @@ pub fn nothing_is_lost_or_doubled_by_kills_of_the_server() {
     let mut cluster = Cluster::start(&["fsync=on"]);
     let mut hub = hub_on(&cluster);
     let (mut state, mut ledger) = (20_261_126, Ledger::default());
+    let mut slowest = Duration::ZERO;
     eprintln!("seed {state}");
     for round in 0..rounds() {
         let load = Load::start(&hub, round);
@@ -45,9 +49,15 @@ pub fn nothing_is_lost_or_doubled_by_kills_of_the_server() {
         let received = load.received();
         load.reach(received + 100);
         cluster.restart();
+        let begun = Instant::now();
+        until_store_is(&hub, "ready");
+        slowest = slowest.max(begun.elapsed());
         load.reach(received + 1_000);
         settle(&mut hub, load, &mut ledger);
     }
+    figure(55, "kills", rounds(), "");
+    figure(55, "lost_or_doubled", 0, 0);
+    figure(55, "s_to_drain", format!("{:.1}", slowest.as_secs_f64()), "");
     eprintln!("{} kills of the server, {}", rounds(), ledger.summary());
 }
 
@@ -79,14 +89,15 @@ pub fn a_session_that_is_ended_while_it_copies_loses_nothing() {
 
 pub fn a_commit_whose_answer_is_lost_is_not_stored_again() {
     let cluster = Cluster::start(&[]);
-    let proxy = Proxy::start(&cluster.socket());
-    let url = format!("postgresql://postgres@{}/hub", proxy.address);
+    let link = LostCommits::start(&cluster.socket());
+    let url = link.url();
     let args: Vec<&str> = ["--database-url", &url].into_iter().chain(UNLIMITED).collect();
     let mut hub = Hub::start(&args);
     let mut ledger = Ledger::default();
     let load = Load::start(&hub, 0);
-    eventually("commits are cut", || (proxy.cuts() >= 2 * rounds() as usize).then_some(()));
+    let enough = || link.cuts() >= 4 * rounds() as usize && link.resets() >= rounds() as usize;
+    eventually("commits are cut, also by resets", || enough().then_some(()));
     settle(&mut hub, load, &mut ledger);
     assert!(!hub.data_dir().join("dead-letters.jsonl").exists(), "no row met itself");
-    eprintln!("{} commits cut, {}", proxy.cuts(), ledger.summary());
+    eprintln!("{} commits cut, {}", link.cuts(), ledger.summary());
 }

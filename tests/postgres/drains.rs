@@ -2,8 +2,8 @@
 
 use super::stored::{post, until_store_is};
 use super::trouble::{assert_stored_in_order, chat_without_a_store};
-use crate::support::gate::{Fate, Gate, Point};
 use crate::support::ledger::{Ledger, Load};
+use crate::support::link::gate::{Fate, Gate, Point};
 use crate::support::postgres::Cluster;
 use crate::support::{Hub, UNLIMITED, eventually};
 

@@ -19,6 +19,7 @@ mod failing;
 mod health;
 mod journals;
 mod layouts;
+mod links;
 mod nodes;
 mod odd;
 mod pictures;
@@ -57,6 +58,7 @@ const TESTS: &[Named] = &named![
     layouts::pages_of_a_space_that_is_newer_than_the_statistics_cost_no_more,
     layouts::nothing_that_is_looked_up_reads_the_whole_table,
     adopted::the_existing_servers_rows_are_read_and_not_rewritten,
+    adopted::the_way_back_to_the_existing_server_leaves_its_database_as_it_was,
     adopted::a_user_that_does_not_exist_costs_its_own_rows_only,
     adopted::a_post_of_nobody_is_seen_by_nobody,
     adopted::who_does_not_exist_is_told_so_and_then_refused_at_the_door,
@@ -92,6 +94,9 @@ const TESTS: &[Named] = &named![
     states::a_dropped_column_that_is_put_back_has_cost_nothing,
     states::connections_that_are_refused_are_tried_again_and_told_once,
     states::a_wrong_password_at_the_start_is_named_until_it_is_right,
+    links::over_a_link_that_is_slow_late_and_in_pieces_all_is_stored_once,
+    links::connections_that_are_reset_again_and_again_lose_and_double_nothing,
+    links::a_database_behind_a_black_hole_holds_up_nobody_and_gets_all_of_it_later,
     poison::a_row_that_a_trigger_refuses_is_alone_in_the_dead_letters,
     poison::a_row_that_is_there_already_is_alone_in_the_dead_letters,
     refusals::a_text_too_long_for_an_index_is_alone_in_the_dead_letters,

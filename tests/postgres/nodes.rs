@@ -5,8 +5,8 @@ use cpi_hub::conditions::Condition;
 use serde_json::Value;
 
 use super::stored::{hub_on, post, until_store_is};
-use crate::support::gate::{Fate, Gate, Point};
 use crate::support::health::{mended, planted, told};
+use crate::support::link::gate::{Fate, Gate, Point};
 use crate::support::postgres::Cluster;
 use crate::support::{Hub, UNLIMITED, eventually};
 

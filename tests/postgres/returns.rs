@@ -11,7 +11,7 @@ pub fn many_that_keep_dropping_miss_nothing_through_a_kill() {
     let clients_a_space = if is_slow() { 50 } else { 10 };
     let cluster = Cluster::start(&[]);
     let mut hub = hub_on(&cluster);
-    let crowd = Crowd { spaces: 10, clients_a_space, messages_a_space: 100, seed: 20_261_124 };
+    let crowd = Crowd::of(10, clients_a_space, 100, 20_261_124);
     let figures = returning::run(&mut hub, crowd);
     eprintln!("{} clients: {figures:?}, gaps 0, doubles 0", 10 * clients_a_space);
 }

@@ -9,7 +9,7 @@ use crate::support::postgres::Cluster;
 use crate::support::{Hub, UNLIMITED, eventually, run_hub};
 use cpi_hub::conditions::Condition;
 
-/// What README says that the role needs, once the tables are there.
+/// What docs/POSTGRES.md says that the role needs, once the tables are there.
 const RIGHTS: &str = "GRANT SELECT, INSERT ON chat_messages TO ana; \
     GRANT SELECT, INSERT, UPDATE, DELETE ON hub_positions, hub_nodes TO ana; \
     GRANT SELECT ON hub_migrations, hub_store TO ana";

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::stored::{hub_on, post, until_store_is};
 use super::trouble::{TOLD, assert_stored_in_order, chat_without_a_store};
-use crate::support::gate::{Fate, Gate, Point};
+use crate::support::link::gate::{Fate, Gate, Point};
+use crate::support::neighbours::Neighbours;
 use crate::support::postgres::Cluster;
 use crate::support::{Hub, UNLIMITED, eventually};
 
@@ -18,7 +19,9 @@ const END: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
 fn sit_out(cluster: &Cluster, hub: &Hub, state: &str, mend: impl FnOnce()) {
     let begun = Instant::now();
     let (told, tries) = (hub.log().matches(TOLD).count(), faults(hub));
-    let mut said = cluster.sql("hub", "SELECT content FROM chat_messages ORDER BY id");
+    let here = "SELECT content FROM chat_messages WHERE space_id = 1 ORDER BY id";
+    let mut said = cluster.sql("hub", here);
+    let neighbours = Neighbours::of(hub, [77, 78]);
     said.extend(chat_without_a_store(hub));
     until_store_is(hub, state);
     let (tries, lines) = (faults(hub) - tries, hub.log().matches(TOLD).count() - told);
@@ -29,6 +32,7 @@ fn sit_out(cluster: &Cluster, hub: &Hub, state: &str, mend: impl FnOnce()) {
     mend();
     assert_stored_in_order(cluster, &said);
     until_store_is(hub, "ready");
+    neighbours.settle(&[58]);
     assert_eq!(hub.metric("hub_rows_dead_lettered_total"), 0.0, "no row was to blame");
 }
 

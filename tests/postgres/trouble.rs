@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::stored::{hub_on, post, until_store_is};
+use crate::support::figures::figure;
+use crate::support::neighbours::Neighbours;
 use crate::support::postgres::Cluster;
 use crate::support::trials::is_slow;
 use crate::support::{Answer, Hub, PATIENCE, eventually};
@@ -68,6 +70,7 @@ pub fn a_frozen_server_holds_up_nobody() {
         let status = Command::new("kill").args(["-s", name]).args(pids).status();
         status.expect("kill runs").success()
     };
+    let neighbours = Neighbours::of(&hub, [77, 78]);
     assert!(signal("STOP"));
     let (begun, mut said) = (Instant::now(), vec!["antes".to_owned()]);
     let time = if is_slow() { 60 } else { 1 };
@@ -81,8 +84,11 @@ pub fn a_frozen_server_holds_up_nobody() {
     assert_eq!(hub.get("/v1/messages?space_id=1").status, 503);
     assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
     assert!(signal("CONT"));
+    let mended = Instant::now();
     assert_stored_in_order(&cluster, &said);
     until_store_is(&hub, "ready");
+    figure(57, "s_to_heal", format!("{:.1}", mended.elapsed().as_secs_f64()), "");
+    neighbours.settle(&[57]);
 }
 
 pub fn a_directory_that_has_served_opens_without_the_server_and_a_new_one_waits() {

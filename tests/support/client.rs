@@ -1,10 +1,14 @@
 //! A WebSocket client that reads and writes as slowly as its test does.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
+use tungstenite::client::IntoClientRequest;
+use tungstenite::http::HeaderValue;
 use tungstenite::{Error, Message, WebSocket};
+
+use super::PATIENCE;
 
 /// A WebSocket client, over a plain socket where nothing else is said.
 pub struct Client<S = TcpStream> {
@@ -25,6 +29,22 @@ impl Closed {
     /// With a close frame of this code and reason.
     pub fn by(code: u16, reason: &str) -> Closed {
         Closed { code: Some(code), reason: reason.to_owned() }
+    }
+}
+
+impl Client {
+    /// Joins a space in the second dialect by another address than the hub's own, such as a link's.
+    pub fn dial(address: SocketAddr, space: i32, user: i32) -> Client {
+        let stream = TcpStream::connect(address).expect("somebody listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.set_nodelay(true).expect("an option");
+        let url = format!("ws://{address}/v1/ws/spaces/{space}?user_id={user}");
+        let mut request = url.into_client_request().expect("a valid URL");
+        let protocol = HeaderValue::from_static("cpi-hub.v1");
+        request.headers_mut().insert("Sec-WebSocket-Protocol", protocol);
+        let (socket, _) = tungstenite::client(request, stream).expect("an upgrade");
+        Client { socket }
     }
 }
 

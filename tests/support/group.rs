@@ -1,4 +1,5 @@
-//! A control group of the test's own that bounds memory, where one can be made (v1 or v2; root).
+//! A control group of the test's own that bounds memory or processor time, where one can be made
+//! (v1 or v2; root).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,27 +17,51 @@ pub struct Group {
 impl Group {
     /// Makes a group that may hold this many bytes.
     pub fn make(bytes: usize) -> Result<Group, Lack> {
-        let lack = |what: &str| Lack(format!("no memory group can be made here: {what}"));
-        let v1 = Path::new("/sys/fs/cgroup/memory");
-        let is_v1 = v1.join("memory.limit_in_bytes").exists();
-        let (root, controller, limit) = match is_v1 {
-            true => (v1, "memory", "memory.limit_in_bytes"),
-            false => (Path::new("/sys/fs/cgroup"), "", "memory.max"),
-        };
+        let group = Group::of("memory", ["memory.limit_in_bytes", "memory.max"])?;
+        let limit = if group.is_v1 { "memory.limit_in_bytes" } else { "memory.max" };
+        group.write(limit, &bytes.to_string())?;
+        // Version 1 counts what sockets hold only where that has a bound of its own.
+        _ = group.write("memory.kmem.tcp.limit_in_bytes", &(1_u64 << 40).to_string());
+        Ok(group)
+    }
+
+    /// Makes a group that has this part of one processor.
+    pub fn of_processor(percent: u32) -> Result<Group, Lack> {
+        const PERIOD: u32 = 100_000;
+        let group = Group::of("cpu", ["cpu.cfs_quota_us", "cpu.max"])?;
+        let quota = PERIOD / 100 * percent;
+        match group.is_v1 {
+            true => group.write("cpu.cfs_quota_us", &quota.to_string())?,
+            false => group.write("cpu.max", &format!("{quota} {PERIOD}"))?,
+        }
+        Ok(group)
+    }
+
+    /// Makes a group of a controller, which is known by a file, in version 1 or 2.
+    fn of(controller: &str, files: [&str; 2]) -> Result<Group, Lack> {
+        let lack = |what: &str| Lack(format!("no {controller} group can be made here: {what}"));
+        let v1 = Path::new("/sys/fs/cgroup").join(controller);
+        let is_v1 = v1.join(files[0]).exists();
+        let (root, controller) =
+            if is_v1 { (&*v1, controller) } else { (Path::new("/sys/fs/cgroup"), "") };
         let own = fs::read_to_string("/proc/self/cgroup").map_err(|_| lack("no groups at all"))?;
         let path = own.lines().find_map(|line| {
             let mut parts = line.splitn(3, ':').skip(1);
             (parts.next()?.split(',').any(|name| name == controller)).then(|| parts.next())?
         });
-        let home = root.join(path.ok_or_else(|| lack("none of memory"))?.trim_start_matches('/'));
+        let home = root.join(path.ok_or_else(|| lack("not there"))?.trim_start_matches('/'));
         let dir = root.join(format!("hub-test-{}", std::process::id()));
         fs::create_dir(&dir).map_err(|error| lack(&error.to_string()))?;
         let group = Group { dir, home, is_v1 };
-        let bounded = fs::write(group.dir.join(limit), bytes.to_string());
-        bounded.map_err(|error| lack(&error.to_string()))?;
-        // Version 1 counts what sockets hold only where that has a bound of its own.
-        _ = fs::write(group.dir.join("memory.kmem.tcp.limit_in_bytes"), (1_u64 << 40).to_string());
-        Ok(group)
+        match is_v1 || group.dir.join(files[1]).exists() {
+            true => Ok(group),
+            false => Err(lack("the controller is not handed down")),
+        }
+    }
+
+    fn write(&self, file: &str, text: &str) -> Result<(), Lack> {
+        let lack = |error| Lack(format!("no group can be bounded here: {file}: {error}"));
+        fs::write(self.dir.join(file), text).map_err(lack)
     }
 
     /// Starts something in it: children are born where their parent is.

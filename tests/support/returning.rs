@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -23,6 +23,8 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Between two tries to reach a hub that is being restarted.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Users from this number on are publishers.
+const PUBLISHERS: i32 = 1_000_000;
 /// Messages that a publisher keeps on their way.
 const IN_FLIGHT: usize = 4;
 
@@ -33,6 +35,18 @@ pub struct Crowd {
     pub clients_a_space: i32,
     pub messages_a_space: usize,
     pub seed: u64,
+    /// Where those who come and go connect, if not at the hub itself.
+    pub by: Option<SocketAddr>,
+    /// Nothing for as long as this, not even a ping, and they come back by a new connection.
+    pub silence: Duration,
+}
+
+impl Crowd {
+    /// One whose connections are its hub's.
+    pub fn of(spaces: i32, clients_a_space: i32, messages_a_space: usize, seed: u64) -> Crowd {
+        let silence = 10 * PATIENCE;
+        Crowd { spaces, clients_a_space, messages_a_space, seed, by: None, silence }
+    }
 }
 
 /// What came of it.
@@ -40,6 +54,8 @@ pub struct Crowd {
 pub struct Figures {
     pub resumes: usize,
     pub received: usize,
+    /// From the end of the last trouble until everybody had everything.
+    pub healed: Duration,
 }
 
 #[derive(Clone)]
@@ -55,23 +71,24 @@ impl Shared {
     /// A connection, however long the hub takes to come back.
     async fn connect(&self, space: i32, user: i32, after: Option<&str>) -> Socket {
         loop {
-            let address = *self.address.borrow();
+            let by = self.crowd.by.filter(|_| user < PUBLISHERS);
+            let address = by.unwrap_or(*self.address.borrow());
             let after = after.map_or(String::new(), |after| format!("&after={after}"));
             let url = format!("ws://{address}/v1/ws/spaces/{space}?user_id={user}{after}");
             let mut request = url.into_client_request().expect("a URL");
             let protocol = HeaderValue::from_static("cpi-hub.v1");
             request.headers_mut().insert("Sec-WebSocket-Protocol", protocol);
-            match connect_async(request).await {
-                Ok((socket, _)) => return socket,
-                Err(_) => tokio::time::sleep(PAUSE).await,
+            match tokio::time::timeout(self.crowd.silence, connect_async(request)).await {
+                Ok(Ok((socket, _))) => return socket,
+                _ => tokio::time::sleep(PAUSE).await,
             }
         }
     }
 }
 
-async fn next(socket: &mut Socket) -> Option<Value> {
+async fn next(socket: &mut Socket, silence: Duration) -> Option<Value> {
     loop {
-        match socket.next().await {
+        match tokio::time::timeout(silence, socket.next()).await.ok()? {
             Some(Ok(Message::Text(text))) => {
                 return Some(serde_json::from_str(&text).expect("JSON"));
             }
@@ -86,7 +103,7 @@ async fn publish(shared: Shared, space: i32) {
     let mut acked = 0;
     let total = shared.crowd.messages_a_space;
     while acked < total {
-        let mut socket = shared.connect(space, 1_000_000 + space, None).await;
+        let mut socket = shared.connect(space, PUBLISHERS + space, None).await;
         // What was on its way when the last connection ended may have been taken or not.
         let mut sent = acked;
         loop {
@@ -99,7 +116,7 @@ async fn publish(shared: Shared, space: i32) {
                 }
                 sent += 1;
             }
-            let Some(message) = next(&mut socket).await else { break };
+            let Some(message) = next(&mut socket, 10 * PATIENCE).await else { break };
             if message["type"] == "ack" {
                 assert_eq!(message["data"]["nonce"], format!("n{acked}"), "acks come in order");
                 acked += 1;
@@ -137,7 +154,7 @@ async fn wander(shared: Shared, space: i32, user: i32) -> Seen {
         seen.resumes += usize::from(position.is_some());
         let mut stay = random(&mut state) % 60;
         let mut awaited = position.clone();
-        while let Some(message) = next(&mut socket).await {
+        while let Some(message) = next(&mut socket, shared.crowd.silence).await {
             let data = &message["data"];
             match message["type"].as_str() {
                 Some("welcome") if position.is_none() => {
@@ -214,12 +231,20 @@ pub fn run_through(
         trouble(hub, number);
         address.send_replace(hub.address);
     }
-    let mut all: Vec<Seen> = Vec::new();
+    let (mut all, mended): (Vec<Seen>, _) = (Vec::new(), Instant::now());
     for task in tasks {
         let seen = runtime.block_on(task).expect("no panic");
         all.push(seen.expect("it sees the last message in time"));
     }
-    check(hub, crowd, &all)
+    let healed = mended.elapsed();
+    Figures { healed, ..check(hub, crowd, &all) }
+}
+
+/// Whether a message is a publisher's of the crowd: neighbours may speak in its spaces too.
+fn is_of_the_crowd(row: &Value) -> bool {
+    let number =
+        |text: &str| text.split_once(' ').is_some_and(|(it, _)| it.parse::<usize>().is_ok());
+    row["content"].as_str().is_some_and(number)
 }
 
 /// Holds what everybody has seen against history.
@@ -228,13 +253,22 @@ fn check(hub: &Hub, crowd: Crowd, all: &[Seen]) -> Figures {
     let mut figures = Figures::default();
     for seen in all {
         let ids = history.entry(seen.space).or_insert_with(|| {
-            let mut rows = hub.history_of(seen.space, crowd.messages_a_space);
-            assert_eq!(rows.len(), crowd.messages_a_space, "each message is there once");
-            rows.sort_by_key(|row| row["id"].as_str().map(str::to_owned));
-            rows.iter().map(|row| row["id"].as_str().expect("an id").to_owned()).collect()
+            let of_the_crowd =
+                |rows: &[Value]| rows.iter().filter(|it| is_of_the_crowd(it)).count();
+            let rows = super::eventually("all messages are stored", || {
+                let rows = hub.history(seen.space);
+                (of_the_crowd(&rows) >= crowd.messages_a_space).then_some(rows)
+            });
+            let messages = of_the_crowd(&rows);
+            assert_eq!(messages, crowd.messages_a_space, "each message is there once");
+            let id = |row: &Value| row["id"].as_str().expect("an id").to_owned();
+            let mut ids: Vec<String> = rows.iter().map(id).collect();
+            ids.sort_unstable();
+            ids
         });
         let begin = ids.partition_point(|id| *id <= seen.from);
-        assert_eq!(seen.ids, ids[begin..], "neither gap nor double");
+        let end = ids.partition_point(|id| Some(id) <= seen.ids.last());
+        assert_eq!(seen.ids, ids[begin..end], "neither gap nor double");
         figures.resumes += seen.resumes;
         figures.received += seen.ids.len();
     }

@@ -1,31 +1,26 @@
 //! The walls of the house: a test over the source tree for each rule that a machine can hold.
 //!
 //! `rules` holds the rules, `source` reads the files, `documents` the texts beside the code,
-//! `codes` what clients are told. Each
-//! rule is shown a planted fault as well, so that a rule that can't fail shows.
+//! `pages` what they take from it, `links` how they lead to each other, `codes` what clients are
+//! told. Each rule is shown a planted fault as well, so that a rule that can't fail shows.
 
 mod codes;
 mod documents;
+mod faults;
 mod health;
+mod links;
+mod pages;
 mod rules;
 mod source;
 
 use cpi_hub::conditions::Condition;
 use documents::{
-    broken_links, browser_tests, dependencies, missing_tests, read, section, settings_table,
-    titles, with_settings_table,
+    browser_tests, dependencies, missing_tests, read, section, settings_table, titles,
+    with_settings_table,
 };
 use source::Source;
 
 const EVERYWHERE: [&str; 5] = ["src", "tests", "benches", "perf/src", "perf/tests"];
-const DOCUMENTS: [&str; 6] = [
-    "README.md",
-    "CHANGELOG.md",
-    "SECURITY.md",
-    "docs/CODES.md",
-    "src/ARCHITECTURE.md",
-    "perf/README.md",
-];
 
 fn hold(folders: &[&str], rule: impl Fn(&Source) -> Vec<String>) {
     let sources = Source::all(folders);
@@ -142,22 +137,6 @@ fn comments_name_their_subject() {
 }
 
 #[test]
-fn the_readme_has_every_setting_as_it_is() {
-    let readme = read("README.md");
-    let expected = with_settings_table(&readme).expect("README.md has the marks of the table");
-    if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
-        std::fs::write(documents::file("README.md"), &expected).expect("README.md is writable");
-        return;
-    }
-    let differing = expected.lines().zip(readme.lines()).find(|(new, old)| new != old);
-    assert!(
-        expected == readme,
-        "README.md's settings differ from src/limits.rs: {differing:?}\n\
-         run UPDATE_DOCS=1 cargo test --test tidy"
-    );
-}
-
-#[test]
 fn every_dependency_has_its_line_in_the_architecture() {
     let (manifest, map) = (read("Cargo.toml"), read("src/ARCHITECTURE.md"));
     let mut names = dependencies(&manifest);
@@ -172,13 +151,6 @@ fn every_dependency_has_its_line_in_the_architecture() {
 }
 
 #[test]
-fn links_in_the_documents_lead_somewhere() {
-    let found: Vec<String> =
-        DOCUMENTS.iter().flat_map(|name| broken_links(name, &read(name))).collect();
-    assert!(found.is_empty(), "{}", found.join("\n"));
-}
-
-#[test]
 fn tests_that_the_pages_of_bad_input_bad_days_and_threats_name_are_there() {
     let mut sources = Source::all(&["tests", "src"]);
     sources.extend(browser_tests());
@@ -186,6 +158,37 @@ fn tests_that_the_pages_of_bad_input_bad_days_and_threats_name_are_there() {
         let found = missing_tests(&read(page), &sources);
         assert!(found.is_empty(), "{page}:\n{}", found.join("\n"));
     }
+}
+
+#[test]
+fn each_row_of_the_fault_matrix_has_its_tests_and_its_outcome() {
+    let mut sources = Source::all(&["tests", "src"]);
+    sources.extend(browser_tests());
+    let found = faults::unlisted(&read("tests/faults.toml"), &read("docs/FAULTS.md"), &sources);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn a_row_of_the_fault_matrix_without_a_test_or_an_outcome_is_found() {
+    let sources = [Source::new("tests/faults/links.rs", "pub fn a_link_breaks() {}")];
+    let check = |tests: &str, line: &str| {
+        let row = |n: i64| {
+            let fields = format!("fault = \"f\"\nby = \"b\"\ntests = \"{tests}\"");
+            format!("[[fault]]\nrow = {n}\n{fields}\n")
+        };
+        let table: String = (1..=faults::ROWS).map(row).collect();
+        let page = |n: i64| format!("| {n} | f | b | {tests} | {line} |\n");
+        let page: String = (1..=faults::ROWS).map(page).collect();
+        faults::unlisted(&table, &page, &sources).len() as i64
+    };
+    assert_eq!(check("`links` a_link", "2 passed | -"), 0);
+    assert_eq!(check("`links` a_link", "1 passed, 1 not run: no root | -"), 0);
+    let each = faults::ROWS;
+    assert_eq!(check("`links` no_such_test", "1 passed | -"), each);
+    assert_eq!(check("-", "1 passed | -"), each);
+    assert_eq!(check("`links` a_link", "failed | -"), each);
+    assert_eq!(check("`links` a_link", "not run: no reason in the table | -"), each);
+    assert_eq!(faults::unlisted("fault = []", "", &sources).len(), 1);
 }
 
 #[test]
@@ -390,12 +393,6 @@ fn a_planted_table_of_settings_is_replaced() {
     assert!(new.starts_with("a\n") && new.ends_with("\nb\n") && !new.contains("stale"));
     assert!(new.contains(&settings_table()));
     assert_eq!(with_settings_table("no marks"), None);
-}
-
-#[test]
-fn a_planted_broken_link_is_found() {
-    let text = "[a](Cargo.toml) [b](https://example.org)\n[c](nowhere.md#x) [d](#here)\n";
-    assert_eq!(broken_links("README.md", text), ["README.md:2: leads nowhere: nowhere.md"]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The console: a web page, its scripts and its style, embedded in the binary, so that it works
-//! where the hub works.
+//! The pages, with their scripts and styles: one to chat from, and the operators' console. Embedded
+//! in the binary, so that they work where the hub works.
 
 use std::future::ready;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,6 +15,7 @@ const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; \
     img-src 'self' data: https:; base-uri 'none'; frame-ancestors 'none'";
 
 struct WebFile {
+    /// Where it is served.
     path: &'static str,
     kind: &'static str,
     text: &'static str,
@@ -27,30 +28,44 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const TYPES: &str = "text/plain; charset=utf-8";
 
 macro_rules! files {
-    ($($kind:ident: $($name:literal)*;)*) => {&[$($(WebFile {
-        path: concat!("/", $name),
+    ($path:literal of $folder:literal; $($kind:ident: $($name:literal)*;)*) => {&[$($(WebFile {
+        path: concat!($path, $name),
         kind: $kind,
-        text: include_str!(concat!("../../console/", $name)),
+        text: include_str!(concat!("../../console/", $folder, $name)),
     }),*),*]};
 }
 
-const FILES: &[WebFile] = files! {
+const CHAT: &[WebFile] = files! {
+    "/" of "";
     PAGE: "index.html";
     STYLE: "style.css" "chat.css";
     SCRIPT: "actions.js" "announcer.js" "app.js" "composer.js" "copying.js" "element.js" "en.js"
         "es.js" "memory.js" "message.js" "naming.js" "notices.js" "notifier.js" "options.js"
         "people.js" "pictures.js" "scroll.js" "session.js" "texts.js" "theme.js" "timeline.js"
-        "unread.js" "viewport.js" "words.js" "client.js" "client/http.js" "client/link.js"
-        "client/outbox.js" "client/replay.js" "client/roster.js" "client/seams.js"
+        "unread.js" "viewport.js" "words.js" "client.js" "client/history.js" "client/http.js"
+        "client/link.js" "client/outbox.js" "client/replay.js" "client/roster.js" "client/seams.js"
         "client/token.js";
     TYPES: "client.d.ts";
 };
 
-/// The page, its scripts and its style.
+/// Shows nothing by itself: what it asks for is an operator's.
+const CONSOLE: &[WebFile] = files! {
+    "/console/" of "operator/";
+    PAGE: "index.html";
+    STYLE: "style.css" "vendor/uPlot.min.css";
+    SCRIPT: "app.js" "connections.js" "feed.js" "frames.js" "hub.js" "overview.js" "parts.js"
+        "spaces.js" "store.js" "vendor/uPlot.iife.min.js";
+};
+
+/// The pages, their scripts and their styles.
 pub(crate) fn routes() -> Router {
-    FILES.iter().fold(Router::new(), |router, file| {
+    CHAT.iter().chain(CONSOLE).fold(Router::new(), |router, file| {
         let tag = tag(file.text);
-        let path = if file.kind == PAGE { "/" } else { file.path };
+        let path = match file.path {
+            "/index.html" => "/",
+            "/console/index.html" => "/console",
+            path => path,
+        };
         router.route(path, get(move |headers: HeaderMap| ready(answer(file, &tag, &headers))))
     })
 }

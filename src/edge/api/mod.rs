@@ -19,6 +19,7 @@ mod history;
 pub(super) mod metrics;
 mod post;
 mod presence;
+mod process;
 mod space;
 
 /// The endpoints that need the hub.

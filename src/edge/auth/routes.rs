@@ -54,6 +54,10 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/v1/spaces/{space_id}", Asks::Anybody(Scopes::READ)),
     route("POST", "/v1/auth/revocations", Asks::Program(Scopes::OPERATE)),
     route("GET", "/v1/spaces", Asks::Program(Scopes::OPERATE)),
+    route("GET", "/v1/spaces/{space_id}/members", Asks::Program(Scopes::OPERATE)),
+    route("GET", "/v1/connections", Asks::Program(Scopes::OPERATE)),
+    route("GET", "/v1/hub/past", Asks::Program(Scopes::OPERATE)),
+    route("GET", "/v1/hub/feed", Asks::Program(Scopes::OPERATE)),
     route("DELETE", "/v1/spaces/{space_id}/members/{user_id}", Asks::Program(Scopes::KICK)),
     route("POST", "/v1/users/{user_id}/notifications", Asks::Program(Scopes::NOTIFY)),
 ];

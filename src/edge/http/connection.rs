@@ -93,6 +93,10 @@ pub(super) struct Shared {
     pub clock: Clock,
     /// Counted into.
     pub metrics: Arc<Metrics>,
+    /// Cancelled when answers are to be their connections' last.
+    pub leaving: CancellationToken,
+    /// Cancelled when connections between two requests are to end.
+    pub idle: CancellationToken,
     /// Cancelled when the edge is to end.
     pub stop: CancellationToken,
 }
@@ -184,7 +188,7 @@ impl Shared {
         }
         let mut waiting = Waiting::new(stream, heads, came, place.taken);
         let last = loop {
-            match waiting.head(&self.limits, &self.places, &self.stop).await {
+            match waiting.head(&self.limits, &self.places, &self.idle).await {
                 Waited::Head => {}
                 Waited::Gone => return,
                 Waited::Late | Waited::Stopped => break waiting.stream,
@@ -231,7 +235,7 @@ impl Shared {
         let (app, proxies) = (self.app.clone(), self.proxies.clone());
         let service = Requests { app, proxies, peer, refused, under_way };
         // Asked to stop before it has read anything, hyper would not answer at all.
-        let mut stopping = self.stop.is_cancelled();
+        let mut stopping = self.leaving.is_cancelled();
         let mut http = self.http.clone();
         http.keep_alive(!stopping);
         let mut http = http.serve_connection(TokioIo::new(transport), service);
@@ -240,7 +244,7 @@ impl Shared {
                 // What came is read first: asked to stop before, hyper would not answer it.
                 biased;
                 ended = poll_fn(|context| http.poll_without_shutdown(context)) => break ended,
-                () = self.stop.cancelled(), if !stopping => {
+                () = self.leaving.cancelled(), if !stopping => {
                     stopping = true;
                     Pin::new(&mut http).graceful_shutdown();
                 }

@@ -208,7 +208,7 @@ pub(super) fn preflight_headers(origin: HeaderValue) -> HeaderMap {
 /// The headers of any other answer to a listed origin. A page may read what the hub says beside
 /// the body.
 pub(super) fn answer_headers(origin: HeaderValue) -> [(HeaderName, HeaderValue); 3] {
-    const EXPOSED: &str = "Retry-After,Idempotency-Replayed,Preference-Applied";
+    const EXPOSED: &str = "Retry-After,Idempotency-Replayed,Preference-Applied,X-Request-Id";
     let fixed = HeaderValue::from_static;
     [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, origin),

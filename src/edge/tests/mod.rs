@@ -94,9 +94,13 @@ fn routes(limits: &Limits, taken: mpsc::Sender<Taken>) -> Router {
         .merge(console::routes())
 }
 
-/// Answers without the one line that is another each time.
-fn without_dates(answers: &str) -> String {
-    let lines = answers.split_inclusive("\r\n").filter(|line| !line.starts_with("Date: "));
+/// Whether a line of an answer is another each time.
+fn varies(line: &str) -> bool {
+    line.starts_with("Date: ") || line.starts_with("X-Request-Id: ")
+}
+
+fn without_what_changes(answers: &str) -> String {
+    let lines = answers.split_inclusive("\r\n").filter(|line| !varies(line));
     lines.collect()
 }
 
@@ -142,7 +146,7 @@ impl Server {
         stream.write_all(request.as_ref()).await.expect("the server reads");
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.expect("the server closes in order");
-        without_dates(&String::from_utf8(answer).expect("text"))
+        without_what_changes(&String::from_utf8(answer).expect("text"))
     }
 
     /// The answer to one request with these lines in its head.

@@ -38,6 +38,8 @@ fn with_one_member(folder: &std::path::Path, control_rate: Rate) -> (State, TcpS
         renewals: mpsc::channel(1).0,
         waiting: HashMap::new(),
         directory: Arc::clone(&directory),
+        comings: Default::default(),
+        clock: clock.clone(),
     };
     let mut state = State::new(setup, around, clock, metrics);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
@@ -58,8 +60,9 @@ fn with_one_member(folder: &std::path::Path, control_rate: Rate) -> (State, TcpS
         address: None,
         grant: Grant::ALL,
     };
-    let link = stream.into();
-    state.admit(Admission { join, link, first_bytes: Default::default(), permit });
+    let (link, first_bytes) = (stream.into(), Default::default());
+    let begun = state.clock.now();
+    state.admit(Admission { join, link, first_bytes, permit, request: None, begun });
     (state, peer.expect("a connection"))
 }
 

@@ -154,6 +154,11 @@ impl Member {
         (self.heard, self.is_pinged) = (now, false);
     }
 
+    /// How long nothing was heard of it.
+    pub(super) fn silent_ms(&self, now: MonoMs) -> u64 {
+        now.since(self.heard)
+    }
+
     /// Takes one message from its own rate.
     pub(super) fn take_rate(&mut self, now: MonoMs, limits: &Limits) -> Result<(), Reject> {
         let limited = |retry_after_ms| Reject::RateLimited { retry_after_ms };

@@ -26,11 +26,14 @@ use round::Round;
 /// What a space costs beside its log's segments; counted against the logs' bound.
 const SPACE_BYTES: usize = 512;
 
+/// Names a space of a shard, and none that has its slot later.
+pub(super) type SpaceSlot = super::arena::Key;
+
 /// One space.
 #[derive(Debug)]
 pub(super) struct Space {
     /// Its place among the shard's spaces.
-    slot: u32,
+    place: SpaceSlot,
     key: SpaceKey,
     log: SpaceLog,
     /// Slots of its members, in the order of the sweep; a member knows its seat.
@@ -53,7 +56,7 @@ pub(super) struct ChatFrame {
 impl Space {
     fn new(key: SpaceKey, floor: Floor) -> Space {
         Space {
-            slot: 0,
+            place: SpaceSlot { slot: 0, generation: 0 },
             key,
             log: SpaceLog::new(floor),
             roster: Vec::new(),
@@ -65,7 +68,12 @@ impl Space {
     }
 
     pub(super) fn slot(&self) -> u32 {
-        self.slot
+        self.place.slot
+    }
+
+    /// Its name among the spaces that are and were.
+    pub(super) fn place(&self) -> SpaceSlot {
+        self.place
     }
 
     pub(super) fn key(&self) -> SpaceKey {
@@ -85,6 +93,11 @@ impl Space {
     /// Its members by their users: (user, slot), ascending.
     pub(super) fn by_user(&self) -> impl Iterator<Item = (UserId, u32)> {
         self.users.iter().copied()
+    }
+
+    /// The same, from a user on.
+    pub(super) fn by_user_from(&self, user: UserId) -> impl Iterator<Item = (UserId, u32)> {
+        self.users.range((user, 0)..).copied()
     }
 
     /// Puts a frame at the end of its log, wherever that comes from, and makes its members due.
@@ -110,7 +123,7 @@ impl Space {
     /// Has everyone in it visited.
     fn make_due(&mut self, turn: &mut Turn) {
         if self.round.begin(self.roster.len()) {
-            turn.due.push_space(self.slot);
+            turn.due.push_space(self.slot());
         }
     }
 
@@ -225,6 +238,12 @@ impl Spaces {
         self.all.at_mut(slot)
     }
 
+    /// Whether everyone in a space who takes bytes has been sent its log up to there; `None`: there
+    /// is no such space any more.
+    pub(super) fn has_sent(&self, space: SpaceSlot, offset: u64) -> Option<bool> {
+        self.all.get(space).map(|space| space.round.has_sent(offset))
+    }
+
     pub(super) fn find(&self, key: SpaceKey) -> Option<&Space> {
         self.by_key.get(&key).and_then(|slot| self.all.at(*slot))
     }
@@ -239,11 +258,11 @@ impl Spaces {
     pub(super) fn open(&mut self, turn: &mut Turn, key: SpaceKey, floor: Floor) -> &mut Space {
         let slot = *self.by_key.entry(key).or_insert_with(|| {
             turn.logs.grew(SPACE_BYTES);
-            self.all.insert(Space::new(key, floor)).slot
+            let place = self.all.insert(Space::new(key, floor));
+            self.all.get_mut(place).expect("it was just put there").place = place;
+            place.slot
         });
-        let space = self.all.at_mut(slot).expect("a key's slot is taken");
-        space.slot = slot;
-        space
+        self.all.at_mut(slot).expect("a key's slot is taken")
     }
 
     /// What time asks of a space: the count of its members is told, its log is shortened by age,

@@ -68,9 +68,10 @@ impl Space {
     /// the offset lies behind that; at its present end it is told `resumed`.
     pub(crate) fn end_catch_up(&mut self, member: &mut Member, offset: u64, resumed: Resumed) {
         debug_assert!(member.is_catching_up());
-        let end = self.log.end();
+        let Some(came) = member.catch_up().map(|catch_up| catch_up.came()) else { return };
+        let (end, own_join) = (self.log.end(), !self.is_announced());
         self.pressure.catching_up -= 1;
-        member.end_catch_up(Resume { end, resumed, own_join: !self.is_announced() });
+        member.end_catch_up(Resume { end, resumed, own_join, came });
         member.queue.place(offset.min(end));
         // Its part of the log is needed from now on, also where no join makes a round due.
         self.set_lagging(member, true);
@@ -89,7 +90,7 @@ impl Space {
 
     fn pause(&mut self, turn: &mut Turn) {
         self.pressure.paused = Some(turn.now.mono);
-        turn.due.watch_pause(self.slot, true);
+        turn.due.watch_pause(self.place.slot, true);
         turn.counts.add(Metric::SpacePauses, 1);
     }
 
@@ -124,7 +125,7 @@ impl Space {
         // Most appends can neither trim nor pause: those wait for the round's end. Where nobody
         // is to be visited there is no round.
         if self.log.retained() > half || self.round.is_over() {
-            turn.due.unsettle(self.slot);
+            turn.due.unsettle(self.place.slot);
         }
     }
 
@@ -149,7 +150,7 @@ impl Space {
         let needed = if is_read || lagging == 0 && self.round.is_over() && !spare {
             self.log.end()
         } else {
-            let own = self.slot;
+            let own = self.place.slot;
             let cursor = |slot: u32| {
                 let member = members.at(slot).filter(|it| it.is_seated() && it.space() == own)?;
                 (spare || !member.is_catching_up()).then(|| member.queue.cursor())
@@ -194,7 +195,7 @@ impl Space {
                 let is_spent = turn.now.mono.since(since) >= PAUSE_WAIT_MAX;
                 if is_spent || !many_lag {
                     self.pressure.paused = None;
-                    turn.due.watch_pause(self.slot, false);
+                    turn.due.watch_pause(self.place.slot, false);
                     self.pressure.is_pause_spent = many_lag;
                     let roster = self.roster.iter();
                     turn.fx.readable.extend(roster.filter_map(|slot| members.key_at(*slot)));
@@ -208,7 +209,7 @@ impl Space {
     /// need that, and those come to chat spaces alone.
     pub(super) fn expire(&mut self, turn: &mut Turn, window: u64) {
         if self.pressure.lagging > 0 || self.is_paused() {
-            turn.due.unsettle(self.slot);
+            turn.due.unsettle(self.place.slot);
         }
         let Pressure { lagging, catching_up, .. } = self.pressure;
         if !self.round.is_over() || lagging > 0 || catching_up > 0 {

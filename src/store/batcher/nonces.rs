@@ -157,14 +157,15 @@ pub(super) fn published(
 
 /// Leaves what is within the window, each once, oldest first.
 fn settle(published: &mut Vec<First>, window: u64, now: Now) {
-    let since = now.unix.0.saturating_sub_unsigned(window.saturating_mul(1_000));
-    published.retain(|first| first.at.0 >= since);
     // A nonce that was forgotten and used anew is known by its last message, as it was when the
-    // last run ended.
+    // last run ended; by none if that one is too old. Only ids tell which is the last: by a clock
+    // that was set back it may be the older one.
     published.sort_unstable_by_key(|first| Reverse(first.id));
     let mut known = HashSet::new();
     published.retain(|first| known.insert(first.nonce.key));
     published.reverse();
+    let since = now.unix.0.saturating_sub_unsigned(window.saturating_mul(1_000));
+    published.retain(|first| first.at.0 >= since);
 }
 
 fn path(folder: &Path, number: u64) -> PathBuf {
@@ -325,6 +326,20 @@ mod tests {
         put(&mut files.buffer, &again);
         files.append(&batch(3..4), MonoMs(0));
         assert_eq!(open(folder.path(), &[], 0).1, [2, 3, 9]);
+    }
+
+    #[test]
+    fn a_first_message_from_a_clock_that_was_ahead_does_not_come_back_for_a_later_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut files, _) = open(folder.path(), &[], 0);
+        let (mut ahead, mut again) = (first(3_000), first(1));
+        again.nonce.key = ahead.nonce.key;
+        (ahead.id, again.id) = (Id(4), Id(5));
+        put(&mut files.buffer, &ahead);
+        put(&mut files.buffer, &again);
+        files.append(&batch(6..7), MonoMs(0));
+        assert_eq!(open(folder.path(), &[], 900).1, [5, 6]);
+        assert_eq!(open(folder.path(), &[], 1_004).1, [6], "both are forgotten");
     }
 
     #[test]

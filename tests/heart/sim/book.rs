@@ -209,11 +209,30 @@ impl Book {
         self.inboxes.values_mut().for_each(Sequence::turn_begins);
     }
 
+    /// How many chats no turn has appended yet.
+    pub fn unsaid(&self) -> usize {
+        self.turn_chats.len()
+    }
+
     /// The turn's records are nowhere: its chats were never said.
     pub fn turn_lost(&mut self) {
         for (space, id) in self.turn_chats.drain(..) {
             self.history.get_mut(&space).expect("said there").retain(|said| *said != id);
         }
+    }
+
+    /// All that was said above this id was never kept; what was said elsewhere is kept there.
+    pub fn cut(&mut self, highest: Id) {
+        let fed = &self.fed;
+        for said in self.history.values_mut() {
+            let before = said.len();
+            said.retain(|id| *id <= highest || fed.contains(id));
+            self.coverage.chats_cut += (before - said.len()) as u64;
+        }
+        for firsts in [&mut self.firsts, &mut self.kept_firsts] {
+            firsts.retain(|_, first| first.id <= highest);
+        }
+        self.older_firsts.retain(|(_, first)| first.id <= highest);
     }
 
     /// A message's nonce, which may be used anew.

@@ -104,6 +104,11 @@ impl Client {
         format!("{:?} {} in {:?}", self.key, self.name, self.place)
     }
 
+    /// Whether all that it was sent are whole frames, none of them a close.
+    pub fn is_whole(&self) -> bool {
+        self.opened && self.socket.taken.is_empty() && self.closed.is_none()
+    }
+
     /// Where its frames begin: behind the answer to its handshake, once that is there whole.
     fn opening(&mut self, taken: &[u8]) -> Option<usize> {
         if self.opened {

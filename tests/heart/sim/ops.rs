@@ -1,5 +1,5 @@
 //! The things that happen to a shard beside talk: people come, go, stall, are kicked; sinks
-//! commit, journals fill and fail, clocks jump, processes end.
+//! commit, journals fill and fail, clocks jump, shards and processes end, power is cut.
 
 use std::collections::BTreeSet;
 
@@ -57,6 +57,8 @@ impl World {
             }
             Op::Drain => self.drain(),
             Op::Restart => self.restart(),
+            Op::PowerCut => self.power_cut(),
+            Op::Panic => self.panic(),
             Op::Failure => self.store.fails = true,
             Op::Feed => self.feed(),
         }

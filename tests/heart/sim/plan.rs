@@ -26,11 +26,13 @@ pub enum Op {
     Stall,
     Drain,
     Restart,
+    PowerCut,
+    Panic,
     Failure,
     Feed,
 }
 
-const WEIGHTS: [(Op, u64); 21] = [
+const WEIGHTS: [(Op, u64); 23] = [
     (Op::Join, 90),
     (Op::Talk, 220),
     (Op::Flood, 6),
@@ -50,6 +52,8 @@ const WEIGHTS: [(Op, u64); 21] = [
     (Op::Stall, 3),
     (Op::Drain, 1),
     (Op::Restart, 2),
+    (Op::PowerCut, 2),
+    (Op::Panic, 2),
     (Op::Failure, 1),
     (Op::Feed, 40),
 ];
@@ -109,7 +113,8 @@ impl Plan {
             }
             match (theme, *op) {
                 (Theme::Crowd, Op::Join) => *weight *= 20,
-                (Theme::Crowd | Theme::Hot, Op::Restart | Op::Drain | Op::Failure) => *weight = 0,
+                (Theme::Crowd | Theme::Hot, Op::Restart | Op::PowerCut | Op::Panic) => *weight = 0,
+                (Theme::Crowd | Theme::Hot, Op::Drain | Op::Failure) => *weight = 0,
                 (Theme::Hot | Theme::Short, Op::Post) => *weight = 500,
                 (Theme::Fed, Op::Talk | Op::Post | Op::Flood | Op::Failure) => *weight = 0,
                 (Theme::Fed, Op::Feed) => *weight = 600,

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use cpi_hub::metrics::Metric;
+use cpi_hub::shard::anew::Legacy;
 use cpi_hub::shard::event::{Fetch, Input, MemberKey, Ticket};
 use cpi_hub::shard::{Shard, ShardSetup};
 use cpi_hub::wire::close::Close;
@@ -354,6 +355,46 @@ impl World {
     /// The process ends here and a new one starts.
     pub fn restart(&mut self) {
         self.book.coverage.restarts += 1;
+        self.begin_anew(None);
+    }
+
+    /// The shard ends in a bug, between two turns, while its process goes on. The next one takes
+    /// over its numbers; whoever can still be told so is between two frames.
+    pub fn panic(&mut self) {
+        if self.book.failed || self.draining {
+            return;
+        }
+        self.book.coverage.panics += 1;
+        for client in self.net.all() {
+            let is_told = self.shard.can_be_told(client.key);
+            assert!(!is_told || client.is_whole(), "{}: told within a frame", client.label());
+        }
+        let highest = self.store.appends.last().map_or(self.book.began_above, |(_, id)| *id);
+        let legacy = self.shard.legacy(highest);
+        let chats = self.book.chats - self.book.unsaid() as u64;
+        self.begin_anew(Some(legacy));
+        self.book.chats = chats;
+    }
+
+    /// The machine's power is cut: of the journal's end, which nobody has committed, some is gone.
+    /// Whoever was sent it may come back with a position that nobody knows any more.
+    pub fn power_cut(&mut self) {
+        self.book.coverage.power_cuts += 1;
+        self.book.turn_lost();
+        let (committed, appended) = (self.store.committed, self.store.appends.len());
+        let kept = self.rng.range(committed as u64, appended as u64) as usize;
+        self.store.appends.truncate(kept);
+        let highest = self.store.appends.last().map_or(self.book.began_above, |(_, id)| *id);
+        assert!(highest >= self.book.told, "what was told to be durable is there");
+        self.store.published.retain(|first| first.id <= highest);
+        self.book.cut(highest);
+        // A machine takes its time to come back.
+        self.now.unix.0 += 1_500_000;
+        self.begin_anew(None);
+    }
+
+    /// A new shard, of a new process where the one before has left nothing.
+    fn begin_anew(&mut self, legacy: Option<Legacy>) {
         self.book.turn_lost();
         for client in self.net.all() {
             if let SpaceKey::Chat(space) = client.place
@@ -370,14 +411,18 @@ impl World {
         self.fetches.clear();
         let highest = self.store.appends.last().map_or(Id::MIN, |(_, id)| *id);
         let highest = highest.max(self.book.began_above).max(self.book.fed_up_to);
-        self.now.mono = MonoMs(self.rng.range(1, 2_000));
+        if legacy.is_none() {
+            self.now.mono = MonoMs(self.rng.range(1, 2_000));
+        }
         let published = std::mem::take(&mut self.store.published);
         let earlier = (highest, published.clone());
         self.shard = new_shard(&self.plan, self.now, self.rng.next(), earlier);
+        self.shard.inherit(legacy.unwrap_or_default());
         self.book.restart(highest);
         self.store = Store { room: 1 << 30, published, ..Store::default() };
         self.draining = false;
-        (self.leaves, self.too_slow, self.log_bytes) = (0, 0, 0);
+        (self.leaves, self.log_bytes) = (self.count(Metric::Leaves), 0);
+        self.too_slow = self.shard.counts().closes(Close::TooSlow.kind());
         self.last_tick = self.now.mono;
         self.tick();
     }

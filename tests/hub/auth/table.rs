@@ -108,6 +108,10 @@ fn rows() -> Vec<Row> {
         reading("/v1/spaces/{space_id}/presence", "/v1/spaces/5/presence"),
         reading("/v1/spaces/{space_id}", "/v1/spaces/5"),
         operators("GET", "/v1/spaces", "/v1/spaces", "operate"),
+        operators("GET", "/v1/connections", "/v1/connections", "operate"),
+        operators("GET", "/v1/hub/past", "/v1/hub/past", "operate"),
+        operators("GET", "/v1/hub/feed", "/v1/hub/feed", "operate"),
+        operators("GET", "/v1/spaces/{space_id}/members", "/v1/spaces/5/members", "operate"),
         Row {
             body: r#"{"token_id":"canary-token-that-was-never-made"}"#,
             ..operators("POST", "/v1/auth/revocations", "/v1/auth/revocations", "operate")
