@@ -14,7 +14,7 @@ export class Notices {
   /** Adds a line such as "Ana joined" at the end; `isOwn`: about the person, and never folded. */
   add(key, name, isOwn) {
     const line = element('li', { class: 'notice' });
-    line.toggleAttribute('data-own', isOwn);
+    line.toggleAttribute('data-self', isOwn);
     this.#list.append(say(line, () => nodes(key, { name })));
     this.#fold(line);
   }
@@ -22,7 +22,7 @@ export class Notices {
   #fold(last) {
     const row = [];
     let line = last;
-    for (; line?.matches('.notice:not([data-own])'); line = line.previousElementSibling) {
+    for (; line?.matches('.notice:not([data-self])'); line = line.previousElementSibling) {
       row.push(line);
     }
     if (row.length <= ROW_MAX) return;

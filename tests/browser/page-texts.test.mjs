@@ -144,3 +144,17 @@ test('a day has its name by the day on which it is read', () => {
   assert.equal(untilMidnight(at), 60_000);
   assert.ok(Number.isFinite(instantOf('infinity').getTime()));
 });
+
+test('the page asks for all of its modules at once', () => {
+  const found = new Set();
+  const follow = (name) => {
+    if (found.has(name)) return;
+    found.add(name);
+    for (const [, path] of read(name).matchAll(/^(?:import|export)[^;]*? from '(.+)';/gm)) {
+      follow(new URL(path, `file:///${name}`).pathname.slice(1));
+    }
+  };
+  follow('app.js');
+  const named = read('index.html').matchAll(/(?:modulepreload" href|type="module" src)="([^"]+)"/g);
+  assert.deepEqual([...named].map(([, name]) => name).sort(), [...found].sort());
+});
