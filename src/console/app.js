@@ -18,11 +18,10 @@ let session = null;
 let spaceNow = null;
 
 // What an address asks for, in its query or after its `#`.
-function asked() {
-  const hash = location.hash.replace(/^#\??/, '');
-  const given = Object.fromEntries(
-    [...new URLSearchParams(location.search), ...new URLSearchParams(hash)],
-  );
+function asked({ hash, search } = location) {
+  const given = Object.fromEntries([
+    ...new URLSearchParams(search), ...new URLSearchParams(hash.replace(/^#\??/, '')),
+  ]);
   return { space: '', user_id: '', username: '', token: '', image: '', message: '', ...given };
 }
 
@@ -140,6 +139,17 @@ function moved() {
   if (message) session.goTo(message);
 }
 
+// A link to a message of this very space needs no page of its own.
+function followed(event) {
+  const link = event.target.closest('#messages .text a');
+  if (!session || !link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  const isHere = link.origin === location.origin && link.pathname === location.pathname;
+  const { space, message } = asked(link);
+  if (!isHere || !message || Number(space) !== spaceNow) return;
+  event.preventDefault();
+  session.goTo(message);
+}
+
 // Who begins to type means the draft, wherever the focus is but in another field.
 function typed({ key, target, ctrlKey, altKey, metaKey, isComposing }) {
   if (!session || ctrlKey || altKey || metaKey || isComposing) return;
@@ -176,6 +186,7 @@ for (const id of ['leave-button', 'options-leave']) {
 for (const id of ['copy-button', 'options-copy']) on(id, 'click', copyLink);
 for (const id of ['options-button', 'join-options']) on(id, 'click', openOptions);
 document.addEventListener('keydown', typed);
+document.addEventListener('click', followed);
 addEventListener('hashchange', moved);
 fitViewport();
 start();

@@ -162,11 +162,17 @@ test('a link to a message shows it where it was said, and the way on from there'
     `space=${space}&message=${id}`);
   await follow(said[4].id);
   await ana.locator('[data-sought]', { hasText: 'line 5' }).waitFor();
+  await ana.locator('#pill').click();
+  await atTheEnd(ana);
+  await post(space, `as said in ${address}`);
+  await ana.locator('#messages .text a').click();
+  await ana.locator('[data-sought]', { hasText: 'line 20' }).waitFor();
+  assert.equal(ana.context().pages().length, 1, 'in this very page');
   await follow('7'.repeat(26));
   await ana.locator('#toast', { hasText: 'That message is not in this space' }).waitFor();
   await ana.locator('#pill').click();
   await atTheEnd(ana);
-  assert.equal((await texts(ana)).at(-1), 'the newest');
+  assert.match((await texts(ana)).at(-1), /^as said in/);
 });
 
 test('a draft is kept for each space, over a reload and a leave', async (t) => {
