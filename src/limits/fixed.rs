@@ -209,6 +209,8 @@ pub const TOKEN_BYTES_MAX: usize = 8 << 10;
 pub const TOKEN_MESSAGE_BYTES_MAX: usize = TOKEN_BYTES_MAX + 256;
 /// Bytes that a connection may send before it has shown a token: pings too.
 pub const UNPROVEN_BYTES_MAX: usize = 4 * TOKEN_BYTES_MAX;
+/// Characters that are told of a space's name.
+pub const SPACE_NAME_CHARS_MAX: usize = 256;
 /// Characters of a token's id.
 pub const TOKEN_ID_CHARS_MAX: usize = 256;
 /// Keys that tokens may be signed with. Without a name all are tried for each token.

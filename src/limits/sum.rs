@@ -300,6 +300,7 @@ mod tests {
         "TOKEN_MESSAGE_BYTES_MAX",
         "UNPROVEN_BYTES_MAX",
         "TOKEN_ID_CHARS_MAX",
+        "SPACE_NAME_CHARS_MAX",
         "TOKEN_SECRET_BYTES_MIN",
         "API_KEY_NAME_CHARS_MAX",
         "KEY_FILE_BYTES_MAX",

@@ -64,6 +64,7 @@ const TESTS: &[Named] = &named![
     adopted::a_post_of_nobody_is_seen_by_nobody,
     adopted::who_does_not_exist_is_told_so_and_then_refused_at_the_door,
     adopted::users_without_pictures_are_no_fault,
+    adopted::spaces_are_called_as_the_database_calls_them,
     odd::rows_with_times_that_nobody_can_show_and_without_values_are_shown,
     odd::texts_that_are_no_text_are_shown_as_far_as_they_are,
     odd::history_that_can_not_be_read_is_told_until_it_can,

@@ -111,6 +111,7 @@ fn rows() -> Vec<Row> {
             other_user: 403,
             ..reading("/v1/spaces/{space_id}/events", "/v1/spaces/5/events?user_id=7")
         },
+        reading("/v1/spaces/{space_id}", "/v1/spaces/5"),
         operators("GET", "/v1/spaces", "/v1/spaces", "operate"),
         operators("GET", "/v1/connections", "/v1/connections", "operate"),
         operators("GET", "/v1/hub/past", "/v1/hub/past", "operate"),
