@@ -136,7 +136,7 @@ impl World {
         let (key, _) = self.call(false, "", |shard, _, now| shard.join(now, join));
         let mut client = Client::new(key, place, user, name);
         (client.v1, client.serial) = (v1, self.serial);
-        client.events = reads_events.then(|| Events { guise, after, last: None });
+        client.events = reads_events.then_some(Events { guise, after, last: None });
         client.socket = Socket::new(&mut self.rng);
         client.mute = self.rng.permille(100);
         let seated = self.count(Metric::Joins) > joins;
