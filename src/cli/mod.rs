@@ -1,5 +1,5 @@
-//! The command line: `cpi-hub` serves, `config` shows what it would serve with, `ready` asks whether
-//! it does, `chat` talks; `migrate`, `backup`, `journal` and `dead-letters` are tools over a hub's
+//! The command line: `cpi-hub` serves, `config` shows what it would serve with, `ready` asks
+//! whether it does, `chat` talks; `migrate`, `backup`, `journal` and `dead-letters` are tools over a hub's
 //! data; `key` and `token` make what programs and people show.
 //!
 //! Every setting's flag is made from the tables in `config.rs` and `limits.rs`. What ends before
