@@ -1,6 +1,6 @@
 //! The command line: `cpi-hub` serves, `config` shows what it would serve with, `ready` asks
-//! whether it does, `chat` talks; `migrate`, `backup`, `journal` and `dead-letters` are tools over a hub's
-//! data; `key` and `token` make what programs and people show.
+//! whether it does, `chat` talks; `migrate`, `backup`, `journal` and `dead-letters` are tools over
+//! a hub's data; `key` and `token` make what programs and people show.
 //!
 //! Every setting's flag is made from the tables in `config.rs` and `limits.rs`. What ends before
 //! anything runs (help, version, a bad configuration) is a [`CliExit`].
