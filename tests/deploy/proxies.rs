@@ -158,7 +158,7 @@ fn refuses_nobody(front: &Front, restart: impl FnOnce()) {
     nothing_is_missing(front, &position, &mut seen, said);
 }
 
-/// `close_wait` is left as it is: a kept connection that is idle for three quarters of it is closed,
+/// `close_wait` is as it is: a kept connection that is idle for three quarters of it is closed,
 /// and a post that a proxy sends on it in that very moment is lost, as with any server.
 const DRAIN: [&str; 4] = ["--drain-window", "300ms", "--stop-wait", "10s"];
 
