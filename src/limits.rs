@@ -12,6 +12,7 @@ mod text;
 
 pub use fixed::*;
 pub use places::{members_of, places_for, room_for};
+pub use text::parse_time;
 
 /// What a setting's number counts, and so how it is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{CliExit, EXIT_CONFIG};
+use super::CliExit;
 use crate::config::Config;
 use crate::limits::PROBE_BYTES_MAX;
 
@@ -43,11 +43,11 @@ fn address(config: &Config) -> Option<SocketAddr> {
 pub(super) fn run(config: &Config) -> CliExit {
     let Some(address) = address(config) else {
         let text = "tls_plain_listen: needed to ask a hub that speaks TLS (127.0.0.1:8081, say)";
-        return CliExit { code: EXIT_CONFIG, text: text.into() };
+        return CliExit::bad(text);
     };
     match ask(address) {
         Ok(answer) => judged(&answer),
-        Err(error) => CliExit { code: 1, text: format!("{address}: {error}; is the hub running?") },
+        Err(error) => CliExit::failed(format!("{address}: {error}; is the hub running?")),
     }
 }
 
@@ -68,7 +68,7 @@ fn judged(answer: &[u8]) -> CliExit {
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
     let body: Value = serde_json::from_str(body).unwrap_or_default();
     let Some(status) = body["status"].as_str() else {
-        return CliExit { code: 1, text: "what answers there is no hub".into() };
+        return CliExit::failed("what answers there is no hub");
     };
     let conditions = body["conditions"].as_array().map_or(&[][..], Vec::as_slice);
     let names: Vec<&str> = conditions.iter().filter_map(|it| it["name"].as_str()).collect();
@@ -76,7 +76,7 @@ fn judged(answer: &[u8]) -> CliExit {
         [] => status.to_owned(),
         _ => format!("{status}: {}", names.join(", ")),
     };
-    CliExit { code: u8::from(!head.starts_with("HTTP/1.1 200 ")), text }
+    CliExit { code: u8::from(!head.starts_with("HTTP/1.1 200 ")), ..CliExit::done(text) }
 }
 
 #[cfg(test)]
@@ -84,7 +84,8 @@ mod tests {
     use super::*;
 
     fn check(answer: &str, code: u8, text: &str) {
-        assert_eq!(judged(answer.as_bytes()), CliExit { code, text: text.into() }, "{answer}");
+        let exit = judged(answer.as_bytes());
+        assert_eq!((exit.code, exit.text.as_str()), (code, text), "{answer}");
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! The three socket endpoints: a request is checked in WIRE A1's order, and its socket sent to the
-//! shard of its space, with the 101 as the first bytes that the member is owed: who reads it is in.
+//! The three socket endpoints, and streams of events: a request is checked in WIRE A1's order, and
+//! its socket sent to the shard of its space, with the 101 as the first bytes that the member is
+//! owed: who reads it is in.
 //!
 //! Everything up to there is pure but for the member's permit, which is taken last but one and
 //! given back by dropping it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Extension, RawQuery, Request, State};
@@ -12,9 +14,11 @@ use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::BytesMut;
+use socket2::SockRef;
 
 use super::Edge;
 use super::auth::Caller;
+use super::http::connection::give_up_after;
 use super::http::door::{FrontDoor, not_found};
 use super::http::peer::Peer;
 use super::http::problem::Refusal;
@@ -27,10 +31,11 @@ use super::http::upgrade::{Refused, Take, Untaken, Upgrade};
 use crate::hub::{Admission, Permit};
 use crate::limits::Limits;
 use crate::metrics::Metric;
-use crate::shard::event::{Grant, Join};
+use crate::shard::event::{Grant, Guise, Join};
 use crate::wire::time::Now;
-use crate::wire::{Dialect, Id, SpaceKey, UserId, parse_int};
+use crate::wire::{Dialect, Encoding, Id, SpaceKey, UserId, parse_int};
 
+mod events;
 mod offer;
 mod unproven;
 
@@ -43,6 +48,8 @@ pub(super) struct Claim {
     user: UserId,
     username: Box<str>,
     after: Option<Id>,
+    /// As what they are there.
+    guise: Guise,
     /// What the user may do there; known once the request has been judged.
     grant: Grant,
 }
@@ -50,7 +57,10 @@ pub(super) struct Claim {
 impl Claim {
     /// The claim, if its user is whom the request speaks for, and may be there: row 8.
     pub(super) fn judged(self, caller: &Caller) -> Result<Claim, Refusal> {
-        let grant = caller.joins(self.user, self.space)?;
+        let grant = match self.guise {
+            Guise::Nobody => caller.watches(self.space)?,
+            _ => caller.joins(self.user, self.space)?,
+        };
         Ok(Claim { grant, ..self })
     }
 }
@@ -60,10 +70,15 @@ struct Opening {
     /// What the member is to be sent first.
     bytes: BytesMut,
     dialect: Dialect,
+    encoding: Encoding,
     request: Option<RequestId>,
     /// When the handshake was whole.
     begun: Now,
 }
+
+/// The kernel waits for a reader of events this number of times `write_wait`: if it is only slow,
+/// its shard closes it before.
+const GONE_TIMES: u64 = 2;
 
 /// What stands before a space's number in a path.
 const SPACES: &str = "/v1/ws/spaces/";
@@ -76,6 +91,7 @@ pub(super) fn routes() -> Router<Arc<Edge>> {
         .route("/v1/ws/spaces/{space_id}", get(chat))
         .route("/v1/ws/user-connection", get(lobby))
         .route("/v1/ws/notifications", get(inbox))
+        .route("/v1/spaces/{space_id}/events", get(events::events))
 }
 
 /// `GET /v1/ws/spaces/{space_id}`.
@@ -187,7 +203,8 @@ impl ShortWay for Handshakes {
 
 /// Lets a connection be a member, if there is room for it.
 fn reserve(edge: &Edge, peer: Peer, claim: Claim) -> Result<(Claim, Permit), Refusal> {
-    let permit = edge.hub.reserve(claim.user, peer.key())?;
+    let user = Some(claim.user).filter(|_| claim.guise != Guise::Nobody);
+    let permit = edge.hub.reserve(user, peer.key())?;
     Ok((claim, permit))
 }
 
@@ -205,7 +222,8 @@ fn upgrade(
     (offer, begun): (&Offer, Now),
 ) -> Upgrade {
     let (bytes, dialect, request) = (accepted_head(offer), offer.dialect, offer.request.clone());
-    Upgrade(take(edge, peer, reserved, Opening { bytes, dialect, request, begun }))
+    let encoding = Encoding::Frames;
+    Upgrade(take(edge, peer, reserved, Opening { bytes, dialect, encoding, request, begun }))
 }
 
 /// Has a socket taken by its shard, with what it is still to be answered first.
@@ -215,26 +233,38 @@ fn take(
     (claim, mut permit): (Claim, Permit),
     opening: Opening,
 ) -> Take {
-    let Opening { bytes, dialect, request, begun } = opening;
+    let Opening { bytes, dialect, encoding, request, begun } = opening;
     let join = Join {
         opening: bytes,
         space: claim.space,
         user: claim.user,
         username: claim.username,
         dialect,
+        encoding,
+        guise: claim.guise,
         after: claim.after,
         address: peer.key(),
         grant: claim.grant,
     };
     let edge = Arc::clone(edge);
     Box::new(move |link, first_bytes, place| {
-        edge.metrics.edge.add(Metric::HandshakesAccepted, 1);
+        let counted = match encoding {
+            Encoding::Frames => Metric::HandshakesAccepted,
+            Encoding::Events => Metric::EventStreams,
+        };
+        edge.metrics.edge.add(counted, 1);
+        if encoding == Encoding::Events {
+            // It says nothing, so the kernel is to find out whether it is there, by what it takes.
+            let wait = Duration::from_millis(GONE_TIMES * edge.limits.write_wait);
+            _ = give_up_after(&SockRef::from(&link.stream), Some(wait));
+        }
         permit.carry(place);
         let request = request.map(RequestId::into_text);
         let admission = Admission { join, link, first_bytes, permit, request, begun };
         edge.hub.admit(admission).map_err(|(refused, close)| {
             let Admission { join, link, permit, .. } = *refused;
-            Untaken { link, _place: permit.part(), opening: join.opening, close }
+            let Join { opening, encoding, .. } = join;
+            Untaken { link, _place: permit.part(), opening, encoding, close }
         })
     })
 }
@@ -257,16 +287,13 @@ fn chat_claim(
     if user.is_empty() && known.is_none() {
         return Err(Refusal::field("user_id", "user_id es requerido"));
     }
-    let name = match query.get("username") {
-        QueryValue::Missing => "",
-        QueryValue::Text(name) if is_name(name, limits) => name,
-        _ => return Err(Refusal::field("username", "username no es válido")),
-    };
+    let name = name_of(query, limits)?;
     let space = path_space(space)?;
     let user = known.filter(|_| user.is_empty()).map_or_else(|| parse_user(user.text()), Ok)?;
     let after = position(query, "after", "after no es una posición válida")?;
     let username = if name.is_empty() { default_name(user) } else { name.into() };
-    Ok(Claim { space: SpaceKey::Chat(space), user, username, after, grant: Grant::ALL })
+    let (space, guise) = (SpaceKey::Chat(space), Guise::Member);
+    Ok(Claim { space, user, username, after, guise, grant: Grant::ALL })
 }
 
 /// Rows 3 and 6, on the other two endpoints.
@@ -282,8 +309,17 @@ pub(super) fn other_claim(
     let number = given.text().and_then(parse_int).map(UserId);
     let user = known.filter(|_| given.is_empty()).or(number);
     let user = user.ok_or_else(|| Refusal::field("user_id", "user_id must be a number"))?;
-    let (username, after) = (default_name(user), None);
-    Ok(Claim { space: space(user), user, username, after, grant: Grant::ALL })
+    let (space, username, after) = (space(user), default_name(user), None);
+    Ok(Claim { space, user, username, after, guise: Guise::Member, grant: Grant::ALL })
+}
+
+/// The name that a query gives, or "".
+fn name_of<'a>(query: &'a Query, limits: &Limits) -> Result<&'a str, Refusal> {
+    match query.get("username") {
+        QueryValue::Missing => Ok(""),
+        QueryValue::Text(name) if is_name(name, limits) => Ok(name),
+        _ => Err(Refusal::field("username", "username no es válido")),
+    }
 }
 
 fn default_name(user: UserId) -> Box<str> {
@@ -342,7 +378,8 @@ mod tests {
     fn a_person_is_who_the_query_says() {
         let (space, user) = (SpaceKey::Chat(SpaceId(1)), UserId(7));
         let (username, grant) = ("User7".into(), Grant::ALL);
-        let nameless = Claim { space, user, username, after: None, grant };
+        let (after, guise) = (None, Guise::Member);
+        let nameless = Claim { space, user, username, after, guise, grant };
         for raw in ["user_id=7", "user_id=%2B007&username=", "user_id=7&user_id=8&x=y"] {
             assert_eq!(claim("1", raw), Ok(nameless.clone()), "{raw}");
         }

@@ -49,6 +49,9 @@ pub(super) enum Reference {
 /// No address hashes to it: see [`address_number`].
 const WHOLE_HUB: u64 = 0;
 
+/// As whom those are remembered for what they did who are no user.
+const NOBODY: UserId = UserId(0);
+
 /// What an address counts as: IPv4 whole, IPv6 by /64.
 pub(crate) fn address_number(address: IpAddr) -> u64 {
     match address.to_canonical() {
@@ -131,16 +134,19 @@ impl Directory {
         self.is_full.store(is_full, Relaxed);
     }
 
-    /// Lets a connection be a member.
+    /// Lets a connection be a member. One of nobody's counts under its address alone.
     pub(super) fn reserve(
         self: &Arc<Directory>,
-        user: UserId,
+        user: impl Into<Option<UserId>>,
         address: AddressKey,
     ) -> Result<Permit, Reject> {
+        let user = user.into();
         if self.is_full.load(Relaxed) {
             return Err(Reject::Overloaded);
         }
-        if let Some(retry_after_ms) = self.offences.wait(self.now(), address, user) {
+        if let Some(retry_after_ms) =
+            self.offences.wait(self.now(), address, user.unwrap_or(NOBODY))
+        {
             return Err(Reject::RateLimited { retry_after_ms });
         }
         // The address first: what it is refused takes nothing from the others.
@@ -151,7 +157,9 @@ impl Directory {
         let whole = self.take_rate(WHOLE_HUB, self.limits.connection_rate);
         whole.map_err(|_| Reject::Overloaded)?;
         let member = self.places.member(address)?;
-        take_one(&self.of_user, user, self.limits.user_connections_max)?;
+        if let Some(user) = user {
+            take_one(&self.of_user, user, self.limits.user_connections_max)?;
+        }
         let directory = Arc::clone(self);
         Ok(Permit { directory, user, member })
     }
@@ -198,7 +206,7 @@ fn give_back(counts: &DashMap<UserId, u32>, user: UserId) {
 #[derive(Debug)]
 pub(crate) struct Permit {
     directory: Arc<Directory>,
-    user: UserId,
+    user: Option<UserId>,
     member: MemberPlace,
 }
 
@@ -211,7 +219,8 @@ impl Permit {
     /// Notes that the connection is closed for what it did.
     pub(super) fn offend(&self, close: Close) {
         let (now, wait) = (self.directory.now(), self.directory.limits.offence_wait);
-        self.directory.offences.note(now, wait, (self.member.address(), self.user), close);
+        let user = self.user.unwrap_or(NOBODY);
+        self.directory.offences.note(now, wait, (self.member.address(), user), close);
     }
 
     /// Gives that place back to who goes on serving the connection, if it has one.
@@ -222,7 +231,9 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        give_back(&self.directory.of_user, self.user);
+        if let Some(user) = self.user {
+            give_back(&self.directory.of_user, user);
+        }
     }
 }
 

@@ -251,7 +251,11 @@ impl Hub {
 
     /// Lets a connection be a member: limits in all, of the user, of the address; rates of
     /// new connections; draining.
-    pub(crate) fn reserve(&self, user: UserId, address: AddressKey) -> Result<Permit, Reject> {
+    pub(crate) fn reserve(
+        &self,
+        user: Option<UserId>,
+        address: AddressKey,
+    ) -> Result<Permit, Reject> {
         if self.is_draining() {
             return Err(Reject::Draining);
         }

@@ -9,7 +9,7 @@
 use super::{
     ABSENT_MAX, CATCH_UP_QUERIES_MAX, CATCH_UP_ROWS_MAX, COMINGS_MAX, COMMIT_WAITS_MAX,
     CONNECTION_BYTES, HIDDEN_BYTES_MAX, LOG_BYTES_MAX, Limits, MARKS_MAX, MEMBER_RECEIVE_BYTES_MAX,
-    NONCE_BYTES_MAX, OFFENDERS_MAX, READER_QUEUE_MAX, REFERENCES_MAX, SAMPLES_MAX,
+    NONCE_BYTES_MAX, OFFENDERS_MAX, PAST_SAMPLES_MAX, READER_QUEUE_MAX, REFERENCES_MAX,
     SEALED_BYTES_MAX, SEGMENT_BYTES_MAX, SESSION_BYTES, TAIL_WINDOW_BYTES, TOTALS_MAX,
     TRIMMED_PIECES_MAX, VERDICTS_MAX, places_for,
 };
@@ -162,8 +162,8 @@ fn of_shards(limits: &Limits, shards: u64) -> Vec<MemoryPart> {
         part("log lines", LOG_BYTES_MAX, "LOG_BYTES_MAX"),
         part(
             "what operators are shown of the past",
-            shards * COMINGS_MAX as u64 * COMING_BYTES + SAMPLES_MAX as u64 * SAMPLE_BYTES,
-            "COMINGS_MAX, SAMPLES_MAX",
+            shards * COMINGS_MAX as u64 * COMING_BYTES + PAST_SAMPLES_MAX as u64 * SAMPLE_BYTES,
+            "COMINGS_MAX, PAST_SAMPLES_MAX",
         ),
         part("a batch for the store", BATCH_COPIES * batch, "batch_bytes_max, batch_rows_max"),
     ]
@@ -209,8 +209,8 @@ mod tests {
         "ECHO_MESSAGE_BYTES_MAX",
         "ECHO_FRAGMENTS_MAX",
         "ECHO_OWED_BYTES_MAX",
-        // Two instants each.
-        "SAMPLES_MAX",
+        // An instant and a place each.
+        "TIMED_CHATS_MAX",
         // Within what a request takes, and beside its answer's head.
         "REQUEST_ID_BYTES_MAX",
         // A factor of several parts.
@@ -220,6 +220,7 @@ mod tests {
         "json_depth_max",
         // Thrown away as it comes.
         "LISTENER_MESSAGE_BYTES_MAX",
+        "READER_BYTES_MAX",
         "headers_max",
         // Within request bodies, and answers.
         "chat_body_bytes_max",
@@ -299,6 +300,7 @@ mod tests {
         "TOKEN_MESSAGE_BYTES_MAX",
         "UNPROVEN_BYTES_MAX",
         "TOKEN_ID_CHARS_MAX",
+        "SPACE_NAME_CHARS_MAX",
         "TOKEN_SECRET_BYTES_MIN",
         "API_KEY_NAME_CHARS_MAX",
         "KEY_FILE_BYTES_MAX",

@@ -202,6 +202,9 @@ metrics! {
     HandshakesAccepted "hub_handshakes_accepted" Counter
         "Upgrades answered with 101"
         "";
+    EventStreams "hub_event_streams" Counter
+        "Streams of events that were begun"
+        "";
     Displaced "hub_connections_displaced" Counter
         "Connections closed to make room for others"
         "any: places are short, or somebody holds many open";

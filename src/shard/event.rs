@@ -11,7 +11,7 @@ use crate::wire::nonce::NonceKey;
 use crate::wire::reject::Reject;
 use crate::wire::server_message::Resumed;
 use crate::wire::time::{Micros, MonoMs};
-use crate::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
+use crate::wire::{Dialect, Encoding, Id, SpaceId, SpaceKey, UserId};
 
 /// Names a member: its slot in the arena, and which of the slot's tenants it is.
 pub type MemberKey = super::arena::Key;
@@ -96,6 +96,17 @@ impl fmt::Debug for Renewal {
     }
 }
 
+/// As what a member is in its space.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Guise {
+    /// As its user: the others are told, and it is counted among them.
+    Member,
+    /// It only watches: nobody is told of it, and it is not counted. It is its user's all the same.
+    Watcher,
+    /// It only watches, and is no user.
+    Nobody,
+}
+
 /// A connection that wants to be a member.
 #[derive(Clone, Debug)]
 pub struct Join {
@@ -103,12 +114,16 @@ pub struct Join {
     pub opening: BytesMut,
     /// The space.
     pub space: SpaceKey,
-    /// Who; from the query or the token, checked by the edge.
+    /// Who; from the query or the token, checked by the edge. 0 for nobody.
     pub user: UserId,
     /// The name; at most `username_chars_max`, without controls.
     pub username: Box<str>,
     /// Which messages it understands.
     pub dialect: Dialect,
+    /// How it is sent them.
+    pub encoding: Encoding,
+    /// As what it is there.
+    pub guise: Guise,
     /// Resume: what comes after this id.
     pub after: Option<Id>,
     /// For rates.

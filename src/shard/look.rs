@@ -28,7 +28,7 @@ impl Rooms {
                 username: member.who.username.clone(),
                 dialect: member.who.dialect,
                 address: member.who.address(),
-                behind_bytes: space.end().saturating_sub(member.queue.cursor()),
+                behind_bytes: space.end(member.who.encoding).saturating_sub(member.queue.cursor()),
                 private_bytes: member.queue.private_bytes(),
                 is_blocked: member.is_blocked(),
                 silent_ms: member.silent_ms(now),

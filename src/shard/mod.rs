@@ -22,7 +22,7 @@ use crate::wire::frame_reader::Heard;
 use crate::wire::nonce::First;
 use crate::wire::reject::Reject;
 use crate::wire::time::Now;
-use crate::wire::{Id, SpaceKey};
+use crate::wire::{Encoding, Id, SpaceKey};
 
 mod absent;
 pub mod anew;
@@ -39,7 +39,6 @@ mod position;
 pub(crate) mod rate;
 mod resume;
 mod rooms;
-mod samples;
 mod say;
 mod seated;
 mod space;
@@ -47,6 +46,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 mod ticks;
+mod timed;
 pub mod turn;
 
 use commits::{Commits, EARLIER_RUNS};
@@ -245,7 +245,7 @@ impl Shard {
         let refused = self.turn.fx.take_back_posts();
         refused.iter().for_each(|_| self.turn.counts.reject(Reject::StoreUnavailable));
         self.commits.append_failed(&refused);
-        self.turn.samples.forget();
+        self.turn.timed.forget();
         self.door.break_down();
         self.rooms.let_all_go(&mut self.turn, Close::Internal);
         self.rooms.spaces.drop_logs(&mut self.turn, self.commits.floor());
@@ -280,15 +280,18 @@ impl Shard {
         seated.map_or(max, |mut it| it.readable(&mut self.turn, max))
     }
 
-    /// What becomes of a member's messages.
-    pub fn heard(&self, key: MemberKey) -> Heard {
+    /// What becomes of a member's messages; `None`: it only reads, and has none.
+    pub fn heard(&self, key: MemberKey) -> Option<Heard> {
         let member = self.rooms.members.get(key);
+        if member.is_some_and(|member| member.who.encoding == Encoding::Events) {
+            return None;
+        }
         let space = member.and_then(|member| self.rooms.spaces.at(member.space()));
-        match space.map(Space::key) {
+        Some(match space.map(Space::key) {
             Some(SpaceKey::Chat(_)) => Heard::Read,
             Some(SpaceKey::Echo) => Heard::Echoed,
             _ => Heard::Dropped,
-        }
+        })
     }
 
     /// Whether a member is in its space: not when it is being closed, or is no more.
@@ -304,12 +307,12 @@ impl Shard {
     /// Whether chats that are timed have gone out in the last turn: [`Shard::time`] is to be told
     /// what time it is.
     pub fn is_to_be_timed(&self) -> bool {
-        self.turn.samples.have_gone_out()
+        self.turn.timed.have_gone_out()
     }
 
     /// The last turn is over, and it is this time.
     pub fn time(&mut self, now: Now) {
-        self.turn.samples.time(now, &mut self.turn.counts);
+        self.turn.timed.time(now, &mut self.turn.counts);
     }
 
     /// Whether there is something for a turn to do.

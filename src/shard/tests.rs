@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use bytes::BytesMut;
 
 use super::event::{
-    Fetch, Grant, Input, Join, Notification, PIECES, Post, Renewal, Seen, Sent, Sockets, Ticket,
+    Fetch, Grant, Guise, Input, Join, Notification, PIECES, Post, Renewal, Seen, Sent, Sockets,
+    Ticket,
 };
 use super::turn::{Broken, Host, Journal};
 use super::*;
@@ -163,8 +164,20 @@ impl Stage {
         let (user, dialect) = (UserId(user), Dialect::V1);
         let username = "Ana".into();
         let opening = BytesMut::new();
+        let (encoding, guise) = (Encoding::Frames, Guise::Member);
         let (address, grant) = (None, Grant::ALL);
-        let join = Join { opening, space, user, username, dialect, after, address, grant };
+        let join = Join {
+            opening,
+            space,
+            user,
+            username,
+            dialect,
+            encoding,
+            guise,
+            after,
+            address,
+            grant,
+        };
         self.shard.join(self.now, join)
     }
 

@@ -8,7 +8,7 @@
 use super::Shard;
 use super::due::Due;
 use super::event::{Effects, Fetch, MemberKey, Renewal, Reply, Sockets, Ticket};
-use super::samples::Samples;
+use super::timed::Timed;
 use crate::limits::Limits;
 use crate::metrics::{Counts, Metric};
 use crate::wire::close::Close;
@@ -93,7 +93,7 @@ pub(super) struct Turn {
     /// The shard's numbers.
     pub counts: Counts,
     /// Chats that are timed.
-    pub samples: Samples,
+    pub timed: Timed,
     /// What the sweep has to do.
     pub due: Due,
     /// Memory of all spaces and their logs.
@@ -122,7 +122,7 @@ impl Turn {
             shard,
             now,
             counts: Counts::default(),
-            samples: Samples::default(),
+            timed: Timed::default(),
             due: Due::default(),
             logs: LogMemory::default(),
             fx: Effects::default(),
@@ -203,7 +203,7 @@ impl Shard {
         // Before those that are closed are told so, and come back.
         self.tell_offended(host);
         self.sweep(host.sockets());
-        self.turn.samples.look(|space, end| self.rooms.spaces.has_sent(space, end));
+        self.turn.timed.look(|space, end| self.rooms.spaces.has_sent(space, end));
         self.carry_out(host);
         !self.turn.due.is_empty()
     }

@@ -201,7 +201,8 @@ fn a_certificate_that_ends_soon_is_told() -> Outcome {
     let hub = Hub::start(&[&files[..], &["--tls-plain-listen", "127.0.0.1:0"]].concat());
     let mut story = Story::begin(&hub);
     let (certificate, key) = made(13);
-    (write("certificate", &certificate), write("key", &key));
+    write("certificate", &certificate);
+    write("key", &key);
     planted(&hub, Condition::CertificateEnds);
     story.goes_on(&hub);
     story.stays(65);

@@ -41,7 +41,7 @@ test('the overview shows what is going on, and the past when it is opened', asyn
   // Somebody else who opens it sees the hour before, not only what comes.
   const other = await person(t);
   await open(other, 'overview');
-  await other.waitForFunction(() => document.querySelectorAll('.chart canvas').length === 8);
+  await other.waitForFunction(() => document.querySelectorAll('.chart canvas').length === 12);
   const past = await (await fetch(new URL('/v1/hub/past', HUB_URL))).json();
   assert.ok(past.series.chats.some((it) => it > 1), 'the past has the chats');
   await shot(operator, 'console-overview');

@@ -108,9 +108,9 @@ pub fn a_crowd_whose_link_breaks_in_every_way_misses_nothing() {
     let mut hub = attentive();
     let link = Link::to(hub.address);
     let neighbours = Neighbours::of(&hub, SPACES);
-    let own = Crowd::of(2, 8, 1_500, 20_261_201);
+    let own = Crowd::of(2, 8, 1_000, 20_261_201);
     let crowd = Crowd { by: Some(link.address), silence: SILENCE, ..own };
-    let slow = Manner { bytes_per_second: 20_000, packet_bytes: 100, ..Manner::default() };
+    let slow = Manner { bytes_per_second: 150_000, packet_bytes: 100, ..Manner::default() };
     let mut cut = 0;
     let figures = run_through(&mut hub, crowd, 7, |_, number| match number {
         0 => cut += link.end_all(Fate::Reset),
@@ -137,6 +137,8 @@ pub fn a_member_reset_in_the_middle_of_a_message_leaves_once_and_its_part_is_dis
     let neighbours = Neighbours::of(&hub, SPACES);
     let mut watcher = hub.join_v1(1, 1, "");
     watcher.next_of("join");
+    // What it says at its start is about the machine.
+    let start = hub.log().len();
     let mut slowest = Duration::ZERO;
     let mut state = 1;
     for round in 0..10 {
@@ -160,12 +162,13 @@ pub fn a_member_reset_in_the_middle_of_a_message_leaves_once_and_its_part_is_dis
         assert_eq!(left["user_id"], user);
         slowest = slowest.max(begun.elapsed());
     }
-    figure(1, "ms_to_leave_max", slowest.as_millis(), "");
+    let slowest = slowest.as_secs_f64() * 1_000.0;
+    figure(1, "ms_to_leave_max", format!("{slowest:.1}"), "");
     neighbours.settle(&[1]);
     let log = hub.log();
     let is_loud = |line: &&str| line.contains("WARN") || line.contains("ERROR");
-    let loud: Vec<&str> = log.lines().filter(is_loud).collect();
-    assert!(log.contains("INFO") && loud.is_empty(), "above info: {loud:?}\n{log}");
+    let loud: Vec<&str> = log[start..].lines().filter(is_loud).collect();
+    assert!(start > 0 && loud.is_empty(), "above info: {loud:?}");
 }
 
 pub fn a_half_open_peer_is_announced_as_gone_when_its_pong_is_due() {

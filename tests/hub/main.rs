@@ -4,10 +4,13 @@
 mod answers;
 mod auth;
 mod backup;
+mod commands;
 mod connections;
+mod contract;
 mod crowd;
 mod doors;
 mod echo;
+mod events;
 mod http;
 mod input;
 mod letters;

@@ -57,6 +57,7 @@ pub fn a_role_with_the_rights_of_the_readme_lacks_nothing() {
     let rows = page.json()["data"].clone();
     assert_eq!((page.status, rows.as_array().map(Vec::len)), (200, Some(3)));
     assert!(rows.as_array().is_some_and(|rows| rows.iter().any(|row| row["image"] != "")));
+    assert_eq!(hub.get("/v1/spaces/1").json()["name"], "", "names are not needed");
     check_nobody(&cluster, &hub);
 }
 

@@ -21,6 +21,7 @@ use tungstenite::http::HeaderValue;
 pub mod answer;
 mod client;
 pub mod disk;
+pub mod events;
 pub mod exposition;
 pub mod faketime;
 pub mod figures;

@@ -64,6 +64,9 @@ struct Shared {
     address: watch::Receiver<SocketAddr>,
     /// Messages acked, of all spaces.
     acked: Arc<AtomicUsize>,
+    /// Clients that know their first position. Nobody says anything before all do: who came behind
+    /// the last message would wait for it for ever.
+    welcomed: Arc<AtomicUsize>,
     crowd: Crowd,
 }
 
@@ -100,6 +103,10 @@ async fn next(socket: &mut Socket, silence: Duration) -> Option<Value> {
 
 /// Says its messages in order, each until it is acked, under the same nonce.
 async fn publish(shared: Shared, space: i32) {
+    let clients = (shared.crowd.spaces * shared.crowd.clients_a_space) as usize;
+    while shared.welcomed.load(Ordering::Relaxed) < clients {
+        tokio::time::sleep(PAUSE).await;
+    }
     let mut acked = 0;
     let total = shared.crowd.messages_a_space;
     while acked < total {
@@ -160,6 +167,7 @@ async fn wander(shared: Shared, space: i32, user: i32) -> Seen {
                 Some("welcome") if position.is_none() => {
                     seen.from = data["position"].as_str().expect("a position").to_owned();
                     position = Some(seen.from.clone());
+                    shared.welcomed.fetch_add(1, Ordering::Relaxed);
                 }
                 Some("resumed") => {
                     let asked = awaited.take().expect("one resumed, for who came back");
@@ -210,7 +218,8 @@ pub fn run_through(
         .build()
         .expect("a runtime");
     let (address, addresses) = watch::channel(hub.address);
-    let shared = Shared { address: addresses, acked: Arc::default(), crowd };
+    let shared =
+        Shared { address: addresses, acked: Arc::default(), welcomed: Arc::default(), crowd };
     let mut tasks = Vec::new();
     for space in 1..=crowd.spaces {
         runtime.spawn(publish(shared.clone(), space));

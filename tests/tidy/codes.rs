@@ -10,7 +10,7 @@ use cpi_hub::wire::reject::Reject;
 use super::source::Source;
 
 /// Every close that a client can be told; the peer's own are none of them.
-const CLOSES: [Close; Close::KINDS - 2] = [
+pub const CLOSES: [Close; Close::KINDS - 2] = [
     Close::ProtocolError,
     Close::InvalidUtf8,
     Close::TooManyErrors,

@@ -5,6 +5,8 @@
 //! told. Each rule is shown a planted fault as well, so that a rule that can't fail shows.
 
 mod codes;
+mod command_line;
+mod contract;
 mod documents;
 mod faults;
 mod health;
@@ -137,6 +139,24 @@ fn comments_name_their_subject() {
 }
 
 #[test]
+fn the_page_of_the_command_line_has_every_command_and_option_as_it_is() {
+    let page = read("docs/CLI.md");
+    let expected = command_line::with_reference(&page).expect("docs/CLI.md has its marks");
+    if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
+        std::fs::write(documents::file("docs/CLI.md"), &expected).expect("it is writable");
+        return;
+    }
+    let differing = expected.lines().zip(page.lines()).find(|(new, old)| new != old);
+    assert!(
+        expected == page,
+        "docs/CLI.md differs from the command line: {differing:?}\n\
+         run UPDATE_DOCS=1 cargo test --test tidy"
+    );
+    assert!(expected.contains("\n## cpi-hub tail\n") && expected.contains("`--after ID`"));
+    assert_eq!(command_line::with_reference("no marks"), None);
+}
+
+#[test]
 fn every_dependency_has_its_line_in_the_architecture() {
     let (manifest, map) = (read("Cargo.toml"), read("src/ARCHITECTURE.md"));
     let mut names = dependencies(&manifest);
@@ -201,6 +221,46 @@ fn each_code_of_a_refusal_or_close_has_its_heading() {
     let codes = ["internal", "overloaded"].map(str::to_owned);
     let expected = ["no heading of overloaded", "no code is called internals"];
     assert_eq!(codes::without_heading(&codes, page), expected);
+}
+
+#[test]
+fn the_contract_has_every_route_code_close_and_limit() {
+    let text = read("docs/openapi.json");
+    let expected = contract::with_limits(&text).expect("docs/openapi.json ends with its limits");
+    if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
+        std::fs::write(documents::file("docs/openapi.json"), &expected).expect("it is writable");
+        return;
+    }
+    let differing = expected.lines().zip(text.lines()).find(|(new, old)| new != old);
+    assert!(
+        expected == text,
+        "docs/openapi.json's limits differ from src/limits.rs: {differing:?}\n\
+         run UPDATE_DOCS=1 cargo test --test tidy"
+    );
+    let parsed = |name| serde_json::from_str::<serde_json::Value>(&read(name)).expect("JSON");
+    let (http, sockets) = (parsed("docs/openapi.json"), parsed("docs/asyncapi.json"));
+    let codes = codes::all(&Source::all(&["src"]));
+    let mut found = contract::routes(&http);
+    found.extend(contract::codes(&codes, &http));
+    found.extend(contract::closes(&sockets));
+    assert!(found.is_empty(), "docs/openapi.json, docs/asyncapi.json:\n{}", found.join("\n"));
+}
+
+#[test]
+fn what_the_contract_lacks_or_makes_up_is_found() {
+    let nothing = serde_json::json!({});
+    assert_eq!(contract::routes(&nothing).len(), cpi_hub::ROUTES.len());
+    assert_eq!(contract::closes(&nothing).len(), codes::CLOSES.len());
+    let made_up = serde_json::json!({
+        "paths": {"/v1/none": {"get": {"security": []}}, "/livez": {"get": {"security": [{}]}}},
+        "components": {"schemas": {"Code": {"enum": ["internal", "none"]}}},
+    });
+    let found = contract::routes(&made_up);
+    assert!(found.contains(&"GET /v1/none is no route".to_owned()), "{found:?}");
+    assert!(found.contains(&"GET /livez: what is shown there".to_owned()), "{found:?}");
+    let codes = ["internal", "overloaded", "4001"].map(str::to_owned);
+    assert_eq!(contract::codes(&codes, &made_up), ["code none", "code overloaded"]);
+    assert_eq!(contract::with_limits("{}"), None);
 }
 
 #[test]

@@ -28,7 +28,7 @@ const OPEN_WAIT_US: u64 = 60_000_000;
 /// When somebody comes again who was told no time.
 const RETRY_MS: u64 = 1_000;
 
-/// Whose a connection is.
+/// Who has a connection.
 #[derive(Clone, Copy, Debug)]
 enum Owner {
     Person(usize),
@@ -86,7 +86,7 @@ pub(super) struct Tally {
     pub measured_from: u64,
     /// From a message's due time to its acknowledgement.
     pub latency_us: Histogram<u64>,
-    /// The same of the people up to `polite`.
+    /// Latencies of the people up to `polite`, who are in no other histogram.
     pub polite_us: Histogram<u64>,
     pub polite: usize,
     /// Messages that were on their way when a connection was ended.
@@ -356,8 +356,7 @@ impl Crowd {
             self.turn(TURN)?;
         }
         let (there, all) = (self.tally.in_count, self.count());
-        let [closes, refusals] =
-            [&self.tally.closes, &self.tally.refusals].map(|counts| probe::told(counts));
+        let [closes, refusals] = [&self.tally.closes, &self.tally.refusals].map(probe::told);
         match there == all {
             true => Ok(()),
             false => Err(io::Error::other(format!(

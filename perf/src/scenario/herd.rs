@@ -345,7 +345,7 @@ impl Run<'_> {
         }
     }
 
-    /// Turns until something holds, or for so many microseconds.
+    /// Turns until something holds, or a time in microseconds has passed.
     fn turn_until(&mut self, wait_us: u64, holds: impl Fn(&Tally) -> bool) -> io::Result<()> {
         let deadline = self.engine.now() + wait_us;
         while self.engine.now() < deadline && !holds(&self.tally) {

@@ -12,6 +12,10 @@ const TILES = [
   ['Refusals a second', 'refusals', short],
   ['Waiting for the store', 'journal_bytes', bytes],
   ['A batch takes', 'batch_ms', (number) => `${short(number)} ms`],
+  ['Accept to sent, p99', 'accept_p99_ms', (number) => `${short(number)} ms`],
+  ['Durable ack, p99', 'durable_p99_ms', (number) => `${short(number)} ms`],
+  ['Processors', 'cpu', (number) => `${(100 * number).toFixed(0)} %`],
+  ['Memory', 'resident_bytes', bytes],
   ['Dead letters', 'dead_letters', short],
   ['Requests a second', 'requests', short],
 ];
@@ -25,6 +29,10 @@ const CHARTS = [
   ['Evictions and refusals a second', [['evictions', 'evictions'], ['refusals', 'refusals']], short],
   ['Waiting for the store', [['journal_bytes', 'journals']], bytes],
   ['A batch in the store, ms', [['batch_ms', 'ms']], short],
+  ['Accept to sent, ms', [['accept_p50_ms', 'p50'], ['accept_p99_ms', 'p99']], short],
+  ['Durable ack, ms', [['durable_p50_ms', 'p50'], ['durable_p99_ms', 'p99']], short],
+  ['Processors', [['cpu', 'busy']], short],
+  ['Memory', [['resident_bytes', 'resident']], bytes],
 ];
 
 export class Overview {

@@ -62,7 +62,7 @@ pub(super) async fn range(
     answers::rows(range.rows, range_form(range.has_more, &edge.limits), room)
 }
 
-fn refused(fault: ReadFault) -> Refusal {
+pub(super) fn refused(fault: ReadFault) -> Refusal {
     match fault {
         ReadFault::Away => Reject::StoreUnavailable.into(),
         ReadFault::Full => Reject::Overloaded.into(),

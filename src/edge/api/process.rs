@@ -12,11 +12,22 @@ use crate::metrics::table::ProcessFigure;
 /// One figure and its value.
 pub(super) type Figure = (ProcessFigure, f64);
 
+/// What the process has taken of the processors, in seconds, and what it holds of memory, in bytes;
+/// 0 where the kernel does not tell that.
+pub(in crate::edge) fn usage() -> (f64, f64) {
+    let stat = fs::read_to_string("/proc/self/stat").ok();
+    let pages = stat.as_deref().and_then(Stat::parse).map_or(0, |stat| stat.pages);
+    (cpu_seconds(), pages as f64 * page_size() as f64)
+}
+
+fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
 /// All that can be told now. Reads files: not for a thread that others wait for.
 pub(super) fn figures() -> Vec<Figure> {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    let cpu = time.tv_sec as f64 + time.tv_nsec as f64 / 1e9;
-    let mut figures = vec![(ProcessFigure::CpuSeconds, cpu)];
+    let mut figures = vec![(ProcessFigure::CpuSeconds, cpu_seconds())];
     let stat = fs::read_to_string("/proc/self/stat").ok();
     if let Some(stat) = stat.as_deref().and_then(Stat::parse) {
         let booted = fs::read_to_string("/proc/stat").ok().as_deref().and_then(boot_time);

@@ -51,6 +51,8 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/v1/messages", Asks::Anybody(Scopes::READ)),
     route("GET", "/v1/spaces/{space_id}/messages", Asks::Anybody(Scopes::READ)),
     route("GET", "/v1/spaces/{space_id}/presence", Asks::Anybody(Scopes::READ)),
+    route("GET", "/v1/spaces/{space_id}/events", Asks::Anybody(Scopes::READ)),
+    route("GET", "/v1/spaces/{space_id}", Asks::Anybody(Scopes::READ)),
     route("POST", "/v1/auth/revocations", Asks::Program(Scopes::OPERATE)),
     route("GET", "/v1/spaces", Asks::Program(Scopes::OPERATE)),
     route("GET", "/v1/spaces/{space_id}/members", Asks::Program(Scopes::OPERATE)),

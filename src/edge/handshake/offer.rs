@@ -136,6 +136,9 @@ mod tests {
             let last = "\r\nSec-WebSocket-Protocol: cpi-hub.v1\r\n\r\n";
             assert!(head.ends_with(last), "{head}");
         }
+        let known = offered(&[("x-request-id", &["a-1"])]).expect("sound");
+        let head = accepted_head(&known);
+        assert!(head.ends_with(b"xOo=\r\nX-Request-Id: a-1\r\n\r\n"), "{head:?}");
         let other = offered(&[("sec-websocket-protocol", &["chat, CPI-HUB.v1"])]);
         assert_eq!(other.map(|offer| offer.dialect), Some(Dialect::Seed));
     }

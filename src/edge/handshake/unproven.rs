@@ -15,8 +15,8 @@ use crate::edge::auth::{NothingShown, Secret, shown_by};
 use crate::edge::http::peer::Peer;
 use crate::edge::http::problem::Refusal;
 use crate::edge::http::upgrade::{Judge, Unproven};
-use crate::wire::Dialect;
 use crate::wire::reject::Reject;
+use crate::wire::{Dialect, Encoding};
 
 /// The handshake, if it may show its token in its first message: one that shows none now.
 pub(super) fn may_wait<'a>(request: &Request, offer: Option<&'a Offer>) -> Option<&'a Offer> {
@@ -40,7 +40,13 @@ pub(super) fn answer(edge: &Arc<Edge>, peer: Peer, claim: Claim, offer: &Offer) 
         match judged {
             // The handshake has been answered: the member is owed nothing before its welcome.
             Ok(reserved) => {
-                let opening = Opening { bytes: BytesMut::new(), dialect, request, begun };
+                let opening = Opening {
+                    bytes: BytesMut::new(),
+                    dialect,
+                    encoding: Encoding::Frames,
+                    request,
+                    begun,
+                };
                 Ok(take(&edge, peer, reserved, opening))
             }
             Err(refusal) => {

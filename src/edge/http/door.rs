@@ -170,6 +170,7 @@ impl FrontDoor {
         }
         closes = closes || !unread.finish(self.close_wait).await;
         let headers = response.headers_mut();
+        closes |= headers.get(header::CONNECTION).is_some_and(|it| it == "close");
         // The router names a path's methods by itself; the existing server says 404 and no more.
         headers.remove(header::ALLOW);
         // What there is to see depends on who asks; a preflight's answer says so itself.

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use super::sample::{NUMBERS, sample};
+use super::sample::{Look, NUMBERS, sample};
 use crate::clock::Clock;
-use crate::limits::{SAMPLE_PERIOD, SAMPLES_MAX};
+use crate::edge::api::process::usage;
+use crate::limits::{PAST_SAMPLES_MAX, SAMPLE_PERIOD};
 use crate::metrics::Metrics;
 use crate::wire::time::Micros;
 
@@ -31,7 +32,7 @@ pub(in crate::edge) struct Past(VecDeque<Sample>);
 
 impl Past {
     fn push(&mut self, sample: Sample) {
-        if self.0.len() >= SAMPLES_MAX {
+        if self.0.len() >= PAST_SAMPLES_MAX {
             self.0.pop_front();
         }
         self.0.push_back(sample);
@@ -59,17 +60,21 @@ pub(in crate::edge) fn keep(
         let mut ticks = tokio::time::interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await;
-        let (mut before, mut then) = (metrics.total(), clock.now());
+        let mut before = look(&metrics, &clock);
         loop {
             ticks.tick().await;
-            let (counts, now) = (metrics.total(), clock.now());
-            let seconds = now.mono.since(then.mono) as f64 / 1_000.0;
-            let numbers = sample(&before, &counts, seconds);
-            kept.send_modify(|past| past.push(Sample { at: now.unix, numbers }));
-            (before, then) = (counts, now);
+            let now = look(&metrics, &clock);
+            let numbers = sample(&before, &now);
+            kept.send_modify(|past| past.push(Sample { at: now.at.unix, numbers }));
+            before = now;
         }
     };
     (shown, taking)
+}
+
+fn look(metrics: &Metrics, clock: &Clock) -> Look {
+    let (cpu_seconds, resident_bytes) = usage();
+    Look { at: clock.now(), counts: metrics.total(), cpu_seconds, resident_bytes }
 }
 
 #[cfg(test)]
@@ -80,11 +85,11 @@ mod tests {
     #[test]
     fn the_oldest_sample_makes_room_for_the_newest() {
         let mut past = Past::default();
-        for at in 0..SAMPLES_MAX as i64 + 5 {
+        for at in 0..PAST_SAMPLES_MAX as i64 + 5 {
             past.push(Sample { at: Micros(at), numbers: [0.0; NUMBERS] });
         }
         let kept: Vec<i64> = past.samples().map(|it| it.at.0).collect();
-        assert_eq!((kept.len(), kept[0]), (SAMPLES_MAX, 5));
+        assert_eq!((kept.len(), kept[0]), (PAST_SAMPLES_MAX, 5));
         assert_eq!(past.newest().map(|it| it.at.0), kept.last().copied());
     }
 

@@ -1,8 +1,11 @@
 //! A sample: the hub's numbers at one instant, as people watch them. Pure.
 
-use crate::metrics::{Counts, Metric};
+use crate::metrics::Latency::{AcceptToSent, DurableAck};
+use crate::metrics::latency::BOUNDS;
+use crate::metrics::{Counts, Latency, Metric};
 use crate::wire::close::Close;
 use crate::wire::reject::Reject;
+use crate::wire::time::Now;
 
 /// How a number of a sample comes from the metrics.
 #[derive(Clone, Copy)]
@@ -11,12 +14,12 @@ enum Source {
     Now(Metric),
     /// How much the metric grew in a second.
     PerSecond(Metric),
-    /// What a function says of the numbers before and now, and the seconds between them.
-    Both(fn(&Counts, &Counts, f64) -> f64),
+    /// What a function says of two looks.
+    Both(fn(&Look, &Look) -> f64),
 }
 
 /// The numbers of a sample, by the names that readers of the feed know.
-const SERIES: [(&str, Source); 22] = [
+const SERIES: [(&str, Source); 28] = [
     ("members", Source::Now(Metric::Members)),
     ("spaces", Source::Now(Metric::Spaces)),
     ("joins", Source::PerSecond(Metric::Joins)),
@@ -33,12 +36,21 @@ const SERIES: [(&str, Source); 22] = [
     ("stored", Source::PerSecond(Metric::RowsStored)),
     ("batches", Source::PerSecond(Metric::Batches)),
     ("batch_ms", Source::Both(batch_ms)),
+    ("accept_p50_ms", Source::Both(|before, now| quantile(AcceptToSent, 0.5, [before, now]))),
+    ("accept_p99_ms", Source::Both(|before, now| quantile(AcceptToSent, 0.99, [before, now]))),
+    ("durable_p50_ms", Source::Both(|before, now| quantile(DurableAck, 0.5, [before, now]))),
+    ("durable_p99_ms", Source::Both(|before, now| quantile(DurableAck, 0.99, [before, now]))),
     ("dead_letters", Source::Now(Metric::DeadLetters)),
     ("evictions", Source::Both(evictions)),
     ("refusals", Source::Both(refusals)),
     ("requests", Source::PerSecond(Metric::HttpRequests)),
     ("faults", Source::PerSecond(Metric::HttpFaults)),
     ("handshakes", Source::PerSecond(Metric::HandshakesAccepted)),
+    (
+        "cpu",
+        Source::Both(|before, now| (now.cpu_seconds - before.cpu_seconds) / seconds(before, now)),
+    ),
+    ("resident_bytes", Source::Both(|_, now| now.resident_bytes)),
 ];
 
 /// How many numbers a sample has.
@@ -49,41 +61,75 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     SERIES.iter().map(|(name, _)| *name)
 }
 
-/// The numbers between two looks at the metrics.
-pub(super) fn sample(before: &Counts, now: &Counts, seconds: f64) -> [f32; NUMBERS] {
-    let seconds = seconds.max(0.001);
+/// What is read at one instant.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Look {
+    pub at: Now,
+    pub counts: Counts,
+    /// What the process has taken of the processors since its start.
+    pub cpu_seconds: f64,
+    pub resident_bytes: f64,
+}
+
+/// The numbers between two looks.
+pub(super) fn sample(before: &Look, now: &Look) -> [f32; NUMBERS] {
     SERIES.map(|(_, source)| {
         let number = match source {
-            Source::Now(metric) => now.get(metric) as f64,
-            Source::PerSecond(metric) => grown(before.get(metric), now.get(metric)) / seconds,
-            Source::Both(number) => number(before, now, seconds),
+            Source::Now(metric) => now.counts.get(metric) as f64,
+            Source::PerSecond(metric) => per_second(before, now, |counts| counts.get(metric)),
+            Source::Both(number) => number(before, now),
         };
         number as f32
     })
 }
 
-/// A shard that begins anew begins its counters anew.
-fn grown(before: u64, now: u64) -> f64 {
-    now.saturating_sub(before) as f64
+/// A thousandth at least, so that no number becomes infinite.
+fn seconds(before: &Look, now: &Look) -> f64 {
+    (now.at.mono.since(before.at.mono) as f64 / 1_000.0).max(0.001)
+}
+
+/// How much something grew in a second. A shard that begins anew begins its counters anew.
+fn per_second(before: &Look, now: &Look, count: impl Fn(&Counts) -> u64) -> f64 {
+    count(&now.counts).saturating_sub(count(&before.counts)) as f64 / seconds(before, now)
 }
 
 /// How long a committed batch took, in milliseconds.
-fn batch_ms(before: &Counts, now: &Counts, _seconds: f64) -> f64 {
-    let by = |metric| grown(before.get(metric), now.get(metric));
-    let batches = by(Metric::Batches);
-    if batches > 0.0 { by(Metric::BatchMicros) / batches / 1_000.0 } else { 0.0 }
+fn batch_ms(before: &Look, now: &Look) -> f64 {
+    let [before, now] = [before, now].map(|look| look.counts.latency(Latency::Batch));
+    let batches = now.count().saturating_sub(before.count());
+    let micros = now.sum.saturating_sub(before.sum);
+    if batches > 0 { micros as f64 / batches as f64 / 1_000.0 } else { 0.0 }
+}
+
+/// How long at most this share of the things took that ended between two looks, in milliseconds; 0
+/// where none did. Within a bucket they count as spread evenly.
+fn quantile(latency: Latency, share: f64, looks: [&Look; 2]) -> f64 {
+    let [before, now] = looks.map(|look| look.counts.latency(latency).buckets);
+    let grown = before.iter().zip(now).map(|(before, now)| now.saturating_sub(*before) as f64);
+    let buckets: Vec<f64> = grown.collect();
+    let mut left = share * buckets.iter().sum::<f64>();
+    let mut begin = 0.0;
+    for (bucket, bound) in buckets.into_iter().zip(BOUNDS) {
+        let end = bound as f64 / 1_000.0;
+        if bucket > 0.0 && left <= bucket {
+            return begin + (end - begin) * left / bucket;
+        }
+        left -= bucket;
+        begin = end;
+    }
+    // Longer than the last bound, or nothing at all.
+    if left > 0.0 { begin } else { 0.0 }
 }
 
 /// Members closed because they took too little, or were silent.
-fn evictions(before: &Counts, now: &Counts, seconds: f64) -> f64 {
+fn evictions(before: &Look, now: &Look) -> f64 {
     let kinds = [Close::TooSlow, Close::PongTimeout, Close::Overloaded].map(Close::kind);
-    kinds.map(|kind| grown(before.closes(kind), now.closes(kind))).iter().sum::<f64>() / seconds
+    per_second(before, now, |counts| kinds.iter().map(|kind| counts.closes(*kind)).sum())
 }
 
 /// What was refused, whatever the code.
-fn refusals(before: &Counts, now: &Counts, seconds: f64) -> f64 {
-    let all = |counts: &Counts| (0..Reject::KINDS).map(|kind| counts.rejects(kind)).sum();
-    grown(all(before), all(now)) / seconds
+fn refusals(before: &Look, now: &Look) -> f64 {
+    per_second(before, now, |counts| (0..Reject::KINDS).map(|kind| counts.rejects(kind)).sum())
 }
 
 #[cfg(test)]
@@ -97,22 +143,32 @@ mod tests {
 
     #[test]
     fn counters_become_rates_and_gauges_stay_as_they_are() {
-        let (mut before, mut now) = (Counts::default(), Counts::default());
-        before.add(Metric::ChatsAccepted, 100);
-        now.add(Metric::ChatsAccepted, 110);
-        now.add(Metric::Members, 7);
-        (0..3).for_each(|_| now.reject(Reject::Draining));
-        now.close(Close::TooSlow);
-        now.close(Close::Kicked);
-        now.add(Metric::Batches, 2);
-        now.add(Metric::BatchMicros, 5_000);
-        let sample = sample(&before, &now, 2.0);
+        let (mut before, mut now) = (Look::default(), Look::default());
+        before.counts.add(Metric::ChatsAccepted, 100);
+        now.at.mono.0 += 2_000;
+        now.counts.add(Metric::ChatsAccepted, 110);
+        now.counts.add(Metric::Members, 7);
+        (0..3).for_each(|_| now.counts.reject(Reject::Draining));
+        now.counts.close(Close::TooSlow);
+        now.counts.close(Close::Kicked);
+        now.counts.observe(Latency::Batch, 1_000);
+        now.counts.observe(Latency::Batch, 4_000);
+        before.counts.observe_all(Latency::DurableAck, 90_000, 50);
+        now.counts.observe_all(Latency::DurableAck, 90_000, 50);
+        now.counts.observe_all(Latency::DurableAck, 7_000, 50);
+        now.counts.observe_all(Latency::DurableAck, 60_000_000, 50);
+        (before.cpu_seconds, now.cpu_seconds) = (3.0, 4.0);
+        let sample = sample(&before, &now);
         for (name, expected) in [
             ("chats", 5.0),
             ("members", 7.0),
             ("refusals", 1.5),
             ("evictions", 0.5),
             ("batch_ms", 2.5),
+            ("accept_p99_ms", 0.0),
+            ("durable_p50_ms", 10.0),
+            ("durable_p99_ms", 10_000.0),
+            ("cpu", 0.5),
             ("journal_bytes", 0.0),
         ] {
             assert_eq!(number(&sample, name), expected, "{name}");
@@ -121,9 +177,9 @@ mod tests {
 
     #[test]
     fn a_counter_that_begins_anew_and_an_instant_give_no_number_that_is_none() {
-        let (mut before, now) = (Counts::default(), Counts::default());
-        before.add(Metric::ChatsAccepted, 100);
-        assert!(sample(&before, &now, 0.0).iter().all(|number| *number == 0.0));
+        let (mut before, now) = (Look::default(), Look::default());
+        before.counts.add(Metric::ChatsAccepted, 100);
+        assert!(sample(&before, &now).iter().all(|number| *number == 0.0));
     }
 
     #[test]

@@ -31,6 +31,7 @@ use crate::conditions::Conditions;
 use crate::hub::{Link, Place, Places};
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
+use crate::wire::Encoding;
 use crate::wire::close::Close;
 use crate::wire::reject::Reject;
 
@@ -52,7 +53,8 @@ const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n
 
 /// There is no room for a member.
 fn untaken(link: Link, place: Place) -> Untaken {
-    Untaken { link, _place: Some(place), opening: HEAD.into(), close: Close::Overloaded }
+    let (opening, encoding, close) = (HEAD.into(), Encoding::Frames, Close::Overloaded);
+    Untaken { link, _place: Some(place), opening, encoding, close }
 }
 
 fn routes(limits: &Limits, taken: mpsc::Sender<Taken>) -> Router {
@@ -311,7 +313,7 @@ async fn a_listed_origin_is_allowed_on_any_answer() {
         "HTTP/1.1 204 No Content\r\n\
          Access-Control-Allow-Credentials: true\r\n\
          Access-Control-Allow-Headers: Origin,Content-Type,Accept,Authorization,Idempotency-Key,\
-         Prefer\r\n\
+         Prefer,Last-Event-ID\r\n\
          Access-Control-Allow-Methods: GET,POST,PUT,DELETE,OPTIONS\r\n\
          Access-Control-Allow-Origin: http://localhost:3000\r\n\
          Vary: Origin\r\n\

@@ -127,8 +127,8 @@ impl Comings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::event::Grant;
-    use crate::wire::SpaceId;
+    use crate::shard::event::{Grant, Guise};
+    use crate::wire::{Encoding, SpaceId};
 
     fn key(slot: u32, generation: u32) -> MemberKey {
         MemberKey { slot, generation }
@@ -141,6 +141,8 @@ mod tests {
             user: UserId(user),
             username: "Ana".into(),
             dialect: Dialect::V1,
+            encoding: Encoding::Frames,
+            guise: Guise::Member,
             after: None,
             address: Some(9),
             grant: Grant::ALL,

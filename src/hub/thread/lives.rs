@@ -17,13 +17,13 @@ use super::{Closing, ShardThread, State};
 use crate::faults::{Lives, caught};
 use crate::hub::command::Life;
 use crate::hub::socket::{Leaving, SocketTable};
-use crate::limits::room_for;
+use crate::limits::{Limits, room_for};
 use crate::metrics::Part;
 use crate::shard::ShardSetup;
 use crate::shard::anew::Legacy;
 use crate::store::journal::Writer;
 use crate::wire::close::Close;
-use crate::wire::time::MonoMs;
+use crate::wire::time::{MonoMs, TimeFormat};
 
 /// What a life begins with.
 struct Birth {
@@ -84,7 +84,7 @@ impl ShardThread {
             let mut state = state.into_inner();
             let mut comings = std::mem::take(&mut state.around.comings);
             comings.all_went(self.clock.now().unix, Close::Restart);
-            let (journal, legacy, leaving) = self.wind_up(state, setup.limits.close_wait)?;
+            let (journal, legacy, leaving) = self.wind_up(state, &setup.limits)?;
             lives.end(panicked);
             let setup = self.setup_anew(setup, &journal)?;
             let at = journal.end();
@@ -112,13 +112,15 @@ impl ShardThread {
     }
 
     /// Members are closed, and who waits for an answer hears that there is none.
-    fn wind_up(&self, state: State, close_wait: u64) -> io::Result<(Writer, Legacy, Leaving)> {
+    fn wind_up(&self, state: State, limits: &Limits) -> io::Result<(Writer, Legacy, Leaving)> {
         let State { shard, around, .. } = state;
         let ShardJournal { shard: number, writer } = around.journal;
-        let until = MonoMs(self.clock.now().mono.0 + close_wait);
+        let now = self.clock.now();
+        let until = MonoMs(now.mono.0 + limits.close_wait);
         // What the shard says of a member may be a bug too: then the member is cut.
-        let can_be_told = |member| caught(|| shard.can_be_told(member)).unwrap_or(false);
-        let leaving = around.sockets.close_all(can_be_told, until);
+        let can_be_told = |member| caught(|| shard.can_be_told(member)).unwrap_or(None);
+        let at = *TimeFormat::new(limits.utc_offset).text(now.unix);
+        let leaving = around.sockets.close_all(can_be_told, &at, until);
         if !writer.is_whole() {
             return Err(io::Error::other("it panicked while it wrote its journal"));
         }

@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::faults::{Faults, panic_place_of_shard};
 use crate::limits::{
     ECHO_FRAGMENTS_MAX, ECHO_MESSAGE_BYTES_MAX, LISTENER_MESSAGE_BYTES_MAX, READ_BYTES_MAX,
-    READ_SHARE_BYTES_MIN, TURN_COMMANDS_MAX, TURN_READ_BYTES_MAX,
+    READ_SHARE_BYTES_MIN, READER_BYTES_MAX, TURN_COMMANDS_MAX, TURN_READ_BYTES_MAX,
 };
 use crate::metrics::{Latency, Metrics};
 use crate::shard::event::{Echo, Input, MemberKey, Ticket, Verdict};
@@ -398,7 +398,14 @@ impl State {
         if socket.deaf {
             return;
         }
-        let heard = self.shard.heard(member);
+        let Some(heard) = self.shard.heard(member) else {
+            // Nothing that a reader of events sends is for the hub; much of it is a flood.
+            if socket.throw_away(bytes) > READER_BYTES_MAX {
+                socket.deaf = true;
+                self.shard.input(now, Input::Close(member, Close::TooFast));
+            }
+            return;
+        };
         let limits = limits_of(self.read_limits, heard);
         let mut input = &mut self.buffer[..bytes];
         while let Some(incoming) = socket.reader.next(&mut input, limits) {

@@ -4,10 +4,10 @@ use super::host::ShardJournal;
 use super::*;
 use crate::hub::socket::{Socket, SocketTable};
 use crate::limits::{FLOOD_READ_BYTES_MAX, Limits, Rate};
-use crate::shard::event::{Grant, Join};
+use crate::shard::event::{Grant, Guise, Join};
 use crate::store::journal::tests::{LIMITS, reopen};
 use crate::wire::reject::Reject;
-use crate::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
+use crate::wire::{Dialect, Encoding, Id, SpaceId, SpaceKey, UserId};
 use bytes::BytesMut;
 use std::collections::HashMap;
 use std::io::Write;
@@ -56,6 +56,8 @@ fn with_one_member(folder: &std::path::Path, control_rate: Rate) -> (State, TcpS
         user: UserId(1),
         username: "Ana Paz".into(),
         dialect: Dialect::V1,
+        encoding: Encoding::Frames,
+        guise: Guise::Member,
         after: None,
         address: None,
         grant: Grant::ALL,

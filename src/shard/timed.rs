@@ -1,11 +1,11 @@
-//! Samples: of one chat in sixteen it is known when it was accepted, and when all in its space who
-//! take bytes had been sent it.
+//! Chats that are timed: of one in sixteen it is known when it was accepted, and when all in its
+//! space who take bytes had been sent it.
 //!
 //! Owns the chats that are timed now. A sweep finds which of them have gone out; what time it is
 //! then is said by whoever runs the turn, if there is one to be timed.
 
 use super::arena::Key;
-use crate::limits::SAMPLES_MAX;
+use crate::limits::TIMED_CHATS_MAX;
 use crate::metrics::{Counts, Latency};
 use crate::wire::time::Now;
 
@@ -14,7 +14,7 @@ const EVERY: u32 = 16;
 
 /// A chat on its way.
 #[derive(Debug)]
-struct Sample {
+struct OnItsWay {
     space: Key,
     /// Where it ends in the log of its space.
     end: u64,
@@ -23,15 +23,15 @@ struct Sample {
 
 /// The chats of a shard that are timed.
 #[derive(Default, Debug)]
-pub(super) struct Samples {
+pub(super) struct Timed {
     /// Chats that go by before the next one is timed.
     passed: u32,
-    on_their_way: Vec<Sample>,
+    on_their_way: Vec<OnItsWay>,
     /// When those were accepted that have gone out in this turn.
     sent: Vec<Now>,
 }
 
-impl Samples {
+impl Timed {
     /// Whether the chat that is said now is one to be timed. While too many are on their way, the
     /// next ones are not.
     pub(super) fn is_next(&mut self) -> bool {
@@ -40,12 +40,12 @@ impl Samples {
             return false;
         }
         self.passed = EVERY - 1;
-        self.on_their_way.len() + self.sent.len() < SAMPLES_MAX
+        self.on_their_way.len() + self.sent.len() < TIMED_CHATS_MAX
     }
 
     /// Times a chat that was accepted now, and ends there in the log of its space.
     pub(super) fn begin(&mut self, space: Key, end: u64, accepted: Now) {
-        self.on_their_way.push(Sample { space, end, accepted });
+        self.on_their_way.push(OnItsWay { space, end, accepted });
     }
 
     /// A sweep is over: finds out which chats have gone out by it. `has_sent` says whether a space
@@ -55,9 +55,9 @@ impl Samples {
             return;
         }
         let sent = &mut self.sent;
-        self.on_their_way.retain(|sample| match has_sent(sample.space, sample.end) {
+        self.on_their_way.retain(|chat| match has_sent(chat.space, chat.end) {
             Some(true) => {
-                sent.push(sample.accepted);
+                sent.push(chat.accepted);
                 false
             }
             Some(false) => true,
@@ -79,6 +79,6 @@ impl Samples {
 
     /// All logs are thrown away.
     pub(super) fn forget(&mut self) {
-        *self = Samples::default();
+        *self = Timed::default();
     }
 }
