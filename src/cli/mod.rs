@@ -1,7 +1,7 @@
 //! The command line: `cpi-hub` serves; `config` and `doctor` look at what it would serve with, and
-//! on what; `ready` asks whether it does; `chat`, `tail`, `say` and `bench` are clients of a hub; `migrate`, `backup`, `journal`
-//! and `dead-letters` are tools over a hub's data; `key` and `token` make what programs and people
-//! show; `completions` and `man` tell of all these.
+//! on what; `ready` asks whether it does; `chat`, `tail`, `say` and `bench` are clients of a hub;
+//! `migrate`, `backup`, `journal` and `dead-letters` are tools over a hub's data; `key` and `token`
+//! make what programs and people show; `completions` and `man` tell of all these.
 //!
 //! What ends before anything runs (help, version, a bad configuration) is a [`CliExit`], and so is
 //! the end of each command.

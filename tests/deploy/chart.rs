@@ -110,7 +110,7 @@ pub fn the_chart_fits_the_hub() -> Outcome {
             let value = it["value"].as_str().expect("a text");
             (name, if name == "CREDENTIALS_DIRECTORY" { folder } else { value })
         });
-        // Whose plain address is beside TLS needs a certificate, which is not made here.
+        // An address beside TLS needs a certificate, which is not made here.
         let given: Vec<_> = given.filter(|(name, _)| *name != "HUB_TLS_PLAIN_LISTEN").collect();
         let output = run_hub(&["config"], &given);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use rcgen::{CertificateParams, KeyPair};
@@ -25,6 +26,9 @@ use crate::support::{Answer, Client, PATIENCE, eventually};
 const NAME: &str = "hub.example";
 /// Its page's origin.
 pub const ORIGIN: &str = "https://hub.example";
+
+/// How many proxies were started.
+static FRONTS: AtomicU8 = AtomicU8::new(1);
 
 /// How long a proxy may take to end.
 const END_WAIT: Duration = Duration::from_secs(2);
@@ -68,23 +72,24 @@ impl Kind {
     }
 
     /// How the file says where it listens and with which certificate; and how the test does.
-    fn own(self, port: u16, dir: &Path) -> Vec<(&'static str, String)> {
+    fn own(self, at: SocketAddr, dir: &Path) -> Vec<(&'static str, String)> {
         let file = |name: &str| dir.join(name).display().to_string();
         match self {
             Kind::Nginx => vec![
-                ("listen 443 ssl", format!("listen 127.0.0.1:{port} ssl")),
+                ("listen 443 ssl", format!("listen {at} ssl")),
                 ("/etc/ssl/private/hub.pem", file("certificate")),
                 ("/etc/ssl/private/hub.key", file("key")),
             ],
-            Kind::Haproxy => vec![
-                ("bind :443", format!("bind 127.0.0.1:{port}")),
-                ("/etc/haproxy/hub.pem", file("both")),
-            ],
+            Kind::Haproxy => {
+                vec![("bind :443", format!("bind {at}")), ("/etc/haproxy/hub.pem", file("both"))]
+            }
             Kind::Caddy => {
                 let (certificate, key) = (file("certificate"), file("key"));
                 let site = format!(
                     "{{\nadmin off\nauto_https disable_redirects\n}}\n\
-                     https://{NAME}:{port} {{\nbind 127.0.0.1\ntls {certificate} {key}\n"
+                     https://{NAME}:{} {{\nbind {}\ntls {certificate} {key}\n",
+                    at.port(),
+                    at.ip()
                 );
                 vec![("hub.example {\n", site)]
             }
@@ -113,14 +118,17 @@ impl Front {
         need(kind)?;
         let dir = tempfile::tempdir().expect("a directory");
         let client = certificate(dir.path());
-        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+        // Nobody else has this address: between its being free and the proxy's start no hub of
+        // another test can take the port.
+        let own = Ipv4Addr::new(127, 0, 1, FRONTS.fetch_add(1, Ordering::Relaxed));
+        let free = TcpListener::bind((own, 0)).expect("a port");
         let address = free.local_addr().expect("an address");
         let mut text = given(kind.file());
         let mut change = |from: &str, to: &str| {
             assert_eq!(text.matches(from).count(), 1, "{from} in {}", kind.file());
             text = text.replace(from, to);
         };
-        for (from, to) in kind.own(address.port(), dir.path()) {
+        for (from, to) in kind.own(address, dir.path()) {
             change(from, &to);
         }
         change("127.0.0.1:8080", &hub.to_string());
@@ -194,16 +202,15 @@ impl Front {
         match tungstenite::client(request, self.connect(last)) {
             Ok((socket, _)) => Ok(Client { socket }),
             Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(answer))) => {
-                let code = String::from_utf8_lossy(answer.body().as_deref().unwrap_or_default());
-                Err((answer.status().as_u16(), code.into_owned()))
+                Err(answer.status().as_u16())
             }
             Err(error) => panic!("{error}\n{}", self.output()),
         }
     }
 }
 
-/// A member, or the status and body of a refusal.
-pub type Joined = Result<Client<Stream>, (u16, String)>;
+/// A member, or the status of a refusal.
+pub type Joined = Result<Client<Stream>, u16>;
 
 impl Drop for Front {
     fn drop(&mut self) {
