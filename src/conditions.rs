@@ -26,6 +26,17 @@ pub enum Effect {
     Refusing,
 }
 
+impl Effect {
+    /// The word for it in `/metrics`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Effect::Noted => "noted",
+            Effect::Degraded => "degraded",
+            Effect::Refusing => "refusing",
+        }
+    }
+}
+
 macro_rules! conditions {
     ($($variant:ident $name:literal $effect:ident $meaning:literal $remedy:literal;)*) => {
         /// Something that can be wrong.
@@ -76,7 +87,7 @@ conditions! {
         "mend what it says (address, password, rights, schema): then all is stored";
     RightsMissing "rights_missing" Degraded
         "The database role lacks rights that the hub needs"
-        "grant them: the README's part on PostgreSQL lists all of them";
+        "grant them: docs/POSTGRES.md lists all of them";
     PartEnded "part_ended" Refusing
         "A part of the hub has ended unasked, and the hub ends with it"
         "nothing, if the hub is begun anew by itself; report the bug with the log";

@@ -12,6 +12,7 @@ mod text;
 
 pub use fixed::*;
 pub use places::{members_of, places_for, room_for};
+pub use text::parse_time;
 
 /// What a setting's number counts, and so how it is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,7 +67,7 @@ pub struct Setting {
     pub min: i64,
     /// The greatest number allowed (of a rate: per second).
     pub max: i64,
-    /// What it bounds, for `--help` and the README.
+    /// What it bounds, for `--help` and docs/CONFIGURATION.md.
     pub help: &'static str,
 }
 

@@ -33,17 +33,7 @@ fn main() -> ExitCode {
             Ok(_) => Err(BadConfig("the command line asks for something else".into())),
             Err(exit) => Err(BadConfig(exit.text)),
         }),
-        Ok(Subcommand::Chat(options)) => cli::chat::run(&options),
-        Ok(Subcommand::Migrate(options)) => cli::migrate::run(&options).report(),
-        Ok(Subcommand::Backup(options)) => cli::backup::run(&options).report(),
-        Ok(Subcommand::Journal(options)) => {
-            let (shown, exit) = cli::journal::run(&options);
-            cli::show(&shown);
-            exit.report()
-        }
-        Ok(Subcommand::DeadLetters(options)) => cli::letters::run(&options).report(),
-        Ok(Subcommand::Key(options)) => cli::key::run(&options).report(),
-        Ok(Subcommand::Token(options)) => cli::token::run(&options).report(),
+        Ok(tool) => tool.run(),
         Err(exit) => exit.report(),
     }
 }

@@ -5,14 +5,14 @@ use std::hint::black_box;
 use bytes::BytesMut;
 use cpi_hub::limits::{Limits, Rate};
 use cpi_hub::shard::event::{
-    Fetch, Grant, Input, Join, MemberKey, PIECES, Renewal, Reply, Sent, Sockets, Ticket,
+    Fetch, Grant, Guise, Input, Join, MemberKey, PIECES, Renewal, Reply, Sent, Sockets, Ticket,
 };
 use cpi_hub::shard::turn::{Broken, Host, Journal};
 use cpi_hub::shard::{Shard, ShardSetup};
 use cpi_hub::wire::close::Close;
 use cpi_hub::wire::server_message::Resumed;
 use cpi_hub::wire::time::{Micros, MonoMs, Now};
-use cpi_hub::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
+use cpi_hub::wire::{Dialect, Encoding, Id, SpaceId, SpaceKey, UserId};
 
 const SPACE: SpaceKey = SpaceKey::Chat(SpaceId(1));
 
@@ -142,12 +142,18 @@ impl Stage {
     }
 
     pub fn join(&mut self, user: i32) -> MemberKey {
+        self.join_as(user, Encoding::Frames)
+    }
+
+    pub fn join_as(&mut self, user: i32, encoding: Encoding) -> MemberKey {
         let join = Join {
             opening: BytesMut::new(),
             space: SPACE,
             user: UserId(user),
             username: "Ana Paz".into(),
             dialect: Dialect::V1,
+            encoding,
+            guise: Guise::Member,
             after: None,
             address: None,
             grant: Grant::ALL,

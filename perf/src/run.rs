@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use cpi_hub_perf::client::connection::Server;
 use cpi_hub_perf::client::dialect::Dialect;
+use cpi_hub_perf::client::token::Signer;
 use cpi_hub_perf::measure::figures::{Figures, quoted};
 use cpi_hub_perf::measure::process;
 use cpi_hub_perf::report::Report;
@@ -28,6 +29,9 @@ pub(crate) struct RunArgs {
     /// The certificate of a wss:// server, or the one that signed it (PEM).
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// The secret that the server knows tokens by: each handshake shows one of its user.
+    #[arg(long, value_name = "FILE")]
+    token_secret: Option<PathBuf>,
     /// The server's process on this machine, for its CPU time and memory.
     #[arg(long)]
     pid: Option<u32>,
@@ -100,7 +104,9 @@ impl RunArgs {
 
     fn run(&self, scenario: &Scenario) -> io::Result<Figures> {
         process::allow_files(scenario.connections() as u64 + OTHER_FILES)?;
+        let signer = self.token_secret.as_deref().map(Signer::with_secret_of).transpose()?;
         let server = Server::at(&self.url, self.ca.as_deref(), self.dialect)?;
+        let server = Server { signer, ..server };
         scenario.run(Target { server, pid: self.pid, first_space: self.first_space })
     }
 

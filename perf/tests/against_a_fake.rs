@@ -15,7 +15,8 @@ use cpi_hub_perf::scenario::{Kind, Target, Times, idle};
 use fake::Fault;
 
 fn target(fault: Fault, first_space: i32) -> Target {
-    let server = Server { address: fake::start(fault), tls: None, dialect: Dialect::Hub };
+    let server =
+        Server { address: fake::start(fault), tls: None, dialect: Dialect::Hub, signer: None };
     Target { server, pid: Some(std::process::id()), first_space }
 }
 

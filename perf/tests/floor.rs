@@ -15,7 +15,7 @@ fn start() -> Server {
     let listener = mio::net::TcpListener::bind(any).expect("a port");
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || floor::serve(listener));
-    Server { address, tls: None, dialect: Dialect::Bytes }
+    Server { address, tls: None, dialect: Dialect::Bytes, signer: None }
 }
 
 #[test]

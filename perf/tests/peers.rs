@@ -30,7 +30,7 @@ fn run_space(
     let text = "kind = \"fanout\"\nin_flight = 3\nwarmup = 0.02\nseconds = 0.1\nsettle = 0.5\n";
     let settings = [format!("members={members}"), format!("publishers={publishers}")];
     let scenario = scenario::read("test", text, &settings).expect("good");
-    let server = Server { address: accept(serve), tls: None, dialect };
+    let server = Server { address: accept(serve), tls: None, dialect, signer: None };
     scenario.run(Target { server, pid: None, first_space: 9 }).expect("the fake answers")
 }
 
@@ -166,8 +166,12 @@ fn a_message_back_to_its_sender_is_foreign_where_it_goes_to_others_only() {
 fn a_space_of_one_is_refused_where_messages_go_to_others_only() {
     let text = "kind = \"fanout\"\nmembers = 1\nin_flight = 1\n";
     let scenario = scenario::read("test", text, &[]).expect("good");
-    let server =
-        Server { address: ([127, 0, 0, 1], 9).into(), tls: None, dialect: Dialect::Pusher };
+    let server = Server {
+        address: ([127, 0, 0, 1], 9).into(),
+        tls: None,
+        dialect: Dialect::Pusher,
+        signer: None,
+    };
     let error = scenario.run(Target { server, pid: None, first_space: 1 }).expect_err("refused");
     assert!(error.to_string().contains("two members"), "{error}");
 }
@@ -268,7 +272,8 @@ fn a_member_whom_centrifugo_keeps_out_has_not_joined() {
     let scenario = "kind = \"churn\"\nmembers = 1\nrate = 20\nstay = 0.01\nwarmup = 0.02\n\
                     seconds = 0.2\nsettle = 0.2\n";
     let scenario = scenario::read("test", scenario, &[]).expect("good");
-    let server = Server { address: accept(serve), tls: None, dialect: centrifugo_dialect() };
+    let server =
+        Server { address: accept(serve), tls: None, dialect: centrifugo_dialect(), signer: None };
     let figures =
         scenario.run(Target { server, pid: None, first_space: 9 }).expect("the fake answers");
     assert_eq!(figures.get_count("joins_all"), 0, "{}", figures.to_text());

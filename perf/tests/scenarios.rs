@@ -17,7 +17,8 @@ use fake::Fault;
 /// Runs a scenario of a few lines against a fake with this fault.
 fn run(fault: Fault, text: &str) -> Figures {
     let scenario = scenario::read("test", text, &[]).expect("a good scenario");
-    let server = Server { address: fake::start(fault), tls: None, dialect: Dialect::Hub };
+    let server =
+        Server { address: fake::start(fault), tls: None, dialect: Dialect::Hub, signer: None };
     let pid = Some(std::process::id());
     scenario.run(Target { server, pid, first_space: 3 }).expect("the fake answers")
 }
@@ -117,7 +118,7 @@ fn a_herd_that_nobody_lets_in_is_not_back() {
     let scenario = "kind = \"herd\"\nconnections = 3\nhold = 0\nwait = 0.2\n";
     let scenario = scenario::read("test", scenario, &[]).expect("good");
     let address = fake::start_refusing(3);
-    let server = Server { address, tls: None, dialect: Dialect::Hub };
+    let server = Server { address, tls: None, dialect: Dialect::Hub, signer: None };
     let figures = scenario.run(Target { server, pid: None, first_space: 1 }).expect("it runs");
     assert_eq!(figures.faults(), [("not_back", 3)], "{}", figures.to_text());
     assert_eq!(figures.get_count("refused"), 3);
@@ -132,4 +133,95 @@ fn idle_steps_give_a_curve_from_zero_on() {
     let Some(Value::Curve(points)) = figures.get("rss_bytes") else { panic!("no curve") };
     let at: Vec<f64> = points.iter().map(|(connections, _)| *connections).collect();
     assert_eq!(at, [0.0, 10.0, 20.0, 30.0]);
+}
+
+const HERD_WITH_POSITIONS: &str = "kind = \"herd\"\nconnections = 40\nhold = 0.05\nwait = 10\n\
+                                   connect_rate = 1e6\nresume = true\nloss = \"reset\"\n";
+
+#[test]
+fn a_herd_with_positions_is_back_when_it_has_what_it_missed() {
+    let figures = run(Fault::None, HERD_WITH_POSITIONS);
+    assert_eq!(figures.faults(), [], "{}", figures.to_text());
+    assert!(number(&figures, "back_99_s") > 0.0);
+}
+
+#[test]
+fn a_message_that_does_not_come_with_a_resume_is_a_gap_of_each() {
+    let figures = run(Fault::Forget, HERD_WITH_POSITIONS);
+    assert_eq!(figures.faults(), [("resume_gaps", 40)], "{}", figures.to_text());
+}
+
+const OVERLOAD: &str = "kind = \"overload\"\nspaces = 2\nmembers = 3\nrate = 400\npolite = 1\n\
+                        connect_rate = 1e6\nwarmup = 0.05\nseconds = 1.2\nsettle = 0.5\n";
+
+#[test]
+fn every_message_of_an_overload_is_answered_and_timed() {
+    let figures = run(Fault::None, OVERLOAD);
+    assert_eq!(figures.faults(), [], "{}", figures.to_text());
+    assert!(number(&figures, "accepted_per_s") > 100.0, "{}", figures.to_text());
+    assert!(number(&figures, "p99_ms") > 0.0 && number(&figures, "polite_p99_ms") > 0.0);
+    let closed = format!("{OVERLOAD}in_flight = 2\n");
+    let figures = run(Fault::None, &closed);
+    assert_eq!(figures.faults(), [], "{}", figures.to_text());
+    assert!(number(&figures, "accepted_per_s") > 100.0, "{}", figures.to_text());
+}
+
+#[test]
+fn a_refusal_is_an_answer_and_none_without_a_hint() {
+    let figures = run(Fault::Refuse, OVERLOAD);
+    assert_eq!(figures.faults(), [], "{}", figures.to_text());
+    assert_eq!(figures.get_count("messages_refused"), 1);
+    let figures = run(Fault::RefuseForGood, OVERLOAD);
+    assert_eq!(figures.faults(), [("refused_without_hint", 1)], "{}", figures.to_text());
+}
+
+#[test]
+fn a_message_that_nobody_answers_is_told() {
+    let figures = run(Fault::Swallow, OVERLOAD);
+    assert_eq!(figures.faults(), [("unanswered", 1)], "{}", figures.to_text());
+}
+
+#[test]
+fn who_is_closed_comes_back_and_has_lost_nothing() {
+    let figures = run(Fault::Close, OVERLOAD);
+    assert_eq!(figures.faults(), [], "{}", figures.to_text());
+    assert!(figures.to_text().contains("4008:1"), "{}", figures.to_text());
+}
+
+#[test]
+fn a_hub_that_ends_and_tells_nobody_is_told() {
+    let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("it runs");
+    let scenario = "kind = \"drain\"\nspaces = 1\nmembers = 3\nrate = 100\ntalk = 0.1\n\
+                    wait = 0.3\n";
+    let scenario = scenario::read("test", scenario, &[]).expect("good");
+    let address = fake::start(Fault::None);
+    let server = Server { address, tls: None, dialect: Dialect::Hub, signer: None };
+    let figures = scenario.run(Target { server, pid: Some(child.id()), first_space: 1 });
+    let figures = figures.expect("it runs");
+    assert_eq!(figures.faults(), [("not_told", 3)], "{}", figures.to_text());
+    assert!(number(&figures, "ended_after_s") < 0.3, "{}", figures.to_text());
+    assert!(!child.wait().expect("it was there").success());
+}
+
+#[test]
+fn posts_are_counted_by_their_answers() {
+    let scenario = "kind = \"posts\"\nposters = 4\nwarmup = 0.05\nseconds = 0.2\nsettle = 1\n";
+    let scenario = scenario::read("test", scenario, &[]).expect("good");
+    let run = |answers: &'static [&'static str]| {
+        let address = fake::start_answering(answers);
+        let server = Server { address, tls: None, dialect: Dialect::Hub, signer: None };
+        scenario.run(Target { server, pid: None, first_space: 1 }).expect("it runs")
+    };
+    const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+    const HINTED: &str =
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
+    let figures = run(&[OK, HINTED]);
+    assert_eq!(figures.faults(), [], "{}", figures.to_text());
+    assert!(number(&figures, "stored_per_s") > 0.0 && number(&figures, "refused_per_s") > 0.0);
+    let figures = run(&[OK, "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n"]);
+    let (name, count) = figures.faults()[0];
+    assert!(name == "refused_without_hint" && count > 0, "{}", figures.to_text());
+    let figures = run(&[OK, ""]);
+    let (name, count) = figures.faults()[0];
+    assert!(name == "unanswered" && count > 0, "{}", figures.to_text());
 }

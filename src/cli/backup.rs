@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches};
+use serde_json::json;
 
-use super::{CliExit, EXIT_CONFIG};
+use super::CliExit;
 use crate::config::DataLocation;
 use crate::store::{BackupError, backup};
 
@@ -16,6 +17,7 @@ pub struct Options {
     place: DataLocation,
     file: PathBuf,
     force: bool,
+    json: bool,
 }
 
 const AFTER: &str = "The copy is of one moment, whatever a hub beside it writes, is checked, and \
@@ -34,25 +36,26 @@ pub(super) fn command() -> clap::Command {
         .about("Copies the embedded database to a file, also while a hub runs")
         .arg(file.value_parser(ValueParser::path_buf()).help("The copy"))
         .arg(force.help("Replace FILE if it is there"))
+        .arg(super::json_argument("Print what was copied as JSON"))
         .after_help(AFTER)
 }
 
 impl Options {
     pub(super) fn read(matches: &ArgMatches, place: DataLocation) -> Options {
         let file = matches.get_one::<PathBuf>("file").cloned().unwrap_or_default();
-        Options { place, file, force: matches.get_flag("force") }
+        Options { place, file, force: matches.get_flag("force"), json: matches.get_flag("json") }
     }
 }
 
 /// Does it; what to print, and the exit code.
 pub fn run(options: &Options) -> CliExit {
-    let Options { place, file, force } = options;
+    let Options { place, file, force, json } = options;
     if let Some(url) = &place.database_url {
         let text = format!(
             "messages are in {url}, which pg_dump copies: `pg_dump --format=custom`, \
              as docs/BACKUP.md says"
         );
-        return CliExit { code: EXIT_CONFIG, text };
+        return CliExit::bad(text);
     }
     let mut shown = Shown { percent: None, terminal: std::io::stderr().is_terminal() };
     let done = backup(&place.data_dir, file, *force, |copied, all| shown.show(copied, all));
@@ -60,11 +63,15 @@ pub fn run(options: &Options) -> CliExit {
     match done {
         Ok(copy) => {
             let (messages, bytes) = (copy.messages, copy.bytes);
-            let text = format!("{}: {messages} messages, {bytes} bytes", file.display());
-            CliExit { code: 0, text }
+            let file = file.display().to_string();
+            let text = match json {
+                true => json!({"file": file, "messages": messages, "bytes": bytes}).to_string(),
+                false => format!("{file}: {messages} messages, {bytes} bytes"),
+            };
+            CliExit::done(text)
         }
         Err(error @ BackupError::Missing(_)) => super::bad_place(&error).into(),
-        Err(error) => CliExit { code: 1, text: error.to_string() },
+        Err(error) => CliExit::failed(error.to_string()),
     }
 }
 

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use clap::{Arg, ArgMatches};
+use serde_json::{Value, json};
 
 use super::CliExit;
 use super::table::table;
@@ -18,6 +19,7 @@ use crate::wire::Id;
 pub struct Options {
     place: DataLocation,
     action: Action,
+    json: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +48,7 @@ pub(super) fn command() -> clap::Command {
     clap::Command::new("journal")
         .about("Inspects or verifies journals, or acknowledges what the store lacks of them")
         .arg(action.value_parser(ACTIONS).hide_possible_values(true).help("What to do"))
+        .arg(super::json_argument("inspect, verify: print the journals as JSON"))
         .after_help(AFTER)
 }
 
@@ -57,15 +60,15 @@ impl Options {
             Some(2) => Action::Acknowledge,
             _ => Action::Inspect,
         };
-        Options { place, action }
+        Options { place, action, json: matches.get_flag("json") }
     }
 }
 
 /// Looks; what to print before the end, and the end.
-pub fn run(options: &Options) -> (String, CliExit) {
+pub fn run(options: &Options) -> CliExit {
     let data_dir = &options.place.data_dir;
     if options.action == Action::Acknowledge {
-        return (String::new(), acknowledged(data_dir));
+        return acknowledged(data_dir);
     }
     let looked = match std::fs::metadata(data_dir) {
         Ok(_) => inspect(&data_dir.join("journal")),
@@ -73,7 +76,7 @@ pub fn run(options: &Options) -> (String, CliExit) {
     };
     let reports = match looked {
         Ok(reports) => reports,
-        Err(error) => return (String::new(), super::bad_place(&error).into()),
+        Err(error) => return super::bad_place(&error).into(),
     };
     let embedded = options.place.database_url.is_none();
     let stored = embedded.then(|| stored_positions(data_dir)).flatten();
@@ -84,18 +87,22 @@ pub fn run(options: &Options) -> (String, CliExit) {
     let rows: Vec<Vec<String>> =
         reports.journals.iter().map(|report| row(report, stored(report))).collect();
     let mut shown = format!("{}\n\n{}", table(&HEADING, &rows), summary(&reports));
-    if let Ok(Some(missing)) = store::missing(data_dir) {
+    let missing = store::missing(data_dir).ok().flatten();
+    if let Some(missing) = &missing {
         shown.push_str(&format!("\nthe store lacks {missing}, which no journal holds"));
+    }
+    if options.json {
+        shown = as_json(&rows, &reports, missing.map(|it| it.to_string()));
     }
     let damaged: Vec<String> = reports.journals.iter().filter_map(problem).collect();
     match damaged.first().filter(|_| options.action == Action::Verify) {
-        None => (String::new(), CliExit { code: 0, text: shown }),
+        None => CliExit::done(shown),
         Some(first) => {
             let more = match damaged.len() {
                 1 => String::new(),
                 all => format!(" (and {} more)", all - 1),
             };
-            (shown, CliExit { code: 1, text: format!("{first}{more}") })
+            CliExit { shown, ..CliExit::failed(format!("{first}{more}")) }
         }
     }
 }
@@ -103,10 +110,8 @@ pub fn run(options: &Options) -> (String, CliExit) {
 fn acknowledged(data_dir: &Path) -> CliExit {
     let done = std::fs::metadata(data_dir).and_then(|_| store::acknowledge(data_dir, unix_now()));
     match done {
-        Ok(Some(missing)) => CliExit { code: 0, text: format!("acknowledged: {missing}") },
-        Ok(None) => {
-            CliExit { code: 0, text: "nothing is missing that was not acknowledged".into() }
-        }
+        Ok(Some(missing)) => CliExit::done(format!("acknowledged: {missing}")),
+        Ok(None) => CliExit::done("nothing is missing that was not acknowledged"),
         Err(error) => super::bad_place(&format!("{}: {error}", data_dir.display())).into(),
     }
 }
@@ -148,6 +153,21 @@ fn row(report: &JournalReport, stored: String) -> Vec<String> {
         },
         state,
     ]
+}
+
+/// The table as JSON: what is a number is one, and what is not known is left out.
+fn as_json(rows: &[Vec<String>], reports: &Reports, missing: Option<String>) -> String {
+    let cell = |(heading, cell): (&&str, &String)| {
+        let name = heading.trim_start().replace(' ', "_");
+        let value = match (heading.starts_with(' '), cell.parse::<u64>()) {
+            (true, Ok(number)) => number.into(),
+            _ => Value::from(cell.as_str()),
+        };
+        (!matches!(cell.as_str(), "?" | "-")).then_some((name, value))
+    };
+    let row = |row: &Vec<String>| Value::Object(HEADING.iter().zip(row).filter_map(cell).collect());
+    let journals: Vec<Value> = rows.iter().map(row).collect();
+    json!({"journals": journals, "in_use": reports.open, "missing": missing}).to_string()
 }
 
 fn summary(reports: &Reports) -> String {

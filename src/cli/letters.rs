@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use clap::{Arg, ArgAction, ArgMatches};
 
 use super::table::table;
-use super::{CliExit, EXIT_CONFIG, logging, one_line};
+use super::{CliExit, logging, one_line};
 use crate::config::DataLocation;
 use crate::store::sqlite::wall::WallFormat;
 use crate::store::{Letter, Letters, OpenError, Retried, journal, retry};
@@ -53,7 +53,7 @@ impl Options {
         let retry = action.is_some_and(|action| action == ACTIONS[1]);
         if let Some(name) = ["json", "content"].into_iter().find(|name| retry && flag(name)) {
             let text = format!("--{name}: belongs to dead-letters list, not to retry");
-            return Err(CliExit { code: EXIT_CONFIG, text });
+            return Err(CliExit::bad(text));
         }
         Ok(Options { place, retry, json: flag("json"), content: flag("content") })
     }
@@ -81,7 +81,7 @@ fn listed(options: &Options) -> CliExit {
         (false, true) if letters.unread.is_empty() => "no dead letters".into(),
         (false, _) => shown(&letters, options),
     };
-    CliExit { code: 0, text }
+    CliExit::done(text)
 }
 
 fn json(letter: &Letter, content: bool) -> String {
@@ -128,7 +128,7 @@ fn retried(options: &Options) -> CliExit {
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return CliExit { code: 1, text: format!("start: {error}") },
+        Err(error) => return CliExit::failed(format!("start: {error}")),
     };
     let DataLocation { data_dir, database_url, utc_offset } = &options.place;
     if let Err(error) = std::fs::metadata(data_dir) {
@@ -141,9 +141,9 @@ fn retried(options: &Options) -> CliExit {
         Ok(retried) => told(&retried),
         Err(OpenError::Journal(journal::JournalOpenError::Locked { .. })) => {
             let text = format!("{} is in use by a hub; stop it first", data_dir.display());
-            CliExit { code: 1, text }
+            CliExit::failed(text)
         }
-        Err(error) => CliExit { code: 1, text: error.to_string() },
+        Err(error) => CliExit::failed(error.to_string()),
     }
 }
 
@@ -151,7 +151,7 @@ fn told(retried: &Retried) -> CliExit {
     let Retried { stored, already, refused, left, stopped } = retried;
     let done = format!("{stored} stored, {already} were stored already, {refused} refused again");
     match stopped {
-        Some(error) => CliExit { code: 1, text: format!("{done}, {left} left: {error}") },
-        None => CliExit { code: u8::from(*refused > 0), text: done },
+        Some(error) => CliExit::failed(format!("{done}, {left} left: {error}")),
+        None => CliExit { code: u8::from(*refused > 0), ..CliExit::done(done) },
     }
 }

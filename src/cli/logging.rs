@@ -83,7 +83,7 @@ where
         set = Arc::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()));
         lines.try_init()
     } else {
-        let lines = lines.json().flatten_event(true).with_filter_reloading();
+        let lines = lines.json().flatten_event(true).with_span_list(false).with_filter_reloading();
         let handle = lines.reload_handle();
         set = Arc::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()));
         lines.try_init()

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use clap::{Arg, ArgAction, ArgMatches};
+use serde_json::{Value, json};
 
 use super::{CliExit, logging};
 use crate::config::DataLocation;
@@ -14,6 +15,7 @@ use crate::store::{OpenError, upgrade};
 pub struct Options {
     place: DataLocation,
     dry_run: bool,
+    json: bool,
 }
 
 const AFTER: &str = "A hub does the same at its start; this is for those who want it done, or \
@@ -28,12 +30,13 @@ pub(super) fn command() -> clap::Command {
     clap::Command::new("migrate")
         .about("Brings the database up to date, and says what it did")
         .arg(dry_run.help("Print the statements that are missing, and change nothing"))
+        .arg(super::json_argument("Print what is missing, or was brought, as JSON"))
         .after_help(AFTER)
 }
 
 impl Options {
     pub(super) fn read(matches: &ArgMatches, place: DataLocation) -> Options {
-        Options { place, dry_run: matches.get_flag("dry_run") }
+        Options { place, dry_run: matches.get_flag("dry_run"), json: matches.get_flag("json") }
     }
 
     /// What the database is called in what is printed.
@@ -55,17 +58,24 @@ pub fn run(options: &Options) -> CliExit {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(error) => return CliExit { code: 1, text: format!("start: {error}") },
+        Err(error) => return CliExit::failed(format!("start: {error}")),
     };
     let DataLocation { data_dir, database_url, .. } = &options.place;
     let done = runtime.block_on(upgrade(data_dir, database_url.as_ref(), options.dry_run));
     let database = options.database();
     match done {
-        Ok(steps) => CliExit { code: 0, text: told(&database, &steps, options.dry_run) },
+        Ok(steps) if options.json => CliExit::done(as_json(&database, &steps, options.dry_run)),
+        Ok(steps) => CliExit::done(told(&database, &steps, options.dry_run)),
         Err(error @ OpenError::Io { .. }) => CliExit::from(super::bad_place(&error)),
-        Err(error @ OpenError::Database { .. }) => CliExit { code: 1, text: error.to_string() },
-        Err(error) => CliExit { code: 1, text: format!("{database}: {error}") },
+        Err(error @ OpenError::Database { .. }) => CliExit::failed(error.to_string()),
+        Err(error) => CliExit::failed(format!("{database}: {error}")),
     }
+}
+
+fn as_json(database: &str, steps: &[MigrateStep], dry_run: bool) -> String {
+    let steps = steps.iter().map(|step| json!({"name": step.name, "sql": step.sql}));
+    let steps: Vec<Value> = steps.collect();
+    json!({"database": database, "dry_run": dry_run, "steps": steps}).to_string()
 }
 
 fn told(database: &str, steps: &[MigrateStep], dry_run: bool) -> String {

@@ -1,43 +1,55 @@
-//! The command line: `cpi-hub` serves, `config` shows what it would serve with, `chat` talks;
+//! The command line: `cpi-hub` serves; `config` and `doctor` look at what it would serve with, and
+//! on what; `ready` asks whether it does; `chat`, `tail`, `say` and `bench` are clients of a hub;
 //! `migrate`, `backup`, `journal` and `dead-letters` are tools over a hub's data; `key` and `token`
-//! make what programs and people show.
+//! make what programs and people show; `completions` and `man` tell of all these.
 //!
-//! Every setting's flag is made from the tables in `config.rs` and `limits.rs`. What ends before
-//! anything runs (help, version, a bad configuration) is a [`CliExit`].
+//! What ends before anything runs (help, version, a bad configuration) is a [`CliExit`], and so is
+//! the end of each command.
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use clap::builder::ValueParser;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, ArgMatches};
+use clap::ArgMatches;
 
 pub mod backup;
+pub mod bench;
 pub mod chat;
+mod command;
+pub mod doctor;
+mod generate;
 pub mod journal;
 pub mod key;
 pub mod letters;
 pub mod lines;
 pub mod logging;
 pub mod migrate;
+mod ready;
+mod remote;
+pub mod say;
+mod screen;
+mod settings;
 mod table;
+pub mod tail;
+mod terminal;
 pub mod token;
 
-use crate::config::{BadConfig, Config, DataLocation, MAIN, Machine, Sources, flag, nearest};
-use crate::edge::{COMMIT, VERSION};
-use crate::limits::{Setting, Unit, settings, sum};
+pub use command::command;
+use command::{explain, json_argument, names, sources};
+
+use crate::config::{BadConfig, Config, DataLocation, Machine};
+use crate::limits::parse_time;
 
 /// The exit code of a bad configuration (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
 
+/// The exit code of what may be done or not, and is to be tried again (`EX_TEMPFAIL`).
+pub const EXIT_UNKNOWN: u8 = 75;
+
 /// How long the last line of a command, or of a log, may take to be written.
 pub const LAST_WAIT: Duration = Duration::from_millis(300);
-
-const COMMANDS: &str = "serve, config, migrate, backup, journal, dead-letters, key, token and chat";
 
 /// What to run.
 #[derive(Debug)]
@@ -45,7 +57,15 @@ pub enum Subcommand {
     /// Serve.
     Serve(Box<Config>),
     /// Chat from the terminal.
-    Chat(chat::ChatOptions),
+    Chat(chat::Options),
+    /// Print what goes on in a space.
+    Tail(tail::Options),
+    /// Say one thing.
+    Say(say::Options),
+    /// Measure a hub.
+    Bench(bench::Options),
+    /// Look for what would hurt.
+    Doctor(doctor::Options),
     /// Bring the database up to date.
     Migrate(migrate::Options),
     /// Copy the embedded database.
@@ -65,16 +85,39 @@ pub enum Subcommand {
 pub struct CliExit {
     /// 0 for what was asked for, 78 for a bad configuration, 1 for anything else.
     pub code: u8,
-    /// What to print: to standard output if the code is 0, else to standard error.
+    /// What to print: to standard output if the code is 0, else to standard error, in one line.
     pub text: String,
+    /// What to print to standard output before, whatever the code is.
+    pub shown: String,
 }
 
 impl CliExit {
+    /// All went well; what to print.
+    pub fn done(text: impl Into<String>) -> CliExit {
+        CliExit { code: 0, text: text.into(), shown: String::new() }
+    }
+
+    /// It could not be done; why, in one line.
+    pub fn failed(text: impl Into<String>) -> CliExit {
+        CliExit { code: 1, ..CliExit::done(text) }
+    }
+
+    /// What was asked for can't be; why, in one line.
+    pub fn bad(text: impl Into<String>) -> CliExit {
+        CliExit { code: EXIT_CONFIG, ..CliExit::done(text) }
+    }
+
+    /// A report, and how it ends.
+    pub fn told(code: u8, shown: impl Into<String>) -> CliExit {
+        CliExit { code, shown: shown.into(), ..CliExit::done("") }
+    }
+
     /// Prints the text and gives back the code.
     pub fn report(&self) -> ExitCode {
+        show(&self.shown);
         if self.code == 0 {
             show(&self.text);
-        } else {
+        } else if !self.text.is_empty() {
             last_line(&self.text);
         }
         ExitCode::from(self.code)
@@ -118,7 +161,7 @@ pub fn one_line(text: &str) -> String {
 
 impl From<BadConfig> for CliExit {
     fn from(bad: BadConfig) -> CliExit {
-        CliExit { code: EXIT_CONFIG, text: bad.0 }
+        CliExit::bad(bad.0)
     }
 }
 
@@ -129,75 +172,66 @@ pub fn parse(
     machine: Machine,
 ) -> Result<Subcommand, CliExit> {
     let matches = command().try_get_matches_from(arguments).map_err(explain)?;
-    let given = |matches: &ArgMatches| sources(matches, environment);
-    match matches.subcommand() {
-        Some(("chat", matches)) => Ok(Subcommand::Chat(chat::ChatOptions::read(matches)?)),
-        Some(("config", matches)) => {
-            let config = Config::load(&given(matches)?, machine)?;
-            Err(CliExit { code: 0, text: format!("{config}#\n{}", memory_table(&config)) })
-        }
-        Some(("migrate", matches)) => {
-            let place = DataLocation::load(&given(matches)?)?;
-            Ok(Subcommand::Migrate(migrate::Options::read(matches, place)))
-        }
-        Some(("backup", matches)) => {
-            let place = DataLocation::load(&given(matches)?)?;
-            Ok(Subcommand::Backup(backup::Options::read(matches, place)))
-        }
-        Some(("journal", matches)) => {
-            let place = DataLocation::load(&given(matches)?)?;
-            Ok(Subcommand::Journal(journal::Options::read(matches, place)))
-        }
-        Some(("dead-letters", matches)) => {
-            let place = DataLocation::load(&given(matches)?)?;
-            Ok(Subcommand::DeadLetters(letters::Options::read(matches, place)?))
-        }
-        Some(("key", matches)) => Ok(Subcommand::Key(key::Options::read(matches)?)),
-        Some(("token", matches)) => {
-            let sources = given(matches)?;
-            Ok(Subcommand::Token(token::Options::read(matches, &sources)?))
-        }
-        Some((_serve, matches)) => {
-            Ok(Subcommand::Serve(Box::new(Config::load(&given(matches)?, machine)?)))
-        }
-        None => Ok(Subcommand::Serve(Box::new(Config::load(&given(&matches)?, machine)?))),
-    }
-}
-
-/// What the configuration can cost in memory, as comments of its file.
-fn memory_table(config: &Config) -> String {
-    let parts = sum::memory(&config.limits, config.shards, config.tls.is_some());
-    let row = |name: &str, bytes, bounds: &str| {
-        vec![name.to_owned(), sum::readable(bytes), bounds.to_owned()]
+    let environment: Vec<(OsString, OsString)> = environment.into_iter().collect();
+    let given = |matches: &ArgMatches| sources(matches, environment.iter().cloned());
+    let configured =
+        |matches: &ArgMatches| Ok::<_, CliExit>(Config::load(&given(matches)?, machine)?);
+    let place = |matches: &ArgMatches| Ok::<_, CliExit>(DataLocation::load(&given(matches)?)?);
+    let Some((name, matches)) = matches.subcommand() else {
+        return Ok(Subcommand::Serve(Box::new(configured(&matches)?)));
     };
-    let mut rows: Vec<_> =
-        parts.iter().map(|part| row(part.name, part.bytes, part.bounds)).collect();
-    rows.push(row("all together", sum::total(&parts), ""));
-    let table = table::table(&["memory at most", " bytes", "bounded by"], &rows);
-    table.lines().map(|line| format!("# {line}\n")).collect()
+    let environment = &environment;
+    Ok(match name {
+        "config" => {
+            return Err(settings::run(matches, &given(matches)?, machine)?);
+        }
+        "ready" => return Err(ready::run(&configured(matches)?)),
+        "completions" => return Err(generate::completions(matches, command())),
+        "man" => return Err(generate::man(matches, command())),
+        "doctor" => {
+            let known = (configured(matches)?, machine);
+            Subcommand::Doctor(doctor::Options::read(matches, known, environment)?)
+        }
+        "migrate" => Subcommand::Migrate(migrate::Options::read(matches, place(matches)?)),
+        "backup" => Subcommand::Backup(backup::Options::read(matches, place(matches)?)),
+        "journal" => Subcommand::Journal(journal::Options::read(matches, place(matches)?)),
+        "dead-letters" => {
+            Subcommand::DeadLetters(letters::Options::read(matches, place(matches)?)?)
+        }
+        "key" => Subcommand::Key(key::Options::read(matches)?),
+        "token" => Subcommand::Token(token::Options::read(matches, &given(matches)?)?),
+        "chat" => Subcommand::Chat(chat::Options::read(matches, environment)?),
+        "tail" => Subcommand::Tail(tail::Options::read(matches, environment)?),
+        "say" => Subcommand::Say(say::Options::read(matches, environment)?),
+        "bench" => Subcommand::Bench(bench::Options::read(matches, environment)?),
+        _serve => Subcommand::Serve(Box::new(configured(matches)?)),
+    })
 }
 
-/// What was given, as far as the command has options for it.
-fn sources(
-    matches: &ArgMatches,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<Sources, CliExit> {
-    let mut sources = Sources::default();
-    for name in MAIN.iter().map(|main| main.name).chain(settings().iter().map(|it| it.name)) {
-        if SWITCHES.contains(&name) {
-            if matches.try_get_one::<bool>(name).ok().flatten() == Some(&true) {
-                sources.add_flag(name, "true".into());
-            }
-        } else if let Ok(Some(text)) = matches.try_get_one::<String>(name) {
-            sources.add_flag(name, text.clone());
+impl Subcommand {
+    /// Runs what is not `serve`; how it went. `serve` itself is the binary's.
+    pub fn run(&self) -> ExitCode {
+        match self {
+            Subcommand::Serve(_) => ExitCode::FAILURE,
+            Subcommand::Chat(options) => chat::run(options).report(),
+            Subcommand::Tail(options) => tail::run(options).report(),
+            Subcommand::Say(options) => say::run(options).report(),
+            Subcommand::Bench(options) => bench::run(options).report(),
+            Subcommand::Doctor(options) => doctor::run(options).report(),
+            Subcommand::Migrate(options) => migrate::run(options).report(),
+            Subcommand::Backup(options) => backup::run(options).report(),
+            Subcommand::Journal(options) => journal::run(options).report(),
+            Subcommand::DeadLetters(options) => letters::run(options).report(),
+            Subcommand::Key(options) => key::run(options).report(),
+            Subcommand::Token(options) => token::run(options).report(),
         }
     }
-    let from_environment = sources.add_environment(environment.into_iter())?;
-    let from_flag = matches.get_one::<PathBuf>("config_file").cloned();
-    if let Some(path) = from_flag.or(from_environment.map(PathBuf::from)) {
-        sources.add_file(&path)?;
-    }
-    Ok(sources)
+}
+
+/// A time of an option: `250ms`, `10s`, `5m`.
+fn time(text: &str) -> Option<Duration> {
+    let millis = parse_time(text).and_then(|millis| u64::try_from(millis).ok())?;
+    Some(Duration::from_millis(millis))
 }
 
 /// A data directory that can't be used.
@@ -205,174 +239,12 @@ fn bad_place(error: &impl std::fmt::Display) -> BadConfig {
     BadConfig(format!("data_dir: {error}"))
 }
 
-fn command() -> clap::Command {
-    const ABOUT: &str = "The real-time event server of CPI Hub.\n\n\
-        People connect by WebSocket to a numbered space, see who joins and leaves, and chat; \
-        chat is stored.\nWithout arguments it serves on http://127.0.0.1:8080, with its data in \
-        ./data.";
-    const AFTER: &str = "Every option is also a variable (--write-wait: HUB_WRITE_WAIT) and a key \
-        of the file (write_wait).\nOptions win over variables, variables over the file. \
-        `cpi-hub config` shows what comes of it.\n\
-        Sizes are written 512 or 64KiB, times 250ms, 10s or 5m, rates 50/100 (a second/at once) \
-        or off.\n\n\
-        Signals: TERM and INT end it in order, a second one or QUIT at once; HUP reads the \
-        configuration again\n(the log filter changes; what else has changed is logged, and waits \
-        for a restart).";
-    let version: &'static str = format!("{VERSION} (commit {COMMIT})").leak();
-    let serve = clap::Command::new("serve").about("Serves; the same as without a command");
-    let config = clap::Command::new("config").about(
-        "Prints the configuration as TOML, where each value came from, and what it may cost",
-    );
-    clap::Command::new("cpi-hub")
-        .version(version)
-        .about(ABOUT)
-        .after_help(AFTER)
-        .max_term_width(100)
-        .disable_help_subcommand(true)
-        .args_conflicts_with_subcommands(true)
-        .args(serve_arguments())
-        .subcommand(serve.args(serve_arguments()).after_help(AFTER))
-        .subcommand(config.args(serve_arguments()).after_help(AFTER))
-        .subcommand(migrate::command().args(place_arguments(&[])))
-        .subcommand(backup::command().args(place_arguments(&[])))
-        .subcommand(journal::command().args(place_arguments(&[])))
-        .subcommand(letters::command().args(place_arguments(&["utc_offset"])))
-        .subcommand(key::command())
-        .subcommand(token::command().args(arguments_of(&TOKEN_SETTINGS)))
-        .subcommand(chat::command())
-}
-
-/// What a token is made with.
-const TOKEN_SETTINGS: [&str; 5] =
-    ["config_file", "jwt_secret_file", "jwt_algorithm", "jwt_audience", "jwt_issuer"];
-
-/// Where a hub's data are, and what else a tool has to know.
-fn place_arguments(more: &[&str]) -> Vec<Arg> {
-    arguments_of(&[&["config_file", "data_dir", "database_url"], more].concat())
-}
-
-/// Some of the settings.
-fn arguments_of(names: &[&str]) -> Vec<Arg> {
-    let arguments = serve_arguments().into_iter();
-    arguments.filter(|argument| names.contains(&argument.get_id().as_str())).collect()
-}
-
-fn serve_arguments() -> Vec<Arg> {
-    let file = Arg::new("config_file")
-        .long("config")
-        .value_name("FILE")
-        .value_parser(ValueParser::path_buf())
-        .help("TOML file to read settings from [env: HUB_CONFIG]");
-    let main = MAIN.iter().map(|main| match main.name {
-        name if SWITCHES.contains(&name) => switch(name).help(main.help),
-        name => argument(name, main.form).help(main.help),
-    });
-    let limits = settings().into_iter().map(|setting| {
-        let help = format!("{} [default: {}]", setting.help, setting.show(setting.default));
-        argument(setting.name, form(&setting)).help(help).help_heading("Limits")
-    });
-    std::iter::once(file).chain(main).chain(limits).collect()
-}
-
-/// Settings whose flag stands without a value.
-const SWITCHES: [&str; 3] = ["debug_endpoints", "insecure", "take_journals"];
-
-fn switch(name: &'static str) -> Arg {
-    let long: &'static str = name.replace('_', "-").leak();
-    Arg::new(name).long(long).action(ArgAction::SetTrue)
-}
-
-fn argument(name: &'static str, form: &'static str) -> Arg {
-    // clap wants names that live as long as the process; they do, once each.
-    let long: &'static str = name.replace('_', "-").leak();
-    // Values may begin with a hyphen: `--utc-offset -03:00`.
-    Arg::new(name).long(long).value_name(form).allow_hyphen_values(true)
-}
-
-fn form(setting: &Setting) -> &'static str {
-    match setting.unit {
-        Unit::Bytes => "SIZE",
-        Unit::Millis => "TIME",
-        Unit::Count => "N",
-        Unit::Rate => "RATE[/BURST]|off",
-        Unit::Offset => "+HH:MM",
-    }
-}
-
-/// Help and version as they are; everything else in one line.
-fn explain(error: clap::Error) -> CliExit {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return CliExit { code: 0, text: error.to_string() };
-    }
-    let given = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(given)) => given.as_str(),
-        Some(ContextValue::Strings(given)) => given.first().map_or("", String::as_str),
-        _ => "",
-    };
-    let option = given.split([' ', '=']).next().unwrap_or_default();
-    let text = match error.kind() {
-        ErrorKind::UnknownArgument if option.starts_with('-') => {
-            format!("{option}: there is no such option{}", meant(option))
-        }
-        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => {
-            let given = match error.get(ContextKind::InvalidSubcommand) {
-                Some(ContextValue::String(given)) => given,
-                _ => given,
-            };
-            // An address holds a password.
-            let shown = if given.contains("://") { "an address" } else { &format!("`{given}`") };
-            format!("{shown} is no command; there are {COMMANDS}")
-        }
-        ErrorKind::ArgumentConflict if option.starts_with('-') => {
-            format!("{option}: given twice, or before the command it belongs to")
-        }
-        ErrorKind::MissingRequiredArgument => format!("{option}: required, and not given"),
-        ErrorKind::InvalidValue if value_is_missing(&error) => {
-            format!("{option}: a value was expected behind it")
-        }
-        ErrorKind::InvalidValue => none_of(&error).unwrap_or_else(|| first_line(&error)),
-        _ => first_line(&error),
-    };
-    CliExit { code: EXIT_CONFIG, text }
-}
-
-/// The problem with a value that is none of the choices, if that is the error.
-fn none_of(error: &clap::Error) -> Option<String> {
-    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidValue) else {
-        return None;
-    };
-    let Some(ContextValue::Strings(choices)) = error.get(ContextKind::ValidValue) else {
-        return None;
-    };
-    Some(format!("`{given}` is none of {}", choices.join(", ")))
-}
-
-fn value_is_missing(error: &clap::Error) -> bool {
-    match error.get(ContextKind::InvalidValue) {
-        Some(ContextValue::String(value)) => value.is_empty(),
-        _ => true,
-    }
-}
-
-fn meant(option: &str) -> String {
-    let names = MAIN.iter().map(|main| main.name).chain(settings().into_iter().map(|it| it.name));
-    let flags: Vec<String> = names.map(flag).chain(["--config".into()]).collect();
-    match nearest(option, flags.iter().map(String::as_str)) {
-        Some(near) => format!("; did you mean {near}?"),
-        None => "; `cpi-hub --help` lists all".into(),
-    }
-}
-
-fn first_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    line.strip_prefix("error: ").unwrap_or(line).to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Inherited;
+    use crate::config::{Inherited, flag};
+    use crate::edge::{COMMIT, VERSION};
+    use crate::limits::settings;
 
     const MACHINE: Machine = Machine {
         cores: 4,
@@ -431,13 +303,15 @@ mod tests {
             (&["--colour"], "--colour: there is no such option; `cpi-hub --help` lists all"),
             (
                 &["serv"],
-                "`serv` is no command; there are serve, config, migrate, backup, journal, \
-                 dead-letters, key, token and chat",
+                "`serv` is no command; there are serve, config, ready, doctor, migrate, \
+                 backup, journal, dead-letters, key, token, chat, tail, say, bench, completions \
+                 and man",
             ),
             (
                 &["postgresql://ana:s3cret@db/hub"],
-                "an address is no command; there are serve, config, migrate, backup, journal, \
-                 dead-letters, key, token and chat",
+                "an address is no command; there are serve, config, ready, doctor, migrate, \
+                 backup, journal, dead-letters, key, token, chat, tail, say, bench, completions \
+                 and man",
             ),
             (&["--write-wait"], "--write-wait: a value was expected behind it"),
             (&["--write-wait", "x"], "--write-wait: `x` is not a time such as 250ms, 10s or 5m"),
@@ -487,10 +361,52 @@ mod tests {
     #[test]
     fn chat_needs_a_space_and_a_user() {
         let arguments = ["chat", "--space", "1", "--user-id", "7", "--username", "Ana"];
-        let Ok(Subcommand::Chat(options)) = run(&arguments, &[("HUB_BAD", "x")]) else {
-            panic!("chat reads no configuration")
-        };
-        assert_eq!(options.url, "ws://127.0.0.1:8080");
+        let chat = run(&arguments, &[("HUB_BAD", "x")]);
+        assert!(matches!(chat, Ok(Subcommand::Chat(_))), "chat reads no configuration: {chat:?}");
         assert!(refused(&["chat", "--space", "x", "--user-id", "7"]).starts_with("--space: `x`"));
+    }
+
+    #[test]
+    fn commands_that_talk_to_a_hub_say_what_is_wrong_with_an_option() {
+        for (arguments, expected) in [
+            (&["tail", "--space", "1", "--after", "x"][..], "--after: `x` is no id of a message"),
+            (&["tail", "--space", "1", "--count", "0"], "--count: `0` is not a number from 1 on"),
+            (
+                &["say", "--space", "1", "hola"],
+                "--user-id: required where no token says who speaks",
+            ),
+            (
+                &["say", "--space", "1", "--user-id", "7", "--wait", "1h", "hola"],
+                "--wait: `1h` is not a time such as 10s, up to 100s",
+            ),
+            (
+                &["say", "--space", "1", "--user-id", "7", "--key", "a b", "hola"],
+                "--key: 1 to 64 visible letters were expected",
+            ),
+            (&["bench", "--members", "1"], "--members: `1` is not a number from 2 to 5000"),
+            (
+                &["bench", "--time", "500ms"],
+                "--time: `500ms` is not a time of whole seconds, 1s to 60s",
+            ),
+            (
+                &["bench", "--first-user", "2147483647"],
+                "--first-user: `2147483647` leaves no ids for all members",
+            ),
+            (&["completions", "tcsh"], "`tcsh` is none of bash, zsh, fish"),
+            (&["config", "chek"], "`chek` is none of print, check, default"),
+        ] {
+            assert_eq!(refused(arguments), expected);
+        }
+        let url = refused(&["tail", "--space", "1", "--url", "hub"]);
+        assert!(url.starts_with("--url: `hub` is not a hub's address"), "{url}");
+    }
+
+    #[test]
+    fn every_command_says_what_its_exit_codes_mean() {
+        for subcommand in command().get_subcommands() {
+            let after = subcommand.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let is_group = subcommand.has_subcommands();
+            assert!(is_group || after.contains("Exit code: 0 "), "{}", subcommand.get_name());
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::{Arg, ArgMatches};
 
-use super::{CliExit, EXIT_CONFIG};
+use super::CliExit;
 use crate::clock::unix_now;
 use crate::config::{BadConfig, Sources, auth};
 use crate::edge::auth::{Credentials, NewToken, random_id};
@@ -26,7 +26,9 @@ pub struct Options {
 type Spaces = BTreeMap<&'static str, Vec<i32>>;
 
 const AFTER: &str = "The secret is the hub's: HUB_JWT_SECRET, or the first file of \
-    jwt_secret_file. Where tokens are signed with a private key, they are made by whoever has it.";
+    jwt_secret_file. Where tokens are signed with a private key, they are made by whoever has \
+    it.\n\n\
+    Exit code: 0 made, 1 it can't be signed, 78 a bad option or setting.";
 
 /// The subcommand's own command line, but for where the secret is.
 pub(super) fn command() -> clap::Command {
@@ -48,9 +50,8 @@ pub(super) fn command() -> clap::Command {
 impl Options {
     pub(super) fn read(matches: &ArgMatches, sources: &Sources) -> Result<Options, CliExit> {
         let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
-        let bad = |flag: &str, given: &str, expected: &str| CliExit {
-            code: EXIT_CONFIG,
-            text: format!("--{flag}: `{given}` is not {expected}"),
+        let bad = |flag: &str, given: &str, expected: &str| {
+            CliExit::bad(format!("--{flag}: `{given}` is not {expected}"))
         };
         let user = text("user").unwrap_or_default();
         let number = parse_int(user).ok_or_else(|| bad("user", user, "a number such as 7"))?;
@@ -99,8 +100,8 @@ pub fn run(options: &Options) -> CliExit {
         options.credentials.tokens()?.sign(&new)
     });
     match token {
-        Some(text) => CliExit { code: 0, text },
-        None => CliExit { code: 1, text: "the token can't be signed".into() },
+        Some(text) => CliExit::done(text),
+        None => CliExit::failed("the token can't be signed"),
     }
 }
 

@@ -439,25 +439,37 @@ fn shown(limits: &Limits, setting: &Setting) -> String {
     setting.show(limits.get(setting.name).unwrap_or(setting.default))
 }
 
+impl Config {
+    /// Each setting that has a value, that value as text, and where it came from, in the order of
+    /// the help. A password is in none of them.
+    pub fn entries(&self) -> Vec<(&'static str, &str, &Source)> {
+        let bounds = settings().into_iter().map(|it| it.name);
+        let names = MAIN.iter().map(|main| main.name).chain(bounds);
+        let entry = |name| self.origin.get(name).map(|(text, from)| (name, text.as_str(), from));
+        names.filter_map(entry).collect()
+    }
+
+    /// A setting's value as the file has it.
+    pub(crate) fn toml_value(&self, name: &str, text: &str) -> String {
+        let number = name == "shards" || self.limits.get(name).is_some();
+        match name {
+            "insecure" => self.insecure.to_string(),
+            "debug_endpoints" => self.debug_endpoints.to_string(),
+            "take_journals" => self.take_journals.to_string(),
+            "pinned" => self.pinned.to_string(),
+            _ if number && text.parse::<i64>().is_ok() => text.to_owned(),
+            _ => toml_text(text),
+        }
+    }
+}
+
 impl fmt::Display for Config {
     /// As a file that `--config` reads, with where each value came from behind it.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bounds = settings();
-        let names = MAIN.iter().map(|main| main.name).chain(bounds.iter().map(|it| it.name));
-        for name in names {
-            let Some((text, source)) = self.origin.get(name) else { continue };
-            let number = name == "shards" || self.limits.get(name).is_some();
-            let value = match name {
-                "insecure" => self.insecure.to_string(),
-                "debug_endpoints" => self.debug_endpoints.to_string(),
-                "take_journals" => self.take_journals.to_string(),
-                "pinned" => self.pinned.to_string(),
-                _ if number && text.parse::<i64>().is_ok() => text.clone(),
-                _ => toml_text(text),
-            };
+        for (name, text, source) in self.entries() {
             // Without its password it is no setting that could be read back.
             let mark = if name == "database_url" { "# " } else { "" };
-            let line = format!("{mark}{name} = {value}");
+            let line = format!("{mark}{name} = {}", self.toml_value(name, text));
             writeln!(out, "{line:<48} # {source}")?;
         }
         self.warnings.iter().try_for_each(|warning| writeln!(out, "# {warning}"))

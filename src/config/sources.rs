@@ -143,6 +143,8 @@ impl Sources {
                     return Err(BadConfig("HUB_CONFIG: `` is not a file".into()));
                 }
                 "HUB_CONFIG" => file = Some(text),
+                // What commands show to a hub; the hub itself shows nothing to anybody.
+                "HUB_TOKEN" => {}
                 _ if is_foreign(variable, &text) => {}
                 _ => {
                     let name = known_variable(variable)?;

@@ -12,11 +12,25 @@ export declare const RESEND_WINDOW_MS: number;
 
 export type AckLevel = 'accepted' | 'durable';
 
+/** What a hub refuses with; its docs/CODES.md says more of each. */
+export type HubRefusal =
+  'body_too_large' | 'content_empty' | 'content_invalid' | 'content_too_long' | 'draining' |
+  'forbidden' | 'internal' | 'invalid_chat_message' | 'invalid_message_format' |
+  'invalid_parameter' | 'invalid_upgrade' | 'nonce_reused' | 'overloaded' | 'rate_limited' |
+  'request_timeout' | 'space_mismatch' | 'store_refused' | 'store_unavailable' |
+  'too_many_connections' | 'unauthorized' | 'unknown_message_type' | 'unknown_space' |
+  'unknown_user' | 'validation_error';
+/** What this client refuses with. */
+export type ClientRefusal =
+  'aborted' | 'closed' | 'gap_not_filled' | 'no_answer' | 'nonce_pending' | 'origin_refused' |
+  'token_failed' | 'too_many' | 'too_many_pending' | 'unknown_outcome' | 'unreachable';
+/** Others are a proxy's (`http_502`), or a later hub's. */
+export type HubErrorCode = HubRefusal | ClientRefusal | (string & {});
+
 /** What the hub, or this client, refused. */
 export declare class HubError extends Error {
   readonly name: 'HubError';
-  /** A slug such as `rate_limited`. */
-  readonly code: string;
+  readonly code: HubErrorCode;
   readonly retryAfterMs: number | null;
   /** Of a message that had been accepted and that the store then refused. */
   readonly id: string | null;
@@ -28,21 +42,23 @@ export declare class HubError extends Error {
 }
 
 /**
- * A token, or a function that gives one or a promise of it: asked before each connection, when the
- * last one ends soon, and again in a while where it fails (`error` with code `token_failed`).
+ * Gives a token or a promise of it: asked before each connection, when the last one ends soon, and
+ * again in a while where it fails (`error` with code `token_failed`).
  */
-export type HubToken =
-  string | (() => string | null | undefined | Promise<string | null | undefined>);
+export type GetToken = () => string | null | undefined | Promise<string | null | undefined>;
+export type HubToken = string | GetToken;
 
 export interface HubOptions {
-  /** Address of the hub; default: where this module came from. Needed in a bundle. */
+  /** Address of the hub; default: where this module came from. Needed in a bundle, a package. */
   url?: string | URL;
   spaceId: number | string;
   userId: number | string;
   /** Default: the hub's `User{id}`. */
   username?: string;
-  /** Where the hub asks for one. */
+  /** Where the hub asks for one: a token, or a program's key. A function is `getToken`. */
   token?: HubToken;
+  /** Where tokens end. With `token` beside it, that one is shown first. */
+  getToken?: GetToken;
   /** Position to resume from: id of the last message seen. */
   after?: string;
   /** Keep the list of who is here, and dispatch `people`: one more request a connection. */
@@ -61,7 +77,8 @@ export interface SocketLike {
   send(text: string): void;
   close(code?: number): void;
 }
-export type WebSocketConstructor = new (url: string, protocols?: string) => SocketLike;
+export type WebSocketConstructor = new (url: string, protocols?: string | string[]) =>
+  SocketLike;
 
 export interface HubMessage {
   id: string;
@@ -137,7 +154,7 @@ export interface HubEvents {
   closing: CustomEvent<{ code: number, reason: string, retry_after_ms?: number }>;
   expiring: CustomEvent<{ expires_in_ms: number }>;
   error: CustomEvent<{
-    code: string, message: string, ref?: string, id?: string, field?: string,
+    code: HubErrorCode, message: string, ref?: string, id?: string, field?: string,
     retry_after_ms?: number,
   }>;
 }
@@ -147,6 +164,8 @@ export interface HistoryRange {
   after?: string;
   /** Default 50, at most 100. */
   limit?: number;
+  /** Ends the wait: rejects with code `aborted`. */
+  signal?: AbortSignal;
 }
 
 export interface HistoryPage {
@@ -154,6 +173,35 @@ export interface HistoryPage {
   messages: HubMessage[];
   hasMore: boolean;
 }
+
+export interface MessagesRange {
+  /** Only what is newer; default: from the first message on. */
+  after?: string;
+  /** Only what is older; default: to the newest. */
+  before?: string;
+  /** The other way round, as one scrolls back. */
+  newestFirst?: boolean;
+  /** Messages of one request; default 50, at most 100. */
+  pageSize?: number;
+  /** Ends it: rejects with code `aborted`. */
+  signal?: AbortSignal;
+}
+
+/** Where a hub is and what it is shown, for what needs no connection. */
+export interface HubVia {
+  url?: string | URL;
+  token?: string;
+  fetch?: typeof globalThis.fetch;
+}
+
+export interface HubListenerOptions {
+  capture?: boolean;
+  once?: boolean;
+  passive?: boolean;
+  signal?: AbortSignal;
+}
+export type HubListener =
+  ((event: Event) => void) | { handleEvent(event: Event): void } | null;
 
 export declare class HubClient extends EventTarget {
   constructor(options: HubOptions);
@@ -182,30 +230,37 @@ export declare class HubClient extends EventTarget {
   measure(content: string, options?: { ack?: AckLevel, image?: string, nonce?: string }): {
     chars: number, charsMax: number | null, bytes: number, bytesMax: number | null, fits: boolean,
   };
+  /** A page of the history of this client's space; without a range the newest. */
   history(range?: HistoryRange): Promise<HistoryPage>;
-  presence(): Promise<HubPresence>;
+  /**
+   * All messages of a range, for `for await`. Each page is asked for when the one before it was
+   * taken, and again where the hub is away or busy, for two minutes.
+   */
+  messages(range?: MessagesRange): AsyncGenerator<HubMessage, void, undefined>;
+  /** Who is here now; option `people` keeps that up to date. */
+  presence(options?: { signal?: AbortSignal }): Promise<HubPresence>;
 
-  static history(spaceId: number | string, options?: HistoryRange & {
-    url?: string | URL, token?: string, fetch?: typeof globalThis.fetch,
-  }): Promise<HistoryPage>;
+  static history(spaceId: number | string, options?: HistoryRange & HubVia): Promise<HistoryPage>;
+  static messages(spaceId: number | string, options?: MessagesRange & HubVia):
+    AsyncGenerator<HubMessage, void, undefined>;
+  static presence(spaceId: number | string, options?: HubVia & { signal?: AbortSignal }):
+    Promise<HubPresence>;
   /** A fresh 16-byte key for `send`. */
   static nonce(): string;
 
   addEventListener<K extends keyof HubEvents>(
     type: K, listener: (this: HubClient, event: HubEvents[K]) => void,
-    options?: boolean | AddEventListenerOptions,
+    options?: boolean | HubListenerOptions,
   ): void;
   addEventListener(
-    type: string, listener: EventListenerOrEventListenerObject | null,
-    options?: boolean | AddEventListenerOptions,
+    type: string, listener: HubListener, options?: boolean | HubListenerOptions,
   ): void;
   removeEventListener<K extends keyof HubEvents>(
     type: K, listener: (this: HubClient, event: HubEvents[K]) => void,
-    options?: boolean | EventListenerOptions,
+    options?: boolean | { capture?: boolean },
   ): void;
   removeEventListener(
-    type: string, listener: EventListenerOrEventListenerObject | null,
-    options?: boolean | EventListenerOptions,
+    type: string, listener: HubListener, options?: boolean | { capture?: boolean },
   ): void;
 }
 

@@ -10,8 +10,9 @@
  *     hub.connect();
  *     await hub.send('hola', { ack: 'durable' });
  */
+import { readAll, readPage, readPresence } from './client/history.js';
 import { HubError, baseOf, request } from './client/http.js';
-import { Link } from './client/link.js';
+import { Link, SUBPROTOCOL } from './client/link.js';
 import { Outbox, encode } from './client/outbox.js';
 import { Replay } from './client/replay.js';
 import { Roster } from './client/roster.js';
@@ -25,6 +26,7 @@ export { HELD_MAX } from './client/replay.js';
 
 const UNREACHABLE = 1006;
 const RENEW_AGAIN = { min: 500, max: 20_000 };
+const TOKEN_PROTOCOL = 'token.';
 const UPGRADE_MESSAGE = 'Error upgrading WebSocket connection';
 const utf8 = new TextEncoder();
 
@@ -42,11 +44,11 @@ const utf8 = new TextEncoder();
  * - `gap` {after, from, reason}: the hub can't replay (after, from]; unless `preventDefault()` is
  *   called, the client reads it over HTTP and dispatches it before anything newer. What can't be
  *   read within a minute is told by a `gap` with reason `not_filled` and passed over
- * - `expiring` {expires_in_ms}: the token ends soon; set `token` to the next one, unless it is a
- *   function: that is asked then
+ * - `expiring` {expires_in_ms}: the token ends soon; set `token` to the next one, unless there is
+ *   `getToken`: that is asked then
  * - `ack` {nonce, id, level, duplicate}; `closing` {code, reason, retry_after_ms}
- * - `error` {code, message, ref, id, retry_after_ms}; with code `token_failed`: the function
- *   `token` gave none, and is asked again in a while
+ * - `error` {code, message, ref, id, retry_after_ms}; with code `token_failed`: `getToken` gave
+ *   none, and is asked again in a while
  */
 export class HubClient extends EventTarget {
   #options; #seams; #base; #token; #link; #outbox; #replay; #roster;
@@ -58,23 +60,26 @@ export class HubClient extends EventTarget {
    * @param {number|string} options.spaceId
    * @param {number|string} options.userId
    * @param {string} [options.username] default: the hub's `User{id}`
-   * @param {string|function} [options.token] where the hub asks for one: a token, or a function
-   *   that gives one or a promise of it, asked before each connection and when the last ends soon
+   * @param {string} [options.token] where the hub asks for one: a token, or a program's key
+   * @param {function} [options.getToken] gives a token or a promise of it: asked before each
+   *   connection, but for the one that `token` was given for, and when the last one ends soon. As
+   *   `token` itself it does the same
    * @param {string} [options.after] position to resume from: id of the last message seen
    * @param {boolean} [options.people] keep the list of who is here: one more request a connection
    * @param {typeof WebSocket} [options.WebSocket] where the runtime has none, or another one
    * @param {typeof fetch} [options.fetch]
    * @param {object} [seams] clock, randomness and timers, for tests
    */
-  constructor({ url, token, after, WebSocket, fetch, ...options }, seams = {}) {
+  constructor({ url, token, getToken, after, WebSocket, fetch, ...options }, seams = {}) {
     super();
     this.#options = options;
     this.#base = baseOf(url ?? home());
     this.#seams = surroundings({ WebSocket, fetch, ...seams });
-    this.#token = new Token(this.#seams, token);
+    this.#token = new Token(this.#seams, token, getToken);
     this.#link = new Link(this.#seams, {
       address: () => this.#address('ws'),
-      renewal: () => (this.#token.isAsked ? this.#token.renew() : null),
+      protocols: () => this.#protocols(),
+      renewal: () => this.#token.next(),
       renews: () => this.#token.isAsked,
       untold: (error) => this.#untold(error),
       explain: (attempt) => this.#explain(attempt),
@@ -111,7 +116,7 @@ export class HubClient extends EventTarget {
   set token(token) {
     const shown = this.#token.value;
     this.#token.set(token);
-    if (shown) this.#show(this.#token.value);
+    if (shown) this.#show();
   }
 
   /** Connects, or retries at once when waiting. @returns {this} */
@@ -154,25 +159,45 @@ export class HubClient extends EventTarget {
     return { chars, charsMax, bytes, bytesMax, fits: chars <= (charsMax ?? Infinity) };
   }
 
-  /** History of this client's space; see the static method. */
-  async history(range) {
-    if (this.#isNameless) await this.#token.renew();
-    return readHistory(this.#options.spaceId, { ...this.#via(), ...range, url: this.#base });
+  /** A page of the history of this client's space; see the static method. */
+  history(range) {
+    return this.#asked((via) => readPage(this.#options.spaceId, { ...via, ...range }));
+  }
+
+  /** The history of this client's space, one by one; see the static method. */
+  messages(range = {}) {
+    return readAll((page) => this.history(page), range, this.#seams);
   }
 
   /** Who is in this client's space: {members, users: [{user_id, username, connections}]}. */
-  async presence() {
-    if (this.#isNameless) await this.#token.renew();
-    const address = new URL(`v1/spaces/${this.#options.spaceId}/presence`, this.#base);
-    return (await request(address, this.#via())).body;
+  presence(options) {
+    return this.#asked((via) => readPresence(this.#options.spaceId, { ...via, ...options }));
   }
 
   /**
    * Stored messages of a space, ascending by id. Neither `before` nor `after`: the newest.
    * @returns {Promise<{messages: object[], hasMore: boolean}>}
    */
-  static async history(spaceId, { before, after, limit, url, token, fetch } = {}) {
-    return readHistory(spaceId, { before, after, limit, url, token, fetch });
+  static async history(spaceId, { url = home(), ...options } = {}) {
+    return readPage(spaceId, { ...options, url });
+  }
+
+  /**
+   * Stored messages of a space one by one, to be taken by `for await`: all behind `after`, or from
+   * the first one on, up to `before`; with `newestFirst` the other way round. Each page is asked
+   * for when the one before it was taken, and again where the hub is away or busy, for two minutes.
+   * @param {{after?: string, before?: string, newestFirst?: boolean, pageSize?: number,
+   *   signal?: AbortSignal, url?: string, token?: string, fetch?: Function}} [options]
+   * @returns {AsyncGenerator<object>}
+   */
+  static messages(spaceId, { url = home(), token, fetch, ...range } = {}) {
+    const via = { url: baseOf(url), token, fetch };
+    return readAll((page) => readPage(spaceId, { ...via, ...page }), range, surroundings({}));
+  }
+
+  /** Who is in a space: {members, users: [{user_id, username, connections}], truncated}. */
+  static async presence(spaceId, { url = home(), ...options } = {}) {
+    return readPresence(spaceId, { ...options, url });
   }
 
   /** A fresh 16-byte key for `send`. */
@@ -200,6 +225,7 @@ export class HubClient extends EventTarget {
 
   #welcome(conn, data, { timestamp }) {
     this.#limits = data;
+    this.#token.welcomed();
     this.#replay.welcomed(data.position);
     this.#link.welcomed(conn, data.ping_period_ms, Date.parse(timestamp));
     // Before any event: what a listener sends comes after what waited.
@@ -213,11 +239,14 @@ export class HubClient extends EventTarget {
   #isCurrent(conn) { return this.#link.conn === conn; }
 
   // A longer token is for the next connection, as the first one is where the hub asks for none.
-  #show(token) {
+  #show() {
     const conn = this.#link.open;
+    const token = this.#token.value;
     const text = JSON.stringify({ type: 'auth', data: { token } });
     const fits = utf8.encode(text).length <= this.#limits?.message_bytes_max;
-    if (conn && token && fits) conn.socket.send(text);
+    if (!conn || !token || !fits) return;
+    conn.socket.send(text);
+    this.#token.shown();
   }
 
   // Asks for the next token until it is there, or the connection has ended without it.
@@ -225,7 +254,7 @@ export class HubClient extends EventTarget {
     for (let tries = 1; this.#isCurrent(conn) && this.#token.isAsked; tries++) {
       const error = await this.#token.renew().then(() => null, (failed) => failed);
       if (!this.#isCurrent(conn)) return;
-      if (!error) return this.#show(this.#token.value);
+      if (!error) return this.#show();
       this.#untold(error);
       const ms = jitter(this.#seams.random, tries, RENEW_AGAIN);
       await new Promise((resolve) => { this.#seams.setTimeout(resolve, ms); });
@@ -280,8 +309,7 @@ export class HubClient extends EventTarget {
   }
 
   #error(data) {
-    this.#outbox.refused(data);
-    this.#emit('error', data);
+    if (!this.#outbox.keeps(data)) this.#emit('error', data);
   }
 
   // Why a handshake fails, which a browser hides: the same address asked by HTTP answers with it.
@@ -289,6 +317,7 @@ export class HubClient extends EventTarget {
     const asked = await request(this.#address('http'), this.#via()).catch((error) => error);
     if (!(asked instanceof HubError)) return null;
     if (asked.status === null) return (await this.#isRefusedHere()) ? refusedHere() : null;
+    if (asked.status === 401 && this.#token.refused()) return null;
     const wouldTakeUs = asked.code === 'invalid_upgrade' || asked.message === UPGRADE_MESSAGE;
     if (!wouldTakeUs) return asked.code === 'http_403' ? refusedHere() : asked;
     // A GET of the hub's own page carries no Origin; a POST does. A hub that is just back takes us
@@ -311,18 +340,26 @@ export class HubClient extends EventTarget {
     const { spaceId, userId, username } = this.#options;
     const address = new URL(`v1/ws/spaces/${spaceId}`, this.#base);
     address.protocol = address.protocol.replace('http', scheme);
-    const query = { user_id: userId, username, after: this.position, token: this.#token.value };
+    const query = { user_id: userId, username, after: this.position };
     for (const [key, value] of Object.entries(query)) {
       if (value != null && value !== '') address.searchParams.set(key, value);
     }
     return address.href;
   }
 
+  // The token goes in a header, not in the address, which proxies log.
+  #protocols() {
+    const token = this.#token.shown();
+    return token ? [SUBPROTOCOL, TOKEN_PROTOCOL + token] : SUBPROTOCOL;
+  }
+
   #post() {
     const { spaceId, userId, username } = this.#options;
     return {
-      address: new URL(`v1/ws/spaces/${spaceId}/chat`, this.#base),
-      via: this.#via(),
+      ask: (init) => {
+        const address = new URL(`v1/ws/spaces/${spaceId}/chat`, this.#base);
+        return this.#asked((via) => request(address, via, init));
+      },
       author: {
         space_id: Number(spaceId), user_id: Number(userId),
         username: username || this.#limits.username,
@@ -330,8 +367,18 @@ export class HubClient extends EventTarget {
     };
   }
 
-  // A request may come before the first connection has asked for a token.
-  get #isNameless() { return this.#token.isAsked && !this.#token.value; }
+  // A request may come before the first connection has asked for a token, or after the end of it.
+  async #asked(ask) {
+    const { isAsked, value } = this.#token;
+    if (isAsked && !value) await this.#token.renew();
+    try {
+      return await ask({ ...this.#via(), url: this.#base });
+    } catch (error) {
+      if (error.status !== 401 || !isAsked || !value) throw error;
+      if (this.#token.value === value) await this.#token.renew();
+      return ask({ ...this.#via(), url: this.#base });
+    }
+  }
 
   #via() {
     return { token: this.#token.value, fetch: this.#seams.fetch, timers: this.#seams };
@@ -342,12 +389,15 @@ export class HubClient extends EventTarget {
   }
 }
 
-// Where this module came from. A bundle that is no module has no such address. In one expression
-// bundlers would take it for the name of a file to bring along.
+// Where this module came from, if a hub may have served it: a bundle has no such address, or its
+// own; a package lies in a folder. In one expression bundlers would take it for the name of a file
+// to bring along.
 function home() {
   const here = import.meta.url;
   try {
-    return new URL('.', here).href;
+    const { href, pathname } = new URL(here);
+    const isServed = pathname.endsWith('/client.js') && !pathname.includes('/node_modules/');
+    return isServed ? new URL('.', href).href : '';
   } catch {
     return '';
   }
@@ -356,13 +406,4 @@ function home() {
 function refusedHere() {
   const origin = globalThis.location?.origin;
   return new HubError('origin_refused', `the hub's setting \`origins\` doesn't list ${origin}`);
-}
-
-async function readHistory(spaceId, { before, after, limit = 50, url = home(), ...via }) {
-  const address = new URL(`v1/spaces/${spaceId}/messages`, baseOf(url));
-  for (const [key, value] of Object.entries({ before, after, limit })) {
-    if (value != null) address.searchParams.set(key, value);
-  }
-  const { body } = await request(address, via);
-  return { messages: body.data, hasMore: body.has_more };
 }

@@ -1,5 +1,5 @@
 // The draft, its counter and what came of sending it.
-import { has, text } from './texts.js';
+import { has, say, text } from './texts.js';
 
 const COUNTER_FROM = 0.7;
 /** Time to read why: the hub often asks for a few milliseconds only. */
@@ -39,39 +39,55 @@ export class Countdown {
 }
 
 export class Composer {
-  #measure; #send;
+  #measure; #send; #drafted;
   #blockedUntil = 0;
   #announcing = null;
   #countdown = new Countdown();
 
   /**
-   * @param {{measure: (text: string) => ?object, send: (text: string) => void}} means `measure`
-   *   gives null while it isn't known what the hub takes
+   * @param {{measure: (text: string) => ?object, send: (text: string) => void,
+   *   drafted: (text: string) => void}} means `measure` gives null while it isn't known what the
+   *   hub takes; `drafted` is told each draft
    */
-  constructor({ measure, send }) {
+  constructor({ measure, send, drafted }) {
     this.#measure = measure;
     this.#send = send;
-    this.count();
+    this.#drafted = drafted;
   }
 
   submit() {
     const content = $('draft').value;
     if (!content.trim() || this.#isBlocked()) return;
     const size = this.#measure(content);
-    if (!size) return this.say(text('refused_closed'));
-    if (!size.fits) return this.say(text('too_long_by', { count: size.chars - size.charsMax }));
-    this.say('');
-    $('draft').value = '';
-    this.count();
+    if (!size) return this.say(() => text('refused_closed'));
+    const count = size.chars - size.charsMax;
+    if (!size.fits) return this.say(() => text('too_long_by', { count }));
+    this.say(null);
+    this.#write('');
     this.#send(content);
   }
 
   /** Puts a text back where it was written, unless something else stands there by now. */
   restore(content) {
     if ($('draft').value) return false;
-    $('draft').value = content;
-    this.count();
+    this.#write(content);
     return true;
+  }
+
+  /** Begins with the draft that was left. */
+  begin(content) {
+    this.#write(content);
+  }
+
+  #write(content) {
+    $('draft').value = content;
+    this.changed();
+  }
+
+  /** The draft has changed. */
+  changed() {
+    this.#drafted($('draft').value);
+    this.count();
   }
 
   /** Says why a message was not sent, and holds the next ones back for a while. */
@@ -81,22 +97,23 @@ export class Composer {
     const ms = Math.max(retryAfterMs, BLOCK_MIN_MS);
     this.#blockedUntil = Math.max(this.#blockedUntil, performance.now() + ms);
     const left = this.#blockedUntil - performance.now();
-    this.#countdown.run(left, $('composer-countdown'), 'send_again_in', () => this.say(''));
+    this.#countdown.run(left, $('composer-countdown'), 'send_again_in', () => this.say(null));
     this.count();
   }
 
+  /** Shows words above the draft; null takes them away. */
   say(words) {
-    $('composer-error-text').textContent = words;
+    if (!words && $('composer-error').hidden) return;
+    say($('composer-error-text'), words ?? (() => ''));
     $('composer-error').hidden = !words;
     if (!words) this.#countdown.end($('composer-countdown'));
     this.count();
   }
 
-  /** The counter, the button and the height of the field, after each change of the draft. */
+  /** The counter, the button and the height of the field. */
   count() {
     const [draft, counter] = [$('draft'), $('counter')];
-    draft.style.height = 'auto';
-    draft.style.height = `${draft.scrollHeight}px`;
+    this.#fit(draft);
     const size = this.#measure(draft.value);
     const blocked = !size?.fits || !draft.value.trim() || this.#isBlocked();
     $('send-button').setAttribute('aria-disabled', String(blocked));
@@ -105,12 +122,28 @@ export class Composer {
     const over = charsMax !== null && chars > charsMax;
     counter.toggleAttribute('data-over', over);
     const key = over ? 'chars_over' : 'chars_left';
-    counter.textContent = shown ? text(key, { count: Math.abs(charsMax - chars) }) : '';
-    this.#announce(counter.textContent);
+    const words = () => (shown ? text(key, { count: Math.abs(charsMax - chars) }) : '');
+    say(counter, words);
+    this.#announce(words);
+  }
+
+  // As high as its text. While that is measured the form keeps its height: a conversation that is
+  // larger for an instant would be scrolled by it.
+  #fit(draft) {
+    if (!draft.value) {
+      draft.style.height = '';
+      return;
+    }
+    const form = $('composer');
+    form.style.height = `${form.offsetHeight}px`;
+    draft.style.height = 'auto';
+    draft.style.height = `${draft.scrollHeight}px`;
+    form.style.height = '';
   }
 
   end() {
-    this.say('');
+    this.say(null);
+    clearTimeout(this.#announcing);
   }
 
   #isBlocked() {
@@ -119,8 +152,7 @@ export class Composer {
 
   // Not after each key: once the typing rests.
   #announce(words) {
-    const live = $('counter-live');
     clearTimeout(this.#announcing);
-    this.#announcing = setTimeout(() => { live.textContent = words; }, ANNOUNCE_MS);
+    this.#announcing = setTimeout(() => say($('counter-live'), words), ANNOUNCE_MS);
   }
 }

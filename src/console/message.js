@@ -1,22 +1,26 @@
 // One message on screen, and what is beside it: picture, ticks, day. It keeps no state of its own.
-import { text } from './texts.js';
-import { dayOf, fullTimeOf, initialsOf, instantOf, nameOf, sameDay, timeOf } from './words.js';
+import { element, icon } from './element.js';
+import { picturesOf } from './pictures.js';
+import { say, sayAgain, text } from './texts.js';
+import {
+  dayOf, fullTimeOf, initialsOf, instantOf, isFewEmoji, nameOf, sameDay, timeOf,
+} from './words.js';
 
 const GROUP_MS = 5 * 60_000;
-const TICKS = { sending: '⋯', accepted: '✓', stored: '✓✓', failed: '!' };
+/** What is drawn for each state of an own message: a clock, one tick, two, an exclamation mark. */
+const TICKS = {
+  sending: 'M12 3.5a8.5 8.5 0 1 0 .01 0M12 7.5V12l3 2',
+  accepted: 'M5 12.5 10 17.5 19.5 7',
+  stored: 'M1.5 12.5l5 5L16 7M11.5 16.5l1 1L22 7',
+  failed: 'M12 5v9M12 18.5v.01',
+};
 /** Lines that are shown of a long text; it is folded when it has clearly more. */
 const FOLDED_LINES = 16;
-/** Without what ends a sentence or turns letters around. */
-const ADDRESS = /(https?:\/\/[^\s\p{DI}<>"]*[^\s\p{DI}<>"'.,;:!?)\]}…»”’])/u;
 const LINE_CHARS = 36;
-
-/** An element with attributes and children; strings become text nodes, never markup. */
-export function element(name, attributes = {}, ...children) {
-  const node = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.append(...children);
-  return node;
-}
+const ADDRESS = /https?:\/\/[^\s\p{DI}<>"]+/gu;
+/** What may end a sentence behind an address; a closing bracket may be the address's own. */
+const ENDS = /['.,;:!?…»”’]/;
+const BRACKETS = { ')': '(', ']': '[', '}': '{' };
 
 /** A round picture, or initials on a colour of one's own. */
 export function avatar({ user_id, username, image = '' }) {
@@ -38,16 +42,19 @@ const hueOf = (id) => Math.abs(Math.imul(Number(id) + 1, 2654435761) >> 8) % 360
 export function render(message, state) {
   const { user_id, username, content } = message;
   const at = instantOf(message.timestamp);
-  const time = element('time', { datetime: at.toISOString(), title: fullTimeOf(at) }, timeOf(at));
+  const time = element('time', { datetime: at.toISOString() });
+  say(time, () => timeOf(at));
+  say(time, () => fullTimeOf(at), 'title');
   const meta = element('span', { class: 'meta' }, time);
-  const words = element('div', { class: 'text' }, ...linked(content));
+  const pieces = piecesOf(content);
+  const words = element('div', { class: 'text' }, ...pieces.map(shownOf));
   const bubble = element('div', { class: 'bubble' }, words, meta);
   if (linesOf(content) > FOLDED_LINES) bubble.insertBefore(folding(words), meta);
-  const title = text('user_id', { id: String(user_id) });
-  const author = element('bdi', { class: 'author', title }, nameOf(message));
-  const item = element('li', { class: 'message', 'data-user-id': user_id },
-    avatar(message), element('div', { class: 'content' }, author, bubble));
-  author.style.setProperty('--hue', hueOf(user_id));
+  if (isFewEmoji(content)) bubble.dataset.emoji = '';
+  const pictures = picturesOf(pieces.filter((piece) => piece instanceof URL));
+  const item = element('li', { class: 'message', tabindex: '-1', 'data-user-id': user_id },
+    avatar(message), element('div', { class: 'content' }, authorOf(message, state), bubble,
+      ...pictures));
   item.dataset.at = at.getTime();
   item.dataset.username = username;
   if (!state) return item;
@@ -58,14 +65,54 @@ export function render(message, state) {
   return item;
 }
 
-// Addresses of the web become links, and stay what was written: a link that says one thing and
-// leads to another is none.
-function linked(content) {
-  return content.split(ADDRESS).map((part, i) => {
-    if (i % 2 === 0 || !URL.canParse(part)) return part;
-    const rel = 'noopener noreferrer nofollow';
-    return element('a', { href: part, target: '_blank', rel }, part);
-  });
+function authorOf(message, isOwn) {
+  const author = element('bdi', { class: 'author' });
+  if (isOwn) return say(author, () => text('you'));
+  say(author, () => nameOf(message));
+  say(author, () => text('user_id', { id: String(message.user_id) }), 'title');
+  author.style.setProperty('--hue', hueOf(message.user_id));
+  return author;
+}
+
+// Addresses of the web, as URLs, and what stands between them, as text.
+function piecesOf(content) {
+  const pieces = [];
+  let from = 0;
+  for (const { 0: found, index } of content.matchAll(ADDRESS)) {
+    const address = withoutEnd(found);
+    const url = URL.canParse(address) ? new URL(address) : null;
+    // A name before an `@` looks like the host that the link leads to, and is not.
+    if (!url || url.username || url.password) continue;
+    pieces.push(content.slice(from, index), Object.assign(url, { written: address }));
+    from = index + address.length;
+  }
+  pieces.push(content.slice(from));
+  return pieces;
+}
+
+function withoutEnd(address) {
+  const counts = {};
+  for (const char of address) counts[char] = (counts[char] ?? 0) + 1;
+  let end = address.length;
+  for (; end > 0; end--) {
+    const last = address[end - 1];
+    const opening = BRACKETS[last];
+    const isLoose = opening && counts[last] > (counts[opening] ?? 0);
+    if (!isLoose && !ENDS.test(last)) break;
+    counts[last] -= 1;
+  }
+  return address.slice(0, end);
+}
+
+// Addresses become links, and stay what was written: a link that says one thing and leads to
+// another is none.
+function shownOf(piece) {
+  if (!(piece instanceof URL)) return piece;
+  const { href, written } = piece;
+  const rel = 'noopener noreferrer nofollow';
+  const link = element('a', { href, target: '_blank', rel }, written);
+  if (href !== written && href !== `${written}/`) link.title = href;
+  return link;
 }
 
 // An estimate for a narrow screen; where all of it fits, the style sheet's fold cuts nothing.
@@ -78,13 +125,14 @@ function linesOf(content) {
 }
 
 function folding(words) {
-  const button = element('button', { type: 'button', class: 'fold', 'aria-expanded': 'false' },
-    text('show_all'));
+  const button = element('button', { type: 'button', class: 'fold', 'aria-expanded': 'false' });
+  const isFolded = () => words.dataset.folded !== undefined;
   words.dataset.folded = '';
+  say(button, () => text(isFolded() ? 'show_all' : 'show_less'));
   button.onclick = () => {
     const folded = words.toggleAttribute('data-folded');
     button.setAttribute('aria-expanded', String(!folded));
-    button.textContent = text(folded ? 'show_all' : 'show_less');
+    say(button, () => text(isFolded() ? 'show_all' : 'show_less'));
   };
   return button;
 }
@@ -102,9 +150,21 @@ export function mark(item, state) {
   item.dataset.state = state;
   const tick = item.querySelector('.tick');
   if (!tick) return;
-  tick.textContent = TICKS[state];
-  tick.title = text(state);
-  tick.nextElementSibling.textContent = text(state);
+  tick.replaceChildren(icon(TICKS[state]));
+  say(tick, () => text(state), 'title');
+  say(tick.nextElementSibling, () => text(state));
+}
+
+/** What came of a message that was not taken, below it, with buttons for what to do. */
+export function fail(item, reason, actions = {}) {
+  mark(item, 'failed');
+  const line = element('div', { class: 'failure' }, say(element('span'), reason));
+  for (const [key, run] of Object.entries(actions)) {
+    const button = say(element('button', { type: 'button' }), () => text(key));
+    button.onclick = () => { if (run() !== false) item.remove(); };
+    line.append(button);
+  }
+  item.querySelector('.content').append(line);
 }
 
 /** Groups a message with those above it: by day and author. */
@@ -119,14 +179,8 @@ export function decorate(item) {
     && last.dataset.username === item.dataset.username && at - last.dataset.at < GROUP_MS;
   item.toggleAttribute('data-first', !grouped);
   item.querySelector('.day')?.remove();
-  if (!isSameDay) item.prepend(element('div', { class: 'day' }, dayOf(at, Date.now())));
+  if (!isSameDay) item.prepend(say(element('div', { class: 'day' }), () => dayOf(at, Date.now())));
 }
 
 /** Calls each day by its name of now. */
-export function renameDays(list) {
-  const now = Date.now();
-  for (const day of list.querySelectorAll('.day')) {
-    const name = dayOf(Number(day.parentElement.dataset.at), now);
-    if (day.textContent !== name) day.textContent = name;
-  }
-}
+export const renameDays = (list) => sayAgain(list, '.day');

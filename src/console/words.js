@@ -10,18 +10,36 @@ const VISIBLE = /[\p{L}\p{N}\p{P}\p{S}]/u;
 const TOWERS = /(\p{M}{2})\p{M}+/gu;
 const LETTER = /^[\p{L}\p{N}]/u;
 const LATEST_MS = 8.64e15;
-const clock = new Intl.DateTimeFormat(locale, { hour: 'numeric', minute: '2-digit' });
-const longDay = new Intl.DateTimeFormat(locale, { weekday: 'long', day: 'numeric', month: 'long' });
-const withYear = new Intl.DateTimeFormat(locale,
-  { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
-const fullTime = new Intl.DateTimeFormat(locale, { dateStyle: 'full', timeStyle: 'medium' });
-const letters = new Intl.Segmenter(locale, { granularity: 'grapheme' });
+const EMOJI = new RegExp('^(?:\\p{Emoji_Presentation}|\\p{Extended_Pictographic}|[\\u200d\\ufe0f'
+  + '\\u{1f3fb}-\\u{1f3ff}\\u{1f1e6}-\\u{1f1ff}\\u{e0020}-\\u{e007f}\\s])+$', 'u');
+const FEW = 4;
+const LONG_DAY = { weekday: 'long', day: 'numeric', month: 'long' };
+const letters = new Intl.Segmenter('en', { granularity: 'grapheme' });
+let formats = {};
 
-/** A name as it is shown: without tricks, and never nothing. */
-export function nameOf({ username = '', user_id }) {
-  const seen = username.replace(TRICKS, '').replace(TOWERS, '$1').replace(/\s+/g, ' ').trim();
-  return VISIBLE.test(seen) ? seen : text('user', { id: String(user_id) });
+/** How times are written; made anew for another language, as making them is slow. */
+function format() {
+  if (formats.locale === locale) return formats;
+  const of = (options) => new Intl.DateTimeFormat(locale, options);
+  formats = {
+    locale,
+    clock: of({ hour: 'numeric', minute: '2-digit' }),
+    longDay: of(LONG_DAY),
+    withYear: of({ ...LONG_DAY, year: 'numeric' }),
+    fullTime: of({ dateStyle: 'full', timeStyle: 'medium' }),
+  };
+  return formats;
 }
+
+/** A name as it is shown: without tricks; '' where nothing is left of it. */
+export function shownName(name) {
+  const seen = name.replace(TRICKS, '').replace(TOWERS, '$1').replace(/\s+/g, ' ').trim();
+  return VISIBLE.test(seen) ? seen : '';
+}
+
+/** What a person is called, which is never nothing. */
+export const nameOf = ({ username = '', user_id }) => (
+  shownName(username) || text('user', { id: String(user_id) }));
 
 /** The first letters of the first two words of a name; an emoji stands alone. */
 export function initialsOf(name) {
@@ -35,6 +53,13 @@ function firstLetter(word) {
   return all.find((segment) => LETTER.test(segment)) ?? all[0];
 }
 
+/** Whether a text is a few emoji and nothing else. */
+export function isFewEmoji(content) {
+  if (content.length > 64 || !EMOJI.test(content)) return false;
+  const seen = [...letters.segment(content)].filter(({ segment }) => segment.trim());
+  return seen.length > 0 && seen.length <= FEW;
+}
+
 /** An instant as the hub writes it; what no calendar has is as late as can be. */
 export function instantOf(timestamp) {
   const ms = new Date(timestamp).getTime();
@@ -42,8 +67,8 @@ export function instantOf(timestamp) {
 }
 
 /** The time of day, and all of the time. */
-export const timeOf = (date) => clock.format(date);
-export const fullTimeOf = (date) => fullTime.format(date);
+export const timeOf = (date) => format().clock.format(date);
+export const fullTimeOf = (date) => format().fullTime.format(date);
 
 /** Whether two instants are of one day here. */
 export const sameDay = (a, b) => new Date(a).toDateString() === new Date(b).toDateString();
@@ -55,7 +80,7 @@ export function dayOf(at, now) {
   if (sameDay(at, now)) return text('today');
   if (sameDay(at, yesterday)) return text('yesterday');
   const year = new Date(at).getFullYear() === new Date(now).getFullYear();
-  const day = (year ? longDay : withYear).format(at);
+  const day = (year ? format().longDay : format().withYear).format(at);
   return day.charAt(0).toLocaleUpperCase(locale) + day.slice(1);
 }
 

@@ -1,10 +1,12 @@
-//! The three socket endpoints: a request is checked in WIRE A1's order, and its socket sent to the
-//! shard of its space, with the 101 as the first bytes that the member is owed: who reads it is in.
+//! The three socket endpoints, and streams of events: a request is checked in WIRE A1's order, and
+//! its socket sent to the shard of its space, with the 101 as the first bytes that the member is
+//! owed: who reads it is in.
 //!
 //! Everything up to there is pure but for the member's permit, which is taken last but one and
 //! given back by dropping it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Extension, RawQuery, Request, State};
@@ -12,26 +14,32 @@ use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::BytesMut;
-use tungstenite::handshake::derive_accept_key;
+use socket2::SockRef;
 
 use super::Edge;
 use super::auth::Caller;
+use super::http::connection::give_up_after;
 use super::http::door::{FrontDoor, not_found};
-use super::http::head::{Fields, text};
 use super::http::peer::Peer;
 use super::http::problem::Refusal;
 use super::http::query::{
     PathText, Query, QueryValue, parse_user, path_space, path_text, position,
 };
+use super::http::request_id::{Begun, RequestId};
 use super::http::short_way::{Head, ShortWay};
 use super::http::upgrade::{Refused, Take, Untaken, Upgrade};
 use crate::hub::{Admission, Permit};
 use crate::limits::Limits;
 use crate::metrics::Metric;
-use crate::shard::event::{Grant, Join};
-use crate::wire::{Dialect, Id, SUBPROTOCOL, SpaceKey, UserId, parse_int};
+use crate::shard::event::{Grant, Guise, Join};
+use crate::wire::time::Now;
+use crate::wire::{Dialect, Encoding, Id, SpaceKey, UserId, parse_int};
 
+mod events;
+mod offer;
 mod unproven;
+
+use offer::{Offer, accepted_head, offer};
 
 /// What a request claims: the user, and the space that they want to join.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +48,8 @@ pub(super) struct Claim {
     user: UserId,
     username: Box<str>,
     after: Option<Id>,
+    /// As what they are there.
+    guise: Guise,
     /// What the user may do there; known once the request has been judged.
     grant: Grant,
 }
@@ -47,20 +57,28 @@ pub(super) struct Claim {
 impl Claim {
     /// The claim, if its user is whom the request speaks for, and may be there: row 8.
     pub(super) fn judged(self, caller: &Caller) -> Result<Claim, Refusal> {
-        let grant = caller.joins(self.user, self.space)?;
+        let grant = match self.guise {
+            Guise::Nobody => caller.watches(self.space)?,
+            _ => caller.joins(self.user, self.space)?,
+        };
         Ok(Claim { grant, ..self })
     }
 }
 
-/// What a sound handshake asks for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Offer {
-    accept_key: String,
+/// What a socket brings to its shard beside who it is.
+struct Opening {
+    /// What the member is to be sent first.
+    bytes: BytesMut,
     dialect: Dialect,
+    encoding: Encoding,
+    request: Option<RequestId>,
+    /// When the handshake was whole.
+    begun: Now,
 }
 
-/// Room for the answer to a handshake and the welcome behind it.
-const HEAD_BYTES: usize = 640;
+/// The kernel waits for a reader of events this number of times `write_wait`: if it is only slow,
+/// its shard closes it before.
+const GONE_TIMES: u64 = 2;
 
 /// What stands before a space's number in a path.
 const SPACES: &str = "/v1/ws/spaces/";
@@ -73,6 +91,7 @@ pub(super) fn routes() -> Router<Arc<Edge>> {
         .route("/v1/ws/spaces/{space_id}", get(chat))
         .route("/v1/ws/user-connection", get(lobby))
         .route("/v1/ws/notifications", get(inbox))
+        .route("/v1/spaces/{space_id}/events", get(events::events))
 }
 
 /// `GET /v1/ws/spaces/{space_id}`.
@@ -141,8 +160,9 @@ pub(super) fn answer(
         Ok(reserved) => reserved,
         Err(refusal) => return refusal.into_response(),
     };
+    let begun = request.extensions().get::<Begun>().map_or_else(|| edge.now(), |begun| begun.at);
     match offer {
-        Some(offer) => switching(upgrade(edge, peer, reserved, &offer)),
+        Some(offer) => switching(upgrade(edge, peer, reserved, (&offer, begun))),
         None => unsound(broken),
     }
 }
@@ -160,6 +180,7 @@ impl ShortWay for Handshakes {
         if self.edge.auth.is_on() || !self.door.lets_in(head.fields) {
             return None;
         }
+        let begun = self.edge.now();
         let query = Query::parse(head.query);
         let claim = match head.path {
             LOBBY => other_claim(&query, |_| SpaceKey::Lobby, None),
@@ -175,14 +196,15 @@ impl ShortWay for Handshakes {
         let reserved = reserve(&self.edge, peer, claim);
         Some(reserved.map(|reserved| {
             self.door.count_request();
-            upgrade(&self.edge, peer, reserved, &offer)
+            upgrade(&self.edge, peer, reserved, (&offer, begun))
         }))
     }
 }
 
 /// Lets a connection be a member, if there is room for it.
 fn reserve(edge: &Edge, peer: Peer, claim: Claim) -> Result<(Claim, Permit), Refusal> {
-    let permit = edge.hub.reserve(claim.user, peer.key())?;
+    let user = Some(claim.user).filter(|_| claim.guise != Guise::Nobody);
+    let permit = edge.hub.reserve(user, peer.key())?;
     Ok((claim, permit))
 }
 
@@ -193,8 +215,15 @@ pub(super) fn unsound(message: &'static str) -> Response {
     (version, refusal).into_response()
 }
 
-fn upgrade(edge: &Arc<Edge>, peer: Peer, reserved: (Claim, Permit), offer: &Offer) -> Upgrade {
-    Upgrade(take(edge, peer, reserved, (accepted_head(offer), offer.dialect)))
+fn upgrade(
+    edge: &Arc<Edge>,
+    peer: Peer,
+    reserved: (Claim, Permit),
+    (offer, begun): (&Offer, Now),
+) -> Upgrade {
+    let (bytes, dialect, request) = (accepted_head(offer), offer.dialect, offer.request.clone());
+    let encoding = Encoding::Frames;
+    Upgrade(take(edge, peer, reserved, Opening { bytes, dialect, encoding, request, begun }))
 }
 
 /// Has a socket taken by its shard, with what it is still to be answered first.
@@ -202,26 +231,40 @@ fn take(
     edge: &Arc<Edge>,
     peer: Peer,
     (claim, mut permit): (Claim, Permit),
-    (opening, dialect): (BytesMut, Dialect),
+    opening: Opening,
 ) -> Take {
+    let Opening { bytes, dialect, encoding, request, begun } = opening;
     let join = Join {
-        opening,
+        opening: bytes,
         space: claim.space,
         user: claim.user,
         username: claim.username,
         dialect,
+        encoding,
+        guise: claim.guise,
         after: claim.after,
         address: peer.key(),
         grant: claim.grant,
     };
     let edge = Arc::clone(edge);
     Box::new(move |link, first_bytes, place| {
-        edge.metrics.edge.add(Metric::HandshakesAccepted, 1);
+        let counted = match encoding {
+            Encoding::Frames => Metric::HandshakesAccepted,
+            Encoding::Events => Metric::EventStreams,
+        };
+        edge.metrics.edge.add(counted, 1);
+        if encoding == Encoding::Events {
+            // It says nothing, so the kernel is to find out whether it is there, by what it takes.
+            let wait = Duration::from_millis(GONE_TIMES * edge.limits.write_wait);
+            _ = give_up_after(&SockRef::from(&link.stream), Some(wait));
+        }
         permit.carry(place);
-        let admission = Admission { join, link, first_bytes, permit };
+        let request = request.map(RequestId::into_text);
+        let admission = Admission { join, link, first_bytes, permit, request, begun };
         edge.hub.admit(admission).map_err(|(refused, close)| {
             let Admission { join, link, permit, .. } = *refused;
-            Untaken { link, _place: permit.part(), opening: join.opening, close }
+            let Join { opening, encoding, .. } = join;
+            Untaken { link, _place: permit.part(), opening, encoding, close }
         })
     })
 }
@@ -231,27 +274,6 @@ pub(super) fn switching(upgrade: Upgrade) -> Response {
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     response.extensions_mut().insert(Arc::new(upgrade));
     response
-}
-
-/// The answer to a sound handshake: three headers, in this order (WIRE A1).
-fn accepted_head(offer: &Offer) -> BytesMut {
-    let protocol: &[&str] = match offer.dialect {
-        Dialect::Seed => &[],
-        Dialect::V1 => &["Sec-WebSocket-Protocol: ", SUBPROTOCOL, "\r\n"],
-    };
-    let mut head = BytesMut::with_capacity(HEAD_BYTES);
-    let common = [
-        "HTTP/1.1 101 Switching Protocols\r\n\
-         Upgrade: websocket\r\n\
-         Connection: Upgrade\r\n\
-         Sec-WebSocket-Accept: ",
-        &offer.accept_key,
-        "\r\n",
-    ];
-    for part in common.iter().chain(protocol).chain(&["\r\n"]) {
-        head.extend_from_slice(part.as_bytes());
-    }
-    head
 }
 
 /// Rows 3 to 7 of WIRE A1, on the chat endpoint. A token's user need not be said in the query.
@@ -265,16 +287,13 @@ fn chat_claim(
     if user.is_empty() && known.is_none() {
         return Err(Refusal::field("user_id", "user_id es requerido"));
     }
-    let name = match query.get("username") {
-        QueryValue::Missing => "",
-        QueryValue::Text(name) if is_name(name, limits) => name,
-        _ => return Err(Refusal::field("username", "username no es válido")),
-    };
+    let name = name_of(query, limits)?;
     let space = path_space(space)?;
     let user = known.filter(|_| user.is_empty()).map_or_else(|| parse_user(user.text()), Ok)?;
     let after = position(query, "after", "after no es una posición válida")?;
     let username = if name.is_empty() { default_name(user) } else { name.into() };
-    Ok(Claim { space: SpaceKey::Chat(space), user, username, after, grant: Grant::ALL })
+    let (space, guise) = (SpaceKey::Chat(space), Guise::Member);
+    Ok(Claim { space, user, username, after, guise, grant: Grant::ALL })
 }
 
 /// Rows 3 and 6, on the other two endpoints.
@@ -290,8 +309,17 @@ pub(super) fn other_claim(
     let number = given.text().and_then(parse_int).map(UserId);
     let user = known.filter(|_| given.is_empty()).or(number);
     let user = user.ok_or_else(|| Refusal::field("user_id", "user_id must be a number"))?;
-    let (username, after) = (default_name(user), None);
-    Ok(Claim { space: space(user), user, username, after, grant: Grant::ALL })
+    let (space, username, after) = (space(user), default_name(user), None);
+    Ok(Claim { space, user, username, after, guise: Guise::Member, grant: Grant::ALL })
+}
+
+/// The name that a query gives, or "".
+fn name_of<'a>(query: &'a Query, limits: &Limits) -> Result<&'a str, Refusal> {
+    match query.get("username") {
+        QueryValue::Missing => Ok(""),
+        QueryValue::Text(name) if is_name(name, limits) => Ok(name),
+        _ => Err(Refusal::field("username", "username no es válido")),
+    }
 }
 
 fn default_name(user: UserId) -> Box<str> {
@@ -302,54 +330,10 @@ fn is_name(name: &str, limits: &Limits) -> bool {
     name.chars().count() <= limits.username_chars_max && !name.chars().any(char::is_control)
 }
 
-/// What a handshake offers, if it is one (RFC 6455 4.2.1).
-fn offer<F: Fields + ?Sized>(version: Version, headers: &F) -> Option<Offer> {
-    let sound = version == Version::HTTP_11
-        && lists(headers, header::UPGRADE.as_str(), |it| it.eq_ignore_ascii_case("websocket"))
-        && lists(headers, header::CONNECTION.as_str(), |it| it.eq_ignore_ascii_case("upgrade"))
-        && one(headers, header::SEC_WEBSOCKET_VERSION.as_str()) == Some("13")
-        && has_no_body(headers);
-    let key = one(headers, header::SEC_WEBSOCKET_KEY.as_str()).filter(|key| is_key(key))?;
-    let v1 = lists(headers, header::SEC_WEBSOCKET_PROTOCOL.as_str(), |it| it == SUBPROTOCOL);
-    let dialect = if v1 { Dialect::V1 } else { Dialect::Seed };
-    sound.then(|| Offer { accept_key: derive_accept_key(key.as_bytes()), dialect })
-}
-
-/// Whether a list header has an element, in whichever of its lines.
-fn lists<F: Fields + ?Sized>(headers: &F, name: &str, wanted: impl Fn(&str) -> bool) -> bool {
-    let lines = headers.all(name).filter_map(text);
-    lines.flat_map(|line| line.split(',')).any(|element| wanted(element.trim()))
-}
-
-/// A header's value, if it is there exactly once.
-fn one<'a, F: Fields + ?Sized>(headers: &'a F, name: &str) -> Option<&'a str> {
-    let mut values = headers.all(name);
-    match (values.next(), values.next()) {
-        (Some(value), None) => text(value),
-        _ => None,
-    }
-}
-
-/// Bytes of a body would be taken for frames.
-fn has_no_body<F: Fields + ?Sized>(headers: &F) -> bool {
-    let length = headers.all(header::CONTENT_LENGTH.as_str()).next();
-    length.is_none_or(|length| length == b"0") && !headers.has(header::TRANSFER_ENCODING.as_str())
-}
-
-/// 16 bytes in base64; the 4 bits that are left over are not looked at.
-fn is_key(key: &str) -> bool {
-    let Some(digits) = key.strip_suffix("==") else { return false };
-    let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
-    digits.len() == 22 && digits.bytes().all(known)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::wire::SpaceId;
-    use axum::http::{HeaderMap, HeaderName};
-
-    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
     fn claim(space: &str, raw: &str) -> Result<Claim, &'static str> {
         let query = Query::parse(Some(raw));
@@ -357,28 +341,6 @@ mod tests {
             assert_eq!((refusal.status.as_u16(), refusal.code), (400, "invalid_parameter"));
             refusal.message
         })
-    }
-
-    /// A sound handshake, with some of its headers replaced (several: in lines of their own).
-    fn offered(replaced: &[(&'static str, &[&str])]) -> Option<Offer> {
-        let mut headers = HeaderMap::new();
-        let sound: [(&'static str, &[&str]); 4] = [
-            ("upgrade", &["websocket"]),
-            ("connection", &["keep-alive, Upgrade"]),
-            ("sec-websocket-version", &["13"]),
-            ("sec-websocket-key", &[KEY]),
-        ];
-        for (name, _) in replaced {
-            headers.remove(*name);
-        }
-        let kept = sound.iter().filter(|(name, _)| replaced.iter().all(|(it, _)| it != name));
-        for (name, values) in kept.chain(replaced) {
-            for value in *values {
-                let value = HeaderValue::from_str(value).expect("a header value");
-                headers.append(HeaderName::from_static(name), value);
-            }
-        }
-        offer(Version::HTTP_11, &headers)
     }
 
     #[test]
@@ -416,7 +378,8 @@ mod tests {
     fn a_person_is_who_the_query_says() {
         let (space, user) = (SpaceKey::Chat(SpaceId(1)), UserId(7));
         let (username, grant) = ("User7".into(), Grant::ALL);
-        let nameless = Claim { space, user, username, after: None, grant };
+        let (after, guise) = (None, Guise::Member);
+        let nameless = Claim { space, user, username, after, guise, grant };
         for raw in ["user_id=7", "user_id=%2B007&username=", "user_id=7&user_id=8&x=y"] {
             assert_eq!(claim("1", raw), Ok(nameless.clone()), "{raw}");
         }
@@ -437,54 +400,5 @@ mod tests {
         let inbox = read("user_id=7&username=%07&after=x").expect("a sound query");
         assert_eq!((inbox.space, &*inbox.username), (SpaceKey::Inbox(UserId(7)), "User7"));
         assert_eq!(inbox.after, None);
-    }
-
-    #[test]
-    fn a_sound_handshake_gets_three_headers_and_a_fourth_if_offered() {
-        let seed = offered(&[]).expect("a sound handshake");
-        assert_eq!(
-            str::from_utf8(&accepted_head(&seed)).expect("ASCII"),
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-        );
-        for protocols in [&["cpi-hub.v1"][..], &["chat, cpi-hub.v1"], &["chat", "cpi-hub.v1"]] {
-            let v1 = offered(&[("sec-websocket-protocol", protocols)]).expect("sound");
-            let head = accepted_head(&v1);
-            let head = str::from_utf8(&head).expect("ASCII");
-            let last = "\r\nSec-WebSocket-Protocol: cpi-hub.v1\r\n\r\n";
-            assert!(head.ends_with(last), "{head}");
-        }
-        let other = offered(&[("sec-websocket-protocol", &["chat, CPI-HUB.v1"])]);
-        assert_eq!(other.map(|offer| offer.dialect), Some(Dialect::Seed));
-    }
-
-    #[test]
-    fn an_unsound_handshake_is_none() {
-        let unsound: [(&'static str, &[&str]); 13] = [
-            ("upgrade", &[]),
-            ("upgrade", &["h2c"]),
-            ("connection", &[]),
-            ("connection", &["close"]),
-            ("sec-websocket-version", &[]),
-            ("sec-websocket-version", &["8"]),
-            ("sec-websocket-version", &["13", "13"]),
-            ("sec-websocket-key", &[]),
-            ("sec-websocket-key", &["c2hvcnQ="]),
-            ("sec-websocket-key", &["dGhlIHNhbXBsZSBub25j\u{5c}Q=="]),
-            ("sec-websocket-key", &[KEY, KEY]),
-            ("content-length", &["5"]),
-            ("transfer-encoding", &["chunked"]),
-        ];
-        for (name, values) in unsound {
-            assert_eq!(offered(&[(name, values)]), None, "{name} {values:?}");
-        }
-        for (name, values) in [
-            ("upgrade", &["h2c, WebSocket"][..]),
-            ("connection", &["keep-alive", "upgrade"]),
-            ("content-length", &["0"]),
-        ] {
-            assert!(offered(&[(name, values)]).is_some(), "{name} {values:?}");
-        }
-        assert_eq!(offer(Version::HTTP_10, &HeaderMap::new()), None);
     }
 }

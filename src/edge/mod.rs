@@ -24,6 +24,7 @@ mod echo;
 mod handshake;
 mod http;
 pub(crate) mod key_file;
+mod observe;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tls;
@@ -44,8 +45,9 @@ use crate::clock::Clock;
 use crate::conditions::Conditions;
 use crate::hub::{Hub, PageRequest, Places, RenewalRequest};
 use crate::limits::Limits;
-use crate::metrics::Metrics;
+use crate::metrics::{Latency, Metrics};
 use crate::store::{Reader, StoreState};
+use crate::wire::time::Now;
 
 /// The version.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -144,6 +146,20 @@ struct Edge {
     kicks: told::Told,
     bodies: body::Bodies,
     answers: answers::Answers,
+    /// The hub's numbers of the last hour.
+    past: watch::Receiver<observe::Past>,
+}
+
+impl Edge {
+    /// The time.
+    fn now(&self) -> Now {
+        self.health.conditions.clock().now()
+    }
+
+    /// Counts how long something took that ends now.
+    fn time(&self, latency: Latency, begun: Now) {
+        self.metrics.edge.observe(latency, self.now().micros_since(begun));
+    }
 }
 
 /// Where the edge listens.
@@ -187,7 +203,9 @@ pub(crate) async fn serve(
     let pager = catch_up::Pager::new(hub.clone(), reader.clone(), Arc::clone(&limits));
     let places = hub.places().clone();
     let conditions = health.conditions.clone();
+    let (past, sampling) = observe::keep(Arc::clone(&metrics), clock.clone(), observe::PERIOD);
     let edge = Edge {
+        past,
         bodies: body::Bodies::new(&limits, &conditions),
         answers: answers::Answers::new(&limits, &conditions),
         hub,
@@ -223,7 +241,8 @@ pub(crate) async fn serve(
         stop.run_until_cancelled(pager.run(pages)),
         stop.run_until_cancelled(renewing),
         stop.run_until_cancelled(parting),
-        stop.run_until_cancelled(keeper.run())
+        stop.run_until_cancelled(keeper.run()),
+        stop.run_until_cancelled(sampling)
     );
 }
 
@@ -237,13 +256,19 @@ pub(crate) async fn serve_starting(
     let StartingState { metrics, limits, names, proxies, clock, conditions, auth } = state;
     let leaving = Leaving { now: stop.clone(), heard: mpsc::channel(1).0 };
     let health = Health::new(None, conditions.clone());
+    let scraped = api::metrics::Scraped {
+        metrics: Arc::clone(&metrics),
+        limits: Arc::clone(&limits),
+        health,
+        hub: None,
+    };
     let routes = Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::starting))
         .fallback(health::not_yet)
         .method_not_allowed_fallback(health::not_yet)
         .with_state(conditions.clone())
-        .merge(auth::guard(api::metrics::routes(Arc::clone(&metrics), health), &auth));
+        .merge(auth::guard(api::metrics::routes(scraped), &auth));
     let door =
         Arc::new(door::FrontDoor::new(&listeners.main, names, &metrics, &limits, clock.clone()));
     let app = door.around(routes);
@@ -282,13 +307,19 @@ async fn listen(
 }
 
 fn routes(edge: Arc<Edge>, auth: &Auth, debug_endpoints: bool) -> Router {
-    let metrics = api::metrics::routes(Arc::clone(&edge.metrics), edge.health.clone());
+    let metrics = api::metrics::routes(api::metrics::Scraped {
+        metrics: Arc::clone(&edge.metrics),
+        limits: Arc::clone(&edge.limits),
+        health: edge.health.clone(),
+        hub: Some(edge.hub.clone()),
+    });
     let debug = if debug_endpoints { echo::routes() } else { Router::new() };
     let guarded = Router::new()
         .merge(handshake::routes())
         .merge(debug)
         .merge(api::routes())
         .merge(admin::routes())
+        .merge(observe::routes())
         .with_state(edge)
         .merge(metrics);
     auth::guard(guarded, auth).merge(api::console::routes())

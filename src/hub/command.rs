@@ -9,8 +9,9 @@ use tokio::sync::oneshot;
 
 use super::Admission;
 use super::askers::Asking;
+use super::thread::{Coming, Sought};
 use crate::shard::event::{
-    Grant, Input, MemberKey, Notification, Post, Present, Reply, Revocation, Stretch, Ticket,
+    Grant, Input, MemberKey, Notification, Post, Present, Reply, Revocation, Seen, Stretch, Ticket,
 };
 use crate::wire::reject::Reject;
 use crate::wire::time::Micros;
@@ -57,6 +58,15 @@ impl Question<Present> {
     }
 }
 
+impl Question<Seen> {
+    /// Asks how a space's members stand, from a user on.
+    pub(crate) fn how_they_stand(space: SpaceId, from: UserId, max: usize) -> Question<Seen> {
+        let ask = Box::new(move |ticket| Input::Look(ticket, space, from, max));
+        let answer = |reply| if let Reply::Seen(seen) = reply { Some(seen) } else { None };
+        Question { space: SpaceKey::Chat(space), ask, answer }
+    }
+}
+
 impl<A: Send + 'static> Question<A> {
     /// The command that asks, and where the answer comes.
     pub(super) fn command(self) -> (Command, oneshot::Receiver<A>) {
@@ -94,6 +104,8 @@ pub(super) enum Command {
     Fetched(Life, MemberKey, u32, Option<Stretch>),
     /// Close who holds most, until this many bytes are freed.
     Relieve(u64),
+    /// Look up who came and went of late, up to a number of them.
+    Find(Sought, usize, oneshot::Sender<Vec<Coming>>),
 }
 
 /// A command in an inbox, and its place among those of its address.

@@ -4,7 +4,7 @@
 //! Shards write when membership changed in a turn, the edge reads. Nothing here is on a message's
 //! path. No guard leaves this file.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -49,12 +49,23 @@ pub(super) enum Reference {
 /// No address hashes to it: see [`address_number`].
 const WHOLE_HUB: u64 = 0;
 
+/// As whom those are remembered for what they did who are no user.
+const NOBODY: UserId = UserId(0);
+
 /// What an address counts as: IPv4 whole, IPv6 by /64.
 pub(crate) fn address_number(address: IpAddr) -> u64 {
     match address.to_canonical() {
         // A prefix that no IPv6 source address has.
         IpAddr::V4(address) => 0xFFFF_FFFF << 32 | u64::from(u32::from(address)),
         IpAddr::V6(address) => ((u128::from(address) >> 64) as u64).max(1),
+    }
+}
+
+/// What an address that counts as this number is called: an IPv4 address, or an IPv6 network.
+pub(crate) fn address_text(number: u64) -> String {
+    match (number >> 32) as u32 {
+        0xFFFF_FFFF => Ipv4Addr::from(number as u32).to_string(),
+        _ => format!("{}/64", Ipv6Addr::from(u128::from(number) << 64)),
     }
 }
 
@@ -123,16 +134,19 @@ impl Directory {
         self.is_full.store(is_full, Relaxed);
     }
 
-    /// Lets a connection be a member.
+    /// Lets a connection be a member. One of nobody's counts under its address alone.
     pub(super) fn reserve(
         self: &Arc<Directory>,
-        user: UserId,
+        user: impl Into<Option<UserId>>,
         address: AddressKey,
     ) -> Result<Permit, Reject> {
+        let user = user.into();
         if self.is_full.load(Relaxed) {
             return Err(Reject::Overloaded);
         }
-        if let Some(retry_after_ms) = self.offences.wait(self.now(), address, user) {
+        if let Some(retry_after_ms) =
+            self.offences.wait(self.now(), address, user.unwrap_or(NOBODY))
+        {
             return Err(Reject::RateLimited { retry_after_ms });
         }
         // The address first: what it is refused takes nothing from the others.
@@ -143,7 +157,9 @@ impl Directory {
         let whole = self.take_rate(WHOLE_HUB, self.limits.connection_rate);
         whole.map_err(|_| Reject::Overloaded)?;
         let member = self.places.member(address)?;
-        take_one(&self.of_user, user, self.limits.user_connections_max)?;
+        if let Some(user) = user {
+            take_one(&self.of_user, user, self.limits.user_connections_max)?;
+        }
         let directory = Arc::clone(self);
         Ok(Permit { directory, user, member })
     }
@@ -190,7 +206,7 @@ fn give_back(counts: &DashMap<UserId, u32>, user: UserId) {
 #[derive(Debug)]
 pub(crate) struct Permit {
     directory: Arc<Directory>,
-    user: UserId,
+    user: Option<UserId>,
     member: MemberPlace,
 }
 
@@ -203,7 +219,8 @@ impl Permit {
     /// Notes that the connection is closed for what it did.
     pub(super) fn offend(&self, close: Close) {
         let (now, wait) = (self.directory.now(), self.directory.limits.offence_wait);
-        self.directory.offences.note(now, wait, (self.member.address(), self.user), close);
+        let user = self.user.unwrap_or(NOBODY);
+        self.directory.offences.note(now, wait, (self.member.address(), user), close);
     }
 
     /// Gives that place back to who goes on serving the connection, if it has one.
@@ -214,7 +231,9 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        give_back(&self.directory.of_user, self.user);
+        if let Some(user) = self.user {
+            give_back(&self.directory.of_user, user);
+        }
     }
 }
 
@@ -291,5 +310,14 @@ mod tests {
         let (spaces, total) = directory.spaces(2);
         assert_eq!(spaces, [(SpaceId(2), 9), (SpaceId(1), 2)]);
         assert_eq!(total, 3);
+    }
+
+    #[test]
+    fn an_address_is_called_what_it_counts_as() {
+        let text =
+            |address: &str| address_text(address_number(address.parse().expect("an address")));
+        assert_eq!(text("192.0.2.77"), "192.0.2.77");
+        assert_eq!(text("::ffff:192.0.2.77"), "192.0.2.77");
+        assert_eq!(text("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
     }
 }

@@ -19,7 +19,7 @@ use crate::store::latest::Latest;
 use crate::wire::close::Close;
 use crate::wire::nonce::First;
 use crate::wire::reject::Reject;
-use crate::wire::time::{Micros, MonoMs};
+use crate::wire::time::{Micros, MonoMs, Now};
 use crate::wire::{Id, SpaceId, SpaceKey, UserId};
 
 mod askers;
@@ -35,11 +35,12 @@ use askers::{Askers, Asking};
 use command::{Command, PostAccepted, PostReplies, Queued};
 pub(crate) use command::{Life, Question};
 use directory::{Directory, Reference};
-pub(crate) use directory::{Permit, address_number};
+pub(crate) use directory::{Permit, address_number, address_text};
 use inbox::Inbox;
 pub(crate) use places::{Begun, Place, Places};
 pub(crate) use socket::{Link, Session};
 use thread::ShardThread;
+pub(crate) use thread::{Coming, Sought};
 
 /// Reads again what was published once, as far as it may be of this shard.
 pub(crate) type Remembered = Arc<dyn Fn(usize) -> std::io::Result<Vec<First>> + Send + Sync>;
@@ -96,6 +97,10 @@ pub(crate) struct Admission {
     pub first_bytes: Bytes,
     /// From [`Hub::reserve`], with the connection's place.
     pub permit: Permit,
+    /// The id of its request, if it came with one; for the log.
+    pub request: Option<Box<str>>,
+    /// When its handshake was whole, or its first message, where that shows who it is.
+    pub begun: Now,
 }
 
 /// A member's question for a page of history.
@@ -246,7 +251,11 @@ impl Hub {
 
     /// Lets a connection be a member: limits in all, of the user, of the address; rates of
     /// new connections; draining.
-    pub(crate) fn reserve(&self, user: UserId, address: AddressKey) -> Result<Permit, Reject> {
+    pub(crate) fn reserve(
+        &self,
+        user: Option<UserId>,
+        address: AddressKey,
+    ) -> Result<Permit, Reject> {
         if self.is_draining() {
             return Err(Reject::Draining);
         }
@@ -362,6 +371,26 @@ impl Hub {
             closed += answer.await.map_err(|_| self.unanswered())?;
         }
         Ok(closed)
+    }
+
+    /// The shard of a space.
+    pub(crate) fn shard_of(&self, space: SpaceId) -> usize {
+        SpaceKey::Chat(space).shard(self.inboxes.len())
+    }
+
+    /// Connections that came of late, on all shards, the newest first, `max` of them.
+    pub(crate) async fn comings(&self, sought: Sought, max: usize) -> Result<Vec<Coming>, Reject> {
+        let mut found = Vec::new();
+        for inbox in self.inboxes.iter() {
+            let (give, given) = oneshot::channel();
+            if inbox.push(Queued(Command::Find(sought, max, give), Asking::OURS)).is_err() {
+                return Err(self.refusal());
+            }
+            found.append(&mut given.await.map_err(|_| self.unanswered())?);
+        }
+        found.sort_by_key(|it| std::cmp::Reverse(it.at));
+        found.truncate(max);
+        Ok(found)
     }
 
     /// The chat spaces with members, largest first, `limit` of them; and how many there are.

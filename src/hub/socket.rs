@@ -43,6 +43,8 @@ pub(super) struct Socket {
     queued: bool,
     /// The table has a session for it.
     is_sealed: bool,
+    /// Bytes that its peer has sent and nobody reads.
+    thrown_away: u32,
     /// The peer said goodbye or broke the protocol: what it still sends is thrown away.
     pub deaf: bool,
     /// The peer's frames; what is cut is kept there.
@@ -138,6 +140,7 @@ impl SocketTable {
             deferred: false,
             queued: false,
             is_sealed: link.session.is_some(),
+            thrown_away: 0,
             deaf: false,
             reader: Reader::default(),
             permit,
@@ -322,6 +325,13 @@ impl Socket {
     /// Notes that it is ready while its member can't be read.
     pub(super) fn defer(&mut self) {
         self.deferred = true;
+    }
+
+    /// Notes that bytes came for nobody. Returns the number of all of those.
+    pub(super) fn throw_away(&mut self, bytes: usize) -> u32 {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.thrown_away = self.thrown_away.saturating_add(bytes);
+        self.thrown_away
     }
 
     /// Reads what is there. A short read needs no second one to see that there is no more, unless

@@ -21,6 +21,10 @@ pub const TIME_CHARS_MAX: usize = 64;
 pub const PAGE_NUMBER_MAX: u64 = 1 << 40;
 /// Spaces in one list.
 pub const SPACES_MAX: u32 = 1_000;
+/// Letters of a request's id.
+pub const REQUEST_ID_BYTES_MAX: usize = 64;
+/// Chats of one shard that are on their way to their members, and are timed.
+pub const TIMED_CHATS_MAX: usize = 64;
 /// Users in one answer of who is in a space.
 pub const PRESENCE_USERS_MAX: usize = 500;
 /// Bytes of one piece of an answer, but for what escapes make longer.
@@ -71,8 +75,16 @@ pub const CLOCK_STEP_MAX: i64 = 1_000_000;
 pub const LOG_BYTES_MAX: u64 = 1 << 20;
 /// Log lines that wait, however short they are.
 pub const LOG_LINES_MAX: usize = 8 << 10;
+/// Connections that may wait to be accepted: a herd's, as far as the kernel allows.
+pub const BACKLOG: i32 = 4_096;
 /// Lines typed into `cpi-hub chat` that wait; more wait in the terminal.
 pub const TYPED_LINES_MAX: usize = 16;
+/// Bytes that `cpi-hub say` reads of its standard input: more than any message may have.
+pub const TYPED_BYTES_MAX: u64 = 64 << 10;
+/// Bytes that a command takes of a hub's answer.
+pub const REMOTE_ANSWER_BYTES_MAX: usize = 16 << 20;
+/// Bytes that `cpi-hub ready` reads of an answer.
+pub const PROBE_BYTES_MAX: u64 = 64 << 10;
 /// Posts of one shard that wait for a commit, and acks that do. Beyond it the post of the oldest
 /// record is forgotten, which was answered 202 long ago, and members that ask for `durable` are
 /// refused.
@@ -174,6 +186,8 @@ pub const TURN_READ_BYTES_MAX: usize = 32 << 10;
 pub const READ_SHARE_BYTES_MIN: usize = 1 << 10;
 /// Bytes that are read in a tick of a member that floods: what is refused is not free.
 pub const FLOOD_READ_BYTES_MAX: usize = 512;
+/// Bytes that a reader of events may send behind its request. Nobody hears them.
+pub const READER_BYTES_MAX: u32 = 64 << 10;
 /// How long those that don't read may hold up their space, in milliseconds.
 pub const PAUSE_WAIT_MAX: u64 = 1_000;
 /// Users and addresses that are remembered for what their connections were closed for.
@@ -195,6 +209,8 @@ pub const TOKEN_BYTES_MAX: usize = 8 << 10;
 pub const TOKEN_MESSAGE_BYTES_MAX: usize = TOKEN_BYTES_MAX + 256;
 /// Bytes that a connection may send before it has shown a token: pings too.
 pub const UNPROVEN_BYTES_MAX: usize = 4 * TOKEN_BYTES_MAX;
+/// Characters that are told of a space's name.
+pub const SPACE_NAME_CHARS_MAX: usize = 256;
 /// Characters of a token's id.
 pub const TOKEN_ID_CHARS_MAX: usize = 256;
 /// Keys that tokens may be signed with. Without a name all are tried for each token.
@@ -228,3 +244,13 @@ pub const KEY_FILE_BYTES_MAX: u64 = 256 << 10;
 pub const PANICS_MAX: usize = 3;
 /// How long a panic counts, in milliseconds.
 pub const PANICS_WAIT: u64 = 60_000;
+/// Members of a space, and connections of late, that an operator is listed at a time.
+pub const LISTED_MEMBERS_MAX: u32 = 500;
+/// Comings and goings that a shard remembers.
+pub const COMINGS_MAX: usize = 8_192;
+/// Samples of the hub's numbers that are kept: with [`SAMPLE_PERIOD`] an hour of them.
+pub const PAST_SAMPLES_MAX: usize = 1_800;
+/// How often the hub's numbers are sampled, in milliseconds.
+pub const SAMPLE_PERIOD: u64 = 2_000;
+/// How long an operator is sent samples before the key is asked for again, in milliseconds.
+pub const FEED_WAIT: u64 = 600_000;

@@ -7,10 +7,11 @@
 //! comes to it in the same turn.
 
 use super::{
-    ABSENT_MAX, CATCH_UP_QUERIES_MAX, CATCH_UP_ROWS_MAX, COMMIT_WAITS_MAX, CONNECTION_BYTES,
-    HIDDEN_BYTES_MAX, LOG_BYTES_MAX, Limits, MARKS_MAX, MEMBER_RECEIVE_BYTES_MAX, NONCE_BYTES_MAX,
-    OFFENDERS_MAX, READER_QUEUE_MAX, REFERENCES_MAX, SEALED_BYTES_MAX, SEGMENT_BYTES_MAX,
-    SESSION_BYTES, TAIL_WINDOW_BYTES, TOTALS_MAX, TRIMMED_PIECES_MAX, VERDICTS_MAX, places_for,
+    ABSENT_MAX, CATCH_UP_QUERIES_MAX, CATCH_UP_ROWS_MAX, COMINGS_MAX, COMMIT_WAITS_MAX,
+    CONNECTION_BYTES, HIDDEN_BYTES_MAX, LOG_BYTES_MAX, Limits, MARKS_MAX, MEMBER_RECEIVE_BYTES_MAX,
+    NONCE_BYTES_MAX, OFFENDERS_MAX, PAST_SAMPLES_MAX, READER_QUEUE_MAX, REFERENCES_MAX,
+    SEALED_BYTES_MAX, SEGMENT_BYTES_MAX, SESSION_BYTES, TAIL_WINDOW_BYTES, TOTALS_MAX,
+    TRIMMED_PIECES_MAX, VERDICTS_MAX, places_for,
 };
 
 /// Something that takes memory.
@@ -43,6 +44,10 @@ const BATCH_COPIES: u64 = 3;
 /// A verdict that waits for its shard; a question that waits for the store; what is told of an
 /// unlinked segment.
 const STORE_ENTRY_BYTES: u64 = 256;
+/// A coming or a going that an operator may ask for.
+const COMING_BYTES: u64 = 96;
+/// A sample of the hub's numbers.
+const SAMPLE_BYTES: u64 = 256;
 /// Connections that read from the store, each with members' questions and pages.
 const READERS: u64 = 3;
 /// The kernel takes twice what a socket's buffer is set to.
@@ -155,6 +160,11 @@ fn of_shards(limits: &Limits, shards: u64) -> Vec<MemoryPart> {
         ),
         part("questions to the store", questions(), "READER_QUEUE_MAX, TOTALS_MAX, MARKS_MAX"),
         part("log lines", LOG_BYTES_MAX, "LOG_BYTES_MAX"),
+        part(
+            "what operators are shown of the past",
+            shards * COMINGS_MAX as u64 * COMING_BYTES + PAST_SAMPLES_MAX as u64 * SAMPLE_BYTES,
+            "COMINGS_MAX, PAST_SAMPLES_MAX",
+        ),
         part("a batch for the store", BATCH_COPIES * batch, "batch_bytes_max, batch_rows_max"),
     ]
 }
@@ -199,6 +209,10 @@ mod tests {
         "ECHO_MESSAGE_BYTES_MAX",
         "ECHO_FRAGMENTS_MAX",
         "ECHO_OWED_BYTES_MAX",
+        // An instant and a place each.
+        "TIMED_CHATS_MAX",
+        // Within what a request takes, and beside its answer's head.
+        "REQUEST_ID_BYTES_MAX",
         // A factor of several parts.
         "SHARDS_MAX",
         // Frames of one message, which has its bytes.
@@ -206,6 +220,7 @@ mod tests {
         "json_depth_max",
         // Thrown away as it comes.
         "LISTENER_MESSAGE_BYTES_MAX",
+        "READER_BYTES_MAX",
         "headers_max",
         // Within request bodies, and answers.
         "chat_body_bytes_max",
@@ -214,6 +229,7 @@ mod tests {
         "PIECE_BYTES_MAX",
         "SPACES_MAX",
         "PRESENCE_USERS_MAX",
+        "LISTED_MEMBERS_MAX",
         // Within the space logs.
         "log_bytes_max",
         "resume_bytes_max",
@@ -243,6 +259,7 @@ mod tests {
         "FLOOD_READ_BYTES_MAX",
         "TURN_COMMANDS_MAX",
         // Waits, and a count.
+        "SAMPLE_PERIOD",
         "PAUSE_WAIT_MAX",
         "OFFENCE_WAIT_MAX",
         "OFFENCE_MEMORY",
@@ -283,6 +300,7 @@ mod tests {
         "TOKEN_MESSAGE_BYTES_MAX",
         "UNPROVEN_BYTES_MAX",
         "TOKEN_ID_CHARS_MAX",
+        "SPACE_NAME_CHARS_MAX",
         "TOKEN_SECRET_BYTES_MIN",
         "API_KEY_NAME_CHARS_MAX",
         "KEY_FILE_BYTES_MAX",
@@ -301,9 +319,10 @@ mod tests {
         "MEMORY_FREE_PERCENT",
         // Three numbers of each part.
         "PANICS_MAX",
-        // These bound threads, and the tool that chats.
+        // These bound threads, and tools.
         "EDGE_THREADS_MAX",
         "TYPED_LINES_MAX",
+        "PROBE_BYTES_MAX",
     ];
 
     #[test]

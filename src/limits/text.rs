@@ -9,9 +9,7 @@ impl Setting {
     pub fn parse(&self, text: &str) -> Result<Value, BadLimit> {
         let value = match self.unit {
             Unit::Bytes => scaled(text, &[("B", 1), ("KiB", KIB), ("MiB", MIB), ("GiB", GIB)], 1),
-            Unit::Millis => {
-                scaled(text, &[("ms", 1), ("s", SECOND), ("m", 60 * SECOND), ("h", HOUR)], SECOND)
-            }
+            Unit::Millis => parse_time(text),
             Unit::Count => text.parse().ok(),
             Unit::Offset => parse_offset(text),
             Unit::Rate => return self.parse_rate(text),
@@ -94,6 +92,11 @@ impl fmt::Display for Setting {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{} = {}", self.name, self.show(self.default))
     }
+}
+
+/// A time in milliseconds: `250ms`, `10s`, `5m`, `1h`; a bare number is seconds.
+pub fn parse_time(text: &str) -> Option<i64> {
+    scaled(text, &[("ms", 1), ("s", SECOND), ("m", 60 * SECOND), ("h", HOUR)], SECOND)
 }
 
 fn scaled(text: &str, units: &[(&str, i64)], bare: i64) -> Option<i64> {

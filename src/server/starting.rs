@@ -26,15 +26,13 @@ use crate::edge::auth::Auth;
 use crate::edge::tls::{ReplaceIdentity, Tls};
 use crate::edge::{self, Listeners, StartingState};
 use crate::faults::Faults;
-use crate::limits::{Limits, sum};
+use crate::limits::{BACKLOG, Limits, sum};
 use crate::store::{self, Store};
 
 /// A start that takes longer says so.
 const LONG_START: Duration = Duration::from_secs(1);
 /// How long those who connect wait for a hub that starts on a socket that was handed over.
 const START_WAIT: Duration = Duration::from_secs(5);
-/// Connections that may wait to be accepted: a herd's, as far as the kernel allows.
-const BACKLOG: i32 = 4_096;
 
 /// The port while the store is being opened, which takes as long as a new database is away.
 pub(super) struct Starting {

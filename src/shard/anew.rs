@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 use super::Shard;
 use super::event::{MemberKey, Revocation};
 use crate::metrics::{Counts, Kind, Metric};
-use crate::wire::Id;
 use crate::wire::close::Close;
 use crate::wire::record::records;
 use crate::wire::time::MonoMs;
+use crate::wire::{Encoding, Id};
 
 /// What a shard takes over from the one before it.
 #[derive(Clone, Default, Debug)]
@@ -27,7 +27,7 @@ impl Shard {
     /// and is not in it, nobody was told of, and it was not accepted.
     pub fn legacy(&self, highest: Id) -> Legacy {
         let mut counts = self.turn.counts.clone();
-        for metric in Metric::ALL.iter().filter(|it| it.describe().1 == Kind::Gauge) {
+        for metric in Metric::ALL.iter().filter(|it| it.about().kind != Kind::Counter) {
             counts.set(*metric, 0);
         }
         let unsaid = records(&self.turn.fx.records).filter(|record| record.id > highest).count();
@@ -48,9 +48,9 @@ impl Shard {
     }
 
     /// Whether a member can be told, after a panic, that it is closed: it has not been told
-    /// anything of the sort, and what it was sent last was whole, its 101 above all.
-    pub fn can_be_told(&self, key: MemberKey) -> bool {
-        let member = self.rooms.members.get(key).filter(|member| member.is_seated());
-        member.is_some_and(|member| member.queue.can_be_interrupted())
+    /// anything of the sort, and what it was sent last was whole, its 101 above all. Says how.
+    pub fn can_be_told(&self, key: MemberKey) -> Option<Encoding> {
+        let member = self.rooms.members.get(key).filter(|member| member.is_seated())?;
+        member.queue.can_be_interrupted().then_some(member.who.encoding)
     }
 }

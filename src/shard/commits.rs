@@ -24,6 +24,8 @@ struct Appended {
     records: u64,
     /// The highest id up to there.
     highest: Id,
+    /// When that was; `None`: an earlier run has made them.
+    at: Option<Now>,
 }
 
 /// A member that is told by an ack when a record is durable.
@@ -62,7 +64,7 @@ impl Commits {
     pub(super) fn new(seed: u64, highest: Id) -> Commits {
         let mut ids = IdGenerator::new(seed);
         ids.start_above(highest);
-        let earlier = Appended { offset: 0, records: EARLIER_RUNS, highest };
+        let earlier = Appended { offset: 0, records: EARLIER_RUNS, highest, at: None };
         Commits {
             ids,
             made: EARLIER_RUNS,
@@ -109,9 +111,14 @@ impl Commits {
     }
 
     /// All records made so far are in the journal, which ends here now.
-    pub(super) fn appended(&mut self, offset: u64) {
+    pub(super) fn appended(&mut self, offset: u64, now: Now) {
         let (records, highest) = (self.made, self.ids.last());
-        self.appended.push_back(Appended { offset, records, highest });
+        self.appended.push_back(Appended { offset, records, highest, at: Some(now) });
+    }
+
+    /// When the oldest record of this run was appended that the store has not committed.
+    pub(super) fn oldest(&self) -> Option<Now> {
+        self.appended.iter().find_map(|appended| appended.at)
     }
 
     /// The records made since the last append are in no journal: who waits for them never hears of
@@ -127,9 +134,13 @@ impl Commits {
 
     /// The store has committed the journal up to an offset. What was waited for is to be taken
     /// now, then [`Commits::forget_refused`] be called with the id that this returns, if it does.
-    pub(super) fn commit(&mut self, offset: u64) -> Option<Id> {
+    /// `took` is told when records were appended, and how many.
+    pub(super) fn commit(&mut self, offset: u64, mut took: impl FnMut(Now, u64)) -> Option<Id> {
         let mut newest = None;
         while let Some(appended) = self.appended.front().filter(|it| it.offset <= offset) {
+            if let Some(at) = appended.at {
+                took(at, appended.records - self.committed);
+            }
             self.committed = appended.records;
             newest = Some(appended.highest);
             self.appended.pop_front();

@@ -11,7 +11,7 @@ use crate::wire::nonce::NonceKey;
 use crate::wire::reject::Reject;
 use crate::wire::server_message::Resumed;
 use crate::wire::time::{Micros, MonoMs};
-use crate::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
+use crate::wire::{Dialect, Encoding, Id, SpaceId, SpaceKey, UserId};
 
 /// Names a member: its slot in the arena, and which of the slot's tenants it is.
 pub type MemberKey = super::arena::Key;
@@ -96,6 +96,17 @@ impl fmt::Debug for Renewal {
     }
 }
 
+/// As what a member is in its space.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Guise {
+    /// As its user: the others are told, and it is counted among them.
+    Member,
+    /// It only watches: nobody is told of it, and it is not counted. It is its user's all the same.
+    Watcher,
+    /// It only watches, and is no user.
+    Nobody,
+}
+
 /// A connection that wants to be a member.
 #[derive(Clone, Debug)]
 pub struct Join {
@@ -103,12 +114,16 @@ pub struct Join {
     pub opening: BytesMut,
     /// The space.
     pub space: SpaceKey,
-    /// Who; from the query or the token, checked by the edge.
+    /// Who; from the query or the token, checked by the edge. 0 for nobody.
     pub user: UserId,
     /// The name; at most `username_chars_max`, without controls.
     pub username: Box<str>,
     /// Which messages it understands.
     pub dialect: Dialect,
+    /// How it is sent them.
+    pub encoding: Encoding,
+    /// As what it is there.
+    pub guise: Guise,
     /// Resume: what comes after this id.
     pub after: Option<Id>,
     /// For rates.
@@ -172,6 +187,9 @@ pub enum Input<'a> {
     Notify(Ticket, UserId, Box<Notification>),
     /// Who is in a space: answered by `Reply::Presence`.
     Presence(Ticket, SpaceId, usize),
+    /// How a space's members stand, from this user on, up to this number of them: answered by
+    /// `Reply::Seen`.
+    Look(Ticket, SpaceId, UserId, usize),
     /// The store has committed this shard's journal up to this offset. Whatever the offset, the
     /// journals of earlier runs are stored as well.
     Committed(u64),
@@ -287,6 +305,40 @@ pub struct Present {
     pub truncated: bool,
 }
 
+/// How a member stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SeenMember {
+    /// The member.
+    pub key: MemberKey,
+    /// Who it is.
+    pub user: UserId,
+    /// The name that it came with.
+    pub username: Box<str>,
+    /// Which messages it understands.
+    pub dialect: Dialect,
+    /// Whence it came; `None`: from where limits do not hold.
+    pub address: AddressKey,
+    /// Bytes of its space's log that it has not been sent.
+    pub behind_bytes: u64,
+    /// Bytes of frames meant for it alone that wait.
+    pub private_bytes: usize,
+    /// Its socket takes nothing.
+    pub is_blocked: bool,
+    /// How long nothing was heard of it, in milliseconds.
+    pub silent_ms: u64,
+}
+
+/// How the members of a space stand.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Seen {
+    /// Members in all.
+    pub members: usize,
+    /// A stretch of them, by user.
+    pub listed: Vec<SeenMember>,
+    /// Whether there are more behind it.
+    pub more: bool,
+}
+
 /// An answer to the edge, given out after the turn's records are in the journal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reply {
@@ -306,6 +358,8 @@ pub enum Reply {
     Count(u32),
     /// Who is there.
     Presence(Present),
+    /// How members stand.
+    Seen(Seen),
     /// Refused; nothing was done.
     Rejected(Reject),
 }

@@ -15,14 +15,14 @@
 //! back. `due` and `sweep`: who is sent what. `ticks`: what time asks for.
 
 use crate::limits::{Limits, room_for};
-use crate::metrics::{Counts, Metric};
+use crate::metrics::{Counts, Latency, Metric};
 use crate::wire::client_message::Decoder;
 use crate::wire::close::Close;
 use crate::wire::frame_reader::Heard;
 use crate::wire::nonce::First;
 use crate::wire::reject::Reject;
 use crate::wire::time::Now;
-use crate::wire::{Id, SpaceKey};
+use crate::wire::{Encoding, Id, SpaceKey};
 
 mod absent;
 pub mod anew;
@@ -32,6 +32,7 @@ mod door;
 mod due;
 pub mod event;
 mod grants;
+mod look;
 mod member;
 mod nonces;
 mod position;
@@ -45,6 +46,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 mod ticks;
+mod timed;
 pub mod turn;
 
 use commits::{Commits, EARLIER_RUNS};
@@ -160,6 +162,10 @@ impl Shard {
                 let present = rooms.present(SpaceKey::Chat(space), users_max);
                 turn.reply(ticket, Ok(Reply::Presence(present)));
             }
+            Input::Look(ticket, space, from, max) => {
+                let seen = rooms.look(turn.now.mono, (SpaceKey::Chat(space), from), max);
+                turn.reply(ticket, Ok(Reply::Seen(seen)));
+            }
             Input::Verdict(verdict) => self.verdict(verdict),
             Input::Committed(offset) => self.committed(offset),
             Input::Fetched(key, number, page) => self.fetched((key, number), page),
@@ -190,7 +196,10 @@ impl Shard {
 
     /// The store has committed the journal up to an offset: those who wait for that are told.
     fn committed(&mut self, offset: u64) {
-        let newest = self.commits.commit(offset);
+        let Turn { now, counts, .. } = &mut self.turn;
+        let newest = self.commits.commit(offset, |begun, records| {
+            counts.observe_all(Latency::DurableAck, now.micros_since(begun), records);
+        });
         while let Some((ticket, stored)) = self.commits.next_post() {
             if let Err(reject) = stored {
                 self.turn.counts.reject(reject);
@@ -236,6 +245,7 @@ impl Shard {
         let refused = self.turn.fx.take_back_posts();
         refused.iter().for_each(|_| self.turn.counts.reject(Reject::StoreUnavailable));
         self.commits.append_failed(&refused);
+        self.turn.timed.forget();
         self.door.break_down();
         self.rooms.let_all_go(&mut self.turn, Close::Internal);
         self.rooms.spaces.drop_logs(&mut self.turn, self.commits.floor());
@@ -244,10 +254,12 @@ impl Shard {
     /// The numbers of this shard, gauges brought up to date.
     pub fn counts(&mut self) -> &Counts {
         let is_refusing = self.door.is_refusing(&self.turn.limits);
-        let counts = &mut self.turn.counts;
+        let Turn { now, counts, logs, .. } = &mut self.turn;
+        let lag = self.commits.oldest().map_or(0, |oldest| now.micros_since(oldest));
+        counts.set(Metric::StoreLag, lag);
         counts.set(Metric::Members, self.rooms.members.len() as u64);
         counts.set(Metric::Spaces, self.rooms.spaces.len() as u64);
-        counts.set(Metric::LogBytes, self.turn.logs.held() as u64);
+        counts.set(Metric::LogBytes, logs.held() as u64);
         counts.set(Metric::ShardsRefusing, is_refusing.into());
         counts
     }
@@ -268,15 +280,18 @@ impl Shard {
         seated.map_or(max, |mut it| it.readable(&mut self.turn, max))
     }
 
-    /// What becomes of a member's messages.
-    pub fn heard(&self, key: MemberKey) -> Heard {
+    /// What becomes of a member's messages; `None`: it only reads, and has none.
+    pub fn heard(&self, key: MemberKey) -> Option<Heard> {
         let member = self.rooms.members.get(key);
+        if member.is_some_and(|member| member.who.encoding == Encoding::Events) {
+            return None;
+        }
         let space = member.and_then(|member| self.rooms.spaces.at(member.space()));
-        match space.map(Space::key) {
+        Some(match space.map(Space::key) {
             Some(SpaceKey::Chat(_)) => Heard::Read,
             Some(SpaceKey::Echo) => Heard::Echoed,
             _ => Heard::Dropped,
-        }
+        })
     }
 
     /// Whether a member is in its space: not when it is being closed, or is no more.
@@ -287,6 +302,17 @@ impl Shard {
     /// Whether a member is still sent the store's part of what it missed.
     pub fn is_catching_up(&self, key: MemberKey) -> bool {
         self.rooms.members.get(key).is_some_and(Member::is_catching_up)
+    }
+
+    /// Whether chats that are timed have gone out in the last turn: [`Shard::time`] is to be told
+    /// what time it is.
+    pub fn is_to_be_timed(&self) -> bool {
+        self.turn.timed.have_gone_out()
+    }
+
+    /// The last turn is over, and it is this time.
+    pub fn time(&mut self, now: Now) {
+        self.turn.timed.time(now, &mut self.turn.counts);
     }
 
     /// Whether there is something for a turn to do.

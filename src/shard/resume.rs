@@ -19,7 +19,8 @@ impl Seated<'_> {
     /// What the log has of what the member missed; `None`: it does not catch up.
     fn memory(&mut self) -> Option<Memory> {
         let read = self.member.catch_up()?.read();
-        Some(Memory { found: self.space.find(read), newest: self.space.newest() })
+        let found = self.space.find(self.member.who.encoding, read);
+        Some(Memory { found, newest: self.space.newest() })
     }
 
     /// Goes on: from the log if that reaches back far enough, else from the store. Returns the
@@ -47,7 +48,7 @@ impl Seated<'_> {
     fn place(&mut self, turn: &mut Turn, offset: u64, resumed: Resumed) {
         turn.counts.add(Metric::ResumesIncomplete, resumed.missing.is_some().into());
         self.space.end_catch_up(self.member, offset, resumed);
-        if self.space.is_announced() {
+        if self.space.is_announced() && self.member.is_shown() {
             self.space.announce_join(turn, self.member);
         }
         turn.fx.resumed.push((self.key, resumed));
@@ -67,7 +68,7 @@ impl Rooms {
         turn.counts.add(Metric::Resumes, 1);
         let until = MonoMs(turn.now.mono.0 + turn.limits.resume_wait);
         if let Some(Seated { member, space, .. }) = self.seated(key) {
-            space.begin_catch_up(member, CatchUp::new(after, until));
+            space.begin_catch_up(member, CatchUp::new(after, turn.now, until));
         }
         self.catch_up(turn, commits, key);
     }

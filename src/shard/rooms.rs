@@ -13,7 +13,6 @@ use super::turn::Turn;
 use crate::limits::{EXPIRED_MAX, UNSENT_BYTES_MAX};
 use crate::metrics::Metric;
 use crate::wire::close::Close;
-use crate::wire::frame_writer;
 use crate::wire::reject::Reject;
 use crate::wire::server_message::{self, Refusal};
 use crate::wire::{Dialect, SpaceId, SpaceKey, UserId};
@@ -81,11 +80,11 @@ impl Rooms {
         let opening = std::mem::take(&mut join.opening);
         let space = self.spaces.open(turn, join.space, floor);
         let standing = Standing::Seated { seat: space.next_seat() };
-        let (grant, is_told) = (join.grant, join.dialect == Dialect::V1);
+        let (grant, is_told, after) = (join.grant, join.dialect == Dialect::V1, join.after);
         let key = self.members.insert(Member::new(turn.now, join, space.slot(), standing));
         self.grants.set(key, grant, is_told);
         let Some(member) = self.members.get_mut(key) else { return key };
-        let is_first = space.seat(key.slot, member);
+        let is_first = space.seat(turn, key.slot, member);
         if !opening.is_empty() {
             member.queue.open(&mut turn.counts, opening);
             member.make_due(key, &mut turn.due);
@@ -93,18 +92,19 @@ impl Rooms {
         match space.key() {
             SpaceKey::Chat(id) => {
                 space.settle_announcements(turn);
-                member.greet(key, turn, Some((id, space.newest(), space.members())));
+                let here = (id, space.newest(), space.members());
+                member.greet(key, turn, (Some(here), after));
             }
             SpaceKey::Lobby => {
                 let user = member.who.user;
                 space.settle_announcements(turn);
-                member.greet(key, turn, None);
+                member.greet(key, turn, (None, None));
                 if is_first && space.is_announced() {
                     space.announce_status(turn, user, true);
                 }
                 // Its own status comes first and once: privately, so its cursor stands behind
                 // the news.
-                member.queue.place(space.end());
+                member.queue.place(space.end(member.who.encoding));
                 if space.is_announced() {
                     member.list_from(Some(LOWEST));
                 }
@@ -113,7 +113,7 @@ impl Rooms {
                     server_message::user_status(out, user, true, &utc);
                 });
             }
-            SpaceKey::Inbox(_) => member.greet(key, turn, None),
+            SpaceKey::Inbox(_) => member.greet(key, turn, (None, None)),
             SpaceKey::Echo => {}
         }
         key
@@ -123,6 +123,9 @@ impl Rooms {
     pub(super) fn announce(&mut self, turn: &mut Turn, key: MemberKey) {
         let Some(Seated { member, space, .. }) = self.seated(key) else { return };
         let SpaceKey::Chat(id) = space.key() else { return };
+        if !member.is_shown() {
+            return;
+        }
         if space.is_announced() {
             return space.announce_join(turn, member);
         }
@@ -183,8 +186,9 @@ impl Rooms {
     /// Takes a member out of its space and says so there.
     fn unseat(&mut self, turn: &mut Turn, key: MemberKey) {
         let Some(Seated { member, space, .. }) = self.seated(key) else { return };
-        let (user, is_unknown, seat) = (member.who.user, member.is_catching_up(), member.seat());
-        let moved = space.unseat(key.slot, member);
+        let (user, seat) = (member.who.user, member.seat());
+        let is_unknown = member.is_catching_up() || !member.is_shown();
+        let moved = space.unseat(turn, key.slot, member);
         turn.counts.add(Metric::Leaves, 1);
         let was_announced = space.is_announced();
         let lists_anew = space.settle_announcements(turn);
@@ -303,6 +307,8 @@ impl Rooms {
         let mut users: Vec<PresentUser> = Vec::new();
         let mut truncated = false;
         for (user, slot) in space.by_user() {
+            let shown = self.members.at(slot).filter(|member| member.is_shown());
+            let Some(member) = shown else { continue };
             if let Some(last) = users.last_mut().filter(|last| last.user == user) {
                 last.connections += 1;
                 continue;
@@ -311,7 +317,6 @@ impl Rooms {
                 truncated = true;
                 break;
             }
-            let Some(member) = self.members.at(slot) else { continue };
             users.push(PresentUser { user, username: member.who.username.clone(), connections: 1 });
         }
         Present { members: space.members(), users, truncated }
@@ -412,10 +417,8 @@ impl Rooms {
         }
         match member.deadline(turn.now.mono, &turn.limits, grace) {
             None => {}
-            // A ping of 2 bytes is not what brings a queue over its bound.
-            Some(Deadline::Ping) => {
-                member.give(key, turn, frame_writer::ping);
-            }
+            // A ping of a few bytes is not what brings a queue over its bound.
+            Some(Deadline::Ping) => member.ping(key, turn),
             Some(Deadline::Close(close)) => self.let_go(turn, key, close),
             Some(Deadline::End) => self.end(turn, key),
         }

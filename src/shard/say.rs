@@ -17,7 +17,7 @@ use crate::wire::record::Record;
 use crate::wire::reject::Reject;
 use crate::wire::server_message::{self, Ack, Chat, Refusal};
 use crate::wire::time::Micros;
-use crate::wire::{Id, SpaceId, SpaceKey, UserId};
+use crate::wire::{Encoding, Id, SpaceId, SpaceKey, UserId};
 
 /// Something to say, with all that the hub knows of its sender.
 struct Said<'a> {
@@ -76,6 +76,9 @@ fn say(
         server_message::chat(out, &chat, &text)
     });
     turn.counts.add(Metric::ChatsAccepted, 1);
+    if turn.timed.is_next() {
+        turn.timed.begin(space.place(), space.end(Encoding::Frames), turn.now);
+    }
     if let Some(Nonce { key, content }) = nonce {
         door.remember(turn.now.mono, key, Known { id, at, record: number, content });
     }

@@ -10,6 +10,7 @@ use super::space::Space;
 use super::turn::Turn;
 use crate::limits::{ECHO_OWED_BYTES_MAX, FLOOD_READ_BYTES_MAX, UNVISITED_TIMES_MAX};
 use crate::metrics::Metric;
+use crate::wire::Encoding;
 use crate::wire::client_message::AckLevel;
 use crate::wire::close::Close;
 use crate::wire::frame_writer;
@@ -31,7 +32,8 @@ impl Seated<'_> {
         turn: &mut Turn,
         write: impl FnOnce(&mut BytesMut),
     ) -> Option<Close> {
-        self.member.queue.answer(&mut turn.counts, self.space.end(), write);
+        let at = self.space.end(self.member.who.encoding);
+        self.member.answer(&mut turn.counts, at, write);
         self.answered(turn)
     }
 
@@ -43,7 +45,7 @@ impl Seated<'_> {
             member.queue.push(&mut turn.counts, |out| frame_writer::pong(out, payload));
         } else {
             let pong = |out: &mut BytesMut| frame_writer::pong(out, payload);
-            member.queue.answer(&mut turn.counts, space.end(), pong);
+            member.queue.answer(&mut turn.counts, space.end(Encoding::Frames), pong);
         }
         self.answered(turn)
     }
@@ -121,7 +123,7 @@ impl Seated<'_> {
         turn.counts.add(Metric::ReceivedBytes, message.payload.len() as u64);
         let write =
             |out: &mut BytesMut| frame_writer::echo(out, message.is_binary, message.payload);
-        self.member.queue.answer(&mut turn.counts, self.space.end(), write);
+        self.member.queue.answer(&mut turn.counts, self.space.end(Encoding::Frames), write);
         self.member.make_due(self.key, &mut turn.due);
         (self.member.queue.private_bytes() > ECHO_OWED_BYTES_MAX).then_some(Close::TooFast)
     }

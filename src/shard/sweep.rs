@@ -12,9 +12,10 @@ use super::rooms::Rooms;
 use super::space::Space;
 use super::turn::Turn;
 use crate::limits::{SEND_BYTES, SPACE_SENDS_MAX};
-use crate::metrics::Metric;
+use crate::metrics::{Latency, Metric};
+use crate::wire::event_stream;
 use crate::wire::server_message;
-use crate::wire::{Dialect, SpaceKey};
+use crate::wire::{Dialect, Encoding, SpaceKey};
 
 /// One slice of the sweep.
 struct Slice<'a, S> {
@@ -146,7 +147,7 @@ impl<S: Sockets> Slice<'_, S> {
         {
             self.pages_sent.push(key);
         }
-        if member.is_lagging() && member.queue.cursor() == space.end() {
+        if member.is_lagging() && member.queue.cursor() == space.end(member.who.encoding) {
             space.set_lagging(member, false);
         }
         Visited::Done
@@ -160,7 +161,7 @@ impl<S: Sockets> Slice<'_, S> {
         if cursor == boundary {
             return Some(false);
         }
-        let (first, second) = space.slices(cursor, boundary);
+        let (first, second) = space.slices(member.who.encoding, cursor, boundary);
         let sent = if second.is_empty() {
             self.sockets.send(key, first)
         } else {
@@ -241,10 +242,14 @@ impl<S: Sockets> Slice<'_, S> {
             return space.tell_online(self.turn, member);
         };
         member.end_resume();
+        let took = self.turn.now.micros_since(resume.came);
+        self.turn.counts.observe(Latency::Resume, took);
         if member.who.dialect == Dialect::V1 {
             let (at, resumed) = (self.turn.at(), &resume.resumed);
-            member.queue.push(&mut self.turn.counts, |out| {
-                server_message::resumed(out, resumed, &at);
+            let encoding = member.who.encoding;
+            member.queue.push(&mut self.turn.counts, |out| match encoding {
+                Encoding::Frames => server_message::resumed(out, resumed, &at),
+                Encoding::Events => event_stream::resumed(out, resumed, &at),
             });
         }
         if let SpaceKey::Chat(id) = space.key()
@@ -269,7 +274,7 @@ impl<'a> Next<'a> {
         if queue.is_answer_cut() {
             return Next { head: &[], log: (&[], &[]), tail: queue.tail(cursor) };
         }
-        let log = log(space, cursor, boundary);
+        let log = log(space, member.who.encoding, (cursor, boundary));
         if member.is_behind_by_choice() {
             // What it missed, and that this is all, comes before any answer.
             return Next { head: queue.head(is_between_frames), log, tail: &[] };
@@ -300,8 +305,8 @@ impl<'a> Next<'a> {
 }
 
 /// The pieces of a space's log between two offsets.
-fn log(space: &Space, from: u64, to: u64) -> (&[u8], &[u8]) {
-    if from == to { (&[], &[]) } else { space.slices(from, to) }
+fn log(space: &Space, encoding: Encoding, (from, to): (u64, u64)) -> (&[u8], &[u8]) {
+    if from == to { (&[], &[]) } else { space.slices(encoding, from, to) }
 }
 
 /// Up to where the log may be sent now.
@@ -309,5 +314,5 @@ fn log_target(member: &Member, space: &Space) -> u64 {
     if member.is_held_back() {
         return member.queue.cursor();
     }
-    member.resume().map_or(space.end(), |resume| resume.end)
+    member.resume().map_or_else(|| space.end(member.who.encoding), |resume| resume.end)
 }

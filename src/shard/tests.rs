@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use bytes::BytesMut;
 
 use super::event::{
-    Fetch, Grant, Input, Join, Notification, PIECES, Post, Renewal, Sent, Sockets, Ticket,
+    Fetch, Grant, Guise, Input, Join, Notification, PIECES, Post, Renewal, Seen, Sent, Sockets,
+    Ticket,
 };
 use super::turn::{Broken, Host, Journal};
 use super::*;
@@ -16,9 +17,11 @@ use crate::wire::server_message::Resumed;
 use crate::wire::time::{Micros, MonoMs};
 use crate::wire::{Dialect, SpaceId, UserId};
 
+mod looking;
 mod pressure;
 mod resuming;
 mod sizes;
+mod timing;
 
 const SPACE: SpaceKey = SpaceKey::Chat(SpaceId(1));
 const BEGIN: Micros = Micros(1_767_225_600_000_000);
@@ -161,8 +164,20 @@ impl Stage {
         let (user, dialect) = (UserId(user), Dialect::V1);
         let username = "Ana".into();
         let opening = BytesMut::new();
+        let (encoding, guise) = (Encoding::Frames, Guise::Member);
         let (address, grant) = (None, Grant::ALL);
-        let join = Join { opening, space, user, username, dialect, after, address, grant };
+        let join = Join {
+            opening,
+            space,
+            user,
+            username,
+            dialect,
+            encoding,
+            guise,
+            after,
+            address,
+            grant,
+        };
         self.shard.join(self.now, join)
     }
 

@@ -8,6 +8,7 @@
 use super::Shard;
 use super::due::Due;
 use super::event::{Effects, Fetch, MemberKey, Renewal, Reply, Sockets, Ticket};
+use super::timed::Timed;
 use crate::limits::Limits;
 use crate::metrics::{Counts, Metric};
 use crate::wire::close::Close;
@@ -91,6 +92,8 @@ pub(super) struct Turn {
     pub limits: Limits,
     /// The shard's numbers.
     pub counts: Counts,
+    /// Chats that are timed.
+    pub timed: Timed,
     /// What the sweep has to do.
     pub due: Due,
     /// Memory of all spaces and their logs.
@@ -119,6 +122,7 @@ impl Turn {
             shard,
             now,
             counts: Counts::default(),
+            timed: Timed::default(),
             due: Due::default(),
             logs: LogMemory::default(),
             fx: Effects::default(),
@@ -199,6 +203,7 @@ impl Shard {
         // Before those that are closed are told so, and come back.
         self.tell_offended(host);
         self.sweep(host.sockets());
+        self.turn.timed.look(|space, end| self.rooms.spaces.has_sent(space, end));
         self.carry_out(host);
         !self.turn.due.is_empty()
     }
@@ -207,7 +212,7 @@ impl Shard {
         match journal.append(&self.turn.fx.records, self.commits.highest()) {
             Ok(end) => {
                 self.turn.counts.add(Metric::JournalAppends, 1);
-                self.commits.appended(end);
+                self.commits.appended(end, self.turn.now);
             }
             Err(Broken) => self.append_failed(),
         }

@@ -25,6 +25,7 @@ use crate::wire::nonce::First;
 pub use batcher::batch::{Batch, BatchLimits, Origin};
 pub use batcher::{NonceLimits, RetryWait, Unstored};
 pub use data_dir::holes::{Count, Missing, acknowledge, missing};
+pub(crate) use data_dir::private::openness as data_dir_openness;
 pub use dead_letters::file::{Letter, Letters};
 pub use dead_letters::retry::{Retried, retry};
 pub use journal::{JournalId, JournalLimits};

@@ -54,6 +54,7 @@ pub(super) enum Job {
     Page(PageQuery, Asked<Page>),
     Range(RangeQuery, Asked<Range>),
     Existing(UserId, SpaceId, AnswerSender<Existing>, Part),
+    Name(SpaceId, AnswerSender<Option<String>>),
     Missed(RangeQuery, AnswerSender<Range>),
 }
 
@@ -64,6 +65,7 @@ impl Job {
             Job::Page(_, asked) => asked.is_closed(),
             Job::Range(_, asked) => asked.is_closed(),
             Job::Existing(_, _, answer, _) => answer.is_closed(),
+            Job::Name(_, answer) => answer.is_closed(),
             Job::Missed(_, answer) => answer.is_closed(),
         }
     }
@@ -73,7 +75,7 @@ impl Job {
         match self {
             Job::Page(_, asked) => asked.room.grow_to(asked.needs),
             Job::Range(_, asked) => asked.room.grow_to(asked.needs),
-            Job::Existing(..) | Job::Missed(..) => true,
+            Job::Existing(..) | Job::Name(..) | Job::Missed(..) => true,
         }
     }
 
@@ -82,6 +84,9 @@ impl Job {
         match self {
             Job::Page(_, asked) => asked.give(Err(ReadFault::Full)),
             Job::Range(_, asked) => asked.give(Err(ReadFault::Full)),
+            Job::Name(_, answer) => {
+                let _ = answer.send(Err(ReadFault::Full));
+            }
             // Members' questions have no such bound; whoever asked hears that there is no answer.
             Job::Existing(..) | Job::Missed(..) => {}
         }
@@ -159,6 +164,16 @@ impl Reader {
     pub async fn missed(&self, query: RangeQuery) -> Result<Range, ReadFault> {
         let (answer, answered) = oneshot::channel();
         self.asking.first(Job::Missed(query, answer))?;
+        answered.await.unwrap_or(Err(ReadFault::Away))
+    }
+
+    /// What a space is called, asked for an address. `None`: the store knows no name of it.
+    pub async fn name(&self, space: SpaceId, address: u64) -> Result<Option<String>, ReadFault> {
+        if !self.knows_people {
+            return Ok(None);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.asking.page(address, space, Job::Name(space, answer))?;
         answered.await.unwrap_or(Err(ReadFault::Away))
     }
 

@@ -7,6 +7,7 @@ use std::fmt;
 
 pub mod client_message;
 pub mod close;
+pub mod event_stream;
 pub mod frame_reader;
 pub mod frame_writer;
 pub mod nonce;
@@ -79,6 +80,20 @@ pub enum Dialect {
     Seed,
     /// Subprotocol [`SUBPROTOCOL`]: also welcome, ack, resumed, presence, closing.
     V1,
+}
+
+/// How what a member is sent is wrapped. A space has a log for each that somebody in it reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Encoding {
+    /// Frames of a WebSocket.
+    Frames,
+    /// Server-sent events: the member only reads.
+    Events,
+}
+
+impl Encoding {
+    /// All of them.
+    pub const ALL: [Encoding; 2] = [Encoding::Frames, Encoding::Events];
 }
 
 /// The subprotocol that a client offers to get the second dialect.

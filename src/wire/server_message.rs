@@ -169,10 +169,8 @@ pub fn error(
 pub struct Welcome<'a> {
     /// Names the connection in logs and to people: shard, slot, generation.
     pub connection: (u16, u32, u32),
-    /// The member's user.
-    pub user: UserId,
-    /// The member's name.
-    pub username: &'a str,
+    /// The member's user and name; none of a reader that is nobody.
+    pub user: Option<(UserId, &'a str)>,
     /// In a chat space: its number, newest position, and members with this one.
     pub space: Option<(SpaceId, Id, usize)>,
     /// `limits.message_bytes_max`.
@@ -192,8 +190,10 @@ pub fn welcome(out: &mut BytesMut, welcome: &Welcome<'_>, at: &TimeText) {
     if let Some((space, _, _)) = welcome.space {
         frame.raw(",\"space_id\":").number(space.0.into());
     }
-    frame.raw(",\"user_id\":").number(welcome.user.0.into());
-    frame.raw(",\"username\":").string(welcome.username);
+    if let Some((user, username)) = welcome.user {
+        frame.raw(",\"user_id\":").number(user.0.into());
+        frame.raw(",\"username\":").string(username);
+    }
     if let Some((_, position, members)) = welcome.space {
         frame.raw(",\"position\":\"").ascii(&position.text());
         frame.raw("\",\"members\":").number(members as i64);
@@ -403,8 +403,7 @@ mod tests {
         );
         let hello = Welcome {
             connection: (3, 41, 9),
-            user: UserId(1),
-            username: "Ana Paz",
+            user: Some((UserId(1), "Ana Paz")),
             space: Some((SpaceId(1), ID, 3)),
             message_bytes_max: 512,
             content_chars_max: 1000,

@@ -27,6 +27,16 @@ pub struct Now {
     pub unix: Micros,
 }
 
+impl Now {
+    /// Microseconds since `earlier`. The wall clock counts them, and is believed unless it has
+    /// jumped; then it is the milliseconds of the monotonic clock.
+    pub fn micros_since(self, earlier: Now) -> u64 {
+        let mono = self.mono.since(earlier.mono) * 1000;
+        let wall = u64::try_from(self.unix.0.saturating_sub(earlier.unix.0)).unwrap_or(0);
+        if wall.abs_diff(mono) <= 2_000 { wall } else { mono }
+    }
+}
+
 /// The length of form `T`, in bytes.
 pub const TIME_BYTES: usize = 32;
 
@@ -133,6 +143,18 @@ mod tests {
         for (offset, at, expected) in cases {
             assert_eq!(TimeFormat::new(offset).string(Micros(at)), expected);
         }
+    }
+
+    #[test]
+    fn a_stretch_of_time_is_counted_by_the_wall_clock_unless_that_has_jumped() {
+        let at = |mono, unix| Now { mono: MonoMs(mono), unix: Micros(unix) };
+        let begun = at(1_000, 5_000_000);
+        assert_eq!(at(1_000, 5_000_250).micros_since(begun), 250);
+        assert_eq!(at(1_003, 5_003_900).micros_since(begun), 3_900);
+        for jumped in [0, 4_000_000, 5_010_000, i64::MAX] {
+            assert_eq!(at(1_003, jumped).micros_since(begun), 3_000, "{jumped}");
+        }
+        assert_eq!(begun.micros_since(at(1_003, 5_003_900)), 0);
     }
 
     #[test]

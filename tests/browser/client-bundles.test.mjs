@@ -1,6 +1,6 @@
 // client.js where it is no page's own module: bundled, typed, and in Node while a hub is away.
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -113,6 +113,23 @@ test('the types name what the module has, no more and no less', async () => {
   const expected = new Set(own.filter((name) => !builtIn.includes(name)));
   const found = new Set(members.filter((name) => !events.includes(name)));
   assert.deepEqual([...found].sort(), [...expected].sort());
+});
+
+test('the types name each code of the hub’s and of the client’s own', () => {
+  const file = CLIENT.replace(/js$/, 'd.ts');
+  const source = ts.createSourceFile(file, readFileSync(file, 'utf8'), ts.ScriptTarget.ES2022);
+  const named = Object.fromEntries(source.statements.filter(ts.isTypeAliasDeclaration)
+    .map(({ name, type }) => [name.text, type.types?.map(({ literal }) => literal?.text).sort()]));
+  const codes = readFileSync(new URL('../../docs/CODES.md', import.meta.url), 'utf8');
+  const refusals = codes.split('\n## ')[1].matchAll(/^### (\w+)$/gm);
+  assert.deepEqual(named.HubRefusal, [...refusals].map(([, code]) => code).sort());
+  const folder = new URL('../../src/console/client/', import.meta.url);
+  const files = [CLIENT, ...readdirSync(folder).map((name) => new URL(name, folder))];
+  const text = files.map((each) => readFileSync(each, 'utf8')).join('\n');
+  const made = /(?:HubError\(|giveUp\(\w+, |code: |UNKNOWN = \[)'(\w+)'/g;
+  const own = new Set([...text.matchAll(made)].map(([, code]) => code));
+  for (const code of named.HubRefusal) own.delete(code);
+  assert.deepEqual(named.ClientRefusal, [...own].sort());
 });
 
 test('in Node, with a WebSocket passed in, a hub that comes back is found at once', async (t) => {

@@ -266,3 +266,50 @@ test('sends that wait for the store are bounded: the oldest settles as accepted'
   }
   assert.deepEqual(await sends[0], { id: idOf(1), level: 'accepted', duplicate: false });
 });
+
+test('what a hub that ends refuses is sent to the next one, in its order', async () => {
+  const world = new World();
+  world.welcome();
+  const sends = [world.client.send('one'), world.client.send('two')];
+  const [one, two] = world.socket.sent;
+  world.ack(one, 1);
+  world.frame('error', { code: 'draining', message: '', ref: two.data.nonce, retry_after_ms: 50 });
+  sends.push(world.client.send('three'));
+  world.frame('error', { code: 'draining', message: '', ref: world.socket.sent[2].data.nonce });
+  world.frame('closing', { code: 1012, reason: 'restart', retry_after_ms: 50 });
+  world.drop(1012, 'restart');
+  await world.reconnect();
+  world.welcome();
+  const again = world.socket.sent.filter(({ type }) => type === 'chat');
+  assert.deepEqual(again.map(({ data }) => data.content), ['two', 'three']);
+  assert.equal(again[0].data.nonce, two.data.nonce);
+  again.forEach((sent, i) => world.ack(sent, i + 2));
+  assert.deepEqual((await Promise.all(sends)).map(({ id }) => id), [1, 2, 3].map(idOf));
+  assert.deepEqual(world.of('error'), []);
+});
+
+test('a post that a hub that ends refuses is made again when it says', async () => {
+  const world = new World();
+  world.welcome();
+  const answers = [json({ code: 'draining' }, { status: 503, 'Retry-After': '2' }),
+    json({ chat_message: messageOf(1) }, { status: 202 })];
+  world.answer = () => answers.shift();
+  const sent = world.client.send('long '.repeat(150));
+  await world.pass(10_000);
+  assert.equal((await sent).id, idOf(1));
+  assert.deepEqual(world.of('error'), []);
+});
+
+test('a post that comes with a token that has ended is made again with the next one', async () => {
+  const given = ['old', 'new'];
+  const world = new World({ getToken: () => given.shift() });
+  await settled();
+  world.welcome();
+  world.answer = (address, { headers }) => (headers.Authorization === 'Bearer new'
+    ? json({ chat_message: messageOf(1) }, { status: 202 })
+    : json({ code: 'unauthorized' }, { status: 401 }));
+  const { id } = await world.client.send('long '.repeat(150));
+  assert.equal(id, idOf(1));
+  const keys = world.asked.map(({ headers }) => headers['Idempotency-Key']);
+  assert.deepEqual([keys.length, new Set(keys).size], [2, 1]);
+});

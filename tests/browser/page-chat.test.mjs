@@ -105,7 +105,7 @@ test('the page keeps a bounded number of messages and can still reach each one',
     document.querySelector('#scroller').scrollTop = 0;
     return [...document.querySelectorAll('.text')].some((node) => node.textContent === 'line 1');
   }, null, { timeout: 60_000 });
-  assert.ok(await ana.locator('#messages > li').count() <= 1050, 'the far end is dropped');
+  assert.ok(await ana.locator('#messages > li').count() <= 450, 'the far end is dropped');
   await post(space, 'the newest');
   await ana.locator('#pill').waitFor();
   await ana.waitForFunction(() => {
@@ -263,6 +263,24 @@ test('history that can’t be read is said and tried again on request', async (t
   await sees(ana, 'from before');
   assert.deepEqual(await texts(ana), ['from before', 'live still works']);
   ana.complaints.length = 0; // The aborted requests, as intended.
+});
+
+test('while history is on its way nothing says that the space is quiet', async (t) => {
+  const space = newSpace();
+  const ana = await person(t);
+  let answer = null;
+  await ana.route(/\/v1\/spaces\/\d+\/messages/, async (route) => {
+    await new Promise((resolve) => { answer = resolve; });
+    await route.continue();
+  });
+  await ana.goto(new URL(`/?space=${space}&username=Ana`, HUB_URL).href);
+  await ana.locator('#skeleton').waitFor();
+  assert.ok(await ana.locator('#empty').isHidden());
+  await shot(ana, 'loading-desktop-light');
+  answer();
+  await ana.locator('#empty').waitFor();
+  await ana.locator('#skeleton').waitFor({ state: 'hidden' });
+  await shot(ana, 'empty-desktop-light');
 });
 
 test('after a lost connection nothing is missed, repeated or sent twice', async (t) => {

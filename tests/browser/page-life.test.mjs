@@ -5,14 +5,11 @@ import { createServer as createHttp } from 'node:http';
 import { connect, createServer } from 'node:net';
 import { test } from 'node:test';
 import {
-  DESKTOP, HUB_URL, connected, join, newSpace, notices, person, post, postMany, say, sees, texts,
+  DESKTOP, HUB_URL, atTheEnd, connected, join, newSpace, notices, person, post, postMany, say,
+  sees, texts,
 } from './page.mjs';
 import { until } from './support.mjs';
 
-const atTheEnd = (page) => page.waitForFunction(() => {
-  const { scrollHeight, clientHeight, scrollTop } = document.querySelector('#scroller');
-  return scrollHeight - clientHeight - scrollTop < 2;
-});
 const noticesOf = (page) => page.locator('#messages .notice').allTextContents();
 const present = async (space) => {
   const answer = await fetch(new URL(`/v1/spaces/${space}/presence`, HUB_URL));
@@ -85,7 +82,7 @@ test('the address of a space is nobody’s: who follows it is asked for a name',
   const address = new URL(`/#space=${space}`, HUB_URL).href;
   assert.equal(ana.url(), address);
   await ana.getByRole('button', { name: 'Copy link' }).click();
-  await ana.locator('#copied', { hasText: 'Link copied' }).waitFor();
+  await ana.locator('#toast', { hasText: 'Link copied' }).waitFor();
   assert.equal(await ana.evaluate(() => navigator.clipboard.readText()), address);
   const beto = await person(t);
   await beto.goto(address);

@@ -2,20 +2,10 @@
 // odd names and texts, two languages, days that go on. Pictures are kept for people to look at.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import axe from 'axe-core';
 import {
-  DESKTOP, HUB_URL, PHONE, connected, join, newSpace, notices, person, post, postMany, say, sees,
-  shot, texts,
+  DESKTOP, HUB_URL, PHONE, connected, findings, join, newSpace, notices, person, post, postMany,
+  say, sees, shot, texts,
 } from './page.mjs';
-
-/** What axe finds that is more than a matter of taste. */
-async function findings(page) {
-  await page.evaluate(axe.source);
-  const { violations } = await page.evaluate(() => window.axe.run(document));
-  const where = ({ html, any }) => `${html} ${any[0]?.message ?? ''}`;
-  return violations.filter(({ impact }) => impact !== 'minor')
-    .map(({ id, impact, nodes }) => `${impact} ${id}: ${nodes.map(where).join('; ')}`);
-}
 
 const OTHERS = { user_id: 9, username: 'Carla Gómez' };
 

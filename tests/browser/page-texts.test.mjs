@@ -3,19 +3,22 @@ import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import ts from 'typescript';
-import { TEXTS, choose, text } from '../../src/console/texts.js';
+import { TEXTS, choose, speak, text } from '../../src/console/texts.js';
 import { dayOf, initialsOf, instantOf, nameOf, untilMidnight } from '../../src/console/words.js';
 
 const CONSOLE = new URL('../../src/console/', import.meta.url);
 const read = (name) => readFileSync(new URL(name, CONSOLE), 'utf8');
+/** The words themselves, the client, and the page that shows programmers the contract. */
+const OTHERS = ['en.js', 'es.js', 'client.js', 'docs.js'];
 const SCRIPTS = readdirSync(CONSOLE)
-  .filter((name) => name.endsWith('.js') && !['texts.js', 'client.js'].includes(name));
+  .filter((name) => name.endsWith('.js') && !OTHERS.includes(name));
 const holders = (form) => [...form.matchAll(/\{(\w+)\}/g)].map(([, name]) => name).sort();
 
-/** The strings of a script, and the fixed parts of its templates. */
-function stringsOf(source) {
+/** The strings of a script, the fixed parts of its templates, and if wanted its objects' keys. */
+function stringsOf(source, withKeys = false) {
   const found = [];
   const visit = (node) => {
+    if (withKeys && ts.isPropertyAssignment(node)) found.push(node.name.text);
     if (ts.isStringLiteralLike(node) && !ts.isImportDeclaration(node.parent)) found.push(node.text);
     if (ts.isTemplateHead(node) || ts.isTemplateMiddleOrTemplateTail(node)) found.push(node.text);
     ts.forEachChild(node, visit);
@@ -49,7 +52,7 @@ test('each language has every text, with the same values and all of its plurals'
 
 test('no text stands in a script or in the page’s markup', () => {
   const isText = (words) => /\p{L}{2,},? \p{L}{2,}|^\p{Lu}\p{Ll}+$|[¿¡…’“”]/u.test(words);
-  const names = new Set(['CPI Hub', 'Enter', 'noopener noreferrer nofollow']);
+  const names = new Set(['CPI Hub', 'Enter', 'Escape', 'Notification', '…', 'noopener noreferrer nofollow']);
   for (const name of SCRIPTS) {
     const found = stringsOf(read(name)).filter((words) => isText(words) && !names.has(words));
     assert.deepEqual(found, [], name);
@@ -69,7 +72,7 @@ test('every text is used, and every text that is used is there', () => {
   const markup = read('index.html');
   const asked = [...markup.matchAll(/data-(?:text|label|placeholder|title)="(\w+)"/g)]
     .map(([, key]) => key);
-  const strings = SCRIPTS.flatMap((name) => stringsOf(read(name)));
+  const strings = SCRIPTS.flatMap((name) => stringsOf(read(name), true));
   const families = ['refused_', 'waits_', 'stops_'];
   for (const key of asked) assert.ok(key in TEXTS.en, `the markup asks for ${key}`);
   const used = new Set([...asked, ...strings]);
@@ -94,6 +97,17 @@ test('the language is the first that person and page share, in the person’s va
   ]) {
     assert.deepEqual(choose(wanted), { language, locale }, wanted.join());
   }
+});
+
+test('a language is spoken in the person’s variant of it, and what was chosen comes first', () => {
+  try {
+    speak('es');
+    assert.equal(text('today'), 'Hoy');
+    assert.equal(dayOf(Date.now(), Date.now()), 'Hoy');
+  } finally {
+    speak('');
+  }
+  assert.equal(text('today'), 'Today');
 });
 
 test('a name in a text can’t turn the rest around', () => {
@@ -131,4 +145,18 @@ test('a day has its name by the day on which it is read', () => {
   assert.equal(dayOf(at, new Date(2027, 0, 1).getTime()), 'Tuesday, March 3, 2026');
   assert.equal(untilMidnight(at), 60_000);
   assert.ok(Number.isFinite(instantOf('infinity').getTime()));
+});
+
+test('the page asks for all of its modules at once', () => {
+  const found = new Set();
+  const follow = (name) => {
+    if (found.has(name)) return;
+    found.add(name);
+    for (const [, path] of read(name).matchAll(/^(?:import|export)[^;]*? from '(.+)';/gm)) {
+      follow(new URL(path, `file:///${name}`).pathname.slice(1));
+    }
+  };
+  follow('app.js');
+  const named = read('index.html').matchAll(/(?:modulepreload" href|type="module" src)="([^"]+)"/g);
+  assert.deepEqual([...named].map(([, name]) => name).sort(), [...found].sort());
 });

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { after, before } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import axe from 'axe-core';
 import { chromium } from 'playwright-core';
 
 export const { HUB_URL, CHROMIUM = '/usr/bin/chromium' } = process.env;
@@ -12,7 +13,7 @@ if (!HUB_URL) {
 }
 const PICTURES = fileURLToPath(new URL('../../artifacts/browser/', import.meta.url));
 export const PHONE = {
-  viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, hasTouch: true,
+  viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true,
 };
 export const DESKTOP = { viewport: { width: 1200, height: 800 } };
 export const WAIT = { timeout: 15_000 };
@@ -80,6 +81,29 @@ export const shot = (page, name) => page.screenshot({ path: `${PICTURES}${name}.
 export async function say(page, text) {
   await page.getByLabel('Message', { exact: true }).fill(text);
   await page.keyboard.press('Enter');
+}
+
+/** The person looks at another tab or window, or back at the page. */
+export const lookAway = (page, away) => page.evaluate((hidden) => {
+  Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
+  document.hasFocus = () => !hidden;
+  document.dispatchEvent(new Event('visibilitychange'));
+  if (!hidden) dispatchEvent(new Event('focus'));
+}, away);
+
+/** Whether the end of the conversation is in sight. */
+export const atTheEnd = (page) => page.waitForFunction(() => {
+  const { scrollHeight, clientHeight, scrollTop } = document.querySelector('#scroller');
+  return scrollHeight - clientHeight - scrollTop < 2;
+});
+
+/** What axe finds that is more than a matter of taste. */
+export async function findings(page) {
+  await page.evaluate(axe.source);
+  const { violations } = await page.evaluate(() => window.axe.run(document));
+  const where = ({ html, any }) => `${html} ${any[0]?.message ?? ''}`;
+  return violations.filter(({ impact }) => impact !== 'minor')
+    .map(({ id, impact, nodes }) => `${impact} ${id}: ${nodes.map(where).join('; ')}`);
 }
 
 /** Posts over HTTP, waiting as long as the hub asks when it is too fast. */

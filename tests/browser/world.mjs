@@ -68,6 +68,8 @@ export class World {
 
   get socket() { return this.sockets.at(-1); }
   get state() { return this.client.state; }
+  /** The token that the last connection was begun with. */
+  get shownToken() { return [this.socket.protocols].flat()[1]?.replace('token.', ''); }
   get shown() { return this.of('chat').map(({ content }) => content); }
   of(type) { return this.events.filter((event) => event.type === type); }
 

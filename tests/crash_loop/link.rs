@@ -26,7 +26,8 @@ pub enum Next {
     Ended,
 }
 
-fn connect(address: SocketAddr) -> Option<TcpStream> {
+/// Connects, if the hub is there.
+pub fn connect(address: SocketAddr) -> Option<TcpStream> {
     let stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     stream.set_write_timeout(Some(PATIENCE)).ok()?;

@@ -1,4 +1,5 @@
-//! The load: spaces with talkers, a listener and a poster each, who go on through kills.
+//! The load: spaces with talkers, a listener, a reader of events and a poster each, who go on
+//! through kills.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::book::{Id, Receiver, Sender};
 use super::poster::Poster;
+use super::reader::read_events;
 use super::talker::{Talker, listen};
 use crate::support::Hub;
 
@@ -82,6 +84,18 @@ impl Shared {
         which(&self.counts).fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A resume has ended; says whether that was as it should. The store may have been away when it
+    /// began.
+    pub fn note_resume(&self, complete: bool, began_away: bool) -> bool {
+        let away = began_away || self.is_store_away();
+        self.count(match (complete, away) {
+            (true, _) => |counts| &counts.resumes,
+            (false, true) => |counts| &counts.resumes_incomplete,
+            (false, false) => |counts| &counts.resumes_broken,
+        });
+        complete || away
+    }
+
     /// A commit was told.
     pub fn durable(&self, id: Id) {
         self.durable.lock().expect(HURRY).push(id);
@@ -153,7 +167,9 @@ impl Load {
             let poster = Poster::new(Arc::clone(&shared), (space, 50), POST_INTERVAL);
             load.posters.push(std::thread::spawn(move || poster.run()));
             let shared = Arc::clone(&shared);
+            let reading = Arc::clone(&shared);
             load.listeners.push(std::thread::spawn(move || listen(&shared, space)));
+            load.listeners.push(std::thread::spawn(move || read_events(&reading, space)));
         }
         load
     }

@@ -19,6 +19,7 @@ mod load;
 mod outage;
 mod plan;
 mod poster;
+mod reader;
 #[path = "../support/mod.rs"]
 mod support;
 mod talker;

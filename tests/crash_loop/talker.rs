@@ -14,7 +14,8 @@ use super::load::Shared;
 const OPEN_MAX: usize = 64;
 /// Commits that one waits for; the hub takes some more.
 const DURABLE_WAITS_MAX: usize = 512;
-const READ_WAIT: Duration = Duration::from_millis(20);
+/// How long one waits for what comes.
+pub const READ_WAIT: Duration = Duration::from_millis(20);
 /// Someone who was held up does not send all at once what was due meanwhile.
 const LATE_MAX: Duration = Duration::from_millis(100);
 
@@ -153,13 +154,7 @@ impl Talker {
             Some("resumed") => {
                 let complete = data["complete"] == true;
                 self.receiver.resumed(complete);
-                let away = self.began_away || self.shared.is_store_away();
-                self.shared.count(match (complete, away) {
-                    (true, _) => |counts| &counts.resumes,
-                    (false, true) => |counts| &counts.resumes_incomplete,
-                    (false, false) => |counts| &counts.resumes_broken,
-                });
-                if !complete && !away {
+                if !self.shared.note_resume(complete, self.began_away) {
                     eprintln!("a hole: {message}");
                 }
             }

@@ -2,7 +2,6 @@
 //! time as everybody else, and nothing that was accepted is lost.
 
 use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
-use crate::support::trials::{Lack, Outcome, is_slow};
+use crate::support::trials::is_slow;
 use crate::support::{Hub, PATIENCE, UNLIMITED, eventually};
 
 const SPACE_MEMBERS: usize = 20;
@@ -143,16 +142,4 @@ pub fn a_drain_under_load_spreads_its_closes_evenly_and_loses_nothing() {
         }
     }
     assert!(acked >= members / 2, "{acked} were acked");
-}
-
-pub fn the_unit_of_systemd_leaves_the_hub_little_to_reach() -> Outcome {
-    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/cpi-hub.service");
-    let arguments = ["security", "--offline=true", "--no-pager", "--threshold=20", unit];
-    let Ok(output) = Command::new("systemd-analyze").args(arguments).output() else {
-        return Err(Lack("systemd-analyze is missing".into()));
-    };
-    let said = String::from_utf8_lossy(&output.stdout);
-    let level = said.lines().last().unwrap_or_default();
-    assert!(output.status.success() && level.contains("exposure level"), "above 2.0: {level}");
-    Ok(())
 }

@@ -14,6 +14,7 @@ mod blast;
 mod clocks;
 mod crowding;
 mod deep_pages;
+mod doctor;
 mod drain;
 mod hanging;
 mod link_itself;
@@ -37,11 +38,12 @@ const TESTS: &[Named] = &named![
     survival::a_second_signal_ends_the_hub_though_members_are_not_closed_yet,
     survival::a_drain_spreads_its_closes_over_the_window,
     drain::a_drain_under_load_spreads_its_closes_evenly_and_loses_nothing,
-    drain::the_unit_of_systemd_leaves_the_hub_little_to_reach,
     outage::a_full_journal_refuses_chat_unseen_and_nothing_accepted_is_lost,
     outage::sqlite_refuses_single_rows_alone_and_gets_all_rows_once_it_is_mended,
     clocks::a_clock_that_jumps_by_years_is_told_and_times_follow_it_back_also_over_a_restart,
     clocks::a_clock_that_is_wrong_for_a_moment_is_told_and_makes_no_wrong_time,
+    doctor::a_full_disk_is_a_problem_and_one_in_memory_a_warning,
+    doctor::a_clock_that_is_years_behind_is_a_problem,
     hanging::a_disk_that_hangs_keeps_no_hub_from_its_end,
     hanging::a_second_signal_ends_a_hub_at_once_whatever_hangs,
     hanging::a_start_that_hangs_can_be_ended,

@@ -261,6 +261,11 @@ fn presence_and_spaces_are_told() {
     assert_eq!(spaces, json!({"data": [{"space_id": 1, "members": 3}], "total": 2}));
     let nobody = hub.get("/v1/spaces/77/presence").json();
     assert_eq!(nobody, json!({"space_id": 77, "members": 0, "users": [], "truncated": false}));
+    assert_eq!(
+        hub.get("/v1/spaces/1").text(),
+        "{\"space_id\":1,\"name\":\"\"}\n",
+        "SQLite has none"
+    );
 }
 
 #[test]

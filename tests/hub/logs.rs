@@ -176,5 +176,8 @@ fn metrics_are_there_while_the_store_is_not_open() {
     let hub = Hub::start_waiting(&["--database-url", "postgresql://hub@127.0.0.1:1/hub"]);
     let metrics = hub.get("/metrics").text();
     assert!(metrics.contains("hub_store_state{state=\"connecting\"} 1\n"), "{metrics}");
-    assert!(metrics.contains("hub_condition{name=\"another_hub\"} 0\n"), "{metrics}");
+    assert!(
+        metrics.contains("hub_condition{name=\"another_hub\",effect=\"refusing\"} 0\n"),
+        "{metrics}"
+    );
 }

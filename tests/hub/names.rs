@@ -172,7 +172,7 @@ fn what_depends_on_the_origin_says_so_and_pages_may_read_what_they_need() {
     let preflight = hub.request("OPTIONS", "/v1/messages", &[("Origin", listed)], b"");
     let names = ["Origin", "Access-Control-Request-Method", "Access-Control-Request-Headers"];
     assert_eq!((preflight.status, vary(&preflight)), (204, names.map(String::from).to_vec()));
-    let exposed = "Retry-After,Idempotency-Replayed,Preference-Applied";
+    let exposed = "Retry-After,Idempotency-Replayed,Preference-Applied,X-Request-Id";
     let answer = get(&hub, "localhost", listed);
     assert_eq!(answer.header("access-control-expose-headers"), Some(exposed));
     assert_eq!(get(&hub, "localhost", "").header("access-control-expose-headers"), None);

@@ -78,6 +78,32 @@ pub fn the_existing_servers_rows_are_read_and_not_rewritten() {
     assert_eq!(answer["data"].as_array().expect("rows").len(), 2);
 }
 
+pub fn the_way_back_to_the_existing_server_leaves_its_database_as_it_was() {
+    let cluster = adopted();
+    let shape = "SELECT relkind::text || relname || coalesce(pg_get_indexdef(indexrelid), '') \
+                 FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = c.oid \
+                 WHERE relnamespace = 'public'::regnamespace ORDER BY 1";
+    let before = cluster.sql("hub", shape);
+    let mut hub = hub_on(&cluster);
+    assert_eq!(post(&hub, (1, 2), "nuevo").0, 200);
+    assert_ne!(cluster.sql("hub", shape), before, "the hub adds something");
+    assert_eq!(hub.stop("TERM").code(), Some(0), "{}", hub.log());
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/MIGRATION.md");
+    let page = std::fs::read_to_string(page).expect("a page");
+    let statements: Vec<&str> =
+        page.lines().map(str::trim).filter(|line| line.starts_with("DROP ")).collect();
+    assert_eq!(statements.len(), 3, "{statements:?}");
+    for statement in statements {
+        cluster.sql("hub", statement);
+    }
+    assert_eq!(cluster.sql("hub", shape), before);
+    let rows = "SELECT content FROM chat_messages WHERE user_id = 2 ORDER BY timestamp";
+    assert_eq!(cluster.sql("hub", rows), ["dos", "nuevo"]);
+    // And over to the hub again, with a data directory that knows nothing of the first time.
+    let hub = hub_on(&cluster);
+    assert_eq!(post(&hub, (1, 2), "otra vez").0, 200);
+}
+
 pub fn a_user_that_does_not_exist_costs_its_own_rows_only() {
     let cluster = adopted();
     let hub = hub_with(&cluster, &["--absent-window", "0s"]);
@@ -176,4 +202,28 @@ pub fn users_without_pictures_are_no_fault() {
     let hub = hub_on(&cluster);
     let answer = hub.get("/v1/messages?space_id=1").json();
     assert_eq!((&answer["total"], &answer["data"][0]["image"]), (&json!(3), &json!("")));
+}
+
+pub fn spaces_are_called_as_the_database_calls_them() {
+    let cluster = adopted();
+    let long = "ñ".repeat(300);
+    cluster.sql("hub", &format!("UPDATE spaces SET name = '{long}' WHERE id = 2"));
+    let hub = hub_on(&cluster);
+    let name = |space: &str| {
+        let answer = hub.get(&format!("/v1/spaces/{space}"));
+        (answer.status, answer.json()["name"].as_str().map(str::to_owned))
+    };
+    assert_eq!(name("1"), (200, Some("a".into())));
+    assert_eq!(name("2"), (200, Some("ñ".repeat(256))), "as much as a name may have");
+    assert_eq!(name("77"), (200, Some(String::new())), "a space that is not there has none");
+    assert_eq!(name("x").0, 400);
+    cluster.sql("hub", "UPDATE spaces SET name = 'Física \"II\"' WHERE id = 1");
+    assert_eq!(name("1"), (200, Some("Física \"II\"".into())), "as it is called now");
+    drop(hub);
+    cluster.sql("hub", "ALTER TABLE spaces RENAME COLUMN name TO title");
+    let hub = hub_on(&cluster);
+    let answer = hub.get("/v1/spaces/1");
+    assert_eq!((answer.status, &answer.json()["name"]), (200, &json!("")), "no fault either");
+    let is_ready = || (hub.get("/readyz").json()["status"] == "ready").then_some(());
+    eventually("nothing is wrong", is_ready);
 }

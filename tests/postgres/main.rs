@@ -14,6 +14,7 @@ mod commits;
 mod costs;
 mod crashes;
 mod disks;
+mod doctor;
 mod drains;
 mod failing;
 mod health;
@@ -58,10 +59,12 @@ const TESTS: &[Named] = &named![
     layouts::pages_of_a_space_that_is_newer_than_the_statistics_cost_no_more,
     layouts::nothing_that_is_looked_up_reads_the_whole_table,
     adopted::the_existing_servers_rows_are_read_and_not_rewritten,
+    adopted::the_way_back_to_the_existing_server_leaves_its_database_as_it_was,
     adopted::a_user_that_does_not_exist_costs_its_own_rows_only,
     adopted::a_post_of_nobody_is_seen_by_nobody,
     adopted::who_does_not_exist_is_told_so_and_then_refused_at_the_door,
     adopted::users_without_pictures_are_no_fault,
+    adopted::spaces_are_called_as_the_database_calls_them,
     odd::rows_with_times_that_nobody_can_show_and_without_values_are_shown,
     odd::texts_that_are_no_text_are_shown_as_far_as_they_are,
     odd::history_that_can_not_be_read_is_told_until_it_can,
@@ -79,6 +82,8 @@ const TESTS: &[Named] = &named![
     tls::a_certificate_that_was_given_by_hand_is_trusted,
     tls::a_password_is_bound_to_the_connection,
     tls::sink_and_reader_go_over_tls_and_say_who_has_to_act,
+    doctor::a_sound_database_is_well_and_one_that_is_new_lacks_its_tables,
+    doctor::what_hurts_in_settings_and_rights_is_found,
     tools::a_dry_run_prints_what_migrate_does_and_changes_nothing,
     tools::migrate_says_what_it_did_and_what_it_can_not_do,
     tools::dead_letters_are_stored_once_their_users_are_there,

@@ -79,7 +79,7 @@ pub fn history_that_can_not_be_read_is_told_until_it_can() {
     cluster.sql("hub", "ALTER TABLE chat_messages RENAME COLUMN username TO named");
     assert_eq!(hub.get("/v1/messages?space_id=1").status, 503);
     assert!(hub.has_condition("history_unreadable"));
-    assert_eq!(hub.metric("hub_condition{name=\"history_unreadable\"}"), 1.0);
+    assert_eq!(hub.metric("hub_condition{name=\"history_unreadable\",effect=\"degraded\"}"), 1.0);
     assert_eq!(hub.get("/readyz").status, 200, "chat goes on");
     cluster.sql("hub", "ALTER TABLE chat_messages RENAME COLUMN named TO username");
     eventually("it is over", || {

@@ -66,7 +66,10 @@ fn sit_out(
     assert_eq!(post(hub, (1, 2), "esperado").0, 202, "it waits, and is not refused");
     said.push("esperado".into());
     let metrics = hub.get("/metrics").text();
-    assert!(metrics.contains("hub_condition{name=\"database_refuses\"} 1"), "{metrics}");
+    assert!(
+        metrics.contains("hub_condition{name=\"database_refuses\",effect=\"refusing\"} 1"),
+        "{metrics}"
+    );
     assert_eq!(hub.log().matches(TOLD).count(), told + 1, "{}", hub.log());
     assert_eq!(letters(hub), [], "no row is to blame");
     mend();

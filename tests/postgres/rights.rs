@@ -9,7 +9,7 @@ use crate::support::postgres::Cluster;
 use crate::support::{Hub, UNLIMITED, eventually, run_hub};
 use cpi_hub::conditions::Condition;
 
-/// What README says that the role needs, once the tables are there.
+/// What docs/POSTGRES.md says that the role needs, once the tables are there.
 const RIGHTS: &str = "GRANT SELECT, INSERT ON chat_messages TO ana; \
     GRANT SELECT, INSERT, UPDATE, DELETE ON hub_positions, hub_nodes TO ana; \
     GRANT SELECT ON hub_migrations, hub_store TO ana";
@@ -57,6 +57,7 @@ pub fn a_role_with_the_rights_of_the_readme_lacks_nothing() {
     let rows = page.json()["data"].clone();
     assert_eq!((page.status, rows.as_array().map(Vec::len)), (200, Some(3)));
     assert!(rows.as_array().is_some_and(|rows| rows.iter().any(|row| row["image"] != "")));
+    assert_eq!(hub.get("/v1/spaces/1").json()["name"], "", "names are not needed");
     check_nobody(&cluster, &hub);
 }
 

@@ -1,7 +1,6 @@
-//! An HTTP answer, as a test reads it from a plain connection.
+//! An HTTP answer, as a test reads it from a connection.
 
 use std::io::{ErrorKind, Read};
-use std::net::TcpStream;
 
 use serde_json::Value;
 
@@ -18,12 +17,12 @@ pub struct Answer {
 
 impl Answer {
     /// Reads one answer to the connection's end or its Content-Length.
-    pub fn read(stream: &mut TcpStream) -> Answer {
+    pub fn read(stream: &mut impl Read) -> Answer {
         Answer::read_of(stream, "GET")
     }
 
     /// Reads the answer to a request of this method.
-    pub fn read_of(stream: &mut TcpStream, method: &str) -> Answer {
+    pub fn read_of(stream: &mut impl Read, method: &str) -> Answer {
         let mut bytes = Vec::new();
         let mut chunk = [0; 65_536];
         let head_end = loop {
@@ -51,7 +50,11 @@ impl Answer {
             body: bytes[head_end + 4..].to_vec(),
         };
         let length = answer.header("content-length").and_then(|value| value.parse().ok());
-        let is_bare = method == "HEAD" || matches!(answer.status, 101 | 204 | 304);
+        let kind = answer.header("content-type");
+        // Events have no end: they are read by who reads on.
+        let is_bare = method == "HEAD"
+            || matches!(answer.status, 101 | 204 | 304)
+            || kind == Some("text/event-stream");
         let length = length.filter(|_| !is_bare);
         let length = length.unwrap_or(if is_bare { 0 } else { usize::MAX });
         while answer.body.len() < length {

@@ -81,7 +81,8 @@ pub fn shown(ask: &mut impl FnMut(&str) -> Answer, condition: Condition) -> Opti
 }
 
 fn metric(ask: &mut impl FnMut(&str) -> Answer, condition: Condition, value: u8) -> bool {
-    let line = format!("hub_condition{{name=\"{}\"}} {value}", condition.name());
+    let (name, effect) = (condition.name(), condition.effect().name());
+    let line = format!("hub_condition{{name=\"{name}\",effect=\"{effect}\"}} {value}");
     ask("/metrics").text().lines().any(|it| it == line)
 }
 

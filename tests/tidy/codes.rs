@@ -10,7 +10,7 @@ use cpi_hub::wire::reject::Reject;
 use super::source::Source;
 
 /// Every close that a client can be told; the peer's own are none of them.
-const CLOSES: [Close; Close::KINDS - 2] = [
+pub const CLOSES: [Close; Close::KINDS - 2] = [
     Close::ProtocolError,
     Close::InvalidUtf8,
     Close::TooManyErrors,
@@ -31,15 +31,19 @@ const CLOSES: [Close; Close::KINDS - 2] = [
 pub fn all(sources: &[Source]) -> Vec<String> {
     let kinds: BTreeSet<usize> = CLOSES.iter().map(|close| close.kind()).collect();
     assert_eq!(kinds.len(), CLOSES.len(), "each of them once");
-    let closes = CLOSES.iter().filter_map(|close| close.code()).map(|code| code.to_string());
     let refusals = Reject::CODES.iter().map(|code| (*code).to_owned());
     let written = sources.iter().flat_map(|source| {
         let pieces = source.text.split("code: \"").skip(1);
         pieces.filter_map(|piece| piece.split('"').next()).map(str::to_owned)
     });
     let seed = [Reject::ContentEmpty.code_in(Dialect::Seed).to_owned()];
-    let all: BTreeSet<String> = closes.chain(refusals).chain(written).chain(seed).collect();
+    let all: BTreeSet<String> = closes().chain(refusals).chain(written).chain(seed).collect();
     all.into_iter().collect()
+}
+
+/// The codes of closes.
+pub fn closes() -> impl Iterator<Item = String> {
+    CLOSES.iter().filter_map(|close| close.code()).map(|code| code.to_string())
 }
 
 /// The codes without a heading of their own on the page, and its headings that are no code.

@@ -1,13 +1,13 @@
-//! The documents that are held to the code: the README's table of settings, the table of
-//! dependencies, the tests that `docs/BAD_INPUT.md` and
-//! `docs/BAD_DAYS.md` name, and links.
-//!
-//! Nothing is written but the table, and only when `UPDATE_DOCS=1` asks for it.
+//! The documents that are held to the code: the table of bounds, the page of metrics, that of
+//! dependencies, and the tests that `docs/BAD_INPUT.md` and `docs/BAD_DAYS.md` name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use cpi_hub::limits::{Setting, Unit, settings};
+use cpi_hub::metrics::Kind;
+use cpi_hub::metrics::latency::BOUNDS;
+use cpi_hub::metrics::table::all as metrics;
 
 use super::source::Source;
 
@@ -24,7 +24,7 @@ pub fn read(name: &str) -> String {
     fs::read_to_string(file(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The table of all settings, as the README shows it.
+/// The table of all bounds, as `docs/CONFIGURATION.md` shows it.
 pub fn settings_table() -> String {
     let mut table = String::from("| setting | default | range | what it bounds |\n");
     table.push_str("| --- | --- | --- | --- |\n");
@@ -46,12 +46,53 @@ fn range_text(setting: &Setting) -> String {
     format!("{} to {}", show(setting.min), show(setting.max))
 }
 
-/// The README with its table put in; `None` where the marks are missing.
-pub fn with_settings_table(readme: &str) -> Option<String> {
-    let (before, rest) = readme.split_once(BEGIN)?;
+/// A page with the table put in; `None` where the marks are missing.
+pub fn with_settings_table(page: &str) -> Option<String> {
+    let (before, rest) = page.split_once(BEGIN)?;
     let (_, after) = rest.split_once(END)?;
     Some(format!("{before}{BEGIN}{}{END}{after}", settings_table()))
 }
+
+/// The page of all metrics, as the tables of `src/metrics/table.rs` have them.
+pub fn metrics_page() -> String {
+    let mut page = String::from(METRICS_HEAD);
+    let bounds = BOUNDS.iter().map(|bound| format!("{}", *bound as f64 / 1e6));
+    let bounds = bounds.collect::<Vec<_>>().join(", ");
+    page.push_str(&format!("Histograms have the same buckets, in seconds: {bounds} and more.\n\n"));
+    page.push_str("| name | type | unit | labels | what it is | what to watch |\n");
+    page.push_str("| --- | --- | --- | --- | --- | --- |\n");
+    for about in metrics() {
+        let (name, help, watch) = (about.shown(), about.help, about.watch);
+        let kind = match about.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge | Kind::Longest => "gauge",
+            Kind::Histogram => "histogram",
+            Kind::Info => "info",
+        };
+        let unit = about.unit().unwrap_or_default();
+        let labels: Vec<_> = about.labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels = labels.join(", ");
+        let row = format!("| `{name}` | {kind} | {unit} | {labels} | {help} | {watch} |\n");
+        page.push_str(&row.replace("|  |", "| |").replace("|  |", "| |"));
+    }
+    page
+}
+
+const METRICS_HEAD: &str = "\
+# Metrics
+
+<!-- written by `UPDATE_DOCS=1 cargo test --test tidy` from src/metrics/table.rs -->
+
+What `GET /metrics` shows, for Prometheus and whatever reads its format: OpenMetrics text, or the \
+older form where `Accept` prefers `text/plain`. Where keys are configured it takes a key of the \
+scope `metrics`. No label holds a user, a space or an address. All numbers begin at 0 with the \
+process; those of a part that begins anew after a panic go on.
+
+[deploy/prometheus](../deploy/prometheus/prometheus.yml) has what Prometheus needs to read them, \
+and [alerts](../deploy/prometheus/alerts.yml), each of which says what to do; \
+[deploy/grafana](../deploy/grafana/cpi-hub.json) a dashboard.
+
+";
 
 /// The names under `[dependencies]` of a manifest, as it writes them.
 pub fn dependencies(manifest: &str) -> Vec<String> {
@@ -63,22 +104,6 @@ pub fn section(manifest: &str, heading: &str) -> Vec<String> {
     let lines = manifest.lines().skip_while(|line| *line != heading).skip(1);
     let own = lines.take_while(|line| !line.starts_with('['));
     own.filter_map(|line| line.split_once('=')).map(|(name, _)| name.trim().to_owned()).collect()
-}
-
-/// The links of a Markdown file that lead to no file, web addresses and anchors apart.
-pub fn broken_links(name: &str, text: &str) -> Vec<String> {
-    let folder = file(name).parent().expect("a file has a folder").to_owned();
-    let mut broken = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        for part in line.split("](").skip(1) {
-            let target = part.split([')', '#']).next().unwrap_or_default();
-            let web = target.contains("://") || target.is_empty();
-            if !web && !folder.join(target).exists() {
-                broken.push(format!("{name}:{}: leads nowhere: {target}", number + 1));
-            }
-        }
-    }
-    broken
 }
 
 /// The tests that a table's last column names and that are nowhere: a name in backticks is a file's
@@ -127,7 +152,7 @@ pub fn browser_tests() -> Vec<Source> {
 /// The files of the page, of `client.js` and of their tests: path and text.
 pub fn web_files() -> Vec<(String, String)> {
     let mut files = Vec::new();
-    for folder in ["src/console", "src/console/client", "tests/browser"] {
+    for folder in ["src/console", "src/console/client", "sdk/js", "tests/browser"] {
         for entry in fs::read_dir(file(folder)).expect("a folder of the page's") {
             let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
             let path = format!("{folder}/{name}");

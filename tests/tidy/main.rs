@@ -1,33 +1,28 @@
 //! The walls of the house: a test over the source tree for each rule that a machine can hold.
 //!
 //! `rules` holds the rules, `source` reads the files, `documents` the texts beside the code,
-//! `codes` what clients are told. Each
-//! rule is shown a planted fault as well, so that a rule that can't fail shows.
+//! `pages` what they take from it, `links` how they lead to each other, `codes` what clients are
+//! told. Each rule is shown a planted fault as well, so that a rule that can't fail shows.
 
 mod codes;
+mod command_line;
+mod contract;
 mod documents;
 mod faults;
 mod health;
+mod links;
+mod pages;
 mod rules;
 mod source;
 
 use cpi_hub::conditions::Condition;
 use documents::{
-    broken_links, browser_tests, dependencies, missing_tests, read, section, settings_table,
-    titles, with_settings_table,
+    browser_tests, dependencies, missing_tests, read, section, settings_table, titles,
+    with_settings_table,
 };
 use source::Source;
 
 const EVERYWHERE: [&str; 5] = ["src", "tests", "benches", "perf/src", "perf/tests"];
-const DOCUMENTS: [&str; 7] = [
-    "README.md",
-    "CHANGELOG.md",
-    "SECURITY.md",
-    "docs/CODES.md",
-    "docs/FAULTS.md",
-    "src/ARCHITECTURE.md",
-    "perf/README.md",
-];
 
 fn hold(folders: &[&str], rule: impl Fn(&Source) -> Vec<String>) {
     let sources = Source::all(folders);
@@ -144,19 +139,21 @@ fn comments_name_their_subject() {
 }
 
 #[test]
-fn the_readme_has_every_setting_as_it_is() {
-    let readme = read("README.md");
-    let expected = with_settings_table(&readme).expect("README.md has the marks of the table");
+fn the_page_of_the_command_line_has_every_command_and_option_as_it_is() {
+    let page = read("docs/CLI.md");
+    let expected = command_line::with_reference(&page).expect("docs/CLI.md has its marks");
     if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
-        std::fs::write(documents::file("README.md"), &expected).expect("README.md is writable");
+        std::fs::write(documents::file("docs/CLI.md"), &expected).expect("it is writable");
         return;
     }
-    let differing = expected.lines().zip(readme.lines()).find(|(new, old)| new != old);
+    let differing = expected.lines().zip(page.lines()).find(|(new, old)| new != old);
     assert!(
-        expected == readme,
-        "README.md's settings differ from src/limits.rs: {differing:?}\n\
+        expected == page,
+        "docs/CLI.md differs from the command line: {differing:?}\n\
          run UPDATE_DOCS=1 cargo test --test tidy"
     );
+    assert!(expected.contains("\n## cpi-hub tail\n") && expected.contains("`--after ID`"));
+    assert_eq!(command_line::with_reference("no marks"), None);
 }
 
 #[test]
@@ -171,13 +168,6 @@ fn every_dependency_has_its_line_in_the_architecture() {
         "src/ARCHITECTURE.md's dependency table lacks {missing:?}: what for, where, why not 50 \
          lines of our own"
     );
-}
-
-#[test]
-fn links_in_the_documents_lead_somewhere() {
-    let found: Vec<String> =
-        DOCUMENTS.iter().flat_map(|name| broken_links(name, &read(name))).collect();
-    assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]
@@ -231,6 +221,46 @@ fn each_code_of_a_refusal_or_close_has_its_heading() {
     let codes = ["internal", "overloaded"].map(str::to_owned);
     let expected = ["no heading of overloaded", "no code is called internals"];
     assert_eq!(codes::without_heading(&codes, page), expected);
+}
+
+#[test]
+fn the_contract_has_every_route_code_close_and_limit() {
+    let text = read("docs/openapi.json");
+    let expected = contract::with_limits(&text).expect("docs/openapi.json ends with its limits");
+    if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
+        std::fs::write(documents::file("docs/openapi.json"), &expected).expect("it is writable");
+        return;
+    }
+    let differing = expected.lines().zip(text.lines()).find(|(new, old)| new != old);
+    assert!(
+        expected == text,
+        "docs/openapi.json's limits differ from src/limits.rs: {differing:?}\n\
+         run UPDATE_DOCS=1 cargo test --test tidy"
+    );
+    let parsed = |name| serde_json::from_str::<serde_json::Value>(&read(name)).expect("JSON");
+    let (http, sockets) = (parsed("docs/openapi.json"), parsed("docs/asyncapi.json"));
+    let codes = codes::all(&Source::all(&["src"]));
+    let mut found = contract::routes(&http);
+    found.extend(contract::codes(&codes, &http));
+    found.extend(contract::closes(&sockets));
+    assert!(found.is_empty(), "docs/openapi.json, docs/asyncapi.json:\n{}", found.join("\n"));
+}
+
+#[test]
+fn what_the_contract_lacks_or_makes_up_is_found() {
+    let nothing = serde_json::json!({});
+    assert_eq!(contract::routes(&nothing).len(), cpi_hub::ROUTES.len());
+    assert_eq!(contract::closes(&nothing).len(), codes::CLOSES.len());
+    let made_up = serde_json::json!({
+        "paths": {"/v1/none": {"get": {"security": []}}, "/livez": {"get": {"security": [{}]}}},
+        "components": {"schemas": {"Code": {"enum": ["internal", "none"]}}},
+    });
+    let found = contract::routes(&made_up);
+    assert!(found.contains(&"GET /v1/none is no route".to_owned()), "{found:?}");
+    assert!(found.contains(&"GET /livez: what is shown there".to_owned()), "{found:?}");
+    let codes = ["internal", "overloaded", "4001"].map(str::to_owned);
+    assert_eq!(contract::codes(&codes, &made_up), ["code none", "code overloaded"]);
+    assert_eq!(contract::with_limits("{}"), None);
 }
 
 #[test]
@@ -423,12 +453,6 @@ fn a_planted_table_of_settings_is_replaced() {
     assert!(new.starts_with("a\n") && new.ends_with("\nb\n") && !new.contains("stale"));
     assert!(new.contains(&settings_table()));
     assert_eq!(with_settings_table("no marks"), None);
-}
-
-#[test]
-fn a_planted_broken_link_is_found() {
-    let text = "[a](Cargo.toml) [b](https://example.org)\n[c](nowhere.md#x) [d](#here)\n";
-    assert_eq!(broken_links("README.md", text), ["README.md:2: leads nowhere: nowhere.md"]);
 }
 
 #[test]

@@ -43,6 +43,7 @@ const SHARING_FILES: &[&str] = &[
     "src/hub/askers.rs",
     "src/hub/offences.rs",
     "src/metrics.rs",
+    "src/metrics/latency.rs",
     "src/shares.rs",
     // What the log was told of lately.
     "src/edge/http/told.rs",
@@ -54,6 +55,8 @@ const SHARING_FILES: &[&str] = &[
     "src/edge/auth/failures.rs",
     // The certificate, which SIGHUP and its files replace.
     "src/edge/tls/mod.rs",
+    // The hub's numbers of the last hour, which one task samples.
+    "src/edge/observe/past.rs",
     // What is called back, which one task writes and all read.
     "src/edge/auth/revoked.rs",
     "src/store/latest.rs",
@@ -72,6 +75,8 @@ const SPAWNING_FILES: &[&str] = &[
     // The set of connections awaits all at the end; the pager's set is awaited as it goes.
     "src/edge/http/accept.rs",
     "src/edge/catch_up.rs",
+    // A scrape waits for the figures of the process.
+    "src/edge/api/metrics.rs",
     // The keeper of what is called back waits for its file.
     "src/edge/auth/revoked.rs",
     // `HubThreads::join`; the driver of a shard's sockets is awaited by its thread.
@@ -84,6 +89,8 @@ const SPAWNING_FILES: &[&str] = &[
     "src/cli/mod.rs",
     // Nobody: a read of the terminal ends with the process.
     "src/cli/chat.rs",
+    // The set of a part's members is awaited at its end.
+    "src/cli/bench/scenarios.rs",
     // `StoreHandle::stop` and the parts that it stops.
     "src/store/mod.rs",
     "src/store/open.rs",

@@ -10,7 +10,9 @@ use mio::net::TcpStream as MioStream;
 
 use crate::client::dialect::{Dialect, Seat};
 use crate::client::frames;
+use crate::client::said::Position;
 use crate::client::stream::{Stream, Tls};
+use crate::client::token::Signer;
 
 /// Longer than any handshake that is going to succeed.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
@@ -47,6 +49,8 @@ pub struct Server {
     pub tls: Option<&'static Tls>,
     /// How it is spoken to.
     pub dialect: Dialect,
+    /// Who signs a token for each handshake; `None`: none is shown.
+    pub signer: Option<&'static Signer>,
 }
 
 impl Server {
@@ -63,7 +67,7 @@ impl Server {
                 Some(Tls::trusting(host, file)?)
             }
         };
-        Ok(Server { address, tls, dialect })
+        Ok(Server { address, tls, dialect, signer: None })
     }
 }
 
@@ -87,7 +91,7 @@ pub fn connect(server: Server, seat: Seat) -> io::Result<Connection> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(HANDSHAKE_WAIT))?;
     let mut tls = server.tls.map(Tls::begin).transpose()?;
-    let request = request(server, seat);
+    let request = request(server, seat, None);
     let cut = match &mut tls {
         None => ask(&mut stream, &request)?,
         Some(tls) => ask(&mut rustls::Stream::new(&mut **tls, &mut stream), &request)?,
@@ -102,10 +106,15 @@ pub fn connect(server: Server, seat: Seat) -> io::Result<Connection> {
 
 /// Begins to open a chat socket; the engine sends the request and reads the answer.
 pub fn dial(server: Server, seat: Seat) -> io::Result<Connection> {
+    dial_after(server, seat, None)
+}
+
+/// Begins to open a chat socket, as [`dial`] does, of somebody who has seen all up to `after`.
+pub fn dial_after(server: Server, seat: Seat, after: Option<Position>) -> io::Result<Connection> {
     let (tcp, tls) = (MioStream::connect(server.address)?, server.tls.map(Tls::begin).transpose()?);
     let mut connection = Connection::new(Stream::new(tcp, tls), seat);
     connection.is_opening = true;
-    connection.out.extend_from_slice(request(server, seat).as_bytes());
+    connection.out.extend_from_slice(request(server, seat, after).as_bytes());
     connection.greet(server);
     Ok(connection)
 }
@@ -139,8 +148,15 @@ pub fn switching_protocols() -> String {
     )
 }
 
-fn request(Server { address, dialect, .. }: Server, seat: Seat) -> String {
-    let (path, headers) = (dialect.path(seat), dialect.headers(seat));
+fn request(server: Server, seat: Seat, after: Option<Position>) -> String {
+    let Server { address, dialect, signer, .. } = server;
+    let (mut path, mut headers) = (dialect.path(seat), dialect.headers(seat));
+    if let Some(after) = after {
+        path += &format!("&after={}", String::from_utf8_lossy(&after));
+    }
+    if let Some(signer) = signer {
+        headers += &format!("Authorization: Bearer {}\r\n", signer.token(seat.user));
+    }
     format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"

@@ -129,6 +129,21 @@ impl Engine {
         }
     }
 
+    /// Drops a connection with a reset: what the server sends from then on is answered so too.
+    pub fn reset(&mut self, member: usize) -> io::Result<()> {
+        if let Some(connection) = &mut self.connections[member] {
+            let socket = connection.stream.socket();
+            rustix::net::sockopt::set_socket_linger(&*socket, Some(Duration::ZERO))?;
+        }
+        self.cut(member);
+        Ok(())
+    }
+
+    /// Bytes that a member's socket has not taken yet.
+    pub fn unsent(&self, member: usize) -> usize {
+        self.connections[member].as_ref().map_or(0, |connection| connection.out.len())
+    }
+
     /// Reads a connection no more: it stays open, and its socket fills.
     pub fn stall(&mut self, member: usize) -> io::Result<()> {
         match &mut self.connections[member] {

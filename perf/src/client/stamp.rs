@@ -60,6 +60,11 @@ impl Stamp {
         }
     }
 
+    /// Reads the stamp that a text begins with, without a mark.
+    pub(crate) fn read_letters(text: &[u8]) -> Option<Stamp> {
+        Stamp::read(text.first_chunk()?)
+    }
+
     fn read(letters: &[u8; NUMBERS_BYTES]) -> Option<Stamp> {
         let mut numbers = [0; 3];
         for (letters, number) in letters.chunks_exact(8).zip(&mut numbers) {
@@ -130,11 +135,13 @@ impl Shape {
     }
 }
 
-fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+/// Where something stands in a text.
+pub(crate) fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len()).position(|window| window == wanted)
 }
 
-fn is_chat(text: &[u8]) -> bool {
+/// Whether a text calls itself a chat.
+pub(crate) fn is_chat(text: &[u8]) -> bool {
     let start = &text[..text.len().min(CHAT_WITHIN)];
     CHATS.iter().any(|chat| find(start, chat).is_some())
 }
@@ -151,7 +158,18 @@ impl Message {
     /// A message as a dialect has it, with a content of `content_bytes`, at least a stamp's.
     pub fn new(dialect: Dialect, seat: Seat, content_bytes: usize) -> Message {
         let content = ".".repeat(content_bytes.max(STAMP_BYTES));
-        let (before, after) = dialect.around_content(seat, content.len());
+        Message::around(&content, dialect.around_content(seat, content.len()))
+    }
+
+    /// A message of the hub's `cpi-hub.v1` that asks for one acknowledgement, of this level.
+    pub fn acked(content_bytes: usize, level: &str) -> Message {
+        let content = ".".repeat(content_bytes.max(STAMP_BYTES));
+        let (before, _) = Dialect::Hub.around_content(Seat { space: 0, user: 0 }, content.len());
+        let after = format!("\",\"nonce\":\"{NONCE_PLACE}\",\"ack\":\"{level}\"}}}}");
+        Message::around(&content, (before, after))
+    }
+
+    fn around(content: &str, (before, after): (String, String)) -> Message {
         let bytes = [before.as_bytes(), content.as_bytes(), after.as_bytes()].concat();
         let nonce_at = after.find(NONCE_PLACE).map(|at| before.len() + content.len() + at);
         Message { bytes, content_at: before.len(), nonce_at }

@@ -18,7 +18,7 @@ pub enum Value {
 }
 
 /// Counts that are 0 on a good run.
-pub const MUST_BE_ZERO: [&str; 13] = [
+pub const MUST_BE_ZERO: [&str; 19] = [
     "lost",
     "late",
     "doubled",
@@ -32,6 +32,12 @@ pub const MUST_BE_ZERO: [&str; 13] = [
     "acks_duplicate",
     "leaves_missing",
     "not_back",
+    "refused_without_hint",
+    "resume_gaps",
+    "unanswered",
+    "acked_unseen",
+    "arrivals_refused",
+    "not_told",
 ];
 
 /// Named values in the order in which they are shown.

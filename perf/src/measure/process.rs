@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 /// What a process has cost so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,9 +58,42 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
 }
 
 fn rss_bytes(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    bytes_of(status, "VmRSS:")
+}
+
+fn bytes_of(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
+}
+
+/// The most memory that a process has had resident.
+pub fn peak_rss(pid: u32) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    bytes_of(&status, "VmHWM:").ok_or_else(|| io::Error::other("/proc has an unknown form"))
+}
+
+/// Whether a process has ended; its parent need not have asked for its status.
+pub fn is_over(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').map(|(_, fields)| fields.trim_start().chars().next());
+    matches!(state.flatten(), None | Some('Z' | 'X'))
+}
+
+/// Ends a process at once.
+pub fn kill(pid: u32) -> io::Result<()> {
+    signal(pid, Signal::KILL)
+}
+
+/// Asks a process to end.
+pub fn terminate(pid: u32) -> io::Result<()> {
+    signal(pid, Signal::TERM)
+}
+
+fn signal(pid: u32, signal: Signal) -> io::Result<()> {
+    let unknown = || io::Error::other(format!("process {pid}: no such number"));
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(unknown)?;
+    Ok(kill_process(pid, signal)?)
 }
 
 /// Raises the number of open files as far as it may go; an error if that is less than needed.

@@ -62,15 +62,46 @@ const CHURN: [Column; 4] = [
     P50,
     P99,
 ];
-const HERD: [Column; 4] = [
+const HERD: [Column; 5] = [
     lower("all_back_s", "all back, s"),
+    told("back_99_s", "99 % back, s"),
     lower("hub_cpu_us_per_return", "CPU a return, µs"),
     P50,
     told("refused", "refusals"),
 ];
 
+const OVERLOAD: [Column; 7] = [
+    told("offered_per_s", "offered a second"),
+    told("accepted_per_s", "accepted a second"),
+    told("deliveries_per_s", "deliveries a second"),
+    told("refused_per_s", "refused a second"),
+    told("polite_p99_ms", "p99 of those who wait, ms"),
+    told("p99_ms", "p99 of all, ms"),
+    told("hub_peak_rss_mib", "memory at most, MiB"),
+];
+const POSTS: [Column; 6] = [
+    told("offered_per_s", "offered a second"),
+    told("stored_per_s", "stored a second"),
+    told("refused_per_s", "refused a second"),
+    P50,
+    P99,
+    told("hub_peak_rss_mib", "memory at most, MiB"),
+];
+const DRAIN: [Column; 4] = [
+    told("ended_after_s", "ended after, s"),
+    told("last_close_s", "last close, s"),
+    told("accepted", "accepted"),
+    told("hub_rss_mib", "memory, MiB"),
+];
+const RESTART: [Column; 4] = [
+    told("arrivals_in", "strangers who came in"),
+    told("arrivals_refused", "strangers refused"),
+    told("arrival_p99_ms", "their p99, ms"),
+    told("members_with_gaps", "members with gaps"),
+];
+
 /// All kinds, in the order in which they are shown.
-const KINDS: [(&str, &[Column]); 7] = [
+const KINDS: [(&str, &[Column]); 11] = [
     ("fanout", &FANOUT),
     ("open", &OPEN),
     ("stalled", &STALLED),
@@ -78,6 +109,10 @@ const KINDS: [(&str, &[Column]); 7] = [
     ("idle", &IDLE),
     ("churn", &CHURN),
     ("herd", &HERD),
+    ("overload", &OVERLOAD),
+    ("posts", &POSTS),
+    ("drain", &DRAIN),
+    ("restart", &RESTART),
 ];
 
 /// A kind's place.

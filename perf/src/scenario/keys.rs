@@ -86,6 +86,32 @@ impl Keys {
         whole(number).ok_or(format!("{key}: expected a whole number from 1"))
     }
 
+    /// A whole number, 0 unless it is set.
+    pub(super) fn number_of(&mut self, key: &str) -> Result<u32, String> {
+        let number = self.number(key, Some(0.0))?;
+        let is_whole = number >= 0.0 && number <= COUNT_MAX as f64 && number.fract() == 0.0;
+        is_whole.then_some(number as u32).ok_or(format!("{key}: expected a whole number"))
+    }
+
+    /// Texts, one at least.
+    pub(super) fn texts(&mut self, key: &str) -> Result<Vec<String>, String> {
+        let Some(Value::Array(values)) = self.0.remove(key) else {
+            return Err(format!("{key}: expected texts, such as [\"a\", \"b\"]"));
+        };
+        let texts = values.iter().map(|value| value.as_str().map(String::from));
+        let texts = texts.collect::<Option<Vec<String>>>().filter(|texts| !texts.is_empty());
+        texts.ok_or(format!("{key}: expected texts, such as [\"a\", \"b\"]"))
+    }
+
+    /// A switch that is off unless it is set.
+    pub(super) fn flag(&mut self, key: &str) -> Result<bool, String> {
+        match self.0.remove(key) {
+            None => Ok(false),
+            Some(Value::Boolean(is_on)) => Ok(is_on),
+            Some(_) => Err(format!("{key}: expected true or false")),
+        }
+    }
+
     pub(super) fn steps(&mut self, key: &str) -> Result<Vec<usize>, String> {
         let wrong = || format!("{key}: expected ascending whole numbers, such as [5000, 10000]");
         let Some(Value::Array(values)) = self.0.remove(key) else { return Err(wrong()) };

@@ -6,12 +6,17 @@
 //! been read.
 
 pub mod churn;
+mod crowd;
+pub mod drain;
 pub mod durable;
 pub mod fanout;
 pub mod herd;
 pub mod idle;
 mod keys;
 mod kind;
+pub mod overload;
+pub mod posts;
+pub mod restart;
 pub mod stalled;
 
 use std::io;
@@ -37,7 +42,7 @@ pub struct Scenario {
 type Read = fn(&mut Keys) -> Result<Box<dyn Kind>, String>;
 
 /// What files call each kind, and who reads its keys.
-const KINDS: [(&str, Read); 7] = [
+const KINDS: [(&str, Read); 11] = [
     ("fanout", |keys| Ok(Box::new(fanout::Plan::closed(keys)?))),
     ("open", |keys| Ok(Box::new(fanout::Plan::open(keys)?))),
     ("stalled", |keys| Ok(Box::new(stalled::Plan::read(keys)?))),
@@ -45,6 +50,10 @@ const KINDS: [(&str, Read); 7] = [
     ("idle", |keys| Ok(Box::new(idle::Plan::read(keys)?))),
     ("churn", |keys| Ok(Box::new(churn::Plan::read(keys)?))),
     ("herd", |keys| Ok(Box::new(herd::Plan::read(keys)?))),
+    ("overload", |keys| Ok(Box::new(overload::Plan::read(keys)?))),
+    ("posts", |keys| Ok(Box::new(posts::Plan::read(keys)?))),
+    ("drain", |keys| Ok(Box::new(drain::Plan::read(keys)?))),
+    ("restart", |keys| Ok(Box::new(restart::Plan::read(keys)?))),
 ];
 
 /// Reads a scenario. `settings` are further `key=value` pairs, which win over the file's.

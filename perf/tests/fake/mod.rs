@@ -27,6 +27,14 @@ pub(crate) enum Fault {
     Unacked,
     /// Sends a ping first, and takes no more chats until the pong is there.
     Ping,
+    /// Refuses the chat, and says when to come again.
+    Refuse,
+    /// Refuses it, and does not say so.
+    RefuseForGood,
+    /// Neither takes nor answers it.
+    Swallow,
+    /// Brings nothing to whoever comes back, and calls that complete.
+    Forget,
 }
 
 struct State {
@@ -34,6 +42,8 @@ struct State {
     chats: u32,
     ids: u64,
     held: Option<(i32, Vec<u8>)>,
+    /// What was said, for those who come back.
+    said: Vec<(i32, u64, Vec<u8>)>,
     awaits_pong: bool,
     members: Vec<(i32, TcpStream)>,
 }
@@ -42,7 +52,15 @@ struct State {
 pub(crate) fn start(fault: Fault) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
-    let state = State { fault, chats: 0, ids: 0, held: None, awaits_pong: false, members: vec![] };
+    let state = State {
+        fault,
+        chats: 0,
+        ids: 0,
+        held: None,
+        said: vec![],
+        awaits_pong: false,
+        members: vec![],
+    };
     let state = Arc::new(Mutex::new(state));
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -79,13 +97,38 @@ pub(crate) fn start_refusing(after: usize) -> SocketAddr {
             if read_head(&mut stream).is_none() {
                 continue;
             }
-            let answer: &[u8] = match members.len() < after {
-                true => ACCEPTED,
-                false => b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 9\r\n\r\n",
+            let answer = match members.len() < after {
+                true => [ACCEPTED, &frame(0x81, "{\"type\":\"join\",\"data\":{}}")].concat(),
+                false => b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 9\r\n\r\n".to_vec(),
             };
             // A member that is gone is not the fake's business.
-            let _ = stream.write_all(answer);
+            let _ = stream.write_all(&answer);
             members.push(stream);
+        }
+    });
+    address
+}
+
+/// Starts a server of plain HTTP that gives these answers in turn; an empty one ends the
+/// connection.
+pub(crate) fn start_answering(answers: &'static [&'static str]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                for answer in answers.iter().cycle() {
+                    let head = read_head(&mut stream)?;
+                    let bytes = head.split("Content-Length: ").nth(1)?.split('\r').next()?;
+                    let mut body = vec![0; bytes.parse().ok()?];
+                    stream.read_exact(&mut body).ok()?;
+                    match *answer {
+                        "" => return Some(()),
+                        answer => stream.write_all(answer.as_bytes()).ok()?,
+                    }
+                }
+                None
+            });
         }
     });
     address
@@ -109,9 +152,12 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
     let space: i32 = head.strip_prefix("GET /v1/ws/spaces/")?.split('?').next()?.parse().ok()?;
     let mut answer = ACCEPTED.to_vec();
     // In one write: the generator must find the frame behind the head.
-    answer.extend(frame(0x81, "{\"type\":\"join\",\"data\":{}}"));
     {
         let mut state = state.lock().expect("no test thread panics");
+        match head.contains("cpi-hub.v1") {
+            true => answer.extend(state.welcome(space, &head)),
+            false => answer.extend(frame(0x81, "{\"type\":\"join\",\"data\":{}}")),
+        }
         stream.write_all(&answer).ok()?;
         state.members.push((space, stream.try_clone().ok()?));
     }
@@ -121,6 +167,10 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
         match opcode {
             0x1 => {
                 let text = String::from_utf8(payload).ok()?;
+                if let Some(answer) = state.refusal(&text) {
+                    stream.write_all(&answer).ok()?;
+                    continue;
+                }
                 state.chat(space, &text);
                 for ack in state.acks(&text) {
                     stream.write_all(&ack).ok()?;
@@ -137,6 +187,41 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
 }
 
 impl State {
+    /// What a member of `cpi-hub.v1` hears first, with what it missed.
+    fn welcome(&self, space: i32, head: &str) -> Vec<u8> {
+        let text =
+            |id: u64| format!("{{\"type\":\"welcome\",\"data\":{{\"position\":\"{id:026}\"}}}}");
+        let mut frames = frame(0x81, &text(self.ids));
+        let after = head.split("after=").nth(1).and_then(|rest| rest.split([' ', '&']).next());
+        let Some(after) = after.and_then(|after| after.parse::<u64>().ok()) else { return frames };
+        let missed = self.said.iter().filter(|(of, id, _)| *of == space && *id > after);
+        let missed: Vec<_> = missed.filter(|_| self.fault != Fault::Forget).collect();
+        missed.iter().for_each(|(_, _, chat)| frames.extend(chat));
+        let count = missed.len();
+        let resumed =
+            format!("{{\"type\":\"resumed\",\"data\":{{\"count\":{count},\"complete\":true}}}}");
+        frames.extend(frame(0x81, &resumed));
+        frames
+    }
+
+    /// The answer to a chat that is not taken, where there is one.
+    fn refusal(&mut self, text: &str) -> Option<Vec<u8>> {
+        let hint = match (self.fault, self.chats) {
+            (Fault::Refuse, 9) => ",\"retry_after_ms\":20",
+            (Fault::RefuseForGood, 9) => "",
+            (Fault::Swallow, 9) => {
+                self.chats += 1;
+                return Some(Vec::new());
+            }
+            _ => return None,
+        };
+        self.chats += 1;
+        let nonce = text.split("\"nonce\":\"").nth(1)?.split('"').next()?;
+        let data = format!("\"code\":\"rate_limited\",\"ref\":\"{nonce}\"{hint}");
+        let error = format!("{{\"type\":\"error\",\"data\":{{{data}}}}}");
+        Some(frame(0x81, &error))
+    }
+
     fn chat(&mut self, space: i32, text: &str) {
         if self.awaits_pong {
             return;
@@ -176,6 +261,7 @@ impl State {
             }
             _ => {}
         }
+        self.said.push((space, id, chat(id)));
         self.send(Some(space), &chat(id));
         // After the next one of its own space: of another it would be no swap.
         if let Some((_, held)) = self.held.take_if(|(of, _)| *of == space) {
@@ -198,7 +284,11 @@ impl State {
                 ),
             )
         };
-        ["accepted", "durable"].into_iter().filter(is_kept).map(ack).collect()
+        let levels = match text.contains("\"ack\":\"accepted\"") {
+            true => &["accepted"][..],
+            false => &["accepted", "durable"],
+        };
+        levels.iter().copied().filter(is_kept).map(ack).collect()
     }
 
     fn send(&mut self, to: Option<i32>, bytes: &[u8]) {

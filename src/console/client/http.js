@@ -26,7 +26,8 @@ export function baseOf(url) {
 /**
  * Asks the hub; resolves {status, body, headers}, rejects with a HubError.
  * @param {URL|string} address
- * @param {{token?: string, fetch?: Function, timers?: object, waitMs?: number}} via
+ * @param {{token?: string, fetch?: Function, timers?: object, waitMs?: number,
+ *   signal?: AbortSignal}} via
  * @param {{method?: string, headers?: object, body?: string, mode?: string}} [init]
  */
 export async function request(address, via, { headers, ...init } = {}) {
@@ -49,14 +50,41 @@ export async function request(address, via, { headers, ...init } = {}) {
   });
 }
 
-// A promise that ends in time even where what is asked neither answers nor heeds its signal.
-function bounded({ timers = globalThis, waitMs = HTTP_WAIT_MS }, ask) {
-  const aborting = new AbortController();
+/** Waits; rejects with a HubError of code `aborted` as soon as the signal says so. */
+export function pause(timers, ms, signal) {
   return new Promise((resolve, reject) => {
     const timer = timers.setTimeout(() => {
-      reject(new HubError('no_answer', `no answer within ${waitMs / 1000} s`));
+      signal?.removeEventListener('abort', stop);
+      resolve();
+    }, ms);
+    function stop() {
+      timers.clearTimeout(timer);
+      reject(aborted());
+    }
+    if (signal?.aborted) stop();
+    else signal?.addEventListener('abort', stop, { once: true });
+  });
+}
+
+function aborted() { return new HubError('aborted', 'the caller gave it up'); }
+
+// A promise that ends in time even where what is asked neither answers nor heeds its signal.
+function bounded({ timers = globalThis, waitMs = HTTP_WAIT_MS, signal }, ask) {
+  const aborting = new AbortController();
+  return new Promise((resolve, reject) => {
+    const giveUp = (error) => {
+      reject(error);
       aborting.abort();
+    };
+    const stop = () => giveUp(aborted());
+    if (signal?.aborted) return stop();
+    const timer = timers.setTimeout(() => {
+      giveUp(new HubError('no_answer', `no answer within ${waitMs / 1000} s`));
     }, waitMs);
-    ask(aborting.signal).then(resolve, reject).finally(() => timers.clearTimeout(timer));
+    signal?.addEventListener('abort', stop, { once: true });
+    ask(aborting.signal).then(resolve, reject).finally(() => {
+      timers.clearTimeout(timer);
+      signal?.removeEventListener('abort', stop);
+    });
   });
 }

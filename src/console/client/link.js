@@ -46,11 +46,11 @@ export class Link {
 
   /**
    * @param {object} seams the surroundings
-   * @param {object} hooks `address()` of the socket; `renewal()` gives a promise where a token is
-   *   to be asked for before that, else null; `renews()` whether it would; `explain(attempt)` asks
-   *   over HTTP why that handshake failed: a HubError or null; told are `became(state)`,
-   *   `handshaken()`, `heard(conn, frame)`, `untold(error)` of a token, `lost(conn, code)` and
-   *   `stopped(reason)`, before the state says so
+   * @param {object} hooks `address()` of the socket and its `protocols()`; `renewal()` gives a
+   *   promise where a token is to be asked for before that, else null; `renews()` whether it ever
+   *   would; `explain(attempt)` asks over HTTP why that handshake failed: a HubError or null; told
+   *   are `became(state)`, `handshaken()`, `heard(conn, frame)`, `untold(error)` of a token,
+   *   `lost(conn, code)` and `stopped(reason)`, before the state says so
    */
   constructor(seams, hooks) {
     this.#seams = seams;
@@ -94,7 +94,7 @@ export class Link {
 
   #begin() {
     const { WebSocket } = this.#seams;
-    const socket = new WebSocket(this.#hooks.address(), SUBPROTOCOL);
+    const socket = new WebSocket(this.#hooks.address(), this.#hooks.protocols());
     this.#endWait();
     this.#listen('addEventListener');
     const conn = {

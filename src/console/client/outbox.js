@@ -1,6 +1,6 @@
 // What is on its way to the hub: each message once, in the order of `send`, whatever the connection
 // does. Short ones go over the socket, longer ones by POST with their nonce as the key.
-import { HubError, request } from './http.js';
+import { HubError } from './http.js';
 import { jitter } from './seams.js';
 
 /** Sends without any answer yet; one more is refused with `too_many_pending`. */
@@ -13,6 +13,7 @@ export const RESEND_WINDOW_MS = 110_000;
 const AGAIN = { min: 500, max: 10_000 };
 const UNKNOWN = ['unknown_outcome', 'no answer within the publish-once window'];
 const TOO_BIG = 1009;
+const ENDING = 'draining';
 const utf8 = new TextEncoder();
 
 export class Outbox {
@@ -23,8 +24,8 @@ export class Outbox {
   /**
    * @param {object} seams
    * @param {object} link the connection
-   * @param {object} means `post()` gives {address, via, author} of a post; told are `ack(data)`
-   *   and `error(data)`, in the form of the hub's frames
+   * @param {object} means `post()` gives {ask, author}: what sends a post, and who that is by;
+   *   told are `ack(data)` and `error(data)`, in the form of the hub's frames
    */
   constructor(seams, link, means) {
     this.#seams = seams;
@@ -73,12 +74,18 @@ export class Outbox {
     this.#answered();
   }
 
-  refused({ ref, code, message, retry_after_ms = null, id = null }) {
+  /**
+   * The hub does not take a message.
+   * @returns {boolean} whether that is no end of it: a hub that ends has a next one, which is told
+   */
+  keeps({ ref, code, message, retry_after_ms = null, id = null }) {
     const item = this.#items.get(ref);
-    if (!item) return;
+    if (!item) return false;
+    if (code === ENDING) return true;
     this.#items.delete(ref);
     item.reject(new HubError(code, message, { retryAfterMs: retry_after_ms, id }));
     this.#answered();
+    return false;
   }
 
   // One limit holds for all, so if a message was too big for the socket, the largest was.
@@ -145,11 +152,11 @@ export class Outbox {
   }
 
   #ask({ nonce, id, content, image }) {
-    const { address, via, author } = this.#means.post();
+    const { ask, author } = this.#means.post();
     const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': nonce };
     if (id === null) headers.Prefer = 'respond-async';
     const body = JSON.stringify({ ...author, message: content, image });
-    return request(address, via, { method: 'POST', headers, body });
+    return ask({ method: 'POST', headers, body });
   }
 
   #posted(item, { status, body, headers }) {
@@ -192,7 +199,7 @@ export class Outbox {
 // What the hub itself says of the message; a proxy's failure leaves open whether it arrived, and
 // what was accepted can be refused by its store only.
 function isRefusal({ code, status }, accepted) {
-  if (!status || code.startsWith('http_5')) return false;
+  if (!status || code === ENDING || code.startsWith('http_5')) return false;
   return !accepted || status === 422;
 }
 

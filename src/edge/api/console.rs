@@ -1,4 +1,5 @@
-//! The console: a web page, its scripts and its style, embedded in the binary, so that it works
+//! The pages, with their scripts and styles: one to chat from, the operators' console, and the
+//! contract that programs read with the page that shows it. Embedded in the binary, so that they work
 //! where the hub works.
 
 use std::future::ready;
@@ -15,6 +16,7 @@ const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; \
     img-src 'self' data: https:; base-uri 'none'; frame-ancestors 'none'";
 
 struct WebFile {
+    /// Where it is served.
     path: &'static str,
     kind: &'static str,
     text: &'static str,
@@ -23,33 +25,69 @@ struct WebFile {
 const PAGE: &str = "text/html; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
+const DATA: &str = "application/json";
 /// What editors and Deno read of the client's types; a browser shows it.
 const TYPES: &str = "text/plain; charset=utf-8";
 
 macro_rules! files {
-    ($($kind:ident: $($name:literal)*;)*) => {&[$($(WebFile {
-        path: concat!("/", $name),
+    ($path:literal of $folder:literal; $($kind:ident: $($name:literal)*;)*) => {&[$($(WebFile {
+        path: concat!($path, $name),
         kind: $kind,
-        text: include_str!(concat!("../../console/", $name)),
+        text: include_str!(concat!("../../console/", $folder, $name)),
     }),*),*]};
 }
 
-const FILES: &[WebFile] = files! {
+const CHAT: &[WebFile] = files! {
+    "/" of "";
     PAGE: "index.html";
-    STYLE: "style.css";
-    SCRIPT: "app.js" "composer.js" "message.js" "people.js" "session.js" "texts.js" "timeline.js"
-        "words.js" "client.js" "client/http.js" "client/link.js" "client/outbox.js"
-        "client/replay.js" "client/roster.js" "client/seams.js" "client/token.js";
+    STYLE: "style.css" "chat.css";
+    SCRIPT: "actions.js" "announcer.js" "app.js" "composer.js" "copying.js" "element.js" "en.js"
+        "es.js" "memory.js" "message.js" "naming.js" "notices.js" "notifier.js" "options.js"
+        "people.js" "pictures.js" "scroll.js" "session.js" "texts.js" "theme.js" "timeline.js"
+        "unread.js" "viewport.js" "words.js" "client.js" "client/history.js" "client/http.js"
+        "client/link.js" "client/outbox.js" "client/replay.js" "client/roster.js" "client/seams.js"
+        "client/token.js";
     TYPES: "client.d.ts";
 };
 
-/// The page, its scripts and its style.
+/// Shows nothing by itself: what it asks for is an operator's.
+const CONSOLE: &[WebFile] = files! {
+    "/console/" of "operator/";
+    PAGE: "index.html";
+    STYLE: "style.css" "vendor/uPlot.min.css";
+    SCRIPT: "app.js" "connections.js" "feed.js" "frames.js" "hub.js" "overview.js" "parts.js"
+        "spaces.js" "store.js" "vendor/uPlot.iife.min.js";
+};
+
+/// Shows people the contract that programs read.
+const CONTRACT: &[WebFile] = files! {
+    "/" of "";
+    PAGE: "docs.html";
+    STYLE: "docs.css";
+    SCRIPT: "docs.js";
+};
+
+/// The contract itself.
+const DOCUMENTS: &[WebFile] = files! {
+    "/" of "../../docs/";
+    DATA: "openapi.json" "asyncapi.json";
+};
+
+/// The pages, their scripts and their styles.
 pub(crate) fn routes() -> Router {
-    FILES.iter().fold(Router::new(), |router, file| {
-        let tag = tag(file.text);
-        let path = if file.kind == PAGE { "/" } else { file.path };
-        router.route(path, get(move |headers: HeaderMap| ready(answer(file, &tag, &headers))))
-    })
+    CHAT.iter().chain(CONSOLE).chain(CONTRACT).chain(DOCUMENTS).fold(
+        Router::new(),
+        |router, file| {
+            let tag = tag(file.text);
+            // A page's address is that of a folder.
+            let path = match file.path {
+                "/index.html" => "/",
+                "/console/index.html" => "/console",
+                path => path.strip_suffix(".html").unwrap_or(path),
+            };
+            router.route(path, get(move |headers: HeaderMap| ready(answer(file, &tag, &headers))))
+        },
+    )
 }
 
 /// An `ETag`: the files change with the binary only.

@@ -9,8 +9,10 @@ use serde::Serialize;
 
 use crate::conditions::{Conditions, Effect, Raised};
 use crate::edge::http::problem::Refusal;
-use crate::edge::{Edge, http::json};
-use crate::metrics::Metric;
+use crate::edge::{Edge, Health, http::json};
+use crate::hub::Hub;
+use crate::limits::Limits;
+use crate::metrics::{Counts, Metric};
 use crate::store::StoreState;
 use crate::wire::reject::Reject;
 use crate::wire::time::TimeFormat;
@@ -18,8 +20,9 @@ use crate::wire::time::TimeFormat;
 /// How full the journals are, in percent, when the hub calls itself degraded.
 const DEGRADED_PERCENT: u64 = 80;
 
+/// What `/readyz` says.
 #[derive(Serialize)]
-struct Answer {
+pub(in crate::edge) struct Answer {
     status: &'static str,
     store: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -57,19 +60,28 @@ pub(crate) async fn livez() -> Response {
 
 /// Whether people can connect and chat now.
 pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Response {
-    let store = edge.health.store();
-    let conditions = &edge.health.conditions;
-    let total = edge.metrics.total();
+    let (code, answer) = answer(&edge);
+    json::answer(code, &answer)
+}
+
+/// Whether people can connect and chat now, and what is wrong.
+pub(in crate::edge) fn answer(edge: &Edge) -> (StatusCode, Answer) {
+    let Edge { health, hub, limits, metrics, .. } = edge;
+    let (code, status) = standing(health, hub, limits, &metrics.total());
+    let (store, conditions) =
+        (store_name(health.store()), conditions_json(health.conditions.all()));
+    (code, Answer { status, store, conditions })
+}
+
+/// What `/readyz` says, and the status of its answer.
+pub(super) fn standing(health: &Health, hub: &Hub, limits: &Limits, total: &Counts) -> Readiness {
     let journal = Journal {
         bytes: total.get(Metric::JournalBytes),
-        bytes_max: edge.limits.journal_bytes_max,
+        bytes_max: limits.journal_bytes_max,
         refuses: total.get(Metric::ShardsRefusing) > 0,
     };
-    let is_ending = edge.health.leaving.is_cancelled() || edge.hub.is_draining();
-    let ready = readiness(store, is_ending, journal);
-    let (code, status) = lessened(ready, conditions.effect());
-    let conditions = conditions_json(conditions.all());
-    json::answer(code, &Answer { status, store: store_name(store), conditions })
+    let is_ending = health.leaving.is_cancelled() || hub.is_draining();
+    lessened(readiness(health.store(), is_ending, journal), health.conditions.effect())
 }
 
 /// The answer of `/readyz` while the store is not open.
@@ -111,7 +123,7 @@ impl Journal {
 }
 
 /// The status of an answer, and the word in it.
-type Readiness = (StatusCode, &'static str);
+pub(super) type Readiness = (StatusCode, &'static str);
 
 fn readiness(store: StoreState, draining: bool, journal: Journal) -> Readiness {
     const NOT_NOW: StatusCode = StatusCode::SERVICE_UNAVAILABLE;

@@ -17,6 +17,7 @@ use crate::edge::http::query::{
     PathText, Query, QueryValue, limit, path_space, path_text, position,
 };
 use crate::limits::{Limits, PAGE_NUMBER_MAX};
+use crate::metrics::Latency;
 use crate::store::{PageOrder, PageQuery, RangeQuery, ReadFault, StoredMessage};
 use crate::wire::reject::Reject;
 use crate::wire::{SpaceId, parse_int};
@@ -34,11 +35,13 @@ pub(super) async fn pages(
     let query = page_query(&Query::parse(query.as_deref()), &edge.limits)?;
     caller.may(query.space, Access::Read)?;
     let asked = PageQuery { page: query.page.min(PAGE_NUMBER_MAX), ..query };
+    let begun = edge.now();
     let (page, room) = edge
         .reader
         .page(asked, edge.answers.begin(peer, query.page_size)?)
         .await
         .map_err(refused)?;
+    edge.time(Latency::HistoryQuery, begun);
     answers::rows(page.rows, page_form(query, page.total, &edge.limits), room)
 }
 
@@ -52,12 +55,14 @@ pub(super) async fn range(
 ) -> Result<Response, Refusal> {
     let query = range_query(&path_text(path), &Query::parse(query.as_deref()), &edge.limits)?;
     caller.may(query.space, Access::Read)?;
+    let begun = edge.now();
     let (range, room) =
         edge.reader.range(query, edge.answers.begin(peer, query.limit)?).await.map_err(refused)?;
+    edge.time(Latency::HistoryQuery, begun);
     answers::rows(range.rows, range_form(range.has_more, &edge.limits), room)
 }
 
-fn refused(fault: ReadFault) -> Refusal {
+pub(super) fn refused(fault: ReadFault) -> Refusal {
     match fault {
         ReadFault::Away => Reject::StoreUnavailable.into(),
         ReadFault::Full => Reject::Overloaded.into(),

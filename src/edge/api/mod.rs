@@ -19,6 +19,8 @@ mod history;
 pub(super) mod metrics;
 mod post;
 mod presence;
+pub(super) mod process;
+mod space;
 
 /// The endpoints that need the hub.
 pub(super) fn routes() -> Router<Arc<Edge>> {
@@ -28,6 +30,7 @@ pub(super) fn routes() -> Router<Arc<Edge>> {
         .route("/v1/messages", get(history::pages))
         .route("/v1/spaces/{space_id}/messages", get(history::range))
         .route("/v1/spaces/{space_id}/presence", get(presence::presence))
+        .route("/v1/spaces/{space_id}", get(space::space))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
 }

@@ -72,6 +72,13 @@ impl Caller {
         if may { Ok(()) } else { Err(Reject::Forbidden.into()) }
     }
 
+    /// What a connection may do that only watches a space, and says of no user that it is theirs.
+    pub(crate) fn watches(&self, space: SpaceKey) -> Result<Grant, Refusal> {
+        let SpaceKey::Chat(space) = space else { return Err(Reject::Forbidden.into()) };
+        self.may(space, Access::Read)?;
+        Ok(self.grant(false))
+    }
+
     /// What a user's connection to a space may do there, if it is let in.
     pub(crate) fn joins(&self, user: UserId, space: SpaceKey) -> Result<Grant, Refusal> {
         self.speaks_for(user)?;

@@ -8,14 +8,15 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
 
-use super::{Claim, Offer, accepted_head, reserve, take};
+use super::offer::{Offer, accepted_head};
+use super::{Claim, Opening, reserve, take};
 use crate::edge::Edge;
 use crate::edge::auth::{NothingShown, Secret, shown_by};
 use crate::edge::http::peer::Peer;
 use crate::edge::http::problem::Refusal;
 use crate::edge::http::upgrade::{Judge, Unproven};
-use crate::wire::Dialect;
 use crate::wire::reject::Reject;
+use crate::wire::{Dialect, Encoding};
 
 /// The handshake, if it may show its token in its first message: one that shows none now.
 pub(super) fn may_wait<'a>(request: &Request, offer: Option<&'a Offer>) -> Option<&'a Offer> {
@@ -28,16 +29,26 @@ pub(super) fn answer(edge: &Arc<Edge>, peer: Peer, claim: Claim, offer: &Offer) 
     if edge.hub.is_draining() {
         return Refusal::from(Reject::Draining).into_response();
     }
-    let (opening, dialect) = (accepted_head(offer), offer.dialect);
+    let (opening, dialect, request) = (accepted_head(offer), offer.dialect, offer.request.clone());
     let edge = Arc::clone(edge);
     let judge: Judge = Box::new(move |shown: &str| {
+        let begun = edge.now();
         let judged = shown_by(&edge.auth, peer, &Secret::new(shown.as_bytes()))
             .map_err(Refusal::from)
             .and_then(|caller| claim.judged(&caller))
             .and_then(|claim| reserve(&edge, peer, claim));
         match judged {
             // The handshake has been answered: the member is owed nothing before its welcome.
-            Ok(reserved) => Ok(take(&edge, peer, reserved, (BytesMut::new(), dialect))),
+            Ok(reserved) => {
+                let opening = Opening {
+                    bytes: BytesMut::new(),
+                    dialect,
+                    encoding: Encoding::Frames,
+                    request,
+                    begun,
+                };
+                Ok(take(&edge, peer, reserved, opening))
+            }
             Err(refusal) => {
                 let reject = refusal.counts.unwrap_or(Reject::Internal);
                 edge.metrics.edge.reject(reject);

@@ -74,6 +74,10 @@ pub(crate) struct Leaving {
 /// Accepts until `leaving`, and serves until `stop`; then requests under way have `close_wait` to
 /// end, and connections that have not asked for anything yet have as long to ask. They have as long
 /// before they count as heard, too.
+///
+/// From `leaving` on an answer is its connection's last, and a kept connection on which nothing
+/// more is asked is closed before all count as heard. So whoever keeps connections, as proxies do,
+/// asks whoever is next, and is not told that this hub ends.
 pub(crate) async fn run(
     listener: TcpListener,
     serving: Serving,
@@ -86,9 +90,9 @@ pub(crate) async fn run(
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the listener can't be waited for"),
     };
-    let mut open = Connections::new(serving, stop.clone());
-    let mut stopped = std::pin::pin!(stop.cancelled());
     let Leaving { now: leave, heard } = leaving;
+    let mut open = Connections::new(serving, &leave, &stop);
+    let mut stopped = std::pin::pin!(stop.cancelled());
     loop {
         tokio::select! {
             biased;
@@ -115,7 +119,12 @@ pub(crate) async fn run(
         }
     }
     drop(listener);
-    _ = tokio::time::timeout(close_wait, stop.run_until_cancelled(open.ended())).await;
+    let asking = close_wait * 3 / 4;
+    if tokio::time::timeout(asking, stop.run_until_cancelled(open.ended())).await.is_err() {
+        open.shared.idle.cancel();
+        let rest = close_wait - asking;
+        _ = tokio::time::timeout(rest, stop.run_until_cancelled(open.ended())).await;
+    }
     drop(heard);
     stop.run_until_cancelled(open.served()).await;
     open.finish(close_wait).await;
@@ -178,7 +187,7 @@ struct Connections {
 }
 
 impl Connections {
-    fn new(serving: Serving, stop: CancellationToken) -> Connections {
+    fn new(serving: Serving, leaving: &CancellationToken, stop: &CancellationToken) -> Connections {
         let Serving { app, short_way, tls, limits, places, proxies, clock, metrics, conditions } =
             serving;
         let shared = connection::Shared {
@@ -192,7 +201,9 @@ impl Connections {
             told: Told::default(),
             clock,
             metrics,
-            stop,
+            leaving: leaving.clone(),
+            idle: stop.child_token(),
+            stop: stop.clone(),
         };
         Connections { tasks: JoinSet::new(), shared: Arc::new(shared), conditions }
     }

@@ -7,6 +7,8 @@
 //! Most handshakes never get there: whoever asks for nothing unusual goes by `short_way`, and
 //! without a task of its own too if the head has come by the time that the connection is accepted.
 //!
+//! A stream of events leaves hyper as they do, with the head that hyper would have written.
+//!
 //! Another accepted handshake leaves hyper by way of its service's error, before hyper has written
 //! anything: hyper's own 101 can't be had in the exact bytes of WIRE A1 (it knows header names in
 //! lower case or as `Sec-Websocket-Accept` only), and its upgrade would take a second task.
@@ -32,6 +34,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use super::head;
 use super::marked::Marked;
 use super::paced::Pace;
 use super::peer::Peer;
@@ -41,7 +44,7 @@ use super::stream::Stream;
 use super::strict::Heads;
 use super::told::Told;
 use super::transport::{Left, Transport, UnderWay};
-use super::upgrade::{Refused, Unproven, Untaken, Upgrade};
+use super::upgrade::{Refused, Streaming, Unproven, Untaken, Upgrade};
 use super::waiting::{READ_BYTES, Waited, Waiting};
 use crate::clock::Clock;
 use crate::edge::tls::Tls;
@@ -49,7 +52,7 @@ use crate::faults::panic_place;
 use crate::hub::{Link, Place, Places};
 use crate::limits::{LINGER_BYTES_MAX, Limits, MEMBER_RECEIVE_BYTES_MAX, UNSENT_BYTES_MAX};
 use crate::metrics::{Metric, Metrics};
-use crate::wire::frame_writer;
+use crate::wire::time::TimeFormat;
 
 /// Carries an accepted handshake out of hyper.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -93,6 +96,10 @@ pub(super) struct Shared {
     pub clock: Clock,
     /// Counted into.
     pub metrics: Arc<Metrics>,
+    /// Cancelled when answers are to be their connections' last.
+    pub leaving: CancellationToken,
+    /// Cancelled when connections between two requests are to end.
+    pub idle: CancellationToken,
     /// Cancelled when the edge is to end.
     pub stop: CancellationToken,
 }
@@ -184,7 +191,7 @@ impl Shared {
         }
         let mut waiting = Waiting::new(stream, heads, came, place.taken);
         let last = loop {
-            match waiting.head(&self.limits, &self.places, &self.stop).await {
+            match waiting.head(&self.limits, &self.places, &self.idle).await {
                 Waited::Head => {}
                 Waited::Gone => return,
                 Waited::Late | Waited::Stopped => break waiting.stream,
@@ -231,7 +238,7 @@ impl Shared {
         let (app, proxies) = (self.app.clone(), self.proxies.clone());
         let service = Requests { app, proxies, peer, refused, under_way };
         // Asked to stop before it has read anything, hyper would not answer at all.
-        let mut stopping = self.stop.is_cancelled();
+        let mut stopping = self.leaving.is_cancelled();
         let mut http = self.http.clone();
         http.keep_alive(!stopping);
         let mut http = http.serve_connection(TokioIo::new(transport), service);
@@ -240,7 +247,7 @@ impl Shared {
                 // What came is read first: asked to stop before, hyper would not answer it.
                 biased;
                 ended = poll_fn(|context| http.poll_without_shutdown(context)) => break ended,
-                () = self.stop.cancelled(), if !stopping => {
+                () = self.leaving.cancelled(), if !stopping => {
                     stopping = true;
                     Pin::new(&mut http).graceful_shutdown();
                 }
@@ -304,8 +311,11 @@ impl Shared {
 
     /// Answers an accepted handshake for which there was no room after all.
     pub(super) async fn turn_away(&self, untaken: Untaken) {
-        let Untaken { link, _place, mut opening, close } = untaken;
-        frame_writer::close(&mut opening, close.code(), close.reason());
+        let Untaken { link, _place, mut opening, encoding, close } = untaken;
+        let now = self.clock.now();
+        let at = *TimeFormat::new(self.limits.utc_offset).text(now.unix);
+        // Microseconds are as good as chance to tell those apart who come back.
+        encoding.goodbye(&mut opening, close, now.unix.0 as u32, &at);
         let answer = match link.session {
             Some(session) => session.seal_last(&opening),
             None => Ok(opening.to_vec()),
@@ -368,13 +378,13 @@ pub(crate) fn prepare(socket: &Socket, limits: &Limits) -> io::Result<()> {
 
 /// Has the kernel end a connection whose peer takes nothing for so long.
 #[cfg(target_os = "linux")]
-fn give_up_after(socket: &Socket, wait: Option<Duration>) -> io::Result<()> {
+pub(crate) fn give_up_after(socket: &Socket, wait: Option<Duration>) -> io::Result<()> {
     socket.set_tcp_user_timeout(wait)
 }
 
 /// Systems other than Linux have no such option; people develop there.
 #[cfg(not(target_os = "linux"))]
-fn give_up_after(_: &Socket, _: Option<Duration>) -> io::Result<()> {
+pub(crate) fn give_up_after(_: &Socket, _: Option<Duration>) -> io::Result<()> {
     Ok(())
 }
 
@@ -411,6 +421,11 @@ impl Service<Request<Incoming>> for Requests {
             }
             if let Some(unproven) = extensions.remove() {
                 return Err(Switching::Unproven(unproven));
+            }
+            if let Some(streaming) = extensions.remove::<Arc<Streaming>>() {
+                let Streaming(begin) = Arc::into_inner(streaming).expect("the response has it");
+                let upgrade = begin(head::of_stream(response.headers()));
+                return Err(Switching::Proven(Arc::new(upgrade)));
             }
             Ok(response.map(|body| Marked::new(body, answering)))
         })

@@ -191,7 +191,8 @@ fn one_host<F: Fields + ?Sized>(sent: &Sent<'_, F>) -> Result<Option<Host>, NoHo
 
 /// The headers of a preflight's answer, in WIRE A5's order.
 pub(super) fn preflight_headers(origin: HeaderValue) -> HeaderMap {
-    const ALLOWED: &str = "Origin,Content-Type,Accept,Authorization,Idempotency-Key,Prefer";
+    const ALLOWED: &str =
+        "Origin,Content-Type,Accept,Authorization,Idempotency-Key,Prefer,Last-Event-ID";
     const METHODS: &str = "GET,POST,PUT,DELETE,OPTIONS";
     let fixed = HeaderValue::from_static;
     let mut headers = HeaderMap::new();
@@ -208,7 +209,7 @@ pub(super) fn preflight_headers(origin: HeaderValue) -> HeaderMap {
 /// The headers of any other answer to a listed origin. A page may read what the hub says beside
 /// the body.
 pub(super) fn answer_headers(origin: HeaderValue) -> [(HeaderName, HeaderValue); 3] {
-    const EXPOSED: &str = "Retry-After,Idempotency-Replayed,Preference-Applied";
+    const EXPOSED: &str = "Retry-After,Idempotency-Replayed,Preference-Applied,X-Request-Id";
     let fixed = HeaderValue::from_static;
     [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, origin),

@@ -10,10 +10,12 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
+use tracing::Instrument;
 
 use super::cors::{self, Guests, Hosts, OriginVerdict, Origins, Sent};
 use super::peer::Peer;
 use super::problem::{Refusal, wants_problem};
+use super::request_id::{Begun, X_REQUEST_ID};
 use super::told::Told;
 use super::unread;
 use crate::clock::Clock;
@@ -150,6 +152,42 @@ impl FrontDoor {
         tracing::warn!(name, peer, left_out, "refused (403): {what_to_do}");
     }
 
+    /// The whole answer to a request, its head as the door has it.
+    async fn pass(&self, request: Request, next: Next) -> Response {
+        self.count_request();
+        let asked = Asked::of(&request);
+        let (request, unread) = unread::lend(request);
+        let mut response = self.answer(request, next).await;
+        // The head of a 101 is written by the connection, and takes no more headers.
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return response;
+        }
+        self.count(&response);
+        let mut closes = asked.is_last;
+        if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+            refusal.render(&mut response, asked.problem);
+            closes |= refusal.closes;
+        }
+        closes = closes || !unread.finish(self.close_wait).await;
+        let headers = response.headers_mut();
+        closes |= headers.get(header::CONNECTION).is_some_and(|it| it == "close");
+        // The router names a path's methods by itself; the existing server says 404 and no more.
+        headers.remove(header::ALLOW);
+        // What there is to see depends on who asks; a preflight's answer says so itself.
+        if !headers.get_all(header::VARY).iter().any(|it| it == "Origin") {
+            headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        }
+        if headers.contains_key(header::CONTENT_TYPE) {
+            headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        }
+        if closes {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        } else if let Some(keep_alive) = self.keep_alive.as_ref().filter(|_| asked.is_kept) {
+            headers.insert(KEEP_ALIVE, keep_alive.clone());
+        }
+        response
+    }
+
     fn count(&self, response: &Response) {
         let edge = &self.metrics.edge;
         if response.status().is_server_error() {
@@ -191,36 +229,16 @@ impl Asked {
     }
 }
 
-async fn pass(State(door): State<Arc<FrontDoor>>, request: Request, next: Next) -> Response {
-    door.count_request();
-    let asked = Asked::of(&request);
-    let (request, unread) = unread::lend(request);
-    let mut response = door.answer(request, next).await;
+async fn pass(State(door): State<Arc<FrontDoor>>, mut request: Request, next: Next) -> Response {
+    let begun = Begun::new(request.headers(), door.clock.now());
+    // The gravest sort of span, so that no choice of lines leaves the id out.
+    let span = tracing::error_span!("request", id = begun.id.as_str());
+    let id = begun.id.value();
+    request.extensions_mut().insert(begun);
+    let mut response = door.pass(request, next).instrument(span).await;
     // The head of a 101 is written by the connection, and takes no more headers.
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return response;
-    }
-    door.count(&response);
-    let mut closes = asked.is_last;
-    if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
-        refusal.render(&mut response, asked.problem);
-        closes |= refusal.closes;
-    }
-    closes = closes || !unread.finish(door.close_wait).await;
-    let headers = response.headers_mut();
-    // The router names a path's methods by itself; the existing server says 404 and no more.
-    headers.remove(header::ALLOW);
-    // What there is to see depends on who asks; a preflight's answer says so itself.
-    if !headers.get_all(header::VARY).iter().any(|it| it == "Origin") {
-        headers.append(header::VARY, HeaderValue::from_static("Origin"));
-    }
-    if headers.contains_key(header::CONTENT_TYPE) {
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    }
-    if closes {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    } else if let Some(keep_alive) = door.keep_alive.as_ref().filter(|_| asked.is_kept) {
-        headers.insert(KEEP_ALIVE, keep_alive.clone());
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(X_REQUEST_ID, id);
     }
     response
 }

@@ -1,6 +1,8 @@
-//! A request's head, as those read it who decide by it: hyper's, or one that hyper has not seen.
+//! A request's head, as those read it who decide by it: hyper's, or one that hyper has not seen;
+//! and the head of an answer that hyper does not write.
 
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, header};
+use bytes::BytesMut;
 
 /// The headers of a request.
 pub(crate) trait Fields {
@@ -32,6 +34,25 @@ pub(crate) fn text(value: &[u8]) -> Option<&str> {
     str::from_utf8(value).ok().filter(|_| value.iter().all(known))
 }
 
+/// The head of an answer of 200 whose body is written elsewhere, as hyper would write it. The
+/// router takes that body for empty: its length is left out.
+pub(crate) fn of_stream(headers: &HeaderMap) -> BytesMut {
+    let mut head = BytesMut::from(&b"HTTP/1.1 200 OK\r\n"[..]);
+    for (name, value) in headers.iter().filter(|(name, _)| *name != header::CONTENT_LENGTH) {
+        let mut begins = true;
+        head.extend(name.as_str().bytes().map(|byte| {
+            let letter = if begins { byte.to_ascii_uppercase() } else { byte };
+            begins = byte == b'-';
+            letter
+        }));
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +71,18 @@ mod tests {
             assert_eq!(one, two, "{name}");
             assert_eq!((map.has(name), lines.has(name)), (!one.is_empty(), !one.is_empty()));
         }
+    }
+
+    #[test]
+    fn the_head_of_a_stream_has_a_line_for_each_value() {
+        let mut headers = HeaderMap::new();
+        headers.append("content-type", HeaderValue::from_static("text/event-stream"));
+        headers.append("vary", HeaderValue::from_static("Origin"));
+        headers.append("content-length", HeaderValue::from_static("0"));
+        assert_eq!(
+            &of_stream(&headers)[..],
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nVary: Origin\r\n\r\n"
+        );
     }
 
     proptest! {

@@ -22,6 +22,7 @@ pub(super) mod problem;
 pub(super) mod proxies;
 mod proxy_protocol;
 pub(super) mod query;
+pub(super) mod request_id;
 mod secure;
 pub(super) mod short_way;
 mod stream;

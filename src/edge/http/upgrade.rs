@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::problem::Refusal;
 use crate::hub::{Link, Place};
+use crate::wire::Encoding;
 use crate::wire::close::Close;
 use crate::wire::reject::Reject;
 
@@ -20,6 +21,8 @@ pub(crate) struct Untaken {
     pub _place: Option<Place>,
     /// The answer to its handshake.
     pub opening: BytesMut,
+    /// How it is told anything behind that.
+    pub encoding: Encoding,
     /// What it is to be told behind that.
     pub close: Close,
 }
@@ -30,6 +33,16 @@ pub(crate) struct Upgrade(pub Take);
 impl fmt::Debug for Upgrade {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Upgrade").finish_non_exhaustive()
+    }
+}
+
+/// A stream that is granted: whose socket goes somewhere once the head of its answer is known.
+/// Travels as an extension of a 200 response, which has all the headers that the door gives it.
+pub(crate) struct Streaming(pub Box<dyn FnOnce(BytesMut) -> Upgrade + Send + Sync>);
+
+impl fmt::Debug for Streaming {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Streaming").finish_non_exhaustive()
     }
 }
 

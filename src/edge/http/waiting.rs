@@ -69,13 +69,13 @@ impl Waiting {
     }
 
     /// Waits for a whole head. A connection that was served before may be idle for longer, but a
-    /// head that has begun has its own time. At `stop`, who was served before is ended, and who
-    /// was not may still ask.
+    /// head that has begun has its own time. At `idle_ends`, who was served before is ended, and
+    /// who was not may still ask.
     pub(super) async fn head(
         &mut self,
         limits: &Limits,
         places: &Places,
-        stop: &CancellationToken,
+        idle_ends: &CancellationToken,
     ) -> Waited {
         if !self.came.is_empty() && self.is_whole(self.unseen, limits) {
             return Waited::Head;
@@ -110,7 +110,7 @@ impl Waiting {
                 },
                 () = &mut wanted => return Waited::Displaced,
                 () = &mut late => return Waited::Late,
-                () = stop.cancelled(), if self.served => return Waited::Stopped,
+                () = idle_ends.cancelled(), if self.served => return Waited::Stopped,
             }
         }
     }

@@ -31,6 +31,7 @@ use crate::conditions::Conditions;
 use crate::hub::{Link, Place, Places};
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
+use crate::wire::Encoding;
 use crate::wire::close::Close;
 use crate::wire::reject::Reject;
 
@@ -52,7 +53,8 @@ const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n
 
 /// There is no room for a member.
 fn untaken(link: Link, place: Place) -> Untaken {
-    Untaken { link, _place: Some(place), opening: HEAD.into(), close: Close::Overloaded }
+    let (opening, encoding, close) = (HEAD.into(), Encoding::Frames, Close::Overloaded);
+    Untaken { link, _place: Some(place), opening, encoding, close }
 }
 
 fn routes(limits: &Limits, taken: mpsc::Sender<Taken>) -> Router {
@@ -94,9 +96,13 @@ fn routes(limits: &Limits, taken: mpsc::Sender<Taken>) -> Router {
         .merge(console::routes())
 }
 
-/// Answers without the one line that is another each time.
-fn without_dates(answers: &str) -> String {
-    let lines = answers.split_inclusive("\r\n").filter(|line| !line.starts_with("Date: "));
+/// Whether a line of an answer is another each time.
+fn varies(line: &str) -> bool {
+    line.starts_with("Date: ") || line.starts_with("X-Request-Id: ")
+}
+
+fn without_what_changes(answers: &str) -> String {
+    let lines = answers.split_inclusive("\r\n").filter(|line| !varies(line));
     lines.collect()
 }
 
@@ -142,7 +148,7 @@ impl Server {
         stream.write_all(request.as_ref()).await.expect("the server reads");
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.expect("the server closes in order");
-        without_dates(&String::from_utf8(answer).expect("text"))
+        without_what_changes(&String::from_utf8(answer).expect("text"))
     }
 
     /// The answer to one request with these lines in its head.
@@ -307,7 +313,7 @@ async fn a_listed_origin_is_allowed_on_any_answer() {
         "HTTP/1.1 204 No Content\r\n\
          Access-Control-Allow-Credentials: true\r\n\
          Access-Control-Allow-Headers: Origin,Content-Type,Accept,Authorization,Idempotency-Key,\
-         Prefer\r\n\
+         Prefer,Last-Event-ID\r\n\
          Access-Control-Allow-Methods: GET,POST,PUT,DELETE,OPTIONS\r\n\
          Access-Control-Allow-Origin: http://localhost:3000\r\n\
          Vary: Origin\r\n\

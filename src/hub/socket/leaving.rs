@@ -7,8 +7,9 @@ use bytes::BytesMut;
 
 use super::{Socket, SocketTable};
 use crate::shard::event::{MemberKey, Sent, Sockets as _};
+use crate::wire::Encoding;
 use crate::wire::close::Close;
-use crate::wire::frame_writer;
+use crate::wire::server_message::TimeText;
 use crate::wire::time::MonoMs;
 
 /// Sockets that nobody is served over any more, with their places.
@@ -43,19 +44,23 @@ impl SocketTable {
     /// So is the one that was in hand last, whose books may not say what it was sent.
     pub(in crate::hub) fn close_all(
         mut self,
-        can_be_told: impl Fn(MemberKey) -> bool,
+        can_be_told: impl Fn(MemberKey) -> Option<Encoding>,
+        at: &TimeText,
         until: MonoMs,
     ) -> Leaving {
         let mut goodbye = BytesMut::new();
-        frame_writer::close(&mut goodbye, Close::Restart.code(), Close::Restart.reason());
         let in_hand = self.in_hand.take();
         let mut told = Vec::new();
         for slot in 0..self.slots.len() {
             let Some(socket) = &self.slots[slot] else { continue };
             let member = MemberKey { slot: slot as u32, generation: socket.generation };
-            if in_hand == Some(member) || !can_be_told(member) {
+            let Some(encoding) = can_be_told(member).filter(|_| in_hand != Some(member)) else {
                 continue;
-            }
+            };
+            goodbye.clear();
+            // Neighbours are told to come back at other times.
+            let jitter = member.slot.wrapping_mul(2_654_435_761);
+            encoding.goodbye(&mut goodbye, Close::Restart, jitter, at);
             if matches!(self.send(member, &goodbye), Sent::Bytes(sent) if sent == goodbye.len()) {
                 self.finish(member);
                 told.extend(self.slots[slot].take());

@@ -4,8 +4,8 @@ use super::*;
 use crate::clock::Clock;
 use crate::hub::directory::Directory;
 use crate::limits::Limits;
-use crate::wire::UserId;
-use crate::wire::time::MonoMs;
+use crate::wire::time::{MonoMs, TIME_BYTES};
+use crate::wire::{Encoding, UserId};
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -232,8 +232,8 @@ fn after_a_panic_those_between_two_frames_are_told_and_the_others_are_cut() {
         for key in keys {
             assert!(matches!(table.send(key, b"abc"), Sent::Bytes(3)));
         }
-        let can_be_told = |key| key != within_a_frame;
-        let mut leaving = table.close_all(can_be_told, MonoMs(1_000));
+        let can_be_told = |key| (key != within_a_frame).then_some(Encoding::Frames);
+        let mut leaving = table.close_all(can_be_told, &[b'0'; TIME_BYTES], MonoMs(1_000));
         let mut read = |key: MemberKey| {
             let mut came = Vec::new();
             peers[key.slot as usize].read_to_end(&mut came).expect("an end");

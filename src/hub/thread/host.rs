@@ -10,6 +10,8 @@ use super::super::command::{Life, Waiting};
 use super::super::directory::Directory;
 use super::super::socket::SocketTable;
 use super::super::{PageRequest, RenewalRequest};
+use super::comings::Comings;
+use crate::clock::Clock;
 use crate::faults::panic_place_of_shard;
 use crate::shard::event::{Fetch, MemberKey, Renewal, Reply, Sockets, Ticket};
 use crate::shard::turn::{Broken, Host, Journal};
@@ -50,6 +52,8 @@ pub(super) struct Surroundings {
     pub renewals: mpsc::Sender<RenewalRequest>,
     pub waiting: HashMap<Ticket, Waiting>,
     pub directory: Arc<Directory>,
+    pub comings: Comings,
+    pub clock: Clock,
 }
 
 impl Host for Surroundings {
@@ -80,6 +84,7 @@ impl Host for Surroundings {
     fn ended(&mut self, member: MemberKey, close: Close) {
         let (shard, slot, reason) = (self.journal.shard, member.slot, close.name());
         tracing::debug!(shard, slot, reason, "connection ended");
+        self.comings.went(member, self.clock.now().unix, close);
         self.sockets.remove(member);
     }
 

@@ -11,17 +11,19 @@ use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 
+use super::comings::Comings;
 use super::host::{ShardJournal, Surroundings};
 use super::{Closing, ShardThread, State};
 use crate::faults::{Lives, caught};
 use crate::hub::command::Life;
 use crate::hub::socket::{Leaving, SocketTable};
-use crate::limits::room_for;
+use crate::limits::{Limits, room_for};
 use crate::metrics::Part;
 use crate::shard::ShardSetup;
 use crate::shard::anew::Legacy;
 use crate::store::journal::Writer;
-use crate::wire::time::MonoMs;
+use crate::wire::close::Close;
+use crate::wire::time::{MonoMs, TimeFormat};
 
 /// What a life begins with.
 struct Birth {
@@ -33,6 +35,7 @@ struct Birth {
     at: u64,
     legacy: Legacy,
     leaving: Leaving,
+    comings: Comings,
 }
 
 impl ShardThread {
@@ -51,8 +54,9 @@ impl ShardThread {
         }
         let name = format!("shard-{}", setup.number);
         let mut lives = Lives::new(Part::Shard, name, &self.faults);
-        let (legacy, leaving) = (Legacy::default(), Leaving::default());
-        let mut birth = Birth { setup, journal, life: Life::default(), at: 0, legacy, leaving };
+        let (life, legacy, leaving) = (Life::default(), Legacy::default(), Leaving::default());
+        let comings = Comings::of_shard(setup.number.into());
+        let mut birth = Birth { setup, journal, life, at: 0, legacy, leaving, comings };
         let mut begun = Some(begun);
         loop {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -77,17 +81,19 @@ impl ShardThread {
                 Err(panicked) => panicked,
             };
             let state = Rc::into_inner(state).ok_or_else(|| io::Error::other("a task is left"))?;
-            let (journal, legacy, leaving) =
-                self.wind_up(state.into_inner(), setup.limits.close_wait)?;
+            let mut state = state.into_inner();
+            let mut comings = std::mem::take(&mut state.around.comings);
+            comings.all_went(self.clock.now().unix, Close::Restart);
+            let (journal, legacy, leaving) = self.wind_up(state, &setup.limits)?;
             lives.end(panicked);
             let setup = self.setup_anew(setup, &journal)?;
             let at = journal.end();
-            birth = Birth { setup, journal, life: life.next(), at, legacy, leaving };
+            birth = Birth { setup, journal, life: life.next(), at, legacy, leaving, comings };
         }
     }
 
     fn state(&self, birth: Birth, sockets: SocketTable) -> State {
-        let Birth { setup, journal, life, legacy, leaving, .. } = birth;
+        let Birth { setup, journal, life, legacy, leaving, comings, .. } = birth;
         let around = Surroundings {
             journal: ShardJournal { shard: setup.number.into(), writer: journal },
             sockets,
@@ -96,6 +102,8 @@ impl ShardThread {
             renewals: self.renewals.clone(),
             waiting: HashMap::new(),
             directory: self.directory.clone(),
+            comings,
+            clock: self.clock.clone(),
         };
         let mut state = State::new(setup, around, self.clock.clone(), self.metrics.clone());
         state.shard.inherit(legacy);
@@ -104,13 +112,15 @@ impl ShardThread {
     }
 
     /// Members are closed, and who waits for an answer hears that there is none.
-    fn wind_up(&self, state: State, close_wait: u64) -> io::Result<(Writer, Legacy, Leaving)> {
+    fn wind_up(&self, state: State, limits: &Limits) -> io::Result<(Writer, Legacy, Leaving)> {
         let State { shard, around, .. } = state;
         let ShardJournal { shard: number, writer } = around.journal;
-        let until = MonoMs(self.clock.now().mono.0 + close_wait);
+        let now = self.clock.now();
+        let until = MonoMs(now.mono.0 + limits.close_wait);
         // What the shard says of a member may be a bug too: then the member is cut.
-        let can_be_told = |member| caught(|| shard.can_be_told(member)).unwrap_or(false);
-        let leaving = around.sockets.close_all(can_be_told, until);
+        let can_be_told = |member| caught(|| shard.can_be_told(member)).unwrap_or(None);
+        let at = *TimeFormat::new(limits.utc_offset).text(now.unix);
+        let leaving = around.sockets.close_all(can_be_told, &at, until);
         if !writer.is_whole() {
             return Err(io::Error::other("it panicked while it wrote its journal"));
         }

@@ -24,9 +24,9 @@ use crate::clock::Clock;
 use crate::faults::{Faults, panic_place_of_shard};
 use crate::limits::{
     ECHO_FRAGMENTS_MAX, ECHO_MESSAGE_BYTES_MAX, LISTENER_MESSAGE_BYTES_MAX, READ_BYTES_MAX,
-    READ_SHARE_BYTES_MIN, TURN_COMMANDS_MAX, TURN_READ_BYTES_MAX,
+    READ_SHARE_BYTES_MIN, READER_BYTES_MAX, TURN_COMMANDS_MAX, TURN_READ_BYTES_MAX,
 };
-use crate::metrics::Metrics;
+use crate::metrics::{Latency, Metrics};
 use crate::shard::event::{Echo, Input, MemberKey, Ticket, Verdict};
 use crate::shard::{Shard, ShardSetup};
 use crate::store::latest::Latest;
@@ -34,11 +34,13 @@ use crate::wire::close::Close;
 use crate::wire::frame_reader::{Heard, Incoming, ReadLimits};
 use crate::wire::nonce::First;
 
+mod comings;
 mod host;
 mod lives;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use comings::{Coming, Sought};
 use host::Surroundings;
 
 /// How often the heart is told that time has passed.
@@ -176,6 +178,8 @@ fn take_command(state: &RefCell<State>, command: Command) {
         Command::Granted(life, ..) | Command::Fetched(life, ..) if life != state.around.life => {}
         Command::Granted(_, member, grant) => state.input(Input::Granted(member, grant)),
         Command::Relieve(bytes) => state.input(Input::Relieve(bytes)),
+        // Whoever has given up doesn't get it.
+        Command::Find(sought, max, give) => _ = give.send(state.around.comings.find(&sought, max)),
         Command::Fetched(_, member, number, page) => {
             state.input(Input::Fetched(member, number, page));
         }
@@ -233,6 +237,9 @@ impl State {
     fn turn(&mut self) -> bool {
         self.due = false;
         let more = self.shard.turn(self.clock.now(), &mut self.around);
+        if self.shard.is_to_be_timed() {
+            self.shard.time(self.clock.now());
+        }
         let more = self.around.sockets.close() || more;
         if !more {
             self.publish();
@@ -311,9 +318,14 @@ impl State {
 
     /// Makes a connection a member. What came behind its request is read at once.
     fn admit(&mut self, admission: Admission) {
-        let Admission { join, link, first_bytes, permit } = admission;
+        let Admission { join, link, first_bytes, permit, request, begun } = admission;
         let now = self.clock.now();
+        self.metrics.edge.observe(Latency::Handshake, now.micros_since(begun));
+        let coming = self.around.comings.coming(&join, now.unix);
         let member = self.shard.join(now, join);
+        self.around.comings.came(coming, member);
+        let (shard, slot) = (self.around.journal.shard, member.slot);
+        tracing::debug!(shard, slot, request = request.as_deref(), "connection joined");
         // Memory or the kernel's bound on watches: too rare to be kept from the others' eyes.
         if let Err(error) = self.around.sockets.insert(member, link, permit) {
             tracing::warn!(%error, "a connection could not be registered");
@@ -386,7 +398,14 @@ impl State {
         if socket.deaf {
             return;
         }
-        let heard = self.shard.heard(member);
+        let Some(heard) = self.shard.heard(member) else {
+            // Nothing that a reader of events sends is for the hub; much of it is a flood.
+            if socket.throw_away(bytes) > READER_BYTES_MAX {
+                socket.deaf = true;
+                self.shard.input(now, Input::Close(member, Close::TooFast));
+            }
+            return;
+        };
         let limits = limits_of(self.read_limits, heard);
         let mut input = &mut self.buffer[..bytes];
         while let Some(incoming) = socket.reader.next(&mut input, limits) {

@@ -4,10 +4,10 @@ use super::host::ShardJournal;
 use super::*;
 use crate::hub::socket::{Socket, SocketTable};
 use crate::limits::{FLOOD_READ_BYTES_MAX, Limits, Rate};
-use crate::shard::event::{Grant, Join};
+use crate::shard::event::{Grant, Guise, Join};
 use crate::store::journal::tests::{LIMITS, reopen};
 use crate::wire::reject::Reject;
-use crate::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
+use crate::wire::{Dialect, Encoding, Id, SpaceId, SpaceKey, UserId};
 use bytes::BytesMut;
 use std::collections::HashMap;
 use std::io::Write;
@@ -38,6 +38,8 @@ fn with_one_member(folder: &std::path::Path, control_rate: Rate) -> (State, TcpS
         renewals: mpsc::channel(1).0,
         waiting: HashMap::new(),
         directory: Arc::clone(&directory),
+        comings: Default::default(),
+        clock: clock.clone(),
     };
     let mut state = State::new(setup, around, clock, metrics);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
@@ -54,12 +56,15 @@ fn with_one_member(folder: &std::path::Path, control_rate: Rate) -> (State, TcpS
         user: UserId(1),
         username: "Ana Paz".into(),
         dialect: Dialect::V1,
+        encoding: Encoding::Frames,
+        guise: Guise::Member,
         after: None,
         address: None,
         grant: Grant::ALL,
     };
-    let link = stream.into();
-    state.admit(Admission { join, link, first_bytes: Default::default(), permit });
+    let (link, first_bytes) = (stream.into(), Default::default());
+    let begun = state.clock.now();
+    state.admit(Admission { join, link, first_bytes, permit, request: None, begun });
     (state, peer.expect("a connection"))
 }
 

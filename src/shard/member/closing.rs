@@ -5,10 +5,11 @@ use bytes::BytesMut;
 use super::Member;
 use crate::shard::event::MemberKey;
 use crate::shard::turn::Turn;
-use crate::wire::Dialect;
 use crate::wire::close::Close;
+use crate::wire::event_stream;
 use crate::wire::frame_writer;
 use crate::wire::server_message;
+use crate::wire::{Dialect, Encoding};
 
 impl Member {
     /// Whether closing it may send it what it is owed. When the journal is broken that may be of
@@ -42,7 +43,12 @@ impl Member {
 
     /// Says that and why a connection is closed.
     fn last_words(&self, turn: &mut Turn, close: Close, queue: &mut BytesMut) {
-        let retry = close.retry_after_ms(turn.jitter());
+        let jitter = turn.jitter();
+        if self.who.encoding == Encoding::Events {
+            // There is nothing that says goodbye but the end of the stream.
+            return event_stream::closing(queue, close, jitter, &turn.at());
+        }
+        let retry = close.retry_after_ms(jitter);
         if self.who.dialect == Dialect::V1
             && close.is_ours()
             && let Some(code) = close.code()

@@ -6,15 +6,18 @@ use std::num::NonZeroU64;
 use bytes::BytesMut;
 
 use super::due::Due;
-use super::event::{AddressKey, Join, MemberKey};
+use super::event::{AddressKey, Guise, Join, MemberKey};
 use super::rate::Gcra;
 use super::turn::Turn;
 use crate::limits::{Limits, MEMBER_WAITS_MAX};
+use crate::metrics::Counts;
 use crate::wire::close::Close;
+use crate::wire::event_stream;
+use crate::wire::frame_writer;
 use crate::wire::reject::Reject;
 use crate::wire::server_message::{self, Welcome, Whose};
 use crate::wire::time::{MonoMs, Now};
-use crate::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
+use crate::wire::{Dialect, Encoding, Id, SpaceId, SpaceKey, UserId};
 
 mod closing;
 mod conduct;
@@ -63,6 +66,10 @@ pub(super) struct Who {
     pub user: UserId,
     /// Which messages it understands.
     pub dialect: Dialect,
+    /// How it is sent them.
+    pub encoding: Encoding,
+    /// As what it is in its space.
+    pub guise: Guise,
     /// Whether it may say something.
     pub may_say: bool,
     /// The name shown with what it says.
@@ -97,6 +104,8 @@ impl Member {
         let who = Who {
             user: join.user,
             dialect: join.dialect,
+            encoding: join.encoding,
+            guise: join.guise,
             may_say: join.grant.may_say,
             username: join.username,
             address: join.address.and_then(NonZeroU64::new),
@@ -154,6 +163,11 @@ impl Member {
         (self.heard, self.is_pinged) = (now, false);
     }
 
+    /// How long nothing was heard of it.
+    pub(super) fn silent_ms(&self, now: MonoMs) -> u64 {
+        now.since(self.heard)
+    }
+
     /// Takes one message from its own rate.
     pub(super) fn take_rate(&mut self, now: MonoMs, limits: &Limits) -> Result<(), Reject> {
         let limited = |retry_after_ms| Reject::RateLimited { retry_after_ms };
@@ -174,17 +188,49 @@ impl Member {
         turn: &mut Turn,
         write: impl FnOnce(&mut BytesMut),
     ) {
-        self.queue.push(&mut turn.counts, write);
+        self.push(&mut turn.counts, write);
         self.make_due(key, &mut turn.due);
     }
 
+    /// Adds frames of its own that go before anything more of the log. It is to be made due.
+    pub(super) fn push(&mut self, counts: &mut Counts, write: impl FnOnce(&mut BytesMut)) {
+        let encoding = self.who.encoding;
+        self.queue.push(counts, |out| encoding.add(out, write));
+    }
+
+    /// Adds an answer, which goes behind the log up to `at`. It is to be made due.
+    pub(super) fn answer(
+        &mut self,
+        counts: &mut Counts,
+        at: u64,
+        write: impl FnOnce(&mut BytesMut),
+    ) {
+        let encoding = self.who.encoding;
+        self.queue.answer(counts, at, |out| encoding.add(out, write));
+    }
+
+    /// Shows it that the hub is there, and has it show that it is too, if it says anything at all.
+    pub(super) fn ping(&mut self, key: MemberKey, turn: &mut Turn) {
+        let ping = match self.who.encoding {
+            Encoding::Frames => frame_writer::ping,
+            Encoding::Events => event_stream::ping,
+        };
+        self.queue.push(&mut turn.counts, ping);
+        self.make_due(key, &mut turn.due);
+    }
+
+    /// Whether the others in its space are told of it.
+    pub(super) fn is_shown(&self) -> bool {
+        self.who.guise == Guise::Member
+    }
+
     /// Welcomes a member of the second dialect; to a chat space with its id, its newest chat and
-    /// how many members it has.
+    /// how many members it has. It may have come back with a position.
     pub(super) fn greet(
         &mut self,
         key: MemberKey,
         turn: &mut Turn,
-        space: Option<(SpaceId, Id, usize)>,
+        (space, after): (Option<(SpaceId, Id, usize)>, Option<Id>),
     ) {
         if self.who.dialect == Dialect::Seed {
             return;
@@ -192,22 +238,26 @@ impl Member {
         let at = turn.at();
         let welcome = Welcome {
             connection: (turn.shard, key.slot, key.generation),
-            user: self.who.user,
-            username: &self.who.username,
+            user: (self.who.guise != Guise::Nobody).then_some((self.who.user, &*self.who.username)),
             space,
             message_bytes_max: turn.limits.message_bytes_max,
             content_chars_max: turn.limits.content_chars_max,
             ping_period_ms: turn.limits.ping_period,
         };
-        self.queue.push(&mut turn.counts, |out| server_message::welcome(out, &welcome, &at));
+        let jitter = turn.jitter();
+        self.queue.push(&mut turn.counts, |out| match self.who.encoding {
+            Encoding::Frames => server_message::welcome(out, &welcome, &at),
+            Encoding::Events => event_stream::welcome(out, &welcome, after, (&at, jitter)),
+        });
         self.make_due(key, &mut turn.due);
     }
 
     /// Gives it its own join, where joins are not announced. It is to be made due.
     pub(super) fn tell_join(&mut self, turn: &mut Turn, space: SpaceId) {
         let (at, user, name) = (turn.at(), self.who.user, &self.who.username);
+        let encoding = self.who.encoding;
         self.queue.push(&mut turn.counts, |out| {
-            server_message::join(out, space, user, name, &at);
+            encoding.add(out, |out| _ = server_message::join(out, space, user, name, &at));
         });
     }
 

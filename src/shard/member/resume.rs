@@ -13,7 +13,7 @@ use crate::shard::event::Stretch;
 use crate::shard::position::{Floor, Whereabouts};
 use crate::wire::Id;
 use crate::wire::server_message::{Missing, Resumed};
-use crate::wire::time::MonoMs;
+use crate::wire::time::{MonoMs, Now};
 
 /// A member on its way from the store's part of what it missed to the log.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +30,8 @@ pub(in crate::shard) struct CatchUp {
     /// Number of the last page that was asked for.
     number: u32,
     step: Step,
+    /// When it came.
+    came: Now,
     /// When it has waited long enough for the store.
     until: MonoMs,
 }
@@ -75,12 +77,20 @@ pub(in crate::shard) struct Resume {
     pub resumed: Resumed,
     /// The own join is not in the log (a big space): it is to be sent then.
     pub own_join: bool,
+    /// When the member came.
+    pub came: Now,
 }
 
 impl CatchUp {
-    /// Behind this position; the store is waited for until then.
-    pub(crate) fn new(after: Id, until: MonoMs) -> CatchUp {
-        CatchUp { after, from: after, read: after, count: 0, number: 0, step: Step::Store, until }
+    /// Behind this position, from now on; the store is waited for until then.
+    pub(crate) fn new(after: Id, came: Now, until: MonoMs) -> CatchUp {
+        let (from, read, step) = (after, after, Step::Store);
+        CatchUp { after, from, read, count: 0, number: 0, step, came, until }
+    }
+
+    /// When the member came.
+    pub(crate) fn came(&self) -> Now {
+        self.came
     }
 
     /// The last id that it needs not be sent.

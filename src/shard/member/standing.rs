@@ -4,6 +4,7 @@
 use super::Member;
 use crate::limits::Limits;
 use crate::metrics::{Counts, Metric};
+use crate::wire::Encoding;
 use crate::wire::close::Close;
 use crate::wire::time::MonoMs;
 
@@ -125,7 +126,11 @@ impl Member {
         let silent = now.since(self.heard);
         // Nobody is closed for a silence that it was not asked about.
         if silent >= limits.ping_period && !self.is_pinged {
-            self.is_pinged = true;
+            match self.who.encoding {
+                Encoding::Frames => self.is_pinged = true,
+                // Who only reads can't answer: whether it is there, only what it takes shows.
+                Encoding::Events => self.heard = now,
+            }
             return Some(Deadline::Ping);
         }
         if grace {
@@ -137,6 +142,7 @@ impl Member {
         {
             return Some(Deadline::Close(Close::TooSlow));
         }
-        (silent >= limits.pong_wait).then_some(Deadline::Close(Close::PongTimeout))
+        let is_over = self.is_pinged && silent >= limits.pong_wait;
+        is_over.then_some(Deadline::Close(Close::PongTimeout))
     }
 }

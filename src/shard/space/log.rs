@@ -11,8 +11,11 @@ use bytes::BytesMut;
 use crate::limits::{LOG_SEGMENT_BYTES_MAX, LOG_SEGMENT_BYTES_MIN};
 use crate::shard::member::Queue;
 use crate::shard::position::{Floor, Whereabouts};
-use crate::wire::Id;
+use crate::wire::event_stream::{self, EVENT_BYTES};
 use crate::wire::time::MonoMs;
+use crate::wire::{Encoding, Id};
+
+use super::ChatFrame;
 
 #[derive(Debug)]
 struct Segment {
@@ -43,9 +46,10 @@ struct Indexed {
 
 const _: () = assert!(size_of::<Indexed>() == 32, "one for each retained chat");
 
-/// The log of one space.
+/// The log of one space, in one encoding; a *frame* here is a message in that.
 #[derive(Debug)]
 pub(super) struct SpaceLog {
+    encoding: Encoding,
     segments: VecDeque<Segment>,
     end: u64,
     segment_bytes: usize,
@@ -58,8 +62,9 @@ pub(super) struct SpaceLog {
 
 impl SpaceLog {
     /// An empty log. `floor` is at or above everything that this space may have seen before.
-    pub(super) fn new(floor: Floor) -> SpaceLog {
+    pub(super) fn new(encoding: Encoding, floor: Floor) -> SpaceLog {
         SpaceLog {
+            encoding,
             segments: VecDeque::new(),
             end: 0,
             segment_bytes: LOG_SEGMENT_BYTES_MIN,
@@ -123,6 +128,38 @@ impl SpaceLog {
         debug_assert!(id > self.newest, "ids ascend");
         self.newest = id;
         self.index.push_back(Indexed { id, offset, record });
+    }
+
+    /// Appends a text frame as an event, which is found by positions if it is a `chat`.
+    pub(super) fn append_event(&mut self, now: MonoMs, chat: Option<ChatFrame>, frame: &[u8]) {
+        debug_assert_eq!(self.encoding, Encoding::Events);
+        let offset = self.append(now, frame.len() + EVENT_BYTES, |out| {
+            let before = out.len();
+            event_stream::events(out, frame);
+            out.len() - before
+        });
+        if let Some(ChatFrame { id, record }) = chat {
+            self.index(id, offset, record);
+        }
+    }
+
+    /// All that a log of frames holds, as events.
+    pub(super) fn as_events(&self) -> SpaceLog {
+        debug_assert_eq!(self.encoding, Encoding::Frames);
+        let mut events = SpaceLog::new(Encoding::Events, self.floor);
+        let mut chats = self.index.iter().peekable();
+        for segment in &self.segments {
+            let mut at = segment.base;
+            while at < segment.end() {
+                let end = at + self.frame_bytes(at);
+                let chat = chats.next_if(|chat| chat.offset == at);
+                let chat = chat.map(|&Indexed { id, record, .. }| ChatFrame { id, record });
+                events.append_event(segment.appended_at, chat, segment.slice(at, end));
+                at = end;
+            }
+        }
+        debug_assert_eq!((events.newest, chats.next().is_none()), (self.newest, true));
+        events
     }
 
     fn open_segment(&mut self, now: MonoMs, bound: usize) {
@@ -276,17 +313,10 @@ impl SpaceLog {
         self.index.get(next).map_or(self.end, |known| known.offset)
     }
 
-    /// The length of the frame that begins at `offset`, read from its header.
+    /// The length of the frame that begins at `offset`.
     fn frame_bytes(&self, offset: u64) -> u64 {
         let (frame, _) = self.slices(offset, self.end);
-        match frame[1] {
-            126 => 4 + u64::from(u16::from_be_bytes([frame[2], frame[3]])),
-            127 => {
-                let length = frame[2..10].first_chunk().expect("8 bytes");
-                10 + u64::from_be_bytes(*length)
-            }
-            length => 2 + u64::from(length),
-        }
+        self.encoding.message_bytes(frame) as u64
     }
 }
 
@@ -297,7 +327,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn log_above(id: u128) -> SpaceLog {
-        SpaceLog::new(Floor { id: Id(id), record: 3 })
+        SpaceLog::new(Encoding::Frames, Floor { id: Id(id), record: 3 })
     }
 
     fn append(log: &mut SpaceLog, id: u128, text_bytes: usize) -> u64 {

@@ -1,5 +1,5 @@
-//! A space: its log, who is in it, where the sweep stands, whether its readers lag, and what its
-//! members are told of each other. Only the files of this folder know the log: everything else
+//! A space: its logs, who is in it, where the sweep stands, whether its readers lag, and what its
+//! members are told of each other. Only the files of this folder know a log: everything else
 //! appends to a space, and reads from it by offsets.
 
 use std::collections::{BTreeSet, HashMap};
@@ -7,18 +7,20 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::BytesMut;
 
 use super::arena::Arena;
-use super::member::Member;
+use super::event::Guise;
+use super::member::{Member, Who};
 use super::position::{Floor, Whereabouts};
 use super::turn::Turn;
 use crate::metrics::Metric;
-use crate::wire::{Id, SpaceKey, UserId};
+use crate::wire::{Encoding, Id, SpaceKey, UserId};
 
 mod log;
+mod logs;
 mod presence;
 mod pressure;
 mod round;
 
-use log::SpaceLog;
+use logs::Logs;
 use presence::Presence;
 use pressure::Pressure;
 use round::Round;
@@ -26,15 +28,20 @@ use round::Round;
 /// What a space costs beside its log's segments; counted against the logs' bound.
 const SPACE_BYTES: usize = 512;
 
+/// Names a space of a shard, and none that has its slot later.
+pub(super) type SpaceSlot = super::arena::Key;
+
 /// One space.
 #[derive(Debug)]
 pub(super) struct Space {
     /// Its place among the shard's spaces.
-    slot: u32,
+    place: SpaceSlot,
     key: SpaceKey,
-    log: SpaceLog,
+    logs: Logs,
     /// Slots of its members, in the order of the sweep; a member knows its seat.
     roster: Vec<u32>,
+    /// How many of them only watch: nobody is told of those.
+    watchers: u32,
     /// (user, slot) of its members: presence lists, kicks, who is online.
     users: BTreeSet<(UserId, u32)>,
     round: Round,
@@ -53,9 +60,10 @@ pub(super) struct ChatFrame {
 impl Space {
     fn new(key: SpaceKey, floor: Floor) -> Space {
         Space {
-            slot: 0,
+            place: SpaceSlot { slot: 0, generation: 0 },
             key,
-            log: SpaceLog::new(floor),
+            logs: Logs::new(floor),
+            watchers: 0,
             roster: Vec::new(),
             users: BTreeSet::new(),
             round: Round::default(),
@@ -65,16 +73,21 @@ impl Space {
     }
 
     pub(super) fn slot(&self) -> u32 {
-        self.slot
+        self.place.slot
+    }
+
+    /// Its name among the spaces that are and were.
+    pub(super) fn place(&self) -> SpaceSlot {
+        self.place
     }
 
     pub(super) fn key(&self) -> SpaceKey {
         self.key
     }
 
-    /// Connections in it.
+    /// Connections in it, without those that only watch.
     pub(super) fn members(&self) -> usize {
-        self.roster.len()
+        self.roster.len() - self.watchers as usize
     }
 
     /// Slots of a user's members.
@@ -87,6 +100,11 @@ impl Space {
         self.users.iter().copied()
     }
 
+    /// The same, from a user on.
+    pub(super) fn by_user_from(&self, user: UserId) -> impl Iterator<Item = (UserId, u32)> {
+        self.users.range((user, 0)..).copied()
+    }
+
     /// Puts a frame at the end of its log, wherever that comes from, and makes its members due.
     /// `write` writes it in place, at most `bound` bytes; a `chat` is found by positions.
     pub(super) fn append(
@@ -96,12 +114,9 @@ impl Space {
         bound: usize,
         write: impl FnOnce(&mut BytesMut) -> usize,
     ) {
-        let held = self.log.held();
-        let offset = self.log.append(turn.now.mono, bound, write);
-        turn.logs.grew(self.log.held() - held);
-        if let Some(ChatFrame { id, record }) = chat {
-            self.log.index(id, offset, record);
-        }
+        let held = self.logs.held();
+        self.logs.append(turn.now.mono, chat, bound, write);
+        turn.logs.grew(self.logs.held() - held);
         turn.counts.add(Metric::FramesAppended, 1);
         self.make_due(turn);
         self.press(turn);
@@ -110,35 +125,38 @@ impl Space {
     /// Has everyone in it visited.
     fn make_due(&mut self, turn: &mut Turn) {
         if self.round.begin(self.roster.len()) {
-            turn.due.push_space(self.slot);
+            turn.due.push_space(self.slot());
         }
     }
 
-    /// Where its next frame will begin.
-    pub(super) fn end(&self) -> u64 {
-        self.log.end()
+    /// Where the next frame for members of this encoding will begin.
+    #[inline]
+    pub(super) fn end(&self, encoding: Encoding) -> u64 {
+        self.logs.of(encoding).end()
     }
 
     /// Its newest chat, or what it may have seen before while it has had none.
     pub(super) fn newest(&self) -> Id {
-        self.log.newest()
+        self.logs.newest()
     }
 
-    /// Where the frames behind a position are.
-    pub(super) fn find(&self, id: Id) -> Whereabouts {
-        self.log.find(id)
+    /// Where the frames behind a position are, for a member of this encoding.
+    pub(super) fn find(&self, encoding: Encoding, id: Id) -> Whereabouts {
+        self.logs.of(encoding).find(id)
     }
 
-    /// The bytes of its frames from `from` up to `to`, as [`SpaceLog::slices`] has them.
-    pub(super) fn slices(&self, from: u64, to: u64) -> (&[u8], &[u8]) {
-        self.log.slices(from, to)
+    /// The bytes of an encoding's frames from `from` up to `to`: one piece, or two, and at times
+    /// more than those.
+    #[inline]
+    pub(super) fn slices(&self, encoding: Encoding, from: u64, to: u64) -> (&[u8], &[u8]) {
+        self.logs.of(encoding).slices(from, to)
     }
 
     /// Writes what a member that is closed is still sent of the log, and says up to where that is;
     /// `None`: the end of the frame that it is in the middle of lies too far away.
     pub(super) fn write_rest(&self, member: &Member, max: u64, out: &mut BytesMut) -> Option<u64> {
         let is_live = !member.is_behind_by_choice();
-        self.log.write_rest(&member.queue, is_live, max, out)
+        self.logs.of(member.who.encoding).write_rest(&member.queue, is_live, max, out)
     }
 
     /// The seat that the next member to come will have.
@@ -148,26 +166,41 @@ impl Space {
 
     /// Takes a member in, in its seat, its cursor at the log's end. Returns whether it is its
     /// user's first there.
-    pub(super) fn seat(&mut self, slot: u32, member: &mut Member) -> bool {
+    pub(super) fn seat(&mut self, turn: &mut Turn, slot: u32, member: &mut Member) -> bool {
         debug_assert_eq!(member.seat(), Some(self.next_seat()));
-        let user = member.who.user;
+        let Who { user, encoding, guise, .. } = member.who;
         let is_first = self.members_of(user).next().is_none();
         self.roster.push(slot);
-        self.users.insert((user, slot));
+        self.watchers += u32::from(guise != Guise::Member);
+        if guise != Guise::Nobody {
+            self.users.insert((user, slot));
+        }
         self.round.resized(self.roster.len());
         self.presence.seen_by(member);
-        member.queue.place(self.log.end());
+        let held = self.logs.held();
+        self.logs.reader_came(encoding);
+        turn.logs.grew(self.logs.held() - held);
+        member.queue.place(self.logs.of(encoding).end());
         is_first
     }
 
     /// Lets a member go. Returns the slot of the member that has its seat now, if one moved.
-    pub(super) fn unseat(&mut self, slot: u32, member: &mut Member) -> Option<u32> {
+    pub(super) fn unseat(
+        &mut self,
+        turn: &mut Turn,
+        slot: u32,
+        member: &mut Member,
+    ) -> Option<u32> {
         let seat = member.seat()?;
         let removed = self.roster.swap_remove(seat as usize);
         assert_eq!(removed, slot, "a member knows its seat");
         self.users.remove(&(member.who.user, slot));
+        self.watchers -= u32::from(member.who.guise != Guise::Member);
         self.round.resized(self.roster.len());
         self.pressure_left(member);
+        let held = self.logs.held();
+        self.logs.reader_left(member.who.encoding);
+        turn.logs.shrank(held - self.logs.held());
         self.roster.get(seat as usize).copied()
     }
 
@@ -178,12 +211,12 @@ impl Space {
 
     /// Whether nobody is in it and nothing of it is kept.
     fn is_empty(&self) -> bool {
-        self.roster.is_empty() && self.log.held() == 0 && !self.round.is_queued()
+        self.roster.is_empty() && self.logs.held() == 0 && !self.round.is_queued()
     }
 
     /// The slot of the member to visit next.
     pub(super) fn next_visit(&mut self) -> Option<u32> {
-        let at = self.round.next_visit(self.roster.len(), self.log.end())?;
+        let at = self.round.next_visit(self.roster.len(), self.logs.main().end())?;
         Some(self.roster[at])
     }
 
@@ -195,8 +228,8 @@ impl Space {
     /// Throws its log away: what it holds is nowhere else. Nobody may be in it.
     fn drop_log(&mut self, turn: &mut Turn, floor: Floor) {
         assert!(self.roster.is_empty(), "its members were closed");
-        turn.logs.shrank(self.log.held());
-        self.log = SpaceLog::new(floor);
+        turn.logs.shrank(self.logs.held());
+        self.logs = Logs::new(floor);
     }
 }
 
@@ -225,6 +258,12 @@ impl Spaces {
         self.all.at_mut(slot)
     }
 
+    /// Whether everyone in a space who takes bytes has been sent its log up to there; `None`: there
+    /// is no such space any more.
+    pub(super) fn has_sent(&self, space: SpaceSlot, offset: u64) -> Option<bool> {
+        self.all.get(space).map(|space| space.round.has_sent(offset))
+    }
+
     pub(super) fn find(&self, key: SpaceKey) -> Option<&Space> {
         self.by_key.get(&key).and_then(|slot| self.all.at(*slot))
     }
@@ -239,11 +278,11 @@ impl Spaces {
     pub(super) fn open(&mut self, turn: &mut Turn, key: SpaceKey, floor: Floor) -> &mut Space {
         let slot = *self.by_key.entry(key).or_insert_with(|| {
             turn.logs.grew(SPACE_BYTES);
-            self.all.insert(Space::new(key, floor)).slot
+            let place = self.all.insert(Space::new(key, floor));
+            self.all.get_mut(place).expect("it was just put there").place = place;
+            place.slot
         });
-        let space = self.all.at_mut(slot).expect("a key's slot is taken");
-        space.slot = slot;
-        space
+        self.all.at_mut(slot).expect("a key's slot is taken")
     }
 
     /// What time asks of a space: the count of its members is told, its log is shortened by age,

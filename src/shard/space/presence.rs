@@ -94,7 +94,7 @@ impl Space {
         let is_lobby = matches!(self.key, SpaceKey::Lobby);
         let max = if is_lobby { lobby_members_max } else { announce_members_max };
         let users = is_lobby.then_some(&self.users);
-        let believed = self.presence.settle((self.roster.len(), max), users);
+        let believed = self.presence.settle((self.members(), max), users);
         let begins_again = is_lobby && believed.is_some();
         for user in believed.into_iter().flatten() {
             if self.members_of(user).next().is_none() {
@@ -148,8 +148,8 @@ impl Space {
             SpaceKey::Lobby => None,
             SpaceKey::Inbox(_) | SpaceKey::Echo => return,
         };
-        let (members, at) = (self.roster.len(), turn.at());
-        member.queue.push(&mut turn.counts, |out| server_message::presence(out, id, members, &at));
+        let (members, at) = (self.members(), turn.at());
+        member.push(&mut turn.counts, |out| server_message::presence(out, id, members, &at));
     }
 
     /// Gives a member the next users of the list of who is online, if it is being sent that.
@@ -170,7 +170,7 @@ fn tell_next(users: &BTreeSet<(UserId, u32)>, turn: &mut Turn, member: &mut Memb
         return;
     }
     let utc = turn.utc();
-    member.queue.push(&mut turn.counts, |out| {
+    member.push(&mut turn.counts, |out| {
         for user in &step {
             server_message::user_status(out, *user, true, &utc);
         }

@@ -2,12 +2,14 @@
 //! fallen out of it, and when publishers have to wait.
 
 use super::Space;
+use super::log::SpaceLog;
 use crate::limits::PAUSE_WAIT_MAX;
 use crate::metrics::Metric;
 use crate::shard::arena::Arena;
 use crate::shard::event::MemberKey;
 use crate::shard::member::{CatchUp, Member, Resume};
 use crate::shard::turn::Turn;
+use crate::wire::Encoding;
 use crate::wire::server_message::Resumed;
 use crate::wire::time::MonoMs;
 
@@ -15,16 +17,16 @@ use crate::wire::time::MonoMs;
 #[derive(Default, Debug)]
 pub(super) struct Pressure {
     /// Members that were blocked, or resume, and have not come up with the log.
-    lagging: usize,
+    lagging: u32,
     /// Members that are sent the store's part of what they missed.
-    catching_up: usize,
+    catching_up: u32,
     /// Since when its members' sockets are not read.
     paused: Option<MonoMs>,
     /// A pause ran its full time; there is no other before the log has shrunk.
     is_pause_spent: bool,
     /// The member that was last seen to be the farthest behind. While that one stays below a
-    /// segment's end nobody else need be looked at.
-    farthest: Option<u32>,
+    /// segment's end nobody else need be looked at. One for each encoding, which has a log.
+    farthest: [Option<u32>; Encoding::ALL.len()],
 }
 
 impl Pressure {
@@ -32,17 +34,18 @@ impl Pressure {
     /// or any that is below this offset. `None`: nobody has one.
     fn lowest(
         &mut self,
-        below: u64,
+        (encoding, below): (Encoding, u64),
         roster: &[u32],
         cursor: impl Fn(u32) -> Option<u64>,
     ) -> Option<u64> {
-        let known = self.farthest.and_then(&cursor).filter(|known| *known < below);
+        let farthest = &mut self.farthest[encoding as usize];
+        let known = farthest.and_then(&cursor).filter(|known| *known < below);
         if known.is_some() {
             return known;
         }
         let cursors = roster.iter().filter_map(|slot| Some((cursor(*slot)?, *slot)));
         let (lowest, slot) = cursors.min().unzip();
-        self.farthest = slot;
+        *farthest = slot;
         lowest
     }
 }
@@ -60,7 +63,7 @@ impl Space {
     pub(crate) fn begin_catch_up(&mut self, member: &mut Member, catch_up: CatchUp) {
         debug_assert!(!member.is_catching_up());
         member.begin_catch_up(catch_up);
-        member.queue.place(self.log.start());
+        member.queue.place(self.logs.of(member.who.encoding).start());
         self.pressure.catching_up += 1;
     }
 
@@ -68,9 +71,11 @@ impl Space {
     /// the offset lies behind that; at its present end it is told `resumed`.
     pub(crate) fn end_catch_up(&mut self, member: &mut Member, offset: u64, resumed: Resumed) {
         debug_assert!(member.is_catching_up());
-        let end = self.log.end();
+        let Some(came) = member.catch_up().map(|catch_up| catch_up.came()) else { return };
+        let end = self.logs.of(member.who.encoding).end();
+        let own_join = member.is_shown() && !self.is_announced();
         self.pressure.catching_up -= 1;
-        member.end_catch_up(Resume { end, resumed, own_join: !self.is_announced() });
+        member.end_catch_up(Resume { end, resumed, own_join, came });
         member.queue.place(offset.min(end));
         // Its part of the log is needed from now on, also where no join makes a round due.
         self.set_lagging(member, true);
@@ -79,7 +84,7 @@ impl Space {
     /// A member leaves.
     pub(super) fn pressure_left(&mut self, member: &mut Member) {
         self.set_lagging(member, false);
-        self.pressure.catching_up -= usize::from(member.is_catching_up());
+        self.pressure.catching_up -= u32::from(member.is_catching_up());
     }
 
     /// Whether its members' sockets are not read, because its readers lag.
@@ -89,23 +94,24 @@ impl Space {
 
     fn pause(&mut self, turn: &mut Turn) {
         self.pressure.paused = Some(turn.now.mono);
-        turn.due.watch_pause(self.slot, true);
+        turn.due.watch_pause(self.place.slot, true);
         turn.counts.add(Metric::SpacePauses, 1);
     }
 
     /// Whether its members lag that are more than a few, behind more than is kept in any case.
     fn many_lag(&self, turn: &Turn) -> bool {
-        let max = turn.limits.log_bytes_max as u64;
+        let (max, keep) = (turn.limits.log_bytes_max as u64, self.keep(turn));
         // What is kept for clients that come back is no sign of slow readers.
-        let is_kept = self.log.kept_from(self.keep(turn)) == self.log.start();
-        let is_caught_up = self.log.retained() < max / 4 || is_kept;
-        self.pressure.lagging * 10 > self.roster.len() && !is_caught_up
+        let is_kept = |log: &SpaceLog| log.kept_from(keep) == log.start();
+        let is_caught_up = |log: &SpaceLog| log.retained() < max / 4 || is_kept(log);
+        self.pressure.lagging as usize * 10 > self.roster.len()
+            && !self.logs.all().all(|(_, log)| is_caught_up(log))
     }
 
     /// The members that hold the space up: publishers wait for them, or would now, and for
     /// `PAUSE_WAIT_MAX` their sockets have taken nothing, though the process ran.
     pub(crate) fn holders(&self, turn: &Turn, members: &Arena<Member>) -> Vec<MemberKey> {
-        let is_long = self.log.retained() > turn.limits.log_bytes_max as u64 / 2;
+        let is_long = self.logs.retained() > turn.limits.log_bytes_max as u64 / 2;
         if !(is_long || self.is_paused()) || !self.many_lag(turn) || turn.is_grace() {
             return Vec::new();
         }
@@ -118,13 +124,13 @@ impl Space {
     pub(super) fn press(&mut self, turn: &mut Turn) {
         let half = turn.limits.log_bytes_max as u64 / 2;
         // At once: what is read in the same turn would all come on top.
-        if !self.is_paused() && self.round.outrun(self.log.end()) > half {
+        if !self.is_paused() && self.round.outrun(self.logs.main().end()) > half {
             self.pause(turn);
         }
         // Most appends can neither trim nor pause: those wait for the round's end. Where nobody
         // is to be visited there is no round.
-        if self.log.retained() > half || self.round.is_over() {
-            turn.due.unsettle(self.slot);
+        if self.logs.retained() > half || self.round.is_over() {
+            turn.due.unsettle(self.place.slot);
         }
     }
 
@@ -137,48 +143,63 @@ impl Space {
     pub(crate) fn trim(&mut self, turn: &mut Turn, members: &Arena<Member>) {
         let Pressure { lagging, catching_up, .. } = self.pressure;
         let is_read = lagging == 0 && catching_up == 0 && self.round.is_over();
-        if is_read && !self.log.has_chats() {
+        if is_read && !self.logs.has_chats() {
             // Clients come back for chats: a space that only came and went keeps nothing.
-            turn.logs.shrank(self.log.clear());
+            turn.logs.shrank(self.logs.clear());
             return;
         }
+        for encoding in Encoding::ALL {
+            self.trim_log(turn, members, (encoding, is_read));
+        }
+    }
+
+    /// As [`Space::trim`], one of its logs.
+    fn trim_log(
+        &mut self,
+        turn: &mut Turn,
+        members: &Arena<Member>,
+        (encoding, is_read): (Encoding, bool),
+    ) {
         let keep = self.keep(turn);
-        let Some(trimmable) = self.log.trimmable(keep) else { return };
+        let Some(log) = self.logs.get(encoding) else { return };
+        let Some(trimmable) = log.trimmable(keep) else { return };
         // The log waits for those that catch up too, but never so that publishers have to.
-        let spare = self.log.retained() < turn.limits.log_bytes_max as u64 / 2;
-        let needed = if is_read || lagging == 0 && self.round.is_over() && !spare {
-            self.log.end()
+        let spare = log.retained() < turn.limits.log_bytes_max as u64 / 2;
+        let end = log.end();
+        let needed = if is_read || self.pressure.lagging == 0 && self.round.is_over() && !spare {
+            end
         } else {
-            let own = self.slot;
+            let own = self.place.slot;
             let cursor = |slot: u32| {
                 let member = members.at(slot).filter(|it| it.is_seated() && it.space() == own)?;
-                (spare || !member.is_catching_up()).then(|| member.queue.cursor())
+                let reads = member.who.encoding == encoding && (spare || !member.is_catching_up());
+                reads.then(|| member.queue.cursor())
             };
-            let lowest = self.pressure.lowest(trimmable, &self.roster, cursor);
-            lowest.unwrap_or(self.log.end())
+            self.pressure.lowest((encoding, trimmable), &self.roster, cursor).unwrap_or(end)
         };
-        turn.logs.shrank(self.log.trim(needed, keep));
+        turn.logs.shrank(self.logs.trim(encoding, needed, keep));
     }
 
     /// The members that have fallen out of a log that is too long. Only blocked ones do, never
     /// those that are merely not yet visited, nor those that need what is kept in any case.
     pub(crate) fn fallen(&self, turn: &Turn, members: &Arena<Member>) -> Vec<MemberKey> {
-        let max = turn.limits.log_bytes_max as u64;
-        if self.log.retained() <= max {
-            return Vec::new();
+        let (max, keep) = (turn.limits.log_bytes_max as u64, self.keep(turn));
+        let mut fallen = Vec::new();
+        for (encoding, log) in self.logs.all().filter(|(_, log)| log.retained() > max) {
+            let lowest = (log.end() - max).min(log.kept_from(keep));
+            fallen.append(&mut those(&self.roster, members, |member| {
+                let is_behind = member.who.encoding == encoding && member.queue.cursor() < lowest;
+                member.is_blocked() && is_behind && !member.is_catching_up()
+            }));
         }
-        let lowest = (self.log.end() - max).min(self.log.kept_from(self.keep(turn)));
-        those(&self.roster, members, |member| {
-            let is_behind = member.queue.cursor() < lowest;
-            member.is_blocked() && is_behind && !member.is_catching_up()
-        })
+        fallen
     }
 
     /// Publishers wait while they are ahead of the sweep, and for `PAUSE_WAIT_MAX` while many of
     /// their readers lag. A few that lag are not waited for: they fall out of the log.
     pub(crate) fn settle_pause(&mut self, turn: &mut Turn, members: &Arena<Member>) {
         let max = turn.limits.log_bytes_max as u64;
-        let retained = self.log.retained();
+        let retained = self.logs.retained();
         let many_lag = self.many_lag(turn);
         if !many_lag {
             self.pressure.is_pause_spent = false;
@@ -186,15 +207,15 @@ impl Space {
         match self.pressure.paused {
             None => {
                 let wait = many_lag && retained > max / 2 && !self.pressure.is_pause_spent;
-                if wait || self.round.outrun(self.log.end()) > max / 2 {
+                if wait || self.round.outrun(self.logs.main().end()) > max / 2 {
                     self.pause(turn);
                 }
             }
-            Some(since) if self.round.outrun(self.log.end()) <= max / 4 => {
+            Some(since) if self.round.outrun(self.logs.main().end()) <= max / 4 => {
                 let is_spent = turn.now.mono.since(since) >= PAUSE_WAIT_MAX;
                 if is_spent || !many_lag {
                     self.pressure.paused = None;
-                    turn.due.watch_pause(self.slot, false);
+                    turn.due.watch_pause(self.place.slot, false);
                     self.pressure.is_pause_spent = many_lag;
                     let roster = self.roster.iter();
                     turn.fx.readable.extend(roster.filter_map(|slot| members.key_at(*slot)));
@@ -208,14 +229,14 @@ impl Space {
     /// need that, and those come to chat spaces alone.
     pub(super) fn expire(&mut self, turn: &mut Turn, window: u64) {
         if self.pressure.lagging > 0 || self.is_paused() {
-            turn.due.unsettle(self.slot);
+            turn.due.unsettle(self.place.slot);
         }
         let Pressure { lagging, catching_up, .. } = self.pressure;
         if !self.round.is_over() || lagging > 0 || catching_up > 0 {
             return;
         }
         let window = if self.is_resumable() { window } else { 0 };
-        turn.logs.shrank(self.log.expire(self.log.end(), turn.now.mono, window));
+        turn.logs.shrank(self.logs.expire(turn.now.mono, window));
     }
 }
 

@@ -71,6 +71,11 @@ impl Round {
         self.left == 0
     }
 
+    /// Whether everyone who takes bytes has been sent the log up to there.
+    pub(super) fn has_sent(&self, offset: u64) -> bool {
+        self.is_over() || self.sent_floor >= offset
+    }
+
     /// Whether the space stands in the sweep's queue.
     pub(super) fn is_queued(&self) -> bool {
         self.is_queued

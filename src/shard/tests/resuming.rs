@@ -44,7 +44,8 @@ fn memory_is_kept_for_who_catches_up_and_goes_when_that_one_does() {
         stage.pass(1_000);
         stage.sweep();
     }
-    let found = stage.shard.rooms.spaces.find(SPACE).expect("it is there").find(first);
+    let space = stage.shard.rooms.spaces.find(SPACE).expect("it is there");
+    let found = space.find(Encoding::Frames, first);
     assert!(matches!(found, position::Whereabouts::At { chats: 97, .. }), "{found:?}");
     stage.input(Input::Close(ana, Close::Gone));
     stage.sweep();

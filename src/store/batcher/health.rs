@@ -9,7 +9,7 @@ use super::flight::Flight;
 use super::sources::JournalSources;
 use crate::conditions::{Condition, Conditions};
 use crate::faults::Faults;
-use crate::metrics::Metric;
+use crate::metrics::{Latency, Metric};
 use crate::store::sink::SinkError;
 use crate::store::{StoreConfig, StoreState};
 use crate::wire::time::Now;
@@ -50,7 +50,7 @@ impl Health {
         let store = &self.faults.metrics().store;
         store.add(Metric::RowsStored, batch.rows() as u64);
         store.add(Metric::Batches, 1);
-        store.add(Metric::BatchMicros, micros_between(begun, now));
+        store.observe(Latency::Batch, now.micros_since(begun));
         let backlog = self.count_backlog(sources);
         let late = batch.oldest().is_some_and(|at| now.unix.0 - at.0 > BEHIND_US);
         let full = backlog > self.journal_bytes_max / 10 * 8;
@@ -101,11 +101,4 @@ impl Health {
             None => Ok(()),
         }
     }
-}
-
-/// How long something took. The wall clock counts microseconds and is taken, unless it has jumped.
-fn micros_between(begun: Now, now: Now) -> u64 {
-    let mono = now.mono.since(begun.mono) * 1000;
-    let wall = u64::try_from(now.unix.0 - begun.unix.0).unwrap_or(0);
-    if wall.abs_diff(mono) <= 2_000 { wall } else { mono }
 }

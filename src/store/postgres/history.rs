@@ -17,10 +17,12 @@ use super::schema::layout::KEY;
 use super::transaction::{LOOK, Typed};
 use crate::shares::Part;
 use crate::store::query::{
-    Existing, Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage, signed, unsigned,
+    Page, PageOrder, PageQuery, Range, RangeQuery, StoredMessage, signed, unsigned,
 };
 use crate::store::reader::ReadPlan;
-use crate::wire::{Id, SpaceId, UserId};
+use crate::wire::{Id, SpaceId};
+
+mod people;
 
 /// Rows that are counted one by one from the near end, before the far end is thought of.
 const NEAR_ROWS: u64 = 4096;
@@ -108,6 +110,8 @@ pub(super) struct History {
     images: bool,
     /// Whether messages are only taken of users, and in spaces, that exist.
     keys: (bool, bool),
+    /// Whether there are spaces with names that may be read.
+    names: bool,
     /// What the key of the hub's tables is called where the messages are; they may come to have it
     /// at any time.
     key: Option<String>,
@@ -124,7 +128,10 @@ const SURROUNDINGS: &str = "SELECT \
      AND conrelid = to_regclass('chat_messages') AND confrelid = to_regclass('spaces')), \
     current_setting('server_encoding') = 'SQL_ASCII', \
     (SELECT format('%I.%I', n.nspname, $1::text) FROM pg_class c \
-     JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass('chat_messages'))";
+     JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass('chat_messages')), \
+    (SELECT count(*) = 2 FROM pg_attribute a \
+     WHERE a.attrelid = to_regclass('spaces') AND a.attname IN ('id', 'name') \
+     AND NOT a.attisdropped AND has_column_privilege(a.attrelid, a.attnum, 'SELECT'))";
 
 impl History {
     /// Connects.
@@ -143,8 +150,9 @@ impl History {
         let has = |n| row.map_or(Ok(false), |row| column(what, row, n));
         let (images, keys, any_bytes) = (has(0)?, (has(1)?, has(2)?), has(3)?);
         let key = row.map_or(Ok(None), |row| column(what, row, 4))?;
+        let names = has(5)?;
         let (wall, texts) = (WallMicros::new(utc_offset), Texts { any_bytes });
-        Ok(History { connection, begin, texts, wall, image_bytes_max, images, keys, key })
+        Ok(History { connection, begin, texts, wall, image_bytes_max, images, keys, names, key })
     }
 
     /// Whether another connection is needed: the server, or the way to it, has gone, or there were
@@ -329,28 +337,6 @@ impl History {
             rows.reverse();
         }
         Ok(Range { after: query.after, rows, has_more })
-    }
-
-    /// Whether a user and a space exist, where messages need them to.
-    pub(super) async fn existing(&self, user: UserId, space: SpaceId) -> Result<Existing, Error> {
-        let asking = self.existing_now(user, space);
-        self.connection.in_transaction(&self.begin, asking).await
-    }
-
-    async fn existing_now(&self, user: UserId, space: SpaceId) -> Result<Existing, Error> {
-        let (users, spaces) = self.keys;
-        let exists = async |needed: bool, table: &str, id: i32| {
-            if !needed {
-                return Ok(true);
-            }
-            let sql = format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE id = $1)");
-            let rows = self.connection.client.query_typed(&sql, &[(&id, Type::INT4)]).await?;
-            rows.first().map_or(Ok(true), |row| row.try_get::<_, bool>(0))
-        };
-        Ok(Existing {
-            user: exists(users, "users", user.0).await?,
-            space: exists(spaces, "spaces", space.0).await?,
-        })
     }
 
     async fn rows(

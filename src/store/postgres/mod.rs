@@ -20,6 +20,7 @@ use crate::wire::Id;
 mod aside;
 mod connect;
 pub mod copy;
+mod examine;
 mod history;
 mod marks;
 mod node;
@@ -33,7 +34,8 @@ mod trial;
 mod way;
 
 pub use connect::DatabaseUrl;
-pub(crate) use connect::TlsDefaults;
+pub(crate) use connect::{SYSTEM_ROOTS, TlsDefaults};
+pub(crate) use examine::{Examined, examine};
 pub(crate) use node::Node;
 pub(crate) use reader::start_reader;
 pub(crate) use schema::migrate;

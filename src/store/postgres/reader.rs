@@ -128,7 +128,12 @@ impl Worker<'_> {
                     let missed = caught_in(self.range(query)).await;
                     let _ = answer.send(self.unless_bug(missed));
                 }
-                Job::Page(..) | Job::Range(..) | Job::Missed(..) | Job::Existing(..) => {}
+                Job::Name(space, answer) if !answer.is_closed() => {
+                    let name = caught_in(self.name(space)).await;
+                    let _ = answer.send(self.unless_bug(name));
+                }
+                Job::Page(..) | Job::Range(..) | Job::Missed(..) => {}
+                Job::Existing(..) | Job::Name(..) => {}
             }
         }
     }
@@ -169,6 +174,15 @@ impl Worker<'_> {
         let history = self.open().await?;
         match limited(self.plan, history.existing(user, space)).await {
             // Tables of people that can't be read are another condition's, and no history.
+            Err(fault) => Err(self.readable.unanswered(&fault)),
+            answer => self.told(history, answer),
+        }
+    }
+
+    async fn name(&mut self, space: SpaceId) -> Result<Option<String>, ReadFault> {
+        let history = self.open().await?;
+        match limited(self.plan, history.name(space)).await {
+            // A table of spaces that can't be read says nothing of history.
             Err(fault) => Err(self.readable.unanswered(&fault)),
             answer => self.told(history, answer),
         }

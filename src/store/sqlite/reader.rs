@@ -73,8 +73,9 @@ impl Worker {
                 Job::Missed(query, answer) if !answer.is_closed() => {
                     let _ = answer.send(self.ask(|history| history.range(&query)));
                 }
-                // SQLite has no users (docs/WIRE.md F), and nobody asks for them.
-                Job::Page(..) | Job::Range(..) | Job::Missed(..) | Job::Existing(..) => {}
+                Job::Page(..) | Job::Range(..) | Job::Missed(..) => {}
+                // SQLite has no users and spaces (docs/WIRE.md F), and nobody asks for them.
+                Job::Existing(..) | Job::Name(..) => {}
             }
         }
     }

@@ -1,13 +1,14 @@
 //! One member as its peer sees it: reads the bytes that its socket took and holds each frame
 //! against the book.
 
-use cpi_hub::shard::event::MemberKey;
+use cpi_hub::shard::event::{Guise, MemberKey};
 use cpi_hub::wire::close::Close;
 use cpi_hub::wire::{Id, SpaceKey};
 use serde_json::Value;
 
 use super::answers::Answers;
 use super::book::{Book, join_payload};
+use super::events::{self, Event};
 use super::frames::{self, Frame};
 use super::lobby::Reader;
 use super::net::{Manner, Socket};
@@ -32,6 +33,16 @@ pub enum Stage {
     Lobby(Reader),
 }
 
+/// What a reader of events is beside.
+#[derive(Debug)]
+pub struct Events {
+    pub guise: Guise,
+    /// The position that it came back with.
+    pub after: Option<Id>,
+    /// What it would come back with.
+    pub last: Option<Id>,
+}
+
 /// A peer.
 #[derive(Debug)]
 pub struct Client {
@@ -42,6 +53,8 @@ pub struct Client {
     /// Grows with each that joins.
     pub serial: u64,
     pub v1: bool,
+    /// It reads events, and says nothing.
+    pub events: Option<Events>,
     pub socket: Socket,
     pub stage: Stage,
     pub answers: Answers,
@@ -80,6 +93,7 @@ impl Client {
             name,
             serial: 0,
             v1: false,
+            events: None,
             socket: Socket::new(&mut super::rng::Rng::new(u64::from(key.slot))),
             stage: Stage::Refused,
             answers: Answers::default(),
@@ -98,6 +112,17 @@ impl Client {
             closing: None,
             closed: None,
         }
+    }
+
+    /// Whether the others in its space are told of it.
+    pub fn is_shown(&self) -> bool {
+        self.events.as_ref().is_none_or(|events| events.guise == Guise::Member)
+    }
+
+    /// Whether it only watches, and is this user.
+    pub fn watches_as(&self, user: i32) -> bool {
+        let guise = self.events.as_ref().map(|events| events.guise);
+        guise == Some(Guise::Watcher) && self.user == user
     }
 
     pub fn label(&self) -> String {
@@ -127,7 +152,14 @@ impl Client {
             self.socket.taken = taken;
             return;
         };
-        while let Some((frame, length)) = frames::next(&taken[at..]) {
+        while let Some(event) = self.events.as_ref().and_then(|_| events::next(&taken[at..])) {
+            assert!(self.closed.is_none(), "{}: nothing follows a closing", self.label());
+            at += event.bytes;
+            self.event(&event, book);
+        }
+        while self.events.is_none()
+            && let Some((frame, length)) = frames::next(&taken[at..])
+        {
             at += length;
             assert!(self.closed.is_none(), "{}: nothing follows a close", self.label());
             match frame {
@@ -145,6 +177,36 @@ impl Client {
         }
         self.socket.taken = taken;
         self.socket.taken.drain(..at);
+    }
+
+    /// An event, or a comment: its payload is what others are sent in a frame.
+    fn event(&mut self, event: &Event<'_>, book: &mut Book) {
+        let Some(payload) = event.data else {
+            book.coverage.event_pings += 1;
+            return;
+        };
+        assert_eq!(event.name, Some(kind(payload)), "{}: named by its type", self.label());
+        let named = matches!(kind(payload), "chat" | "welcome" | "resumed");
+        assert_eq!(event.id.is_some(), named, "{}: {}", self.label(), show(payload));
+        let waits = matches!(kind(payload), "welcome" | "closing");
+        assert_eq!(event.retry.is_some(), waits, "{}: {}", self.label(), show(payload));
+        if let Some(id) = chat_id(payload) {
+            assert_eq!(event.id, Some(id), "{}: a chat's id is the event's", self.label());
+        }
+        self.text(payload, book);
+        let events = self.events.as_mut().expect("it reads events");
+        if kind(payload) == "welcome" {
+            // Who has missed something keeps its position until it has had that.
+            assert_eq!(event.id, events.after.or(Some(self.position)));
+        }
+        if let Some(id) = event.id {
+            events.last = Some(id);
+        }
+    }
+
+    /// With what it would come back.
+    pub fn comes_back_with(&self) -> Id {
+        self.events.as_ref().and_then(|events| events.last).unwrap_or(self.position)
     }
 
     /// How many of its space's frames it has seen, or might have in an earlier life.
@@ -238,7 +300,7 @@ impl Client {
         let data = &value["data"];
         assert_eq!(value["timestamp"].as_str().map(str::len), Some(32), "{value}");
         book.coverage.private_frames += 1;
-        let seen = self.seen(book);
+        let (seen, shown) = (self.seen(book), self.is_shown());
         match (kind, self.v1) {
             ("pong", _) => self.answers.pong(seen),
             ("error", true) if data.get("id").is_some() => {
@@ -252,9 +314,20 @@ impl Client {
             ("closing", true) => {
                 let code = data["code"].as_u64().expect("a code");
                 self.closing = Some(u16::try_from(code).expect("a close code"));
+                if self.events.is_some() {
+                    // Nothing but the end of the stream comes behind it.
+                    book.coverage.event_closings += 1;
+                    self.closed = Some(self.closing);
+                }
             }
             ("resumed", true) => match &mut self.stage {
-                Stage::Resuming(resuming) => resuming.resumed(data),
+                Stage::Resuming(resuming) => {
+                    resuming.resumed(data);
+                    if !shown {
+                        let next = resuming.finish(book, true, &format!("{:?}", self.key));
+                        self.stage = Stage::Live(next);
+                    }
+                }
                 other => panic!("nothing was resumed: {other:?}"),
             },
             ("presence", true) if self.place == SpaceKey::Lobby => {
@@ -276,8 +349,12 @@ impl Client {
     fn welcome(&mut self, data: &Value, book: &mut Book) {
         assert!(!self.welcomed, "one welcome");
         self.welcomed = true;
-        assert_eq!(data["user_id"], self.user);
-        assert_eq!(data["username"], self.name.as_str());
+        if self.events.as_ref().is_some_and(|events| events.guise == Guise::Nobody) {
+            assert!(data.get("user_id").is_none() && data.get("username").is_none(), "{data}");
+        } else {
+            assert_eq!(data["user_id"], self.user);
+            assert_eq!(data["username"], self.name.as_str());
+        }
         let expected = format!("7-{}-{}", self.key.slot, self.key.generation);
         assert_eq!(data["connection_id"], expected.as_str());
         let SpaceKey::Chat(space) = self.place else {

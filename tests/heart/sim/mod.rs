@@ -10,6 +10,7 @@ pub mod book;
 pub mod client;
 pub mod coverage;
 pub mod ending;
+mod events;
 pub mod frames;
 pub mod host;
 pub mod lobby;

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 
 use bytes::BytesMut;
 use cpi_hub::metrics::Metric;
-use cpi_hub::shard::event::{Grant, Input, Join, MemberKey, Reply, Ticket, Verdict};
+use cpi_hub::shard::event::{Grant, Guise, Input, Join, MemberKey, Reply, Ticket, Verdict};
 use cpi_hub::wire::close::Close;
 use cpi_hub::wire::nonce::NonceKey;
 use cpi_hub::wire::reject::Reject;
-use cpi_hub::wire::{Dialect, Id, SpaceId, SpaceKey, UserId};
+use cpi_hub::wire::{Dialect, Encoding, Id, SpaceId, SpaceKey, UserId};
 
-use super::client::{Client, OPENING, Stage};
+use super::client::{Client, Events, OPENING, Stage};
 use super::lobby::Reader;
 use super::net::{Manner, Socket};
 use super::plan::Op;
@@ -101,6 +101,13 @@ impl World {
         self.serial += 1;
         let name = format!("{}{}", self.rng.pick(&["n", "ñ\"\u{7}", ""]), self.serial);
         let v1 = self.rng.permille(600);
+        let reads_events =
+            matches!(place, SpaceKey::Chat(_)) && v1 && self.rng.permille(self.plan.events);
+        let guise = match reads_events {
+            true => *self.rng.pick(&[Guise::Member, Guise::Watcher, Guise::Nobody]),
+            false => Guise::Member,
+        };
+        let user = if guise == Guise::Nobody { 0 } else { user };
         let after = match place {
             SpaceKey::Chat(space) => self.after(space.0),
             _ => None,
@@ -108,7 +115,7 @@ impl World {
         let resuming = match (place, after) {
             (SpaceKey::Chat(space), Some(after)) => {
                 self.book.called(self.now);
-                Some(Resuming::new(&mut self.book, space.0, after))
+                Some(Resuming::new(&mut self.book, space.0, after, reads_events))
             }
             _ => None,
         };
@@ -120,6 +127,8 @@ impl World {
             user: UserId(user),
             username: name.as_str().into(),
             dialect: if v1 { Dialect::V1 } else { Dialect::Seed },
+            encoding: if reads_events { Encoding::Events } else { Encoding::Frames },
+            guise,
             after,
             address: Some(u64::from(self.rng.permille(500))).filter(|address| *address > 0),
             grant: Grant::ALL,
@@ -127,6 +136,7 @@ impl World {
         let (key, _) = self.call(false, "", |shard, _, now| shard.join(now, join));
         let mut client = Client::new(key, place, user, name);
         (client.v1, client.serial) = (v1, self.serial);
+        client.events = reads_events.then_some(Events { guise, after, last: None });
         client.socket = Socket::new(&mut self.rng);
         client.mute = self.rng.permille(100);
         let seated = self.count(Metric::Joins) > joins;
@@ -158,11 +168,17 @@ impl World {
             SpaceKey::Inbox(_) => Stage::Live(self.book.sequence(client.place).len()),
             SpaceKey::Chat(space) => {
                 let at = self.book.space(space.0).frames.len();
-                let announced = self.book.join(space.0, client.user);
+                let shown = client.is_shown();
+                let announced = shown && self.book.join(space.0, client.user);
+                let coverage = &mut self.book.coverage;
+                coverage.event_readers += u64::from(client.events.is_some());
+                coverage.event_watchers += u64::from(!shown);
+                coverage.event_resumes += u64::from(client.events.is_some() && resuming.is_some());
                 client.told_members = Some(self.book.space(space.0).members);
                 let history = self.book.history.get(&space.0);
                 client.position = history.and_then(|ids| ids.last()).copied().unwrap_or(Id::MIN);
                 match resuming {
+                    None if !shown => Stage::Live(at),
                     None => {
                         if announced {
                             self.book.announce(space.0, client.user, &client.name);
@@ -185,6 +201,9 @@ impl World {
         let key = full.filter(|_| self.rng.permille(400)).unwrap_or(*self.rng.pick(&keys));
         let may_read = self.shard.may_read(key);
         let client = self.net.get(key);
+        if client.events.is_some() {
+            return;
+        }
         client.waits_read |= !may_read;
         if client.waits_read || client.went {
             return;
@@ -225,6 +244,13 @@ impl World {
         self.serial += 1;
         let ticket = Ticket(self.serial);
         let connections = self.book.space(space).present.get(&user).copied().unwrap_or(0);
+        // Who watches as this user goes too, though nobody knows that it is there.
+        let place = SpaceKey::Chat(SpaceId(space));
+        let watches = |client: &&Client| client.place == place && client.watches_as(user);
+        let watchers: Vec<MemberKey> =
+            self.net.all().filter(watches).map(|client| client.key).collect();
+        let watching = watchers.iter().filter(|key| self.shard.is_seated(**key)).count();
+        let connections = connections + watching as u32;
         self.tickets.insert(ticket, Asked::Count(connections));
         self.book.coverage.kicks += u64::from(connections > 0);
         self.input(Input::Kick(ticket, SpaceId(space), UserId(user)), "");
@@ -249,6 +275,7 @@ impl World {
         }
         let key = *self.rng.pick(&keys);
         let close = match self.rng.below(8) {
+            _ if self.net.get(key).events.is_some() => Close::Gone,
             0..3 => Close::Gone,
             3..5 => Close::Peer(1_000),
             5 => Close::Peer(1_005),
@@ -323,7 +350,7 @@ impl World {
         let key = *self.rng.pick(&dead);
         self.dead = dead;
         self.book.coverage.stale_inputs += 1;
-        let before = self.shard.counts().clone();
+        let mut before = self.shard.counts().clone();
         let mut chat = *br#"{"type":"chat","data":{"content":"late"}}"#;
         let input = match self.rng.below(5) {
             0 => Input::Message(key, &mut chat),
@@ -334,7 +361,10 @@ impl World {
         };
         let made = self.input(input, "");
         assert_eq!(made, None);
-        assert_eq!(*self.shard.counts(), before, "a late word to nobody changes nothing");
+        let after = self.shard.counts();
+        // How long the store lags grows with the time that has passed.
+        before.set(Metric::StoreLag, after.get(Metric::StoreLag));
+        assert_eq!(*after, before, "a late word to nobody changes nothing");
         assert!(self.shard.may_read(key));
     }
 

@@ -8,6 +8,7 @@ use cpi_hub::wire::{Id, SpaceId, SpaceKey};
 
 use super::book::Book;
 use super::client::{Client, Stage};
+use super::resume::as_encoded;
 use super::world::World;
 
 impl World {
@@ -93,7 +94,10 @@ impl World {
                 // A member whose join was not yet known goes without a leave.
                 let unknown =
                     matches!(&client.stage, Stage::Resuming(it) if it.joined_at.is_none());
-                left.push((key.slot, client.user, unknown && !placed.contains(&key)));
+                // Nobody knew of who only watched.
+                if client.is_shown() {
+                    left.push((key.slot, client.user, unknown && !placed.contains(&key)));
+                }
             }
         }
         let mut placed: Vec<MemberKey> =
@@ -137,17 +141,19 @@ impl World {
 fn settle_way(book: &mut Book, client: &mut Client) {
     let SpaceKey::Chat(space) = client.place else { return };
     let (far, now) = (book.limits.log_bytes_max as u64 / 2, book.now.mono);
+    let (as_events, shown) = (client.events.is_some(), client.is_shown());
     let Stage::Resuming(resuming) = &mut client.stage else { panic!("it does not resume") };
-    client.came_from_far = book.space(space.0).bytes_behind(resuming.after) > far;
+    let behind = book.space(space.0).bytes_behind(resuming.after);
+    client.came_from_far = as_encoded(behind, as_events) > far;
     let newest = book.history.get(&space.0).and_then(|ids| ids.last()).copied();
     resuming.newest = newest.unwrap_or(Id::MIN);
     resuming.settled = now;
     resuming.joined_at = Some(book.space(space.0).frames.len());
-    resuming.announced = book.space(space.0).announced;
+    resuming.announced = shown && book.space(space.0).announced;
     if resuming.announced {
         book.announce(space.0, client.user, &client.name);
     }
-    book.coverage.resumes_of_big_spaces += u64::from(!resuming.announced);
+    book.coverage.resumes_of_big_spaces += u64::from(shown && !resuming.announced);
 }
 
 /// When a tick that judges everyone comes to a slot: its round begins behind the first one.

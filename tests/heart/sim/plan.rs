@@ -84,6 +84,8 @@ pub struct Plan {
     pub users: u64,
     pub spaces: u64,
     pub members_max: usize,
+    /// Members of the second dialect read events so often in a thousand.
+    pub events: u64,
     /// Joins go to the lobby so often in a thousand, and to inboxes.
     pub lobby: u64,
     pub inbox: u64,
@@ -149,14 +151,13 @@ impl Plan {
             turns: if crowd { rng.range(15, 30) } else { rng.range(10, 90) },
             turn_ops: rng.range(1, 6),
             users: if crowd { 90 } else { rng.range(2, 12) },
-            spaces: if hot {
-                1
-            } else if short {
-                4
-            } else {
-                rng.range(1, 3)
+            spaces: match () {
+                () if hot => 1,
+                () if short => 4,
+                () => rng.range(1, 3),
             },
             members_max: if crowd { 80 } else { rng.range(3, 16) as usize },
+            events: *rng.pick(&[0, 200, 200, 700]),
             lobby: if crowd { 900 } else { *rng.pick(&[0, 100, 300]) },
             inbox: *rng.pick(&[0, 50, 100]),
             long: if hot || short { 900 } else { *rng.pick(&[0, 50, 400, 900]) },

@@ -36,9 +36,9 @@ struct Told {
 }
 
 impl Resuming {
-    pub fn new(book: &mut Book, space: i32, after: Id) -> Resuming {
+    pub fn new(book: &mut Book, space: i32, after: Id, as_events: bool) -> Resuming {
         let newest = book.history.get(&space).and_then(|ids| ids.last()).copied();
-        let surely_complete = surely_complete(book, space, after);
+        let surely_complete = surely_complete(book, space, after, as_events);
         Resuming {
             space,
             after,
@@ -156,16 +156,21 @@ impl Resuming {
     }
 }
 
+/// A bound of the bytes that frames of this many bytes take, or the events made of them.
+pub fn as_encoded(bytes: u64, as_events: bool) -> u64 {
+    if as_events { bytes * 3 / 2 } else { bytes }
+}
+
 /// Whether what came after a position must still be in memory: the space's log keeps
 /// `resume_bytes_max` bytes for `resume_window`, unless memory is short.
-fn surely_complete(book: &mut Book, space: i32, after: Id) -> bool {
+fn surely_complete(book: &mut Book, space: i32, after: Id, as_events: bool) -> bool {
     let limits = book.limits.clone();
     let mono = book.now.mono.0;
     let model = book.space(space);
     let Ok(at) = model.chats.binary_search_by_key(&after, |(id, _)| *id) else { return false };
     let index = model.chats[at].1;
     let (bytes, _) = model.frames.behind(index + 1);
-    bytes <= limits.resume_bytes_max as u64
+    as_encoded(bytes, as_events) <= limits.resume_bytes_max as u64
         && mono - model.frames.appended_at(index) < limits.resume_window
         && limits.logs_bytes_max == 1 << 30
 }

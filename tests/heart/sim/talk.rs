@@ -65,7 +65,7 @@ impl World {
         let key = *self.rng.pick(&keys);
         let may_read = self.shard.may_read(key);
         let client = self.net.get(key);
-        if client.went || client.closed.is_some() {
+        if client.went || client.closed.is_some() || client.events.is_some() {
             return None;
         }
         client.waits_read |= !may_read;

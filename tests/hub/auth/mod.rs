@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Hub, run_hub, upgrade};
 
 mod carriers;
+mod events;
 mod expiry;
 mod first_frame;
 mod keys;

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{SECRET, bearer, new_key, now, shake, token, token_by, write_keys};
 use crate::support::Hub;
+use crate::support::events::Events;
 
 /// What a route answers to whom.
 struct Row {
@@ -106,7 +107,16 @@ fn rows() -> Vec<Row> {
         reading("/v1/messages", "/v1/messages?space_id=5"),
         reading("/v1/spaces/{space_id}/messages", "/v1/spaces/5/messages"),
         reading("/v1/spaces/{space_id}/presence", "/v1/spaces/5/presence"),
+        Row {
+            other_user: 403,
+            ..reading("/v1/spaces/{space_id}/events", "/v1/spaces/5/events?user_id=7")
+        },
+        reading("/v1/spaces/{space_id}", "/v1/spaces/5"),
         operators("GET", "/v1/spaces", "/v1/spaces", "operate"),
+        operators("GET", "/v1/connections", "/v1/connections", "operate"),
+        operators("GET", "/v1/hub/past", "/v1/hub/past", "operate"),
+        operators("GET", "/v1/hub/feed", "/v1/hub/feed", "operate"),
+        operators("GET", "/v1/spaces/{space_id}/members", "/v1/spaces/5/members", "operate"),
         Row {
             body: r#"{"token_id":"canary-token-that-was-never-made"}"#,
             ..operators("POST", "/v1/auth/revocations", "/v1/auth/revocations", "operate")
@@ -200,6 +210,12 @@ fn status(hub: &Hub, row: &Row, authorization: Option<&str>) -> u16 {
     let line = authorization.map(|it| format!("Authorization: {it}\r\n")).unwrap_or_default();
     if (row.path.starts_with("/v1/ws") || row.key == 101) && row.method == "GET" {
         return shake(hub, row.request, &line).status;
+    }
+    if row.path.ends_with("/events") {
+        return match Events::open(hub.connect(), row.request, &line) {
+            Ok(_) => 200,
+            Err((status, _)) => status,
+        };
     }
     let headers: Vec<_> = authorization.map(|it| ("Authorization", it)).into_iter().collect();
     hub.request(row.method, row.request, &headers, row.body.as_bytes()).status

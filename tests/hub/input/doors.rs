@@ -469,6 +469,7 @@ fn no_answer_shows_anything_of_the_inside() {
             format!("/v1/spaces/{text}/messages?after={text}&before={text}&limit={text}"),
             format!("/v1/spaces/{text}/messages?limit={text}"),
             format!("/v1/spaces/{text}/presence"),
+            format!("/v1/spaces/{text}"),
             format!("/v1/spaces?limit={text}"),
             format!("/v1/ws/spaces/{text}?user_id={text}&after={text}"),
             format!("/v1/ws/user-connection?user_id={text}"),

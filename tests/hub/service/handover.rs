@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::returning::{Crowd, run_through};
 use crate::support::service::Handed;
 use crate::support::trials::is_slow;
-use crate::support::{Answer, GOOD, Hub, PATIENCE, UNLIMITED, eventually, upgrade};
+use crate::support::{Answer, GOOD, Hub, PATIENCE, UNLIMITED, eventually, rest, upgrade};
 
 const ENV: [(&str, &str); 1] = [("LISTEN_FDS", "1")];
 
@@ -59,6 +59,27 @@ fn who_connects_while_a_hub_ends_waits_for_the_next_one() {
     handed.start_again(&mut hub);
     assert_eq!(Answer::read(&mut waiting).status, 101);
     assert_eq!(hub.post("/v1/ws/spaces/1/chat", GOOD).status, 200);
+}
+
+#[test]
+fn a_kept_connection_gets_its_last_answer_or_is_closed_before_the_hub_ends() {
+    let sockets = [listening()];
+    let args = ["--drain-window", "0ms", "--stop-wait", "10s"];
+    let handed = Handed { sockets: &sockets, env: &ENV, args: &args };
+    let mut hub = handed.start_in(tempfile::tempdir().expect("a directory"));
+    let (mut idle, mut asking) = (hub.connect(), hub.connect());
+    let path = "/v1/messages?space_id=1";
+    assert_eq!(ask(&mut idle, path).status, 200);
+    assert_eq!(ask(&mut asking, path).status, 200);
+    hub.signal("TERM");
+    let last = eventually("an answer is the last", || {
+        let answer = ask(&mut asking, path);
+        assert_eq!(answer.status, 200, "nobody is told that the hub ends");
+        (answer.header("connection") == Some("close")).then_some(answer)
+    });
+    assert_eq!(last.json()["total"], 0);
+    assert_eq!((rest(&mut asking), rest(&mut idle)), (vec![], vec![]));
+    assert_eq!(hub.wait().code(), Some(0), "{}", hub.log());
 }
 
 /// Clients that connect one after the other, each a fixed time behind the one before, however long

@@ -7,6 +7,7 @@ use tokio_rustls::rustls::ProtocolVersion;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 use super::{Files, Secured, client_config, connect, content, join, join_with, secured};
+use crate::support::events::Events;
 use crate::support::{Client, Closed, UNLIMITED, eventually, frame, upgrade};
 
 #[test]
@@ -53,6 +54,27 @@ fn people_chat_over_both_versions_of_tls_and_beside_it_and_closes_arrive() {
     let mut rest = Vec::new();
     new.stream().read_to_end(&mut rest).expect("the end of TLS");
     plain.close();
+}
+
+#[test]
+fn a_stream_of_events_is_read_over_tls_to_its_end() {
+    let files = Files::new();
+    let hub = files.hub(&["--drain-window", "0s"]);
+    let config = client_config(&files.certificate(), &TLS13);
+    let stream = secured(connect(&hub), config).expect("TLS");
+    let mut reader = Events::open(stream, "/v1/spaces/1/events?user_id=2", "").expect("a stream");
+    reader.next_of("join");
+    let mut ana = join(&hub, &files, 1);
+    let text = "á".repeat(200);
+    for _ in 0..20 {
+        ana.chat(&text);
+        assert_eq!(content(&reader.next_of("chat")), text);
+    }
+    hub.signal("TERM");
+    let last = reader.until_the_end().pop().expect("it is told why");
+    assert_eq!(last["data"]["code"], 1012);
+    // The end was one of TLS: a cut would have been an error.
+    assert_eq!(reader.stream().read(&mut [0]).expect("the end of TLS"), 0);
 }
 
 #[test]

@@ -22,7 +22,7 @@ mod parameters;
 mod servers;
 mod tls;
 
-pub(crate) use tls::BadTls;
+pub(crate) use tls::{BadTls, SYSTEM_ROOTS};
 
 use handshake::TlsFault;
 use servers::Wanted;
@@ -115,6 +115,14 @@ impl DatabaseUrl {
         match local {
             true => &[SslMode::Disable],
             false => self.tls.ways(),
+        }
+    }
+
+    /// The ports that it names, the usual one where it names none.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        match self.config.get_ports() {
+            [] => vec![DEFAULT_PORT],
+            ports => ports.to_vec(),
         }
     }
 
@@ -230,6 +238,11 @@ impl CallFault {
             true => SinkError::Closed(self.to_string()),
             false => self.into(),
         }
+    }
+
+    /// For a question that was answered by no row.
+    pub(super) fn nothing(what: &'static str) -> CallFault {
+        CallFault::new(what, Means::Person, "it answers nothing".into())
     }
 
     /// Whether the server has cut the call short (57014).

@@ -24,7 +24,7 @@ use tokio_rustls::rustls::{
 use super::handshake::MakeTls;
 
 /// Where systems keep the authorities that everybody trusts: Debian, Red Hat, Alpine.
-const SYSTEM_ROOTS: [&str; 3] =
+pub(crate) const SYSTEM_ROOTS: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 /// What a server knows PostgreSQL's protocol by, from version 17 on.
 const ALPN: &[u8] = b"postgresql";

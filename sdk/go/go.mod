@@ -1,0 +1,3 @@
+module cpi-hub/sdk/go
+
+go 1.19

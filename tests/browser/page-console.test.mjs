@@ -1,0 +1,150 @@
+// The operators' console: it shows what the hub does, the past hour, who is where and why somebody
+// went; by keyboard, in each colour and size. Against a hub that does not ask who is there, and
+// one that does, as far as a stand-in can say so.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import WebSocket from 'ws';
+import { DESKTOP, HUB_URL, PHONE, findings, newSpace, person, post, shot } from './page.mjs';
+
+const member = (t, space, user) => new Promise((resolve, reject) => {
+  const address = new URL(`/v1/ws/spaces/${space}?user_id=${user}&username=User${user}`, HUB_URL);
+  const socket = new WebSocket(String(address).replace(/^http/, 'ws'));
+  t.after(() => socket.terminate());
+  socket.on('open', () => resolve(socket));
+  socket.on('error', reject);
+});
+
+const open = async (page, view) => {
+  await page.goto(new URL(`/console#/${view}`, HUB_URL).href);
+  await page.locator('#status[data-is="ready"]').waitFor();
+};
+
+test('the overview shows what is going on, and the past when it is opened', async (t) => {
+  const space = newSpace();
+  const sockets = await Promise.all([1, 2, 3].map((user) => member(t, space, 9_100 + user)));
+  const talking = setInterval(() => {
+    sockets[0].send(JSON.stringify({ type: 'chat', data: { content: 'to be counted' } }));
+  }, 100);
+  t.after(() => clearInterval(talking));
+  const operator = await person(t);
+  await open(operator, 'overview');
+  await operator.waitForFunction(() => {
+    const tiles = [...document.querySelectorAll('.tile')];
+    const number = (name) => parseFloat(tiles.find((it) => it.textContent.startsWith(name))
+      .querySelector('dd').textContent);
+    return number('Chats a second') > 1 && number('Connections') >= 3;
+  });
+  const chart = operator.getByRole('img', { name: /^Chats and stored rows a second: chats \d/ });
+  await chart.waitFor();
+  assert.equal(await chart.locator('canvas').count(), 1);
+  await operator.getByText('Nothing is wrong.').waitFor();
+  // Somebody else who opens it sees the hour before, not only what comes.
+  const other = await person(t);
+  await open(other, 'overview');
+  await other.waitForFunction(() => document.querySelectorAll('.chart canvas').length === 12);
+  const past = await (await fetch(new URL('/v1/hub/past', HUB_URL))).json();
+  assert.ok(past.series.chats.some((it) => it > 1), 'the past has the chats');
+  await shot(operator, 'console-overview');
+});
+
+test('a space shows its members and its messages; who is kicked is found with the reason', async (t) => {
+  const space = newSpace();
+  const one = await member(t, space, 9_201);
+  const two = await member(t, space, 9_202);
+  await post(space, '<b>bold</b> & "quoted"', { user_id: 9_201, username: 'User9201' });
+  const operator = await person(t);
+  await open(operator, 'spaces');
+  await operator.getByLabel('Space', { exact: true }).fill(String(space));
+  await operator.keyboard.press('Enter');
+  await operator.getByRole('heading', { name: `Space ${space}` }).waitFor();
+  await operator.getByText('2 connections').waitFor();
+  await operator.getByRole('cell', { name: '<b>bold</b> & "quoted"' }).waitFor();
+  const closed = new Promise((resolve) => { two.on('close', (code) => resolve(code)); });
+  operator.on('dialog', (dialog) => dialog.accept());
+  await operator.getByRole('row', { name: /9202/ }).getByRole('button', { name: 'Kick' }).click();
+  assert.equal(await closed, 4009);
+  await operator.getByText('1 connections').waitFor();
+  await operator.getByLabel('Say something here').fill('from the operator');
+  await operator.getByLabel('as user').fill('9201');
+  const heard = new Promise((resolve) => {
+    one.on('message', (data) => { if (String(data).includes('from the operator')) resolve(); });
+  });
+  await operator.getByRole('button', { name: 'Say' }).click();
+  await heard;
+  await operator.getByText(/^Stored as /).waitFor();
+  await shot(operator, 'console-space');
+  await open(operator, 'connections?user_id=9202');
+  await operator.getByRole('cell', { name: 'kicked (4009)' }).waitFor();
+  await operator.getByLabel('State').selectOption('false');
+  await operator.keyboard.press('Enter');
+  await operator.getByRole('button', { name: 'Find' }).click();
+  await operator.getByText('None that fits.').waitFor();
+});
+
+test('what can not be read is said in words, and nothing breaks', async (t) => {
+  const operator = await person(t);
+  await open(operator, 'connections?address=nowhere');
+  await operator.getByRole('alert').filter({ hasText: 'address' }).waitFor();
+  await open(operator, 'spaces/abc');
+  await operator.getByRole('alert').filter({ hasText: 'space_id' }).waitFor();
+  // The browser tells of each refusal by itself.
+  operator.complaints = operator.complaints.filter((it) => !it.includes('status of 400'));
+});
+
+test('where the hub asks who is there, the console asks for a key and shows it in the header', async (t) => {
+  const operator = await person(t);
+  const shown = [];
+  await operator.route('**/v1/**', (route) => {
+    const given = route.request().headers().authorization;
+    if (given !== 'Bearer hubkey_good') {
+      return route.fulfill({ status: 401, contentType: 'application/json', body: '{"error":"no"}' });
+    }
+    shown.push(route.request().url());
+    return route.continue({ headers: { ...route.request().headers(), authorization: '' } });
+  });
+  await operator.goto(new URL('/console', HUB_URL).href);
+  await operator.getByLabel('Key', { exact: true }).fill('hubkey_bad');
+  await operator.keyboard.press('Enter');
+  await operator.getByText('The hub does not take this key.').waitFor();
+  await operator.getByLabel('Key', { exact: true }).fill('hubkey_good');
+  await operator.keyboard.press('Enter');
+  await operator.locator('#status[data-is="ready"]').waitFor();
+  assert.ok(shown.some((url) => url.endsWith('/v1/hub/feed')));
+  assert.ok(shown.every((url) => !url.includes('hubkey')), 'no address has the key');
+  await operator.getByRole('button', { name: 'Forget key' }).click();
+  await operator.locator('#key-dialog[open]').waitFor();
+  operator.complaints = operator.complaints.filter((it) => !it.includes('status of 401'));
+});
+
+test('axe finds nothing serious or moderate in any view, colour or size', async (t) => {
+  const space = newSpace();
+  await member(t, space, 9_301);
+  await post(space, 'hola', { user_id: 9_301, username: 'User9301' });
+  for (const [name, options] of [
+    ['light', { ...DESKTOP, colorScheme: 'light' }], ['dark', { ...DESKTOP, colorScheme: 'dark' }],
+    ['phone', PHONE], ['phone-dark', { ...PHONE, colorScheme: 'dark' }],
+  ]) {
+    const operator = await person(t, options);
+    for (const view of ['overview', 'spaces', `spaces/${space}`, 'connections', 'frames', 'store']) {
+      await open(operator, view);
+      await operator.waitForLoadState('networkidle', { timeout: 500 }).catch(() => {});
+      assert.deepEqual(await findings(operator), [], `${name}: ${view}`);
+      const wide = await operator.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      assert.ok(wide <= 0, `${name}: ${view} is ${wide} px wider than the screen`);
+      await shot(operator, `console-${name}-${view.split('/')[0]}`);
+    }
+    await operator.close();
+  }
+});
+
+test('each view is reached by keyboard alone', async (t) => {
+  const operator = await person(t);
+  await open(operator, 'overview');
+  for (const view of ['Spaces', 'Connections', 'Frames', 'Store']) {
+    await operator.getByRole('link', { name: view, exact: true }).focus();
+    await operator.keyboard.press('Enter');
+    await operator.getByRole('heading', { name: view, exact: true }).waitFor();
+    const current = await operator.locator('nav a[aria-current]').textContent();
+    assert.equal(current, view);
+  }
+});
