@@ -13,7 +13,7 @@ import sys
 import tomllib
 
 ROWS = range(1, 83)
-TEST = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (ok|FAILED|failed|ignored)(?:, (.*))?$")
+TEST = re.compile(r"^test (\S+)(?: - should panic)? +\.\.\. (ok|FAILED|failed|ignored)(?:, (.*))?$")
 FIGURE = re.compile(r"figure: row=(\d+) name=(\S+) value=(\S*) bound=(\S*)")
 NEIGHBOUR = "neighbour_"
 

@@ -11,8 +11,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
 use super::{
-    CliExit, backup, bench, chat, doctor, generate, journal, key, letters, migrate, say, settings,
-    tail, token,
+    CliExit, backup, bench, chat, doctor, generate, journal, key, letters, migrate, ready, say,
+    settings, tail, token,
 };
 use crate::config::{MAIN, Sources, flag, nearest};
 use crate::edge::{COMMIT, VERSION};

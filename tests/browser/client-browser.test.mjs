@@ -29,7 +29,7 @@ const page = (url) => `<!doctype html><title>chat</title><script type="module">
   Object.assign(window, { hub, heard, states, sends: [] });
 </script>`;
 
-test('in a browser, bad days take no message, and no address shows a token', { skip }, async (t) => {
+test('in a browser bad days take no message, no address shows a token', { skip }, async (t) => {
   let asked = 0;
   let html = '';
   let hub;

@@ -265,6 +265,24 @@ test('history that can’t be read is said and tried again on request', async (t
   ana.complaints.length = 0; // The aborted requests, as intended.
 });
 
+test('while history is on its way nothing says that the space is quiet', async (t) => {
+  const space = newSpace();
+  const ana = await person(t);
+  let answer = null;
+  await ana.route(/\/v1\/spaces\/\d+\/messages/, async (route) => {
+    await new Promise((resolve) => { answer = resolve; });
+    await route.continue();
+  });
+  await ana.goto(new URL(`/?space=${space}&username=Ana`, HUB_URL).href);
+  await ana.locator('#skeleton').waitFor();
+  assert.ok(await ana.locator('#empty').isHidden());
+  await shot(ana, 'loading-desktop-light');
+  answer();
+  await ana.locator('#empty').waitFor();
+  await ana.locator('#skeleton').waitFor({ state: 'hidden' });
+  await shot(ana, 'empty-desktop-light');
+});
+
 test('after a lost connection nothing is missed, repeated or sent twice', async (t) => {
   const space = newSpace();
   const [ana, beto] = [await person(t), await person(t)];

@@ -8,8 +8,10 @@ import { dayOf, initialsOf, instantOf, nameOf, untilMidnight } from '../../src/c
 
 const CONSOLE = new URL('../../src/console/', import.meta.url);
 const read = (name) => readFileSync(new URL(name, CONSOLE), 'utf8');
+/** The words themselves, the client, and the page that shows programmers the contract. */
+const OTHERS = ['en.js', 'es.js', 'client.js', 'docs.js'];
 const SCRIPTS = readdirSync(CONSOLE)
-  .filter((name) => name.endsWith('.js') && !['en.js', 'es.js', 'client.js'].includes(name));
+  .filter((name) => name.endsWith('.js') && !OTHERS.includes(name));
 const holders = (form) => [...form.matchAll(/\{(\w+)\}/g)].map(([, name]) => name).sort();
 
 /** The strings of a script, the fixed parts of its templates, and if wanted its objects' keys. */

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 use tungstenite::Message;
 
@@ -41,7 +41,7 @@ pub(super) struct Common {
     /// When all has been said.
     pub over: CancellationToken,
     /// Told when nothing of a publisher's is unanswered any more: how many were accepted.
-    pub settled: UnboundedSender<u64>,
+    pub settled: Sender<u64>,
 }
 
 /// What a member has seen.
@@ -169,7 +169,7 @@ impl Taking {
             if is_silent && !self.is_settled && self.unanswered.is_empty() {
                 self.is_settled = true;
                 // Whoever asked has gone: then it is over.
-                _ = self.common.settled.send(self.tally.accepted);
+                _ = self.common.settled.try_send(self.tally.accepted);
             }
             let now = self.common.clock.now().unix.0;
             let due = self.due.filter(|_| !is_silent);
@@ -298,7 +298,7 @@ mod tests {
     use super::*;
 
     fn taking(part: Part) -> Taking {
-        let (settled, _) = tokio::sync::mpsc::unbounded_channel();
+        let (settled, _) = tokio::sync::mpsc::channel(1);
         let (silent, over) = (CancellationToken::new(), CancellationToken::new());
         let common =
             Common { clock: Clock::start(), mark: "bench-1".into(), silent, over, settled };

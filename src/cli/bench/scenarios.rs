@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::channel;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -201,7 +201,8 @@ impl Bench<'_> {
         part: impl Fn(usize) -> Part,
         progress: &mut Progress,
     ) -> Said {
-        let (settled, mut counts) = unbounded_channel();
+        // Each member says it once at most.
+        let (settled, mut counts) = channel(self.members.len().max(1));
         let (silent, over) = (CancellationToken::new(), CancellationToken::new());
         let mut taking = JoinSet::new();
         let mut publishers = 0;

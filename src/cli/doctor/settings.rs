@@ -60,7 +60,7 @@ fn pings(period: u64, no_proxy: bool) -> Finding {
     let what = format!("quiet sockets are pinged every {} s", period / 1_000);
     match period {
         ..SHORT_PROXY_IDLE => Finding::ok(NAME, what),
-        ..PROXY_IDLE => Finding::ok(
+        SHORT_PROXY_IDLE..PROXY_IDLE => Finding::ok(
             NAME,
             format!("{what}: enough for nginx and clouds (60 s), not for HAProxy's usual 50 s"),
         ),

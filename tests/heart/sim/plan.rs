@@ -32,6 +32,13 @@ pub enum Op {
     Feed,
 }
 
+impl Op {
+    /// Whether everybody goes.
+    fn ends_all(self) -> bool {
+        matches!(self, Op::Restart | Op::PowerCut | Op::Panic | Op::Drain | Op::Failure)
+    }
+}
+
 const WEIGHTS: [(Op, u64); 23] = [
     (Op::Join, 90),
     (Op::Talk, 220),
@@ -115,8 +122,7 @@ impl Plan {
             }
             match (theme, *op) {
                 (Theme::Crowd, Op::Join) => *weight *= 20,
-                (Theme::Crowd | Theme::Hot, Op::Restart | Op::PowerCut | Op::Panic) => *weight = 0,
-                (Theme::Crowd | Theme::Hot, Op::Drain | Op::Failure) => *weight = 0,
+                (Theme::Crowd | Theme::Hot, op) if op.ends_all() => *weight = 0,
                 (Theme::Hot | Theme::Short, Op::Post) => *weight = 500,
                 (Theme::Fed, Op::Talk | Op::Post | Op::Flood | Op::Failure) => *weight = 0,
                 (Theme::Fed, Op::Feed) => *weight = 600,
