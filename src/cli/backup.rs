@@ -36,7 +36,7 @@ pub(super) fn command() -> clap::Command {
         .about("Copies the embedded database to a file, also while a hub runs")
         .arg(file.value_parser(ValueParser::path_buf()).help("The copy"))
         .arg(force.help("Replace FILE if it is there"))
-        .arg(super::json_argument("Print what was copied as JSON"))
+        .arg(super::arguments::json_argument("Print what was copied as JSON"))
         .after_help(AFTER)
 }
 

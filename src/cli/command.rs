@@ -10,6 +10,7 @@ use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
+use super::arguments::names;
 use super::{
     CliExit, backup, bench, chat, doctor, generate, journal, key, letters, migrate, ready, say,
     settings, tail, token,
@@ -59,19 +60,6 @@ pub fn command() -> clap::Command {
         .subcommand(bench::command())
         .subcommand(generate::completions_command())
         .subcommand(generate::man_command())
-}
-
-/// The names of all commands, for people.
-pub(super) fn names(command: &clap::Command) -> String {
-    let mut names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
-    names.retain(|name| *name != "help");
-    let last = names.pop().unwrap_or_default();
-    format!("{} and {last}", names.join(", "))
-}
-
-/// The option by which a command prints JSON.
-pub(super) fn json_argument(help: &'static str) -> Arg {
-    Arg::new("json").long("json").action(ArgAction::SetTrue).help(help)
 }
 
 /// What a token is made with.

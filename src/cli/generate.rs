@@ -84,7 +84,10 @@ pub(super) fn man(matches: &ArgMatches, mut command: clap::Command) -> CliExit {
         Some(name) => match command.find_subcommand(name) {
             Some(found) => found.clone(),
             None => {
-                let text = format!("`{name}` is no command; there are {}", super::names(&command));
+                let text = format!(
+                    "`{name}` is no command; there are {}",
+                    super::arguments::names(&command)
+                );
                 return CliExit::bad(text);
             }
         },

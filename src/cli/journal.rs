@@ -48,7 +48,7 @@ pub(super) fn command() -> clap::Command {
     clap::Command::new("journal")
         .about("Inspects or verifies journals, or acknowledges what the store lacks of them")
         .arg(action.value_parser(ACTIONS).hide_possible_values(true).help("What to do"))
-        .arg(super::json_argument("inspect, verify: print the journals as JSON"))
+        .arg(super::arguments::json_argument("inspect, verify: print the journals as JSON"))
         .after_help(AFTER)
 }
 

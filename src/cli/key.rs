@@ -30,7 +30,7 @@ pub(super) fn command() -> clap::Command {
     let new = clap::Command::new("new").about("Makes a key").after_help(AFTER).args([
         arg("name", "NAME").help("What the key is called, without spaces"),
         arg("scope", "LIST").help("What it may be used for, with commas"),
-        super::json_argument("Print the key and its line as JSON"),
+        super::arguments::json_argument("Print the key and its line as JSON"),
     ]);
     clap::Command::new("key")
         .about("Makes keys for programs")

@@ -30,7 +30,7 @@ pub(super) fn command() -> clap::Command {
     clap::Command::new("migrate")
         .about("Brings the database up to date, and says what it did")
         .arg(dry_run.help("Print the statements that are missing, and change nothing"))
-        .arg(super::json_argument("Print what is missing, or was brought, as JSON"))
+        .arg(super::arguments::json_argument("Print what is missing, or was brought, as JSON"))
         .after_help(AFTER)
 }
 

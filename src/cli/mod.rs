@@ -1,7 +1,7 @@
 //! The command line: `cpi-hub` serves; `config` and `doctor` look at what it would serve with, and
-//! on what; `ready` asks whether it does; `chat`, `tail`, `say` and `bench` are clients of a hub;
-//! `migrate`, `backup`, `journal` and `dead-letters` are tools over a hub's data; `key` and `token`
-//! make what programs and people show; `completions` and `man` tell of all these.
+//! on what, and `ready` asks whether it does; `chat`, `tail`, `say` and `bench` are clients of a
+//! hub; `migrate`, `backup`, `journal` and `dead-letters` are tools over a hub's data; `key` and
+//! `token` make what programs and people show; `completions` and `man` tell of all these.
 //!
 //! What ends before anything runs (help, version, a bad configuration) is a [`CliExit`], and so is
 //! the end of each command.
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 
+mod arguments;
 pub mod backup;
 pub mod bench;
 pub mod chat;
@@ -37,7 +38,7 @@ mod terminal;
 pub mod token;
 
 pub use command::command;
-use command::{explain, json_argument, names, sources};
+use command::{explain, sources};
 
 use crate::config::{BadConfig, Config, DataLocation, Machine};
 use crate::limits::parse_time;

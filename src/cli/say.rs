@@ -64,7 +64,7 @@ pub(super) fn command() -> clap::Command {
             arg("key", "KEY").long("key").help("The message's own key [default: a random one]"),
             arg("wait", "TIME").long("wait").help("How long to try, up to 100s [default: 30s]"),
         ])
-        .arg(super::json_argument("Print what became of it as JSON"))
+        .arg(super::arguments::json_argument("Print what became of it as JSON"))
         .args(remote::arguments())
 }
 

@@ -4,7 +4,8 @@
 use clap::{Arg, ArgMatches};
 use serde_json::{Map, Value, json};
 
-use super::{CliExit, json_argument, table};
+use super::arguments::json_argument;
+use super::{CliExit, table};
 use crate::config::{BadConfig, Config, MAIN, Machine, Sources};
 use crate::limits::{settings, sum};
 

@@ -64,7 +64,7 @@ pub(super) fn command() -> clap::Command {
             arg("after", "ID").long("after").help("Begin behind the message with this id"),
             arg("count", "N").long("count").help("End after this many messages"),
         ])
-        .arg(super::json_argument("Print each frame as it is, as JSON"))
+        .arg(super::arguments::json_argument("Print each frame as it is, as JSON"))
         .args(remote::arguments())
 }
 

@@ -322,6 +322,8 @@ mod tests {
         // These bound threads, and tools.
         "EDGE_THREADS_MAX",
         "TYPED_LINES_MAX",
+        "TYPED_BYTES_MAX",
+        "REMOTE_ANSWER_BYTES_MAX",
         "PROBE_BYTES_MAX",
     ];
 

@@ -266,14 +266,20 @@ impl Taking {
     /// nothing is missing any more.
     async fn drain(&mut self, member: &mut Member) -> Result<(), String> {
         let ping = Message::text(r#"{"type":"ping"}"#);
-        member.socket.send(ping).await.map_err(|error| error.to_string())?;
+        member.socket.send(ping.clone()).await.map_err(|error| error.to_string())?;
         let until_pong = async {
             loop {
                 let heard = member.socket.next().await;
-                if let Some(Ok(Message::Text(text))) = &heard
-                    && text.starts_with(r#"{"type":"pong""#)
-                {
-                    return Ok(());
+                if let Some(Ok(Message::Text(text))) = &heard {
+                    if text.starts_with(r#"{"type":"pong""#) {
+                        return Ok(());
+                    }
+                    // A ping is a message, and refused as one where rates are low.
+                    if let Some(rest) = refused_ping(text) {
+                        tokio::time::sleep(rest).await;
+                        let sent = member.socket.send(ping.clone()).await;
+                        sent.map_err(|error| error.to_string())?;
+                    }
                 }
                 self.hear(member, heard)?;
             }
@@ -281,6 +287,15 @@ impl Taking {
         let drained = tokio::time::timeout(ANSWER_WAIT, until_pong).await;
         drained.unwrap_or_else(|_| Err(format!("no pong within {ANSWER_WAIT:?}")))
     }
+}
+
+/// How long to rest after a refusal that names no message of ours.
+fn refused_ping(text: &str) -> Option<Duration> {
+    let message: Value = serde_json::from_str(text).ok()?;
+    let data = &message["data"];
+    let is_ping = message["type"] == "error" && data["ref"].is_null();
+    let rest = data["retry_after_ms"].as_u64().filter(|_| is_ping)?;
+    Some(Duration::from_millis(rest))
 }
 
 /// A chat of ours: its id, and when it was to be said. Its text has nothing to be escaped, so it

@@ -12,10 +12,11 @@ use clap::{Arg, ArgAction, ArgMatches};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
+use super::CliExit;
+use super::arguments::json_argument;
 use super::chat::number;
 use super::remote::{self, Remote};
 use super::terminal::Progress;
-use super::{CliExit, json_argument};
 use crate::clock::Clock;
 use crate::edge::auth::random_id;
 

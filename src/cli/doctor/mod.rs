@@ -10,10 +10,11 @@ use std::time::Duration;
 use clap::ArgMatches;
 use serde::Serialize;
 
+use super::CliExit;
+use super::arguments::json_argument;
 use super::remote::{self, Remote};
 use super::screen::safe;
 use super::terminal::{Colour, Paint};
-use super::{CliExit, json_argument};
 use crate::config::{Config, Machine};
 
 mod disk;

@@ -1,6 +1,6 @@
 //! The pages, with their scripts and styles: one to chat from, the operators' console, and the
-//! contract that programs read with the page that shows it. Embedded in the binary, so that they work
-//! where the hub works.
+//! contract that programs read with the page that shows it. Embedded in the binary, so that they
+//! work where the hub works.
 
 use std::future::ready;
 use std::hash::{DefaultHasher, Hash, Hasher};
