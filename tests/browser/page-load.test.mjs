@@ -45,7 +45,7 @@ async function meter(page) {
 /** The machine may have other work. */
 const PATIENCE = { timeout: 60_000 };
 
-test('5,000 messages within half a minute leave the page smooth, bounded and in order', async (t) => {
+test('5,000 messages in half a minute leave the page smooth, bounded and in order', async (t) => {
   const space = newSpace();
   const [ana, beto] = [await person(t), await person(t, PHONE)];
   await join(ana, space, 'Ana Paz');

@@ -52,7 +52,9 @@ test('each language has every text, with the same values and all of its plurals'
 
 test('no text stands in a script or in the page’s markup', () => {
   const isText = (words) => /\p{L}{2,},? \p{L}{2,}|^\p{Lu}\p{Ll}+$|[¿¡…’“”]/u.test(words);
-  const names = new Set(['CPI Hub', 'Enter', 'Escape', 'Notification', '…', 'noopener noreferrer nofollow']);
+  const names = new Set([
+    'CPI Hub', 'Enter', 'Escape', 'Notification', '…', 'noopener noreferrer nofollow',
+  ]);
   for (const name of SCRIPTS) {
     const found = stringsOf(read(name)).filter((words) => isText(words) && !names.has(words));
     assert.deepEqual(found, [], name);
