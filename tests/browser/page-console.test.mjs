@@ -116,6 +116,36 @@ test('where the hub asks who is there, the key is asked for and shown in the hea
   operator.complaints = operator.complaints.filter((it) => !it.includes('status of 401'));
 });
 
+test('frames are shown as they come, held back while paused, and sifted', async (t) => {
+  const space = newSpace();
+  const others = await member(t, space, 9_401);
+  const heard = [];
+  others.on('message', (data) => heard.push(JSON.parse(data)));
+  const operator = await person(t);
+  await open(operator, `frames/${space}`);
+  await operator.getByText(`Watching space ${space}.`).waitFor();
+  const shown = (text) => operator.locator('.frames div:not([hidden])', { hasText: text });
+  await shown('"type":"welcome"').waitFor();
+  const said = await post(space, 'first', { user_id: 9_401, username: 'User9401' });
+  await shown('"content":"first"').waitFor();
+  assert.match(await shown('"content":"first"').textContent(), new RegExp(`chat ${said.id}`));
+  await operator.getByRole('button', { name: 'Pause' }).click();
+  await post(space, 'second', { user_id: 9_401, username: 'User9401' });
+  await new Promise((resolve) => {
+    const has = () => heard.some((it) => it.data?.content === 'second');
+    const look = () => (has() ? resolve() : setTimeout(look, 20));
+    look();
+  });
+  assert.equal(await shown('"content":"second"').count(), 0, 'nothing moves while it is paused');
+  await operator.getByRole('button', { name: 'Go on' }).click();
+  await shown('"content":"second"').waitFor();
+  await operator.getByLabel('Only those with').fill('"content":"second"');
+  assert.equal(await shown('"type"').count(), 1);
+  // Whoever watches is nobody's business.
+  assert.ok(!heard.some((it) => it.type === 'join' && it.user_id !== 9_401), 'no join is told');
+  await shot(operator, 'console-frames');
+});
+
 test('axe finds nothing serious or moderate in any view, colour or size', async (t) => {
   const space = newSpace();
   await member(t, space, 9_301);

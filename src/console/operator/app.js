@@ -17,11 +17,16 @@ function route() {
   const [name = '', which] = path.split('/');
   const id = which === undefined ? undefined : encodeURIComponent(decodeURIComponent(which));
   switch (name) {
-    case 'spaces': return ['spaces', new Spaces(id)];
-    case 'connections': return ['connections', new Connections(new URLSearchParams(query))];
-    case 'frames': return ['frames', new Frames(id)];
-    case 'store': return ['store', new Store(feed)];
-    default: return ['overview', new Overview(feed)];
+    case 'spaces':
+      return ['spaces', new Spaces(id)];
+    case 'connections':
+      return ['connections', new Connections(new URLSearchParams(query))];
+    case 'frames':
+      return ['frames', new Frames(id)];
+    case 'store':
+      return ['store', new Store(feed)];
+    default:
+      return ['overview', new Overview(feed)];
   }
 }
 
@@ -94,7 +99,9 @@ $('theme').addEventListener('change', () => {
   localStorage.setItem(THEME, $('theme').value);
   wear($('theme').value);
 });
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => window.dispatchEvent(new Event('themed')));
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () =>
+  window.dispatchEvent(new Event('themed')),
+);
 
 window.addEventListener('hashchange', show);
 open();

@@ -36,7 +36,9 @@ export class Feed extends EventTarget {
     }
   }
 
-  stop() { this.#stop.abort(); }
+  stop() {
+    this.#stop.abort();
+  }
 
   #restore({ at, series }) {
     this.at = at.map((ms) => ms / 1000);
@@ -50,7 +52,8 @@ export class Feed extends EventTarget {
     const { at, numbers } = this.last;
     if (at !== null && at / 1000 > (this.at.at(-1) ?? 0)) {
       this.at.push(at / 1000);
-      for (const [number, value] of Object.entries(numbers)) (this.series[number] ??= []).push(value);
+      for (const [number, value] of Object.entries(numbers))
+        (this.series[number] ??= []).push(value);
       if (this.at.length > SAMPLES_MAX) {
         this.at.shift();
         for (const values of Object.values(this.series)) values.shift();

@@ -13,9 +13,15 @@ export class HubError extends Error {
 
 /** The key that was shown in this tab. */
 export const key = {
-  get() { return sessionStorage.getItem(KEY) ?? ''; },
-  set(value) { sessionStorage.setItem(KEY, value); },
-  forget() { sessionStorage.removeItem(KEY); },
+  get() {
+    return sessionStorage.getItem(KEY) ?? '';
+  },
+  set(value) {
+    sessionStorage.setItem(KEY, value);
+  },
+  forget() {
+    sessionStorage.removeItem(KEY);
+  },
 };
 
 function headers(more = {}) {
@@ -26,7 +32,11 @@ function headers(more = {}) {
 async function refused(response) {
   const body = await response.json().catch(() => ({}));
   const text = body.detail ?? body.message ?? body.error ?? response.statusText;
-  return new HubError(response.status, typeof text === 'string' ? text : response.statusText, body.code);
+  return new HubError(
+    response.status,
+    typeof text === 'string' ? text : response.statusText,
+    body.code,
+  );
 }
 
 /** Asks the hub something; throws a `HubError` where it refuses. */
@@ -34,7 +44,10 @@ export async function ask(path, { method = 'GET', body, signal } = {}) {
   const more = { Accept: 'application/problem+json, application/json;q=0.9' };
   if (body !== undefined) more['Content-Type'] = 'application/json';
   const response = await fetch(path, {
-    method, signal, headers: headers(more), cache: 'no-store',
+    method,
+    signal,
+    headers: headers(more),
+    cache: 'no-store',
     body: body === undefined ? undefined : JSON.stringify(body),
   });
   if (!response.ok) throw await refused(response);

@@ -21,27 +21,83 @@ const TILES = [
 ];
 
 const CHARTS = [
-  ['Connections', [['members', 'connections'], ['blocked', 'taking nothing']], short],
-  ['Chats and stored rows a second', [['chats', 'chats'], ['stored', 'stored']], short],
-  ['Sends a second, and frames appended', [['sends', 'sends'], ['frames', 'frames']], short],
+  [
+    'Connections',
+    [
+      ['members', 'connections'],
+      ['blocked', 'taking nothing'],
+    ],
+    short,
+  ],
+  [
+    'Chats and stored rows a second',
+    [
+      ['chats', 'chats'],
+      ['stored', 'stored'],
+    ],
+    short,
+  ],
+  [
+    'Sends a second, and frames appended',
+    [
+      ['sends', 'sends'],
+      ['frames', 'frames'],
+    ],
+    short,
+  ],
   ['Bytes sent a second', [['sent_bytes', 'bytes']], bytes],
-  ['Joins and leaves a second', [['joins', 'joins'], ['leaves', 'leaves']], short],
-  ['Evictions and refusals a second', [['evictions', 'evictions'], ['refusals', 'refusals']], short],
+  [
+    'Joins and leaves a second',
+    [
+      ['joins', 'joins'],
+      ['leaves', 'leaves'],
+    ],
+    short,
+  ],
+  [
+    'Evictions and refusals a second',
+    [
+      ['evictions', 'evictions'],
+      ['refusals', 'refusals'],
+    ],
+    short,
+  ],
   ['Waiting for the store', [['journal_bytes', 'journals']], bytes],
   ['A batch in the store, ms', [['batch_ms', 'ms']], short],
-  ['Accept to sent, ms', [['accept_p50_ms', 'p50'], ['accept_p99_ms', 'p99']], short],
-  ['Durable ack, ms', [['durable_p50_ms', 'p50'], ['durable_p99_ms', 'p99']], short],
+  [
+    'Accept to sent, ms',
+    [
+      ['accept_p50_ms', 'p50'],
+      ['accept_p99_ms', 'p99'],
+    ],
+    short,
+  ],
+  [
+    'Durable ack, ms',
+    [
+      ['durable_p50_ms', 'p50'],
+      ['durable_p99_ms', 'p99'],
+    ],
+    short,
+  ],
   ['Processors', [['cpu', 'busy']], short],
   ['Memory', [['resident_bytes', 'resident']], bytes],
 ];
 
 export class Overview {
-  #feed; #charts = []; #parts; #redraw;
+  #feed;
+  #charts = [];
+  #parts;
+  #redraw;
 
-  constructor(feed) { this.#feed = feed; }
+  constructor(feed) {
+    this.#feed = feed;
+  }
 
   open(view) {
-    const tiles = TILES.map(([title]) => el('div', { className: 'tile' }, el('dt', {}, title), el('dd', {}, '–')));
+    const tiles = TILES.map(([title]) =>
+      el('div', { className: 'tile' }, el('dt', {}, title), el('dd', {}, '–')),
+    );
     this.#parts = {
       conditions: el('section', { 'aria-label': 'Conditions' }),
       tiles,
@@ -52,8 +108,12 @@ export class Overview {
       el('h2', {}, 'Overview'),
       this.#parts.conditions,
       el('section', { 'aria-label': 'Now' }, el('dl', { className: 'tiles' }, ...tiles)),
-      el('section', { 'aria-label': 'The last hour' }, el('h3', {}, 'The last hour'),
-        el('div', { className: 'charts' }, ...this.#parts.figures.map(({ figure }) => figure))),
+      el(
+        'section',
+        { 'aria-label': 'The last hour' },
+        el('h3', {}, 'The last hour'),
+        el('div', { className: 'charts' }, ...this.#parts.figures.map(({ figure }) => figure)),
+      ),
       this.#parts.tables,
     );
     this.#draw();
@@ -92,7 +152,9 @@ export class Overview {
 
   #chart(part, at, series) {
     const data = [at, ...part.lines.map(([number]) => series[number] ?? at.map(() => null))];
-    const said = part.lines.map(([number, label]) => `${label} ${part.format(series[number]?.at(-1) ?? NaN)}`);
+    const said = part.lines.map(
+      ([number, label]) => `${label} ${part.format(series[number]?.at(-1) ?? NaN)}`,
+    );
     part.box.setAttribute('aria-label', `${part.title}: ${said.join(', ')} now`);
     const theme = getComputedStyle(document.documentElement).getPropertyValue('--one');
     const known = this.#charts.find(({ box }) => box === part.box);
@@ -109,10 +171,16 @@ export class Overview {
   }
 
   #conditions(conditions) {
-    const shown = conditions.map((it) => el('div', { className: 'condition' },
-      el('strong', {}, it.name), ` for ${ago(it.since)}. ${it.meaning}`,
-      it.detail ? el('p', { className: 'soft' }, it.detail) : null,
-      el('p', { className: 'do' }, it.do)));
+    const shown = conditions.map((it) =>
+      el(
+        'div',
+        { className: 'condition' },
+        el('strong', {}, it.name),
+        ` for ${ago(it.since)}. ${it.meaning}`,
+        it.detail ? el('p', { className: 'soft' }, it.detail) : null,
+        el('p', { className: 'do' }, it.do),
+      ),
+    );
     const nothing = el('p', { className: 'soft' }, 'Nothing is wrong.');
     this.#parts.conditions.replaceChildren(...(shown.length > 0 ? shown : [nothing]));
   }
@@ -120,22 +188,45 @@ export class Overview {
   #tables({ refusals, closes, shards }) {
     const counted = (caption, counts, empty) => {
       const rows = Object.entries(counts).sort(([, one], [, two]) => two - one);
-      return el('div', { className: 'panel' }, table(caption, [
-        ['Why', ([name]) => el('code', {}, name)],
-        ['Since the start', ([, count]) => String(count), 'number'],
-      ], rows, empty));
+      return el(
+        'div',
+        { className: 'panel' },
+        table(
+          caption,
+          [
+            ['Why', ([name]) => el('code', {}, name)],
+            ['Since the start', ([, count]) => String(count), 'number'],
+          ],
+          rows,
+          empty,
+        ),
+      );
     };
     const sends = shards.reduce((sum, shard) => sum + shard.sends, 0);
-    const balance = el('div', { className: 'panel' }, table('Shards', [
-      ['Shard', (it) => String(shards.indexOf(it))],
-      ['Connections', (it) => String(it.members), 'number'],
-      ['Spaces', (it) => String(it.spaces), 'number'],
-      ['Part of all sends', (it) => (sends > 0 ? `${((100 * it.sends) / sends).toFixed(1)} %` : '–'), 'number'],
-      ['Logs', (it) => bytes(it.log_bytes), 'number'],
-    ], shards));
+    const balance = el(
+      'div',
+      { className: 'panel' },
+      table(
+        'Shards',
+        [
+          ['Shard', (it) => String(shards.indexOf(it))],
+          ['Connections', (it) => String(it.members), 'number'],
+          ['Spaces', (it) => String(it.spaces), 'number'],
+          [
+            'Part of all sends',
+            (it) => (sends > 0 ? `${((100 * it.sends) / sends).toFixed(1)} %` : '–'),
+            'number',
+          ],
+          ['Logs', (it) => bytes(it.log_bytes), 'number'],
+        ],
+        shards,
+      ),
+    );
     this.#parts.tables.replaceChildren(
       counted('Refusals by code', refusals, 'None.'),
-      counted('Ends of connections by reason', closes, 'None.'), balance);
+      counted('Ends of connections by reason', closes, 'None.'),
+      balance,
+    );
   }
 }
 
@@ -146,7 +237,11 @@ function size(box) {
 function options({ box, lines, format }) {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
-  const axis = { stroke: colour('--soft'), grid: { stroke: colour('--grid') }, ticks: { stroke: colour('--grid') } };
+  const axis = {
+    stroke: colour('--soft'),
+    grid: { stroke: colour('--grid') },
+    ticks: { stroke: colour('--grid') },
+  };
   // Away from the pointer the legend says what is now.
   const value = (plot, number, which) => {
     const shown = number ?? plot.data[which].at(-1);
@@ -157,10 +252,20 @@ function options({ box, lines, format }) {
     cursor: { y: false },
     legend: { live: true },
     scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
-    axes: [{ ...axis, values: (_, marks) => marks.map(clock) }, { ...axis, size: 62, values: (_, marks) => marks.map(format) }],
-    series: [{ label: 'at', value: (plot, at) => clock(at ?? plot.data[0].at(-1)) }, ...lines.map(([, label], which) => ({
-      label, value, width: 1.5, stroke: colour(which === 0 ? '--one' : '--two'), points: { show: false },
-    }))],
+    axes: [
+      { ...axis, values: (_, marks) => marks.map(clock) },
+      { ...axis, size: 62, values: (_, marks) => marks.map(format) },
+    ],
+    series: [
+      { label: 'at', value: (plot, at) => clock(at ?? plot.data[0].at(-1)) },
+      ...lines.map(([, label], which) => ({
+        label,
+        value,
+        width: 1.5,
+        stroke: colour(which === 0 ? '--one' : '--two'),
+        points: { show: false },
+      })),
+    ],
   };
 }
 

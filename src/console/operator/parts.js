@@ -16,7 +16,11 @@ export function el(tag, properties = {}, ...children) {
   return element;
 }
 
-const UNITS = [[1e9, 'G'], [1e6, 'M'], [1e3, 'k']];
+const UNITS = [
+  [1e9, 'G'],
+  [1e6, 'M'],
+  [1e3, 'k'],
+];
 
 /** A number in three or four digits. */
 export function short(number) {
@@ -55,17 +59,34 @@ export function ago(text, now = Date.now()) {
  * `kind` is `number`, `wide` or nothing.
  */
 export function table(caption, columns, rows, empty = 'Nothing.') {
-  const head = columns.map(([title, , kind]) => el('th', { scope: 'col', className: kind ?? '' }, title));
-  const cells = (row) => columns.map(([, cell, kind]) => el('td', { className: kind ?? '' }, cell(row)));
-  const body = rows.length > 0
-    ? rows.map((row) => el('tr', {}, ...cells(row)))
-    : [el('tr', {}, el('td', { colSpan: columns.length, className: 'soft' }, empty))];
-  return el('div', { className: 'scroll', tabIndex: 0, role: 'region', 'aria-label': caption },
-    el('table', {}, el('caption', {}, caption), el('thead', {}, el('tr', {}, ...head)),
-      el('tbody', {}, ...body)));
+  const head = columns.map(([title, , kind]) =>
+    el('th', { scope: 'col', className: kind ?? '' }, title),
+  );
+  const cells = (row) =>
+    columns.map(([, cell, kind]) => el('td', { className: kind ?? '' }, cell(row)));
+  const body =
+    rows.length > 0
+      ? rows.map((row) => el('tr', {}, ...cells(row)))
+      : [el('tr', {}, el('td', { colSpan: columns.length, className: 'soft' }, empty))];
+  return el(
+    'div',
+    { className: 'scroll', tabIndex: 0, role: 'region', 'aria-label': caption },
+    el(
+      'table',
+      {},
+      el('caption', {}, caption),
+      el('thead', {}, el('tr', {}, ...head)),
+      el('tbody', {}, ...body),
+    ),
+  );
 }
 
 /** A field of a form: its label and its input. */
 export function field(label, properties) {
-  return el('label', {}, label, el('input', { autocomplete: 'off', spellcheck: false, ...properties }));
+  return el(
+    'label',
+    {},
+    label,
+    el('input', { autocomplete: 'off', spellcheck: false, ...properties }),
+  );
 }
