@@ -105,7 +105,7 @@ pub(super) enum Command {
     /// Close who holds most, until this many bytes are freed.
     Relieve(u64),
     /// Look up who came and went of late, up to a number of them.
-    Find(Sought, usize, oneshot::Sender<Vec<Coming>>),
+    Find(Box<Sought>, usize, oneshot::Sender<Vec<Coming>>),
 }
 
 /// A command in an inbox, and its place among those of its address.
