@@ -383,7 +383,8 @@ impl Hub {
         let mut found = Vec::new();
         for inbox in self.inboxes.iter() {
             let (give, given) = oneshot::channel();
-            if inbox.push(Queued(Command::Find(Box::new(sought), max, give), Asking::OURS)).is_err() {
+            if inbox.push(Queued(Command::Find(Box::new(sought), max, give), Asking::OURS)).is_err()
+            {
                 return Err(self.refusal());
             }
             found.append(&mut given.await.map_err(|_| self.unanswered())?);

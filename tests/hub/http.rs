@@ -365,11 +365,20 @@ fn every_file_of_the_console_is_served() {
                 continue;
             }
             let name = file.strip_prefix(&root).expect("it is inside").to_string_lossy();
-            let (path, kind) = match name.rsplit('.').next() {
-                Some("html") => ("/".to_owned(), "text/html"),
-                Some("css") => (format!("/{name}"), "text/css"),
-                Some("ts") => (format!("/{name}"), "text/plain"),
-                _ => (format!("/{name}"), "text/javascript"),
+            if name.ends_with("LICENSE") {
+                continue;
+            }
+            let kind = match name.rsplit('.').next() {
+                Some("html") => "text/html",
+                Some("css") => "text/css",
+                Some("ts") => "text/plain",
+                _ => "text/javascript",
+            };
+            let path = match &*name {
+                "index.html" => "/".to_owned(),
+                "docs.html" => "/docs".to_owned(),
+                "operator/index.html" => "/console".to_owned(),
+                name => format!("/{}", name.replacen("operator/", "console/", 1)),
             };
             let page = hub.get(&path);
             assert_eq!(page.status, 200, "{path}");

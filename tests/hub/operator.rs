@@ -212,7 +212,7 @@ fn what_is_misspelt_or_malformed_is_one_line_that_names_it() {
             format!("{path}: write_wait: `soon` is not a time such as 250ms, 10s or 5m"),
         ),
         (&[], &[("HUB_CONFIG", "")], "", "HUB_CONFIG: `` is not a file".into()),
-        (&["serv"], &[], "", "`serv` is no command; there are serve, config, migrate, backup, journal, dead-letters, key, token and chat".into()),
+        (&["serv"], &[], "", "`serv` is no command; there are serve, config, ready, doctor, migrate, backup, journal, dead-letters, key, token, chat, tail, say, bench, completions and man".into()),
         (
             &[],
             // As a secret's file has it.
@@ -451,12 +451,15 @@ fn who_cannot_chat_is_told_why_in_one_line() {
         assert_eq!(text.lines().count(), 1, "{text}");
         (code, text)
     };
-    let full = "cpi-hub: the hub refused: maximum connections reached\n".to_owned();
+    let full = "cpi-hub: the hub refused: maximum connections reached (503 too_many_connections)\n";
+    let full = full.to_owned();
     assert_eq!(chat(&["--url", &url]), (Some(1), full));
     let (code, text) = chat(&["--url", "ws://127.0.0.1:1"]);
     assert!(code == Some(1) && text.ends_with("is the hub running?\n"), "{text}");
     let (code, text) = chat(&["--url", "wss://127.0.0.1:1"]);
-    assert!(code == Some(1) && text.starts_with("cpi-hub: --url: "), "{text}");
+    assert!(code == Some(1) && text.ends_with("is the hub running?\n"), "{text}");
+    let (code, text) = chat(&["--url", "ftp://127.0.0.1:1"]);
+    assert!(code == Some(78) && text.starts_with("cpi-hub: --url: "), "{code:?} {text}");
 }
 
 #[test]

@@ -95,7 +95,7 @@ pub fn a_commit_whose_answer_is_lost_is_not_stored_again() {
     let mut hub = Hub::start(&args);
     let mut ledger = Ledger::default();
     let load = Load::start(&hub, 0);
-    let enough = || link.cuts() >= 4 * rounds() as usize && link.resets() >= rounds() as usize;
+    let enough = || link.cuts() >= 12 && link.resets() >= 3;
     eventually("commits are cut, also by resets", || enough().then_some(()));
     settle(&mut hub, load, &mut ledger);
     assert!(!hub.data_dir().join("dead-letters.jsonl").exists(), "no row met itself");

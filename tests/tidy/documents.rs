@@ -152,7 +152,9 @@ pub fn browser_tests() -> Vec<Source> {
 /// The files of the page, of `client.js` and of their tests: path and text.
 pub fn web_files() -> Vec<(String, String)> {
     let mut files = Vec::new();
-    for folder in ["src/console", "src/console/client", "src/console/operator", "sdk/js", "tests/browser"] {
+    for folder in
+        ["src/console", "src/console/client", "src/console/operator", "sdk/js", "tests/browser"]
+    {
         for entry in fs::read_dir(file(folder)).expect("a folder of the page's") {
             let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
             let path = format!("{folder}/{name}");

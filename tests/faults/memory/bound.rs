@@ -54,7 +54,7 @@ pub fn members_that_take_nothing_make_room() -> Outcome {
     let settings = ["--write-wait", "60s"];
     let hub = group.within(|| Hub::start(&[&UNLIMITED[..], &settings].concat()));
     let come = |user| member(&hub, &path(1 + user % SPACES, user), true);
-    let silent: Vec<TcpStream> = (1_000..3_200).map(come).collect();
+    let silent: Vec<TcpStream> = (1_000..2_800).map(come).collect();
     let seen: Seen = watch(&hub, &group, |_| {
         for space in (1..=SPACES).cycle().take(40 * SPACES) {
             assert_eq!(say_something_long(&hub, space), 200);

@@ -120,8 +120,8 @@ fn who_chats_from_a_terminal_shows_the_token_of_a_file_and_the_next_one_in_time(
     for (content, problem) in [("", "one line with a token"), ("a b", "one line with a token")] {
         std::fs::write(&file, content).expect("a file");
         let (code, text) = chat(path).end();
-        assert!(code == Some(1) && text.contains(problem), "{text}");
+        assert!(code == Some(78) && text.contains(problem), "{code:?} {text}");
     }
     let (code, text) = chat(&format!("{path}.none")).end();
-    assert!(code == Some(1) && text.starts_with("cpi-hub: --token-file: "), "{text}");
+    assert!(code == Some(78) && text.starts_with("cpi-hub: --token-file: "), "{code:?} {text}");
 }
