@@ -23,6 +23,7 @@ mod names;
 mod observe;
 mod operator;
 mod order;
+mod pages;
 mod private;
 mod request_ids;
 mod resume;

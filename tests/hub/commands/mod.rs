@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::support::{Hub, PATIENCE, run_hub};
 
 mod bench;
+mod chat;
 mod doctor;
 mod generated;
 mod say;
