@@ -111,10 +111,15 @@ pub fn a_crowd_whose_link_breaks_in_every_way_misses_nothing() {
     let own = Crowd::of(2, 8, 1_000, 20_261_201);
     let crowd = Crowd { by: Some(link.address), silence: SILENCE, ..own };
     let slow = Manner { bytes_per_second: 150_000, packet_bytes: 100, ..Manner::default() };
+    // Some come and go by themselves: whoever is there is cut, and somebody is.
+    let end = |fate: Fate| {
+        let ended = || Some(link.end_all(fate)).filter(|ended| *ended > 0);
+        eventually("there is a connection to end", ended)
+    };
     let mut cut = 0;
     let figures = run_through(&mut hub, crowd, 7, |_, number| match number {
-        0 => cut += link.end_all(Fate::Reset),
-        1 => cut += link.end_all(Fate::Closed),
+        0 => cut += end(Fate::Reset),
+        1 => cut += end(Fate::Closed),
         2 => link.half_close(Way::ToServer),
         3 => link.half_close(Way::ToClient),
         4 => link.corrupt(Way::ToServer, 20),
@@ -125,7 +130,7 @@ pub fn a_crowd_whose_link_breaks_in_every_way_misses_nothing() {
         }
         _ => link.set(&BOTH, slow),
     });
-    assert!(cut >= 8 && link.swallowed() > 0, "{cut} cut, {} swallowed", link.swallowed());
+    assert!(cut >= 2 && link.swallowed() > 0, "{cut} cut, {} swallowed", link.swallowed());
     figure(1, "connections_reset_and_closed", cut, "");
     eprintln!("{figures:?}: gaps 0, doubles 0");
     neighbours.settle(&[1]);
