@@ -223,6 +223,7 @@ impl Server {
             renewals: shown,
             keeper,
             debug_endpoints: config.debug_endpoints,
+            search: config.search,
         };
         let edge = Serving::begin(threads, &doors, edge_state, &faults)?;
         watch_memory(&hub, &faults, over);

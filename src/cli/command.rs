@@ -95,7 +95,7 @@ fn serve_arguments() -> Vec<Arg> {
 }
 
 /// Settings whose flag stands without a value.
-const SWITCHES: [&str; 3] = ["debug_endpoints", "insecure", "take_journals"];
+const SWITCHES: [&str; 4] = ["debug_endpoints", "insecure", "search", "take_journals"];
 
 fn switch(name: &'static str) -> Arg {
     let long: &'static str = name.replace('_', "-").leak();

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, ToSql, Transaction};
 
 use super::wall::WallFormat;
 use crate::store::query::{Page, PageQuery, Range, RangeQuery, StoredMessage, signed, unsigned};
+use crate::store::search::{Found, SearchQuery};
 use crate::wire::time::Micros;
 use crate::wire::{Id, SpaceId, UserId};
 
@@ -50,6 +51,11 @@ impl History {
         Ok(Page { rows, total })
     }
 
+    /// A page of what is found by its words (docs/WIRE.md E).
+    pub(crate) fn search(&mut self, query: &SearchQuery) -> Result<Found> {
+        super::search::find::search(&mut self.connection, &self.wall, query)
+    }
+
     /// A stretch by position (docs/WIRE.md E).
     pub(crate) fn range(&mut self, query: &RangeQuery) -> Result<Range> {
         let range = self.forwards_or_backwards(query)?;
@@ -93,7 +99,7 @@ impl History {
     }
 }
 
-const COLUMNS: &str = "id, content, user_id, username, space_id, timestamp";
+pub(super) const COLUMNS: &str = "id, content, user_id, username, space_id, timestamp";
 
 /// Rows of a space by their number, from 0, ascending by id, as their times do (docs/WIRE.md A4).
 #[derive(Debug)]
@@ -188,7 +194,7 @@ fn read(
 }
 
 /// Reads a row whatever an import has put there: history must open (docs/WIRE.md B15).
-fn message(row: &Row<'_>, wall: &WallFormat) -> Result<StoredMessage> {
+pub(super) fn message(row: &Row<'_>, wall: &WallFormat) -> Result<StoredMessage> {
     let text = |column| -> Result<String> {
         let value = row.get_ref(column)?;
         Ok(String::from_utf8_lossy(value.as_bytes().unwrap_or_default()).into_owned())
