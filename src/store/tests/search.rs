@@ -60,18 +60,22 @@ impl Database {
     }
 
     fn find(&self, text: &str) -> Found {
+        self.try_find(text).expect("it is found")
+    }
+
+    fn try_find(&self, text: &str) -> rusqlite::Result<Found> {
         let connection = Connection::open(self.path()).expect("it opens");
         let terms = Terms::parse(text).expect("words");
         let query = SearchQuery { space: SpaceId(1), terms, before: None, limit: 50 };
-        History::new(connection, 0).search(&query).expect("it is found")
+        History::new(connection, 0).search(&query)
     }
 
     /// Waits until the index is complete, and finds.
     fn find_at_last(&self, text: &str) -> Vec<String> {
         let until = Instant::now() + PATIENCE;
         loop {
-            let found = self.find(text);
-            if found.is_complete {
+            // A damaged index may be found damaged until it is made anew.
+            if let Some(found) = self.try_find(text).ok().filter(|found| found.is_complete) {
                 return found.rows.into_iter().map(|row| row.content).collect();
             }
             assert!(Instant::now() < until, "the index is not complete");

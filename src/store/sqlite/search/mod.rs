@@ -70,9 +70,10 @@ fn add(transaction: &Transaction<'_>, before: i64, (first, last): (i64, i64)) ->
                    SELECT rowid FROM chat_messages WHERE rowid > ?1 AND rowid < ?2";
         transaction.execute(sql, (before, first))?;
     }
+    // Numbers of rows that were deleted by hand are used again, and their words may be there still.
     let sql = format!(
-        "INSERT INTO hub_search (rowid, space, content) SELECT rowid, {SPACE_WORD}, content \
-         FROM chat_messages WHERE rowid BETWEEN ?1 AND ?2"
+        "INSERT OR REPLACE INTO hub_search (rowid, space, content) \
+         SELECT rowid, {SPACE_WORD}, content FROM chat_messages WHERE rowid BETWEEN ?1 AND ?2"
     );
     transaction.prepare_cached(&sql)?.execute((first, last))?;
     Ok(())

@@ -195,7 +195,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
     fn whatever_was_done_a_search_finds_what_a_look_at_each_row_finds(deeds in deeds()) {
         let mut world = World::new();
