@@ -48,7 +48,7 @@ pub fn command() -> clap::Command {
         .subcommand(settings::command().args(serve_arguments()))
         .subcommand(ready::command().args(serve_arguments()))
         .subcommand(doctor::command().args(serve_arguments()))
-        .subcommand(migrate::command().args(place_arguments(&[])))
+        .subcommand(migrate::command().args(place_arguments(&["search"])))
         .subcommand(backup::command().args(place_arguments(&[])))
         .subcommand(journal::command().args(place_arguments(&[])))
         .subcommand(letters::command().args(place_arguments(&["utc_offset"])))

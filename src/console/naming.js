@@ -5,7 +5,7 @@ import { shownName } from './words.js';
 
 /**
  * Asks the hub.
- * @returns {Promise<{name: string, search: boolean}>} `name` is '' where there is none, or no answer
+ * @returns {Promise<{name: string, search: boolean}>} `name`: '' where there is none, or no answer
  */
 export async function aboutSpace(space, token) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};

@@ -7,8 +7,8 @@ use super::query::StoredMessage;
 use crate::limits::{SEARCH_CHARS_MAX, SEARCH_TERMS_MAX};
 use crate::wire::{Id, SpaceId};
 
-/// Letters of the shortest beginning of a word that is looked for: a shorter one begins so many
-/// words that it finds nothing for anybody, and a database would have to merge them all.
+/// Letters of the shortest beginning of a word that is looked for: a database merges all words that
+/// begin so, and a single letter finds nothing that anybody looks for.
 const BEGINNING_MIN: usize = 2;
 
 /// A page of what is found in a space, by position (docs/WIRE.md E).
@@ -112,12 +112,6 @@ impl Term {
     }
 }
 
-/// The word under which the index of a database has the messages of a space, beside those that
-/// were said: so it need not look at what other spaces have.
-pub(super) fn space_word(space: SpaceId) -> String {
-    format!("s{}", space.0).replace('-', "n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,12 +160,6 @@ mod tests {
         assert_eq!(read(&"ñ".repeat(SEARCH_CHARS_MAX + 1)), Err(BadTerms::TooLong));
         assert!(read(&"a ".repeat(SEARCH_TERMS_MAX)).is_ok());
         assert_eq!(read(&"a ".repeat(SEARCH_TERMS_MAX + 1)), Err(BadTerms::TooMany));
-    }
-
-    #[test]
-    fn spaces_have_words_of_their_own() {
-        let words = [5, -5, 0, i32::MIN, i32::MAX].map(|space| space_word(SpaceId(space)));
-        assert_eq!(words, ["s5", "sn5", "s0", "sn2147483648", "s2147483647"]);
     }
 
     proptest! {

@@ -17,7 +17,7 @@ async function open(page) {
   await page.getByRole('dialog', { name: 'Search' }).waitFor();
 }
 
-test('words are found as they are typed, and the keyboard goes to where they were said', async (t) => {
+test('words are found as they are typed, and the keyboard leads to them', async (t) => {
   const space = newSpace();
   await post(space, 'Un Café a las ocho', OTHERS);
   await postMany(space, 70, 'line');
@@ -49,7 +49,7 @@ test('words are found as they are typed, and the keyboard goes to where they wer
     ?.textContent.includes('Un Café a las ocho'));
 });
 
-test('what is not there, too common or too much is told, and more is shown on demand', async (t) => {
+test('what is not there or too much is told, and more is shown on demand', async (t) => {
   const space = newSpace();
   await postMany(space, 25, 'uno dos');
   await post(space, `${'largo '.repeat(100)}aguja ${'paja '.repeat(60)}`, OTHERS);

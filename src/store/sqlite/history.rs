@@ -5,7 +5,6 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, ToSql, Transaction};
 
 use super::wall::WallFormat;
 use crate::store::query::{Page, PageQuery, Range, RangeQuery, StoredMessage, signed, unsigned};
-use crate::store::search::{Found, SearchQuery};
 use crate::wire::time::Micros;
 use crate::wire::{Id, SpaceId, UserId};
 
@@ -15,8 +14,8 @@ const NEAR_ROWS: u64 = 4096;
 /// A read-only connection.
 #[derive(Debug)]
 pub(crate) struct History {
-    connection: Connection,
-    wall: WallFormat,
+    pub(super) connection: Connection,
+    pub(super) wall: WallFormat,
 }
 
 impl History {
@@ -49,11 +48,6 @@ impl History {
             rows.reverse();
         }
         Ok(Page { rows, total })
-    }
-
-    /// A page of what is found by its words (docs/WIRE.md E).
-    pub(crate) fn search(&mut self, query: &SearchQuery) -> Result<Found> {
-        super::search::find::search(&mut self.connection, &self.wall, query)
     }
 
     /// A stretch by position (docs/WIRE.md E).

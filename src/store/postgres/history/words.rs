@@ -5,8 +5,8 @@ use tokio_postgres::Error;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::History;
-use crate::store::postgres::schema::words::{WORDS, document, phrase};
-use crate::store::search::{Found, SearchQuery, Term, space_word};
+use crate::store::postgres::schema::words::{WORDS, document, phrase, space_sign};
+use crate::store::search::{Found, SearchQuery, Term};
 
 /// Messages that are looked at one by one while there is no index.
 const NEWEST: u32 = 2_000;
@@ -60,7 +60,8 @@ impl Asked {
             texts.push(text);
             format!("${}::text", texts.len() + 2)
         };
-        let mut wanted = phrase(&parameter(space_word(query.space)), is_utf8);
+        let sign = parameter(space_sign(query.space));
+        let mut wanted = format!("quote_literal({sign})::tsquery");
         for Term { text, is_beginning } in query.terms.iter() {
             let words = phrase(&parameter(text.clone()), is_utf8);
             let words = match is_beginning {

@@ -6,6 +6,7 @@
 
 use super::{Index, SchemaStep, find, missing_index};
 use crate::store::postgres::connect::{CallFault, Connection, column};
+use crate::wire::SpaceId;
 
 /// What becomes of the index of words.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -93,13 +94,18 @@ fn plain(text: &str, is_utf8: bool) -> String {
     format!("translate({text}, $hub${from}$hub$, $hub${to}$hub$)")
 }
 
-/// What is indexed of a row: its words, and one of its space.
+/// What is indexed of a row: its words, and a sign of its space.
 pub(in crate::store::postgres) fn document(row: &str, is_utf8: bool) -> String {
     let text = plain(&format!("left({row}content::text, {TEXT_CHARS})"), is_utf8);
     format!(
-        "to_tsvector('pg_catalog.simple'::regconfig, \
-         's' || replace({row}space_id::text, '-', 'n') || ' ' || {text})"
+        "to_tsvector('pg_catalog.simple'::regconfig, {text}) \
+         || array_to_tsvector(ARRAY['/' || {row}space_id::text])"
     )
+}
+
+/// The sign of a space, which is no word of any text.
+pub(in crate::store::postgres) fn space_sign(space: SpaceId) -> String {
+    format!("/{}", space.0)
 }
 
 /// The words of a text in a row, as what a document is asked for.

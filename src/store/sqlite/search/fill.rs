@@ -95,7 +95,7 @@ impl Filler {
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(%error, "the index of words could not be filled; again soon");
+                        tracing::warn!(%error, "the index of words could not be filled; later");
                     }
                     self.connection = None;
                     AGAIN

@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension, Result, ToSql, Transaction, named_
 
 use super::fill::is_complete;
 use crate::store::query::StoredMessage;
-use crate::store::search::{Found, SearchQuery, Term, space_word};
-use crate::store::sqlite::history::{COLUMNS, message};
+use crate::store::search::{Found, SearchQuery, Term};
+use crate::store::sqlite::history::{COLUMNS, History, message};
 use crate::store::sqlite::wall::WallFormat;
 
 /// Matches that are all looked at.
@@ -19,12 +19,14 @@ const STRETCH: i64 = 512;
 /// A message that matches: its id and its row's number.
 type Match = (String, i64);
 
-/// A page of what is found.
-pub(in crate::store::sqlite) fn search(
-    connection: &mut Connection,
-    wall: &WallFormat,
-    query: &SearchQuery,
-) -> Result<Found> {
+impl History {
+    /// A page of what is found by its words (docs/WIRE.md E).
+    pub(crate) fn search(&mut self, query: &SearchQuery) -> Result<Found> {
+        search(&mut self.connection, &self.wall, query)
+    }
+}
+
+fn search(connection: &mut Connection, wall: &WallFormat, query: &SearchQuery) -> Result<Found> {
     // One state of the database: what is in the index, and the rows.
     let transaction = connection.transaction()?;
     let looking = Looking {
@@ -53,7 +55,7 @@ fn expression(query: &SearchQuery) -> String {
         format!("\"{}\"{end}", term.text.replace('"', "\"\""))
     };
     let terms: Vec<String> = query.terms.iter().map(quoted).collect();
-    let space = space_word(query.space);
+    let space = format!("s{}", query.space.0).replace('-', "n");
     format!("space : \"{space}\" AND content : ({})", terms.join(" AND "))
 }
 

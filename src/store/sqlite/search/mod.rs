@@ -15,7 +15,7 @@ use crate::store::query::signed;
 use fill::Filling;
 
 mod fill;
-pub(super) mod find;
+mod find;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +24,7 @@ const INDEX: &str = include_str!("index.sql");
 /// The index's version: one of another version is made anew.
 const VERSION: i64 = 1;
 
-/// How a space's word is made of its number, as `space_word` does.
+/// How a space's word is made of its number: the same words as a query has.
 const SPACE_WORD: &str = "'s' || replace(space_id, '-', 'n')";
 
 /// The index, as the connection that writes has it.

@@ -1,3 +1,5 @@
+//! The index of words against a look at each row, whatever the hub and people's hands do.
+
 use proptest::prelude::*;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
