@@ -79,6 +79,8 @@ test('what is not there or too much is told, and more is shown on demand', async
   await state(ana, 'All words have to be there');
   assert.equal((await found(ana)).length, 0);
   await ana.keyboard.press('Escape');
+  await ana.waitForFunction(() => document.querySelector('#search-field').value === '');
+  await ana.keyboard.press('Escape');
   await ana.getByRole('dialog', { name: 'Search' }).waitFor({ state: 'hidden' });
   assert.equal(await ana.evaluate(() => document.activeElement.id), 'search-button');
 });

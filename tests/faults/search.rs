@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use crate::support::{Hub, UNLIMITED, eventually};
 
-const ROWS: i64 = 60_000;
+const ROWS: i64 = 30_000;
 
 /// Rows that wait to be filled in.
 fn left(database: &Connection) -> i64 {
@@ -64,7 +64,7 @@ pub fn an_index_of_words_that_is_killed_while_it_is_made_goes_on_and_misses_noth
     eventually("the index is complete", || {
         (hub.get("/v1/spaces/1/search?q=x").json()["complete"] == true).then_some(())
     });
-    for word in ["palabra7", "comun", "59998"] {
+    for word in ["palabra7", "comun", "29997"] {
         let sql = "SELECT id FROM chat_messages WHERE space_id = 1 \
                    AND instr(' ' || replace(content, 'ú', 'u') || ' ', ' ' || ?1 || ' ') > 0";
         let mut scan = database.prepare(sql).expect("it parses");
