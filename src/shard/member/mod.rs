@@ -245,9 +245,9 @@ impl Member {
             ping_period_ms: turn.limits.ping_period,
         };
         match self.who.encoding {
-            Encoding::Frames => self
-                .queue
-                .push(&mut turn.counts, |out| server_message::welcome(out, &welcome, &at)),
+            Encoding::Frames => {
+                self.queue.push(&mut turn.counts, |out| server_message::welcome(out, &welcome, &at))
+            }
             Encoding::Events => {
                 let jitter = turn.jitter();
                 self.queue.push(&mut turn.counts, |out| {
