@@ -26,7 +26,11 @@ impl History {
     }
 }
 
-fn search(connection: &mut Connection, wall: &WallFormat, query: &SearchQuery) -> Result<Found> {
+pub(super) fn search(
+    connection: &mut Connection,
+    wall: &WallFormat,
+    query: &SearchQuery,
+) -> Result<Found> {
     // One state of the database: what is in the index, and the rows.
     let transaction = connection.transaction()?;
     let looking = Looking {
