@@ -48,7 +48,7 @@ fn search_query(path: &str, query: &Query, limits: &Limits) -> Result<SearchQuer
     let limit = limit(query, LIMIT, limits.page_size_max)?;
     let text = match query.get("q") {
         given if given.is_empty() => Err(BadTerms::Empty),
-        given => given.text().ok_or(BadTerms::Nul).and_then(|text| Terms::parse(text)),
+        given => given.text().ok_or(BadTerms::Nul).and_then(Terms::parse),
     };
     let terms = text.map_err(|bad| Refusal::field("q", told(bad)))?;
     Ok(SearchQuery { space, terms, before, limit })
