@@ -8,6 +8,7 @@ mod commands;
 mod connections;
 mod contract;
 mod crowd;
+mod deflate;
 mod doors;
 mod echo;
 mod events;

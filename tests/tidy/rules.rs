@@ -19,8 +19,9 @@ const FLOORS: [&[&str]; 6] = [
 const HUB_USES_OF_STORE: [&str; 2] = ["journal", "latest"];
 
 /// Packages that floors 0 and 1 may use: no runtime, no logging.
-const LOW_PACKAGES: [&str; 10] = [
+const LOW_PACKAGES: [&str; 11] = [
     "bytes",
+    "flate2",
     "foldhash",
     "hashbrown",
     "serde",

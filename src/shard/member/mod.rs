@@ -212,7 +212,7 @@ impl Member {
     /// Shows it that the hub is there, and has it show that it is too, if it says anything at all.
     pub(super) fn ping(&mut self, key: MemberKey, turn: &mut Turn) {
         let ping = match self.who.encoding {
-            Encoding::Frames => frame_writer::ping,
+            Encoding::Frames | Encoding::Deflated => frame_writer::ping,
             Encoding::Events => event_stream::ping,
         };
         self.queue.push(&mut turn.counts, ping);
@@ -246,7 +246,7 @@ impl Member {
         };
         let jitter = turn.jitter();
         self.queue.push(&mut turn.counts, |out| match self.who.encoding {
-            Encoding::Frames => server_message::welcome(out, &welcome, &at),
+            Encoding::Frames | Encoding::Deflated => server_message::welcome(out, &welcome, &at),
             Encoding::Events => event_stream::welcome(out, &welcome, after, (&at, jitter)),
         });
         self.make_due(key, &mut turn.due);

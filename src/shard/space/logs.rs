@@ -1,14 +1,16 @@
-//! The logs of a space: its frames, and the same as events while somebody reads those. What is
-//! appended goes to both, each message encoded once for all who read it so.
+//! The logs of a space: its frames, and the same in each other encoding while somebody reads it so.
+//! What is appended goes to all of them, each message encoded once for all who read it so.
 //!
-//! The log of events is made when its first reader comes, of what the log of frames holds, and goes
-//! with its last: a reader that comes back finds what it missed in memory as others do.
+//! Another log is made when its first reader comes, of what the log of frames holds, and goes with
+//! its last: a reader that comes back finds what it missed in memory as others do.
 
 use bytes::BytesMut;
 
 use super::ChatFrame;
 use super::log::SpaceLog;
 use crate::shard::position::Floor;
+use crate::wire::deflate::Deflater;
+use crate::wire::event_stream;
 use crate::wire::time::MonoMs;
 use crate::wire::{Encoding, Id};
 
@@ -16,32 +18,51 @@ use crate::wire::{Encoding, Id};
 #[derive(Debug)]
 pub(super) struct Logs {
     frames: SpaceLog,
-    events: Option<Box<SpaceLog>>,
-    /// How many read events.
+    events: Beside,
+    deflated: Beside,
+}
+
+/// A log in another encoding.
+#[derive(Default, Debug)]
+struct Beside {
+    log: Option<Box<SpaceLog>>,
+    /// How many read it.
     readers: u32,
 }
 
 impl Logs {
     /// Empty ones. `floor` is at or above everything that their space may have seen before.
     pub(super) fn new(floor: Floor) -> Logs {
-        Logs { frames: SpaceLog::new(Encoding::Frames, floor), events: None, readers: 0 }
+        let (events, deflated) = (Beside::default(), Beside::default());
+        Logs { frames: SpaceLog::new(Encoding::Frames, floor), events, deflated }
     }
 
     /// The log that a member of this encoding reads.
     #[inline]
     pub(super) fn of(&self, encoding: Encoding) -> &SpaceLog {
-        match (encoding, &self.events) {
-            (Encoding::Events, Some(events)) => events,
-            // Nobody reads events where there is no log of them.
-            _ => &self.frames,
-        }
+        let beside = match encoding {
+            Encoding::Frames => return &self.frames,
+            Encoding::Events => &self.events,
+            Encoding::Deflated => &self.deflated,
+        };
+        // Nobody reads so where there is no log of it.
+        beside.log.as_deref().unwrap_or(&self.frames)
     }
 
     /// The log of this encoding, where there is one.
     pub(super) fn get(&self, encoding: Encoding) -> Option<&SpaceLog> {
         match encoding {
             Encoding::Frames => Some(&self.frames),
-            Encoding::Events => self.events.as_deref(),
+            Encoding::Events => self.events.log.as_deref(),
+            Encoding::Deflated => self.deflated.log.as_deref(),
+        }
+    }
+
+    fn beside(&mut self, encoding: Encoding) -> Option<&mut Beside> {
+        match encoding {
+            Encoding::Frames => None,
+            Encoding::Events => Some(&mut self.events),
+            Encoding::Deflated => Some(&mut self.deflated),
         }
     }
 
@@ -53,17 +74,19 @@ impl Logs {
 
     /// The logs that there are.
     pub(super) fn all(&self) -> impl Iterator<Item = (Encoding, &SpaceLog)> {
-        let events = self.events.as_deref().map(|events| (Encoding::Events, events));
-        std::iter::once((Encoding::Frames, &self.frames)).chain(events)
+        Encoding::ALL.into_iter().filter_map(|encoding| Some((encoding, self.get(encoding)?)))
     }
 
     fn all_mut(&mut self) -> impl Iterator<Item = &mut SpaceLog> {
-        std::iter::once(&mut self.frames).chain(self.events.as_deref_mut())
+        let beside = [&mut self.events, &mut self.deflated];
+        let beside = beside.into_iter().filter_map(|beside| beside.log.as_deref_mut());
+        std::iter::once(&mut self.frames).chain(beside)
     }
 
     /// Bytes of memory that they hold.
     pub(super) fn held(&self) -> usize {
-        self.frames.held() + self.events.as_ref().map_or(0, |events| events.held())
+        let beside = [&self.events, &self.deflated].into_iter().filter_map(|it| it.log.as_ref());
+        self.frames.held() + beside.map(|log| log.held()).sum::<usize>()
     }
 
     /// The most bytes that one of them retains.
@@ -75,7 +98,7 @@ impl Logs {
     /// positions if it is a `chat`.
     pub(super) fn append(
         &mut self,
-        now: MonoMs,
+        (now, deflater): (MonoMs, &mut Deflater),
         chat: Option<ChatFrame>,
         bound: usize,
         write: impl FnOnce(&mut BytesMut) -> usize,
@@ -84,26 +107,34 @@ impl Logs {
         if let Some(ChatFrame { id, record }) = chat {
             self.frames.index(id, offset, record);
         }
-        if let Some(events) = &mut self.events {
+        if let Some(log) = &mut self.events.log {
             let (frame, _) = self.frames.slices(offset, self.frames.end());
-            events.append_event(now, chat, frame);
+            log.append_as(now, chat, frame, event_stream::events);
+        }
+        if let Some(log) = &mut self.deflated.log {
+            let (frame, _) = self.frames.slices(offset, self.frames.end());
+            log.append_as(now, chat, frame, |out, frame| deflater.frames(out, frame));
         }
     }
 
     /// A member comes that reads this encoding.
     pub(super) fn reader_came(&mut self, encoding: Encoding) {
-        if encoding == Encoding::Events {
-            self.readers += 1;
-            self.events.get_or_insert_with(|| Box::new(self.frames.as_events()));
+        if encoding == Encoding::Frames {
+            return;
         }
+        if self.get(encoding).is_none() {
+            let log = Box::new(self.frames.in_encoding(encoding));
+            self.beside(encoding).expect("it is not the log of frames").log = Some(log);
+        }
+        self.beside(encoding).expect("it is not the log of frames").readers += 1;
     }
 
     /// A member that reads this encoding goes.
     pub(super) fn reader_left(&mut self, encoding: Encoding) {
-        if encoding == Encoding::Events {
-            self.readers -= 1;
-            if self.readers == 0 {
-                self.events = None;
+        if let Some(beside) = self.beside(encoding) {
+            beside.readers -= 1;
+            if beside.readers == 0 {
+                beside.log = None;
             }
         }
     }
@@ -122,11 +153,10 @@ impl Logs {
     /// Frees whole segments below `offset` of one of them, as long as `keep` bytes stay. Says how
     /// many bytes of memory that were.
     pub(super) fn trim(&mut self, encoding: Encoding, offset: u64, keep: u64) -> usize {
-        let log = match (encoding, &mut self.events) {
-            (Encoding::Events, Some(events)) => events,
-            _ => &mut self.frames,
-        };
-        log.trim(offset, keep)
+        match self.beside(encoding) {
+            None => self.frames.trim(offset, keep),
+            Some(beside) => beside.log.as_mut().map_or(0, |log| log.trim(offset, keep)),
+        }
     }
 
     /// The newest chat, or the floor while there was none.

@@ -115,7 +115,7 @@ impl Space {
         write: impl FnOnce(&mut BytesMut) -> usize,
     ) {
         let held = self.logs.held();
-        self.logs.append(turn.now.mono, chat, bound, write);
+        self.logs.append((turn.now.mono, &mut turn.deflater), chat, bound, write);
         turn.logs.grew(self.logs.held() - held);
         turn.counts.add(Metric::FramesAppended, 1);
         self.make_due(turn);
