@@ -286,7 +286,9 @@ impl Shard {
     /// What becomes of a member's messages, and whether they may come compressed; `None`: it only
     /// reads, and has none.
     pub fn heard(&self, key: MemberKey) -> Option<(Heard, bool)> {
-        let Some(member) = self.rooms.members.get(key) else { return Some((Heard::Dropped, false)) };
+        let Some(member) = self.rooms.members.get(key) else {
+            return Some((Heard::Dropped, false));
+        };
         let may_deflate = match member.who.encoding {
             Encoding::Frames => false,
             Encoding::Deflated => true,

@@ -111,7 +111,9 @@ impl Reader {
                 return None;
             }
             match take_whole(input, limits).transpose() {
-                Some(Ok(Whole::Deflated(message))) => return Some(inflater.incoming(message, limits)),
+                Some(Ok(Whole::Deflated(message))) => {
+                    return Some(inflater.incoming(message, limits));
+                }
                 Some(Ok(Whole::Plain(incoming))) => return Some(Ok(incoming)),
                 Some(Err(close)) => return Some(Err(close)),
                 None => {}

@@ -195,11 +195,10 @@ fn bombs_and_broken_streams_are_closed_and_hurt_nobody_else() {
 fn the_first_message_may_show_its_token_compressed() {
     use jsonwebtoken::{EncodingKey, Header, encode};
     let secret = "a secret of thirty-two bytes or more";
-    let key = EncodingKey::from_secret(secret.as_bytes());
+    let key = EncodingKey::from_secret(secret.as_bytes()).expect("a secret");
     let claims = json!({"user_id": 7, "exp": 4_000_000_000_u64});
     let token = encode(&Header::default(), &claims, &key).expect("a token");
-    let hub =
-        Hub::start_with_env(&["--compression", "6"], &[("HUB_JWT_SECRET", secret)]);
+    let hub = Hub::start_with_env(&["--compression", "6"], &[("HUB_JWT_SECRET", secret)]);
     let mut ana = join(&hub, 1, 7, "");
     ana.send(&json!({"type": "auth", "data": {"token": token}}).to_string()).expect("read");
     assert_eq!(ana.next_of("welcome")["data"]["user_id"], 7);

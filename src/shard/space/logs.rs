@@ -18,14 +18,14 @@ use crate::wire::{Encoding, Id};
 #[derive(Debug)]
 pub(super) struct Logs {
     frames: SpaceLog,
-    events: Beside,
-    deflated: Beside,
+    events: Option<Box<Beside>>,
+    deflated: Option<Box<Beside>>,
 }
 
 /// A log in another encoding.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 struct Beside {
-    log: Option<Box<SpaceLog>>,
+    log: SpaceLog,
     /// How many read it.
     readers: u32,
 }
@@ -33,32 +33,28 @@ struct Beside {
 impl Logs {
     /// Empty ones. `floor` is at or above everything that their space may have seen before.
     pub(super) fn new(floor: Floor) -> Logs {
-        let (events, deflated) = (Beside::default(), Beside::default());
-        Logs { frames: SpaceLog::new(Encoding::Frames, floor), events, deflated }
+        Logs { frames: SpaceLog::new(Encoding::Frames, floor), events: None, deflated: None }
     }
 
     /// The log that a member of this encoding reads.
     #[inline]
     pub(super) fn of(&self, encoding: Encoding) -> &SpaceLog {
-        let beside = match encoding {
-            Encoding::Frames => return &self.frames,
-            Encoding::Events => &self.events,
-            Encoding::Deflated => &self.deflated,
-        };
         // Nobody reads so where there is no log of it.
-        beside.log.as_deref().unwrap_or(&self.frames)
+        self.get(encoding).unwrap_or(&self.frames)
     }
 
     /// The log of this encoding, where there is one.
+    #[inline]
     pub(super) fn get(&self, encoding: Encoding) -> Option<&SpaceLog> {
         match encoding {
             Encoding::Frames => Some(&self.frames),
-            Encoding::Events => self.events.log.as_deref(),
-            Encoding::Deflated => self.deflated.log.as_deref(),
+            Encoding::Events => self.events.as_ref().map(|beside| &beside.log),
+            Encoding::Deflated => self.deflated.as_ref().map(|beside| &beside.log),
         }
     }
 
-    fn beside(&mut self, encoding: Encoding) -> Option<&mut Beside> {
+    /// Where the log of another encoding stands, if it is one.
+    fn place(&mut self, encoding: Encoding) -> Option<&mut Option<Box<Beside>>> {
         match encoding {
             Encoding::Frames => None,
             Encoding::Events => Some(&mut self.events),
@@ -79,14 +75,14 @@ impl Logs {
 
     fn all_mut(&mut self) -> impl Iterator<Item = &mut SpaceLog> {
         let beside = [&mut self.events, &mut self.deflated];
-        let beside = beside.into_iter().filter_map(|beside| beside.log.as_deref_mut());
+        let beside = beside.into_iter().flatten().map(|beside| &mut beside.log);
         std::iter::once(&mut self.frames).chain(beside)
     }
 
     /// Bytes of memory that they hold.
     pub(super) fn held(&self) -> usize {
-        let beside = [&self.events, &self.deflated].into_iter().filter_map(|it| it.log.as_ref());
-        self.frames.held() + beside.map(|log| log.held()).sum::<usize>()
+        let beside = [&self.events, &self.deflated].into_iter().flatten();
+        self.frames.held() + beside.map(|beside| beside.log.held()).sum::<usize>()
     }
 
     /// The most bytes that one of them retains.
@@ -107,11 +103,11 @@ impl Logs {
         if let Some(ChatFrame { id, record }) = chat {
             self.frames.index(id, offset, record);
         }
-        if let Some(log) = &mut self.events.log {
+        if let Some(Beside { log, .. }) = self.events.as_deref_mut() {
             let (frame, _) = self.frames.slices(offset, self.frames.end());
             log.append_as(now, chat, frame, event_stream::events);
         }
-        if let Some(log) = &mut self.deflated.log {
+        if let Some(Beside { log, .. }) = self.deflated.as_deref_mut() {
             let (frame, _) = self.frames.slices(offset, self.frames.end());
             log.append_as(now, chat, frame, |out, frame| deflater.frames(out, frame));
         }
@@ -119,22 +115,23 @@ impl Logs {
 
     /// A member comes that reads this encoding.
     pub(super) fn reader_came(&mut self, encoding: Encoding) {
-        if encoding == Encoding::Frames {
-            return;
+        let made = self.get(encoding).is_none().then(|| self.frames.in_encoding(encoding));
+        let Some(place) = self.place(encoding) else { return };
+        if let Some(log) = made {
+            *place = Some(Box::new(Beside { log, readers: 0 }));
         }
-        if self.get(encoding).is_none() {
-            let log = Box::new(self.frames.in_encoding(encoding));
-            self.beside(encoding).expect("it is not the log of frames").log = Some(log);
+        if let Some(beside) = place {
+            beside.readers += 1;
         }
-        self.beside(encoding).expect("it is not the log of frames").readers += 1;
     }
 
     /// A member that reads this encoding goes.
     pub(super) fn reader_left(&mut self, encoding: Encoding) {
-        if let Some(beside) = self.beside(encoding) {
+        let Some(place) = self.place(encoding) else { return };
+        if let Some(beside) = place {
             beside.readers -= 1;
             if beside.readers == 0 {
-                beside.log = None;
+                *place = None;
             }
         }
     }
@@ -153,9 +150,9 @@ impl Logs {
     /// Frees whole segments below `offset` of one of them, as long as `keep` bytes stay. Says how
     /// many bytes of memory that were.
     pub(super) fn trim(&mut self, encoding: Encoding, offset: u64, keep: u64) -> usize {
-        match self.beside(encoding) {
+        match self.place(encoding) {
             None => self.frames.trim(offset, keep),
-            Some(beside) => beside.log.as_mut().map_or(0, |log| log.trim(offset, keep)),
+            Some(place) => place.as_mut().map_or(0, |beside| beside.log.trim(offset, keep)),
         }
     }
 
@@ -183,7 +180,8 @@ mod tests {
         let (id, space, user, image) = (Id(id), SpaceId(1), UserId(1), "");
         let chat = Chat { id, space, user, username: "Ana", content, image };
         let frame = ChatFrame { id, record: 1 };
-        logs.append(MonoMs(5), Some(frame), chat.frame_bytes_max(), |out| {
+        let mut deflater = Deflater::new(6);
+        logs.append((MonoMs(5), &mut deflater), Some(frame), chat.frame_bytes_max(), |out| {
             server_message::chat(out, &chat, AT)
         });
     }
@@ -208,7 +206,7 @@ mod tests {
             let content = "x".repeat(id as usize * 40);
             for logs in [&mut logs, &mut always] {
                 let bound = 400;
-                logs.append(MonoMs(5), None, bound, |out| {
+                logs.append((MonoMs(5), &mut Deflater::new(6)), None, bound, |out| {
                     server_message::leave(out, SpaceId(1), UserId(id as i32), AT)
                 });
                 say(logs, id, &content);
@@ -234,5 +232,31 @@ mod tests {
         assert_eq!(logs.all().count(), 2, "somebody still reads");
         logs.reader_left(Encoding::Events);
         assert_eq!((logs.all().count(), logs.held()), (1, frames), "gone with its last reader");
+    }
+
+    #[test]
+    fn who_comes_first_for_compressed_frames_finds_plain_ones_and_compressed_ones_from_then_on() {
+        let mut logs = Logs::new(Floor { id: Id(10), record: 0 });
+        let text = "hola que tal ".repeat(20);
+        for id in 11..60 {
+            say(&mut logs, id, &text);
+        }
+        let plain = logs.held();
+        logs.reader_came(Encoding::Deflated);
+        let (frames, log) = (logs.main(), logs.of(Encoding::Deflated));
+        assert_eq!(read(log, 0), read(frames, 0), "a copy");
+        let from = log.end();
+        assert_eq!(log.find(Id(59)), Whereabouts::At { offset: from, chats: 0 });
+        say(&mut logs, 60, &text);
+        say(&mut logs, 61, &text);
+        let (frames, log) = (logs.main(), logs.of(Encoding::Deflated));
+        let (long, short) = (read(frames, from), read(log, from));
+        assert_eq!((short[0], long[0]), (0xC1, 0x81));
+        assert!(short.len() * 2 < long.len(), "{} of {}", short.len(), long.len());
+        let Whereabouts::At { offset, chats: 1 } = log.find(Id(60)) else { panic!("not found") };
+        assert_eq!(offset, from + Encoding::Deflated.message_bytes(&short) as u64);
+        logs.reader_left(Encoding::Deflated);
+        assert_eq!((logs.all().count(), logs.of(Encoding::Deflated).end()), (1, logs.main().end()));
+        assert!(logs.held() <= plain + (64 << 10));
     }
 }

@@ -1,5 +1,7 @@
 //! Streams of the RFC's and of other makers, bombs, cuts, and windows.
 
+mod plainly;
+
 use super::*;
 
 use proptest::prelude::*;
@@ -18,8 +20,7 @@ fn inflated(payload: &[u8], limits: ReadLimits) -> Result<Vec<u8>, Close> {
 
 /// A message as somebody else may compress it.
 fn stream(message: &[u8], level: u32, window_bits: u8) -> Vec<u8> {
-    let mut stream =
-        Compress::new_with_window_bits(Compression::new(level), false, window_bits);
+    let mut stream = Compress::new_with_window_bits(Compression::new(level), false, window_bits);
     let mut out = vec![0; message.len() + 1_000];
     stream.compress(message, &mut out, FlushCompress::Sync).expect("a stream");
     out.truncate(stream.total_out() as usize - TAIL.len());
@@ -129,34 +130,22 @@ fn what_is_no_whole_stream_is_told_so() {
     assert_eq!(inflated(&ends, LIMITS), Err(Close::InvalidDeflate));
 }
 
-/// Inflates as a client does whose window is no larger than it has asked for.
-fn inflated_by_small(payload: &[u8], window_bits: u8) -> Option<Vec<u8>> {
-    let mut stream = Decompress::new_with_window_bits(false, window_bits);
-    let (mut input, mut message) = (&[payload, &TAIL].concat()[..], Vec::new());
-    loop {
-        let (before, mut piece) = (stream.total_in(), [0; 16]);
-        let filled = stream.total_out();
-        stream.decompress(input, &mut piece, FlushDecompress::Sync).ok()?;
-        input = &input[(stream.total_in() - before) as usize..];
-        let made = (stream.total_out() - filled) as usize;
-        message.extend_from_slice(&piece[..made]);
-        if made == 0 {
-            return input.is_empty().then_some(message);
-        }
-    }
-}
-
 #[test]
 fn a_client_with_the_smallest_window_reads_it() {
-    let words: Vec<String> = (0..200).map(|at| format!("{:x}", at * 7_919 % 4_096)).collect();
-    let text = words.join(" ").repeat(4);
-    let frame = frame(text.as_bytes());
-    let (header, _) = event_stream::frame(&frame);
-    assert_eq!(frame[0], 0xC1);
-    let read = inflated_by_small(&frame[header..], WINDOW_BITS);
-    assert!(read.as_deref() == Some(text.as_bytes()), "it refers to what is in the window");
-    let wide = stream(text.as_bytes(), 6, 15);
-    assert_eq!(inflated_by_small(&wide, WINDOW_BITS), None, "which a larger one would not");
+    let word = |at: usize| format!("{}{at} ", ["hola", "que", "tal", "nos", "vemos"][at % 5]);
+    let text: String = (0..800).map(|at| word(at * at % 97)).collect();
+    for level in 1..=9 {
+        let (mut plain, mut out) = (BytesMut::new(), BytesMut::new());
+        frame_writer::echo(&mut plain, false, text.as_bytes());
+        Deflater::new(level).frames(&mut out, &plain);
+        assert_eq!(out[0], 0xC1, "{level}");
+        let (header, _) = event_stream::frame(&out);
+        let (read, farthest) = plainly::inflated(&out[header..]);
+        assert!(read == text.as_bytes() && farthest > 3, "{level}");
+        assert!(farthest <= 1 << WINDOW_BITS, "{level}: it refers {farthest} back");
+    }
+    let (read, farthest) = plainly::inflated(&stream(text.as_bytes(), 6, 15));
+    assert!(read == text.as_bytes() && farthest > 1 << WINDOW_BITS, "which another window would");
 }
 
 proptest! {
@@ -168,10 +157,12 @@ proptest! {
         let (mut deflater, mut inflater) = (Deflater::new(level), Inflater::default());
         let limits = ReadLimits { message_bytes_max: 1 << 16, ..LIMITS };
         for text in &texts {
-            let (mut plain, mut out) = (BytesMut::new(), BytesMut::with_capacity(4_096));
+            let mut plain = BytesMut::new();
             frame_writer::echo(&mut plain, false, text.as_bytes());
+            let mut out = BytesMut::with_capacity(plain.len());
+            let room = out.capacity();
             deflater.frames(&mut out, &plain);
-            prop_assert!(out.len() <= plain.len());
+            prop_assert!(out.len() <= plain.len() && out.capacity() == room, "within its bound");
             let (header, payload) = event_stream::frame(&out);
             prop_assert_eq!(header + payload, out.len());
             if out[0] == 0x81 {
