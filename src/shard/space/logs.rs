@@ -87,53 +87,78 @@ impl Logs {
 
     /// The most bytes that one of them retains.
     pub(super) fn retained(&self) -> u64 {
-        self.all().map(|(_, log)| log.retained()).max().unwrap_or(0)
+        let beside = [&self.events, &self.deflated].into_iter().flatten();
+        beside.fold(self.frames.retained(), |most, beside| most.max(beside.log.retained()))
     }
 
     /// Appends one frame of at most `bound` bytes, written in place by `write`, which is found by
-    /// positions if it is a `chat`.
+    /// positions if it is a `chat`. Says how many bytes of memory that took anew.
     pub(super) fn append(
         &mut self,
         (now, deflater): (MonoMs, &mut Deflater),
         chat: Option<ChatFrame>,
         bound: usize,
         write: impl FnOnce(&mut BytesMut) -> usize,
-    ) {
+    ) -> usize {
+        let held = self.frames.held();
         let offset = self.frames.append(now, bound, write);
+        let grown = self.frames.held() - held;
         if let Some(ChatFrame { id, record }) = chat {
             self.frames.index(id, offset, record);
         }
-        if let Some(Beside { log, .. }) = self.events.as_deref_mut() {
-            let (frame, _) = self.frames.slices(offset, self.frames.end());
-            log.append_as(now, chat, frame, event_stream::events);
+        if self.events.is_none() && self.deflated.is_none() {
+            return grown;
         }
-        if let Some(Beside { log, .. }) = self.deflated.as_deref_mut() {
-            let (frame, _) = self.frames.slices(offset, self.frames.end());
-            log.append_as(now, chat, frame, |out, frame| deflater.frames(out, frame));
-        }
+        grown + self.append_beside(offset, chat, (now, deflater))
     }
 
-    /// A member comes that reads this encoding.
-    pub(super) fn reader_came(&mut self, encoding: Encoding) {
+    /// Appends the newest frame, which begins at `offset`, to the logs that there are beside.
+    fn append_beside(
+        &mut self,
+        offset: u64,
+        chat: Option<ChatFrame>,
+        (now, deflater): (MonoMs, &mut Deflater),
+    ) -> usize {
+        let (frame, _) = self.frames.slices(offset, self.frames.end());
+        let mut grown = 0;
+        if let Some(Beside { log, .. }) = self.events.as_deref_mut() {
+            let held = log.held();
+            log.append_as(now, chat, frame, event_stream::events);
+            grown += log.held() - held;
+        }
+        if let Some(Beside { log, .. }) = self.deflated.as_deref_mut() {
+            let held = log.held();
+            log.append_as(now, chat, frame, |out, frame| deflater.frames(out, frame));
+            grown += log.held() - held;
+        }
+        grown
+    }
+
+    /// A member comes that reads this encoding. Says how many bytes of memory that took anew.
+    pub(super) fn reader_came(&mut self, encoding: Encoding) -> usize {
+        if encoding == Encoding::Frames {
+            return 0;
+        }
         let made = self.get(encoding).is_none().then(|| self.frames.in_encoding(encoding));
-        let Some(place) = self.place(encoding) else { return };
+        let held = made.as_ref().map_or(0, SpaceLog::held);
+        let Some(place) = self.place(encoding) else { return 0 };
         if let Some(log) = made {
             *place = Some(Box::new(Beside { log, readers: 0 }));
         }
         if let Some(beside) = place {
             beside.readers += 1;
         }
+        held
     }
 
-    /// A member that reads this encoding goes.
-    pub(super) fn reader_left(&mut self, encoding: Encoding) {
-        let Some(place) = self.place(encoding) else { return };
+    /// A member that reads this encoding goes. Says how many bytes of memory that has freed.
+    pub(super) fn reader_left(&mut self, encoding: Encoding) -> usize {
+        let Some(place) = self.place(encoding) else { return 0 };
         if let Some(beside) = place {
             beside.readers -= 1;
-            if beside.readers == 0 {
-                *place = None;
-            }
         }
+        let freed = place.take_if(|beside| beside.readers == 0);
+        freed.map_or(0, |beside| beside.log.held())
     }
 
     /// Frees all that they hold; there is no chat in them. Says how many bytes that were.

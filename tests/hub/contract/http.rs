@@ -280,5 +280,7 @@ fn the_page_that_shows_both_is_served_with_all_that_it_needs() {
         assert!(text.contains(file), "{file}");
         assert_eq!(hub.get(file).status, 200, "{file}");
     }
-    assert!(!text.contains("http://") && !text.contains("https://"), "nothing from elsewhere");
+    for elsewhere in ["=\"http", "=\"//", "url(http", "url(//"] {
+        assert!(!text.contains(elsewhere), "nothing from elsewhere: {elsewhere}");
+    }
 }
