@@ -8,7 +8,7 @@ use bytes::BytesMut;
 
 use crate::store::copy::{self, WallMicros};
 use crate::wire::close::Close;
-use crate::wire::deflate::{Deflated, Deflater, Inflater};
+use crate::wire::deflate::{Deflater, Inflater};
 use crate::wire::frame_reader::{Heard, Incoming, ReadLimits, Reader};
 use crate::wire::record::{Record, records as read_records};
 
@@ -113,10 +113,8 @@ pub fn inflate(bytes: &[u8]) {
     let limits = ReadLimits { message_bytes_max: 512, fragments_max: 16, heard, may_deflate: true };
     let whole = events([bytes].into_iter(), limits);
     assert_eq!(events(bytes.chunks(usize::from(*step).max(1)), limits), whole);
-    let limits = ReadLimits { heard: Heard::Echoed, ..limits };
     let mut inflater = Inflater::default();
-    let message = Deflated { payload: bytes, is_binary: true };
-    let Ok(Incoming::Binary(message)) = inflater.incoming(message, limits) else { return };
+    let Ok(message) = inflater.inflate(bytes, limits.message_bytes_max) else { return };
     assert!(message.len() <= limits.message_bytes_max);
     let message = message.to_vec();
     let mut frame = BytesMut::new();
@@ -125,8 +123,8 @@ pub fn inflate(bytes: &[u8]) {
     if frame[0] == 0x82 {
         return assert_eq!(payload, message);
     }
-    let again = inflater.incoming(Deflated { payload, is_binary: true }, limits);
-    assert_eq!(again, Ok(Incoming::Binary(&message)));
+    let again = inflater.inflate(payload, limits.message_bytes_max);
+    assert_eq!(again.as_deref(), Ok(&message[..]));
 }
 
 /// Records: what is read of any bytes is written as it was, and comes to the database's columns.

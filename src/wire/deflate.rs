@@ -9,13 +9,12 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 
 use super::close::Close;
 use super::event_stream;
-use super::frame_reader::{Heard, Incoming, ReadLimits};
 use super::frame_writer;
 use crate::limits::{INFLATED_KEPT_BYTES, INFLATED_ROOM_BYTES, LAST_BLOCKS_MAX};
 
 /// The window of what the hub compresses, as a power of two: the least there is, so that whatever
-/// a client asks for can be kept. Messages are short: a larger one gains 3 % where a text has 1,000
-/// characters, and nothing where it has 400.
+/// a client asks for can be kept. Messages are short: a larger one gains 2 % where a text has 1,000
+/// characters, and nothing where it has 128.
 pub const WINDOW_BITS: u8 = 9;
 /// What every flush ends with, and no message has (RFC 7692 7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
@@ -87,15 +86,6 @@ impl Deflater {
     }
 }
 
-/// A compressed message.
-#[derive(Clone, Copy, Debug)]
-pub struct Deflated<'a> {
-    /// Without the tail that every flush ends with.
-    pub payload: &'a [u8],
-    /// It is to be sent back as it is, and is no text.
-    pub is_binary: bool,
-}
-
 /// Inflates what members say.
 #[derive(Default, Debug)]
 pub struct Inflater {
@@ -105,28 +95,13 @@ pub struct Inflater {
 }
 
 impl Inflater {
-    /// A compressed message as if it had come plain.
+    /// Inflates a message of at most `max` bytes, and never more than one beyond. `payload` is
+    /// without the tail that every flush ends with.
     ///
     /// # Errors
     ///
-    /// It is longer than it may be, is no stream, or no text.
-    pub fn incoming(
-        &mut self,
-        Deflated { payload, is_binary }: Deflated<'_>,
-        limits: ReadLimits,
-    ) -> Result<Incoming<'_>, Close> {
-        let message = self.inflate(payload, limits.message_bytes_max)?;
-        if is_binary && limits.heard == Heard::Echoed {
-            return Ok(Incoming::Binary(message));
-        }
-        match simdutf8::basic::from_utf8(message) {
-            Ok(_) => Ok(Incoming::Message(message)),
-            Err(_) => Err(Close::InvalidUtf8),
-        }
-    }
-
-    /// Inflates a message of at most `max` bytes, and never more than one beyond.
-    fn inflate(&mut self, payload: &[u8], max: usize) -> Result<&mut [u8], Close> {
+    /// It is longer than it may be, or no whole stream.
+    pub fn inflate(&mut self, payload: &[u8], max: usize) -> Result<&mut [u8], Close> {
         if self.message.len() > INFLATED_KEPT_BYTES {
             self.message = Vec::new();
         }

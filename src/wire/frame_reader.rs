@@ -10,7 +10,7 @@ use std::mem;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::close::{Close, peer_may_send};
-use super::deflate::{Deflated, Inflater};
+use super::deflate::Inflater;
 use crate::limits::DEFLATED_EXTRA_BYTES;
 
 mod head;
@@ -68,8 +68,8 @@ pub enum Incoming<'a> {
     Message(&'a mut [u8]),
     /// A binary message that is to be sent back.
     Binary(&'a [u8]),
-    /// A message that nobody reads, checked to be UTF-8, of which nothing was kept: how many bytes
-    /// it had. One that came whole is an [`Incoming::Message`] all the same.
+    /// A message that nobody reads, of which nothing was kept: how many bytes it had. A plain one
+    /// was checked to be UTF-8; one that came whole is an [`Incoming::Message`] all the same.
     Unheard(usize),
     /// A ping with its payload of at most 125 bytes.
     Ping(&'a [u8]),
@@ -95,8 +95,8 @@ impl Reader {
     pub const UNHEARD_BYTES_MAX: usize = 2 * UNHEARD_BYTES_MAX;
 
     /// Takes the next whole message or control frame off the front of `input`; what is compressed
-    /// comes inflated. `None`: all of `input` is read, what was cut is kept for the next call. After
-    /// an error or a close frame nothing more may be read.
+    /// comes inflated. `None`: all of `input` is read, what was cut is kept for the next call.
+    /// After an error or a close frame nothing more may be read.
     pub fn next<'a, 'i: 'a>(
         &'a mut self,
         input: &mut &'i mut [u8],
@@ -112,7 +112,7 @@ impl Reader {
             }
             match take_whole(input, limits).transpose() {
                 Some(Ok(Whole::Deflated(message))) => {
-                    return Some(inflater.incoming(message, limits));
+                    return Some(message.inflate(limits, inflater));
                 }
                 Some(Ok(Whole::Plain(incoming))) => return Some(Ok(incoming)),
                 Some(Err(close)) => return Some(Err(close)),
@@ -131,6 +131,27 @@ impl Reader {
         self.cut.as_ref().map_or(0, |cut| {
             cut.message.capacity() + usize::from(cut.header_bytes) + usize::from(cut.control_bytes)
         })
+    }
+}
+
+/// A compressed message.
+struct Deflated<'a> {
+    payload: &'a [u8],
+    /// It is to be sent back as it is, and is no text.
+    is_binary: bool,
+}
+
+impl Deflated<'_> {
+    /// The message as if it had come plain.
+    fn inflate(self, limits: ReadLimits, inflater: &mut Inflater) -> Result<Incoming<'_>, Close> {
+        let message = inflater.inflate(self.payload, limits.message_bytes_max)?;
+        if self.is_binary {
+            return Ok(Incoming::Binary(message));
+        }
+        match simdutf8::basic::from_utf8(message) {
+            Ok(_) => Ok(Incoming::Message(message)),
+            Err(_) => Err(Close::InvalidUtf8),
+        }
     }
 }
 
@@ -379,7 +400,7 @@ impl Cut {
             WholeFrame::Binary => Ok(Incoming::Binary(&self.message)),
             WholeFrame::Deflated => {
                 let (payload, is_binary) = (&*self.message, self.is_binary);
-                inflater.incoming(Deflated { payload, is_binary }, limits)
+                Deflated { payload, is_binary }.inflate(limits, inflater)
             }
             WholeFrame::Unheard => Ok(Incoming::Unheard(self.bytes)),
             WholeFrame::Control(control) => {

@@ -1,4 +1,5 @@
-//! `permessage-deflate` (RFC 7692, docs/WIRE.md, J): agreed on by those who offer it, where it is on.
+//! `permessage-deflate` (RFC 7692, docs/WIRE.md, J): agreed on with those who offer it, where it is
+//! on.
 
 use std::net::TcpStream;
 
@@ -65,7 +66,7 @@ fn an_offer_is_taken_where_it_is_on_and_can_be_kept() {
 
 #[test]
 fn members_read_the_same_compressed_or_not_each_in_order() {
-    let hub = hub(&[]);
+    let hub = Hub::unlimited_with(&["--compression", "6"]);
     let mut plain = hub.join_v1(1, 1, "");
     plain.next_of("join");
     let mut ana = join(&hub, 1, 2, "&username=Ana");
@@ -230,7 +231,7 @@ fn what_testers_send_comes_back_compressed() {
     let hub = hub(&["--debug-endpoints"]);
     let mut tester = echo(&hub);
     let bytes = |length: usize| (0..length).map(|at| (at % 251) as u8).collect::<Vec<u8>>();
-    for length in [0, 1, 125, 126, 127, 65_535, 65_536, 300_000, 16 << 20] {
+    for length in [0, 1, 125, 126, 127, 65_535, 65_536, 300_000] {
         tester.write(&frame(0xC2, &deflated(&bytes(length)))).expect("the hub reads");
         assert!(tester.came() == Came::Binary(bytes(length)), "{length}");
         let text = "ñandú ".chars().cycle().take(length / 2).collect::<String>();

@@ -6,16 +6,10 @@ use super::*;
 
 use proptest::prelude::*;
 
-const LIMITS: ReadLimits =
-    ReadLimits { message_bytes_max: 512, fragments_max: 16, heard: Heard::Read, may_deflate: true };
+const MAX: usize = 512;
 
-fn inflated(payload: &[u8], limits: ReadLimits) -> Result<Vec<u8>, Close> {
-    let mut inflater = Inflater::default();
-    match inflater.incoming(Deflated { payload, is_binary: true }, limits)? {
-        Incoming::Message(text) => Ok(text.to_vec()),
-        Incoming::Binary(bytes) => Ok(bytes.to_vec()),
-        other => panic!("no message: {other:?}"),
-    }
+fn inflated(payload: &[u8], max: usize) -> Result<Vec<u8>, Close> {
+    Inflater::default().inflate(payload, max).map(|message| message.to_vec())
 }
 
 /// A message as somebody else may compress it.
@@ -44,10 +38,10 @@ fn the_examples_of_the_rfc_are_read() {
         b"\xf3\x48\xcd\xc9\xc9\x07\x00\x00",
         b"\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00",
     ] {
-        assert_eq!(inflated(payload, LIMITS), Ok(b"Hello".to_vec()), "{payload:x?}");
+        assert_eq!(inflated(payload, MAX), Ok(b"Hello".to_vec()), "{payload:x?}");
     }
-    assert_eq!(inflated(b"\x00", LIMITS), Ok(Vec::new()));
-    assert_eq!(inflated(b"", LIMITS), Ok(Vec::new()), "some send nothing at all");
+    assert_eq!(inflated(b"\x00", MAX), Ok(Vec::new()));
+    assert_eq!(inflated(b"", MAX), Ok(Vec::new()), "some send nothing at all");
 }
 
 #[test]
@@ -57,14 +51,14 @@ fn a_message_is_compressed_only_where_that_makes_it_shorter() {
     let text = "hola que tal, ".repeat(12);
     let short = frame(text.as_bytes());
     assert_eq!((short[0], usize::from(short[1])), (0xC1, short.len() - 2), "RSV1, FIN, text");
-    assert_eq!(inflated(&short[2..], LIMITS), Ok(text.into_bytes()));
+    assert_eq!(inflated(&short[2..], MAX), Ok(text.into_bytes()));
     // Two in one, each by itself.
     let two = [&b"\x81\x05Hello"[..], b"\x81\x14", &[b'a'; 20]].concat();
     let mut out = BytesMut::new();
     let mut deflater = Deflater::new(1);
     deflater.frames(&mut out, &two);
     assert_eq!((&out[..7], out[7]), (&two[..7], 0xC1));
-    assert_eq!(inflated(&out[9..], LIMITS), Ok(vec![b'a'; 20]));
+    assert_eq!(inflated(&out[9..], MAX), Ok(vec![b'a'; 20]));
     assert_eq!(deflater.take_bytes(), (two.len() as u64, out.len() as u64));
 }
 
@@ -83,8 +77,7 @@ fn long_frames_have_the_shortest_header_of_what_they_come_to() {
         let frame = frame(&letters(count));
         assert_eq!(frame[0], 0xC1, "{count}");
         assert_eq!(event_stream::frame(&frame), (header, frame.len() - header), "{count}");
-        let limits = ReadLimits { message_bytes_max: count, ..LIMITS };
-        assert_eq!(inflated(&frame[header..], limits), Ok(letters(count)), "{count}");
+        assert_eq!(inflated(&frame[header..], count), Ok(letters(count)), "{count}");
     }
 }
 
@@ -93,18 +86,15 @@ fn a_bomb_stops_at_the_limit_whatever_it_would_come_to() {
     let bomb = stream(&vec![b'a'; 5 << 20], 9, 15);
     assert!(bomb.len() < 6_000, "a thousandth: {}", bomb.len());
     let mut inflater = Inflater::default();
-    let message = Deflated { payload: &bomb, is_binary: false };
-    assert_eq!(inflater.incoming(message, LIMITS), Err(Close::MessageTooBig));
+    assert_eq!(inflater.inflate(&bomb, MAX), Err(Close::MessageTooBig));
     assert_eq!(inflater.message.len(), 513, "no room was taken for more");
-    let wide = ReadLimits { message_bytes_max: 1 << 20, ..LIMITS };
-    assert_eq!(inflater.incoming(message, wide), Err(Close::MessageTooBig));
+    assert_eq!(inflater.inflate(&bomb, 1 << 20), Err(Close::MessageTooBig));
     // The next one has neither its state nor its room.
-    let message = Deflated { payload: b"\xf2\x48\xcd\xc9\xc9\x07\x00", is_binary: false };
-    let next = inflater.incoming(message, LIMITS).expect("a message");
-    assert_eq!(next, Incoming::Message(&mut b"Hello".to_vec()));
+    let next = inflater.inflate(b"\xf2\x48\xcd\xc9\xc9\x07\x00", MAX);
+    assert_eq!(next, Ok(&mut b"Hello"[..].to_vec()[..]));
     assert!(inflater.message.len() <= INFLATED_KEPT_BYTES);
     for length in [511, 512, 513] {
-        let outcome = inflated(&stream(&vec![b'x'; length], 6, 15), LIMITS);
+        let outcome = inflated(&stream(&vec![b'x'; length], 6, 15), MAX);
         assert_eq!(outcome.map(|it| it.len()).ok(), Some(length).filter(|it| *it <= 512));
     }
 }
@@ -113,21 +103,17 @@ fn a_bomb_stops_at_the_limit_whatever_it_would_come_to() {
 fn what_is_no_whole_stream_is_told_so() {
     let whole = stream("hola que tal".as_bytes(), 6, 15);
     for cut in 1..whole.len() - 1 {
-        assert_eq!(inflated(&whole[..cut], LIMITS), Err(Close::InvalidDeflate), "{cut}");
+        assert_eq!(inflated(&whole[..cut], MAX), Err(Close::InvalidDeflate), "{cut}");
     }
     // A block of no known sort; a length that contradicts itself; a distance before the beginning.
     for bad in [&b"\xFF\xFF\xFF"[..], b"\x00\x05\x00\x05\x00Hello", b"\x4b\x04\x62\x00\x01"] {
-        assert_eq!(inflated(bad, LIMITS), Err(Close::InvalidDeflate), "{bad:x?}");
+        assert_eq!(inflated(bad, MAX), Err(Close::InvalidDeflate), "{bad:x?}");
     }
-    let latin = stream(b"ma\xF1ana", 6, 15);
-    assert_eq!(inflated(&latin, LIMITS), Err(Close::InvalidUtf8));
-    let echoed = ReadLimits { heard: Heard::Echoed, ..LIMITS };
-    assert_eq!(inflated(&latin, echoed), Ok(b"ma\xF1ana".to_vec()));
     // Nothing but ends of streams is work without a message.
     let ends = [b"\x03\x00".repeat(15), vec![0]].concat();
-    assert_eq!(inflated(&ends, LIMITS), Ok(Vec::new()));
+    assert_eq!(inflated(&ends, MAX), Ok(Vec::new()));
     let ends = [b"\x03\x00".repeat(200), vec![0]].concat();
-    assert_eq!(inflated(&ends, LIMITS), Err(Close::InvalidDeflate));
+    assert_eq!(inflated(&ends, MAX), Err(Close::InvalidDeflate));
 }
 
 #[test]
@@ -155,7 +141,6 @@ proptest! {
         level in 1_u32..=9,
     ) {
         let (mut deflater, mut inflater) = (Deflater::new(level), Inflater::default());
-        let limits = ReadLimits { message_bytes_max: 1 << 16, ..LIMITS };
         for text in &texts {
             let mut plain = BytesMut::new();
             frame_writer::echo(&mut plain, false, text.as_bytes());
@@ -169,9 +154,8 @@ proptest! {
                 prop_assert_eq!(&out, &plain);
                 continue;
             }
-            let message = Deflated { payload: &out[header..], is_binary: false };
-            let read = inflater.incoming(message, limits);
-            prop_assert_eq!(read, Ok(Incoming::Message(&mut text.clone().into_bytes())));
+            let read = inflater.inflate(&out[header..], 1 << 16).map(|read| read.to_vec());
+            prop_assert_eq!(read.as_deref(), Ok(text.as_bytes()));
         }
     }
 }
