@@ -129,6 +129,7 @@ fn config(data_dir: &Path, sync: Option<u64>) -> StoreConfig {
         clock: Clock::start(),
         faults: Faults::new(metrics, conditions),
         take_journals: false,
+        search: false,
     }
 }
 

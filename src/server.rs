@@ -176,13 +176,12 @@ impl Server {
         Beside { metrics, log, reread, service }: Beside,
         (threads, over): (&Handle, &CancellationToken),
     ) -> Result<Option<Server>, Fault> {
-        let mut signals = Signals::listen()?;
+        let (mut signals, mut random) = (Signals::listen()?, Random::open()?);
         let (lines, limits, clock) = (log.lines().clone(), config.limits.clone(), Clock::start());
         let (doors, certificate) = Doors::open(&config, service.sockets)?;
         let (auth, replace, keeper) = who_is_who(&config, &metrics, &clock)?;
         let mut reload = Reload::new(config.clone(), log, (replace, certificate.clone()), reread);
         let faults = Faults::new(Arc::clone(&metrics), known_at_start(&config, &clock));
-        let mut random = Random::open()?;
         let newest = start_watchmen(&faults, &clock, (lines.clone(), certificate), over);
         let phases = start_herald(service.audience, &faults, threads, over);
         let starting = Starting::begin(&doors, &config, (&faults, auth.clone()), threads)?;
@@ -223,6 +222,7 @@ impl Server {
             renewals: shown,
             keeper,
             debug_endpoints: config.debug_endpoints,
+            search: config.search,
         };
         let edge = Serving::begin(threads, &doors, edge_state, &faults)?;
         watch_memory(&hub, &faults, over);

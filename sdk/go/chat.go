@@ -121,6 +121,44 @@ func (c *Client) History(ctx context.Context, spaceID int, within Range) (Page, 
 	return page, err
 }
 
+// Query is what to look for in a space.
+type Query struct {
+	// Text has the words that each message is to have: `plain`, `"words in a row"`, `begin*`.
+	Text string
+	// Before is an id: the last one of the page before; empty: from the newest on.
+	Before string
+	// Limit of one page, 20 if 0, at most 100.
+	Limit int
+}
+
+// Found is a page of what was found.
+type Found struct {
+	// Messages, the newest first.
+	Messages []Message `json:"data"`
+	// HasMore: there are older ones.
+	HasMore bool `json:"has_more"`
+	// Complete: the hub's index has all messages. Until it has, older ones may be missing.
+	Complete bool `json:"complete"`
+}
+
+// Search finds messages of a space by their words. A hub that does not search refuses with
+// SearchOff.
+func (c *Client) Search(ctx context.Context, spaceID int, query Query) (Found, error) {
+	values := url.Values{"q": {query.Text}}
+	if query.Before != "" {
+		values.Set("before", query.Before)
+	}
+	if query.Limit != 0 {
+		values.Set("limit", strconv.Itoa(query.Limit))
+	}
+	var found Found
+	_, err := c.do(ctx, call{
+		method: http.MethodGet, path: fmt.Sprintf("/v1/spaces/%d/search", spaceID),
+		query: values, isSafe: true,
+	}, &found)
+	return found, err
+}
+
 // begin is a position before all others.
 const begin = "00000000000000000000000000"
 

@@ -28,6 +28,7 @@ const (
 	Overloaded           Code = "overloaded"
 	RateLimited          Code = "rate_limited"
 	RequestTimeout       Code = "request_timeout"
+	SearchOff            Code = "search_off"
 	SpaceMismatch        Code = "space_mismatch"
 	StoreRefused         Code = "store_refused"
 	StoreUnavailable     Code = "store_unavailable"

@@ -82,6 +82,28 @@ func ExampleClient_Messages() {
 	// Ana Paz tres
 }
 
+func ExampleClient_Search() {
+	client, ctx := connect(), context.Background()
+	for _, content := range []string{"un café", "un té", "otro CAFE"} {
+		post := cpihub.Post{UserID: 7, Username: "Ana Paz", Content: content}
+		if _, err := client.Say(ctx, 4, post); err != nil {
+			log.Fatal(err)
+		}
+	}
+	found, err := client.Search(ctx, 4, cpihub.Query{Text: "cafe"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, message := range found.Messages {
+		fmt.Println(message.Content)
+	}
+	fmt.Println("more:", found.HasMore, "complete:", found.Complete)
+	// Output:
+	// otro CAFE
+	// un café
+	// more: false complete: true
+}
+
 func ExampleClient_Notify() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()

@@ -98,7 +98,7 @@ func (hub *process) begin() error {
 	hub.command = exec.Command(hub.binary, "serve", "--pinned", "false", "--log", "warn",
 		"--listen", strings.TrimPrefix(hub.url, "http://"), "--data-dir",
 		filepath.Join(hub.folder, "data"), "--api-keys-file", filepath.Join(hub.folder, "keys"),
-		"--drain-window", "300ms", "--close-wait", "500ms")
+		"--drain-window", "300ms", "--close-wait", "500ms", "--search")
 	hub.command.Env = []string{"HUB_JWT_SECRET=" + strings.Repeat("secret", 6)}
 	hub.command.Stdout, hub.command.Stderr = &hub.log, &hub.log
 	if err := hub.command.Start(); err != nil {

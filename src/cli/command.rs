@@ -48,7 +48,7 @@ pub fn command() -> clap::Command {
         .subcommand(settings::command().args(serve_arguments()))
         .subcommand(ready::command().args(serve_arguments()))
         .subcommand(doctor::command().args(serve_arguments()))
-        .subcommand(migrate::command().args(place_arguments(&[])))
+        .subcommand(migrate::command().args(place_arguments(&["search"])))
         .subcommand(backup::command().args(place_arguments(&[])))
         .subcommand(journal::command().args(place_arguments(&[])))
         .subcommand(letters::command().args(place_arguments(&["utc_offset"])))
@@ -95,7 +95,7 @@ fn serve_arguments() -> Vec<Arg> {
 }
 
 /// Settings whose flag stands without a value.
-const SWITCHES: [&str; 3] = ["debug_endpoints", "insecure", "take_journals"];
+const SWITCHES: [&str; 4] = ["debug_endpoints", "insecure", "search", "take_journals"];
 
 fn switch(name: &'static str) -> Arg {
     let long: &'static str = name.replace('_', "-").leak();

@@ -130,7 +130,7 @@ fn retried(options: &Options) -> CliExit {
         Ok(runtime) => runtime,
         Err(error) => return CliExit::failed(format!("start: {error}")),
     };
-    let DataLocation { data_dir, database_url, utc_offset } = &options.place;
+    let DataLocation { data_dir, database_url, utc_offset, .. } = &options.place;
     if let Err(error) = std::fs::metadata(data_dir) {
         return super::bad_place(&format!("{}: {error}", data_dir.display())).into();
     }

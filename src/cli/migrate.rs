@@ -60,8 +60,9 @@ pub fn run(options: &Options) -> CliExit {
         Ok(runtime) => runtime,
         Err(error) => return CliExit::failed(format!("start: {error}")),
     };
-    let DataLocation { data_dir, database_url, .. } = &options.place;
-    let done = runtime.block_on(upgrade(data_dir, database_url.as_ref(), options.dry_run));
+    let DataLocation { data_dir, database_url, search, .. } = &options.place;
+    let upgrading = upgrade(data_dir, database_url.as_ref(), *search, options.dry_run);
+    let done = runtime.block_on(upgrading);
     let database = options.database();
     match done {
         Ok(steps) if options.json => CliExit::done(as_json(&database, &steps, options.dry_run)),

@@ -6,7 +6,7 @@
 //! the file over defaults. What is not known is an error, never skipped.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -21,6 +21,7 @@ pub(crate) mod memory;
 mod sources;
 mod suggest;
 mod tls;
+mod toml;
 
 pub use listen::Inherited;
 pub use machine::Machine;
@@ -63,6 +64,8 @@ pub struct Config {
     pub pinned: bool,
     /// Whether journals that were made for another store are stored in this one.
     pub take_journals: bool,
+    /// Whether messages are found by their words, for which the store keeps an index.
+    pub search: bool,
     /// Whether it may listen beyond loopback without any authentication.
     pub insecure: bool,
     /// Whether testers have an endpoint that sends back what it is sent.
@@ -95,6 +98,8 @@ pub struct DataLocation {
     pub database_url: Option<DatabaseUrl>,
     /// The fixed offset of stored times, in seconds east of UTC.
     pub utc_offset: i32,
+    /// Whether messages are found by their words.
+    pub search: bool,
 }
 
 impl DataLocation {
@@ -105,6 +110,7 @@ impl DataLocation {
             data_dir: reading.data_dir()?,
             database_url: database::url(&mut reading)?,
             utc_offset: reading.limits()?.utc_offset,
+            search: reading.value("search", BOOL, "false", parse_bool)?,
         })
     }
 }
@@ -126,7 +132,7 @@ pub struct MainSetting {
 }
 
 /// The settings that are no bounds, in the order of the help.
-pub const MAIN: [MainSetting; 25] = [
+pub const MAIN: [MainSetting; 26] = [
     main(
         "listen",
         "ADDR:PORT",
@@ -160,6 +166,7 @@ pub const MAIN: [MainSetting; 25] = [
         "Store what journals hold for another store in this one; for one start, where the \
                other will not come back",
     ),
+    main("search", "BOOL", "Find messages by their words, for which the store keeps an index"),
     main("shards", "N", "Threads that own spaces and sockets [default: cores - 1, at least 1]"),
     main(
         "pinned",
@@ -251,6 +258,7 @@ impl Config {
         let shards = reading.shards(machine.cores)?;
         let pinned = reading.value("pinned", BOOL, "true", parse_bool)?;
         let take_journals = reading.value("take_journals", BOOL, "false", parse_bool)?;
+        let search = reading.value("search", BOOL, "false", parse_bool)?;
         let insecure = reading.value("insecure", BOOL, "false", parse_bool)?;
         let debug_endpoints = reading.value("debug_endpoints", BOOL, "false", parse_bool)?;
         let credentials = auth::credentials(&mut reading)?;
@@ -279,6 +287,7 @@ impl Config {
             shards,
             pinned,
             take_journals,
+            search,
             insecure,
             debug_endpoints,
             credentials,
@@ -456,9 +465,10 @@ impl Config {
             "insecure" => self.insecure.to_string(),
             "debug_endpoints" => self.debug_endpoints.to_string(),
             "take_journals" => self.take_journals.to_string(),
+            "search" => self.search.to_string(),
             "pinned" => self.pinned.to_string(),
             _ if number && text.parse::<i64>().is_ok() => text.to_owned(),
-            _ => toml_text(text),
+            _ => toml::text(text),
         }
     }
 }
@@ -474,23 +484,6 @@ impl fmt::Display for Config {
         }
         self.warnings.iter().try_for_each(|warning| writeln!(out, "# {warning}"))
     }
-}
-
-/// A TOML string; backslashes and quotes escaped, controls as `\uXXXX`.
-fn toml_text(text: &str) -> String {
-    let mut out = String::from("\"");
-    for letter in text.chars() {
-        match letter {
-            '"' | '\\' => out.extend(['\\', letter]),
-            letter if letter.is_control() => {
-                // A string takes whatever is written to it.
-                let _ = write!(out, "\\u{:04X}", u32::from(letter));
-            }
-            letter => out.push(letter),
-        }
-    }
-    out.push('"');
-    out
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 import { addressOf, copy } from './copying.js';
 import { element } from './element.js';
 import { recall, remember } from './memory.js';
-import { calledSpace, nameOfSpace } from './naming.js';
+import { aboutSpace, calledSpace } from './naming.js';
 import { openOptions, speakAsChosen } from './options.js';
 import { openPeopleIfWide } from './people.js';
 import { Session } from './session.js';
@@ -87,7 +87,7 @@ async function offerSpaces() {
     .then((response) => (response.ok ? response.json() : null)).catch(() => null);
   const buttons = (found?.data ?? []).map(({ space_id, members }) => {
     const name = say(element('span'), () => calledSpace(space_id));
-    nameOfSpace(space_id).then((called) => say(name, () => calledSpace(space_id, called)));
+    aboutSpace(space_id).then((about) => say(name, () => calledSpace(space_id, about.name)));
     const many = say(element('span', { class: 'hint' }), () => (
       text('people_count', { count: members })));
     const button = element('button', { type: 'button' }, name, many);

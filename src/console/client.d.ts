@@ -17,7 +17,7 @@ export type HubRefusal =
   'body_too_large' | 'content_empty' | 'content_invalid' | 'content_too_long' | 'draining' |
   'forbidden' | 'internal' | 'invalid_chat_message' | 'invalid_message_format' |
   'invalid_parameter' | 'invalid_upgrade' | 'nonce_reused' | 'overloaded' | 'rate_limited' |
-  'request_timeout' | 'space_mismatch' | 'store_refused' | 'store_unavailable' |
+  'request_timeout' | 'search_off' | 'space_mismatch' | 'store_refused' | 'store_unavailable' |
   'too_many_connections' | 'unauthorized' | 'unknown_message_type' | 'unknown_space' |
   'unknown_user' | 'validation_error';
 /** What this client refuses with. */
@@ -174,6 +174,23 @@ export interface HistoryPage {
   hasMore: boolean;
 }
 
+export interface SearchOptions {
+  /** Only what is older: the id of the last message of the page before. */
+  before?: string;
+  /** Default 20, at most 100. */
+  limit?: number;
+  /** Ends the wait: rejects with code `aborted`. */
+  signal?: AbortSignal;
+}
+
+export interface SearchPage {
+  /** Newest first. */
+  messages: HubMessage[];
+  hasMore: boolean;
+  /** False while the hub's index does not have all messages yet. */
+  complete: boolean;
+}
+
 export interface MessagesRange {
   /** Only what is newer; default: from the first message on. */
   after?: string;
@@ -237,12 +254,19 @@ export declare class HubClient extends EventTarget {
    * taken, and again where the hub is away or busy, for two minutes.
    */
   messages(range?: MessagesRange): AsyncGenerator<HubMessage, void, undefined>;
+  /**
+   * What was said in this client's space and has all of these words; `"words in a row"`, and `wor*`
+   * for words that begin so. Where the hub has it off, rejects with code `search_off`.
+   */
+  search(query: string, options?: SearchOptions): Promise<SearchPage>;
   /** Who is here now; option `people` keeps that up to date. */
   presence(options?: { signal?: AbortSignal }): Promise<HubPresence>;
 
   static history(spaceId: number | string, options?: HistoryRange & HubVia): Promise<HistoryPage>;
   static messages(spaceId: number | string, options?: MessagesRange & HubVia):
     AsyncGenerator<HubMessage, void, undefined>;
+  static search(spaceId: number | string, query: string, options?: SearchOptions & HubVia):
+    Promise<SearchPage>;
   static presence(spaceId: number | string, options?: HubVia & { signal?: AbortSignal }):
     Promise<HubPresence>;
   /** A fresh 16-byte key for `send`. */

@@ -10,7 +10,7 @@
  *     hub.connect();
  *     await hub.send('hola', { ack: 'durable' });
  */
-import { readAll, readPage, readPresence } from './client/history.js';
+import { readAll, readFound, readPage, readPresence } from './client/history.js';
 import { HubError, baseOf, request } from './client/http.js';
 import { Link, SUBPROTOCOL } from './client/link.js';
 import { Outbox, encode } from './client/outbox.js';
@@ -169,6 +169,11 @@ export class HubClient extends EventTarget {
     return readAll((page) => this.history(page), range, this.#seams);
   }
 
+  /** What was said in this client's space, found by its words; see the static method. */
+  search(query, options) {
+    return this.#asked((via) => readFound(this.#options.spaceId, query, { ...via, ...options }));
+  }
+
   /** Who is in this client's space: {members, users: [{user_id, username, connections}]}. */
   presence(options) {
     return this.#asked((via) => readPresence(this.#options.spaceId, { ...via, ...options }));
@@ -193,6 +198,18 @@ export class HubClient extends EventTarget {
   static messages(spaceId, { url = home(), token, fetch, ...range } = {}) {
     const via = { url: baseOf(url), token, fetch };
     return readAll((page) => readPage(spaceId, { ...via, ...page }), range, surroundings({}));
+  }
+
+  /**
+   * What was said in a space and has all of these words, newest first; `"words in a row"`, and
+   * `wor*` for words that begin so. Where the hub has it off, rejects with code `search_off`.
+   * @param {{before?: string, limit?: number, signal?: AbortSignal, url?: string, token?: string,
+   *   fetch?: Function}} [options] `before`: the id of the last message of the page before
+   * @returns {Promise<{messages: object[], hasMore: boolean, complete: boolean}>} `complete`: false
+   *   while the hub's index does not have all messages yet
+   */
+  static async search(spaceId, query, { url = home(), ...options } = {}) {
+    return readFound(spaceId, query, { ...options, url });
   }
 
   /** Who is in a space: {members, users: [{user_id, username, connections}], truncated}. */

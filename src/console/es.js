@@ -74,6 +74,24 @@ export default {
   picture_alt: 'Imagen de {host}',
   picture_failed: 'La imagen de {host} no se puede mostrar.',
 
+  search: 'Buscar',
+  search_close: 'Cerrar la búsqueda',
+  search_field: 'Buscar en esta conversación',
+  search_hint: 'Deben estar todas las palabras: «"palabras seguidas"», pala* para un comienzo.',
+  search_results: 'Lo encontrado',
+  search_found: {
+    one: '{count} mensaje', many: '{count} de mensajes', other: '{count} mensajes',
+  },
+  search_found_more: {
+    one: '{count} mensaje, y hay más', many: '{count} de mensajes, y hay más',
+    other: '{count} mensajes, y hay más',
+  },
+  search_none: 'No se encontró nada.',
+  search_partial: 'El hub todavía hace su índice: pueden faltar mensajes anteriores.',
+  search_long: 'Es demasiado para buscar.',
+  search_failed: 'El hub no pudo buscar. Inténtalo de nuevo en un momento.',
+  search_more: 'Mostrar más',
+
   conversation: 'Conversación',
   messages: 'Mensajes',
   outbox: 'Mensajes en camino',

@@ -51,10 +51,12 @@ $('notify').addEventListener('change', async ({ target }) => {
   else turnOff();
   showNotify();
 });
-for (const id of ['options', 'people']) {
+for (const id of ['options', 'people', 'search']) {
   // A click beside a dialog hits the dialog itself, of which nothing else is bare.
   $(id).addEventListener('click', ({ target }) => {
     if (target === $(id) && $(id).matches(':modal')) $(id).close();
   });
 }
-$('options-close').addEventListener('click', () => $('options').close());
+for (const id of ['options', 'search']) {
+  $(`${id}-close`).addEventListener('click', () => $(id).close());
+}

@@ -2,7 +2,7 @@
 import { element } from './element.js';
 import { avatar } from './message.js';
 import { locale, number, say, text } from './texts.js';
-import { nameOf } from './words.js';
+import { folded, nameOf } from './words.js';
 
 const SHOWN_MAX = 500;
 /** Fewer people are found by looking. */
@@ -76,9 +76,6 @@ export class People {
     return line;
   }
 }
-
-// A name as it is looked for: small letters without accents.
-const folded = (name) => name.normalize('NFD').replace(/\p{M}/gu, '').toLowerCase();
 
 /** Opens or closes the list; over the conversation it is modal, and keeps the focus. */
 export function openPeople(open) {

@@ -5,9 +5,10 @@ import { HubClient } from './client.js';
 import { Composer, Countdown, refusalOf } from './composer.js';
 import { toast } from './copying.js';
 import { Place } from './memory.js';
-import { calledSpace, nameOfSpace } from './naming.js';
+import { aboutSpace, calledSpace } from './naming.js';
 import { Notifier } from './notifier.js';
 import { People } from './people.js';
+import { Search } from './search.js';
 import { has, say, text } from './texts.js';
 import { Timeline, isLookedAt } from './timeline.js';
 import { nameOf } from './words.js';
@@ -60,15 +61,25 @@ export class Session {
     this.#showTitle();
     this.#watch();
     this.#open(message);
-    this.#askName();
+    this.#askAbout();
   }
 
-  async #askName() {
+  async #askAbout() {
     const { spaceId, token } = this.#me;
-    this.#spaceName = await nameOfSpace(spaceId, token);
-    if (this.#ended || !this.#spaceName) return;
+    const { name, search } = await aboutSpace(spaceId, token);
+    if (this.#ended) return;
+    if (search) this.#offerSearch();
+    this.#spaceName = name;
+    if (!name) return;
     say($('space-title'), () => this.#name);
     this.#showTitle();
+  }
+
+  #offerSearch() {
+    const { spaceId, token } = this.#me;
+    const find = (query, options) => HubClient.search(spaceId, query, { ...options, token });
+    const goTo = (id) => this.goTo(id);
+    return new Search({ find, goTo, signal: this.#ending.signal });
   }
 
   #newTimeline() {

@@ -41,6 +41,9 @@ export function shownName(name) {
 export const nameOf = ({ username = '', user_id }) => (
   shownName(username) || text('user', { id: String(user_id) }));
 
+/** A name or a word as it is looked for: small letters without accents. */
+export const folded = (name) => name.normalize('NFD').replace(/\p{M}/gu, '').toLowerCase();
+
 /** The first letters of the first two words of a name; an emoji stands alone. */
 export function initialsOf(name) {
   const [first = '?', second = ''] = name.split(' ').slice(0, 2).map(firstLetter);

@@ -86,6 +86,8 @@ pub(crate) struct EdgeState {
     pub keeper: Keeper,
     /// Whether testers have an endpoint of their own.
     pub debug_endpoints: bool,
+    /// Whether messages are found by their words.
+    pub search: bool,
 }
 
 /// How the store is, and what else is wrong.
@@ -146,6 +148,8 @@ struct Edge {
     kicks: told::Told,
     bodies: body::Bodies,
     answers: answers::Answers,
+    /// Whether messages are found by their words.
+    search: bool,
     /// The hub's numbers of the last hour.
     past: watch::Receiver<observe::Past>,
 }
@@ -197,6 +201,7 @@ pub(crate) async fn serve(
         renewals,
         keeper,
         debug_endpoints,
+        search,
     } = state;
     let renewing = auth::renew(auth.clone(), hub.clone(), renewals);
     let parting = auth::part(auth.clone(), hub.clone());
@@ -206,6 +211,7 @@ pub(crate) async fn serve(
     let (past, sampling) = observe::keep(Arc::clone(&metrics), clock.clone(), observe::PERIOD);
     let edge = Edge {
         past,
+        search,
         bodies: body::Bodies::new(&limits, &conditions),
         answers: answers::Answers::new(&limits, &conditions),
         hub,

@@ -146,6 +146,10 @@ pub const FIRST_SEGMENT_BYTES_MAX: u64 = 1 << 20;
 pub const TAIL_WINDOW_BYTES: u64 = 256 << 10;
 /// The longest that a query for history may run, in milliseconds.
 pub const QUERY_MAX: u64 = 5_000;
+/// Characters of what somebody looks for in a space's history.
+pub const SEARCH_CHARS_MAX: usize = 200;
+/// Words, phrases and beginnings of words that are looked for at once.
+pub const SEARCH_TERMS_MAX: usize = 16;
 /// Sends of one space before the next dirty one has its turn.
 pub const SPACE_SENDS_MAX: usize = 32;
 /// A send counts as one more for each of these bytes: the kernel copies them in about the time of

@@ -296,6 +296,9 @@ mod tests {
         "lobby_members_max",
         "TIME_CHARS_MAX",
         "PAGE_NUMBER_MAX",
+        // Within a request's head.
+        "SEARCH_CHARS_MAX",
+        "SEARCH_TERMS_MAX",
         "LINGER_BYTES_MAX",
         "UNREAD_BYTES_MAX",
         // Names in two tables of lines.

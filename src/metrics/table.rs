@@ -348,6 +348,7 @@ parts! {
     Shard "shard" "A shard, with its spaces and members.";
     Store "store" "The thread that stores what the journals hold.";
     Checkpoint "checkpoint" "The thread that moves the embedded database's log into its file.";
+    Search "search" "The thread that fills the embedded database's index of words.";
     Reader "reader" "A connection that reads history, or its thread.";
     Journal "journal" "The thread that makes the journals' segments.";
     Flush "flush" "The thread that flushes the journals.";

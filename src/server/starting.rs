@@ -261,6 +261,7 @@ async fn open_store(
     let mut store_config =
         store::StoreConfig::new(data_dir, config.shards, &config.limits, clock, faults.clone());
     store_config.take_journals = config.take_journals;
+    store_config.search = config.search;
     Ok(match &config.database_url {
         Some(url) => store::open_postgres(&store_config, url, random).await?,
         None => store::open_sqlite(&store_config, random)?,

@@ -36,6 +36,7 @@ pub use query::{
     Existing, Page, PageOrder, PageQuery, Range, RangeQuery, ReadFault, StoredMessage,
 };
 pub use reader::Reader;
+pub use search::{BadTerms, Found, SearchQuery, Terms};
 pub use sink::Sink;
 pub use sqlite::backup::{BackedUp, BackupError, backup};
 pub use sqlite::look::stored_positions;
@@ -70,6 +71,7 @@ mod query;
 mod readable;
 mod reader;
 mod runtime;
+mod search;
 mod sink;
 pub(crate) mod sqlite;
 mod turns;
@@ -126,6 +128,8 @@ pub struct StoreConfig {
     pub faults: Faults,
     /// Whether journals that were made for another store are to be stored in this one.
     pub take_journals: bool,
+    /// Whether what was said is to be found by its words, for which the store keeps an index.
+    pub search: bool,
 }
 
 impl StoreConfig {
@@ -162,6 +166,7 @@ impl StoreConfig {
             clock,
             faults,
             take_journals: false,
+            search: false,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::data_dir::private;
 use super::data_dir::served::{Offsets, has_ended};
 use super::data_dir::trimmed::Trimmed;
 use super::journal::{self, TakenJournals};
-use super::postgres::{self, DatabaseUrl, Node, PostgresSink, name_of};
+use super::postgres::{self, DatabaseUrl, Node, PostgresSink, Search, name_of};
 use super::reader::{ReadPlan, Readers};
 use super::sink::{Sink, SinkError};
 use super::sqlite::check::{self, Checking, Due};
@@ -59,6 +59,9 @@ pub fn open_sqlite(config: &StoreConfig, random: u128) -> Result<Store, OpenErro
         return Err(OpenError::Offset(other));
     }
     sink.checkpoint_beside(&path, &config.faults).map_err(io)?;
+    if config.search {
+        sink.index_words(&path, &config.faults).map_err(io)?;
+    }
     target.store = Some(sink.name()?);
     let highest = taken.highest.max(sink.highest(id_limit(config))?);
     let (truth, highest) = bind(config, remembered, target, parted, highest).map_err(io)?;
@@ -97,11 +100,14 @@ pub async fn open_postgres(
     let (clock, faults) = (config.clock.clone(), config.faults.clone());
     let node = Node::new(&config.data_dir, random, clock, faults).map_err(io)?;
     let (claim, database, utc_offset) = (node.clone(), url.clone(), config.utc_offset);
+    let search = Search::of_a_hub(config.search);
     // The same run, so that the claim is its own still.
     let reopen: Reopen<PostgresSink> = Box::new(move || {
-        Ok(PostgresSink::new(database.clone(), utc_offset).claiming(claim.clone()))
+        let sink = PostgresSink::new(database.clone(), utc_offset);
+        Ok(sink.indexing(search).claiming(claim.clone()))
     });
-    let mut sink = PostgresSink::new(url.clone(), config.utc_offset).claiming(node);
+    let mut sink =
+        PostgresSink::new(url.clone(), config.utc_offset).indexing(search).claiming(node);
     let mut highest = taken.highest;
     if matches!(relation, Relation::First | Relation::Other) {
         highest = highest.max(wait_for(&mut sink, config).await);
@@ -224,12 +230,16 @@ fn begin<S: Sink + Send + 'static>(
 /// Opens the embedded database again, with a thread beside it that moves its log. Until it is
 /// dropped the log stays the file that it is, though the sink may be gone for a moment.
 fn reopen_sqlite(path: PathBuf, config: &StoreConfig) -> rusqlite::Result<Reopen<SqliteSink>> {
-    let (utc_offset, faults) = (config.utc_offset, config.faults.clone());
+    let (utc_offset, search) = (config.utc_offset, config.search);
+    let faults = config.faults.clone();
     let holds_log = sqlite::hold_log(&path)?;
     Ok(Box::new(move || {
         let _ = &holds_log;
         let mut sink = SqliteSink::open(&path, utc_offset).map_err(io::Error::other)?;
         sink.checkpoint_beside(&path, &faults)?;
+        if search {
+            sink.index_words(&path, &faults)?;
+        }
         Ok(sink)
     }))
 }

@@ -17,6 +17,7 @@ pub(super) use desk::Jobs;
 use super::query::{
     Existing, Page, PageQuery, Range, RangeQuery, ReadFault, StoredMessage, bytes_of,
 };
+use super::search::{Found, SearchQuery};
 use crate::clock::Clock;
 use crate::faults::Faults;
 use crate::limits::READER_QUEUE_MAX;
@@ -56,6 +57,7 @@ pub(super) enum Job {
     Existing(UserId, SpaceId, AnswerSender<Existing>, Part),
     Name(SpaceId, AnswerSender<Option<String>>),
     Missed(RangeQuery, AnswerSender<Range>),
+    Search(SearchQuery, Asked<Found>),
 }
 
 impl Job {
@@ -67,6 +69,7 @@ impl Job {
             Job::Existing(_, _, answer, _) => answer.is_closed(),
             Job::Name(_, answer) => answer.is_closed(),
             Job::Missed(_, answer) => answer.is_closed(),
+            Job::Search(_, asked) => asked.is_closed(),
         }
     }
 
@@ -75,6 +78,7 @@ impl Job {
         match self {
             Job::Page(_, asked) => asked.room.grow_to(asked.needs),
             Job::Range(_, asked) => asked.room.grow_to(asked.needs),
+            Job::Search(_, asked) => asked.room.grow_to(asked.needs),
             Job::Existing(..) | Job::Name(..) | Job::Missed(..) => true,
         }
     }
@@ -84,6 +88,7 @@ impl Job {
         match self {
             Job::Page(_, asked) => asked.give(Err(ReadFault::Full)),
             Job::Range(_, asked) => asked.give(Err(ReadFault::Full)),
+            Job::Search(_, asked) => asked.give(Err(ReadFault::Full)),
             Job::Name(_, answer) => {
                 let _ = answer.send(Err(ReadFault::Full));
             }
@@ -145,6 +150,11 @@ impl Reader {
     /// A stretch by position; its rows take room, which comes back with them.
     pub async fn range(&self, query: RangeQuery, room: Part) -> Result<(Range, Part), ReadFault> {
         self.ask(query.space, room, |asked| Job::Range(query, asked)).await
+    }
+
+    /// A page of what is found by its words; its rows take room, which comes back with them.
+    pub async fn search(&self, query: SearchQuery, room: Part) -> Result<(Found, Part), ReadFault> {
+        self.ask(query.space, room, |asked| Job::Search(query, asked)).await
     }
 
     async fn ask<T>(

@@ -8,18 +8,20 @@ use std::path::Path;
 
 use super::OpenError;
 use super::migrate::MigrateStep;
-use super::postgres::{self, DatabaseUrl};
+use super::postgres::{self, DatabaseUrl, Search};
 use super::sqlite::{DATABASE_FILE, schema};
 
 /// What was missing from the PostgreSQL database, or from the embedded one in `data_dir`; unless
-/// it is a dry run, it is there now.
+/// it is a dry run, it is there now. `search`: PostgreSQL's index of words too; the embedded one is
+/// a hub's to make.
 pub async fn upgrade(
     data_dir: &Path,
     url: Option<&DatabaseUrl>,
+    search: bool,
     dry_run: bool,
 ) -> Result<Vec<MigrateStep>, OpenError> {
     if let Some(url) = url {
-        return Ok(postgres::migrate(url, dry_run).await?);
+        return Ok(postgres::migrate(url, Search::of_a_tool(search), dry_run).await?);
     }
     if !dry_run {
         fs::create_dir_all(data_dir)

@@ -54,6 +54,8 @@ pub enum Reject {
     Overloaded,
     /// The journal takes nothing more, or history has no store to read.
     StoreUnavailable,
+    /// Messages are not found by their words: the setting `search` is off.
+    SearchOff,
     /// The hub is shutting down.
     Draining,
     /// A bug of ours.
@@ -64,7 +66,7 @@ const NOT_ALLOWED: &str = "no autorizado para realizar esta acción";
 
 impl Reject {
     /// How many kinds there are; `kind` is below it.
-    pub const KINDS: usize = 21;
+    pub const KINDS: usize = 22;
 
     /// The codes in the order of [`kind`](Reject::kind), for metrics.
     pub const CODES: [&'static str; Reject::KINDS] = [
@@ -87,6 +89,7 @@ impl Reject {
         "too_many_connections",
         "overloaded",
         "store_unavailable",
+        "search_off",
         "draining",
         "internal",
     ];
@@ -113,8 +116,9 @@ impl Reject {
             Reject::TooManyConnections => 16,
             Reject::Overloaded => 17,
             Reject::StoreUnavailable => 18,
-            Reject::Draining => 19,
-            Reject::Internal => 20,
+            Reject::SearchOff => 19,
+            Reject::Draining => 20,
+            Reject::Internal => 21,
         }
     }
 
@@ -155,6 +159,7 @@ impl Reject {
             Reject::TooManyConnections => "maximum connections reached",
             Reject::Overloaded => "servicio saturado, inténtalo de nuevo",
             Reject::StoreUnavailable => "servicio no disponible, inténtalo de nuevo",
+            Reject::SearchOff => "la búsqueda está desactivada (ajuste search)",
             Reject::Draining => "el servidor se está reiniciando, inténtalo de nuevo",
             Reject::Internal => "error interno del servidor",
         }
@@ -183,6 +188,7 @@ impl Reject {
             | Reject::StoreUnavailable
             | Reject::Draining => 503,
             Reject::Internal => 500,
+            Reject::SearchOff => 501,
             _ => 400,
         }
     }

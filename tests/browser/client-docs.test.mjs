@@ -44,7 +44,7 @@ before(async () => {
   site = createServer().listen(0, '127.0.0.1');
   await new Promise((resolve) => { site.once('listening', resolve); });
   const origins = `http://localhost:${site.address().port}`;
-  open = await RealHub.start(whole, { settings: { origins } });
+  open = await RealHub.start(whole, { settings: { origins, search: true } });
   asking = await RealHub.start(whole, { auth: true });
   const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', folder],
     { cwd: root('sdk/js') });

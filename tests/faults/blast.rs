@@ -112,7 +112,8 @@ fn say_and_ask(hub: &Hub) {
 }
 
 pub fn a_thread_of_the_store_that_panics_begins_anew_and_nothing_is_lost_or_doubled() {
-    let args = ["--message-bytes-max", "8KiB", "--journal-bytes-max", "4MiB", "--shards", "2"];
+    let args =
+        ["--message-bytes-max", "8KiB", "--journal-bytes-max", "4MiB", "--shards", "2", "--search"];
     let mut buggy = Buggy::start(&[&UNLIMITED[..], &args].concat());
     let load = Load::start(&buggy.hub, 0);
     load.reach(100);
@@ -121,6 +122,7 @@ pub fn a_thread_of_the_store_that_panics_begins_anew_and_nothing_is_lost_or_doub
         ("hub-flush", "flush"),
         ("hub-journal", "journal"),
         ("hub-reader", "reader"),
+        ("hub-search", "search"),
         // It is there, and can be met by another one.
         ("a batch that is stored", "store"),
         ("hub-flush", "flush"),

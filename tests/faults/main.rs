@@ -25,6 +25,7 @@ mod outage;
 mod parts;
 mod publish_once;
 mod rebuild;
+mod search;
 mod standstill;
 mod store_truth;
 #[path = "../support/mod.rs"]
@@ -91,6 +92,7 @@ const TESTS: &[Named] = &named![
     store_truth::a_copy_with_the_log_of_another_state_beside_it_is_refused_at_the_start,
     store_truth::a_database_that_is_damaged_under_the_hub_is_told_and_takes_no_more,
     store_truth::a_large_database_is_checked_beside_the_hub,
+    search::an_index_of_words_that_is_killed_while_it_is_made_goes_on_and_misses_nothing,
     rebuild::an_earlier_database_is_laid_out_anew_through_kills_with_all_that_it_holds,
     attacks::places::connections_of_every_sort_leave_the_journal_its_descriptors,
     attacks::places::who_waits_for_its_peer_makes_room_and_who_is_served_does_not,

@@ -261,7 +261,7 @@ fn presence_and_spaces_are_told() {
     assert_eq!(nobody, json!({"space_id": 77, "members": 0, "users": [], "truncated": false}));
     assert_eq!(
         hub.get("/v1/spaces/1").text(),
-        "{\"space_id\":1,\"name\":\"\"}\n",
+        "{\"space_id\":1,\"name\":\"\",\"search\":false}\n",
         "SQLite has none"
     );
 }

@@ -28,6 +28,7 @@ mod pages;
 mod private;
 mod request_ids;
 mod resume;
+mod search;
 mod service;
 mod signals;
 mod sockets;

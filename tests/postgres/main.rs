@@ -28,6 +28,7 @@ mod poison;
 mod refusals;
 mod returns;
 mod rights;
+mod search;
 mod servers;
 mod sessions;
 mod shortages;
@@ -47,6 +48,10 @@ const TESTS: &[Named] = &named![
     stored::pages_and_ranges_of_others_tables_are_found_in_an_index_too,
     stored::of_many_hubs_that_start_at_once_one_serves_at_a_time,
     stored::an_index_that_was_left_invalid_is_built_again,
+    search::a_search_finds_what_a_look_at_each_row_finds,
+    search::a_search_of_others_tables_finds_what_a_look_at_each_row_finds,
+    search::the_index_of_words_comes_and_goes_with_the_setting_beside_a_hub_that_serves,
+    search::an_owner_makes_the_index_of_words_for_a_hub_that_may_not,
     layouts::a_row_of_a_new_database_costs_one_index,
     layouts::a_table_of_an_earlier_build_is_changed_while_a_hub_writes_and_others_read,
     layouts::a_change_that_was_cut_between_any_two_steps_is_finished,

@@ -99,6 +99,7 @@ const SPAWNING_FILES: &[&str] = &[
     "src/store/sqlite/reader.rs",
     "src/store/sqlite/check.rs",
     "src/store/sqlite/checkpoint.rs",
+    "src/store/sqlite/search/fill.rs",
     "src/store/journal/",
     "src/store/data_dir/strayed.rs",
     // A connection's driver is aborted with it; the claim's renewal, before it is given up.

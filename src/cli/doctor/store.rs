@@ -61,7 +61,7 @@ fn embedded(config: &Config) -> Finding {
 
 async fn schema(config: &Config) -> Finding {
     const NAME: &str = "schema";
-    match upgrade(&config.data_dir, config.database_url.as_ref(), true).await {
+    match upgrade(&config.data_dir, config.database_url.as_ref(), config.search, true).await {
         Ok(steps) if steps.is_empty() => Finding::ok(NAME, "the database is up to date"),
         Ok(steps) => {
             let what = format!("the database lacks {} steps", steps.len());

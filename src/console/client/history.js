@@ -19,6 +19,16 @@ export async function readPage(spaceId, { before, after, limit = PAGE_SIZE, url,
   return { messages: body.data, hasMore: body.has_more };
 }
 
+/** A page of what is found by its words, newest first: {messages, hasMore, complete}. */
+export async function readFound(spaceId, query, { before, limit, url, ...via }) {
+  const address = new URL(`v1/spaces/${spaceId}/search`, baseOf(url));
+  for (const [key, value] of Object.entries({ q: query, before, limit })) {
+    if (value != null) address.searchParams.set(key, value);
+  }
+  const { body } = await request(address, via);
+  return { messages: body.data, hasMore: body.has_more, complete: body.complete };
+}
+
 /** Who is in a space: {members, users, truncated}. */
 export async function readPresence(spaceId, { url, ...via }) {
   return (await request(new URL(`v1/spaces/${spaceId}/presence`, baseOf(url)), via)).body;

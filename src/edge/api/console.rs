@@ -43,10 +43,10 @@ const CHAT: &[WebFile] = files! {
     STYLE: "style.css" "chat.css";
     SCRIPT: "actions.js" "announcer.js" "app.js" "composer.js" "copying.js" "element.js" "en.js"
         "es.js" "memory.js" "message.js" "naming.js" "notices.js" "notifier.js" "options.js"
-        "people.js" "pictures.js" "scroll.js" "session.js" "texts.js" "theme.js" "timeline.js"
-        "unread.js" "viewport.js" "words.js" "client.js" "client/history.js" "client/http.js"
-        "client/link.js" "client/outbox.js" "client/replay.js" "client/roster.js" "client/seams.js"
-        "client/token.js";
+        "people.js" "pictures.js" "scroll.js" "search.js" "session.js" "sought.js" "texts.js"
+        "theme.js" "timeline.js" "unread.js" "viewport.js" "words.js" "client.js"
+        "client/history.js" "client/http.js" "client/link.js" "client/outbox.js" "client/replay.js"
+        "client/roster.js" "client/seams.js" "client/token.js";
     TYPES: "client.d.ts";
 };
 

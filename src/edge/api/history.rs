@@ -136,20 +136,22 @@ fn range_query(path: &str, query: &Query, limits: &Limits) -> Result<RangeQuery,
     Ok(RangeQuery { space, after, before, newest_max: None, limit })
 }
 
-/// Messages as they were fanned out: the store leaves longer pictures out (WIRE B21).
 fn range_form(has_more: bool, limits: &Limits) -> Form {
-    let row = |row: &StoredMessage, timestamp: &str| {
-        json(&ChatJson {
-            id: &row.id,
-            content: &row.content,
-            user_id: row.user.0,
-            username: &row.username,
-            space_id: row.space.0,
-            timestamp,
-            image: "",
-        })
-    };
-    Form { row, end: format!("],\"has_more\":{has_more}}}\n"), utc_offset: limits.utc_offset }
+    let end = format!("],\"has_more\":{has_more}}}\n");
+    Form { row: chat, end, utc_offset: limits.utc_offset }
+}
+
+/// A message as it was fanned out: the store leaves longer pictures out (WIRE B21).
+pub(super) fn chat(row: &StoredMessage, timestamp: &str) -> Vec<u8> {
+    json(&ChatJson {
+        id: &row.id,
+        content: &row.content,
+        user_id: row.user.0,
+        username: &row.username,
+        space_id: row.space.0,
+        timestamp,
+        image: "",
+    })
 }
 
 #[cfg(test)]

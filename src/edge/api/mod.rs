@@ -20,6 +20,7 @@ pub(super) mod metrics;
 mod post;
 mod presence;
 pub(super) mod process;
+mod search;
 mod space;
 
 /// The endpoints that need the hub.
@@ -29,6 +30,7 @@ pub(super) fn routes() -> Router<Arc<Edge>> {
         .route("/v1/ws/spaces/{space_id}/broadcast", post(chat::post))
         .route("/v1/messages", get(history::pages))
         .route("/v1/spaces/{space_id}/messages", get(history::range))
+        .route("/v1/spaces/{space_id}/search", get(search::search))
         .route("/v1/spaces/{space_id}/presence", get(presence::presence))
         .route("/v1/spaces/{space_id}", get(space::space))
         .route("/livez", get(health::livez))

@@ -1,4 +1,4 @@
-//! What a space is called (WIRE E).
+//! What a space is called, and whether it can be searched (WIRE E).
 
 use std::sync::Arc;
 
@@ -14,7 +14,8 @@ use crate::edge::http::problem::Refusal;
 use crate::edge::http::query::{PathText, path_space, path_text};
 use crate::wire::SpaceId;
 
-/// `GET /v1/spaces/{id}`: the name that the database has for it, or "".
+/// `GET /v1/spaces/{id}`: the name that the database has for it, or ""; and whether what is said
+/// there is found by its words.
 pub(super) async fn space(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
@@ -26,16 +27,17 @@ pub(super) async fn space(
     // Before the database is asked: whoever has no room for an answer asks for none.
     let _begun = edge.answers.begin(peer, 0)?;
     let name = edge.reader.name(space, peer.number()).await.map_err(refused)?;
-    edge.answers.json(peer, &space_json(space, name.as_deref().unwrap_or_default()))
+    edge.answers.json(peer, &space_json(space, name.as_deref().unwrap_or_default(), edge.search))
 }
 
-fn space_json(space: SpaceId, name: &str) -> impl Serialize {
+fn space_json(space: SpaceId, name: &str, search: bool) -> impl Serialize {
     #[derive(Serialize)]
     struct Space<'a> {
         space_id: i32,
         name: &'a str,
+        search: bool,
     }
-    Space { space_id: space.0, name }
+    Space { space_id: space.0, name, search }
 }
 
 #[cfg(test)]
@@ -45,8 +47,8 @@ mod tests {
 
     #[test]
     fn answers_have_the_bytes_of_the_wire_contract() {
-        let line = json::line(&space_json(SpaceId(1), "Física II"));
+        let line = json::line(&space_json(SpaceId(1), "Física II", true));
         let named = String::from_utf8(line).expect("JSON is UTF-8");
-        assert_eq!(named, "{\"space_id\":1,\"name\":\"Física II\"}\n");
+        assert_eq!(named, "{\"space_id\":1,\"name\":\"Física II\",\"search\":true}\n");
     }
 }

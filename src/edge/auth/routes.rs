@@ -50,6 +50,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/v1/ws/spaces/{space_id}/broadcast", Asks::Anybody(Scopes::SAY)),
     route("GET", "/v1/messages", Asks::Anybody(Scopes::READ)),
     route("GET", "/v1/spaces/{space_id}/messages", Asks::Anybody(Scopes::READ)),
+    route("GET", "/v1/spaces/{space_id}/search", Asks::Anybody(Scopes::READ)),
     route("GET", "/v1/spaces/{space_id}/presence", Asks::Anybody(Scopes::READ)),
     route("GET", "/v1/spaces/{space_id}/events", Asks::Anybody(Scopes::READ)),
     route("GET", "/v1/spaces/{space_id}", Asks::Anybody(Scopes::READ)),

@@ -23,6 +23,7 @@ use crate::store::reader::ReadPlan;
 use crate::wire::{Id, SpaceId};
 
 mod people;
+mod words;
 
 /// Rows that are counted one by one from the near end, before the far end is thought of.
 const NEAR_ROWS: u64 = 4096;

@@ -39,13 +39,14 @@ pub(crate) use examine::{Examined, examine};
 pub(crate) use node::Node;
 pub(crate) use reader::start_reader;
 pub(crate) use schema::migrate;
+pub(crate) use schema::words::Search;
 pub(crate) use standing::name_of;
 
 use connect::{CALL_MAX, CallFault, Connection, Means, column, within};
 use copy::WallMicros;
 use node::Claimant;
 use schema::beside::Beside;
-use schema::{Brought, Reach};
+use schema::{Aim, Brought, Reach};
 use transaction::{LOOK, Typed, WRITE, WRITE_LONG};
 use way::{RowsSize, Way};
 
@@ -74,6 +75,8 @@ pub struct PostgresSink {
     other_offset: Option<OtherOffset>,
     /// The table of messages, as it was told.
     table: Option<String>,
+    /// What becomes of the index of words.
+    search: Search,
     /// Brings the database up to date as far as that can wait.
     beside: Beside,
 }
@@ -90,9 +93,23 @@ impl PostgresSink {
     /// A sink that has not connected yet; times in this fixed offset.
     pub fn new(url: DatabaseUrl, utc_offset: i32) -> PostgresSink {
         let wall = WallMicros::new(utc_offset);
-        let (writer, claimant, lacks, other_offset, table) = (None, None, None, None, None);
-        let beside = Beside::default();
-        PostgresSink { url, wall, writer, claimant, lacks, utc_offset, other_offset, table, beside }
+        PostgresSink {
+            url,
+            wall,
+            writer: None,
+            claimant: None,
+            lacks: None,
+            utc_offset,
+            other_offset: None,
+            table: None,
+            search: Search::default(),
+            beside: Beside::default(),
+        }
+    }
+
+    /// Has the index of words made or taken away.
+    pub(crate) fn indexing(self, search: Search) -> PostgresSink {
+        PostgresSink { search, ..self }
     }
 
     /// Makes it the sink of a hub that serves: nothing is written but under the hub's claim.
@@ -131,7 +148,9 @@ impl PostgresSink {
     async fn open(&mut self) -> Result<WriteConnection, CallFault> {
         let connection = Connection::open(&self.url).await?;
         self.lacks = rights::missing(&connection).await?;
-        let writer = WriteConnection::open(&self.url, connection, self.claimant.as_mut()).await?;
+        let aim = Aim { reach: Reach::Needed, search: self.search };
+        let found = schema::bring_up_to_date(&connection, &self.url, aim).await?;
+        let writer = WriteConnection::open(connection, found, self.claimant.as_mut()).await?;
         self.other_offset = writer.other_offset(self.utc_offset).await?;
         if let Some(other) = self.other_offset {
             let what = "look at the store's times";
@@ -194,7 +213,7 @@ impl Sink for PostgresSink {
             Some(claimant) => {
                 claimant.keep(&self.url);
                 if writer.found.has_more {
-                    self.beside.begin(&self.url, claimant.faults());
+                    self.beside.begin(&self.url, self.search, claimant.faults());
                 }
                 claimant.positions(&writer.connection, journals).await?
             }
@@ -301,11 +320,10 @@ impl Sink for PostgresSink {
 
 impl WriteConnection {
     async fn open(
-        url: &DatabaseUrl,
         connection: Connection,
+        found: Brought,
         claimant: Option<&mut Claimant>,
     ) -> Result<WriteConnection, CallFault> {
-        let found = schema::bring_up_to_date(&connection, url, Reach::Needed).await?;
         if let Some(claimant) = claimant {
             claimant.claim(&connection).await?;
         }

@@ -24,6 +24,7 @@ use crate::store::query::{Existing, Page, PageQuery, Range, RangeQuery, ReadFaul
 use crate::store::readable::Readable;
 use crate::store::reader::{Asked, Job, Jobs, ReadPlan, Reader, Readers};
 use crate::store::runtime::OwnRuntime;
+use crate::store::search::{Found, SearchQuery};
 use crate::wire::time::MonoMs;
 use crate::wire::{Id, SpaceId, UserId};
 
@@ -132,7 +133,11 @@ impl Worker<'_> {
                     let name = caught_in(self.name(space)).await;
                     let _ = answer.send(self.unless_bug(name));
                 }
-                Job::Page(..) | Job::Range(..) | Job::Missed(..) => {}
+                Job::Search(query, asked) if !asked.is_closed() => {
+                    let found = caught_in(self.search(&query)).await;
+                    asked.give(self.unless_bug(found));
+                }
+                Job::Page(..) | Job::Range(..) | Job::Missed(..) | Job::Search(..) => {}
                 Job::Existing(..) | Job::Name(..) => {}
             }
         }
@@ -183,6 +188,15 @@ impl Worker<'_> {
         let history = self.open().await?;
         match limited(self.plan, history.name(space)).await {
             // A table of spaces that can't be read says nothing of history.
+            Err(fault) => Err(self.readable.unanswered(&fault)),
+            answer => self.told(history, answer),
+        }
+    }
+
+    async fn search(&mut self, query: &SearchQuery) -> Result<Found, ReadFault> {
+        let history = self.open().await?;
+        match limited(self.plan, history.search(query)).await {
+            // What can't be looked for says nothing of history.
             Err(fault) => Err(self.readable.unanswered(&fault)),
             answer => self.told(history, answer),
         }

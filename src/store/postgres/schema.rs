@@ -18,11 +18,13 @@ use super::transaction::{LOOK, WRITE_LONG};
 use crate::store::migrate::{Applied, MigrateStep, Migration, missing};
 use crate::store::sink::SinkError;
 
-use layout::Layout;
+use layout::{Index, Layout, find, missing_index};
+use words::Search;
 
 pub(super) mod beside;
 mod build;
 pub(super) mod layout;
+pub(super) mod words;
 
 /// PostgreSQL's scripts with tables.
 const TABLES: &[Migration] = &[
@@ -74,12 +76,14 @@ const COLUMNS: [(&str, &[&str]); 6] = [
 /// Connects and brings a database up to date, or only looks what that would be.
 pub(crate) async fn migrate(
     url: &DatabaseUrl,
+    search: Search,
     dry_run: bool,
 ) -> Result<Vec<MigrateStep>, SinkError> {
     let connection = Connection::open(url).await?;
+    let aim = Aim { reach: Reach::All, search };
     let brought = match dry_run {
-        true => look(&connection).await?,
-        false => bring_up_to_date(&connection, url, Reach::All).await?,
+        true => look(&connection, aim).await?,
+        false => bring_up_to_date(&connection, url, aim).await?,
     };
     if let Some(why) = brought.kept {
         tell_kept(why);
@@ -126,6 +130,14 @@ pub(super) enum Reach {
     All,
 }
 
+/// What a database is to become.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Aim {
+    pub(super) reach: Reach,
+    /// What becomes of the index of words.
+    pub(super) search: Search,
+}
+
 /// What has become of a database.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Brought {
@@ -152,13 +164,13 @@ impl Brought {
 pub(super) async fn bring_up_to_date(
     connection: &Connection,
     url: &DatabaseUrl,
-    reach: Reach,
+    aim: Aim,
 ) -> Result<Brought, CallFault> {
-    let mut brought = look_in_a_transaction(connection, reach).await?;
+    let mut brought = look_in_a_transaction(connection, aim).await?;
     if !brought.done.is_empty() {
         lock(connection).await?;
         // The lock ends with the transaction, and with the connection, whatever happens here.
-        brought = until_unbuilt(connection, reach).await?;
+        brought = until_unbuilt(connection, aim).await?;
         if !brought.done.is_empty() {
             build::all(connection, url, &brought.done).await?;
         }
@@ -170,21 +182,18 @@ pub(super) async fn bring_up_to_date(
     Ok(brought)
 }
 
-async fn look_in_a_transaction(
-    connection: &Connection,
-    reach: Reach,
-) -> Result<Brought, CallFault> {
+async fn look_in_a_transaction(connection: &Connection, aim: Aim) -> Result<Brought, CallFault> {
     connection.run("look at the schema", LOOK).await?;
-    let brought = Brought::of(missing_steps(connection).await?, reach);
+    let brought = Brought::of(missing_steps(connection, aim.search).await?, aim.reach);
     connection.run("look at the schema", "COMMIT").await?;
     Ok(brought)
 }
 
 /// What is missing, once nobody else builds an index of the table: that one may be what is missing.
-async fn until_unbuilt(connection: &Connection, reach: Reach) -> Result<Brought, CallFault> {
+async fn until_unbuilt(connection: &Connection, aim: Aim) -> Result<Brought, CallFault> {
     let mut told = false;
     loop {
-        let brought = Brought::of(missing_steps(connection).await?, reach);
+        let brought = Brought::of(missing_steps(connection, aim.search).await?, aim.reach);
         let may_be_built = brought.done.iter().any(|step| step.is_rebuilt);
         let others = may_be_built && is_built(connection).await?;
         let_go(connection).await?;
@@ -233,18 +242,21 @@ where
 }
 
 /// What [`bring_up_to_date`] would do; nothing is done.
-async fn look(connection: &Connection) -> Result<Brought, CallFault> {
+async fn look(connection: &Connection, aim: Aim) -> Result<Brought, CallFault> {
     connection.run("only look", LOOK).await?;
-    let found = missing_steps(connection).await?;
+    let found = missing_steps(connection, aim.search).await?;
     if found.1 != Layout::Absent {
         check_columns(connection).await?;
     }
     connection.run("only look", "ROLLBACK").await?;
-    Ok(Brought::of(found, Reach::All))
+    Ok(Brought::of(found, aim.reach))
 }
 
 /// What is missing, in the order in which it is made; and how the messages are laid out.
-async fn missing_steps(connection: &Connection) -> Result<(Vec<SchemaStep>, Layout), CallFault> {
+async fn missing_steps(
+    connection: &Connection,
+    search: Search,
+) -> Result<(Vec<SchemaStep>, Layout), CallFault> {
     let mut steps = Vec::new();
     if !exists(connection, "hub_migrations").await? {
         let sql = "CREATE TABLE hub_migrations (number INTEGER NOT NULL PRIMARY KEY, \
@@ -273,6 +285,7 @@ async fn missing_steps(connection: &Connection) -> Result<(Vec<SchemaStep>, Layo
         steps.push(SchemaStep { can_wait: is_known, ..step });
     }
     steps.extend(layout.steps(connection).await?);
+    steps.extend(words::steps(connection, search).await?);
     Ok((steps, layout))
 }
 

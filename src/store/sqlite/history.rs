@@ -14,8 +14,8 @@ const NEAR_ROWS: u64 = 4096;
 /// A read-only connection.
 #[derive(Debug)]
 pub(crate) struct History {
-    connection: Connection,
-    wall: WallFormat,
+    pub(super) connection: Connection,
+    pub(super) wall: WallFormat,
 }
 
 impl History {
@@ -93,7 +93,7 @@ impl History {
     }
 }
 
-const COLUMNS: &str = "id, content, user_id, username, space_id, timestamp";
+pub(super) const COLUMNS: &str = "id, content, user_id, username, space_id, timestamp";
 
 /// Rows of a space by their number, from 0, ascending by id, as their times do (docs/WIRE.md A4).
 #[derive(Debug)]
@@ -188,7 +188,7 @@ fn read(
 }
 
 /// Reads a row whatever an import has put there: history must open (docs/WIRE.md B15).
-fn message(row: &Row<'_>, wall: &WallFormat) -> Result<StoredMessage> {
+pub(super) fn message(row: &Row<'_>, wall: &WallFormat) -> Result<StoredMessage> {
     let text = |column| -> Result<String> {
         let value = row.get_ref(column)?;
         Ok(String::from_utf8_lossy(value.as_bytes().unwrap_or_default()).into_owned())

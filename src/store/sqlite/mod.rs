@@ -26,6 +26,7 @@ use crate::store::sink::{Gone, Past, SiftHints, Sifted, Sink, SinkError, Sought}
 use crate::wire::Id;
 use crate::wire::record::Record;
 use checkpoint::Checkpointing;
+use search::Index;
 use wall::WallFormat;
 
 pub(crate) mod backup;
@@ -36,6 +37,7 @@ pub(crate) mod look;
 mod reader;
 mod rebuild;
 pub(crate) mod schema;
+mod search;
 pub(crate) mod tally;
 pub(crate) mod wall;
 
@@ -67,6 +69,8 @@ pub struct SqliteSink {
     spaces: u64,
     files: Vec<WatchedFile>,
     checkpointing: Option<Checkpointing>,
+    /// Where words are indexed.
+    index: Option<Index>,
 }
 
 impl Drop for SqliteSink {
@@ -91,13 +95,20 @@ impl SqliteSink {
         // `tally` does the work of the triggers, by the batch.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         let (wall, files) = (WallFormat::new(utc_offset), database_places(path));
-        Ok(SqliteSink { connection, wall, spaces: 0, files, checkpointing: None })
+        Ok(SqliteSink { connection, wall, spaces: 0, files, checkpointing: None, index: None })
     }
 
     /// Has a thread of its own move into the database what the log holds, from now on.
     pub(crate) fn checkpoint_beside(&mut self, database: &Path, faults: &Faults) -> io::Result<()> {
         let checkpointing = Checkpointing::start(&mut self.connection, database, faults)?;
         self.checkpointing = Some(checkpointing);
+        Ok(())
+    }
+
+    /// Has the words of messages indexed from now on: of those that it stores, with them, and of
+    /// all others by a thread of its own.
+    pub fn index_words(&mut self, database: &Path, faults: &Faults) -> io::Result<()> {
+        self.index = Some(Index::keep(&mut self.connection, database, faults)?);
         Ok(())
     }
 
@@ -126,17 +137,45 @@ impl SqliteSink {
 
     fn store(&mut self, batch: &Batch) -> Result<(), SinkError> {
         self.is_in_place().map_err(|strayed| SinkError::Retry(strayed.to_string()))?;
+        if !self.try_store(batch, true)? {
+            // No message waits for the index, which can be made anew at any time.
+            self.try_store(batch, false)?;
+        }
+        self.is_in_place().map_err(|strayed| SinkError::Unclear(strayed.to_string()))
+    }
+
+    /// Stores a batch, its words too or not. `false`: nothing is stored, for the index takes no
+    /// words.
+    fn try_store(&mut self, batch: &Batch, words: bool) -> Result<bool, SinkError> {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|error| sink_error("begin", &error))?;
         step(&transaction, batch.advances())?;
         insert(&transaction, batch.records(), &mut self.wall)?;
+        let mut indexed = None;
+        if let Some(index) = self.index.as_ref().filter(|_| batch.rows() > 0) {
+            let done = match words {
+                true => index.add(&transaction, batch.rows()).map(|last| indexed = Some(last)),
+                false => search::give_up(&transaction),
+            };
+            match done {
+                Ok(()) => {}
+                Err(error) if words && is_of_the_index(&error) => {
+                    tracing::warn!(%error, "the index of words takes none, and is made anew");
+                    return Ok(false);
+                }
+                Err(error) => return Err(sink_error("index words", &error)),
+            }
+        }
         let spaces = tally::count_in(&transaction, batch);
         self.spaces = spaces.map_err(|error| sink_error("count rows", &error))?;
         // Whatever a failed commit says, only the positions tell whether it happened.
         transaction.commit().map_err(|error| SinkError::Unclear(format!("commit: {error}")))?;
-        self.is_in_place().map_err(|strayed| SinkError::Unclear(strayed.to_string()))
+        if let (Some(index), Some(last)) = (&mut self.index, indexed) {
+            index.kept(last);
+        }
+        Ok(true)
     }
 }
 
@@ -422,6 +461,11 @@ fn sink_error(what: &str, error: &Error) -> SinkError {
         _ if check::is_damage(error) => SinkError::Damaged(error.to_string()),
         _ => SinkError::Refused(reason),
     }
+}
+
+/// Whether an error that came while words were indexed may be of the index alone.
+fn is_of_the_index(error: &Error) -> bool {
+    !matches!(sink_error("", error), SinkError::Retry(_)) && !is_of_the_file(error)
 }
 
 /// Whether an error is of the database as a file, whatever was to be done with it.

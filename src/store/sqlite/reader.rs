@@ -17,6 +17,7 @@ use crate::metrics::Part;
 use crate::store::query::ReadFault;
 use crate::store::readable::Readable;
 use crate::store::reader::{Job, Jobs, ReadPlan, Reader, Readers};
+use crate::store::search::{Found, SearchQuery};
 
 /// How many virtual machine steps a query runs between two looks at the clock.
 const STEPS: i32 = 10_000;
@@ -73,7 +74,10 @@ impl Worker {
                 Job::Missed(query, answer) if !answer.is_closed() => {
                     let _ = answer.send(self.ask(|history| history.range(&query)));
                 }
-                Job::Page(..) | Job::Range(..) | Job::Missed(..) => {}
+                Job::Search(query, asked) if !asked.is_closed() => {
+                    asked.give(self.search(&query));
+                }
+                Job::Page(..) | Job::Range(..) | Job::Missed(..) | Job::Search(..) => {}
                 // SQLite has no users and spaces (docs/WIRE.md F), and nobody asks for them.
                 Job::Existing(..) | Job::Name(..) => {}
             }
@@ -98,6 +102,21 @@ impl Worker {
             }
             Err(panicked) => Err(self.failed(&panicked)),
         }
+    }
+
+    /// What is wrong with the index of words says nothing of history.
+    fn search(&mut self, query: &SearchQuery) -> Result<Found, ReadFault> {
+        let error: Box<dyn std::error::Error> =
+            match caught(|| self.history().and_then(|history| history.search(query))) {
+                Ok(Ok(found)) => {
+                    self.readable.answered();
+                    return Ok(found);
+                }
+                Ok(Err(error)) => error.into(),
+                Err(panicked) => panicked.into(),
+            };
+        self.history = None;
+        Err(self.readable.unanswered(&*error))
     }
 
     fn failed(&mut self, error: &dyn std::error::Error) -> ReadFault {

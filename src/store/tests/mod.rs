@@ -15,6 +15,7 @@ use crate::wire::time::{Micros, MonoMs, Now};
 mod batcher;
 mod refusals;
 mod rough;
+mod search;
 mod sqlite;
 mod whole;
 
@@ -63,6 +64,7 @@ fn config(data_dir: &Path, shards: usize) -> StoreConfig {
         clock: clock(),
         faults: Faults::unread(Arc::new(Metrics::new(shards))),
         take_journals: false,
+        search: false,
     }
 }
 

@@ -106,6 +106,7 @@ fn rows() -> Vec<Row> {
         saying("/v1/ws/spaces/{space_id}/broadcast", "/v1/ws/spaces/5/broadcast"),
         reading("/v1/messages", "/v1/messages?space_id=5"),
         reading("/v1/spaces/{space_id}/messages", "/v1/spaces/5/messages"),
+        reading("/v1/spaces/{space_id}/search", "/v1/spaces/5/search?q=canary"),
         reading("/v1/spaces/{space_id}/presence", "/v1/spaces/5/presence"),
         Row {
             other_user: 403,
@@ -229,8 +230,16 @@ fn every_route_answers_each_token_and_key_as_it_should_and_logs_none_of_them() {
     let lines: Vec<&str> = made.iter().map(|(_, (_, line))| line.as_str()).collect();
     write_keys(&file, &lines);
     let path = file.to_str().expect("a text path").to_owned();
-    let args =
-        ["--debug-endpoints", "--log", "trace", "--log-format", "json", "--api-keys-file", &path];
+    let args = [
+        "--debug-endpoints",
+        "--search",
+        "--log",
+        "trace",
+        "--log-format",
+        "json",
+        "--api-keys-file",
+        &path,
+    ];
     let hub = super::hub(&args);
     let keys = made.iter().map(|(scope, (key, _))| (*scope, key.clone())).collect();
     let shown = Shown::new(keys);

@@ -27,7 +27,7 @@ struct Hubs {
 
 impl Hubs {
     fn start() -> Hubs {
-        let open = Hub::start(&[&UNLIMITED[..], &["--debug-endpoints"]].concat());
+        let open = Hub::start(&[&UNLIMITED[..], &["--debug-endpoints", "--search"]].concat());
         let strict = Hub::start(&["--user-message-rate", "1/1", "--user-connections-max", "1"]);
         let keys = tempfile::tempdir().expect("a directory");
         let file = keys.path().join("keys");

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use super::{Reach, bring_up_to_date};
+use super::words::Search;
+use super::{Aim, Reach, bring_up_to_date};
 use crate::faults::{Faults, panic_place};
 use crate::store::postgres::aside::Aside;
 use crate::store::postgres::connect::{CallFault, Connection, DatabaseUrl, Means};
@@ -25,17 +26,22 @@ pub(in crate::store::postgres) struct Beside {
 
 impl Beside {
     /// Begins, unless it goes on already.
-    pub(in crate::store::postgres) fn begin(&mut self, url: &DatabaseUrl, faults: &Faults) {
+    pub(in crate::store::postgres) fn begin(
+        &mut self,
+        url: &DatabaseUrl,
+        search: Search,
+        faults: &Faults,
+    ) {
         if self.task.as_ref().is_none_or(Aside::is_over) {
-            self.task = Some(Aside::begin(CHANGER, faults, until_done(url.clone())));
+            self.task = Some(Aside::begin(CHANGER, faults, until_done(url.clone(), search)));
         }
     }
 }
 
-async fn until_done(url: DatabaseUrl) {
+async fn until_done(url: DatabaseUrl, search: Search) {
     let mut told = None;
     loop {
-        let fault = match once(&url).await {
+        let fault = match once(&url, search).await {
             Ok(()) => return,
             Err(fault) => fault,
         };
@@ -52,10 +58,10 @@ async fn until_done(url: DatabaseUrl) {
     }
 }
 
-async fn once(url: &DatabaseUrl) -> Result<(), CallFault> {
+async fn once(url: &DatabaseUrl, search: Search) -> Result<(), CallFault> {
     panic_place(CHANGER);
     let connection = Connection::open(url).await?;
-    let brought = bring_up_to_date(&connection, url, Reach::All).await?;
+    let brought = bring_up_to_date(&connection, url, Aim { reach: Reach::All, search }).await?;
     if !brought.done.is_empty() {
         tracing::info!("the database is up to date");
     }

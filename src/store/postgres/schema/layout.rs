@@ -193,7 +193,7 @@ async fn drops(connection: &Connection) -> Result<Vec<SchemaStep>, CallFault> {
     Ok(steps)
 }
 
-async fn missing_index(
+pub(super) async fn missing_index(
     connection: &Connection,
     name: &str,
     statement: &str,
@@ -211,14 +211,14 @@ async fn missing_index(
 }
 
 /// An index of the messages.
-struct Index {
+pub(super) struct Index {
     /// `false`: its building was cut short, or goes on.
     is_valid: bool,
     /// Its name with its schema.
-    path: String,
+    pub(super) path: String,
 }
 
-async fn find(connection: &Connection, name: &str) -> Result<Option<Index>, CallFault> {
+pub(super) async fn find(connection: &Connection, name: &str) -> Result<Option<Index>, CallFault> {
     let sql = "SELECT i.indisvalid, format('%I.%I', n.nspname, c.relname) FROM pg_index i \
                JOIN pg_class c ON c.oid = i.indexrelid \
                JOIN pg_namespace n ON n.oid = c.relnamespace \
