@@ -212,6 +212,7 @@ impl Server {
         let edge_state = EdgeState {
             hub: hub.clone(),
             reader: store.reader,
+            care: store.care,
             metrics,
             limits: Arc::new(limits.clone()),
             names: config.names(),

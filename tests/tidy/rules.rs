@@ -77,6 +77,8 @@ const SPAWNING_FILES: &[&str] = &[
     "src/edge/catch_up.rs",
     // A scrape waits for the figures of the process.
     "src/edge/api/metrics.rs",
+    // An operator's question waits for the disk.
+    "src/edge/admin/store.rs",
     // The keeper of what is called back waits for its file.
     "src/edge/auth/revoked.rs",
     // `HubThreads::join`; the driver of a shard's sockets is awaited by its thread.
@@ -98,6 +100,7 @@ const SPAWNING_FILES: &[&str] = &[
     "src/store/sqlite/reader.rs",
     "src/store/sqlite/check.rs",
     "src/store/sqlite/checkpoint.rs",
+    "src/store/care/copies.rs",
     "src/store/journal/",
     "src/store/data_dir/strayed.rs",
     // A connection's driver is aborted with it; the claim's renewal, before it is given up.
