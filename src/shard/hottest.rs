@@ -9,7 +9,7 @@ use crate::limits::HOTTEST_SPACES_MAX;
 pub(super) struct Hottest {
     /// Slots of spaces, and how hot each was when it was measured last.
     entries: Vec<(u32, f32)>,
-    /// At most the heat of the coolest entry.
+    /// The heat of the coolest entry, or less.
     coolest: f32,
 }
 

@@ -199,7 +199,8 @@ test('the spaces in which most is said come first, and all of them are turned ov
   await row.getByRole('link', { name: String(loud), exact: true }).waitFor();
   const chats = parseFloat(await row.getByRole('cell').nth(2).textContent());
   assert.ok(chats > 1 && chats < 40, `${chats} a second`);
-  const all = (stretch) => operator.getByRole('table', { name: new RegExp(`^Spaces ${stretch} of `) });
+  const all = (stretch) =>
+    operator.getByRole('table', { name: new RegExp(`^Spaces ${stretch} of `) });
   assert.equal(await all('1 to 100').getByRole('row').count(), 101);
   assert.equal(await operator.getByRole('button', { name: 'First spaces' }).count(), 0);
   await operator.getByRole('button', { name: 'Next spaces' }).click();
@@ -217,8 +218,8 @@ test('dead letters are shown and stored again, and a copy is made, from the page
   })).json();
   // One that the store has by now, and one that it lacks.
   const letter = (id, content) => JSON.stringify({
-    reason: 'planted: no such user', id, space_id: 1, user_id: 7, username: 'Ana <b>Paz</b>', content,
-    unix_us: (Date.now() - 60_000) * 1000,
+    reason: 'planted: no such user', id, content, unix_us: (Date.now() - 60_000) * 1000,
+    space_id: 1, user_id: 7, username: 'Ana <b>Paz</b>',
   });
   const { id } = said.chat_message;
   const other = id.slice(0, -1) + (id.endsWith('0') ? '1' : '0');

@@ -65,6 +65,8 @@ const SHARING_FILES: &[&str] = &[
     // The store's state, which the batcher writes and `/readyz` reads.
     "src/store/mod.rs",
     "src/store/batcher",
+    // How far a copy is, which the thread that makes it writes and operators read.
+    "src/store/care/copies.rs",
 ];
 
 /// Where tasks of one thread share state that is borrowed within a poll.

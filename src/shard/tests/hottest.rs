@@ -33,7 +33,7 @@ fn the_hottest_space_is_the_one_whose_words_cost_most_and_a_quiet_one_is_none() 
     let found = hottest(&mut stage, 10);
     let shown: Vec<_> = found.iter().map(|it| (it.space.0, it.members)).collect();
     assert_eq!(shown, [(3, 10), (2, 1)]);
-    // By now the pace is that of the last seconds.
+    // The pace is that of the last seconds.
     for (space, chats) in found.iter().zip([1_000, 2_000]) {
         assert!(space.chats_in_1000_s.abs_diff(chats) < chats / 20, "{space:?}");
         assert!(space.bytes_in_1000_s / space.chats_in_1000_s > 200, "{space:?}");

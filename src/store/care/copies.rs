@@ -80,10 +80,15 @@ impl Orders {
     }
 }
 
+/// Whether there is no folder, or something else stands in its place.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
 /// The copies in a folder, the newest first. Other files in it are none of the hub's.
 fn kept(folder: &Path) -> io::Result<Vec<Kept>> {
     let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if is_absent(&error) => return Ok(Vec::new()),
         entries => entries?,
     };
     let mut found = Vec::new();

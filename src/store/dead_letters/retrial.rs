@@ -3,7 +3,8 @@
 //!
 //! A letter leaves the file once its message is stored; one that is refused again goes to its end
 //! with the new reason, so that the next stretch is another one. The file is replaced whole or not
-//! at all: killed at any point, the next try finds each letter stored, which counts, or still there.
+//! at all: killed at any point, the next try finds each letter stored, which counts, or still
+//! there.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};

@@ -1,4 +1,5 @@
-//! The events of `/asyncapi.json`: streams send what its examples show, with the same beside the data.
+//! The events of `/asyncapi.json`: streams send what its examples show, with the same beside the
+//! data.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
