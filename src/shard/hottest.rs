@@ -9,7 +9,7 @@ use crate::limits::HOTTEST_SPACES_MAX;
 pub(super) struct Hottest {
     /// Slots of spaces, and how hot each was when it was measured last.
     entries: Vec<(u32, f32)>,
-    /// The heat of the coolest entry, or less.
+    /// No entry is cooler than this.
     coolest: f32,
 }
 
@@ -18,7 +18,7 @@ pub(super) struct Hottest {
 pub(super) struct Noted {
     /// The space is in the table now.
     pub is_listed: bool,
-    /// Whose place it took.
+    /// The space whose place it took.
     pub evicted: Option<u32>,
 }
 

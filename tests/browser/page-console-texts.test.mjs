@@ -33,7 +33,7 @@ test('every text of the console is used, and every text that is used is there', 
   const asked = keysOf(read('index.html'));
   const strings = new Set([...asked, ...SCRIPTS.flatMap((name) => stringsOf(read(name), true))]);
   for (const key of asked) assert.ok(key in en, `the markup asks for ${key}`);
-  const families = ['status_', 'in_'];
+  const families = ['status_', 'in_', 'store_'];
   for (const key of Object.keys(en)) {
     const known = strings.has(key) || families.some((family) => key.startsWith(family));
     assert.ok(known, `${key} is used nowhere`);

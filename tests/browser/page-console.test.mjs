@@ -254,6 +254,8 @@ test('dead letters are shown and stored again, and a copy is made, from the page
   await operator.getByRole('cell', { name: copy.file }).waitFor();
   assert.ok(existsSync(join(hub.data, 'backups', copy.file)));
   await shot(operator, 'console-store');
+  // Before its hub ends.
+  await operator.close();
 });
 
 test('the console speaks the browser’s language, or the one that was chosen', async (t) => {

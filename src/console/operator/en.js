@@ -158,6 +158,10 @@ export default {
   watching: 'Watching space {space}.',
   lost: 'Lost; trying again.',
 
+  store_connecting: 'connecting',
+  store_ready: 'ready',
+  store_behind: 'behind',
+  store_refused: 'refused',
   waiting_in_journals: 'Waiting in journals',
   rows_a_second: 'Rows a second',
   batches_a_second: 'Batches a second',

@@ -160,6 +160,10 @@ export default {
   watching: 'Observando el espacio {space}.',
   lost: 'Se perdió la conexión; reintentando.',
 
+  store_connecting: 'conectando',
+  store_ready: 'listo',
+  store_behind: 'atrasado',
+  store_refused: 'rechaza',
   waiting_in_journals: 'A la espera en los diarios',
   rows_a_second: 'Filas por segundo',
   batches_a_second: 'Lotes por segundo',

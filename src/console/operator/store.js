@@ -208,7 +208,7 @@ export class Store {
     if (!last) return;
     const { numbers, ready } = last;
     const lines = [
-      [text('state'), el('span', { lang: 'en' }, ready.store)],
+      [text('state'), text(`store_${ready.store}`)],
       [text('waiting_in_journals'), bytes(numbers.journal_bytes ?? NaN)],
       [text('rows_a_second'), short(numbers.stored ?? NaN)],
       [text('batches_a_second'), short(numbers.batches ?? NaN)],
