@@ -126,7 +126,7 @@ impl<S: Sockets> Slice<'_, S> {
                 member.queue.aim(log_target(member, space));
             }
             let sent = match member.queue.has_log_only() {
-                true => self.send_log(key, member, space),
+                true => self.send_log(key, member, space, is_between_frames),
                 false => self.send_all(key, member, space, is_between_frames),
             };
             match sent {
@@ -153,10 +153,16 @@ impl<S: Sockets> Slice<'_, S> {
         Visited::Done
     }
 
-    /// Sends a member what it is owed of the log, the usual case. Returns whether that was
-    /// anything; `None`: it is stuck.
+    /// Sends a member what it is owed of the log, the usual case. Returns whether there may be
+    /// more; `None`: it is stuck.
     #[inline]
-    fn send_log(&mut self, key: MemberKey, member: &mut Member, space: &Space) -> Option<bool> {
+    fn send_log(
+        &mut self,
+        key: MemberKey,
+        member: &mut Member,
+        space: &Space,
+        is_aimed: bool,
+    ) -> Option<bool> {
         let (cursor, boundary) = (member.queue.cursor(), member.queue.boundary());
         if cursor == boundary {
             return Some(false);
@@ -169,7 +175,9 @@ impl<S: Sockets> Slice<'_, S> {
         };
         let bytes = self.note(key, member, sent)?;
         member.queue.sent_log(bytes);
-        Some(true)
+        // Who has nothing but the log, and was aimed at its end in this visit, has it all.
+        let has_all = is_aimed && member.queue.cursor() == boundary && member.is_plain();
+        Some(!has_all)
     }
 
     /// As [`Slice::send_log`], private frames too.

@@ -70,8 +70,8 @@ impl<'a> FrameWriter<'a> {
         let mut clean_from = 0;
         let mut at = 0;
         while at < bytes.len() {
-            // Eight at a time: most text has nothing to escape.
-            if let Some(eight) = bytes[at..].first_chunk()
+            // Eight at a time: most text has nothing to escape. The last eight, where fewer are left.
+            if let Some(eight) = bytes[at..].first_chunk().or_else(|| bytes.last_chunk())
                 && !any_escape(u64::from_le_bytes(*eight))
             {
                 at += 8;

@@ -112,6 +112,16 @@ pub fn parse_int(text: &str) -> Option<i32> {
 pub struct Id(pub u128);
 
 const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// Each two digits, by their ten bits: half as many steps as for single ones.
+const PAIRS: [[u8; 2]; 1_024] = {
+    let mut pairs = [[0; 2]; 1_024];
+    let mut bits = 0;
+    while bits < pairs.len() {
+        pairs[bits] = [CROCKFORD[bits >> 5], CROCKFORD[bits & 31]];
+        bits += 1;
+    }
+    pairs
+};
 const TAIL_BITS: u32 = 80;
 
 impl Id {
@@ -149,9 +159,9 @@ impl Id {
     pub fn text(self) -> [u8; Id::TEXT_BYTES] {
         let mut text = [0; Id::TEXT_BYTES];
         let mut value = self.0;
-        for slot in text.iter_mut().rev() {
-            *slot = CROCKFORD[(value & 31) as usize];
-            value >>= 5;
+        for pair in text.as_chunks_mut().0.iter_mut().rev() {
+            *pair = PAIRS[(value & 1_023) as usize];
+            value >>= 10;
         }
         text
     }

@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
 use tungstenite::client::IntoClientRequest;
+use tungstenite::handshake::HandshakeError;
+use tungstenite::handshake::client::Request;
 use tungstenite::http::HeaderValue;
 use tungstenite::{Error, Message, WebSocket};
 
@@ -35,16 +37,30 @@ impl Closed {
 impl Client {
     /// Joins a space in the second dialect by another address than the hub's own, such as a link's.
     pub fn dial(address: SocketAddr, space: i32, user: i32) -> Client {
-        let stream = TcpStream::connect(address).expect("somebody listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.set_nodelay(true).expect("an option");
+        let connect = || {
+            let stream = TcpStream::connect(address).expect("somebody listens");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+            stream.set_nodelay(true).expect("an option");
+            stream
+        };
         let url = format!("ws://{address}/v1/ws/spaces/{space}?user_id={user}");
         let mut request = url.into_client_request().expect("a valid URL");
         let protocol = HeaderValue::from_static("cpi-hub.v1");
         request.headers_mut().insert("Sec-WebSocket-Protocol", protocol);
-        let (socket, _) = tungstenite::client(request, stream).expect("an upgrade");
-        Client { socket }
+        Client { socket: upgraded(&request, connect) }
+    }
+}
+
+/// Shakes hands over a new connection; over another one where a signal has interrupted it, which
+/// tungstenite takes for the end.
+pub(super) fn upgraded(request: &Request, connect: impl Fn() -> TcpStream) -> WebSocket<TcpStream> {
+    loop {
+        match tungstenite::client(request.clone(), connect()) {
+            Err(HandshakeError::Failure(Error::Io(error)))
+                if error.kind() == ErrorKind::Interrupted => {}
+            upgraded => return upgraded.expect("an upgrade").0,
+        }
     }
 }
 

@@ -286,8 +286,7 @@ impl Hub {
         for (name, value) in lines {
             request.headers_mut().insert(*name, value.parse().expect("a header's value"));
         }
-        let (socket, _) = tungstenite::client(request, self.connect()).expect("an upgrade");
-        Client { socket }
+        Client { socket: client::upgraded(&request, || self.connect()) }
     }
 
     /// One number of `/metrics`, all labels of the name added up; 0 if it is not there.

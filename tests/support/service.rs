@@ -2,7 +2,7 @@
 //! them to each process that serves there.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
@@ -113,7 +113,12 @@ impl Told {
     pub fn within(&self, wait: Duration) -> Option<Vec<String>> {
         self.socket.set_read_timeout(Some(wait)).expect("a timeout");
         let mut bytes = [0; 4_096];
-        let length = self.socket.recv(&mut bytes).ok()?;
+        let length = loop {
+            match self.socket.recv(&mut bytes) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                received => break received.ok()?,
+            }
+        };
         let text = std::str::from_utf8(&bytes[..length]).expect("a text");
         Some(text.lines().map(str::to_owned).collect())
     }

@@ -372,14 +372,21 @@ impl Crowd {
 
     /// Has a person say something that was due at a time; whether it could.
     pub(super) fn say(&mut self, index: usize, at: u64) -> bool {
+        self.say_some(index, at, 1) == 1
+    }
+
+    /// Has a person say a number of messages in one go; how many it could.
+    pub(super) fn say_some(&mut self, index: usize, at: u64, count: u64) -> u64 {
         let person = &mut self.tally.people[index];
-        let (true, Some(member)) = (person.is_in, person.member) else { return false };
-        let stamp = Stamp { publisher: index as u32, sequence: person.sequence, at: at as u32 };
-        person.sequence += 1;
-        person.sent += 1;
-        self.engine.push(member, self.message.stamped(stamp));
+        let (true, Some(member)) = (person.is_in, person.member) else { return 0 };
+        for _ in 0..count {
+            let stamp = Stamp { publisher: index as u32, sequence: person.sequence, at: at as u32 };
+            person.sequence += 1;
+            person.sent += 1;
+            self.engine.push(member, self.message.stamped(stamp));
+        }
         self.engine.flush(member);
-        true
+        count
     }
 
     /// Has somebody join a space behind the crowd's, for a moment.

@@ -26,6 +26,8 @@ pub struct Plan {
     times: Times,
     /// Messages a second of all, but for the polite and the floods.
     rate: f64,
+    /// Messages that one says in one go, of those of `rate`.
+    burst: u64,
     /// Messages that each keeps on their way; 0: `rate` counts.
     in_flight: u32,
     /// Messages without an answer beyond which nobody but a flood says more.
@@ -37,6 +39,9 @@ pub struct Plan {
 }
 
 const POLITE_PERIOD_US: u64 = 1_000_000;
+/// Messages that are said between two looks at what came: people do not keep each other from
+/// reading, as one thread for all of them would that says everything which is due.
+const SAID_MAX: usize = 2_048;
 /// Bytes that wait to be sent beyond which a flood has to wait for its socket.
 const UNSENT_BYTES_MAX: usize = 16 << 10;
 
@@ -51,6 +56,7 @@ impl Plan {
             },
             times: Times::read(keys)?,
             rate: keys.positive("rate", Some(1.0))?,
+            burst: keys.count("burst", Some(1))? as u64,
             in_flight: keys.number_of("in_flight")?,
             unanswered_max: keys.count("unanswered_max", Some(1_000_000))? as u32,
             polite: keys.number_of("polite")? as usize,
@@ -196,24 +202,25 @@ impl Run<'_> {
     }
 
     fn speak_on_time(&mut self) {
-        let (now, speakers) = (self.crowd.engine.now(), self.speakers());
+        let (now, speakers, burst) = (self.crowd.engine.now(), self.speakers(), self.plan.burst);
         let due = ((now - self.talk.started) as f64 * self.talk.rate / 1e6) as u64;
-        while self.talk.said < due {
-            let index = speakers.start + (self.talk.said % speakers.len() as u64) as usize;
+        for _ in 0..(SAID_MAX as u64).min(due.saturating_sub(self.talk.said) / burst) {
+            let turn = self.talk.said / burst;
+            let index = speakers.start + (turn % speakers.len() as u64) as usize;
             let at = self.talk.started + (self.talk.said as f64 * 1e6 / self.talk.rate) as u64;
             let person = self.crowd.tally.people[index];
             let may = person.sent - person.answered < self.plan.unanswered_max;
-            let is_said = may && self.crowd.say(index, at);
-            self.said.held_back += u64::from(!is_said);
-            self.said.due += 1;
-            self.talk.said += 1;
+            let said = if may { self.crowd.say_some(index, at, burst) } else { 0 };
+            self.said.held_back += burst - said;
+            self.said.due += burst;
+            self.talk.said += burst;
         }
     }
 
     fn flood(&mut self) {
         let (now, first) = (self.crowd.engine.now(), self.crowd.count() - self.plan.floods);
         let due = ((now - self.flood.started) as f64 * self.flood.rate / 1e6) as u64;
-        while self.flood.said < due {
+        for _ in 0..SAID_MAX.min(due.saturating_sub(self.flood.said) as usize) {
             let index = first + (self.flood.said % self.plan.floods as u64) as usize;
             let member = self.crowd.tally.people[index].member;
             let unsent = member.map_or(0, |member| self.crowd.engine.unsent(member));

@@ -244,11 +244,17 @@ impl Member {
             content_chars_max: turn.limits.content_chars_max,
             ping_period_ms: turn.limits.ping_period,
         };
-        let jitter = turn.jitter();
-        self.queue.push(&mut turn.counts, |out| match self.who.encoding {
-            Encoding::Frames => server_message::welcome(out, &welcome, &at),
-            Encoding::Events => event_stream::welcome(out, &welcome, after, (&at, jitter)),
-        });
+        match self.who.encoding {
+            Encoding::Frames => {
+                self.queue.push(&mut turn.counts, |out| server_message::welcome(out, &welcome, &at))
+            }
+            Encoding::Events => {
+                let jitter = turn.jitter();
+                self.queue.push(&mut turn.counts, |out| {
+                    event_stream::welcome(out, &welcome, after, (&at, jitter));
+                });
+            }
+        }
         self.make_due(key, &mut turn.due);
     }
 

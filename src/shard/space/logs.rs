@@ -68,44 +68,52 @@ impl Logs {
 
     /// The most bytes that one of them retains.
     pub(super) fn retained(&self) -> u64 {
-        self.all().map(|(_, log)| log.retained()).max().unwrap_or(0)
+        let frames = self.frames.retained();
+        self.events.as_ref().map_or(frames, |events| frames.max(events.retained()))
     }
 
     /// Appends one frame of at most `bound` bytes, written in place by `write`, which is found by
-    /// positions if it is a `chat`.
+    /// positions if it is a `chat`. Says how many bytes of memory that took anew.
     pub(super) fn append(
         &mut self,
         now: MonoMs,
         chat: Option<ChatFrame>,
         bound: usize,
         write: impl FnOnce(&mut BytesMut) -> usize,
-    ) {
+    ) -> usize {
+        let held = self.frames.held();
         let offset = self.frames.append(now, bound, write);
+        let grown = self.frames.held() - held;
         if let Some(ChatFrame { id, record }) = chat {
             self.frames.index(id, offset, record);
         }
-        if let Some(events) = &mut self.events {
-            let (frame, _) = self.frames.slices(offset, self.frames.end());
-            events.append_event(now, chat, frame);
-        }
+        let Some(events) = &mut self.events else { return grown };
+        let held = events.held();
+        let (frame, _) = self.frames.slices(offset, self.frames.end());
+        events.append_event(now, chat, frame);
+        grown + events.held() - held
     }
 
-    /// A member comes that reads this encoding.
-    pub(super) fn reader_came(&mut self, encoding: Encoding) {
-        if encoding == Encoding::Events {
-            self.readers += 1;
-            self.events.get_or_insert_with(|| Box::new(self.frames.as_events()));
+    /// A member comes that reads this encoding. Says how many bytes of memory that took anew.
+    pub(super) fn reader_came(&mut self, encoding: Encoding) -> usize {
+        if encoding == Encoding::Frames {
+            return 0;
         }
+        self.readers += 1;
+        if self.events.is_some() {
+            return 0;
+        }
+        self.events.insert(Box::new(self.frames.as_events())).held()
     }
 
-    /// A member that reads this encoding goes.
-    pub(super) fn reader_left(&mut self, encoding: Encoding) {
-        if encoding == Encoding::Events {
-            self.readers -= 1;
-            if self.readers == 0 {
-                self.events = None;
-            }
+    /// A member that reads this encoding goes. Says how many bytes of memory that has freed.
+    pub(super) fn reader_left(&mut self, encoding: Encoding) -> usize {
+        if encoding == Encoding::Frames {
+            return 0;
         }
+        self.readers -= 1;
+        let freed = self.events.take_if(|_| self.readers == 0);
+        freed.map_or(0, |events| events.held())
     }
 
     /// Frees all that they hold; there is no chat in them. Says how many bytes that were.

@@ -120,9 +120,7 @@ impl Space {
         bound: usize,
         write: impl FnOnce(&mut BytesMut) -> usize,
     ) {
-        let held = self.logs.held();
-        self.logs.append(turn.now.mono, chat, bound, write);
-        turn.logs.grew(self.logs.held() - held);
+        turn.logs.grew(self.logs.append(turn.now.mono, chat, bound, write));
         turn.counts.add(Metric::FramesAppended, 1);
         self.make_due(turn);
         self.press(turn);
@@ -183,9 +181,7 @@ impl Space {
         }
         self.round.resized(self.roster.len());
         self.presence.seen_by(member);
-        let held = self.logs.held();
-        self.logs.reader_came(encoding);
-        turn.logs.grew(self.logs.held() - held);
+        turn.logs.grew(self.logs.reader_came(encoding));
         member.queue.place(self.logs.of(encoding).end());
         is_first
     }
@@ -204,9 +200,7 @@ impl Space {
         self.watchers -= u32::from(member.who.guise != Guise::Member);
         self.round.resized(self.roster.len());
         self.pressure_left(member);
-        let held = self.logs.held();
-        self.logs.reader_left(member.who.encoding);
-        turn.logs.shrank(held - self.logs.held());
+        turn.logs.shrank(self.logs.reader_left(member.who.encoding));
         self.roster.get(seat as usize).copied()
     }
 

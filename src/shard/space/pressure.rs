@@ -160,8 +160,8 @@ impl Space {
         members: &Arena<Member>,
         (encoding, is_read): (Encoding, bool),
     ) {
-        let keep = self.keep(turn);
         let Some(log) = self.logs.get(encoding) else { return };
+        let keep = self.keep(turn);
         let Some(trimmable) = log.trimmable(keep) else { return };
         // The log waits for those that catch up too, but never so that publishers have to.
         let spare = log.retained() < turn.limits.log_bytes_max as u64 / 2;

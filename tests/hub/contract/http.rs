@@ -280,7 +280,7 @@ fn the_page_that_shows_both_is_served_with_all_that_it_needs() {
         assert!(text.contains(file), "{file}");
         assert_eq!(hub.get(file).status, 200, "{file}");
     }
-    // The name of a kind of pictures, which nobody fetches.
-    let text = text.replace("http://www.w3.org/2000/svg", "");
-    assert!(!text.contains("http://") && !text.contains("https://"), "nothing from elsewhere");
+    for elsewhere in ["=\"http", "=\"//", "url(http", "url(//"] {
+        assert!(!text.contains(elsewhere), "nothing from elsewhere: {elsewhere}");
+    }
 }
