@@ -263,6 +263,16 @@ pub const PANICS_WAIT: u64 = 60_000;
 pub const LISTED_MEMBERS_MAX: u32 = 500;
 /// Comings and goings that a shard remembers.
 pub const COMINGS_MAX: usize = 8_192;
+/// Spaces that a shard keeps among its hottest, and that an operator is listed.
+pub const HOTTEST_SPACES_MAX: usize = 100;
+/// Bytes of the dead letters' file that are read at a time, for an operator.
+pub const LETTERS_BYTES_MAX: u64 = 1 << 20;
+/// Dead letters that an operator is listed, and that are tried again at a time.
+pub const LETTERS_RETRIED_MAX: usize = 100;
+/// How long batches wait for dead letters that are tried again, in milliseconds.
+pub const LETTERS_WAIT: u64 = 500;
+/// Copies of the embedded database that are kept of those that an operator has made by the hub.
+pub const COPIES_MAX: usize = 7;
 /// Samples of the hub's numbers that are kept: with [`SAMPLE_PERIOD`] an hour of them.
 pub const PAST_SAMPLES_MAX: usize = 1_800;
 /// How often the hub's numbers are sampled, in milliseconds.

@@ -222,8 +222,9 @@ mod tests {
         "ECHO_MESSAGE_BYTES_MAX",
         "ECHO_FRAGMENTS_MAX",
         "ECHO_OWED_BYTES_MAX",
-        // An instant and a place each.
+        // An instant or a number, and a place each.
         "TIMED_CHATS_MAX",
+        "HOTTEST_SPACES_MAX",
         // Within what a request takes, and beside its answer's head.
         "REQUEST_ID_BYTES_MAX",
         // A factor of several parts.
@@ -267,6 +268,10 @@ mod tests {
         "journal_bytes_max",
         "dead_letters_bytes_max",
         "CHECK_AT_START_BYTES_MAX",
+        "COPIES_MAX",
+        // Read for a moment, twice at most: by who lists letters, and by the store's thread.
+        "LETTERS_BYTES_MAX",
+        "LETTERS_RETRIED_MAX",
         // These bound work, texts that are thrown away, and numbers.
         "sweep_sends_max",
         "SEND_BYTES",

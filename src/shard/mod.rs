@@ -32,6 +32,7 @@ mod door;
 mod due;
 pub mod event;
 mod grants;
+mod hottest;
 mod look;
 mod member;
 mod nonces;
@@ -165,6 +166,10 @@ impl Shard {
             Input::Look(ticket, space, from, max) => {
                 let seen = rooms.look(turn.now.mono, (SpaceKey::Chat(space), from), max);
                 turn.reply(ticket, Ok(Reply::Seen(seen)));
+            }
+            Input::Hottest(ticket, max) => {
+                let hottest = rooms.spaces.hottest(max);
+                turn.reply(ticket, Ok(Reply::Hottest(hottest)));
             }
             Input::Verdict(verdict) => self.verdict(verdict),
             Input::Committed(offset) => self.committed(offset),

@@ -4,6 +4,7 @@
 mod answers;
 mod auth;
 mod backup;
+mod care;
 mod commands;
 mod connections;
 mod contract;

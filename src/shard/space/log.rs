@@ -241,6 +241,18 @@ impl SpaceLog {
         spare.map_or(self.start(), Segment::end)
     }
 
+    /// How many chats were appended from this offset on. Where some of them are trimmed already,
+    /// those that are left speak for them.
+    pub(super) fn chats_since(&self, offset: u64) -> f32 {
+        let (start, end) = (self.start(), self.end);
+        let from = self.index.partition_point(|known| known.offset < offset);
+        let known = (self.index.len() - from) as f32;
+        if offset >= start || end == start {
+            return known;
+        }
+        known * ((end - offset) as f32 / (end - start) as f32)
+    }
+
     /// Whether it has a chat that a position may be before.
     pub(super) fn has_chats(&self) -> bool {
         !self.index.is_empty()
