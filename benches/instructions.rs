@@ -19,13 +19,18 @@ use cpi_hub::shard::event::Input;
 use cpi_hub::store::copy::{self, WallMicros};
 use cpi_hub::wire::client_message::{ClientMessage, DecodeRules, Decoder};
 use cpi_hub::wire::close::Close;
+use cpi_hub::wire::deflate::Inflater;
 use cpi_hub::wire::frame_reader::{Heard, Incoming, ReadLimits, Reader};
 use cpi_hub::wire::{Dialect, Encoding, server_message};
 
 use stage::Stage;
 
-const READ: ReadLimits =
-    ReadLimits { message_bytes_max: 65_536, fragments_max: 16, heard: Heard::Read };
+const READ: ReadLimits = ReadLimits {
+    message_bytes_max: 65_536,
+    fragments_max: 16,
+    heard: Heard::Read,
+    may_deflate: false,
+};
 const RULES: DecodeRules = DecodeRules { dialect: Dialect::V1, depth_max: 32 };
 /// Messages of one turn of the heart.
 const FRAMES: usize = 16;
@@ -40,7 +45,7 @@ struct Measured {
 }
 
 #[rustfmt::skip]
-const STAGES: [Measured; 12] = [
+const STAGES: [Measured; 14] = [
     Measured { name: "read", times: 20_000, what: "a masked frame of 200 bytes", run: read },
     Measured { name: "decode", times: 20_000, what: "JSON of 133 plain bytes",
         run: |times| decode("hola que tal ", 133, times) },
@@ -56,7 +61,11 @@ const STAGES: [Measured; 12] = [
     Measured { name: "fan-out-1000", times: 100, what: "16 chats to 1,000 members",
         run: |times| fan_out(1_000, times) },
     Measured { name: "events-1000", times: 100, what: "16 chats to 1,000 readers of events",
-        run: |times| fan_out_events(1_000, times) },
+        run: |times| fan_out_in(Encoding::Events, 1_000, times) },
+    Measured { name: "deflated-10", times: 500, what: "16 chats to 10 compressed readers",
+        run: |times| fan_out_in(Encoding::Deflated, 10, times) },
+    Measured { name: "deflated-1000", times: 100, what: "16 chats to 1,000 compressed readers",
+        run: |times| fan_out_in(Encoding::Deflated, 1_000, times) },
     Measured { name: "join-leave-10", times: 2_000, what: "a join and a leave beside 10 members",
         run: |times| come_and_go(10, times) },
     Measured { name: "join-leave-1000", times: 200, what: "the same beside 1,000, announced to all",
@@ -89,11 +98,12 @@ fn main() -> ExitCode {
 
 fn read(times: u64) {
     let frame = samples::frame(&samples::body(200, "hola "));
-    let (mut reader, mut copy) = (Reader::default(), frame.clone());
+    let (mut reader, mut inflater) = (Reader::default(), Inflater::default());
+    let mut copy = frame.clone();
     for _ in 0..times {
         copy.copy_from_slice(&frame);
         let mut input = black_box(&mut copy[..]);
-        let event = reader.next(&mut input, READ);
+        let event = reader.next(&mut input, READ, &mut inflater);
         assert!(matches!(black_box(event), Some(Ok(Incoming::Message(_)))));
     }
 }
@@ -153,19 +163,30 @@ fn fan_out(members: usize, times: u64) {
     assert_eq!((sent % frames, sent / frames > 128), (0, true), "every member, every byte");
 }
 
-fn fan_out_events(readers: usize, times: u64) {
+fn fan_out_in(encoding: Encoding, readers: usize, times: u64) {
     let mut stage = Stage::new(1, 0);
     for user in 0..readers {
-        stage.join_as(2_000_000 + user as i32, Encoding::Events);
+        stage.join_as(2_000_000 + user as i32, encoding);
         stage.sweep();
+    }
+    if encoding == Encoding::Deflated {
+        // Words as people say them: a text of one word compresses to nothing.
+        let content = samples::outgoing_chat().content;
+        stage.json = format!(r#"{{"type":"chat","data":{{"content":"{content}"}}}}"#).into_bytes();
     }
     let before = stage.around.sockets.bytes;
     for _ in 0..times {
         stage.turn(FRAMES);
     }
     let sent = stage.around.sockets.bytes - before;
-    let events = times * (FRAMES * readers) as u64;
-    assert!(sent / events > 160, "every reader, every byte: {sent}");
+    let messages = times * (FRAMES * readers) as u64;
+    // A frame has 387 bytes here, and so the speaker is sent as many too.
+    let expected = match encoding {
+        Encoding::Frames => unreachable!("see fan_out"),
+        Encoding::Events => 400..600,
+        Encoding::Deflated => 100..300,
+    };
+    assert!(expected.contains(&(sent / messages)), "every reader, every byte: {sent}");
 }
 
 fn come_and_go(members: usize, times: u64) {

@@ -17,13 +17,18 @@ use serde::Deserialize;
 use cpi_hub::store::copy::{self, WallMicros};
 use cpi_hub::wire::Dialect;
 use cpi_hub::wire::client_message::{ClientMessage, DecodeRules, Decoder};
+use cpi_hub::wire::deflate::{Deflater, Inflater};
 use cpi_hub::wire::frame_reader::{Heard, Incoming, ReadLimits, Reader};
-use cpi_hub::wire::server_message;
+use cpi_hub::wire::server_message::{self, Chat};
 
 use samples::{body, frame};
 
-const LIMITS: ReadLimits =
-    ReadLimits { message_bytes_max: 65_536, fragments_max: 16, heard: Heard::Read };
+const LIMITS: ReadLimits = ReadLimits {
+    message_bytes_max: 65_536,
+    fragments_max: 16,
+    heard: Heard::Read,
+    may_deflate: false,
+};
 const RULES: DecodeRules = DecodeRules { dialect: Dialect::V1, depth_max: 32 };
 
 fn read(c: &mut Criterion) {
@@ -36,10 +41,10 @@ fn read(c: &mut Criterion) {
     ];
     for (name, piece, frames) in cases {
         let bytes = frame(&body(200, piece)).repeat(frames);
-        let mut reader = Reader::default();
+        let (mut reader, mut inflater) = (Reader::default(), Inflater::default());
         let mut count = |bytes: &mut [u8]| {
             let (mut input, mut messages) = (bytes, 0);
-            while let Some(event) = reader.next(&mut input, LIMITS) {
+            while let Some(event) = reader.next(&mut input, LIMITS, &mut inflater) {
                 assert!(matches!(black_box(event), Ok(Incoming::Message(_))));
                 messages += 1;
             }
@@ -150,6 +155,36 @@ fn encode(c: &mut Criterion) {
     });
 }
 
+/// A frame compressed, and inflated again, with the bytes that it comes to in the bench's name.
+fn deflate(c: &mut Criterion) {
+    let at = b"2026-01-02T03:04:05.678901-03:00";
+    let mut group = c.benchmark_group("deflate");
+    for content in [samples::outgoing_chat().content, samples::LONG] {
+        let (mut plain, mut out) = (BytesMut::new(), BytesMut::with_capacity(1 << 16));
+        server_message::chat(&mut plain, &Chat { content, ..samples::outgoing_chat() }, at);
+        for level in [1, 2, 3, 4, 6, 9] {
+            let mut deflater = Deflater::new(level);
+            deflater.frames(&mut out, &plain);
+            let name = format!("level {level}: {} B of {}", out.len(), plain.len());
+            assert!(out.len() < plain.len(), "{name}");
+            group.bench_function(BenchmarkId::new("compress", &name), |b| {
+                b.iter(|| {
+                    out.clear();
+                    deflater.frames(&mut out, black_box(&plain));
+                });
+            });
+            let header = if out[1] < 126 { 2 } else { 4 };
+            let (mut inflater, payload) = (Inflater::default(), &out[header..]);
+            assert!(inflater.inflate(payload, LIMITS.message_bytes_max).is_ok());
+            group.bench_function(BenchmarkId::new("inflate", &name), |b| {
+                b.iter(|| inflater.inflate(black_box(payload), LIMITS.message_bytes_max).is_ok());
+            });
+            out.clear();
+        }
+    }
+    group.finish();
+}
+
 /// Rows for PostgreSQL, as a batch of them is encoded.
 fn copy_rows(c: &mut Criterion) {
     const ROWS: usize = 1_000;
@@ -164,5 +199,5 @@ fn copy_rows(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, read, decode, encode, copy_rows);
+criterion_group!(benches, read, decode, encode, deflate, copy_rows);
 criterion_main!(benches);

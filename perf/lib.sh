@@ -287,7 +287,8 @@ short_times() {
 }
 
 # One run against a server of its own: run_one SCENARIO SERVER ROUND ARGUMENTS... With
-# hot_space=N beside a closed loop of 1,000 members in space N.
+# hot_space=N beside a closed loop of 1,000 members in space N; with beside=FUNCTION beside the
+# processes that this begins and adds to `watching`.
 # Whatever goes wrong is in the file that it writes; it never fails itself.
 run_one() {
     local scenario=$1 server=$2 round=$3
@@ -310,10 +311,16 @@ run_one() {
         hot=$!
         sleep 4
     fi
+    local watching=()
+    [ -z "${beside:-}" ] || "$beside"
     # shellcheck disable=SC2046
     timeout 900 "$generator" run "$scenarios/$scenario.toml" --url "$server_scheme://127.0.0.1:$server_port" --ca "$scratch/tls.pem" \
         --pid "$server_pid" "${pin_client[@]}" "${generator_options[@]}" --dialect "$dialect" --server "$server" \
         --round "$round" --json "$file" $(short_times "$scenario") "$@" >>"$out/runs.log" || code=$?
+    if [ ${#watching[@]} -gt 0 ]; then
+        kill "${watching[@]}" 2>/dev/null || true
+        wait "${watching[@]}" 2>/dev/null || true
+    fi
     if [ -n "$hot" ] && ! kill "$hot" 2>/dev/null; then
         failed_run "$scenario" "$server" "$round" "the hot space's load ended too early" >"$file"
         say "the hot space's load ended too early, see $out/runs.log"

@@ -63,9 +63,9 @@ def main():
         "",
         "What `scripts/autobahn` found: the cases of a suite that others have made, against the hub's",
         "`/v1/debug/echo`, where each message goes through the reader, the writer, the shard and the",
-        "sockets of all members. Written by the script; not to be edited. Groups %s are left out: they are"
-        % " and ".join(left_out),
-        "of compression, to which the hub never agrees.",
+        "sockets of all members, with `--compression 6`. Written by the script; not to be edited.%s" % (
+            " Groups\n%s were left out." % ", ".join(left_out) if left_out else ""
+        ),
         "",
         "| cases | of | OK | non-strict | informational | failed |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -130,6 +130,16 @@ need_deploy_tools() {
     has helm
 }
 
+# Sets CHROMIUM, which shows the pages.
+need_chromium() {
+    local name
+    has chromium || has chromium-browser || has google-chrome || install_packages chromium || return
+    for name in google-chrome chromium-browser chromium; do
+        ! has "$name" || CHROMIUM=$(command -v "$name")
+    done
+    export CHROMIUM
+}
+
 # What tests make networks of their own with.
 need_network_tools() {
     has ip || install_packages iproute2 || return 1

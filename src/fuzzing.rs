@@ -4,8 +4,11 @@
 
 pub use parts::{forwarded, head, journal, proxy, query, token};
 
+use bytes::BytesMut;
+
 use crate::store::copy::{self, WallMicros};
 use crate::wire::close::Close;
+use crate::wire::deflate::{Deflater, Inflater};
 use crate::wire::frame_reader::{Heard, Incoming, ReadLimits, Reader};
 use crate::wire::record::{Record, records as read_records};
 
@@ -13,8 +16,9 @@ use crate::wire::record::{Record, records as read_records};
 pub type Target = fn(&[u8]);
 
 /// All of them but `decode`, whose model is in `tests/heart/messages`.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("reader", reader),
+    ("inflate", inflate),
     ("head", head),
     ("query", query),
     ("token", token),
@@ -57,10 +61,11 @@ enum Event {
 
 fn events<'r>(reads: impl Iterator<Item = &'r [u8]>, limits: ReadLimits) -> Vec<Event> {
     let (mut reader, mut events) = (Reader::default(), Vec::new());
+    let mut inflater = Inflater::default();
     for read in reads {
         let mut read = read.to_vec();
         let mut input = &mut read[..];
-        while let Some(next) = reader.next(&mut input, limits) {
+        while let Some(next) = reader.next(&mut input, limits, &mut inflater) {
             events.push(match next {
                 Ok(Incoming::Message(text)) if limits.heard == Heard::Dropped => {
                     Event::Unheard(text.len())
@@ -80,7 +85,11 @@ fn events<'r>(reads: impl Iterator<Item = &'r [u8]>, limits: ReadLimits) -> Vec<
             }
         }
         assert!(input.is_empty());
-        assert!(reader.held_bytes() <= limits.message_bytes_max + Reader::EXTRA_BYTES_MAX);
+        let bytes_max = match limits.may_deflate {
+            true => limits.deflated_bytes_max(),
+            false => limits.message_bytes_max,
+        };
+        assert!(reader.held_bytes() <= bytes_max + Reader::EXTRA_BYTES_MAX);
     }
     events
 }
@@ -90,9 +99,32 @@ fn events<'r>(reads: impl Iterator<Item = &'r [u8]>, limits: ReadLimits) -> Vec<
 pub fn reader(bytes: &[u8]) {
     let [step, heard, bytes @ ..] = bytes else { return };
     let heard = [Heard::Read, Heard::Dropped, Heard::Echoed][usize::from(heard % 3)];
-    let limits = ReadLimits { message_bytes_max: 512, fragments_max: 16, heard };
+    let limits =
+        ReadLimits { message_bytes_max: 512, fragments_max: 16, heard, may_deflate: false };
     let whole = events([bytes].into_iter(), limits);
     assert_eq!(events(bytes.chunks(usize::from(*step).max(1)), limits), whole);
+}
+
+/// The same where messages may come compressed; and a message of those bytes, which comes to no
+/// more than it may, and again to that when it has been compressed here.
+pub fn inflate(bytes: &[u8]) {
+    let [step, heard, bytes @ ..] = bytes else { return };
+    let heard = [Heard::Read, Heard::Dropped, Heard::Echoed][usize::from(heard % 3)];
+    let limits = ReadLimits { message_bytes_max: 512, fragments_max: 16, heard, may_deflate: true };
+    let whole = events([bytes].into_iter(), limits);
+    assert_eq!(events(bytes.chunks(usize::from(*step).max(1)), limits), whole);
+    let mut inflater = Inflater::default();
+    let Ok(message) = inflater.inflate(bytes, limits.message_bytes_max) else { return };
+    assert!(message.len() <= limits.message_bytes_max);
+    let message = message.to_vec();
+    let mut frame = BytesMut::new();
+    Deflater::new(6).echo(&mut frame, true, &message);
+    let payload = &frame[if frame[1] < 126 { 2 } else { 4 }..];
+    if frame[0] == 0x82 {
+        return assert_eq!(payload, message);
+    }
+    let again = inflater.inflate(payload, limits.message_bytes_max);
+    assert_eq!(again.as_deref(), Ok(&message[..]));
 }
 
 /// Records: what is read of any bytes is written as it was, and comes to the database's columns.

@@ -179,6 +179,9 @@ limits! {
         "Characters of a user name.";
     image_bytes_max: usize = 2_048, Bytes, 0, 8 * KIB,
         "An image URL that is fanned out; a longer one is sent as \"\".";
+    compression: u32 = 0, Count, 0, 9,
+        "Offers of permessage-deflate are taken, and what a space says is compressed once for all \
+         who offered, at this level: 1 is fast, 9 is small, 0 is off.";
     json_depth_max: usize = 32, Count, 2, 128,
         "Nesting of a client's JSON.";
     body_bytes_max: usize = 65_536, Bytes, KIB, 64 * MIB,

@@ -30,7 +30,7 @@ use crate::edge::auth::{Auth, Failures, Keeper, Replace, Revoked};
 use crate::edge::tls::ReplaceIdentity;
 use crate::edge::{EdgeState, Health};
 use crate::faults::{Faults, panic_place};
-use crate::hub::{self, Hub, HubSetup, HubThreads, ShardStore};
+use crate::hub::{self, Hub, HubSetup, HubThreads, PageRequest, RenewalRequest, ShardStore};
 use crate::limits::{EDGE_THREADS_MAX, Limits, RENEWALS_MAX};
 use crate::metrics::Metrics;
 use crate::shard::event::Verdict;
@@ -161,6 +161,14 @@ struct Server {
     phases: Phases,
 }
 
+/// A way to ask, and where that is heard.
+type Way<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
+
+/// How members ask for pages of history, and have tokens judged.
+fn questions(connections_max: usize) -> (Way<PageRequest>, Way<RenewalRequest>) {
+    (mpsc::channel(connections_max), mpsc::channel(RENEWALS_MAX))
+}
+
 /// How a server's time has ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Why {
@@ -192,8 +200,7 @@ impl Server {
         starting.end().await;
         // The watchman is there as long as the process, and a member asks for a page at a time.
         _ = newest.send(store.highest);
-        let (pages, requests) = mpsc::channel(limits.connections_max);
-        let (renewals, shown) = mpsc::channel(RENEWALS_MAX);
+        let ((pages, requests), (renewals, shown)) = questions(limits.connections_max);
         let (hub, shards) = hub::start(HubSetup {
             limits: limits.clone(),
             clock: clock.clone(),
@@ -211,6 +218,7 @@ impl Server {
         let edge_state = EdgeState {
             hub: hub.clone(),
             reader: store.reader,
+            care: store.care,
             metrics,
             limits: Arc::new(limits.clone()),
             names: config.names(),

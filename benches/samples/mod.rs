@@ -9,6 +9,20 @@ const FIRST: u128 = 1_469_918_176_385 << 80;
 const CONTENT: &str = "A message of 128 bytes, as the figures of the design had them: long enough \
 to say something, short enough to be said many times.";
 const _: () = assert!(CONTENT.len() == 128);
+/// About as long as a chat may be, in prose.
+#[allow(dead_code)]
+pub const LONG: &str = "\
+Who compresses what many people read pays once and saves many times; who compresses it anew \
+for each of them pays every time. So a space keeps one log of compressed frames beside the \
+plain one, and only while somebody reads it. A frame is compressed alone: without what was \
+said before it there is less to refer to, and a short message keeps more of its bytes than it \
+would in one long stream. On the other hand nobody has to be remembered. A member who falls \
+behind, is cut off in the middle and comes back from another place finds the same bytes that \
+all the others have had, and the shard needs no table for it. What is left to choose is the \
+window. Seven of ten texts are shorter than the smallest one, and longer texts in plain words \
+repeat themselves within a few lines, or not at all. A window that every client can hold means \
+that no offer has to be declined for its size. Last of all comes the level, which decides how \
+long one looks for a match: little is gained by looking long.";
 
 /// A masked text frame of at least 126 bytes.
 pub fn frame(payload: &[u8]) -> Vec<u8> {

@@ -116,6 +116,7 @@ impl Stage {
         let limits = Limits {
             message_rate: off,
             user_message_rate: off,
+            compression: 6,
             announce_members_max,
             ..Limits::default()
         };

@@ -57,9 +57,12 @@ pub fn run(options: &Options) -> CliExit {
         );
         return CliExit::bad(text);
     }
+    // It ends its line when it goes.
     let mut shown = Shown { percent: None, terminal: std::io::stderr().is_terminal() };
-    let done = backup(&place.data_dir, file, *force, |copied, all| shown.show(copied, all));
-    shown.end();
+    let done = backup(&place.data_dir, file, *force, move |copied, all| {
+        shown.show(copied, all);
+        true
+    });
     match done {
         Ok(copy) => {
             let (messages, bytes) = (copy.messages, copy.bytes);
@@ -89,8 +92,10 @@ impl Shown {
             let _ = write!(std::io::stderr(), "\r{percent} % of {} MiB copied", all >> 20);
         }
     }
+}
 
-    fn end(&self) {
+impl Drop for Shown {
+    fn drop(&mut self) {
         if self.percent.is_some() {
             let _ = writeln!(std::io::stderr());
         }

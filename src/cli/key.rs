@@ -19,7 +19,8 @@ const AFTER: &str = "Prints the key, and below it the line for the file of `api_
     SIGHUP. A key is sent as `Authorization: Bearer KEY`, or as `X-Api-Key: KEY`.\n\n\
     Scopes: say (post chat as any user), read (history, who is where, join a space), notify (push \
     notifications), kick, operate (list \
-    spaces, call tokens back), metrics.\n\n\
+    spaces, watch the hub, see and retry dead letters, copy the store, call tokens back), \
+    metrics.\n\n\
     Exit code: 0 made, 1 the system has no randomness, 78 a bad option.";
 
 /// The subcommand's own command line.

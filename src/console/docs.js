@@ -83,7 +83,14 @@ function message(api, name, known) {
   const whom = known['x-for'] ? ` (${known['x-for']} alone)` : '';
   const heading = el('h3', { id: `message-${name}` }, el('code', {}, known.name), whom);
   return el('section', { 'data-entry': '' }, heading, el('p', {}, prose(known.summary)),
-    known.examples.map((example) => pre(example.payload)));
+    known.examples.map((example) => pre(example.headers ? asEvent(example) : example.payload)));
+}
+
+/** An event as it stands in a stream. */
+function asEvent({ headers, payload }) {
+  const fields = ['retry', 'id', 'event'].filter((field) => field in headers);
+  const lines = fields.map((field) => `${field}: ${headers[field]}`);
+  return [...lines, `data: ${JSON.stringify(payload)}`].join('\n');
 }
 
 function chapter(title, id, ...parts) {
@@ -99,13 +106,20 @@ function page(http, sockets) {
     message(sockets, name, known));
   const closes = sockets['x-closes'].map((it) =>
     [String(it.code), el('code', {}, it.reason), it.retry ? 'yes' : 'no', it.client]);
+  const headers = Object.entries(http['x-request-headers']).map(([name, what]) =>
+    [el('code', {}, name), el('span', {}, prose(what))]);
+  const conditions = Object.entries(http['x-conditions']).map(([name, it]) =>
+    [el('code', {}, name), it.effect, it.meaning, it.do]);
   const limits = Object.entries(http['x-limits']).map(([name, it]) =>
     [el('code', {}, name), it.default, it.help]);
   return [
     chapter('HTTP', 'http', operations),
-    chapter('Sockets', 'sockets', table(['address', 'what it is'], channels)),
+    chapter('Sockets and streams', 'sockets', table(['address', 'what it is'], channels)),
     chapter('Messages', 'messages', messages),
     chapter('Closes', 'closes', table(['code', 'reason', 'comes back', 'the client'], closes)),
+    chapter('Headers that the hub reads', 'headers', table(['header', 'what for'], headers)),
+    chapter('Conditions', 'conditions',
+      table(['condition', 'effect', 'what it means', 'what to do'], conditions)),
     chapter('Limits', 'limits', table(['setting', 'default', 'what it bounds'], limits)),
   ].flat(2);
 }

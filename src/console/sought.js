@@ -1,5 +1,5 @@
 // The words of what is looked for, and where a text has them: by the rules by which the hub finds
-// them (docs/WIRE.md J).
+// them (docs/WIRE.md K).
 import { folded } from './words.js';
 
 export const WORD = /[\p{L}\p{N}\p{M}]+/gu;

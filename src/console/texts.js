@@ -12,6 +12,11 @@ let plurals;
 let numbers;
 const sayings = new WeakMap();
 
+/** Takes the words of a page of its own into each language. */
+export function learn(words) {
+  for (const [language, more] of Object.entries(words)) Object.assign(TEXTS[language], more);
+}
+
 /** The first language that both the person and the page know, with the person's own variant. */
 export function choose(wanted) {
   const locale = wanted.find((tag) => languageOf(tag) in TEXTS) ?? 'en';

@@ -36,6 +36,7 @@ use crate::wire::time::Now;
 use crate::wire::{Dialect, Encoding, Id, SpaceKey, UserId, parse_int};
 
 mod events;
+mod extension;
 mod offer;
 mod unproven;
 
@@ -147,7 +148,7 @@ pub(super) fn answer(
     if request.method() != Method::GET {
         return not_found();
     }
-    let offer = offer(request.version(), request.headers());
+    let offer = offer(request.version(), request.headers(), edge.limits.compression > 0);
     let claim = match (claim, unproven::may_wait(request, offer.as_ref())) {
         (Ok(claim), Some(offer)) => return unproven::answer(edge, peer, claim, offer),
         (claim, _) => claim.and_then(|claim| claim.judged(caller(request))),
@@ -191,7 +192,8 @@ impl ShortWay for Handshakes {
                 space => chat_claim(space, &query, &self.edge.limits, None),
             },
         };
-        let (claim, offer) = (claim.ok()?, offer(Version::HTTP_11, head.fields)?);
+        let may_deflate = self.edge.limits.compression > 0;
+        let (claim, offer) = (claim.ok()?, offer(Version::HTTP_11, head.fields, may_deflate)?);
         let claim = claim.judged(&Caller::Anyone).ok()?;
         let reserved = reserve(&self.edge, peer, claim);
         Some(reserved.map(|reserved| {
@@ -222,7 +224,7 @@ fn upgrade(
     (offer, begun): (&Offer, Now),
 ) -> Upgrade {
     let (bytes, dialect, request) = (accepted_head(offer), offer.dialect, offer.request.clone());
-    let encoding = Encoding::Frames;
+    let encoding = offer.encoding();
     Upgrade(take(edge, peer, reserved, Opening { bytes, dialect, encoding, request, begun }))
 }
 
@@ -249,10 +251,11 @@ fn take(
     let edge = Arc::clone(edge);
     Box::new(move |link, first_bytes, place| {
         let counted = match encoding {
-            Encoding::Frames => Metric::HandshakesAccepted,
+            Encoding::Frames | Encoding::Deflated => Metric::HandshakesAccepted,
             Encoding::Events => Metric::EventStreams,
         };
         edge.metrics.edge.add(counted, 1);
+        edge.metrics.edge.add(Metric::HandshakesDeflated, (encoding == Encoding::Deflated).into());
         if encoding == Encoding::Events {
             // It says nothing, so the kernel is to find out whether it is there, by what it takes.
             let wait = Duration::from_millis(GONE_TIMES * edge.limits.write_wait);

@@ -46,7 +46,7 @@ use crate::conditions::Conditions;
 use crate::hub::{Hub, PageRequest, Places, RenewalRequest};
 use crate::limits::Limits;
 use crate::metrics::{Latency, Metrics};
-use crate::store::{Reader, StoreState};
+use crate::store::{Care, Reader, StoreState};
 use crate::wire::time::Now;
 
 /// The version.
@@ -64,6 +64,8 @@ pub(crate) struct EdgeState {
     pub hub: Hub,
     /// History.
     pub reader: Reader,
+    /// What operators have done to the store.
+    pub care: Care,
     /// Counted into, and shown at `/metrics`.
     pub metrics: Arc<Metrics>,
     /// Every bound.
@@ -140,6 +142,7 @@ pub(crate) struct StartingState {
 struct Edge {
     hub: Hub,
     reader: Reader,
+    care: Care,
     metrics: Arc<Metrics>,
     limits: Arc<Limits>,
     health: Health,
@@ -190,6 +193,7 @@ pub(crate) async fn serve(
     let EdgeState {
         hub,
         reader,
+        care,
         metrics,
         limits,
         names,
@@ -216,6 +220,7 @@ pub(crate) async fn serve(
         answers: answers::Answers::new(&limits, &conditions),
         hub,
         reader,
+        care,
         auth: auth.clone(),
         metrics: Arc::clone(&metrics),
         limits: Arc::clone(&limits),

@@ -11,7 +11,8 @@ use super::Admission;
 use super::askers::Asking;
 use super::thread::{Coming, Sought};
 use crate::shard::event::{
-    Grant, Input, MemberKey, Notification, Post, Present, Reply, Revocation, Seen, Stretch, Ticket,
+    Grant, HotSpace, Input, MemberKey, Notification, Post, Present, Reply, Revocation, Seen,
+    Stretch, Ticket,
 };
 use crate::wire::reject::Reject;
 use crate::wire::time::Micros;
@@ -64,6 +65,16 @@ impl Question<Seen> {
         let ask = Box::new(move |ticket| Input::Look(ticket, space, from, max));
         let answer = |reply| if let Reply::Seen(seen) = reply { Some(seen) } else { None };
         Question { space: SpaceKey::Chat(space), ask, answer }
+    }
+}
+
+impl Question<Vec<HotSpace>> {
+    /// Asks a shard in which of its spaces most is said; at most `max` are told.
+    pub(super) fn hottest(max: usize) -> Question<Vec<HotSpace>> {
+        let ask = Box::new(move |ticket| Input::Hottest(ticket, max));
+        let answer = |reply| if let Reply::Hottest(spaces) = reply { Some(spaces) } else { None };
+        // All shards are asked, each by itself.
+        Question { space: SpaceKey::Lobby, ask, answer }
     }
 }
 

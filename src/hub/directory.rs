@@ -98,14 +98,14 @@ impl Directory {
         self.spaces.retain(|space, _| SpaceKey::Chat(*space).shard(shards) != shard);
     }
 
-    /// The spaces with members, largest first, and how many there are.
-    pub(super) fn spaces(&self, limit: usize) -> (Vec<(SpaceId, usize)>, usize) {
+    /// The spaces with members, largest first, from behind the first `offset` of them, and how many
+    /// there are.
+    pub(super) fn spaces(&self, offset: usize, limit: usize) -> (Vec<(SpaceId, usize)>, usize) {
         let mut spaces: Vec<(SpaceId, usize)> =
             self.spaces.iter().map(|entry| (*entry.key(), *entry.value())).collect();
         let total = spaces.len();
         spaces.sort_unstable_by_key(|(space, members)| (std::cmp::Reverse(*members), *space));
-        spaces.truncate(limit);
-        (spaces, total)
+        (spaces.into_iter().skip(offset).take(limit).collect(), total)
     }
 
     /// Whether a user or a space exists, if that was asked lately.
@@ -307,8 +307,10 @@ mod tests {
         }
         directory.set_members(SpaceKey::Chat(SpaceId(4)), 0);
         directory.set_members(SpaceKey::Lobby, 50);
-        let (spaces, total) = directory.spaces(2);
+        let (spaces, total) = directory.spaces(0, 2);
         assert_eq!(spaces, [(SpaceId(2), 9), (SpaceId(1), 2)]);
+        assert_eq!(directory.spaces(2, 2), (vec![(SpaceId(3), 2)], 3));
+        assert_eq!(directory.spaces(3, 2), (vec![], 3));
         assert_eq!(total, 3);
     }
 

@@ -12,7 +12,7 @@ use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
 use crate::shard::ShardSetup;
 use crate::shard::event::{
-    AddressKey, Fetch, Grant, Join, Post, Renewal, Revocation, Stretch, Verdict,
+    AddressKey, Fetch, Grant, HotSpace, Join, Post, Renewal, Revocation, Stretch, Verdict,
 };
 use crate::store::journal::Writer;
 use crate::store::latest::Latest;
@@ -373,6 +373,21 @@ impl Hub {
         Ok(closed)
     }
 
+    /// The chat spaces in which most is said, on all shards, the hottest first, `max` of them.
+    pub(crate) async fn hottest(&self, max: usize) -> Result<Vec<HotSpace>, Reject> {
+        let mut found = Vec::new();
+        for inbox in self.inboxes.iter() {
+            let (command, answer) = Question::hottest(max).command();
+            if inbox.push(Queued(command, Asking::OURS)).is_err() {
+                return Err(self.refusal());
+            }
+            found.append(&mut answer.await.map_err(|_| self.unanswered())?);
+        }
+        found.sort_by_key(|it| (std::cmp::Reverse(it.heat()), it.space));
+        found.truncate(max);
+        Ok(found)
+    }
+
     /// The shard of a space.
     pub(crate) fn shard_of(&self, space: SpaceId) -> usize {
         SpaceKey::Chat(space).shard(self.inboxes.len())
@@ -394,9 +409,10 @@ impl Hub {
         Ok(found)
     }
 
-    /// The chat spaces with members, largest first, `limit` of them; and how many there are.
-    pub(crate) fn spaces(&self, limit: usize) -> (Vec<(SpaceId, usize)>, usize) {
-        self.directory.spaces(limit)
+    /// The chat spaces with members, largest first, `limit` of them behind the first `offset`; and
+    /// how many there are.
+    pub(crate) fn spaces(&self, offset: usize, limit: usize) -> (Vec<(SpaceId, usize)>, usize) {
+        self.directory.spaces(offset, limit)
     }
 
     /// Whether shutdown has begun: handshakes and posts are answered `draining`.

@@ -12,6 +12,17 @@ pub const ECHO_MESSAGE_BYTES_MAX: usize = 16 << 20;
 pub const ECHO_FRAGMENTS_MAX: u32 = 128 << 10;
 /// Bytes that whoever sends such messages may be owed: two of the longest, and their headers.
 pub const ECHO_OWED_BYTES_MAX: usize = 2 * ECHO_MESSAGE_BYTES_MAX + 64;
+/// Bytes that a compressed message may have beside an eighth more than it may have plain: for its
+/// blocks' heads.
+pub const DEFLATED_EXTRA_BYTES: usize = 64;
+/// Last blocks of a compressed message: each is a stream of its own, and begins anew.
+pub const LAST_BLOCKS_MAX: u32 = 16;
+/// Room for an inflated message to begin with.
+pub const INFLATED_ROOM_BYTES: usize = 1 << 10;
+/// Room for inflated messages that a shard keeps.
+pub const INFLATED_KEPT_BYTES: usize = 64 << 10;
+/// What a shard's compressor takes, and what inflates: tables and windows.
+pub const DEFLATE_BYTES: usize = 320 << 10;
 /// Bytes of a nonce and of an `Idempotency-Key`.
 pub const NONCE_BYTES_MAX: usize = 64;
 /// Characters of a pusher's own time: more than any date in any format takes.
@@ -252,6 +263,16 @@ pub const PANICS_WAIT: u64 = 60_000;
 pub const LISTED_MEMBERS_MAX: u32 = 500;
 /// Comings and goings that a shard remembers.
 pub const COMINGS_MAX: usize = 8_192;
+/// Spaces that a shard keeps among its hottest, and that an operator is listed.
+pub const HOTTEST_SPACES_MAX: usize = 100;
+/// Bytes of the dead letters' file that are read at a time, for an operator.
+pub const LETTERS_BYTES_MAX: u64 = 1 << 20;
+/// Dead letters that an operator is listed, and that are tried again at a time.
+pub const LETTERS_RETRIED_MAX: usize = 100;
+/// How long batches wait for dead letters that are tried again, in milliseconds.
+pub const LETTERS_WAIT: u64 = 500;
+/// Copies of the embedded database that are kept of those that an operator has made by the hub.
+pub const COPIES_MAX: usize = 7;
 /// Samples of the hub's numbers that are kept: with [`SAMPLE_PERIOD`] an hour of them.
 pub const PAST_SAMPLES_MAX: usize = 1_800;
 /// How often the hub's numbers are sampled, in milliseconds.

@@ -8,10 +8,10 @@
 
 use super::{
     ABSENT_MAX, CATCH_UP_QUERIES_MAX, CATCH_UP_ROWS_MAX, COMINGS_MAX, COMMIT_WAITS_MAX,
-    CONNECTION_BYTES, HIDDEN_BYTES_MAX, LOG_BYTES_MAX, Limits, MARKS_MAX, MEMBER_RECEIVE_BYTES_MAX,
-    NONCE_BYTES_MAX, OFFENDERS_MAX, PAST_SAMPLES_MAX, READER_QUEUE_MAX, REFERENCES_MAX,
-    SEALED_BYTES_MAX, SEGMENT_BYTES_MAX, SESSION_BYTES, TAIL_WINDOW_BYTES, TOTALS_MAX,
-    TRIMMED_PIECES_MAX, VERDICTS_MAX, places_for,
+    CONNECTION_BYTES, DEFLATE_BYTES, DEFLATED_EXTRA_BYTES, HIDDEN_BYTES_MAX, INFLATED_KEPT_BYTES,
+    LOG_BYTES_MAX, Limits, MARKS_MAX, MEMBER_RECEIVE_BYTES_MAX, NONCE_BYTES_MAX, OFFENDERS_MAX,
+    PAST_SAMPLES_MAX, READER_QUEUE_MAX, REFERENCES_MAX, SEALED_BYTES_MAX, SEGMENT_BYTES_MAX,
+    SESSION_BYTES, TAIL_WINDOW_BYTES, TOTALS_MAX, TRIMMED_PIECES_MAX, VERDICTS_MAX, places_for,
 };
 
 /// Something that takes memory.
@@ -82,12 +82,18 @@ fn of_connections(limits: &Limits) -> Vec<MemoryPart> {
     let name = 4 * limits.username_chars_max as u64;
     let head = limits.head_bytes_max as u64;
     let message = limits.message_bytes_max as u64;
+    let deflated = limits.compression > 0;
+    let deflated = if deflated { message / 8 + DEFLATED_EXTRA_BYTES as u64 } else { 0 };
     let unsent = KERNEL_TIMES * limits.send_buffer_bytes as u64;
     let unread = KERNEL_TIMES * MEMBER_RECEIVE_BYTES_MAX as u64;
     let private = members * limits.private_bytes_max as u64;
     vec![
         part("private frames of members", private, "private_bytes_max, connections_max"),
-        part("messages still coming", members * message, "connections_max, message_bytes_max"),
+        part(
+            "messages still coming",
+            members * (message + deflated),
+            "connections_max, message_bytes_max, DEFLATED_EXTRA_BYTES",
+        ),
         part("names of members", members * name, "connections_max, username_chars_max"),
         part("connections", places * CONNECTION_BYTES, "connections_max, CONNECTION_BYTES"),
         part("unsent in the kernel", places * unsent, "send_buffer_bytes, connections_max"),
@@ -159,6 +165,7 @@ fn of_shards(limits: &Limits, shards: u64) -> Vec<MemoryPart> {
             "VERDICTS_MAX, TRIMMED_PIECES_MAX",
         ),
         part("questions to the store", questions(), "READER_QUEUE_MAX, TOTALS_MAX, MARKS_MAX"),
+        part("compression", compression(limits, shards), "compression, DEFLATE_BYTES"),
         part("log lines", LOG_BYTES_MAX, "LOG_BYTES_MAX"),
         part(
             "what operators are shown of the past",
@@ -173,6 +180,12 @@ fn of_shards(limits: &Limits, shards: u64) -> Vec<MemoryPart> {
 fn questions() -> u64 {
     let entries = 2 * READERS * READER_QUEUE_MAX as u64 + MARKS_MAX as u64;
     entries * STORE_ENTRY_BYTES + TOTALS_MAX as u64 * MAP_ENTRY_BYTES
+}
+
+/// What compresses and inflates, once a shard.
+fn compression(limits: &Limits, shards: u64) -> u64 {
+    let each = DEFLATE_BYTES + INFLATED_KEPT_BYTES;
+    if limits.compression > 0 { shards * each as u64 } else { 0 }
 }
 
 /// What all connections cost at most that say nothing, or have not said all.
@@ -209,14 +222,19 @@ mod tests {
         "ECHO_MESSAGE_BYTES_MAX",
         "ECHO_FRAGMENTS_MAX",
         "ECHO_OWED_BYTES_MAX",
-        // An instant and a place each.
+        // An instant or a number, and a place each.
         "TIMED_CHATS_MAX",
+        "HOTTEST_SPACES_MAX",
         // Within what a request takes, and beside its answer's head.
         "REQUEST_ID_BYTES_MAX",
         // A factor of several parts.
         "SHARDS_MAX",
-        // Frames of one message, which has its bytes.
+        // Frames of one message, which has its bytes; work on it.
         "fragments_max",
+        "LAST_BLOCKS_MAX",
+        // Within compression.
+        "INFLATED_KEPT_BYTES",
+        "INFLATED_ROOM_BYTES",
         "json_depth_max",
         // Thrown away as it comes.
         "LISTENER_MESSAGE_BYTES_MAX",
@@ -250,6 +268,10 @@ mod tests {
         "journal_bytes_max",
         "dead_letters_bytes_max",
         "CHECK_AT_START_BYTES_MAX",
+        "COPIES_MAX",
+        // Read for a moment, twice at most: by who lists letters, and by the store's thread.
+        "LETTERS_BYTES_MAX",
+        "LETTERS_RETRIED_MAX",
         // These bound work, texts that are thrown away, and numbers.
         "sweep_sends_max",
         "SEND_BYTES",

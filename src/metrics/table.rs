@@ -124,6 +124,12 @@ metrics! {
     SentBytes "hub_sent_bytes" Counter
         "Bytes sent to members"
         "the bandwidth of the machine";
+    DeflateInputBytes "hub_deflate_input_bytes" Counter
+        "Bytes of frames that were compressed, each once for all who read them so"
+        "";
+    DeflateOutputBytes "hub_deflate_output_bytes" Counter
+        "Bytes of those frames as they are sent"
+        "its part of the input: what `compression` saves";
     SendsBlocked "hub_sends_blocked" Counter
         "Send calls that found the socket full"
         "its rate beside that of sends: readers that are too slow";
@@ -201,6 +207,9 @@ metrics! {
         "any: history cannot be read";
     HandshakesAccepted "hub_handshakes_accepted" Counter
         "Upgrades answered with 101"
+        "";
+    HandshakesDeflated "hub_handshakes_deflated" Counter
+        "Upgrades that have agreed on permessage-deflate"
         "";
     EventStreams "hub_event_streams" Counter
         "Streams of events that were begun"

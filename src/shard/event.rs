@@ -190,6 +190,8 @@ pub enum Input<'a> {
     /// How a space's members stand, from this user on, up to this number of them: answered by
     /// `Reply::Seen`.
     Look(Ticket, SpaceId, UserId, usize),
+    /// In which spaces most is said, up to this number of them: answered by `Reply::Hottest`.
+    Hottest(Ticket, usize),
     /// The store has committed this shard's journal up to this offset. Whatever the offset, the
     /// journals of earlier runs are stored as well.
     Committed(u64),
@@ -305,6 +307,28 @@ pub struct Present {
     pub truncated: bool,
 }
 
+/// A space in which much is said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HotSpace {
+    /// The space.
+    pub space: SpaceId,
+    /// Connections, without those that only watch.
+    pub members: usize,
+    /// All that are sent what is said.
+    pub readers: usize,
+    /// Chats that are said in a thousand seconds, at the pace of late.
+    pub chats_in_1000_s: u64,
+    /// Bytes of all that is said, joins and leaves too, in a thousand seconds.
+    pub bytes_in_1000_s: u64,
+}
+
+impl HotSpace {
+    /// What it costs to store and to send that.
+    pub fn heat(&self) -> u64 {
+        self.bytes_in_1000_s.saturating_mul(1 + self.readers as u64)
+    }
+}
+
 /// How a member stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SeenMember {
@@ -360,6 +384,8 @@ pub enum Reply {
     Presence(Present),
     /// How members stand.
     Seen(Seen),
+    /// Where most is said.
+    Hottest(Vec<HotSpace>),
     /// Refused; nothing was done.
     Rejected(Reject),
 }

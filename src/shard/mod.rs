@@ -32,6 +32,7 @@ mod door;
 mod due;
 pub mod event;
 mod grants;
+mod hottest;
 mod look;
 mod member;
 mod nonces;
@@ -166,6 +167,10 @@ impl Shard {
                 let seen = rooms.look(turn.now.mono, (SpaceKey::Chat(space), from), max);
                 turn.reply(ticket, Ok(Reply::Seen(seen)));
             }
+            Input::Hottest(ticket, max) => {
+                let hottest = rooms.spaces.hottest(max);
+                turn.reply(ticket, Ok(Reply::Hottest(hottest)));
+            }
             Input::Verdict(verdict) => self.verdict(verdict),
             Input::Committed(offset) => self.committed(offset),
             Input::Fetched(key, number, page) => self.fetched((key, number), page),
@@ -254,7 +259,10 @@ impl Shard {
     /// The numbers of this shard, gauges brought up to date.
     pub fn counts(&mut self) -> &Counts {
         let is_refusing = self.door.is_refusing(&self.turn.limits);
-        let Turn { now, counts, logs, .. } = &mut self.turn;
+        let Turn { now, counts, logs, deflater, .. } = &mut self.turn;
+        let (plain, deflated) = deflater.take_bytes();
+        counts.add(Metric::DeflateInputBytes, plain);
+        counts.add(Metric::DeflateOutputBytes, deflated);
         let lag = self.commits.oldest().map_or(0, |oldest| now.micros_since(oldest));
         counts.set(Metric::StoreLag, lag);
         counts.set(Metric::Members, self.rooms.members.len() as u64);
@@ -280,18 +288,23 @@ impl Shard {
         seated.map_or(max, |mut it| it.readable(&mut self.turn, max))
     }
 
-    /// What becomes of a member's messages; `None`: it only reads, and has none.
-    pub fn heard(&self, key: MemberKey) -> Option<Heard> {
-        let member = self.rooms.members.get(key);
-        if member.is_some_and(|member| member.who.encoding == Encoding::Events) {
-            return None;
-        }
-        let space = member.and_then(|member| self.rooms.spaces.at(member.space()));
-        Some(match space.map(Space::key) {
+    /// What becomes of a member's messages, and whether they may come compressed; `None`: it only
+    /// reads, and has none.
+    pub fn heard(&self, key: MemberKey) -> Option<(Heard, bool)> {
+        let Some(member) = self.rooms.members.get(key) else {
+            return Some((Heard::Dropped, false));
+        };
+        let may_deflate = match member.who.encoding {
+            Encoding::Frames => false,
+            Encoding::Deflated => true,
+            Encoding::Events => return None,
+        };
+        let heard = match self.rooms.spaces.at(member.space()).map(Space::key) {
             Some(SpaceKey::Chat(_)) => Heard::Read,
             Some(SpaceKey::Echo) => Heard::Echoed,
             _ => Heard::Dropped,
-        })
+        };
+        Some((heard, may_deflate))
     }
 
     /// Whether a member is in its space: not when it is being closed, or is no more.

@@ -45,7 +45,7 @@ impl Seated<'_> {
             member.queue.push(&mut turn.counts, |out| frame_writer::pong(out, payload));
         } else {
             let pong = |out: &mut BytesMut| frame_writer::pong(out, payload);
-            member.queue.answer(&mut turn.counts, space.end(Encoding::Frames), pong);
+            member.queue.answer(&mut turn.counts, space.end(member.who.encoding), pong);
         }
         self.answered(turn)
     }
@@ -121,9 +121,13 @@ impl Seated<'_> {
         self.member.heard(turn.now.mono);
         turn.counts.add(Metric::MessagesReceived, 1);
         turn.counts.add(Metric::ReceivedBytes, message.payload.len() as u64);
-        let write =
-            |out: &mut BytesMut| frame_writer::echo(out, message.is_binary, message.payload);
-        self.member.queue.answer(&mut turn.counts, self.space.end(Encoding::Frames), write);
+        let Echo { is_binary, payload } = message;
+        let (encoding, deflater) = (self.member.who.encoding, &mut turn.deflater);
+        let write = |out: &mut BytesMut| match encoding {
+            Encoding::Deflated => deflater.echo(out, is_binary, payload),
+            Encoding::Frames | Encoding::Events => frame_writer::echo(out, is_binary, payload),
+        };
+        self.member.queue.answer(&mut turn.counts, self.space.end(encoding), write);
         self.member.make_due(self.key, &mut turn.due);
         (self.member.queue.private_bytes() > ECHO_OWED_BYTES_MAX).then_some(Close::TooFast)
     }

@@ -256,8 +256,10 @@ impl<S: Sockets> Slice<'_, S> {
             let (at, resumed) = (self.turn.at(), &resume.resumed);
             let encoding = member.who.encoding;
             member.queue.push(&mut self.turn.counts, |out| match encoding {
-                Encoding::Frames => server_message::resumed(out, resumed, &at),
                 Encoding::Events => event_stream::resumed(out, resumed, &at),
+                Encoding::Frames | Encoding::Deflated => {
+                    server_message::resumed(out, resumed, &at);
+                }
             });
         }
         if let SpaceKey::Chat(id) = space.key()

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use bytes::BytesMut;
 
 use super::event::{
-    Fetch, Grant, Guise, Input, Join, Notification, PIECES, Post, Renewal, Seen, Sent, Sockets,
-    Ticket,
+    Fetch, Grant, Guise, HotSpace, Input, Join, Notification, PIECES, Post, Renewal, Seen, Sent,
+    Sockets, Ticket,
 };
 use super::turn::{Broken, Host, Journal};
 use super::*;
@@ -17,6 +17,7 @@ use crate::wire::server_message::Resumed;
 use crate::wire::time::{Micros, MonoMs};
 use crate::wire::{Dialect, SpaceId, UserId};
 
+mod hottest;
 mod looking;
 mod pressure;
 mod resuming;

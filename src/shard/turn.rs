@@ -12,6 +12,7 @@ use super::timed::Timed;
 use crate::limits::Limits;
 use crate::metrics::{Counts, Metric};
 use crate::wire::close::Close;
+use crate::wire::deflate::Deflater;
 use crate::wire::reject::Reject;
 use crate::wire::server_message::{Resumed, TimeText};
 use crate::wire::time::{Micros, MonoMs, Now, TimeFormat};
@@ -100,6 +101,8 @@ pub(super) struct Turn {
     pub logs: LogMemory,
     /// What is to be carried out.
     pub fx: Effects,
+    /// Compresses what spaces say to those who read it so.
+    pub deflater: Deflater,
     time: TimeFormat,
     utc: TimeFormat,
     random: u32,
@@ -126,6 +129,7 @@ impl Turn {
             due: Due::default(),
             logs: LogMemory::default(),
             fx: Effects::default(),
+            deflater: Deflater::new(limits.compression),
             time: TimeFormat::new(limits.utc_offset),
             utc: TimeFormat::new(0),
             random: seed as u32 ^ (seed >> 32) as u32,

@@ -27,6 +27,7 @@ pub use batcher::{NonceLimits, RetryWait, Unstored};
 pub use data_dir::holes::{Count, Missing, acknowledge, missing};
 pub(crate) use data_dir::private::openness as data_dir_openness;
 pub use dead_letters::file::{Letter, Letters};
+pub(crate) use dead_letters::newest::Newest as NewestLetters;
 pub use dead_letters::retry::{Retried, retry};
 pub use journal::{JournalId, JournalLimits};
 pub use open::{open_postgres, open_sqlite};
@@ -44,7 +45,11 @@ pub use sqlite::{DATABASE_FILE, SqliteSink};
 pub use upgrade::upgrade;
 
 pub(crate) use batcher::Published;
-use batcher::{Anew, Batcher, DeadRows, Ends, JournalSources, NonceFiles, Reopen, Stop, Truth};
+use batcher::{
+    Anew, Batcher, DeadRows, Ends, JournalSources, NonceFiles, Reopen, Retrials, Stop, Truth,
+};
+use care::copies::Copies;
+pub(crate) use care::{Care, NotDone, Shown as CopiesShown};
 use data_dir::strayed::{Watch, WatchPlan};
 use dead_letters::tally::Tally;
 use journal::{Journals, Opened, Writer};
@@ -57,6 +62,7 @@ use sink::SinkError;
 use sqlite::check::Checking;
 
 mod batcher;
+mod care;
 mod data_dir;
 mod dead_letters;
 mod files;
@@ -265,6 +271,8 @@ pub struct Store {
     pub verdicts: Vec<mpsc::Receiver<Verdict>>,
     /// For the edge.
     pub reader: Reader,
+    /// For operators.
+    pub(crate) care: Care,
     /// What the sink is doing.
     pub state: watch::Receiver<StoreState>,
     /// Ends it all.
@@ -282,6 +290,7 @@ pub struct StoreHandle {
     journals: Journals,
     watch: Watch,
     checking: Option<Checking>,
+    copies: Option<Copies>,
 }
 
 impl StoreHandle {
@@ -297,6 +306,9 @@ impl StoreHandle {
         self.watch.stop();
         if let Some(checking) = self.checking {
             checking.stop();
+        }
+        if let Some(copies) = self.copies {
+            copies.stop();
         }
         self.readers.stop().await;
         drop(self.reading);
@@ -325,6 +337,8 @@ struct Parts<S> {
 fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io::Result<Store> {
     let Parts { sink, truth, readers, nonces, published, reopen, .. } = parts;
     let Opened { writers, own, found, highest, journals, door } = parts.opened;
+    let embedded = parts.database.is_some();
+    let copies = embedded.then(|| Copies::start(config)).transpose()?;
     let watch = Watch::start(WatchPlan {
         data_dir: config.data_dir.clone(),
         journals: own.iter().map(journal::Tail::journal).collect(),
@@ -354,10 +368,14 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
     let first = (OwnRuntime::new()?, ends);
     let (stop, stopped) = oneshot::channel();
     let (reading, unread) = oneshot::channel();
+    let (retrials, asked) = mpsc::channel(1);
+    let orders = copies.as_ref().map(Copies::orders);
+    let care = Care::new(config.data_dir.clone(), retrials, orders);
     let (thread, seed) = (Builder::new().name("hub-store".into()), parts.seed);
-    let batcher = thread.spawn(move || batch(first, anew, seed, (stopped, unread)))?;
+    let batcher = thread.spawn(move || batch(first, anew, seed, (stopped, unread, asked)))?;
     let reader = readers.reader.clone();
-    let handle = StoreHandle { stop, batcher, reading, readers, journals, watch, checking: None };
+    let checking = None;
+    let handle = StoreHandle { stop, batcher, reading, readers, journals, watch, checking, copies };
     Ok(Store {
         writers,
         committed,
@@ -366,6 +384,7 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
         remembered,
         verdicts,
         reader,
+        care,
         state,
         handle,
     })
@@ -376,7 +395,7 @@ fn batch<S: Sink>(
     first: (OwnRuntime, Ends<S>),
     mut anew: Anew<S>,
     seed: u64,
-    (mut stopped, unread): (oneshot::Receiver<Stop>, oneshot::Receiver<()>),
+    (mut stopped, unread, mut asked): (oneshot::Receiver<Stop>, oneshot::Receiver<()>, Retrials),
 ) {
     let (config, mut first) = (anew.config.clone(), Some(first));
     let part = config.faults.watch("hub-store");
@@ -390,7 +409,7 @@ fn batch<S: Sink>(
             None => (OwnRuntime::new()?, anew.ends()?),
         };
         let batcher = Batcher::new(&config, ends, seed);
-        let sink = runtime.block_on(batcher.run(&mut stopped));
+        let sink = runtime.block_on(batcher.run(&mut stopped, &mut asked));
         io::Result::Ok((runtime, sink))
     });
     part.ended_with(&ended);

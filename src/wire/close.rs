@@ -11,6 +11,8 @@ pub enum Close {
     ProtocolError,
     /// Text that is no UTF-8 (RFC 6455 8.1).
     InvalidUtf8,
+    /// A compressed message that is no DEFLATE stream (RFC 7692).
+    InvalidDeflate,
     /// 20 junk messages within 10 s.
     TooManyErrors,
     /// Over `message_bytes_max` or the fragments allowed.
@@ -37,7 +39,7 @@ pub enum Close {
 
 impl Close {
     /// How many kinds there are; `kind` is below it.
-    pub const KINDS: usize = 15;
+    pub const KINDS: usize = 16;
 
     /// Names in the order of [`kind`](Close::kind): close reasons on the wire, metric labels.
     pub const REASONS: [&'static str; Close::KINDS] = [
@@ -56,6 +58,7 @@ impl Close {
         "pong_timeout",
         "kicked",
         "too_fast",
+        "invalid_deflate",
     ];
 
     /// A small number for counting by kind.
@@ -76,6 +79,7 @@ impl Close {
             Close::PongTimeout => 12,
             Close::Kicked => 13,
             Close::TooFast => 14,
+            Close::InvalidDeflate => 15,
         }
     }
 
@@ -99,7 +103,7 @@ impl Close {
             Close::Peer(1005) | Close::Gone => None,
             Close::Peer(code) => Some(code),
             Close::ProtocolError => Some(1002),
-            Close::InvalidUtf8 => Some(1007),
+            Close::InvalidUtf8 | Close::InvalidDeflate => Some(1007),
             Close::TooManyErrors => Some(1008),
             Close::MessageTooBig => Some(1009),
             Close::Internal => Some(1011),
@@ -152,6 +156,7 @@ mod tests {
         for kind in [
             Close::ProtocolError,
             Close::InvalidUtf8,
+            Close::InvalidDeflate,
             Close::TooManyErrors,
             Close::MessageTooBig,
             Close::Internal,

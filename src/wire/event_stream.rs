@@ -27,15 +27,32 @@ const RETRY_JITTER: u32 = 4_000;
 const RETRY_NEVER: u32 = 3_600_000;
 
 impl Encoding {
-    /// Has `write` add text frames, which are added to `out` in this encoding.
+    /// Has `write` add text frames, which are added to `out` in this encoding: plain ones where a
+    /// space's would be compressed, since these are for one member alone.
     pub fn add(self, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
         match self {
-            Encoding::Frames => write(out),
+            Encoding::Frames | Encoding::Deflated => write(out),
             Encoding::Events => {
-                let mut frames = BytesMut::new();
-                write(&mut frames);
-                events(out, &frames);
+                let mut all = BytesMut::new();
+                write(&mut all);
+                events(out, &all);
             }
+        }
+    }
+
+    /// Adds whole text frames in this encoding; nothing is compressed.
+    pub fn add_frames(self, out: &mut BytesMut, all: &[u8]) {
+        match self {
+            Encoding::Frames | Encoding::Deflated => out.extend_from_slice(all),
+            Encoding::Events => events(out, all),
+        }
+    }
+
+    /// How much longer than its text frame a message is at most in this encoding.
+    pub fn bytes_more(self) -> usize {
+        match self {
+            Encoding::Frames | Encoding::Deflated => 0,
+            Encoding::Events => EVENT_BYTES,
         }
     }
 
@@ -43,7 +60,9 @@ impl Encoding {
     /// event.
     pub fn goodbye(self, out: &mut BytesMut, close: Close, jitter: u32, at: &TimeText) {
         match self {
-            Encoding::Frames => frame_writer::close(out, close.code(), close.reason()),
+            Encoding::Frames | Encoding::Deflated => {
+                frame_writer::close(out, close.code(), close.reason());
+            }
             Encoding::Events => closing(out, close, jitter, at),
         }
     }
@@ -51,7 +70,7 @@ impl Encoding {
     /// The length of the whole message that `bytes` begin with, as this encoding has it.
     pub fn message_bytes(self, bytes: &[u8]) -> usize {
         match self {
-            Encoding::Frames => {
+            Encoding::Frames | Encoding::Deflated => {
                 let (header, payload) = frame(bytes);
                 header + payload
             }
@@ -64,7 +83,7 @@ impl Encoding {
 }
 
 /// Lengths of the header and the payload of the frame of ours that `bytes` begin with.
-fn frame(bytes: &[u8]) -> (usize, usize) {
+pub(super) fn frame(bytes: &[u8]) -> (usize, usize) {
     match bytes[1] {
         126 => (4, usize::from(u16::from_be_bytes([bytes[2], bytes[3]]))),
         127 => {

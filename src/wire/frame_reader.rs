@@ -10,6 +10,12 @@ use std::mem;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::close::{Close, peer_may_send};
+use super::deflate::Inflater;
+use crate::limits::DEFLATED_EXTRA_BYTES;
+
+mod head;
+
+use head::{FrameHead, OpenMessage};
 
 /// Bytes of the longest header: flags and opcode, length, mask (RFC 6455 5.2).
 const HEADER_BYTES_MAX: usize = 14;
@@ -18,11 +24,6 @@ const MASK_BYTES: usize = 4;
 const CONTROL_BYTES_MAX: usize = 125;
 /// Bytes of a message that nobody reads that are checked at a time.
 const UNHEARD_BYTES_MAX: usize = 256;
-
-const FINAL: u8 = 0x80;
-const RESERVED: u8 = 0x70;
-const OPCODE: u8 = 0x0F;
-const MASKED: u8 = 0x80;
 
 /// The bit that no ASCII byte has, in each byte of a word.
 const NOT_ASCII: u64 = u64::from_ne_bytes([0x80; 8]);
@@ -36,6 +37,15 @@ pub struct ReadLimits {
     pub fragments_max: u32,
     /// What becomes of its messages.
     pub heard: Heard,
+    /// They may come compressed.
+    pub may_deflate: bool,
+}
+
+impl ReadLimits {
+    /// Bytes of one compressed message: letters that occur once take an eighth more than plain.
+    pub fn deflated_bytes_max(&self) -> usize {
+        self.message_bytes_max + self.message_bytes_max / 8 + DEFLATED_EXTRA_BYTES
+    }
 }
 
 /// What becomes of a connection's messages.
@@ -49,7 +59,8 @@ pub enum Heard {
     Echoed,
 }
 
-/// Something whole that a peer sent; unmasked, in the read buffer or in the reader.
+/// Something whole that a peer sent; unmasked, in the read buffer, in the reader or in what
+/// inflates.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Incoming<'a> {
     /// A text or binary message, checked to be UTF-8. Mutable, because the JSON reader works in
@@ -57,8 +68,8 @@ pub enum Incoming<'a> {
     Message(&'a mut [u8]),
     /// A binary message that is to be sent back.
     Binary(&'a [u8]),
-    /// A message that nobody reads, checked to be UTF-8, of which nothing was kept: how many bytes
-    /// it had. One that came whole is an [`Incoming::Message`] all the same.
+    /// A message that nobody reads, of which nothing was kept: how many bytes it had. A plain one
+    /// was checked to be UTF-8; one that came whole is an [`Incoming::Message`] all the same.
     Unheard(usize),
     /// A ping with its payload of at most 125 bytes.
     Ping(&'a [u8]),
@@ -83,13 +94,14 @@ impl Reader {
     /// What it holds at most of a message that nobody reads.
     pub const UNHEARD_BYTES_MAX: usize = 2 * UNHEARD_BYTES_MAX;
 
-    /// Takes the next whole message or control frame off the front of `input`. `None`: all of
-    /// `input` is read, what was cut is kept for the next call. After an error or a close frame
-    /// nothing more may be read.
+    /// Takes the next whole message or control frame off the front of `input`; what is compressed
+    /// comes inflated. `None`: all of `input` is read, what was cut is kept for the next call.
+    /// After an error or a close frame nothing more may be read.
     pub fn next<'a, 'i: 'a>(
         &'a mut self,
         input: &mut &'i mut [u8],
         limits: ReadLimits,
+        inflater: &'a mut Inflater,
     ) -> Option<Result<Incoming<'a>, Close>> {
         if self.cut.as_ref().is_some_and(|cut| cut.is_spent()) {
             self.cut = None;
@@ -98,14 +110,18 @@ impl Reader {
             if input.is_empty() {
                 return None;
             }
-            let whole = take_whole(input, limits).transpose();
-            if whole.is_some() {
-                return whole;
+            match take_whole(input, limits).transpose() {
+                Some(Ok(Whole::Deflated(message))) => {
+                    return Some(message.inflate(limits, inflater));
+                }
+                Some(Ok(Whole::Plain(incoming))) => return Some(Ok(incoming)),
+                Some(Err(close)) => return Some(Err(close)),
+                None => {}
             }
         }
         let cut = self.cut.get_or_insert_default();
         match cut.read(input, limits).transpose()? {
-            Ok(found) => Some(cut.deliver(found)),
+            Ok(found) => Some(cut.deliver(found, limits, inflater)),
             Err(close) => Some(Err(close)),
         }
     }
@@ -118,12 +134,39 @@ impl Reader {
     }
 }
 
+/// A compressed message.
+struct Deflated<'a> {
+    payload: &'a [u8],
+    /// It is to be sent back as it is, and is no text.
+    is_binary: bool,
+}
+
+impl Deflated<'_> {
+    /// The message as if it had come plain.
+    fn inflate(self, limits: ReadLimits, inflater: &mut Inflater) -> Result<Incoming<'_>, Close> {
+        let message = inflater.inflate(self.payload, limits.message_bytes_max)?;
+        if self.is_binary {
+            return Ok(Incoming::Binary(message));
+        }
+        match simdutf8::basic::from_utf8(message) {
+            Ok(_) => Ok(Incoming::Message(message)),
+            Err(_) => Err(Close::InvalidUtf8),
+        }
+    }
+}
+
+/// What came whole.
+enum Whole<'a> {
+    Plain(Incoming<'a>),
+    Deflated(Deflated<'a>),
+}
+
 /// Takes a whole message or control frame that needs nothing kept, in place.
 fn take_whole<'a>(
     input: &mut &'a mut [u8],
     limits: ReadLimits,
-) -> Result<Option<Incoming<'a>>, Close> {
-    let Some(head) = FrameHead::parse(input)? else { return Ok(None) };
+) -> Result<Option<Whole<'a>>, Close> {
+    let Some(head) = FrameHead::parse(input, limits)? else { return Ok(None) };
     head.admit(OpenMessage::default(), limits)?;
     if !head.is_final {
         return Ok(None);
@@ -133,91 +176,22 @@ fn take_whole<'a>(
     };
     let payload = &mut frame[head.header_bytes..];
     let is_ascii = unmask(payload, head.mask);
-    match head.opcode {
-        OpCode::Control(control) => read_control(control, payload).map(Some),
-        OpCode::Data(Data::Binary) if limits.heard == Heard::Echoed => {
-            Ok(Some(Incoming::Binary(payload)))
+    let plain = match head.opcode {
+        OpCode::Control(control) => read_control(control, payload)?,
+        OpCode::Data(_) if head.is_deflated && limits.heard == Heard::Dropped => {
+            Incoming::Unheard(payload.len())
         }
+        OpCode::Data(kind) if head.is_deflated => {
+            let is_binary = kind == Data::Binary && limits.heard == Heard::Echoed;
+            return Ok(Some(Whole::Deflated(Deflated { payload, is_binary })));
+        }
+        OpCode::Data(Data::Binary) if limits.heard == Heard::Echoed => Incoming::Binary(payload),
         OpCode::Data(_) if is_ascii || simdutf8::basic::from_utf8(payload).is_ok() => {
-            Ok(Some(Incoming::Message(payload)))
+            Incoming::Message(payload)
         }
-        OpCode::Data(_) => Err(Close::InvalidUtf8),
-    }
-}
-
-/// A frame's header (RFC 6455 5.2).
-#[derive(Clone, Copy, Debug)]
-struct FrameHead {
-    opcode: OpCode,
-    is_final: bool,
-    mask: [u8; MASK_BYTES],
-    header_bytes: usize,
-    payload_bytes: usize,
-}
-
-/// The message that frames have begun and not ended; without fragments there is none.
-#[derive(Clone, Copy, Default, Debug)]
-struct OpenMessage {
-    fragments: u32,
-    bytes: usize,
-}
-
-impl FrameHead {
-    /// Reads the header at the front of `bytes`; `None`: it is cut. What a header may not say
-    /// whatever came before it is refused here.
-    fn parse(bytes: &[u8]) -> Result<Option<FrameHead>, Close> {
-        let [first, second, rest @ ..] = bytes else { return Ok(None) };
-        if first & RESERVED != 0 || second & MASKED == 0 {
-            return Err(Close::ProtocolError);
-        }
-        let (length, rest) = match second & !MASKED {
-            126 => match rest.split_first_chunk() {
-                Some((length, rest)) => (u16::from_be_bytes(*length).into(), rest),
-                None => return Ok(None),
-            },
-            127 => match rest.split_first_chunk() {
-                Some((length, rest)) => (u64::from_be_bytes(*length), rest),
-                None => return Ok(None),
-            },
-            short => (short.into(), rest),
-        };
-        let shortest_form = match second & !MASKED {
-            126 => length >= 126,
-            127 => length > u16::MAX.into() && length >> 63 == 0,
-            _ => true,
-        };
-        if !shortest_form {
-            return Err(Close::ProtocolError);
-        }
-        let Some(&mask) = rest.first_chunk() else { return Ok(None) };
-        Ok(Some(FrameHead {
-            opcode: OpCode::from(first & OPCODE),
-            is_final: first & FINAL != 0,
-            mask,
-            header_bytes: bytes.len() - rest.len() + MASK_BYTES,
-            // Where a length overflows usize, no limit lets it through.
-            payload_bytes: usize::try_from(length).unwrap_or(usize::MAX),
-        }))
-    }
-
-    /// Holds the header against what came before it and against the limits.
-    fn admit(&self, open: OpenMessage, limits: ReadLimits) -> Result<(), Close> {
-        let in_order = match self.opcode {
-            OpCode::Control(Control::Reserved(_)) | OpCode::Data(Data::Reserved(_)) => false,
-            OpCode::Control(_) => self.is_final && self.payload_bytes <= CONTROL_BYTES_MAX,
-            OpCode::Data(Data::Continue) => open.fragments > 0,
-            OpCode::Data(Data::Text | Data::Binary) => open.fragments == 0,
-        };
-        if !in_order {
-            return Err(Close::ProtocolError);
-        }
-        let is_data = matches!(self.opcode, OpCode::Data(_));
-        let bytes = open.bytes.saturating_add(self.payload_bytes);
-        if is_data && (bytes > limits.message_bytes_max || open.fragments >= limits.fragments_max) {
-            return Err(Close::MessageTooBig);
-        }
-        Ok(())
-    }
+        OpCode::Data(_) => return Err(Close::InvalidUtf8),
+    };
+    Ok(Some(Whole::Plain(plain)))
 }
 
 /// What is kept of a frame or message that is not whole.
@@ -233,6 +207,8 @@ struct Cut {
     fragments: u32,
     /// That message is sent back as it is, and is no text.
     is_binary: bool,
+    /// That message is compressed.
+    is_deflated: bool,
     /// The frame whose header is whole and whose payload is not.
     frame: Option<Frame>,
     /// A header that is cut.
@@ -258,6 +234,7 @@ struct Frame {
 enum WholeFrame {
     Message,
     Binary,
+    Deflated,
     Unheard,
     Control(Control),
 }
@@ -270,6 +247,7 @@ impl Default for Cut {
             bytes: 0,
             fragments: 0,
             is_binary: false,
+            is_deflated: false,
             frame: None,
             header: [0; HEADER_BYTES_MAX],
             header_bytes: 0,
@@ -310,6 +288,7 @@ impl Cut {
                     self.fragments = 0;
                     return Ok(Some(match limits.heard {
                         Heard::Dropped => WholeFrame::Unheard,
+                        _ if self.is_deflated => WholeFrame::Deflated,
                         _ if self.is_binary => WholeFrame::Binary,
                         _ => WholeFrame::Message,
                     }));
@@ -328,7 +307,7 @@ impl Cut {
         let kept = usize::from(self.header_bytes);
         let seen = HEADER_BYTES_MAX.min(kept + input.len());
         self.header[kept..seen].copy_from_slice(&input[..seen - kept]);
-        let head = FrameHead::parse(&self.header[..seen])?;
+        let head = FrameHead::parse(&self.header[..seen], limits)?;
         let used = head.map_or(seen, |head| head.header_bytes) - kept;
         *input = &mut mem::take(input)[used..];
         let Some(head) = head else {
@@ -336,11 +315,13 @@ impl Cut {
             return Ok(None);
         };
         self.header_bytes = 0;
-        head.admit(OpenMessage { fragments: self.fragments, bytes: self.bytes }, limits)?;
+        let Cut { fragments, bytes, is_deflated, .. } = *self;
+        head.admit(OpenMessage { fragments, bytes, is_deflated }, limits)?;
         match head.opcode {
             OpCode::Control(_) => self.control_bytes = 0,
             OpCode::Data(kind) => {
                 self.fragments += 1;
+                self.is_deflated |= head.is_deflated;
                 self.is_binary |= kind == Data::Binary && limits.heard == Heard::Echoed;
             }
         }
@@ -371,7 +352,8 @@ impl Cut {
         }
         self.bytes += bytes;
         if heard == Heard::Dropped {
-            return self.drop_text(part, is_end);
+            // What is compressed nobody inflates for nobody.
+            return if self.is_deflated { Ok(()) } else { self.drop_text(part, is_end) };
         }
         let needed = self.message.len() + bytes;
         if needed > self.message.capacity() {
@@ -381,7 +363,7 @@ impl Cut {
             self.message.reserve_exact(room - self.message.len());
         }
         self.message.extend_from_slice(part);
-        if self.is_binary { Ok(()) } else { self.check_text(is_end) }
+        if self.is_binary || self.is_deflated { Ok(()) } else { self.check_text(is_end) }
     }
 
     /// Checks a part of a message that nobody reads, and keeps no more of it than the beginning of
@@ -407,10 +389,19 @@ impl Cut {
         Ok(())
     }
 
-    fn deliver(&mut self, found: WholeFrame) -> Result<Incoming<'_>, Close> {
+    fn deliver<'a>(
+        &'a mut self,
+        found: WholeFrame,
+        limits: ReadLimits,
+        inflater: &'a mut Inflater,
+    ) -> Result<Incoming<'a>, Close> {
         match found {
             WholeFrame::Message => Ok(Incoming::Message(&mut self.message)),
             WholeFrame::Binary => Ok(Incoming::Binary(&self.message)),
+            WholeFrame::Deflated => {
+                let (payload, is_binary) = (&*self.message, self.is_binary);
+                Deflated { payload, is_binary }.inflate(limits, inflater)
+            }
             WholeFrame::Unheard => Ok(Incoming::Unheard(self.bytes)),
             WholeFrame::Control(control) => {
                 read_control(control, &self.control[..usize::from(self.control_bytes)])

@@ -11,6 +11,8 @@ const BINARY: u8 = 0x82;
 const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8A;
+/// RSV1: the message is compressed (RFC 7692 6).
+const DEFLATED: u8 = 0x40;
 /// Most payloads are 126 to 65,535 bytes: their header takes 4 bytes.
 const HEADER_BYTES: usize = 4;
 
@@ -173,6 +175,27 @@ pub fn echo(out: &mut BytesMut, is_binary: bool, payload: &[u8]) {
     if is_binary {
         out[start] = BINARY;
     }
+}
+
+/// Adds the frame of a compressed message, text or binary, whose payload `write` puts into this
+/// much room; it says how many bytes that are. Returns false, and adds nothing, if it has none.
+pub(super) fn deflated(
+    out: &mut BytesMut,
+    is_binary: bool,
+    room: usize,
+    write: impl FnOnce(&mut [u8]) -> Option<usize>,
+) -> bool {
+    let frame = FrameWriter::begin(out);
+    let (start, payload) = (frame.start, frame.out.len());
+    frame.out.resize(payload + room, 0);
+    let Some(bytes) = write(&mut frame.out[payload..]) else {
+        out.truncate(start);
+        return false;
+    };
+    frame.out.truncate(payload + bytes);
+    frame.end();
+    out[start] = DEFLATED | if is_binary { BINARY } else { TEXT };
+    true
 }
 
 /// Adds a ping without payload.

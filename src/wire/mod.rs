@@ -7,6 +7,7 @@ use std::fmt;
 
 pub mod client_message;
 pub mod close;
+pub mod deflate;
 pub mod event_stream;
 pub mod frame_reader;
 pub mod frame_writer;
@@ -89,11 +90,13 @@ pub enum Encoding {
     Frames,
     /// Server-sent events: the member only reads.
     Events,
+    /// Frames of a WebSocket, those of its space compressed where that makes them shorter.
+    Deflated,
 }
 
 impl Encoding {
     /// All of them.
-    pub const ALL: [Encoding; 2] = [Encoding::Frames, Encoding::Events];
+    pub const ALL: [Encoding; 3] = [Encoding::Frames, Encoding::Events, Encoding::Deflated];
 }
 
 /// The subprotocol that a client offers to get the second dialect.

@@ -23,7 +23,10 @@ test('the contract shows each route, message, close and limit, and can be search
       }
     }
     for (const { reason } of sockets['x-closes']) assert.ok(text.includes(reason), reason);
-    for (const limit of Object.keys(http['x-limits'])) assert.ok(text.includes(limit), limit);
+    for (const list of ['x-limits', 'x-conditions', 'x-request-headers']) {
+      for (const name of Object.keys(http[list])) assert.ok(text.includes(name), name);
+    }
+    assert.match(text, /id: 01KB3ZQ8Z0000000000000000A\nevent: chat\ndata: \{"type":"chat"/);
     const messages = Object.keys(sockets.components.messages);
     assert.equal(await ana.locator('[id^="message-"]').count(), messages.length);
     await ana.getByLabel('Show only what has').fill('revocations');

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
-import ts from 'typescript';
 import { TEXTS, choose, speak, text } from '../../src/console/texts.js';
+import { isText, keysOf, stringsOf, textsOf, wholeInEach } from './texts.mjs';
 import { dayOf, initialsOf, instantOf, nameOf, untilMidnight } from '../../src/console/words.js';
 
 const CONSOLE = new URL('../../src/console/', import.meta.url);
@@ -12,46 +12,11 @@ const read = (name) => readFileSync(new URL(name, CONSOLE), 'utf8');
 const OTHERS = ['en.js', 'es.js', 'client.js', 'docs.js'];
 const SCRIPTS = readdirSync(CONSOLE)
   .filter((name) => name.endsWith('.js') && !OTHERS.includes(name));
-const holders = (form) => [...form.matchAll(/\{(\w+)\}/g)].map(([, name]) => name).sort();
-
-/** The strings of a script, the fixed parts of its templates, and if wanted its objects' keys. */
-function stringsOf(source, withKeys = false) {
-  const found = [];
-  const visit = (node) => {
-    if (withKeys && ts.isPropertyAssignment(node)) found.push(node.name.text);
-    if (ts.isStringLiteralLike(node) && !ts.isImportDeclaration(node.parent)) found.push(node.text);
-    if (ts.isTemplateHead(node) || ts.isTemplateMiddleOrTemplateTail(node)) found.push(node.text);
-    ts.forEachChild(node, visit);
-  };
-  visit(ts.createSourceFile('x.js', source, ts.ScriptTarget.ES2022, true));
-  return found;
-}
-
 test('each language has every text, with the same values and all of its plurals', () => {
-  const [first, ...others] = Object.keys(TEXTS);
-  const keys = Object.keys(TEXTS[first]).sort();
-  for (const language of [first, ...others]) {
-    assert.deepEqual(Object.keys(TEXTS[language]).sort(), keys, language);
-    const { pluralCategories } = new Intl.PluralRules(language).resolvedOptions();
-    for (const key of keys) {
-      const entry = TEXTS[language][key];
-      const forms = typeof entry === 'string' ? { other: entry } : entry;
-      if (typeof entry !== 'string') {
-        const plurals = Object.keys(entry).sort();
-        assert.deepEqual(plurals, [...pluralCategories].sort(), `${language} ${key}`);
-      }
-      const model = TEXTS[first][key];
-      const wanted = holders(typeof model === 'string' ? model : model.other);
-      for (const form of Object.values(forms)) {
-        assert.ok(form.trim(), `${language} ${key} is empty`);
-        assert.deepEqual(holders(form), wanted, `${language} ${key}`);
-      }
-    }
-  }
+  wholeInEach(TEXTS);
 });
 
 test('no text stands in a script or in the page’s markup', () => {
-  const isText = (words) => /\p{L}{2,},? \p{L}{2,}|^\p{Lu}\p{Ll}+$|[¿¡…’“”]/u.test(words);
   const names = new Set([
     'CPI Hub', 'Enter', 'Escape', 'Notification', '…', 'noopener noreferrer nofollow',
   ]);
@@ -60,20 +25,14 @@ test('no text stands in a script or in the page’s markup', () => {
     assert.deepEqual(found, [], name);
   }
   const markup = read('index.html').replace(/<noscript>[\s\S]*<\/noscript>/, '');
-  const between = [...markup.replace(/<!doctype html>/, '').matchAll(/>([^<]*\p{L}[^<]*)</gu)];
-  assert.deepEqual([...new Set(between.map(([, words]) => words.trim()))], ['CPI Hub']);
-  const attributes = /\b(?:aria-label|title|placeholder|alt)="([^"]*\p{L}[^"]*)"/gu;
-  const plain = [...markup.matchAll(attributes)].filter(({ index }) => (
-    !markup.slice(0, index).endsWith('data-')));
-  assert.deepEqual(plain.map(([, words]) => words), []);
+  assert.deepEqual(textsOf(markup), ['CPI Hub']);
   const noscript = read('index.html').match(/<p class="noscript" lang="(\w+)"/g);
   assert.equal(noscript.length, Object.keys(TEXTS).length);
 });
 
 test('every text is used, and every text that is used is there', () => {
   const markup = read('index.html');
-  const asked = [...markup.matchAll(/data-(?:text|label|placeholder|title)="(\w+)"/g)]
-    .map(([, key]) => key);
+  const asked = keysOf(markup);
   const strings = SCRIPTS.flatMap((name) => stringsOf(read(name), true));
   const families = ['refused_', 'waits_', 'stops_'];
   for (const key of asked) assert.ok(key in TEXTS.en, `the markup asks for ${key}`);

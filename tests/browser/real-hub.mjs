@@ -68,6 +68,11 @@ export class RealHub {
     });
   }
 
+  /** Its data directory. */
+  get data() {
+    return this.#settings.data_dir;
+  }
+
   /** Ends it; resolves with its exit code. */
   async stop(signal = 'SIGTERM') {
     const child = this.#process;

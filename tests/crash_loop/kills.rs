@@ -37,7 +37,7 @@ pub fn hub_on_disk() -> (Cluster, Hub) {
 
 /// Members are closed at once when it is asked to stop.
 fn args_on(url: &str) -> Vec<&str> {
-    let own = ["--database-url", url, "--drain-window", "0ms"];
+    let own = ["--database-url", url, "--drain-window", "0ms", "--compression", "1"];
     own.into_iter().chain(UNLIMITED).collect()
 }
 

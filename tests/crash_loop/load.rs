@@ -1,5 +1,5 @@
-//! The load: spaces with talkers, a listener, a reader of events and a poster each, who go on
-//! through kills.
+//! The load: spaces with talkers, a listener, a reader of events, one of what is compressed and a
+//! poster each, who go on through kills.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::book::{Id, Receiver, Sender};
 use super::poster::Poster;
-use super::reader::read_events;
+use super::reader::{read_deflated, read_events};
 use super::talker::{Talker, listen};
 use crate::support::Hub;
 
@@ -167,9 +167,10 @@ impl Load {
             let poster = Poster::new(Arc::clone(&shared), (space, 50), POST_INTERVAL);
             load.posters.push(std::thread::spawn(move || poster.run()));
             let shared = Arc::clone(&shared);
-            let reading = Arc::clone(&shared);
+            let (reading, inflating) = (Arc::clone(&shared), Arc::clone(&shared));
             load.listeners.push(std::thread::spawn(move || listen(&shared, space)));
             load.listeners.push(std::thread::spawn(move || read_events(&reading, space)));
+            load.listeners.push(std::thread::spawn(move || read_deflated(&inflating, space)));
         }
         load
     }

@@ -1,10 +1,13 @@
 //! A reader of events: comes back after each end of its stream as an `EventSource` does, with the
-//! id of the last event that it had.
+//! id of the last event that it had. And a member that takes what is said compressed.
+
+use serde_json::Value;
 
 use super::book::{Receiver, id};
 use super::link;
 use super::load::Shared;
-use super::talker::READ_WAIT;
+use super::talker::{READ_WAIT, after};
+use crate::support::deflated::{Came as Said, Deflated};
 use crate::support::events::{Came, Events, ask};
 
 /// Reads a space's events until it is told to stop.
@@ -57,4 +60,45 @@ fn open(address: std::net::SocketAddr, space: i32, header: &str) -> Option<Event
     let path = format!("/v1/spaces/{space}/events?user_id=98&username=Eva");
     stream.write_all(ask(&path, header).as_bytes()).ok()?;
     Events::answered(stream)?.ok()
+}
+
+/// Takes what a space says compressed, until it is told to stop.
+pub fn read_deflated(shared: &Shared, space: i32) -> Receiver {
+    let (mut receiver, mut deflated) = (Receiver::new(space), 0);
+    while !shared.is_stopped() {
+        let path = format!("/v1/ws/spaces/{space}?user_id=97&username=Zoe{}", after(&receiver));
+        let read = shared.connected(|address| {
+            let lines = "Sec-WebSocket-Protocol: cpi-hub.v1\r\n";
+            let mut socket = Deflated::open(link::connect(address)?, &path, lines)?;
+            receiver.connect();
+            let began_away = shared.is_store_away();
+            socket.set_patience(READ_WAIT);
+            while !shared.is_stopped() {
+                let message: Value = match socket.came() {
+                    Said::Text(text) => serde_json::from_str(&text).expect("JSON"),
+                    Said::Nothing => continue,
+                    _ => return None,
+                };
+                deflated += socket.take_deflated();
+                match message["type"].as_str() {
+                    Some("chat") => {
+                        receiver.receive(id(message["data"]["id"].as_str().expect("an id")));
+                        shared.count(|counts| &counts.received);
+                    }
+                    Some("resumed") => {
+                        let complete = message["data"]["complete"] == true;
+                        receiver.resumed(complete);
+                        shared.note_resume(complete, began_away);
+                    }
+                    _ => {}
+                }
+            }
+            Some(())
+        });
+        if read.is_none() && !shared.is_stopped() {
+            shared.pause();
+        }
+    }
+    assert!(deflated > 0, "what is said comes compressed");
+    receiver
 }

@@ -219,7 +219,7 @@ pub fn listen(shared: &Shared, space: i32) -> Receiver {
     receiver
 }
 
-fn after(receiver: &Receiver) -> String {
+pub fn after(receiver: &Receiver) -> String {
     let last = receiver.last();
     last.map_or_else(String::new, |id| format!("&after={}", String::from_utf8_lossy(&id)))
 }

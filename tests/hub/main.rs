@@ -4,10 +4,12 @@
 mod answers;
 mod auth;
 mod backup;
+mod care;
 mod commands;
 mod connections;
 mod contract;
 mod crowd;
+mod deflate;
 mod doors;
 mod echo;
 mod events;

@@ -130,3 +130,41 @@ fn who_was_closed_is_found_by_user_with_the_reason() {
     assert_eq!(hub.get("/v1/connections?id=7").status, 400);
     drop(stays);
 }
+
+#[test]
+fn the_space_in_which_most_is_said_is_the_hottest() {
+    let hub = Hub::start(&crate::support::UNLIMITED);
+    let mut loud = hub.join(5, 1, "Ana");
+    let _quiet = hub.join(6, 2, "Beto");
+    let found = eventually("it is measured", || {
+        loud.chat("hola");
+        loud.next_of("chat");
+        let found = hub.get("/v1/hub/hottest").json();
+        let first = found["data"][0].clone();
+        (first["chats_per_second"].as_f64() > Some(0.5)).then_some(first)
+    });
+    assert_eq!((&found["space_id"], &found["members"]), (&json!(5), &json!(1)));
+    let [said, sent] = ["bytes_per_second", "sent_bytes_per_second"].map(|it| found[it].as_u64());
+    assert!(said > Some(100) && sent >= said, "{found}");
+}
+
+#[test]
+fn spaces_are_listed_in_stretches_the_largest_first() {
+    let hub = Hub::start(&[]);
+    let _members: Vec<_> = [(1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3)]
+        .map(|(space, user)| hub.join(space, user, "Ana"))
+        .into();
+    let page = |query: &str| hub.get(&format!("/v1/spaces?{query}")).json();
+    let first = page("limit=2");
+    assert_eq!(
+        first["data"],
+        json!([{"space_id": 3, "members": 3}, {"space_id": 2, "members": 2}])
+    );
+    let rest = page("limit=2&offset=2");
+    assert_eq!(rest, json!({"data": [{"space_id": 1, "members": 1}], "total": 3}));
+    for bad in ["-1", "x", "1e3"] {
+        let refused = hub.get(&format!("/v1/spaces?offset={bad}"));
+        assert_eq!(refused.status, 400);
+        assert!(refused.text().contains("offset"), "{}", refused.text());
+    }
+}

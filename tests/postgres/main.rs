@@ -92,6 +92,7 @@ const TESTS: &[Named] = &named![
     tools::a_dry_run_prints_what_migrate_does_and_changes_nothing,
     tools::migrate_says_what_it_did_and_what_it_can_not_do,
     tools::dead_letters_are_stored_once_their_users_are_there,
+    tools::dead_letters_are_tried_again_while_the_hub_serves_and_no_copies_are_made,
     trouble::while_the_server_is_away_chat_goes_on_and_is_stored_later,
     trouble::a_frozen_server_holds_up_nobody,
     trouble::a_directory_that_has_served_opens_without_the_server_and_a_new_one_waits,

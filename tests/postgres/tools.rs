@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::json;
+
 use super::adopted::adopted;
 use super::stored::{hub_with, post};
 use crate::support::postgres::Cluster;
@@ -119,4 +121,40 @@ pub fn dead_letters_are_stored_once_their_users_are_there() {
     assert_eq!(stored.iter().filter(|text| *text == "dicho").count(), 4);
     let (_, message) = post(&hub, (1, 1), "luego");
     assert!(message["id"].as_str() > ids.last().map(String::as_str), "ids go on ascending");
+}
+
+pub fn dead_letters_are_tried_again_while_the_hub_serves_and_no_copies_are_made() {
+    let cluster = adopted();
+    let hub = hub_with(&cluster, &["--absent-window", "0s"]);
+    for (space, user) in [(1, 98), (77, 1)] {
+        let mut speaker = hub.join(space, user, "Ana Paz");
+        speaker.chat("dicho");
+        speaker.next_of("chat");
+    }
+    eventually("both are dead", || {
+        (hub.metric("hub_rows_dead_lettered_total") == 2.0).then_some(())
+    });
+    let retried = |stored: u32, refused: u32| {
+        let answer = hub.post("/v1/hub/dead-letters/retry", "");
+        let all = json!({"stored": stored, "already_stored": 0, "refused": refused, "left": 0});
+        assert_eq!((answer.status, answer.json()), (200, all));
+    };
+    retried(0, 2);
+    cluster.sql(
+        "hub",
+        "INSERT INTO users (id, name, last_name, email, password) VALUES (98, 'c', 'd', 'c@x', 'x')",
+    );
+    retried(1, 1);
+    let rows = "SELECT count(*), count(DISTINCT id) FROM chat_messages WHERE content = 'dicho'";
+    assert_eq!(cluster.sql("hub", rows), ["1|1"]);
+    let left = hub.get("/v1/hub/dead-letters").json();
+    let reason = left["data"][0]["reason"].as_str().expect("words");
+    assert!(reason.contains("chat_messages_space_id_fkey"), "{left}");
+    assert_eq!(left["data"].as_array().map(Vec::len), Some(1), "{left}");
+    let (status, _) = post(&hub, (1, 1), "luego");
+    assert_eq!(status, 200, "and on it goes");
+    // PostgreSQL has tools of its own for copies.
+    let backups = hub.get("/v1/hub/backups").json();
+    assert_eq!(backups, json!({"folder": null, "data": [], "running": null, "last": null}));
+    assert_eq!(hub.post("/v1/hub/backups", "").status, 404);
 }

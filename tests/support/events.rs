@@ -1,6 +1,7 @@
 //! A reader of a stream of events that speaks HTTP as `curl -N` does, and reads the stream as the
 //! standard has it (WHATWG HTML, "Interpreting an event stream").
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -17,6 +18,8 @@ pub struct Events<S = TcpStream> {
     pub last_id: String,
     /// How long it would wait before that, in ms.
     pub retry: Option<u32>,
+    /// What stood beside the last event's data.
+    pub fields: BTreeMap<String, String>,
 }
 
 /// What came of a stream.
@@ -66,7 +69,8 @@ impl<S: Read + Write> Events<S> {
             return Some(Err((status, String::from_utf8_lossy(&body).into_owned())));
         }
         assert!(head.contains("\r\nContent-Type: text/event-stream\r\n"), "{head}");
-        Some(Ok(Events { stream, head, came: body, last_id: String::new(), retry: None }))
+        let (last_id, fields) = (String::new(), BTreeMap::new());
+        Some(Ok(Events { stream, head, came: body, last_id, retry: None, fields }))
     }
 
     /// What comes next.
@@ -98,9 +102,13 @@ impl<S: Read + Write> Events<S> {
 
     fn read(&mut self, block: &str) -> Came {
         let (mut name, mut data) = (String::new(), String::new());
+        self.fields.clear();
         for line in block.split('\n') {
             let (field, value) = line.split_once(':').unwrap_or((line, ""));
             let value = value.strip_prefix(' ').unwrap_or(value);
+            if !["", "data"].contains(&field) {
+                self.fields.insert(field.into(), value.into());
+            }
             match field {
                 "" => return Came::Comment(value.into()),
                 "id" => self.last_id = value.into(),

@@ -7,7 +7,8 @@ pub fn figure(row: u32, name: &str, value: impl Display, bound: impl Display) {
     eprintln!("figure: row={row} name={name} value={value} bound={bound}");
 }
 
-/// Whether the long variants of faults are to run: `HUB_FAULTS=1`, which `scripts/faults` sets.
+/// Whether the long variants of faults are to run: `HUB_TEST_LONG_FAULTS=1`, which
+/// `scripts/faults` sets.
 pub fn is_long() -> bool {
-    std::env::var_os("HUB_FAULTS").is_some_and(|value| value == "1")
+    std::env::var_os("HUB_TEST_LONG_FAULTS").is_some_and(|value| value == "1")
 }

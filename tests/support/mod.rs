@@ -20,6 +20,7 @@ use tungstenite::http::HeaderValue;
 
 pub mod answer;
 mod client;
+pub mod deflated;
 pub mod disk;
 pub mod events;
 pub mod exposition;

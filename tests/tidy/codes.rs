@@ -13,6 +13,7 @@ use super::source::Source;
 pub const CLOSES: [Close; Close::KINDS - 2] = [
     Close::ProtocolError,
     Close::InvalidUtf8,
+    Close::InvalidDeflate,
     Close::TooManyErrors,
     Close::MessageTooBig,
     Close::Internal,

@@ -1,14 +1,16 @@
 //! The contract that programs read (`docs/openapi.json`, `docs/asyncapi.json`) against the code:
-//! every route, code, close and limit is in it, and nothing else.
+//! every route, code, close, message, header, condition and limit is in it, and nothing else.
 
 use std::collections::BTreeSet;
 
+use cpi_hub::conditions::Condition;
 use cpi_hub::limits::settings;
 use cpi_hub::wire::close::Close;
 use cpi_hub::{Asks, ROUTES};
 use serde_json::{Value, json};
 
 use super::codes::CLOSES;
+use super::source::Source;
 
 /// The routes that the document lacks, has for nothing, or has with other wants.
 pub fn routes(api: &Value) -> Vec<String> {
@@ -60,10 +62,116 @@ pub fn closes(api: &Value) -> Vec<String> {
     known.symmetric_difference(&listed).cloned().collect()
 }
 
-/// The document with the limits put in, which stand last; `None`: it has no place for them.
-pub fn with_limits(text: &str) -> Option<String> {
-    let (before, _) = text.split_once("\n \"x-limits\": {")?;
-    let lines: Vec<String> = settings()
+/// The types of messages that the source writes, or reads of clients.
+pub struct Types {
+    pub of_hub: BTreeSet<String>,
+    pub of_clients: BTreeSet<String>,
+}
+
+/// The texts that stand right behind a mark.
+fn behind<'a>(text: &'a str, mark: &str, end: char) -> impl Iterator<Item = &'a str> {
+    let pieces = text.split(mark).skip(1).collect::<Vec<_>>();
+    pieces.into_iter().filter_map(move |piece| piece.split(end).next())
+}
+
+impl Types {
+    /// From the files that write messages, that read them, and that take what is pushed. A type is
+    /// written out in its message, or given to the function that several share.
+    pub fn of(written: &str, read: &str, pushed: &str) -> Types {
+        let written = written.split("#[cfg(test)]").next().unwrap_or_default();
+        let mut of_hub: BTreeSet<String> =
+            behind(written, r#"{\"type\":\""#, '\\').map(str::to_owned).collect();
+        for function in behind(written, "\nfn ", '}') {
+            let (name, rest) = function.split_once('(').unwrap_or_default();
+            if rest.split_once(')').is_some_and(|(given, _)| given.contains("kind: &str")) {
+                let mark = format!(" {name}(");
+                let calls = behind(written, &mark, ')');
+                of_hub.extend(calls.filter_map(|call| call.split('"').nth(1)).map(str::to_owned));
+            }
+        }
+        of_hub.extend(behind(pushed, " => \"", '"').map(str::to_owned));
+        // What is no word is the quote of a type that is given.
+        of_hub.retain(|name| name.chars().all(|it| it.is_ascii_lowercase() || it == '_'));
+        of_hub.remove("");
+        let of_clients = behind(read, "Node::String(\"", '"').map(str::to_owned).collect();
+        Types { of_hub, of_clients }
+    }
+
+    /// The messages that the document lacks or makes up.
+    pub fn against(&self, api: &Value) -> Vec<String> {
+        let listed = |action: &str| -> BTreeSet<String> {
+            let operations = api["operations"].as_object().into_iter().flatten();
+            let messages = operations
+                .filter(|(_, it)| it["action"] == action && it["channel"]["$ref"] != FEED)
+                .flat_map(|(_, it)| it["messages"].as_array().into_iter().flatten());
+            let names = messages.filter_map(|it| it["$ref"].as_str()?.rsplit('/').next());
+            names
+                .filter_map(|name| api["components"]["messages"][name]["name"].as_str())
+                .map(str::to_owned)
+                .collect()
+        };
+        let differing = |known: &BTreeSet<String>, action: &str| {
+            let listed = listed(action);
+            let found = known.symmetric_difference(&listed);
+            found.map(|name| format!("message {name} ({action})")).collect::<Vec<_>>()
+        };
+        [differing(&self.of_hub, "receive"), differing(&self.of_clients, "send")].concat()
+    }
+}
+
+/// What operators watch has an event of its own, which is no message of the wire's.
+const FEED: &str = "#/channels/feed";
+
+/// The headers that live code names, as they go over the wire but for their case.
+pub fn headers_named(sources: &[Source]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for source in sources {
+        for path in source.paths() {
+            if let [.., module, name] = &path.segments[..]
+                && module == "header"
+                && name.chars().all(|it| it.is_ascii_uppercase() || it == '_')
+            {
+                found.insert(name.to_ascii_lowercase().replace('_', "-"));
+            }
+        }
+        let live = source.text.split("#[cfg(test)]").next().unwrap_or_default();
+        found.extend(behind(live, "HeaderName::from_static(\"", '"').map(str::to_owned));
+    }
+    found
+}
+
+/// The headers that the document lacks.
+pub fn headers(named: &BTreeSet<String>, api: &Value) -> Vec<String> {
+    let components = &api["components"];
+    let keys = |value: &Value| -> Vec<String> {
+        value.as_object().into_iter().flat_map(|it| it.keys().cloned()).collect()
+    };
+    let parameters = components["parameters"].as_object().into_iter().flatten();
+    let parameters = parameters.filter(|(_, it)| it["in"] == "header");
+    let known: BTreeSet<String> = keys(&components["headers"])
+        .into_iter()
+        .chain(keys(&api["x-request-headers"]))
+        .chain(parameters.filter_map(|(_, it)| it["name"].as_str()).map(str::to_owned))
+        .map(|name| name.to_ascii_lowercase())
+        .collect();
+    // `Allow` is named where it is taken out of answers.
+    let missing = named.difference(&known).filter(|name| *name != "allow");
+    missing.map(|name| format!("header {name}")).collect()
+}
+
+/// The document with the conditions and the limits put in, which stand last; `None`: it has no
+/// place for them.
+pub fn with_tables(text: &str) -> Option<String> {
+    let (before, _) = text.split_once("\n \"x-conditions\": {")?;
+    let conditions: Vec<String> = Condition::ALL
+        .iter()
+        .map(|it| {
+            let [effect, meaning, remedy] = [it.effect().name(), it.meaning(), it.remedy()];
+            let about = json!({"do": remedy, "effect": effect, "meaning": meaning});
+            format!("  {}: {about}", json!(it.name()))
+        })
+        .collect();
+    let limits: Vec<String> = settings()
         .into_iter()
         .map(|setting| {
             let default = json!(setting.show(setting.default));
@@ -71,5 +179,8 @@ pub fn with_limits(text: &str) -> Option<String> {
             format!("  {}: {{\"default\": {default}, \"help\": {help}}}", json!(setting.name))
         })
         .collect();
-    Some(format!("{before}\n \"x-limits\": {{\n{}\n }}\n}}\n", lines.join(",\n")))
+    let (conditions, limits) = (conditions.join(",\n"), limits.join(",\n"));
+    Some(format!(
+        "{before}\n \"x-conditions\": {{\n{conditions}\n }},\n \"x-limits\": {{\n{limits}\n }}\n}}\n"
+    ))
 }

@@ -224,9 +224,9 @@ fn each_code_of_a_refusal_or_close_has_its_heading() {
 }
 
 #[test]
-fn the_contract_has_every_route_code_close_and_limit() {
+fn the_contract_has_every_route_code_close_message_header_condition_and_limit() {
     let text = read("docs/openapi.json");
-    let expected = contract::with_limits(&text).expect("docs/openapi.json ends with its limits");
+    let expected = contract::with_tables(&text).expect("docs/openapi.json ends with its tables");
     if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
         std::fs::write(documents::file("docs/openapi.json"), &expected).expect("it is writable");
         return;
@@ -234,15 +234,23 @@ fn the_contract_has_every_route_code_close_and_limit() {
     let differing = expected.lines().zip(text.lines()).find(|(new, old)| new != old);
     assert!(
         expected == text,
-        "docs/openapi.json's limits differ from src/limits.rs: {differing:?}\n\
+        "docs/openapi.json differs from src/limits.rs or src/conditions.rs: {differing:?}\n\
          run UPDATE_DOCS=1 cargo test --test tidy"
     );
     let parsed = |name| serde_json::from_str::<serde_json::Value>(&read(name)).expect("JSON");
     let (http, sockets) = (parsed("docs/openapi.json"), parsed("docs/asyncapi.json"));
-    let codes = codes::all(&Source::all(&["src"]));
+    let sources = Source::all(&["src"]);
+    let codes = codes::all(&sources);
     let mut found = contract::routes(&http);
     found.extend(contract::codes(&codes, &http));
     found.extend(contract::closes(&sockets));
+    let [written, heard, pushed] =
+        ["src/wire/server_message.rs", "src/wire/client_message.rs", "src/edge/admin/notify.rs"]
+            .map(read);
+    found.extend(contract::Types::of(&written, &heard, &pushed).against(&sockets));
+    let named = contract::headers_named(&Source::all(&["src/edge", "src/hub"]));
+    assert!(named.len() > 20, "{named:?}");
+    found.extend(contract::headers(&named, &http));
     assert!(found.is_empty(), "docs/openapi.json, docs/asyncapi.json:\n{}", found.join("\n"));
 }
 
@@ -260,7 +268,20 @@ fn what_the_contract_lacks_or_makes_up_is_found() {
     assert!(found.contains(&"GET /livez: what is shown there".to_owned()), "{found:?}");
     let codes = ["internal", "overloaded", "4001"].map(str::to_owned);
     assert_eq!(contract::codes(&codes, &made_up), ["code none", "code overloaded"]);
-    assert_eq!(contract::with_limits("{}"), None);
+    assert_eq!(contract::with_tables("{}"), None);
+    let written = r#"
+fn one() { frame.raw("{\"type\":\"chat\",") }
+fn two() { told(&mut frame, "join") }
+fn told(frame: &mut F, kind: &str) { frame.raw("{\"type\":\"").raw(kind) }
+#[cfg(test)] fn test() { raw("{\"type\":\"none\"") }"#;
+    let types = contract::Types::of(written, r#"Some(Node::String("say"))"#, r#"None => "event","#);
+    let expected = ["chat (receive)", "event (receive)", "join (receive)", "say (send)"];
+    assert_eq!(types.against(&nothing), expected.map(|it| format!("message {it}")));
+    let planted = "fn f() { get(header::IF_MATCH); }\n\
+                   const A: HeaderName = HeaderName::from_static(\"x-a\");\n\
+                   #[cfg(test)] mod t { fn g() { header::ETAG; } }\n";
+    let named = contract::headers_named(&[Source::new("src/edge/x.rs", planted)]);
+    assert_eq!(contract::headers(&named, &nothing), ["header if-match", "header x-a"]);
 }
 
 #[test]

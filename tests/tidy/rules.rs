@@ -19,8 +19,9 @@ const FLOORS: [&[&str]; 6] = [
 const HUB_USES_OF_STORE: [&str; 2] = ["journal", "latest"];
 
 /// Packages that floors 0 and 1 may use: no runtime, no logging.
-const LOW_PACKAGES: [&str; 10] = [
+const LOW_PACKAGES: [&str; 11] = [
     "bytes",
+    "flate2",
     "foldhash",
     "hashbrown",
     "serde",
@@ -65,6 +66,8 @@ const SHARING_FILES: &[&str] = &[
     // The store's state, which the batcher writes and `/readyz` reads.
     "src/store/mod.rs",
     "src/store/batcher",
+    // How far a copy is, which the thread that makes it writes and operators read.
+    "src/store/care/copies.rs",
 ];
 
 /// Where tasks of one thread share state that is borrowed within a poll.
@@ -77,6 +80,8 @@ const SPAWNING_FILES: &[&str] = &[
     "src/edge/catch_up.rs",
     // A scrape waits for the figures of the process.
     "src/edge/api/metrics.rs",
+    // An operator's question waits for the disk.
+    "src/edge/admin/store.rs",
     // The keeper of what is called back waits for its file.
     "src/edge/auth/revoked.rs",
     // `HubThreads::join`; the driver of a shard's sockets is awaited by its thread.
@@ -98,6 +103,7 @@ const SPAWNING_FILES: &[&str] = &[
     "src/store/sqlite/reader.rs",
     "src/store/sqlite/check.rs",
     "src/store/sqlite/checkpoint.rs",
+    "src/store/care/copies.rs",
     "src/store/sqlite/search/fill.rs",
     "src/store/journal/",
     "src/store/data_dir/strayed.rs",

@@ -1,5 +1,10 @@
-// The console: which view is shown, the operator's key, the theme, and the feed under all of it.
+// The console: which view is shown, the operator's key, theme and language, and the feed under all
+// of it.
+import { recall, remember } from '../memory.js';
+import { fill, learn, nodes, say, speak, text } from '../texts.js';
 import { Connections } from './connections.js';
+import en from './en.js';
+import es from './es.js';
 import { Feed } from './feed.js';
 import { Frames } from './frames.js';
 import { ask, key } from './hub.js';
@@ -11,6 +16,9 @@ const THEME = 'cpi-hub.console-theme';
 const $ = (id) => document.getElementById(id);
 let feed = null;
 let shown = null;
+let keyProblem = '';
+
+learn({ en, es });
 
 function route() {
   const [path, query] = location.hash.replace(/^#\/?/, '').split('?');
@@ -40,13 +48,13 @@ function show() {
   $('view').replaceChildren();
   shown = view;
   view.open($('view'));
-  document.title = `${name[0].toUpperCase()}${name.slice(1)} – CPI Hub console`;
+  document.title = text('title', { view: text(name) });
 }
 
 function showStatus() {
   const status = feed.state === 'live' ? feed.last.ready.status : feed.state;
   $('status').dataset.is = status;
-  $('status').textContent = status === 'lost' ? 'the hub does not answer' : status;
+  $('status').textContent = text(`status_${status}`);
 }
 
 function begin() {
@@ -54,7 +62,7 @@ function begin() {
   feed = new Feed();
   feed.addEventListener('state', showStatus);
   feed.addEventListener('sample', showStatus);
-  feed.addEventListener('refused', () => askForKey('This key may not watch the hub.'));
+  feed.addEventListener('refused', () => askForKey('key_may_not'));
   $('sign-out').hidden = key.get() === '';
   show();
   feed.run();
@@ -62,7 +70,8 @@ function begin() {
 
 function askForKey(why) {
   feed?.stop();
-  $('key-error').textContent = why;
+  keyProblem = why;
+  $('key-error').textContent = why && text(why);
   if (!$('key-dialog').open) $('key-dialog').showModal();
 }
 
@@ -72,7 +81,7 @@ async function open() {
     begin();
   } catch (error) {
     if (error.status === 401 || error.status === 403) {
-      askForKey(key.get() === '' ? '' : 'The hub does not take this key.');
+      askForKey(key.get() === '' ? '' : 'key_not_taken');
     } else begin();
   }
 }
@@ -102,6 +111,23 @@ $('theme').addEventListener('change', () => {
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () =>
   window.dispatchEvent(new Event('themed')),
 );
+
+/** Says all anew: what stands in the markup, and the view, which is made again. */
+function sayIn(language) {
+  speak(language);
+  $('key-error').textContent = keyProblem && text(keyProblem);
+  if (!feed) return;
+  showStatus();
+  show();
+}
+fill(document);
+say($('key-why'), () => nodes('key_why', { scopes: 'operate, read, say, kick' }));
+$('language').value = recall('language');
+sayIn($('language').value);
+$('language').addEventListener('change', () => {
+  remember('language', $('language').value);
+  sayIn($('language').value);
+});
 
 window.addEventListener('hashchange', show);
 open();

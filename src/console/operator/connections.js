@@ -1,4 +1,5 @@
 // Who came and went of late, and why: by user, space, address or connection.
+import { text } from '../texts.js';
 import { ask } from './hub.js';
 import { ago, el, field, table } from './parts.js';
 
@@ -16,9 +17,9 @@ export class Connections {
     const ended = el(
       'select',
       { name: 'ended' },
-      el('option', { value: '' }, 'Here or gone'),
-      el('option', { value: 'false' }, 'Here'),
-      el('option', { value: 'true' }, 'Gone'),
+      el('option', { value: '' }, text('here_or_gone')),
+      el('option', { value: 'false' }, text('here')),
+      el('option', { value: 'true' }, text('gone')),
     );
     const form = el(
       'form',
@@ -32,12 +33,12 @@ export class Connections {
           show(sought);
         },
       },
-      field('User', { name: 'user_id', ...numeric }),
-      field('Space', { name: 'space_id', ...numeric }),
-      field('Address', { name: 'address', size: 16 }),
-      field('Connection', { name: 'id', size: 10, placeholder: '0-12-3' }),
-      el('label', {}, 'State', ended),
-      el('button', { type: 'submit', className: 'primary' }, 'Find'),
+      field(text('user'), { name: 'user_id', ...numeric }),
+      field(text('space'), { name: 'space_id', ...numeric }),
+      field(text('address'), { name: 'address', size: 16 }),
+      field(text('connection'), { name: 'id', size: 10, placeholder: '0-12-3' }),
+      el('label', {}, text('state'), ended),
+      el('button', { type: 'submit', className: 'primary' }, text('find')),
     );
     const show = async (sought) => {
       try {
@@ -53,11 +54,11 @@ export class Connections {
     for (const [name, value] of this.#query)
       if (form.elements[name]) form.elements[name].value = value;
     view.append(
-      el('h2', {}, 'Connections'),
+      el('h2', {}, text('connections')),
       el(
         'p',
         { className: 'soft' },
-        'Those that came of late, the newest first; each shard remembers 8,192.',
+        text('of_late', { count: 8192 }),
       ),
       form,
       error,
@@ -71,38 +72,43 @@ export class Connections {
   #table(data) {
     const place = (it) =>
       it.place === 'space'
-        ? el('a', { href: `#/spaces/${it.space_id}` }, `space ${it.space_id}`)
-        : it.place;
+        ? el('a', { href: `#/spaces/${it.space_id}` }, inSpace(String(it.space_id)))
+        : text(`in_${it.place}`);
     return table(
-      `${data.length} connections`,
+      text('connections_count', { count: data.length }),
       [
-        ['Connection', (it) => el('code', {}, it.id)],
+        [text('connection'), (it) => el('code', {}, it.id)],
         [
-          'User',
+          text('user'),
           (it) => el('a', { href: `#/connections?user_id=${it.user_id}` }, String(it.user_id)),
         ],
-        ['Where', place],
-        ['Address', (it) => it.address ?? 'exempt'],
-        ['Dialect', (it) => `${it.dialect}${it.resumed ? ', resumed' : ''}`],
+        [text('where'), place],
+        [text('address'), (it) => it.address ?? text('exempt')],
         [
-          'Came',
-          (it) => el('time', { dateTime: it.since, title: it.since }, `${ago(it.since)} ago`),
+          text('dialect'),
+          (it) => (it.resumed ? text('resumed', { dialect: it.dialect }) : it.dialect),
         ],
         [
-          'Gone',
+          text('came'),
+          (it) => el('time', { dateTime: it.since, title: it.since }, ago(it.since)),
+        ],
+        [
+          text('gone'),
           (it) =>
             it.ended
-              ? el('time', { dateTime: it.ended.at, title: it.ended.at }, `${ago(it.ended.at)} ago`)
-              : 'here',
+              ? el('time', { dateTime: it.ended.at, title: it.ended.at }, ago(it.ended.at))
+              : text('still_here'),
         ],
         [
-          'Why',
+          text('why'),
           (it) =>
             it.ended ? `${it.ended.reason}${it.ended.code ? ` (${it.ended.code})` : ''}` : '',
         ],
       ],
       data,
-      'None that fits.',
+      text('none_fits'),
     );
   }
 }
+
+const inSpace = (space) => text('in_space', { space });

@@ -1,4 +1,5 @@
 // The events of one space as they come, as the hub writes them: pause, and a filter.
+import { text } from '../texts.js';
 import { listen } from './hub.js';
 import { el, field } from './parts.js';
 
@@ -20,10 +21,10 @@ export class Frames {
       className: 'frames',
       tabIndex: 0,
       role: 'log',
-      'aria-label': 'Frames',
+      'aria-label': text('frames'),
       'aria-live': 'off',
     });
-    const filter = field('Only those with', {
+    const filter = field(text('only_with'), {
       name: 'filter',
       size: 16,
       oninput: () => this.#sift(list, filter),
@@ -36,12 +37,12 @@ export class Frames {
         onclick: () => {
           this.#paused = !this.#paused;
           pause.setAttribute('aria-pressed', String(this.#paused));
-          pause.textContent = this.#paused ? 'Go on' : 'Pause';
+          pause.textContent = text(this.#paused ? 'go_on' : 'pause');
           if (!this.#paused)
             this.#held.splice(0).forEach((event) => this.#show(list, filter, event));
         },
       },
-      'Pause',
+      text('pause'),
     );
     const form = el(
       'form',
@@ -52,7 +53,7 @@ export class Frames {
           location.hash = `#/frames/${form.elements.space.value.trim()}`;
         },
       },
-      field('Space', {
+      field(text('space'), {
         name: 'space',
         required: true,
         inputMode: 'numeric',
@@ -60,12 +61,12 @@ export class Frames {
         value: this.#space ?? '',
         size: 8,
       }),
-      el('button', { type: 'submit', className: 'primary' }, 'Watch'),
+      el('button', { type: 'submit', className: 'primary' }, text('watch')),
       filter,
       pause,
     );
-    view.append(el('h2', {}, 'Frames'), form, state, list);
-    if (this.#space === undefined) state.textContent = 'Choose a space.';
+    view.append(el('h2', {}, text('frames')), form, state, list);
+    if (this.#space === undefined) state.textContent = text('choose_space');
     else this.#follow(list, filter, state);
   }
 
@@ -77,7 +78,7 @@ export class Frames {
     const { signal } = this.#stop;
     let position;
     while (!signal.aborted) {
-      state.textContent = `Watching space ${this.#space}.`;
+      state.textContent = text('watching', { space: this.#space });
       const more = position ? { 'Last-Event-ID': position } : {};
       try {
         await listen(
@@ -100,7 +101,7 @@ export class Frames {
         }
       }
       if (signal.aborted) return;
-      state.textContent = 'Lost; trying again.';
+      state.textContent = text('lost');
       await new Promise((done) => setTimeout(done, 2000));
     }
   }

@@ -1,87 +1,41 @@
 // How the hub is: what is wrong, the numbers now, and the last hour.
-import { ago, bytes, el, short, table } from './parts.js';
+import { has, locale, text } from '../texts.js';
+import { age, bytes, el, percent, short, table } from './parts.js';
 
+const ms = (number) => `${short(number)} ms`;
 const TILES = [
-  ['Connections', 'members', short],
-  ['Spaces', 'spaces', short],
-  ['Chats a second', 'chats', short],
-  ['Sends a second', 'sends', short],
-  ['Bytes a second', 'sent_bytes', bytes],
-  ['Members that take nothing', 'blocked', short],
-  ['Evictions a second', 'evictions', short],
-  ['Refusals a second', 'refusals', short],
-  ['Waiting for the store', 'journal_bytes', bytes],
-  ['A batch takes', 'batch_ms', (number) => `${short(number)} ms`],
-  ['Accept to sent, p99', 'accept_p99_ms', (number) => `${short(number)} ms`],
-  ['Durable ack, p99', 'durable_p99_ms', (number) => `${short(number)} ms`],
-  ['Processors', 'cpu', (number) => `${(100 * number).toFixed(0)} %`],
-  ['Memory', 'resident_bytes', bytes],
-  ['Dead letters', 'dead_letters', short],
-  ['Requests a second', 'requests', short],
+  ['connections', 'members', short],
+  ['spaces', 'spaces', short],
+  ['chats_a_second', 'chats', short],
+  ['sends_a_second', 'sends', short],
+  ['bytes_a_second', 'sent_bytes', bytes],
+  ['members_blocked', 'blocked', short],
+  ['evictions_a_second', 'evictions', short],
+  ['refusals_a_second', 'refusals', short],
+  ['waiting_for_store', 'journal_bytes', bytes],
+  ['batch_takes', 'batch_ms', ms],
+  ['accept_p99', 'accept_p99_ms', ms],
+  ['durable_p99', 'durable_p99_ms', ms],
+  ['processors', 'cpu', (number) => percent(number)],
+  ['memory', 'resident_bytes', bytes],
+  ['dead_letters', 'dead_letters', short],
+  ['requests_a_second', 'requests', short],
 ];
 
+/** A chart's title, its lines (number and name), and how its numbers are written. */
 const CHARTS = [
-  [
-    'Connections',
-    [
-      ['members', 'connections'],
-      ['blocked', 'taking nothing'],
-    ],
-    short,
-  ],
-  [
-    'Chats and stored rows a second',
-    [
-      ['chats', 'chats'],
-      ['stored', 'stored'],
-    ],
-    short,
-  ],
-  [
-    'Sends a second, and frames appended',
-    [
-      ['sends', 'sends'],
-      ['frames', 'frames'],
-    ],
-    short,
-  ],
-  ['Bytes sent a second', [['sent_bytes', 'bytes']], bytes],
-  [
-    'Joins and leaves a second',
-    [
-      ['joins', 'joins'],
-      ['leaves', 'leaves'],
-    ],
-    short,
-  ],
-  [
-    'Evictions and refusals a second',
-    [
-      ['evictions', 'evictions'],
-      ['refusals', 'refusals'],
-    ],
-    short,
-  ],
-  ['Waiting for the store', [['journal_bytes', 'journals']], bytes],
-  ['A batch in the store, ms', [['batch_ms', 'ms']], short],
-  [
-    'Accept to sent, ms',
-    [
-      ['accept_p50_ms', 'p50'],
-      ['accept_p99_ms', 'p99'],
-    ],
-    short,
-  ],
-  [
-    'Durable ack, ms',
-    [
-      ['durable_p50_ms', 'p50'],
-      ['durable_p99_ms', 'p99'],
-    ],
-    short,
-  ],
-  ['Processors', [['cpu', 'busy']], short],
-  ['Memory', [['resident_bytes', 'resident']], bytes],
+  ['connections', [['members', 'line_connections'], ['blocked', 'line_blocked']], short],
+  ['chart_chats', [['chats', 'line_chats'], ['stored', 'line_stored']], short],
+  ['chart_sends', [['sends', 'line_sends'], ['frames', 'line_frames']], short],
+  ['chart_bytes', [['sent_bytes', 'line_bytes']], bytes],
+  ['chart_joins', [['joins', 'line_joins'], ['leaves', 'line_leaves']], short],
+  ['chart_evictions', [['evictions', 'line_evictions'], ['refusals', 'line_refusals']], short],
+  ['waiting_for_store', [['journal_bytes', 'line_journals']], bytes],
+  ['chart_batch', [['batch_ms', 'ms']], short],
+  ['chart_accept', [['accept_p50_ms', 'p50'], ['accept_p99_ms', 'p99']], short],
+  ['chart_durable', [['durable_p50_ms', 'p50'], ['durable_p99_ms', 'p99']], short],
+  ['processors', [['cpu', 'line_busy']], short],
+  ['memory', [['resident_bytes', 'line_resident']], bytes],
 ];
 
 export class Overview {
@@ -96,22 +50,22 @@ export class Overview {
 
   open(view) {
     const tiles = TILES.map(([title]) =>
-      el('div', { className: 'tile' }, el('dt', {}, title), el('dd', {}, '–')),
+      el('div', { className: 'tile' }, el('dt', {}, text(title)), el('dd', {}, '–')),
     );
     this.#parts = {
-      conditions: el('section', { 'aria-label': 'Conditions' }),
+      conditions: el('section', { 'aria-label': text('conditions') }),
       tiles,
       figures: CHARTS.map((chart) => this.#figure(chart)),
       tables: el('section', { className: 'two' }),
     };
     view.append(
-      el('h2', {}, 'Overview'),
+      el('h2', {}, text('overview')),
       this.#parts.conditions,
-      el('section', { 'aria-label': 'Now' }, el('dl', { className: 'tiles' }, ...tiles)),
+      el('section', { 'aria-label': text('now') }, el('dl', { className: 'tiles' }, ...tiles)),
       el(
         'section',
-        { 'aria-label': 'The last hour' },
-        el('h3', {}, 'The last hour'),
+        { 'aria-label': text('last_hour') },
+        el('h3', {}, text('last_hour')),
         el('div', { className: 'charts' }, ...this.#parts.figures.map(({ figure }) => figure)),
       ),
       this.#parts.tables,
@@ -132,7 +86,9 @@ export class Overview {
     this.#charts = [];
   }
 
-  #figure([title, lines, format]) {
+  #figure([name, keys, format]) {
+    const title = text(name);
+    const lines = keys.map(([number, key]) => [number, has(key) ? text(key) : key]);
     const box = el('div', { className: 'chart', role: 'img' });
     const figure = el('figure', { className: 'panel' }, el('figcaption', {}, title), box);
     return { figure, box, title, lines, format };
@@ -155,7 +111,10 @@ export class Overview {
     const said = part.lines.map(
       ([number, label]) => `${label} ${part.format(series[number]?.at(-1) ?? NaN)}`,
     );
-    part.box.setAttribute('aria-label', `${part.title}: ${said.join(', ')} now`);
+    part.box.setAttribute(
+      'aria-label',
+      text('chart_now', { title: part.title, numbers: said.join(', ') }),
+    );
     const theme = getComputedStyle(document.documentElement).getPropertyValue('--one');
     const known = this.#charts.find(({ box }) => box === part.box);
     if (known && known.theme === theme) {
@@ -175,13 +134,14 @@ export class Overview {
       el(
         'div',
         { className: 'condition' },
-        el('strong', {}, it.name),
-        ` for ${ago(it.since)}. ${it.meaning}`,
-        it.detail ? el('p', { className: 'soft' }, it.detail) : null,
-        el('p', { className: 'do' }, it.do),
+        el('strong', {}, text('wrong_for', { name: it.name, time: age(it.since) })),
+        // The hub's own words, which are the log's and the documents' too.
+        el('p', { lang: 'en' }, it.meaning),
+        it.detail ? el('p', { className: 'soft', lang: 'en' }, it.detail) : null,
+        el('p', {}, el('strong', {}, text('what_to_do')), ' ', el('span', { lang: 'en' }, it.do)),
       ),
     );
-    const nothing = el('p', { className: 'soft' }, 'Nothing is wrong.');
+    const nothing = el('p', { className: 'soft' }, text('nothing_wrong'));
     this.#parts.conditions.replaceChildren(...(shown.length > 0 ? shown : [nothing]));
   }
 
@@ -194,8 +154,8 @@ export class Overview {
         table(
           caption,
           [
-            ['Why', ([name]) => el('code', {}, name)],
-            ['Since the start', ([, count]) => String(count), 'number'],
+            [text('why'), ([name]) => el('code', {}, name)],
+            [text('since_start'), ([, count]) => short(count), 'number'],
           ],
           rows,
           empty,
@@ -207,24 +167,24 @@ export class Overview {
       'div',
       { className: 'panel' },
       table(
-        'Shards',
+        text('shards'),
         [
-          ['Shard', (it) => String(shards.indexOf(it))],
-          ['Connections', (it) => String(it.members), 'number'],
-          ['Spaces', (it) => String(it.spaces), 'number'],
+          [text('shard'), (it) => String(shards.indexOf(it))],
+          [text('connections'), (it) => String(it.members), 'number'],
+          [text('spaces'), (it) => String(it.spaces), 'number'],
           [
-            'Part of all sends',
-            (it) => (sends > 0 ? `${((100 * it.sends) / sends).toFixed(1)} %` : '–'),
+            text('part_of_sends'),
+            (it) => percent(sends > 0 ? it.sends / sends : NaN, 1),
             'number',
           ],
-          ['Logs', (it) => bytes(it.log_bytes), 'number'],
+          [text('logs'), (it) => bytes(it.log_bytes), 'number'],
         ],
         shards,
       ),
     );
     this.#parts.tables.replaceChildren(
-      counted('Refusals by code', refusals, 'None.'),
-      counted('Ends of connections by reason', closes, 'None.'),
+      counted(text('refusals_by_code'), refusals, text('none')),
+      counted(text('ends_by_reason'), closes, text('none')),
       balance,
     );
   }
@@ -257,7 +217,7 @@ function options({ box, lines, format }) {
       { ...axis, size: 62, values: (_, marks) => marks.map(format) },
     ],
     series: [
-      { label: 'at', value: (plot, at) => clock(at ?? plot.data[0].at(-1)) },
+      { label: text('chart_at'), value: (plot, at) => clock(at ?? plot.data[0].at(-1)) },
       ...lines.map(([, label], which) => ({
         label,
         value,
@@ -271,5 +231,5 @@ function options({ box, lines, format }) {
 
 function clock(seconds) {
   if (seconds === undefined || seconds === null) return '–';
-  return new Date(seconds * 1000).toLocaleTimeString('en-GB');
+  return new Date(seconds * 1000).toLocaleTimeString(locale, { hourCycle: 'h23' });
 }

@@ -1,4 +1,5 @@
 // What all views are made of: elements, numbers as people read them, tables.
+import { locale, text } from '../texts.js';
 
 /**
  * An element: its properties (those that begin with `aria-` or `data-` as attributes, `on...` as
@@ -22,14 +23,20 @@ const UNITS = [
   [1e3, 'k'],
 ];
 
+/** A number as it is written here, in so many digits at most. */
+const digits = (number, options) => new Intl.NumberFormat(locale, options).format(number);
+const three = (number) =>
+  digits(number, { minimumSignificantDigits: 3, maximumSignificantDigits: 3, useGrouping: false });
+
 /** A number in three or four digits. */
 export function short(number) {
   if (!Number.isFinite(number)) return '–';
   for (const [size, unit] of UNITS) {
-    if (Math.abs(number) >= size) return `${(number / size).toPrecision(3)} ${unit}`;
+    if (Math.abs(number) >= size) return `${three(number / size)} ${unit}`;
   }
-  if (Number.isInteger(number)) return String(number);
-  return number.toFixed(Math.abs(number) < 10 ? 2 : 1);
+  if (Number.isInteger(number)) return digits(number);
+  const places = Math.abs(number) < 10 ? 2 : 1;
+  return digits(number, { minimumFractionDigits: places, maximumFractionDigits: places });
 }
 
 /** Bytes, in powers of 1024. */
@@ -41,12 +48,19 @@ export function bytes(number) {
     number /= 1024;
     unit += 1;
   }
-  return `${unit === 0 ? Math.round(number) : number.toPrecision(3)} ${units[unit]}`;
+  return `${unit === 0 ? digits(Math.round(number)) : three(number)} ${units[unit]}`;
 }
 
-/** How long ago an instant was. */
-export function ago(text, now = Date.now()) {
-  const seconds = Math.max(0, Math.round((now - Date.parse(text)) / 1000));
+/** A share of 1, in percent. */
+export function percent(share, places = 0) {
+  if (!Number.isFinite(share)) return '–';
+  const fraction = { minimumFractionDigits: places, maximumFractionDigits: places };
+  return digits(share, { style: 'percent', ...fraction });
+}
+
+/** How long an instant is past. */
+export function age(at, now = Date.now()) {
+  const seconds = Math.max(0, Math.round((now - Date.parse(at)) / 1000));
   if (!Number.isFinite(seconds)) return '–';
   if (seconds < 90) return `${seconds} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
@@ -54,11 +68,14 @@ export function ago(text, now = Date.now()) {
   return `${Math.round(seconds / 86_400)} d`;
 }
 
+/** How long ago an instant was, in words. */
+export const ago = (at) => text('ago', { time: age(at) });
+
 /**
  * A table: columns are `[title, cell, kind]`, where `cell` makes of a row what stands there, and
  * `kind` is `number`, `wide` or nothing.
  */
-export function table(caption, columns, rows, empty = 'Nothing.') {
+export function table(caption, columns, rows, empty = text('nothing')) {
   const head = columns.map(([title, , kind]) =>
     el('th', { scope: 'col', className: kind ?? '' }, title),
   );

@@ -1,8 +1,11 @@
-// All spaces, and one of them: who is there and how they stand, what was said, saying something.
+// All spaces, the hottest on top, and one of them: who is there and how they stand, what was said,
+// saying something.
+import { text } from '../texts.js';
 import { ask } from './hub.js';
-import { ago, bytes, el, field, short, table } from './parts.js';
+import { age, bytes, el, field, short, table } from './parts.js';
 
 const PAGE = 100;
+const HOTTEST = 20;
 
 export class Spaces {
   #view;
@@ -24,6 +27,7 @@ export class Spaces {
   }
 
   #openAll() {
+    const hottest = el('div', { className: 'panel' });
     const list = el('div', { className: 'panel' });
     const error = el('p', { className: 'error', role: 'alert' });
     const form = el(
@@ -35,35 +39,73 @@ export class Spaces {
           location.hash = `#/spaces/${form.elements.space.value.trim()}`;
         },
       },
-      field('Space', {
+      field(text('space'), {
         name: 'space',
         required: true,
         inputMode: 'numeric',
         pattern: '[+\\-]?[0-9]+',
       }),
-      el('button', { type: 'submit', className: 'primary' }, 'Open'),
+      el('button', { type: 'submit', className: 'primary' }, text('open')),
     );
-    this.#view.append(el('h2', {}, 'Spaces'), form, error, list);
+    let from = 0;
+    const turn = (to) => () => {
+      from = to();
+      show();
+    };
+    const more = { type: 'button', hidden: true, onclick: turn(() => from + PAGE) };
+    const next = el('button', more, text('next_spaces'));
+    const first = el('button', { ...more, onclick: turn(() => 0) }, text('first_spaces'));
+    this.#view.append(
+      el('h2', {}, text('spaces')),
+      form,
+      error,
+      el('section', {}, hottest),
+      el('section', {}, list, el('p', {}, first, ' ', next)),
+    );
     const show = async () => {
       try {
-        const { data, total } = await ask('v1/spaces?limit=1000');
+        const [hot, page] = await Promise.all([
+          ask(`v1/hub/hottest?limit=${HOTTEST}`),
+          ask(`v1/spaces?limit=${PAGE}&offset=${from}`),
+        ]);
         error.textContent = '';
-        list.replaceChildren(
-          table(
-            `${data.length} of ${total} spaces with members, the largest first`,
-            [
-              ['Space', (it) => el('a', { href: `#/spaces/${it.space_id}` }, String(it.space_id))],
-              ['Connections', (it) => String(it.members), 'number'],
-            ],
-            data,
-            'Nobody is in any space.',
-          ),
-        );
+        hottest.replaceChildren(this.#hottest(hot.data));
+        list.replaceChildren(this.#page(page, from));
+        next.hidden = from + page.data.length >= page.total;
+        first.hidden = from === 0;
       } catch (refusal) {
         error.textContent = refusal.message;
       }
     };
     this.#repeat(show);
+  }
+
+  #hottest(data) {
+    return table(
+      text('hottest'),
+      [
+        [text('space'), linked],
+        [text('connections'), (it) => short(it.members), 'number'],
+        [text('chats_a_second'), (it) => short(it.chats_per_second), 'number'],
+        [text('bytes_said'), (it) => bytes(it.bytes_per_second), 'number'],
+        [text('bytes_sent'), (it) => bytes(it.sent_bytes_per_second), 'number'],
+      ],
+      data,
+      text('hottest_none'),
+    );
+  }
+
+  #page({ data, total }, from) {
+    const stretch = { from: Math.min(from + 1, total), to: from + data.length, total };
+    return table(
+      text('all_largest', stretch),
+      [
+        [text('space'), linked],
+        [text('connections'), (it) => short(it.members), 'number'],
+      ],
+      data,
+      text('all_none'),
+    );
   }
 
   #repeat(show) {
@@ -78,8 +120,8 @@ export class Spaces {
     const members = el('div', { className: 'panel' });
     const history = el('div', { className: 'panel' });
     const starts = [undefined];
-    const more = el('button', { type: 'button', hidden: true }, 'Next members');
-    const back = el('button', { type: 'button', hidden: true }, 'First members');
+    const more = el('button', { type: 'button', hidden: true }, text('next_members'));
+    const back = el('button', { type: 'button', hidden: true }, text('first_members'));
     const show = async () => {
       try {
         const from = starts.at(-1);
@@ -104,9 +146,9 @@ export class Spaces {
       show();
     };
     this.#view.append(
-      el('p', {}, el('a', { href: '#/spaces' }, 'All spaces')),
-      el('h2', {}, `Space ${space}`),
-      el('p', {}, el('a', { href: `#/frames/${space}` }, 'Frames, live')),
+      el('p', {}, el('a', { href: '#/spaces' }, text('all_spaces'))),
+      el('h2', {}, text('space_named', { space })),
+      el('p', {}, el('a', { href: `#/frames/${space}` }, text('frames_live'))),
       error,
       this.#saying(space, show),
       el('section', {}, members, el('p', {}, back, ' ', more)),
@@ -123,50 +165,54 @@ export class Spaces {
           type: 'button',
           className: 'danger',
           onclick: async () => {
-            const who = `user ${it.user_id} (${it.username || 'no name'})`;
-            if (!confirm(`Close all connections of ${who} in space ${space}?`)) return;
+            const name = it.username || text('no_name');
+            if (!confirm(text('kick_ask', { user: String(it.user_id), name, space }))) return;
             await ask(`v1/spaces/${space}/members/${it.user_id}`, { method: 'DELETE' }).catch(
               (refusal) => alert(refusal.message),
             );
             show();
           },
         },
-        'Kick',
+        text('kick'),
       );
     return table(
-      `${members} connections`,
+      text('connections_count', { count: members }),
       [
         [
-          'User',
+          text('user'),
           (it) => el('a', { href: `#/connections?user_id=${it.user_id}` }, String(it.user_id)),
         ],
-        ['Name', (it) => el('span', { dir: 'auto' }, it.username), 'wide'],
-        ['Connection', (it) => el('code', {}, it.id)],
-        ['Dialect', (it) => it.dialect],
-        ['Address', (it) => it.address ?? 'exempt'],
-        ['For', (it) => (it.since ? ago(it.since) : 'long')],
-        ['Behind', (it) => bytes(it.behind_bytes + it.private_bytes), 'number'],
-        ['Heard', (it) => `${short(it.silent_ms / 1000)} s ago`, 'number'],
-        ['State', (it) => (it.blocked ? 'takes nothing' : 'well')],
-        ['Close', kick],
+        [text('name'), (it) => el('span', { dir: 'auto' }, it.username), 'wide'],
+        [text('connection'), (it) => el('code', {}, it.id)],
+        [text('dialect'), (it) => it.dialect],
+        [text('address'), (it) => it.address ?? text('exempt')],
+        [text('here_for'), (it) => (it.since ? age(it.since) : text('long'))],
+        [text('behind'), (it) => bytes(it.behind_bytes + it.private_bytes), 'number'],
+        [
+          text('heard'),
+          (it) => text('ago', { time: `${short(it.silent_ms / 1000)} s` }),
+          'number',
+        ],
+        [text('state'), (it) => text(it.blocked ? 'takes_nothing' : 'well')],
+        [text('close'), kick],
       ],
       data,
-      'Nobody is here.',
+      text('nobody_here'),
     );
   }
 
   #history(data) {
     return table(
-      'The newest messages',
+      text('newest_messages'),
       [
-        ['When', (it) => it.timestamp],
-        ['User', (it) => String(it.user_id)],
-        ['Name', (it) => el('span', { dir: 'auto' }, it.username)],
-        ['Text', (it) => el('span', { dir: 'auto' }, it.content), 'wide'],
-        ['Id', (it) => el('code', {}, it.id)],
+        [text('when'), (it) => it.timestamp],
+        [text('user'), (it) => String(it.user_id)],
+        [text('name'), (it) => el('span', { dir: 'auto' }, it.username)],
+        [text('text'), (it) => el('span', { dir: 'auto' }, it.content), 'wide'],
+        [text('id'), (it) => el('code', {}, it.id)],
       ],
       [...data].reverse(),
-      'Nothing was said here.',
+      text('nothing_said'),
     );
   }
 
@@ -178,36 +224,38 @@ export class Spaces {
         className: 'row',
         onsubmit: async (event) => {
           event.preventDefault();
-          const { text, user, name } = form.elements;
+          const { words, user, name } = form.elements;
           try {
             const { chat_message: chat } = await ask(`v1/ws/spaces/${space}/broadcast`, {
               method: 'POST',
               body: {
-                message: text.value,
+                message: words.value,
                 user_id: user.value,
                 username: name.value,
                 space_id: Number(space),
               },
             });
-            said.textContent = `Stored as ${chat.id}.`;
-            text.value = '';
+            said.textContent = text('stored_as', { id: chat.id });
+            words.value = '';
             show();
           } catch (refusal) {
             said.textContent = refusal.message;
           }
         },
       },
-      field('Say something here', { name: 'text', required: true, maxLength: 1000, size: 40 }),
-      field('as user', {
+      field(text('say_here'), { name: 'words', required: true, maxLength: 1000, size: 40 }),
+      field(text('as_user'), {
         name: 'user',
         required: true,
         inputMode: 'numeric',
         pattern: '[0-9]+',
         size: 6,
       }),
-      field('by the name', { name: 'name', required: true, value: 'Operator', size: 12 }),
-      el('button', { type: 'submit', className: 'primary' }, 'Say'),
+      field(text('by_name'), { name: 'name', required: true, value: text('operator'), size: 12 }),
+      el('button', { type: 'submit', className: 'primary' }, text('say')),
     );
     return el('section', {}, form, said);
   }
 }
+
+const linked = (it) => el('a', { href: `#/spaces/${it.space_id}` }, String(it.space_id));

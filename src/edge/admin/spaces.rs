@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::edge::Edge;
 use crate::edge::http::peer::Peer;
 use crate::edge::http::problem::Refusal;
-use crate::edge::http::query::{Query, limit};
+use crate::edge::http::query::{Query, limit, offset};
 use crate::limits::SPACES_MAX;
 use crate::metrics::Metric;
 use crate::wire::SpaceId;
@@ -17,15 +17,16 @@ use crate::wire::SpaceId;
 /// How many are listed where the query does not say.
 const SPACES: u32 = 100;
 
-/// `GET /v1/spaces?limit=`: the chat spaces that have members, largest first.
+/// `GET /v1/spaces?limit=&offset=`: the chat spaces that have members, largest first.
 pub(super) async fn list(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
     edge.metrics.edge.add(Metric::OperatorRequests, 1);
-    let limit = limit(&Query::parse(query.as_deref()), SPACES, SPACES_MAX)?;
-    let (spaces, total) = edge.hub.spaces(limit as usize);
+    let query = Query::parse(query.as_deref());
+    let (offset, limit) = (offset(&query)?, limit(&query, SPACES, SPACES_MAX)?);
+    let (spaces, total) = edge.hub.spaces(offset as usize, limit as usize);
     edge.answers.json(peer, &list_json(&spaces, total))
 }
 

@@ -55,8 +55,8 @@ const CONSOLE: &[WebFile] = files! {
     "/console/" of "operator/";
     PAGE: "index.html";
     STYLE: "style.css" "vendor/uPlot.min.css";
-    SCRIPT: "app.js" "connections.js" "feed.js" "frames.js" "hub.js" "overview.js" "parts.js"
-        "spaces.js" "store.js" "vendor/uPlot.iife.min.js";
+    SCRIPT: "app.js" "connections.js" "en.js" "es.js" "feed.js" "frames.js" "hub.js" "overview.js"
+        "parts.js" "spaces.js" "store.js" "vendor/uPlot.iife.min.js";
 };
 
 /// Shows people the contract that programs read.

@@ -60,6 +60,11 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/v1/connections", Asks::Program(Scopes::OPERATE)),
     route("GET", "/v1/hub/past", Asks::Program(Scopes::OPERATE)),
     route("GET", "/v1/hub/feed", Asks::Program(Scopes::OPERATE)),
+    route("GET", "/v1/hub/hottest", Asks::Program(Scopes::OPERATE)),
+    route("GET", "/v1/hub/dead-letters", Asks::Program(Scopes::OPERATE)),
+    route("POST", "/v1/hub/dead-letters/retry", Asks::Program(Scopes::OPERATE)),
+    route("GET", "/v1/hub/backups", Asks::Program(Scopes::OPERATE)),
+    route("POST", "/v1/hub/backups", Asks::Program(Scopes::OPERATE)),
     route("DELETE", "/v1/spaces/{space_id}/members/{user_id}", Asks::Program(Scopes::KICK)),
     route("POST", "/v1/users/{user_id}/notifications", Asks::Program(Scopes::NOTIFY)),
 ];

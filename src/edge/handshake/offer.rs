@@ -6,24 +6,39 @@ use axum::http::{Version, header};
 use bytes::BytesMut;
 use tungstenite::handshake::derive_accept_key;
 
+use super::extension::{Accepted, accepted};
 use crate::edge::http::head::{Fields, text};
 use crate::edge::http::request_id::RequestId;
-use crate::wire::{Dialect, SUBPROTOCOL};
+use crate::wire::{Dialect, Encoding, SUBPROTOCOL};
 
 /// What a sound handshake asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Offer {
     accept_key: String,
     pub(super) dialect: Dialect,
+    /// How messages are compressed; `None`: they are not.
+    deflate: Option<Accepted>,
     /// The id that the request came with.
     pub(super) request: Option<RequestId>,
 }
 
 /// Room for the answer to a handshake and the welcome behind it.
-const HEAD_BYTES: usize = 640;
+const HEAD_BYTES: usize = 768;
 
-/// What a handshake offers, if it is one (RFC 6455 4.2.1).
-pub(super) fn offer<F: Fields + ?Sized>(version: Version, headers: &F) -> Option<Offer> {
+impl Offer {
+    /// How the member is sent what it is sent.
+    pub(super) fn encoding(&self) -> Encoding {
+        if self.deflate.is_some() { Encoding::Deflated } else { Encoding::Frames }
+    }
+}
+
+/// What a handshake offers, if it is one (RFC 6455 4.2.1). Extensions are looked at if messages
+/// may be compressed.
+pub(super) fn offer<F: Fields + ?Sized>(
+    version: Version,
+    headers: &F,
+    may_deflate: bool,
+) -> Option<Offer> {
     let sound = version == Version::HTTP_11
         && lists(headers, header::UPGRADE.as_str(), |it| it.eq_ignore_ascii_case("websocket"))
         && lists(headers, header::CONNECTION.as_str(), |it| it.eq_ignore_ascii_case("upgrade"))
@@ -32,9 +47,11 @@ pub(super) fn offer<F: Fields + ?Sized>(version: Version, headers: &F) -> Option
     let key = one(headers, header::SEC_WEBSOCKET_KEY.as_str()).filter(|key| is_key(key))?;
     let v1 = lists(headers, header::SEC_WEBSOCKET_PROTOCOL.as_str(), |it| it == SUBPROTOCOL);
     let dialect = if v1 { Dialect::V1 } else { Dialect::Seed };
+    let extensions = headers.all(header::SEC_WEBSOCKET_EXTENSIONS.as_str()).filter_map(text);
     sound.then(|| Offer {
         accept_key: derive_accept_key(key.as_bytes()),
         dialect,
+        deflate: if may_deflate { accepted(extensions) } else { None },
         request: RequestId::given(headers),
     })
 }
@@ -67,13 +84,16 @@ fn is_key(key: &str) -> bool {
     digits.len() == 22 && digits.bytes().all(known)
 }
 
-/// The answer to a sound handshake: three headers, in this order (WIRE A1), and up to two that
+/// The answer to a sound handshake: three headers, in this order (WIRE A1), and up to three that
 /// were asked for.
 pub(super) fn accepted_head(offer: &Offer) -> BytesMut {
     let protocol: &[&str] = match offer.dialect {
         Dialect::Seed => &[],
         Dialect::V1 => &["Sec-WebSocket-Protocol: ", SUBPROTOCOL, "\r\n"],
     };
+    let extension = offer.deflate.map(Accepted::value);
+    let extension = extension.as_ref().map(|it| ["Sec-WebSocket-Extensions: ", it, "\r\n"]);
+    let extension = extension.as_ref().map_or(&[][..], |line| &line[..]);
     let request = offer.request.as_ref();
     let request = request.map(|id| ["X-Request-Id: ", id.as_str(), "\r\n"]);
     let request = request.as_ref().map_or(&[][..], |line| &line[..]);
@@ -86,7 +106,8 @@ pub(super) fn accepted_head(offer: &Offer) -> BytesMut {
         &offer.accept_key,
         "\r\n",
     ];
-    for part in common.iter().chain(protocol).chain(request).chain(&["\r\n"]) {
+    let asked = protocol.iter().chain(extension).chain(request);
+    for part in common.iter().chain(asked).chain(&["\r\n"]) {
         head.extend_from_slice(part.as_bytes());
     }
     head
@@ -118,7 +139,7 @@ mod tests {
                 headers.append(HeaderName::from_static(name), value);
             }
         }
-        offer(Version::HTTP_11, &headers)
+        offer(Version::HTTP_11, &headers, true)
     }
 
     #[test]
@@ -136,6 +157,13 @@ mod tests {
             let last = "\r\nSec-WebSocket-Protocol: cpi-hub.v1\r\n\r\n";
             assert!(head.ends_with(last), "{head}");
         }
+        let extension = [("sec-websocket-extensions", &["permessage-deflate"][..])];
+        let deflated = offered(&extension).expect("sound");
+        let head = accepted_head(&deflated);
+        let line = "\r\nSec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; \
+                    client_no_context_takeover\r\n\r\n";
+        assert!(head.ends_with(line.as_bytes()), "{head:?}");
+        assert_eq!((seed.encoding(), deflated.encoding()), (Encoding::Frames, Encoding::Deflated));
         let known = offered(&[("x-request-id", &["a-1"])]).expect("sound");
         let head = accepted_head(&known);
         assert!(head.ends_with(b"xOo=\r\nX-Request-Id: a-1\r\n\r\n"), "{head:?}");
@@ -170,6 +198,6 @@ mod tests {
         ] {
             assert!(offered(&[(name, values)]).is_some(), "{name} {values:?}");
         }
-        assert_eq!(offer(Version::HTTP_10, &HeaderMap::new()), None);
+        assert_eq!(offer(Version::HTTP_10, &HeaderMap::new(), true), None);
     }
 }

@@ -30,6 +30,7 @@ pub(super) fn answer(edge: &Arc<Edge>, peer: Peer, claim: Claim, offer: &Offer) 
         return Refusal::from(Reject::Draining).into_response();
     }
     let (opening, dialect, request) = (accepted_head(offer), offer.dialect, offer.request.clone());
+    let encoding = offer.encoding();
     let edge = Arc::clone(edge);
     let judge: Judge = Box::new(move |shown: &str| {
         let begun = edge.now();
@@ -40,13 +41,8 @@ pub(super) fn answer(edge: &Arc<Edge>, peer: Peer, claim: Claim, offer: &Offer) 
         match judged {
             // The handshake has been answered: the member is owed nothing before its welcome.
             Ok(reserved) => {
-                let opening = Opening {
-                    bytes: BytesMut::new(),
-                    dialect,
-                    encoding: Encoding::Frames,
-                    request,
-                    begun,
-                };
+                let bytes = BytesMut::new();
+                let opening = Opening { bytes, dialect, encoding, request, begun };
                 Ok(take(&edge, peer, reserved, opening))
             }
             Err(refusal) => {
@@ -57,6 +53,7 @@ pub(super) fn answer(edge: &Arc<Edge>, peer: Peer, claim: Claim, offer: &Offer) 
         }
     });
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
-    response.extensions_mut().insert(Arc::new(Unproven { opening, judge }));
+    let may_deflate = encoding == Encoding::Deflated;
+    response.extensions_mut().insert(Arc::new(Unproven { opening, may_deflate, judge }));
     response
 }

@@ -98,6 +98,17 @@ pub(crate) fn limit(query: &Query, default: u32, most: u32) -> Result<u32, Refus
     number.filter(|number| *number > 0).map(|number| number.min(most)).ok_or_else(bad)
 }
 
+/// How many are passed by, with `offset`.
+pub(crate) fn offset(query: &Query) -> Result<u32, Refusal> {
+    let given = query.get("offset");
+    if given.is_empty() {
+        return Ok(0);
+    }
+    let bad = || Refusal::field("offset", "offset debe ser un número no negativo");
+    let number = given.text().and_then(parse_int);
+    number.and_then(|number| u32::try_from(number).ok()).ok_or_else(bad)
+}
+
 /// A position, if the query gives one; `message` answers what is none.
 pub(crate) fn position(
     query: &Query,

@@ -19,6 +19,7 @@ use crate::hub::Place;
 use crate::limits::{Limits, TOKEN_MESSAGE_BYTES_MAX, UNPROVEN_BYTES_MAX};
 use crate::wire::client_message::{ClientMessage, DecodeRules, Decoder};
 use crate::wire::close::Close;
+use crate::wire::deflate::Inflater;
 use crate::wire::frame_reader::{Heard, Incoming, ReadLimits, Reader};
 use crate::wire::reject::Reject;
 use crate::wire::time::TimeFormat;
@@ -50,9 +51,10 @@ impl Shared {
         came: Bytes,
         unproven: Unproven,
     ) {
-        let Unproven { opening, judge } = unproven;
+        let Unproven { opening, may_deflate, judge } = unproven;
         let wait = Duration::from_millis(self.limits.handshake_wait);
-        let proof = Proof { shared: self, stream: &mut stream, held: None };
+        let limits = read_limits(&self.limits, may_deflate);
+        let proof = Proof { shared: self, stream: &mut stream, limits, held: None };
         let shown = tokio::select! {
             biased;
             shown = tokio::time::timeout(wait, proof.read(&opening, came)) => shown,
@@ -110,6 +112,7 @@ async fn say(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
 struct Proof<'a> {
     shared: &'a Shared,
     stream: &'a mut Stream,
+    limits: ReadLimits,
     /// Room for a message that is cut, once there is one.
     held: Option<OwnedSemaphorePermit>,
 }
@@ -118,13 +121,12 @@ impl Proof<'_> {
     /// Answers the handshake, and reads frames up to the first message.
     async fn read(mut self, opening: &[u8], came: Bytes) -> Result<Shown, Unshown> {
         say(self.stream, opening).await?;
-        let limits = read_limits(&self.shared.limits);
         let (mut reader, mut came) = (Reader::default(), Vec::from(came));
         let mut left = UNPROVEN_BYTES_MAX;
         loop {
             let mut input = &mut came[..];
             let mut pongs = BytesMut::new();
-            while let Some(next) = reader.next(&mut input, limits) {
+            while let Some(next) = reader.next(&mut input, self.limits, &mut Inflater::default()) {
                 match next.map_err(Unshown::Close)? {
                     Incoming::Message(json) => {
                         let token = token_of(json, &self.shared.limits);
@@ -155,7 +157,7 @@ impl Proof<'_> {
     /// Takes room for a message that is cut, where it is more than any connection may hold.
     async fn hold(&mut self, bytes: usize) {
         if bytes > 0 && self.held.is_none() {
-            self.held = Some(self.shared.places.hold(TOKEN_MESSAGE_BYTES_MAX).await);
+            self.held = Some(self.shared.places.hold(self.limits.deflated_bytes_max()).await);
         }
     }
 }
@@ -164,11 +166,12 @@ fn too_much() -> Unshown {
     Unshown::Close(Close::MessageTooBig)
 }
 
-fn read_limits(limits: &Limits) -> ReadLimits {
+fn read_limits(limits: &Limits, may_deflate: bool) -> ReadLimits {
     ReadLimits {
         message_bytes_max: TOKEN_MESSAGE_BYTES_MAX,
         fragments_max: limits.fragments_max,
         heard: Heard::Read,
+        may_deflate,
     }
 }
 

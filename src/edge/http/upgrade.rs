@@ -54,6 +54,8 @@ pub(crate) type Judge = Box<dyn FnOnce(&str) -> Result<Take, Reject> + Send + Sy
 pub(crate) struct Unproven {
     /// The answer to the handshake.
     pub opening: BytesMut,
+    /// Its messages may come compressed.
+    pub may_deflate: bool,
     /// Judges what the first message shows.
     pub judge: Judge,
 }

@@ -13,6 +13,7 @@ use super::Edge;
 
 mod comings;
 mod feed;
+mod hottest;
 mod members;
 mod past;
 mod sample;
@@ -24,6 +25,7 @@ pub(super) fn routes() -> Router<Arc<Edge>> {
     Router::new()
         .route("/v1/hub/past", get(feed::past))
         .route("/v1/hub/feed", get(feed::feed))
+        .route("/v1/hub/hottest", get(hottest::list))
         .route("/v1/connections", get(comings::list))
         .route("/v1/spaces/{space_id}/members", get(members::list))
 }

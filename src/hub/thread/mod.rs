@@ -31,6 +31,7 @@ use crate::shard::event::{Echo, Input, MemberKey, Ticket, Verdict};
 use crate::shard::{Shard, ShardSetup};
 use crate::store::latest::Latest;
 use crate::wire::close::Close;
+use crate::wire::deflate::Inflater;
 use crate::wire::frame_reader::{Heard, Incoming, ReadLimits};
 use crate::wire::nonce::First;
 
@@ -80,6 +81,8 @@ struct State {
     tickets: u64,
     metrics: Arc<Metrics>,
     read_limits: ReadLimits,
+    /// For the messages of all members.
+    inflater: Inflater,
     /// There is something for a turn to do.
     due: bool,
     /// Wakes the task that reads and sweeps.
@@ -215,6 +218,7 @@ impl State {
             message_bytes_max: setup.limits.message_bytes_max,
             fragments_max: setup.limits.fragments_max,
             heard: Heard::Read,
+            may_deflate: false,
         };
         let mut shard = Shard::new(setup);
         shard.tick(clock.now(), &around.journal);
@@ -227,6 +231,7 @@ impl State {
             tickets: 0,
             metrics,
             read_limits,
+            inflater: Inflater::default(),
             due: false,
             driver: Waker::noop().clone(),
             leaving: Leaving::default(),
@@ -398,7 +403,7 @@ impl State {
         if socket.deaf {
             return;
         }
-        let Some(heard) = self.shard.heard(member) else {
+        let Some((heard, may_deflate)) = self.shard.heard(member) else {
             // Nothing that a reader of events sends is for the hub; much of it is a flood.
             if socket.throw_away(bytes) > READER_BYTES_MAX {
                 socket.deaf = true;
@@ -406,9 +411,9 @@ impl State {
             }
             return;
         };
-        let limits = limits_of(self.read_limits, heard);
+        let limits = ReadLimits { may_deflate, ..limits_of(self.read_limits, heard) };
         let mut input = &mut self.buffer[..bytes];
-        while let Some(incoming) = socket.reader.next(&mut input, limits) {
+        while let Some(incoming) = socket.reader.next(&mut input, limits, &mut self.inflater) {
             let input = match incoming {
                 Ok(Incoming::Message(json)) => match heard {
                     Heard::Read => Input::Message(member, json),
@@ -442,5 +447,5 @@ fn limits_of(all: ReadLimits, heard: Heard) -> ReadLimits {
         }
         Heard::Echoed => (ECHO_MESSAGE_BYTES_MAX, ECHO_FRAGMENTS_MAX),
     };
-    ReadLimits { message_bytes_max, fragments_max, heard }
+    ReadLimits { message_bytes_max, fragments_max, heard, ..all }
 }

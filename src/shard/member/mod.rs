@@ -212,7 +212,7 @@ impl Member {
     /// Shows it that the hub is there, and has it show that it is too, if it says anything at all.
     pub(super) fn ping(&mut self, key: MemberKey, turn: &mut Turn) {
         let ping = match self.who.encoding {
-            Encoding::Frames => frame_writer::ping,
+            Encoding::Frames | Encoding::Deflated => frame_writer::ping,
             Encoding::Events => event_stream::ping,
         };
         self.queue.push(&mut turn.counts, ping);
@@ -245,7 +245,7 @@ impl Member {
             ping_period_ms: turn.limits.ping_period,
         };
         match self.who.encoding {
-            Encoding::Frames => {
+            Encoding::Frames | Encoding::Deflated => {
                 self.queue.push(&mut turn.counts, |out| server_message::welcome(out, &welcome, &at))
             }
             Encoding::Events => {

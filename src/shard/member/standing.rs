@@ -127,7 +127,7 @@ impl Member {
         // Nobody is closed for a silence that it was not asked about.
         if silent >= limits.ping_period && !self.is_pinged {
             match self.who.encoding {
-                Encoding::Frames => self.is_pinged = true,
+                Encoding::Frames | Encoding::Deflated => self.is_pinged = true,
                 // Who only reads can't answer: whether it is there, only what it takes shows.
                 Encoding::Events => self.heard = now,
             }

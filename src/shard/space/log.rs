@@ -11,7 +11,6 @@ use bytes::BytesMut;
 use crate::limits::{LOG_SEGMENT_BYTES_MAX, LOG_SEGMENT_BYTES_MIN};
 use crate::shard::member::Queue;
 use crate::shard::position::{Floor, Whereabouts};
-use crate::wire::event_stream::{self, EVENT_BYTES};
 use crate::wire::time::MonoMs;
 use crate::wire::{Encoding, Id};
 
@@ -130,12 +129,19 @@ impl SpaceLog {
         self.index.push_back(Indexed { id, offset, record });
     }
 
-    /// Appends a text frame as an event, which is found by positions if it is a `chat`.
-    pub(super) fn append_event(&mut self, now: MonoMs, chat: Option<ChatFrame>, frame: &[u8]) {
-        debug_assert_eq!(self.encoding, Encoding::Events);
-        let offset = self.append(now, frame.len() + EVENT_BYTES, |out| {
+    /// Appends a text frame as `write` has it in this encoding, which is found by positions if it
+    /// is a `chat`.
+    pub(super) fn append_as(
+        &mut self,
+        now: MonoMs,
+        chat: Option<ChatFrame>,
+        frame: &[u8],
+        write: impl FnOnce(&mut BytesMut, &[u8]),
+    ) {
+        let bound = frame.len() + self.encoding.bytes_more();
+        let offset = self.append(now, bound, |out| {
             let before = out.len();
-            event_stream::events(out, frame);
+            write(out, frame);
             out.len() - before
         });
         if let Some(ChatFrame { id, record }) = chat {
@@ -143,10 +149,11 @@ impl SpaceLog {
         }
     }
 
-    /// All that a log of frames holds, as events.
-    pub(super) fn as_events(&self) -> SpaceLog {
+    /// All that a log of frames holds, in another encoding. Nothing is compressed for that: one
+    /// member that comes is to cost no more than a copy.
+    pub(super) fn in_encoding(&self, encoding: Encoding) -> SpaceLog {
         debug_assert_eq!(self.encoding, Encoding::Frames);
-        let mut events = SpaceLog::new(Encoding::Events, self.floor);
+        let mut other = SpaceLog::new(encoding, self.floor);
         let mut chats = self.index.iter().peekable();
         for segment in &self.segments {
             let mut at = segment.base;
@@ -154,12 +161,13 @@ impl SpaceLog {
                 let end = at + self.frame_bytes(at);
                 let chat = chats.next_if(|chat| chat.offset == at);
                 let chat = chat.map(|&Indexed { id, record, .. }| ChatFrame { id, record });
-                events.append_event(segment.appended_at, chat, segment.slice(at, end));
+                let (appended_at, frame) = (segment.appended_at, segment.slice(at, end));
+                other.append_as(appended_at, chat, frame, |out, it| encoding.add_frames(out, it));
                 at = end;
             }
         }
-        debug_assert_eq!((events.newest, chats.next().is_none()), (self.newest, true));
-        events
+        debug_assert_eq!((other.newest, chats.next().is_none()), (self.newest, true));
+        other
     }
 
     fn open_segment(&mut self, now: MonoMs, bound: usize) {
@@ -231,6 +239,18 @@ impl SpaceLog {
         let older = self.segments.iter().take(newest);
         let spare = older.take_while(|segment| self.end - segment.end() >= keep).last();
         spare.map_or(self.start(), Segment::end)
+    }
+
+    /// How many chats were appended from this offset on. Where some of them are trimmed already,
+    /// those that are left speak for them.
+    pub(super) fn chats_since(&self, offset: u64) -> f32 {
+        let (start, end) = (self.start(), self.end);
+        let from = self.index.partition_point(|known| known.offset < offset);
+        let known = (self.index.len() - from) as f32;
+        if offset >= start || end == start {
+            return known;
+        }
+        known * ((end - offset) as f32 / (end - start) as f32)
     }
 
     /// Whether it has a chat that a position may be before.

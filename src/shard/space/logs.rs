@@ -1,14 +1,16 @@
-//! The logs of a space: its frames, and the same as events while somebody reads those. What is
-//! appended goes to both, each message encoded once for all who read it so.
+//! The logs of a space: its frames, and the same in each other encoding while somebody reads it so.
+//! What is appended goes to all of them, each message encoded once for all who read it so.
 //!
-//! The log of events is made when its first reader comes, of what the log of frames holds, and goes
-//! with its last: a reader that comes back finds what it missed in memory as others do.
+//! Another log is made when its first reader comes, of what the log of frames holds, and goes with
+//! its last: a reader that comes back finds what it missed in memory as others do.
 
 use bytes::BytesMut;
 
 use super::ChatFrame;
 use super::log::SpaceLog;
 use crate::shard::position::Floor;
+use crate::wire::deflate::Deflater;
+use crate::wire::event_stream;
 use crate::wire::time::MonoMs;
 use crate::wire::{Encoding, Id};
 
@@ -16,32 +18,47 @@ use crate::wire::{Encoding, Id};
 #[derive(Debug)]
 pub(super) struct Logs {
     frames: SpaceLog,
-    events: Option<Box<SpaceLog>>,
-    /// How many read events.
+    events: Option<Box<Beside>>,
+    deflated: Option<Box<Beside>>,
+}
+
+/// A log in another encoding.
+#[derive(Debug)]
+struct Beside {
+    log: SpaceLog,
+    /// How many read it.
     readers: u32,
 }
 
 impl Logs {
     /// Empty ones. `floor` is at or above everything that their space may have seen before.
     pub(super) fn new(floor: Floor) -> Logs {
-        Logs { frames: SpaceLog::new(Encoding::Frames, floor), events: None, readers: 0 }
+        Logs { frames: SpaceLog::new(Encoding::Frames, floor), events: None, deflated: None }
     }
 
     /// The log that a member of this encoding reads.
     #[inline]
     pub(super) fn of(&self, encoding: Encoding) -> &SpaceLog {
-        match (encoding, &self.events) {
-            (Encoding::Events, Some(events)) => events,
-            // Nobody reads events where there is no log of them.
-            _ => &self.frames,
-        }
+        // Nobody reads so where there is no log of it.
+        self.get(encoding).unwrap_or(&self.frames)
     }
 
     /// The log of this encoding, where there is one.
+    #[inline]
     pub(super) fn get(&self, encoding: Encoding) -> Option<&SpaceLog> {
         match encoding {
             Encoding::Frames => Some(&self.frames),
-            Encoding::Events => self.events.as_deref(),
+            Encoding::Events => self.events.as_ref().map(|beside| &beside.log),
+            Encoding::Deflated => self.deflated.as_ref().map(|beside| &beside.log),
+        }
+    }
+
+    /// Where the log of another encoding stands, if it is one.
+    fn place(&mut self, encoding: Encoding) -> Option<&mut Option<Box<Beside>>> {
+        match encoding {
+            Encoding::Frames => None,
+            Encoding::Events => Some(&mut self.events),
+            Encoding::Deflated => Some(&mut self.deflated),
         }
     }
 
@@ -53,30 +70,32 @@ impl Logs {
 
     /// The logs that there are.
     pub(super) fn all(&self) -> impl Iterator<Item = (Encoding, &SpaceLog)> {
-        let events = self.events.as_deref().map(|events| (Encoding::Events, events));
-        std::iter::once((Encoding::Frames, &self.frames)).chain(events)
+        Encoding::ALL.into_iter().filter_map(|encoding| Some((encoding, self.get(encoding)?)))
     }
 
     fn all_mut(&mut self) -> impl Iterator<Item = &mut SpaceLog> {
-        std::iter::once(&mut self.frames).chain(self.events.as_deref_mut())
+        let beside = [&mut self.events, &mut self.deflated];
+        let beside = beside.into_iter().flatten().map(|beside| &mut beside.log);
+        std::iter::once(&mut self.frames).chain(beside)
     }
 
     /// Bytes of memory that they hold.
     pub(super) fn held(&self) -> usize {
-        self.frames.held() + self.events.as_ref().map_or(0, |events| events.held())
+        let beside = [&self.events, &self.deflated].into_iter().flatten();
+        self.frames.held() + beside.map(|beside| beside.log.held()).sum::<usize>()
     }
 
     /// The most bytes that one of them retains.
     pub(super) fn retained(&self) -> u64 {
-        let frames = self.frames.retained();
-        self.events.as_ref().map_or(frames, |events| frames.max(events.retained()))
+        let beside = [&self.events, &self.deflated].into_iter().flatten();
+        beside.fold(self.frames.retained(), |most, beside| most.max(beside.log.retained()))
     }
 
     /// Appends one frame of at most `bound` bytes, written in place by `write`, which is found by
     /// positions if it is a `chat`. Says how many bytes of memory that took anew.
     pub(super) fn append(
         &mut self,
-        now: MonoMs,
+        (now, deflater): (MonoMs, &mut Deflater),
         chat: Option<ChatFrame>,
         bound: usize,
         write: impl FnOnce(&mut BytesMut) -> usize,
@@ -87,11 +106,32 @@ impl Logs {
         if let Some(ChatFrame { id, record }) = chat {
             self.frames.index(id, offset, record);
         }
-        let Some(events) = &mut self.events else { return grown };
-        let held = events.held();
+        if self.events.is_none() && self.deflated.is_none() {
+            return grown;
+        }
+        grown + self.append_beside(offset, chat, (now, deflater))
+    }
+
+    /// Appends the newest frame, which begins at `offset`, to the logs that there are beside.
+    fn append_beside(
+        &mut self,
+        offset: u64,
+        chat: Option<ChatFrame>,
+        (now, deflater): (MonoMs, &mut Deflater),
+    ) -> usize {
         let (frame, _) = self.frames.slices(offset, self.frames.end());
-        events.append_event(now, chat, frame);
-        grown + events.held() - held
+        let mut grown = 0;
+        if let Some(Beside { log, .. }) = self.events.as_deref_mut() {
+            let held = log.held();
+            log.append_as(now, chat, frame, event_stream::events);
+            grown += log.held() - held;
+        }
+        if let Some(Beside { log, .. }) = self.deflated.as_deref_mut() {
+            let held = log.held();
+            log.append_as(now, chat, frame, |out, frame| deflater.frames(out, frame));
+            grown += log.held() - held;
+        }
+        grown
     }
 
     /// A member comes that reads this encoding. Says how many bytes of memory that took anew.
@@ -99,21 +139,26 @@ impl Logs {
         if encoding == Encoding::Frames {
             return 0;
         }
-        self.readers += 1;
-        if self.events.is_some() {
-            return 0;
+        let made = self.get(encoding).is_none().then(|| self.frames.in_encoding(encoding));
+        let held = made.as_ref().map_or(0, SpaceLog::held);
+        let Some(place) = self.place(encoding) else { return 0 };
+        if let Some(log) = made {
+            *place = Some(Box::new(Beside { log, readers: 0 }));
         }
-        self.events.insert(Box::new(self.frames.as_events())).held()
+        if let Some(beside) = place {
+            beside.readers += 1;
+        }
+        held
     }
 
     /// A member that reads this encoding goes. Says how many bytes of memory that has freed.
     pub(super) fn reader_left(&mut self, encoding: Encoding) -> usize {
-        if encoding == Encoding::Frames {
-            return 0;
+        let Some(place) = self.place(encoding) else { return 0 };
+        if let Some(beside) = place {
+            beside.readers -= 1;
         }
-        self.readers -= 1;
-        let freed = self.events.take_if(|_| self.readers == 0);
-        freed.map_or(0, |events| events.held())
+        let freed = place.take_if(|beside| beside.readers == 0);
+        freed.map_or(0, |beside| beside.log.held())
     }
 
     /// Frees all that they hold; there is no chat in them. Says how many bytes that were.
@@ -130,11 +175,10 @@ impl Logs {
     /// Frees whole segments below `offset` of one of them, as long as `keep` bytes stay. Says how
     /// many bytes of memory that were.
     pub(super) fn trim(&mut self, encoding: Encoding, offset: u64, keep: u64) -> usize {
-        let log = match (encoding, &mut self.events) {
-            (Encoding::Events, Some(events)) => events,
-            _ => &mut self.frames,
-        };
-        log.trim(offset, keep)
+        match self.place(encoding) {
+            None => self.frames.trim(offset, keep),
+            Some(place) => place.as_mut().map_or(0, |beside| beside.log.trim(offset, keep)),
+        }
     }
 
     /// The newest chat, or the floor while there was none.
@@ -161,7 +205,8 @@ mod tests {
         let (id, space, user, image) = (Id(id), SpaceId(1), UserId(1), "");
         let chat = Chat { id, space, user, username: "Ana", content, image };
         let frame = ChatFrame { id, record: 1 };
-        logs.append(MonoMs(5), Some(frame), chat.frame_bytes_max(), |out| {
+        let mut deflater = Deflater::new(6);
+        logs.append((MonoMs(5), &mut deflater), Some(frame), chat.frame_bytes_max(), |out| {
             server_message::chat(out, &chat, AT)
         });
     }
@@ -186,7 +231,7 @@ mod tests {
             let content = "x".repeat(id as usize * 40);
             for logs in [&mut logs, &mut always] {
                 let bound = 400;
-                logs.append(MonoMs(5), None, bound, |out| {
+                logs.append((MonoMs(5), &mut Deflater::new(6)), None, bound, |out| {
                     server_message::leave(out, SpaceId(1), UserId(id as i32), AT)
                 });
                 say(logs, id, &content);
@@ -212,5 +257,31 @@ mod tests {
         assert_eq!(logs.all().count(), 2, "somebody still reads");
         logs.reader_left(Encoding::Events);
         assert_eq!((logs.all().count(), logs.held()), (1, frames), "gone with its last reader");
+    }
+
+    #[test]
+    fn who_comes_first_for_compressed_frames_finds_plain_ones_and_compressed_ones_from_then_on() {
+        let mut logs = Logs::new(Floor { id: Id(10), record: 0 });
+        let text = "hola que tal ".repeat(20);
+        for id in 11..60 {
+            say(&mut logs, id, &text);
+        }
+        let plain = logs.held();
+        logs.reader_came(Encoding::Deflated);
+        let (frames, log) = (logs.main(), logs.of(Encoding::Deflated));
+        assert_eq!(read(log, 0), read(frames, 0), "a copy");
+        let from = log.end();
+        assert_eq!(log.find(Id(59)), Whereabouts::At { offset: from, chats: 0 });
+        say(&mut logs, 60, &text);
+        say(&mut logs, 61, &text);
+        let (frames, log) = (logs.main(), logs.of(Encoding::Deflated));
+        let (long, short) = (read(frames, from), read(log, from));
+        assert_eq!((short[0], long[0]), (0xC1, 0x81));
+        assert!(short.len() * 2 < long.len(), "{} of {}", short.len(), long.len());
+        let Whereabouts::At { offset, chats: 1 } = log.find(Id(60)) else { panic!("not found") };
+        assert_eq!(offset, from + Encoding::Deflated.message_bytes(&short) as u64);
+        logs.reader_left(Encoding::Deflated);
+        assert_eq!((logs.all().count(), logs.of(Encoding::Deflated).end()), (1, logs.main().end()));
+        assert!(logs.held() <= plain + (64 << 10));
     }
 }

@@ -7,19 +7,23 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::BytesMut;
 
 use super::arena::Arena;
-use super::event::Guise;
+use super::event::{Guise, HotSpace};
+use super::hottest::Hottest;
 use super::member::{Member, Who};
 use super::position::{Floor, Whereabouts};
 use super::turn::Turn;
 use crate::metrics::Metric;
+use crate::wire::time::MonoMs;
 use crate::wire::{Encoding, Id, SpaceKey, UserId};
 
+mod heat;
 mod log;
 mod logs;
 mod presence;
 mod pressure;
 mod round;
 
+use heat::Heat;
 use logs::Logs;
 use presence::Presence;
 use pressure::Pressure;
@@ -47,6 +51,7 @@ pub(super) struct Space {
     round: Round,
     pressure: Pressure,
     presence: Presence,
+    heat: Heat,
 }
 
 /// A chat among the frames of a log: what a position finds.
@@ -58,7 +63,7 @@ pub(super) struct ChatFrame {
 }
 
 impl Space {
-    fn new(key: SpaceKey, floor: Floor) -> Space {
+    fn new(key: SpaceKey, floor: Floor, now: MonoMs) -> Space {
         Space {
             place: SpaceSlot { slot: 0, generation: 0 },
             key,
@@ -69,6 +74,7 @@ impl Space {
             round: Round::default(),
             pressure: Pressure::default(),
             presence: Presence::default(),
+            heat: Heat::begin(now),
         }
     }
 
@@ -114,7 +120,8 @@ impl Space {
         bound: usize,
         write: impl FnOnce(&mut BytesMut) -> usize,
     ) {
-        turn.logs.grew(self.logs.append(turn.now.mono, chat, bound, write));
+        let to = (turn.now.mono, &mut turn.deflater);
+        turn.logs.grew(self.logs.append(to, chat, bound, write));
         turn.counts.add(Metric::FramesAppended, 1);
         self.make_due(turn);
         self.press(turn);
@@ -203,6 +210,25 @@ impl Space {
         matches!(self.key, SpaceKey::Chat(_))
     }
 
+    /// Measures how much is said in it; how hot that makes it: what it costs to store and to send.
+    fn measure(&mut self, now: MonoMs) -> f32 {
+        self.heat.measure(now, self.logs.main());
+        self.heat.bytes() * (1 + self.roster.len()) as f32
+    }
+
+    /// How much is said in it, if it is one where people chat.
+    fn as_hot(&self) -> Option<HotSpace> {
+        let SpaceKey::Chat(space) = self.key else { return None };
+        let in_1000_s = |rate: f32| (rate * 1_000.0) as u64;
+        Some(HotSpace {
+            space,
+            members: self.members(),
+            readers: self.roster.len(),
+            chats_in_1000_s: in_1000_s(self.heat.chats()),
+            bytes_in_1000_s: in_1000_s(self.heat.bytes()),
+        })
+    }
+
     /// Whether nobody is in it and nothing of it is kept.
     fn is_empty(&self) -> bool {
         self.roster.is_empty() && self.logs.held() == 0 && !self.round.is_queued()
@@ -232,6 +258,7 @@ impl Space {
 pub(super) struct Spaces {
     all: Arena<Space>,
     by_key: HashMap<SpaceKey, u32>,
+    hottest: Hottest,
 }
 
 impl Spaces {
@@ -272,7 +299,7 @@ impl Spaces {
     pub(super) fn open(&mut self, turn: &mut Turn, key: SpaceKey, floor: Floor) -> &mut Space {
         let slot = *self.by_key.entry(key).or_insert_with(|| {
             turn.logs.grew(SPACE_BYTES);
-            let place = self.all.insert(Space::new(key, floor));
+            let place = self.all.insert(Space::new(key, floor, turn.now.mono));
             self.all.get_mut(place).expect("it was just put there").place = place;
             place.slot
         });
@@ -285,13 +312,37 @@ impl Spaces {
         let Some(space) = self.all.at_mut(slot) else { return };
         space.tick_presence(turn);
         space.expire(turn, window);
-        if space.is_empty() {
+        if !space.is_empty() {
+            return self.measure(turn.now.mono, slot);
+        }
+        if space.heat.is_listed {
+            self.hottest.remove(slot);
+        }
+        if let Some(space) = self.all.at(slot) {
             self.by_key.remove(&space.key);
             turn.logs.shrank(SPACE_BYTES);
             turn.due.watch_pause(slot, false);
             let key = self.all.key_at(slot).expect("it was just looked at");
             self.all.remove(key);
         }
+    }
+
+    fn measure(&mut self, now: MonoMs, slot: u32) {
+        let Some(space) = self.all.at_mut(slot) else { return };
+        if !space.is_resumable() {
+            return;
+        }
+        let heat = space.measure(now);
+        let noted = self.hottest.note(slot, heat, space.heat.is_listed);
+        space.heat.is_listed = noted.is_listed;
+        let evicted = noted.evicted.and_then(|slot| self.all.at_mut(slot));
+        evicted.into_iter().for_each(|space| space.heat.is_listed = false);
+    }
+
+    /// The spaces in which most is said, the hottest first, `max` of them.
+    pub(super) fn hottest(&self, max: usize) -> Vec<HotSpace> {
+        let spaces = self.hottest.slots().filter_map(|slot| self.all.at(slot)?.as_hot());
+        spaces.take(max).collect()
     }
 
     /// Throws all logs away.

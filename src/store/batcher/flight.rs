@@ -125,6 +125,16 @@ impl Flight {
         self.connected = true;
     }
 
+    /// Somebody else has used the sink: it is asked where it is before the next batch.
+    pub(super) fn unsettle(&mut self) {
+        self.unsettled = true;
+    }
+
+    /// A number that nothing else is named by.
+    pub(super) fn random(&mut self) -> u128 {
+        u128::from(self.jitter.next()) << 64 | u128::from(self.jitter.next())
+    }
+
     /// Whether the sink has ever told its positions.
     pub(super) fn is_connected(&self) -> bool {
         self.connected

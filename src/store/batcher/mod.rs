@@ -26,6 +26,7 @@ mod anew;
 pub(super) mod batch;
 mod flight;
 mod health;
+mod letters;
 mod nonces;
 mod published;
 mod refused;
@@ -35,6 +36,7 @@ mod truth;
 
 pub(super) use anew::{Anew, Reopen};
 pub use flight::RetryWait;
+pub(super) use letters::Retrials;
 pub(super) use nonces::NonceFiles;
 pub use nonces::NonceLimits;
 pub(crate) use published::Published;
@@ -124,10 +126,14 @@ impl<S: Sink> Batcher<S> {
 
     /// The task: until it is told to stop. A dropped sender is the same with no time to wait. Gives
     /// the sink back, which is to be closed after all that read the store.
-    pub(super) async fn run(mut self, stop: impl Future<Output = Stopped>) -> S {
+    pub(super) async fn run(
+        mut self,
+        stop: impl Future<Output = Stopped>,
+        retrials: &mut Retrials,
+    ) -> S {
         let stop = tokio::select! {
             stop = stop => stop,
-            never = self.serve() => match never {},
+            never = self.serve(retrials) => match never {},
         };
         let Ok(stop) = stop else { return self.sink };
         if !self.health.is_lost() {
@@ -151,13 +157,17 @@ impl<S: Sink> Batcher<S> {
         self.sink
     }
 
-    async fn serve(&mut self) -> Infallible {
+    async fn serve(&mut self, retrials: &mut Retrials) -> Infallible {
         self.connect().await;
         loop {
             tokio::select! {
                 () = self.sources.wait() => {}
                 () = Self::lost(&self.sink) => {
                     self.connect().await;
+                    continue;
+                }
+                Some(asked) = retrials.recv() => {
+                    self.retry_letters(asked).await;
                     continue;
                 }
             }

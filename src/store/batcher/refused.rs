@@ -3,6 +3,7 @@
 //! Where the database refuses all, nothing is given up: rows wait, with what comes meanwhile.
 
 use std::io;
+use std::path::Path;
 
 use tokio::sync::mpsc;
 
@@ -39,6 +40,11 @@ impl DeadRows {
         let (shards, ends) = (0..config.shards).map(|_| mpsc::channel(VERDICTS_MAX)).unzip();
         let letters = DeadLetters::new(&config.data_dir, config.letters_bytes_max);
         (DeadRows { letters, faults: config.faults.clone(), shards }, ends)
+    }
+
+    /// Where the letters are.
+    pub(super) fn folder(&self) -> &Path {
+        self.letters.folder()
     }
 
     /// The same ways to the shards, for another life of the batcher.

@@ -45,6 +45,11 @@ impl DeadLetters {
         DeadLetters { path: data_dir.join(DEAD_LETTERS_FILE), file: None, bytes_max }
     }
 
+    /// The folder that it is in.
+    pub(crate) fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
+    }
+
     /// Writes records, each with why it was refused, and waits for the disk; those for which there
     /// was no room.
     pub(crate) fn write<'a>(&mut self, refused: &[DeadRecord<'a>]) -> io::Result<Vec<Record<'a>>> {
@@ -145,7 +150,7 @@ impl Letter {
 
     /// A line's letter, and what stands before it: a full disk cuts a line, and the next one is
     /// written right behind the cut.
-    fn find(line: &[u8]) -> (&[u8], Option<Letter>) {
+    pub(super) fn find(line: &[u8]) -> (&[u8], Option<Letter>) {
         let begins = line.windows(2).enumerate().filter(|(_, pair)| pair == b"{\"");
         let mut letters = begins.filter_map(|(at, _)| Some((at, Letter::read(&line[at..])?)));
         match letters.next() {

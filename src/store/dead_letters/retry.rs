@@ -77,17 +77,17 @@ pub async fn retry(
     let journal = JournalId(random);
     let retried = match url {
         Some(url) => {
-            let sink = PostgresSink::new(url.clone(), utc_offset);
-            Retry { sink, journal, at: 0 }.run(&mut letters).await
+            let mut sink = PostgresSink::new(url.clone(), utc_offset);
+            Retry::new(&mut sink, journal).run(&mut letters).await
         }
         None => {
             let path = data_dir.join(DATABASE_FILE);
-            let sink = SqliteSink::open(&path, utc_offset)
+            let mut sink = SqliteSink::open(&path, utc_offset)
                 .map_err(|error| OpenError::Database { path, error })?;
             if let Some(other) = sink.other_offset(utc_offset)? {
                 return Err(OpenError::Offset(other));
             }
-            Retry { sink, journal, at: 0 }.run(&mut letters).await
+            Retry::new(&mut sink, journal).run(&mut letters).await
         }
     };
     letters.write(data_dir).map_err(io)?;
@@ -96,21 +96,34 @@ pub async fn retry(
 
 /// Stores rows one by one, each with a step of its own, so that a sink's promises hold for them
 /// as they do for a journal's.
-struct Retry<S> {
-    sink: S,
+pub(crate) struct Retry<'a, S> {
+    sink: &'a mut S,
     journal: JournalId,
     /// The step before.
     at: u64,
 }
 
 /// What became of one letter.
-enum Fate {
+pub(crate) enum Fate {
+    /// It is stored now.
     Stored,
+    /// It was stored already.
     Already,
+    /// It is refused again, with these words.
     Refused(String),
 }
 
-impl<S: Sink> Retry<S> {
+impl<'a, S: Sink> Retry<'a, S> {
+    /// A try whose steps go by the name of a journal, which no other has.
+    pub(crate) fn new(sink: &'a mut S, journal: JournalId) -> Retry<'a, S> {
+        Retry { sink, journal, at: 0 }
+    }
+
+    /// Whether the sink is still the one that it was.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.sink.is_connected()
+    }
+
     async fn run(mut self, letters: &mut Letters) -> Retried {
         let mut retried = Retried::default();
         let mut kept = Vec::new();
@@ -134,15 +147,21 @@ impl<S: Sink> Retry<S> {
         kept.extend(waiting);
         retried.left = kept.len() as u64 - retried.refused;
         letters.letters = kept;
+        self.end().await;
+        retried
+    }
+
+    /// Has the sink forget the steps.
+    pub(crate) async fn end(self) {
         if self.at > 0 {
             let gone = Gone { journal: self.journal, stored: self.at, highest: Id::MIN };
             // If it stays, it is one row too many that nobody asks for again.
             let _ = self.sink.forget(&gone).await;
         }
-        retried
     }
 
-    async fn store(&mut self, letter: &Letter) -> Result<Fate, SinkError> {
+    /// Stores one letter, if it is not stored yet.
+    pub(crate) async fn store(&mut self, letter: &Letter) -> Result<Fate, SinkError> {
         let mut bytes = Vec::new();
         letter.record().append_to(&mut bytes);
         let mut doubts = 0;

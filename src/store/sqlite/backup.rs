@@ -9,13 +9,15 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{BUSY_WAIT, DATABASE_FILE, check};
 use crate::store::files::sync_folder;
 
 /// Pages copied between two reports of how far it is.
 const STEP_PAGES: i32 = 4_096;
+/// How many virtual machine steps the check of a copy runs between two looks whether it is to end.
+const STEPS: i32 = 100_000;
 
 /// Why there is no copy; each is one line for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +50,9 @@ pub enum BackupError {
         /// SQLite's error.
         error: rusqlite::Error,
     },
+    /// Whoever makes the copy has ended.
+    #[error("stopped before it was whole")]
+    Stopped,
     /// The copy is of a damaged database.
     #[error("{}: is damaged, so a copy of it would be no backup: {what}", path.display())]
     Damaged {
@@ -68,12 +73,13 @@ pub struct BackedUp {
 }
 
 /// Copies the embedded database of a data directory to a file, which is made or, if that is asked
-/// for, replaced. `progress` is told how many bytes of how many are copied.
+/// for, replaced. `goes_on` is told how many bytes of how many are copied, and ends it by `false`;
+/// while the copy is checked it is told its length again and again.
 pub fn backup(
     data_dir: &Path,
     file: &Path,
     replace: bool,
-    progress: impl FnMut(u64, u64),
+    mut goes_on: impl FnMut(u64, u64) -> bool + Send + 'static,
 ) -> Result<BackedUp, BackupError> {
     let database = data_dir.join(DATABASE_FILE);
     let io = |error| BackupError::Io { path: file.into(), error };
@@ -91,12 +97,20 @@ pub fn backup(
         let (path, database) = (path.to_owned(), database.clone());
         move |error: rusqlite::Error| match check::is_damage(&error) {
             true => BackupError::Damaged { path: database, what: error.to_string() },
+            false if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+                BackupError::Stopped
+            }
             false => BackupError::Database { path, error },
         }
     };
     let source = open_source(&database).map_err(of(&database))?;
-    copy(&source, &part.path, progress).map_err(of(&database))?;
-    let copied = Connection::open(&part.path).map_err(of(&part.path))?;
+    if !copy(&source, &part.path, &mut goes_on).map_err(of(&database))? {
+        return Err(BackupError::Stopped);
+    }
+    let mut copied = Connection::open(&part.path).map_err(of(&part.path))?;
+    let length = part.file.metadata().map_err(io)?.len();
+    let is_over = move || !goes_on(length, length);
+    copied.progress_handler(STEPS, Some(is_over)).map_err(of(&part.path))?;
     // One file, with nothing beside it that might be left behind when it is moved.
     copied.pragma_update(None, "journal_mode", "DELETE").map_err(of(&part.path))?;
     if let Some(what) = check::damage(&copied).map_err(of(&part.path))? {
@@ -139,11 +153,12 @@ fn open_source(database: &Path) -> rusqlite::Result<Connection> {
     Ok(source)
 }
 
+/// Copies all pages; `false`: it was ended.
 fn copy(
     source: &Connection,
     part: &Path,
-    mut progress: impl FnMut(u64, u64),
-) -> rusqlite::Result<()> {
+    goes_on: &mut impl FnMut(u64, u64) -> bool,
+) -> rusqlite::Result<bool> {
     let page = source.query_row("PRAGMA page_size", [], |row| row.get::<_, u32>(0))?;
     let mut copied = Connection::open(part)?;
     // Nobody but this function sees the copy before it is whole and flushed.
@@ -153,9 +168,10 @@ fn copy(
         let step = backup.step(STEP_PAGES)?;
         let pages = backup.progress();
         let bytes = |pages: i32| u64::try_from(pages).unwrap_or(0) * u64::from(page);
-        progress(bytes(pages.pagecount - pages.remaining), bytes(pages.pagecount));
+        let goes_on = goes_on(bytes(pages.pagecount - pages.remaining), bytes(pages.pagecount));
         match step {
-            StepResult::Done => return Ok(()),
+            StepResult::Done => return Ok(goes_on),
+            StepResult::More if !goes_on => return Ok(false),
             StepResult::More => {}
             // Nobody else has the copy, and the source is read already.
             _ => {

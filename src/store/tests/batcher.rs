@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::super::batcher::batch::BatchLimits;
 use super::super::batcher::{
-    Batcher, DeadRows, Ends, JournalSources, NO_SPACE, NonceFiles, Stop, Truth, Unstored,
+    Batcher, DeadRows, Ends, JournalSources, NO_SPACE, NonceFiles, Retrials, Stop, Truth, Unstored,
 };
 use super::super::data_dir::bound::{Remembered, Target};
 use super::super::data_dir::holes::Holes;
@@ -25,6 +25,11 @@ use super::{Dice, NONCES, block_on, clock, config};
 use crate::conditions::{Condition, Conditions, Effect};
 use crate::metrics::{Metric, Metrics};
 use crate::wire::{Id, SpaceId};
+
+/// Nobody asks for dead letters to be tried again.
+pub(super) fn nobody() -> Retrials {
+    mpsc::channel(1).1
+}
 
 /// One run of the hub: appends `ids` and stores; drained, or killed at some point.
 pub(super) struct Run {
@@ -88,7 +93,8 @@ pub(super) async fn drained(run: Run, turns: u64) -> Unstored {
         stop.send(Stop { wait: Duration::from_secs(60), answer }).expect("it runs");
         answered.await.expect("it answers")
     };
-    tokio::join!(run.batcher.run(stopped), teller).1
+    let mut none = nobody();
+    tokio::join!(run.batcher.run(stopped, &mut none), teller).1
 }
 
 /// Serves a while, then is killed.
@@ -100,7 +106,8 @@ pub(super) async fn killed(run: Run, turns: u64) {
         }
         drop(stop);
     };
-    tokio::join!(run.batcher.run(stopped), killer);
+    let mut none = nobody();
+    tokio::join!(run.batcher.run(stopped, &mut none), killer);
 }
 
 /// The bound leaves this number of shards room beside what killed runs have left.
@@ -255,7 +262,8 @@ fn a_store_that_refuses_keeps_the_records_and_says_so() {
     let Run { metrics, batcher, states, .. } = run(folder.path(), &sink, &mut opened, limits);
     let ((stop, stopped), (answer, answered)) = (oneshot::channel(), oneshot::channel());
     stop.send(Stop { wait: Duration::ZERO, answer }).expect("it listens");
-    let left = block_on(async { tokio::join!(batcher.run(stopped), answered).1 });
+    let mut none = nobody();
+    let left = block_on(async { tokio::join!(batcher.run(stopped, &mut none), answered).1 });
     let left = left.expect("it answers");
     assert_eq!((left.records, left.bytes), (9, opened.writers[0].end()));
     assert!(matches!(*states.borrow(), StoreState::Connecting | StoreState::Refused));
@@ -286,7 +294,8 @@ fn a_row_that_comes_alone_is_stored_at_once_and_rows_that_come_together_wait_for
         stop.send(Stop { wait: Duration::from_secs(60), answer }).expect("it runs");
         answered.await.expect("it answers")
     };
-    let left = block_on(async { tokio::join!(run.batcher.run(stopped), teller).1 });
+    let mut none = nobody();
+    let left = block_on(async { tokio::join!(run.batcher.run(stopped, &mut none), teller).1 });
     assert_eq!((left.records, rows()), (0, 5));
 }
 

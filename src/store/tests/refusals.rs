@@ -11,7 +11,7 @@ use super::super::batcher::batch::BatchLimits;
 use super::super::batcher::{Stop, Unstored};
 use super::super::journal::Opened;
 use super::super::journal::tests::{LIMITS, reopen};
-use super::batcher::{Run, append, dead_letters, drained, run};
+use super::batcher::{Run, append, dead_letters, drained, nobody, run};
 use super::rough::Rough;
 use super::{Dice, block_on};
 use crate::conditions::Condition;
@@ -37,7 +37,8 @@ async fn beside<T>(run: Run, play: impl AsyncFnOnce() -> T) -> (T, Unstored) {
         stop.send(Stop { wait: Duration::from_secs(60), answer }).expect("it runs");
         (outcome, answered.await.expect("it answers"))
     };
-    tokio::join!(run.batcher.run(stopped), player).1
+    let mut none = nobody();
+    tokio::join!(run.batcher.run(stopped, &mut none), player).1
 }
 
 fn opened(folder: &Path) -> Opened {

@@ -5,6 +5,13 @@ use super::*;
 use proptest::prelude::*;
 use tungstenite::protocol::frame::FrameHeader;
 
+const LIMITS: ReadLimits = ReadLimits {
+    message_bytes_max: 512,
+    fragments_max: 16,
+    heard: Heard::Read,
+    may_deflate: false,
+};
+
 #[test]
 fn unmasking_by_words_is_the_same_as_by_bytes_and_tells_ascii() {
     let mask = [0x37, 0xFA, 0x21, 0x3D];
@@ -32,10 +39,10 @@ proptest! {
         let mut bytes = Vec::new();
         header.format(length, &mut bytes).expect("a Vec takes all");
         for cut in 0..bytes.len() {
-            prop_assert!(matches!(FrameHead::parse(&bytes[..cut]), Ok(None)));
+            prop_assert!(matches!(FrameHead::parse(&bytes[..cut], LIMITS), Ok(None)));
         }
         bytes.push(0xFF);
-        let head = FrameHead::parse(&bytes).expect("valid").expect("whole");
+        let head = FrameHead::parse(&bytes, LIMITS).expect("valid").expect("whole");
         prop_assert_eq!(head.header_bytes, bytes.len() - 1);
         prop_assert_eq!(head.payload_bytes as u64, length);
         prop_assert_eq!((head.opcode, head.is_final, head.mask), (opcode, is_final, mask));

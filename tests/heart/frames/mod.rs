@@ -5,10 +5,15 @@ mod properties;
 mod rows;
 
 use cpi_hub::wire::close::Close;
+use cpi_hub::wire::deflate::Inflater;
 use cpi_hub::wire::frame_reader::{Heard, Incoming, ReadLimits, Reader};
 
-const LIMITS: ReadLimits =
-    ReadLimits { message_bytes_max: 512, fragments_max: 16, heard: Heard::Read };
+const LIMITS: ReadLimits = ReadLimits {
+    message_bytes_max: 512,
+    fragments_max: 16,
+    heard: Heard::Read,
+    may_deflate: false,
+};
 const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 const MASKED: u8 = 0x80;
 
@@ -52,11 +57,11 @@ fn events<'r>(
     reads: impl IntoIterator<Item = &'r [u8]>,
     limits: ReadLimits,
 ) -> Vec<Event> {
-    let mut events = Vec::new();
+    let (mut events, mut inflater) = (Vec::new(), Inflater::default());
     for read in reads {
         let mut read = read.to_vec();
         let mut input = &mut read[..];
-        while let Some(next) = reader.next(&mut input, limits) {
+        while let Some(next) = reader.next(&mut input, limits, &mut inflater) {
             let event = match next {
                 Ok(Incoming::Message(text)) if limits.heard == Heard::Dropped => {
                     Event::Unheard(text.len())
@@ -80,6 +85,7 @@ fn events<'r>(
         assert!(input.is_empty(), "None means that all is read");
         let text_bytes_max = match limits.heard {
             Heard::Dropped => Reader::UNHEARD_BYTES_MAX,
+            Heard::Read | Heard::Echoed if limits.may_deflate => limits.deflated_bytes_max(),
             Heard::Read | Heard::Echoed => limits.message_bytes_max,
         };
         assert!(reader.held_bytes() <= text_bytes_max + Reader::EXTRA_BYTES_MAX);

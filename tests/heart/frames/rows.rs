@@ -157,3 +157,40 @@ fn what_was_kept_is_free_again_when_the_message_is_over() {
     assert_eq!(events(&mut reader, [&whole[..], &whole[..]], LIMITS).len(), 2);
     assert_eq!(reader.held_bytes(), 0);
 }
+
+#[test]
+fn row_27_a_compressed_message_is_read_in_any_pieces_and_only_where_that_was_agreed_on() {
+    let deflating = ReadLimits { may_deflate: true, ..LIMITS };
+    let of = |frames: &[Vec<u8>], limits| {
+        let bytes = frames.concat();
+        let whole = events(&mut Reader::default(), [&bytes[..]], limits);
+        assert_eq!(events(&mut Reader::default(), bytes.chunks(1), limits), whole);
+        names(&whole)
+    };
+    // "Hello", as RFC 7692 7.2.3.1 has it.
+    let hello = b"\xf2\x48\xcd\xc9\xc9\x07\x00";
+    let plain = frame(0x81, b"hola");
+    assert_eq!(of(&[frame(0xC1, hello), plain.clone()], deflating), ["Hello", "hola"]);
+    let pieces = [frame(0x42, &hello[..2]), frame(0x89, b""), frame(0x80, &hello[2..]), plain];
+    assert_eq!(of(&pieces, deflating), ["ping []", "Hello", "hola"]);
+    for bad in [
+        vec![frame(0xC9, b"")],
+        vec![frame(0xC0, hello)],
+        vec![frame(0xA1, hello)],
+        vec![frame(0x41, &hello[..2]), frame(0xC0, &hello[2..])],
+        vec![frame(0x41, &hello[..2]), frame(0xC1, hello)],
+    ] {
+        let last = of(&bad, deflating).pop();
+        assert_eq!(last.as_deref(), Some(PROTOCOL), "{bad:x?}");
+    }
+    assert_eq!(of(&[frame(0xC1, &[0; 641])], deflating), [TOO_BIG]);
+    assert_eq!(of(&[frame(0x41, &[0; 600]), frame(0x80, &[0; 41])], deflating), [TOO_BIG]);
+    assert_eq!(of(&[frame(0x81, &[b'a'; 513])], deflating), [TOO_BIG], "plain ones as ever");
+    // A stored block of three bytes, the second of which begins no character.
+    let latin = frame(0xC1, b"\x00\x03\x00\xfc\xffa\xF1o\x00");
+    assert_eq!(of(&[latin], deflating), [UTF8]);
+    assert_eq!(of(&[frame(0xC1, b"\xFF\xFF")], deflating), ["invalid_deflate"]);
+    let unheard = ReadLimits { heard: Heard::Dropped, ..deflating };
+    assert_eq!(of(&[frame(0xC1, &[0xFF; 100])], unheard), ["unheard 100"], "nobody inflates it");
+    check(&[frame(0xC1, hello)], &[PROTOCOL]);
+}

@@ -55,6 +55,8 @@ pub struct Client {
     pub v1: bool,
     /// It reads events, and says nothing.
     pub events: Option<Events>,
+    /// It takes what its space says compressed.
+    pub deflates: bool,
     pub socket: Socket,
     pub stage: Stage,
     pub answers: Answers,
@@ -94,6 +96,7 @@ impl Client {
             serial: 0,
             v1: false,
             events: None,
+            deflates: false,
             socket: Socket::new(&mut super::rng::Rng::new(u64::from(key.slot))),
             stage: Stage::Refused,
             answers: Answers::default(),
@@ -164,6 +167,11 @@ impl Client {
             assert!(self.closed.is_none(), "{}: nothing follows a close", self.label());
             match frame {
                 Frame::Text(payload) => self.text(payload, book),
+                Frame::Deflated(payload) => {
+                    assert!(self.deflates, "{}: it has not agreed to that", self.label());
+                    book.coverage.deflated_frames += 1;
+                    self.text(&frames::inflated(payload), book);
+                }
                 Frame::Close(code, reason) => self.close(code, reason),
                 Frame::Ping(payload) => {
                     assert!(payload.is_empty());

@@ -31,6 +31,7 @@ coverage! {
     presence_counts lobby_counts leaves_in_groups lists_of_two_steps lobby_readers
     durable_acks store_refusals durable_errors journal_refusals append_failures overloads
     fed_resumes_from_memory fed_resumes_from_store fed_trims fed_fallen_evictions fed_pauses
+    deflated_readers deflated_resumes deflated_frames
     event_readers event_watchers event_resumes event_pings event_closings
     drains restarts power_cuts chats_cut panics
     stalls repeats_after_restarts clock_jumps stale_inputs spaces_freed

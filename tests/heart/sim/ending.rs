@@ -112,7 +112,7 @@ impl World {
         let full = self.net.all().any(|client| client.socket.full);
         let (held, spaces) = (self.count(Metric::LogBytes), self.count(Metric::Spaces));
         // A leave may just have been appended.
-        let logs = 1 + u64::from(self.net.all().any(|client| client.events.is_some()));
+        let logs = self.net.logs();
         assert!(
             full || held <= spaces * logs * 2_560,
             "{held} bytes of {spaces} logs that nobody needs"

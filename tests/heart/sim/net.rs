@@ -155,6 +155,13 @@ impl Net {
         self.slots.iter_mut().flatten()
     }
 
+    /// Logs that a space has at most: one more while somebody reads events, or what is compressed.
+    pub fn logs(&self) -> u64 {
+        let events = self.all().any(|client| client.events.is_some());
+        let deflated = self.all().any(|client| client.deflates);
+        1 + u64::from(events) + u64::from(deflated)
+    }
+
     pub fn len(&self) -> usize {
         self.all().count()
     }

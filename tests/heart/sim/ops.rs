@@ -103,6 +103,7 @@ impl World {
         let v1 = self.rng.permille(600);
         let reads_events =
             matches!(place, SpaceKey::Chat(_)) && v1 && self.rng.permille(self.plan.events);
+        let deflates = !reads_events && self.rng.permille(self.plan.deflated);
         let guise = match reads_events {
             true => *self.rng.pick(&[Guise::Member, Guise::Watcher, Guise::Nobody]),
             false => Guise::Member,
@@ -127,7 +128,11 @@ impl World {
             user: UserId(user),
             username: name.as_str().into(),
             dialect: if v1 { Dialect::V1 } else { Dialect::Seed },
-            encoding: if reads_events { Encoding::Events } else { Encoding::Frames },
+            encoding: match (reads_events, deflates) {
+                (true, _) => Encoding::Events,
+                (_, true) => Encoding::Deflated,
+                _ => Encoding::Frames,
+            },
             guise,
             after,
             address: Some(u64::from(self.rng.permille(500))).filter(|address| *address > 0),
@@ -136,6 +141,7 @@ impl World {
         let (key, _) = self.call(false, "", |shard, _, now| shard.join(now, join));
         let mut client = Client::new(key, place, user, name);
         (client.v1, client.serial) = (v1, self.serial);
+        client.deflates = deflates;
         client.events = reads_events.then_some(Events { guise, after, last: None });
         client.socket = Socket::new(&mut self.rng);
         client.mute = self.rng.permille(100);
@@ -155,7 +161,10 @@ impl World {
     }
 
     fn seat(&mut self, client: &mut Client, resuming: Option<Resuming>) {
-        self.book.coverage.joins += 1;
+        let coverage = &mut self.book.coverage;
+        coverage.joins += 1;
+        coverage.deflated_readers += u64::from(client.deflates);
+        coverage.deflated_resumes += u64::from(client.deflates && resuming.is_some());
         client.stage = match client.place {
             SpaceKey::Lobby => {
                 let lobby = self.net.all().filter(|client| client.place == SpaceKey::Lobby);

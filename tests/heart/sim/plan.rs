@@ -86,6 +86,8 @@ pub struct Plan {
     pub members_max: usize,
     /// Members of the second dialect read events so often in a thousand.
     pub events: u64,
+    /// Members take what their space says compressed so often in a thousand.
+    pub deflated: u64,
     /// Joins go to the lobby so often in a thousand, and to inboxes.
     pub lobby: u64,
     pub inbox: u64,
@@ -158,6 +160,7 @@ impl Plan {
             },
             members_max: if crowd { 80 } else { rng.range(3, 16) as usize },
             events: *rng.pick(&[0, 200, 200, 700]),
+            deflated: *rng.pick(&[0, 300, 300, 900]),
             lobby: if crowd { 900 } else { *rng.pick(&[0, 100, 300]) },
             inbox: *rng.pick(&[0, 50, 100]),
             long: if hot || short { 900 } else { *rng.pick(&[0, 50, 400, 900]) },
@@ -196,6 +199,7 @@ fn limits(rng: &mut Rng) -> Limits {
         // A turn says less than the log takes between a pause and an eviction.
         content_chars_max: (*rng.pick(&[50, 1_000, 4_000])).min(log_bytes_max / 256),
         image_bytes_max: *rng.pick(&[0, 40, 2_048]),
+        compression: *rng.pick(&[1, 6, 9]),
         log_bytes_max,
         logs_bytes_max: 1 << 30,
         resume_bytes_max: (*rng.pick(&[0, 4 * KIB, 16 * KIB, 64 * KIB])).min(log_bytes_max),

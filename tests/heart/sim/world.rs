@@ -343,8 +343,7 @@ impl World {
             if blocked > 0 || waits { limits.log_bytes_max } else { limits.resume_bytes_max };
         let kept = kept.max(limits.resume_bytes_max) as u64 + slack;
         let held = self.shard.counts().get(Metric::LogBytes);
-        // A space has a second log while somebody reads events.
-        let logs = 1 + u64::from(self.net.all().any(|client| client.events.is_some()));
+        let logs = self.net.logs();
         assert!(held <= spaces * logs * kept, "{held} bytes of {spaces} logs, at most {kept} each");
         // What one turn asked for, the rest of the log and the last words of a close.
         let each = (10 * limits.private_bytes_max + 1_024) as u64;

@@ -117,6 +117,11 @@ fn rows() -> Vec<Row> {
         operators("GET", "/v1/connections", "/v1/connections", "operate"),
         operators("GET", "/v1/hub/past", "/v1/hub/past", "operate"),
         operators("GET", "/v1/hub/feed", "/v1/hub/feed", "operate"),
+        operators("GET", "/v1/hub/hottest", "/v1/hub/hottest", "operate"),
+        operators("GET", "/v1/hub/dead-letters", "/v1/hub/dead-letters", "operate"),
+        operators("POST", "/v1/hub/dead-letters/retry", "/v1/hub/dead-letters/retry", "operate"),
+        operators("GET", "/v1/hub/backups", "/v1/hub/backups", "operate"),
+        Row { key: 202, ..operators("POST", "/v1/hub/backups", "/v1/hub/backups", "operate") },
         operators("GET", "/v1/spaces/{space_id}/members", "/v1/spaces/5/members", "operate"),
         Row {
             body: r#"{"token_id":"canary-token-that-was-never-made"}"#,

@@ -7,6 +7,7 @@ use crate::support::Hub;
 
 mod http;
 mod sockets;
+mod streams;
 
 /// A document as the hub serves it.
 fn document(hub: &Hub, path: &str) -> Value {

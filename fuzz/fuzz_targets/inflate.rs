@@ -1,0 +1,4 @@
+//! See `inflate` of src/fuzzing.rs.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cpi_hub::fuzzing::inflate(bytes));
