@@ -73,7 +73,10 @@ impl Texts {
             self.0 ^= self.0 << 17;
             let share = (self.0 >> 11) as f64 / (1u64 << 53) as f64;
             let word = WORDS.powf(share) as u64;
-            text.push_str(&format!("{}{word} ", if word % 7 == 0 { "ñandú" } else { "pal" }));
+            text.push_str(&format!(
+                "{}{word} ",
+                if word.is_multiple_of(7) { "ñandú" } else { "pal" }
+            ));
         }
         text + &format!("unica{n}")
     }
@@ -161,7 +164,8 @@ async fn find(folder: &Path, rows: u64) {
     println!("20 of a space of {rows} messages");
     let own = |n: u64| format!("unica{}", n * 7_919 % rows);
     let pair = |n: u64| format!("pal{} pal{}", 1 + n % 6, 100 + n);
-    let wholes: [(&str, &dyn Fn(u64) -> String, Option<usize>); 9] = [
+    type Text<'a> = &'a dyn Fn(u64) -> String;
+    let wholes: [(&str, Text<'_>, Option<usize>); 9] = [
         ("a word of one message", &own, Some(1)),
         ("a word of few messages", &|n| format!("pal{}", 20_000 + 7 * n + 1), None),
         ("a word of many messages", &|n| format!("pal{}", 10 + 7 * n), None),

@@ -19,7 +19,7 @@ pub const DEFLATED_EXTRA_BYTES: usize = 64;
 pub const LAST_BLOCKS_MAX: u32 = 16;
 /// Room for an inflated message to begin with.
 pub const INFLATED_ROOM_BYTES: usize = 1 << 10;
-/// Room for inflated messages that a shard keeps.
+/// Room for an inflated message, and for a compressed one, that a shard keeps.
 pub const INFLATED_KEPT_BYTES: usize = 64 << 10;
 /// What a shard's compressor takes, and what inflates: tables and windows.
 pub const DEFLATE_BYTES: usize = 320 << 10;

@@ -184,7 +184,7 @@ fn questions() -> u64 {
 
 /// What compresses and inflates, once a shard.
 fn compression(limits: &Limits, shards: u64) -> u64 {
-    let each = DEFLATE_BYTES + INFLATED_KEPT_BYTES;
+    let each = DEFLATE_BYTES + 2 * INFLATED_KEPT_BYTES;
     if limits.compression > 0 { shards * each as u64 } else { 0 }
 }
 

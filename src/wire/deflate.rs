@@ -10,7 +10,9 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 use super::close::Close;
 use super::event_stream;
 use super::frame_writer;
-use crate::limits::{INFLATED_KEPT_BYTES, INFLATED_ROOM_BYTES, LAST_BLOCKS_MAX};
+use crate::limits::{
+    DEFLATED_EXTRA_BYTES, INFLATED_KEPT_BYTES, INFLATED_ROOM_BYTES, LAST_BLOCKS_MAX,
+};
 
 /// The window of what the hub compresses, as a power of two: the least there is, so that whatever
 /// a client asks for can be kept. Messages are short: a larger one gains 2 % where a text has 1,000
@@ -26,6 +28,10 @@ const END: [u8; 6] = [0, 0, 0xFF, 0xFF, 3, 0];
 pub struct Deflater {
     level: Compression,
     stream: Option<Compress>,
+    /// Room for a whole message, however badly it compresses: what a stream has not got rid of by
+    /// its next reset takes its memory for good, and a stream without any ends in a bug (zlib-rs
+    /// 0.6.8).
+    room: Vec<u8>,
     /// Bytes of frames that it was given, and of those that it made of them, since these were last
     /// taken.
     bytes: (u64, u64),
@@ -34,7 +40,8 @@ pub struct Deflater {
 impl Deflater {
     /// One of a level from 1, which is fast, to 9.
     pub fn new(level: u32) -> Deflater {
-        Deflater { level: Compression::new(level), stream: None, bytes: (0, 0) }
+        let level = Compression::new(level);
+        Deflater { level, stream: None, room: Vec::new(), bytes: (0, 0) }
     }
 
     /// Adds whole text frames, each compressed if that makes it shorter.
@@ -60,24 +67,39 @@ impl Deflater {
         }
     }
 
-    /// Adds a message compressed, within the bytes that it would take as it is, if that is shorter.
+    /// Adds a message compressed, if that is shorter than as it is.
     fn add(&mut self, out: &mut BytesMut, is_binary: bool, payload: &[u8]) -> bool {
+        let Some(deflated) = self.deflate(payload) else {
+            self.stream = None;
+            return false;
+        };
         // With a header that is longer by two than the shortest.
-        let Some(room) = payload.len().checked_sub(2) else { return false };
+        let is_shorter = deflated.len() + 2 < payload.len();
+        if is_shorter {
+            frame_writer::deflated(out, is_binary, deflated);
+        }
+        is_shorter
+    }
+
+    /// A message compressed, without its tail; `None`: the stream is of no more use.
+    fn deflate(&mut self, payload: &[u8]) -> Option<&[u8]> {
+        let bytes_max = payload.len() + payload.len() / 4 + DEFLATED_EXTRA_BYTES;
+        if self.room.len() > INFLATED_KEPT_BYTES {
+            self.room = Vec::new();
+        }
+        if self.room.len() < bytes_max {
+            self.room.resize(bytes_max, 0);
+        }
         let level = self.level;
         let make = || Compress::new_with_window_bits(level, false, WINDOW_BITS);
         let stream = self.stream.get_or_insert_with(make);
         stream.reset();
-        frame_writer::deflated(out, is_binary, room, |room| {
-            stream.compress(payload, room, FlushCompress::Sync).ok()?;
-            let bytes = stream.total_out() as usize;
-            // Where the room is full, there may be more to come.
-            let is_whole = stream.total_in() == payload.len() as u64 && bytes < room.len();
-            is_whole.then(|| {
-                debug_assert!(room[..bytes].ends_with(&TAIL));
-                bytes - TAIL.len()
-            })
-        })
+        stream.compress(payload, &mut self.room, FlushCompress::Sync).ok()?;
+        let bytes = stream.total_out() as usize;
+        // Where the room is full, there may be more to come.
+        let is_whole = stream.total_in() == payload.len() as u64 && bytes < self.room.len();
+        is_whole.then_some(())?;
+        self.room[..bytes].strip_suffix(&TAIL)
     }
 
     /// Takes the bytes that it was given, and those that it made of them, since the last time.

@@ -72,7 +72,7 @@ impl<'a> FrameWriter<'a> {
         let mut clean_from = 0;
         let mut at = 0;
         while at < bytes.len() {
-            // Eight at a time: most text has nothing to escape. The last eight, where fewer are left.
+            // Eight at a time, the last eight where fewer are left: most text has no escapes.
             if let Some(eight) = bytes[at..].first_chunk().or_else(|| bytes.last_chunk())
                 && !any_escape(u64::from_le_bytes(*eight))
             {
@@ -177,25 +177,13 @@ pub fn echo(out: &mut BytesMut, is_binary: bool, payload: &[u8]) {
     }
 }
 
-/// Adds the frame of a compressed message, text or binary, whose payload `write` puts into this
-/// much room; it says how many bytes that are. Returns false, and adds nothing, if it has none.
-pub(super) fn deflated(
-    out: &mut BytesMut,
-    is_binary: bool,
-    room: usize,
-    write: impl FnOnce(&mut [u8]) -> Option<usize>,
-) -> bool {
+/// Adds the frame of a compressed message, text or binary.
+pub(super) fn deflated(out: &mut BytesMut, is_binary: bool, payload: &[u8]) {
     let frame = FrameWriter::begin(out);
-    let (start, payload) = (frame.start, frame.out.len());
-    frame.out.resize(payload + room, 0);
-    let Some(bytes) = write(&mut frame.out[payload..]) else {
-        out.truncate(start);
-        return false;
-    };
-    frame.out.truncate(payload + bytes);
+    let start = frame.start;
+    frame.out.extend_from_slice(payload);
     frame.end();
     out[start] = DEFLATED | if is_binary { BINARY } else { TEXT };
-    true
 }
 
 /// Adds a ping without payload.

@@ -45,6 +45,27 @@ fn the_examples_of_the_rfc_are_read() {
 }
 
 #[test]
+fn many_messages_that_compress_badly_take_nothing_from_those_behind_them() {
+    let (mut deflater, mut word) = (Deflater::new(6), 88_172_645_463_325_252u64);
+    let mut noise = || {
+        word ^= word << 13;
+        word ^= word >> 7;
+        word ^= word << 17;
+        word
+    };
+    // Several times what a stream has room for.
+    for _ in 0..1_000 {
+        let message: Vec<u8> = (0..32).flat_map(|_| noise().to_le_bytes()).collect();
+        let mut out = BytesMut::new();
+        deflater.echo(&mut out, true, &message);
+        assert_eq!((out[0], &out[4..]), (0x82, &message[..]), "as it is");
+    }
+    let mut out = BytesMut::new();
+    deflater.echo(&mut out, true, &[b'a'; 100]);
+    assert_eq!((out[0], inflated(&out[2..], MAX)), (0xC2, Ok(vec![b'a'; 100])));
+}
+
+#[test]
 fn a_message_is_compressed_only_where_that_makes_it_shorter() {
     let hello = frame(b"Hello");
     assert_eq!(&hello[..], b"\x81\x05Hello");
