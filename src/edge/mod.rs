@@ -213,7 +213,7 @@ pub(crate) async fn serve(
     let places = hub.places().clone();
     let conditions = health.conditions.clone();
     let (past, sampling) = observe::keep(Arc::clone(&metrics), clock.clone(), observe::PERIOD);
-    let edge = Edge {
+    let edge = Arc::new(Edge {
         past,
         search,
         bodies: body::Bodies::new(&limits, &conditions),
@@ -226,8 +226,7 @@ pub(crate) async fn serve(
         limits: Arc::clone(&limits),
         health,
         kicks: told::Told::default(),
-    };
-    let edge = Arc::new(edge);
+    });
     let door =
         Arc::new(door::FrontDoor::new(&listeners.main, names, &metrics, &limits, clock.clone()));
     let handshakes = handshake::Handshakes { edge: Arc::clone(&edge), door: Arc::clone(&door) };
