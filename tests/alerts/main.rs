@@ -118,7 +118,7 @@ fn a_hub_that_is_well_raises_no_alert() -> Outcome {
 
 fn a_database_that_refuses_each_message_makes_a_hub_unready() -> Outcome {
     let hub = Hub::unlimited_with(&["--durable-wait-max", "10ms"]);
-    assert_eq!(post(&hub, GOOD), 200);
+    eventually("a message is stored in time", || (post(&hub, GOOD) == 200).then_some(()));
     let mut story = Story::begin(&hub);
     let database = rusqlite::Connection::open(hub.data_dir().join("hub.sqlite3"));
     let database = database.expect("the hub's database");
@@ -138,7 +138,11 @@ fn a_store_that_is_locked_lags_and_fills_the_journal_until_chat_is_refused() -> 
     let mut story = Story::begin(&hub);
     let lock = hub.lock_store();
     let long = GOOD.replace("hola", &"😀".repeat(1_000));
-    eventually("chat is refused", || (post(&hub, &long) == 503).then_some(()));
+    // Thousands that each waited for a store that is locked would take longer than a test may.
+    let headers = [("Content-Type", "application/json"), ("Prefer", "respond-async")];
+    let path = "/v1/ws/spaces/1/chat";
+    let post_only = || hub.request("POST", path, &headers, long.as_bytes()).status;
+    eventually("chat is refused", || (post_only() == 503).then_some(()));
     planted(&hub, Condition::JournalFilling);
     eventually("it is old", || (hub.metric("hub_store_lag_seconds") > 5.0).then_some(()));
     for _ in 0..8 {
@@ -155,7 +159,9 @@ fn a_store_that_is_locked_lags_and_fills_the_journal_until_chat_is_refused() -> 
 
 fn commits_that_take_long_make_acks_slow() -> Outcome {
     let hub = Hub::unlimited_with(&["--durable-wait-max", "10ms"]);
-    assert_eq!(post(&hub, GOOD), 200);
+    let count = || hub.metric("hub_durable_ack_seconds_count");
+    assert!([200, 202].contains(&post(&hub, GOOD)), "a machine may be busy");
+    eventually("it is stored", || (count() == 1.0).then_some(()));
     let mut story = Story::begin(&hub);
     // A rate over five minutes sees each of them for as long.
     for late in 1..=5 {
@@ -164,7 +170,6 @@ fn commits_that_take_long_make_acks_slow() -> Outcome {
         let lag = || hub.metric("hub_store_lag_seconds");
         eventually("it is late", || (lag() > 1.2).then_some(()));
         lock.execute_batch("ROLLBACK").expect("the lock is given back");
-        let count = || hub.metric("hub_durable_ack_seconds_count");
         eventually("it is stored", || (count() == f64::from(1 + late)).then_some(()));
         story.goes_on(&hub);
         story.stays(3);
