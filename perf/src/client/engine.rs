@@ -64,7 +64,7 @@ pub struct Engine {
     started: Instant,
     mask: u32,
     dialect: Dialect,
-    /// Of a dialect that has compressed messages.
+    /// The inflater of a dialect that has compressed messages.
     inflater: Option<Inflater>,
     /// Reads that brought something.
     pub reads: u64,

@@ -29,11 +29,8 @@ impl Inflater {
         self.deflated.extend_from_slice(&TAIL);
         self.message.clear();
         self.stream.reset(false);
-        let done = self.stream.decompress_vec(
-            &self.deflated,
-            &mut self.message,
-            FlushDecompress::Sync,
-        );
+        let done =
+            self.stream.decompress_vec(&self.deflated, &mut self.message, FlushDecompress::Sync);
         let is_whole = done.is_ok() && self.stream.total_in() == self.deflated.len() as u64;
         is_whole.then_some(&self.message)
     }

@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -269,7 +268,9 @@ fn step(transaction: &Transaction<'_>, advances: &[Advance]) -> Result<(), SinkE
                  ON CONFLICT (journal) DO UPDATE SET position = excluded.position \
                  WHERE hub_positions.position = 0";
     let mut next = transaction
-        .prepare_cached("UPDATE hub_positions SET position = ?1 WHERE journal = ?2 AND position = ?3")
+        .prepare_cached(
+            "UPDATE hub_positions SET position = ?1 WHERE journal = ?2 AND position = ?3",
+        )
         .map_err(error)?;
     for advance in advances {
         let (journal, position) = (advance.journal.to_string(), signed(advance.next));
@@ -345,7 +346,7 @@ fn insert_some(
     rows: &[Record<'_>],
     wall: &mut WallFormat,
 ) -> Result<(), Error> {
-    let mut insert = transaction.prepare_cached(&INSERT[rows.len() - 1])?;
+    let mut insert = transaction.prepare_cached(insert_sql(rows.len()))?;
     for (row, record) in rows.iter().enumerate() {
         let first = row * COLUMNS;
         let id = record.id.text();
@@ -367,19 +368,20 @@ const COLUMNS: usize = 6;
 /// Statements that are kept parsed: those of each number of rows, and all others.
 const STATEMENTS: usize = 2 * STATEMENT_ROWS;
 
-/// The statements that insert one row, two, and so on.
-static INSERT: LazyLock<[String; STATEMENT_ROWS]> =
-    LazyLock::new(|| std::array::from_fn(|at| insert_sql(at + 1)));
-
-/// The statement that inserts a number of rows. What it has put in before a row that is refused
+/// The statement that inserts that many rows. What it has put in before a row that is refused
 /// stays: whoever calls takes all back, and a journal of each page for that would cost as much as
 /// the rows.
-fn insert_sql(rows: usize) -> String {
-    let rows = vec!["(?, ?, ?, ?, ?, ?)"; rows].join(", ");
-    format!(
-        "INSERT OR FAIL INTO chat_messages (id, content, user_id, username, space_id, timestamp) \
-         VALUES {rows}"
-    )
+const INSERT: &str = "INSERT OR FAIL INTO chat_messages \
+    (id, content, user_id, username, space_id, timestamp) VALUES \
+    (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), \
+    (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), \
+    (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), \
+    (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?)";
+
+/// The statement that inserts a number of rows, which is the long one without its end.
+fn insert_sql(rows: usize) -> &'static str {
+    let end = (STATEMENT_ROWS - rows) * ", (?, ?, ?, ?, ?, ?)".len();
+    &INSERT[..INSERT.len() - end]
 }
 
 /// The random name that a database was given when it was made.
