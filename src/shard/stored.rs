@@ -86,8 +86,8 @@ impl Rooms {
         });
     }
 
-    /// Whether so much waits for the store in a space that nobody more can come to it: joins wait
-    /// behind chats, and nothing else would bound them.
+    /// Whether more than half of a space's log waits for the store, so that nobody more can come:
+    /// joins wait behind chats, and nothing else would bound them.
     pub(super) fn is_overdue(&self, turn: &Turn, space: SpaceKey) -> bool {
         let most = turn.limits.log_bytes_max as u64 / 2;
         turn.secured.is_by_store()

@@ -83,9 +83,9 @@ pub fn nobody_sees_a_chat_that_the_store_does_not_take_and_then_it_is_refused() 
 
     let again = post(&hub, "posted", &[("Idempotency-Key", "k1")]);
     assert_eq!((again.status, again.header("idempotency-replayed")), (200, Some("true")));
-    say(&mut speaker, "goes on");
+    say(&mut speaker, "goes-on");
     assert_eq!(speaker.next_of("ack")["data"]["level"], "accepted");
-    assert_eq!(hub.contents(1), ["waits", "posted", "goes on"], "accepted means stored");
+    assert_eq!(hub.contents(1), ["waits", "posted", "goes-on"], "accepted means stored");
 }
 
 pub fn what_a_killed_hub_had_shown_is_in_its_table() {
