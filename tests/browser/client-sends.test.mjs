@@ -177,7 +177,10 @@ test('a post that fails on its way is sent again with the same key, once', async
 test('a post whose yes is cut short, or is somebody else’s, is sent again, once', async () => {
   const world = new World();
   world.welcome();
+  const torn = () => new ReadableStream({ start: (body) => body.error(new TypeError('reset')) });
   const answers = [
+    () => new Response(torn(), { status: 202 }),
+    () => new Response(torn(), { status: 429 }),
     () => new Response('{"message":"Chat', { status: 202 }),
     () => new Response(null, { status: 204 }),
     () => new Response('<html>Welcome to the hotel</html>', { status: 200 }),

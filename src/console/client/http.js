@@ -45,7 +45,11 @@ export async function request(address, via, { headers, has, ...init } = {}) {
     const response = await fetch(address, options).catch((error) => {
       throw new HubError('unreachable', error.message);
     });
-    const body = await response.json().catch(() => null);
+    const body = await response.json().catch((error) => {
+      // What came whole and is no JSON is a proxy's; the status is all that it says.
+      if (error.name === 'SyntaxError') return null;
+      throw new HubError('unreachable', NOT_WHOLE);
+    });
     if (response.ok) {
       if (!body || (has && body[has] === undefined)) throw new HubError('unreachable', NOT_WHOLE);
       return { status: response.status, body, headers: response.headers };

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -86,6 +87,7 @@ impl SqliteSink {
     pub fn open(path: &Path, utc_offset: i32) -> Result<SqliteSink, MigrateError> {
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(BUSY_WAIT)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
              PRAGMA wal_autocheckpoint = 4096; PRAGMA journal_size_limit = 67108864; \
@@ -152,7 +154,8 @@ impl SqliteSink {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|error| sink_error("begin", &error))?;
         step(&transaction, batch.advances())?;
-        insert(&transaction, batch.records(), &mut self.wall)?;
+        let rows = in_order(batch.records());
+        insert(&transaction, &rows, &mut self.wall)?;
         let mut indexed = None;
         if let Some(index) = self.index.as_ref().filter(|_| batch.rows() > 0) {
             let done = match words {
@@ -168,7 +171,7 @@ impl SqliteSink {
                 Err(error) => return Err(sink_error("index words", &error)),
             }
         }
-        let spaces = tally::count_in(&transaction, batch);
+        let spaces = tally::count_in(&transaction, &rows);
         self.spaces = spaces.map_err(|error| sink_error("count rows", &error))?;
         // Whatever a failed commit says, only the positions tell whether it happened.
         transaction.commit().map_err(|error| SinkError::Unclear(format!("commit: {error}")))?;
@@ -266,7 +269,7 @@ fn step(transaction: &Transaction<'_>, advances: &[Advance]) -> Result<(), SinkE
                  ON CONFLICT (journal) DO UPDATE SET position = excluded.position \
                  WHERE hub_positions.position = 0";
     let mut next = transaction
-        .prepare("UPDATE hub_positions SET position = ?1 WHERE journal = ?2 AND position = ?3")
+        .prepare_cached("UPDATE hub_positions SET position = ?1 WHERE journal = ?2 AND position = ?3")
         .map_err(error)?;
     for advance in advances {
         let (journal, position) = (advance.journal.to_string(), signed(advance.next));
@@ -291,7 +294,7 @@ struct Tried<'a> {
 impl Trial for Tried<'_> {
     async fn take(&mut self, rows: &[Record<'_>]) -> Result<(), SinkError> {
         self.run("SAVEPOINT tried")?;
-        let outcome = insert(&self.transaction, rows.iter().copied(), self.wall);
+        let outcome = insert(&self.transaction, &in_order(rows.iter().copied()), self.wall);
         match outcome {
             Ok(()) => self.run("RELEASE tried")?,
             Err(_) => self.run("ROLLBACK TO tried; RELEASE tried")?,
@@ -301,7 +304,7 @@ impl Trial for Tried<'_> {
 
     async fn probe(&mut self, row: &Record<'_>) -> Result<(), SinkError> {
         self.run("SAVEPOINT tried")?;
-        let outcome = insert(&self.transaction, std::iter::once(*row), self.wall);
+        let outcome = insert(&self.transaction, &[*row], self.wall);
         self.run("ROLLBACK TO tried; RELEASE tried")?;
         outcome
     }
@@ -313,9 +316,16 @@ impl Tried<'_> {
     }
 }
 
-fn insert<'a>(
+/// Rows as the table's index has them: space by space, and ascending in each.
+fn in_order<'a>(rows: impl Iterator<Item = Record<'a>>) -> Vec<Record<'a>> {
+    let mut rows: Vec<Record<'_>> = rows.collect();
+    rows.sort_unstable_by_key(|row| (row.space, row.id));
+    rows
+}
+
+fn insert(
     transaction: &Transaction<'_>,
-    rows: impl Iterator<Item = Record<'a>>,
+    rows: &[Record<'_>],
     wall: &mut WallFormat,
 ) -> Result<(), SinkError> {
     let error = |error: Error| match sink_error("insert rows", &error) {
@@ -323,8 +333,6 @@ fn insert<'a>(
         SinkError::Refused(reason) if !is_of_the_file(&error) => SinkError::Data(reason),
         other => other,
     };
-    let mut rows: Vec<Record<'_>> = rows.collect();
-    rows.sort_unstable_by_key(|row| (row.space, row.id));
     for rows in rows.chunks(STATEMENT_ROWS) {
         insert_some(transaction, rows, wall).map_err(error)?;
     }
@@ -337,7 +345,7 @@ fn insert_some(
     rows: &[Record<'_>],
     wall: &mut WallFormat,
 ) -> Result<(), Error> {
-    let mut insert = transaction.prepare_cached(&insert_sql(rows.len()))?;
+    let mut insert = transaction.prepare_cached(&INSERT[rows.len() - 1])?;
     for (row, record) in rows.iter().enumerate() {
         let first = row * COLUMNS;
         let id = record.id.text();
@@ -356,6 +364,12 @@ fn insert_some(
 /// Rows of one statement: more cost no less a row.
 const STATEMENT_ROWS: usize = 16;
 const COLUMNS: usize = 6;
+/// Statements that are kept parsed: those of each number of rows, and all others.
+const STATEMENTS: usize = 2 * STATEMENT_ROWS;
+
+/// The statements that insert one row, two, and so on.
+static INSERT: LazyLock<[String; STATEMENT_ROWS]> =
+    LazyLock::new(|| std::array::from_fn(|at| insert_sql(at + 1)));
 
 /// The statement that inserts a number of rows. What it has put in before a row that is refused
 /// stays: whoever calls takes all back, and a journal of each page for that would cost as much as

@@ -5,9 +5,9 @@
 
 use rusqlite::{CachedStatement, OptionalExtension, Result, Transaction};
 
-use crate::store::batcher::batch::Batch;
 use crate::store::query::signed;
-use crate::wire::{Id, SpaceId};
+use crate::wire::SpaceId;
+use crate::wire::record::Record;
 
 /// Rows of half a block: a block of twice as many is halved; migration 3 says so too.
 pub(crate) const BLOCK_ROWS: i64 = 4096;
@@ -18,14 +18,13 @@ struct CountBlock {
     total: i64,
 }
 
-/// Counts a batch's rows in, which have just been inserted; of how many spaces they are.
-pub(crate) fn count_in(transaction: &Transaction<'_>, batch: &Batch) -> Result<u64> {
-    let mut rows: Vec<_> = batch.records().map(|record| (record.space, record.id)).collect();
-    rows.sort_unstable();
+/// Counts rows in that have just been inserted, space by space and ascending in each; of how many
+/// spaces they are.
+pub(crate) fn count_in(transaction: &Transaction<'_>, rows: &[Record<'_>]) -> Result<u64> {
     let add_last = transaction.prepare_cached(ADD_LAST)?;
     let mut blocks = Blocks { transaction, add_last };
     let mut spaces = 0;
-    for rows in rows.chunk_by(|a, b| a.0 == b.0) {
+    for rows in rows.chunk_by(|a, b| a.space == b.space) {
         spaces += 1;
         blocks.count_in(rows)?;
     }
@@ -58,8 +57,8 @@ const SET: &str = "INSERT INTO hub_space_blocks (space_id, id, total) VALUES (?1
 
 impl Blocks<'_> {
     /// Counts in rows of one space, ascending.
-    fn count_in(&mut self, rows: &[(SpaceId, Id)]) -> Result<()> {
-        let space = rows[0].0;
+    fn count_in(&mut self, rows: &[Record<'_>]) -> Result<()> {
+        let space = rows[0].space;
         if let Some(last) = self.add_last(rows)? {
             return self.halve(space, last);
         }
@@ -68,19 +67,19 @@ impl Blocks<'_> {
             return self.halve(space, first);
         }
         // Older ones come from an import beside a wrong clock only.
-        for (space, id) in rows {
-            let place = (space.0, id.to_string());
+        for row in rows {
+            let place = (space.0, row.id.to_string());
             let mut add = self.transaction.prepare_cached(ADD_BEFORE)?;
             let counted = add.query_row(place, block)?;
-            self.halve(*space, counted)?;
+            self.halve(space, counted)?;
         }
         Ok(())
     }
 
     /// Counts rows into the last block of their space, unless one of them lies before it.
-    fn add_last(&mut self, rows: &[(SpaceId, Id)]) -> Result<Option<CountBlock>> {
-        let (space, lowest) = rows[0];
-        let lowest = lowest.text();
+    fn add_last(&mut self, rows: &[Record<'_>]) -> Result<Option<CountBlock>> {
+        let Record { space, id, .. } = rows[0];
+        let lowest = id.text();
         let lowest = std::str::from_utf8(&lowest).expect("Crockford digits are ASCII");
         let added = signed(rows.len() as u64);
         self.add_last.query_row((space.0, lowest, added), block).optional()

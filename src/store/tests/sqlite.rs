@@ -80,7 +80,7 @@ impl Database {
     }
 
     fn import(&mut self, row: StoredMessage) {
-        let at = WallFormat::new(OFFSET).text(row.at);
+        let at = WallFormat::new(OFFSET).text(row.at).to_owned();
         let sql = "INSERT INTO chat_messages (id, content, user_id, username, space_id, \
                    timestamp) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         let values = (&row.id, &row.content, row.user.0, &row.username, row.space.0, at);
