@@ -85,6 +85,9 @@ conditions! {
     DatabaseUnusable "database_unusable" Degraded
         "The database can't be used, and waiting does not mend that; messages wait in the journal"
         "mend what it says (address, password, rights, schema): then all is stored";
+    StoreAwaited "store_awaited" Refusing
+        "The store takes no messages, and chat is accepted only once it is stored: it is refused"
+        "see `store` in /readyz; or accept = journaled, where chat need not wait for the store";
     RightsMissing "rights_missing" Degraded
         "The database role lacks rights that the hub needs"
         "grant them: docs/POSTGRES.md lists all of them";

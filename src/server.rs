@@ -164,7 +164,7 @@ struct Server {
 /// A way to ask, and where that is heard.
 type Way<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
 
-/// How members ask for pages of history, and have tokens judged.
+/// How members ask for pages of history, one at a time, and have tokens judged.
 fn questions(connections_max: usize) -> (Way<PageRequest>, Way<RenewalRequest>) {
     (mpsc::channel(connections_max), mpsc::channel(RENEWALS_MAX))
 }
@@ -198,7 +198,6 @@ impl Server {
             return Ok(None);
         };
         starting.end().await;
-        // The watchman is there as long as the process, and a member asks for a page at a time.
         _ = newest.send(store.highest);
         let ((pages, requests), (renewals, shown)) = questions(limits.connections_max);
         let (hub, shards) = hub::start(HubSetup {
@@ -212,6 +211,7 @@ impl Server {
             seed: random.next() as u64,
             pages,
             renewals,
+            accept: config.accept,
             pinned: config.pinned,
             faults: faults.clone(),
         })?;
@@ -378,7 +378,8 @@ fn start_watchmen(
         let rounds = Certificate { replace, clock, conditions }.run();
         spawn_watched(&Handle::current(), (faults, "the certificate's rounds"), over, rounds);
     }
-    let rounds = Watchman { clock, lines, conditions, highest }.run();
+    let metrics = Arc::clone(faults.metrics());
+    let rounds = Watchman { clock, lines, conditions, metrics, highest }.run();
     // They end with the runtime of this thread.
     spawn_watched(&Handle::current(), (faults, "the watchman"), over, rounds);
     newest

@@ -8,7 +8,7 @@ use cpi_hub::shard::event::{
     Fetch, Grant, Guise, Input, Join, MemberKey, PIECES, Renewal, Reply, Sent, Sockets, Ticket,
 };
 use cpi_hub::shard::turn::{Broken, Host, Journal};
-use cpi_hub::shard::{Shard, ShardSetup};
+use cpi_hub::shard::{Accept, Shard, ShardSetup};
 use cpi_hub::wire::close::Close;
 use cpi_hub::wire::server_message::Resumed;
 use cpi_hub::wire::time::{Micros, MonoMs, Now};
@@ -122,7 +122,8 @@ impl Stage {
         };
         let now = Now { mono: MonoMs(1_000), unix: Micros(1_767_225_600_000_000) };
         let (highest, published) = (Id::MIN, Vec::new());
-        let setup = ShardSetup { number: 0, limits, seed: 1, highest, published, now };
+        let accept = Accept::Journaled;
+        let setup = ShardSetup { number: 0, limits, accept, seed: 1, highest, published, now };
         let mut stage = Stage {
             shard: Shard::new(setup),
             now,

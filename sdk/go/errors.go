@@ -25,6 +25,7 @@ const (
 	InvalidParameter     Code = "invalid_parameter"
 	InvalidUpgrade       Code = "invalid_upgrade"
 	NonceReused          Code = "nonce_reused"
+	NotYetStored         Code = "not_yet_stored"
 	Overloaded           Code = "overloaded"
 	RateLimited          Code = "rate_limited"
 	RequestTimeout       Code = "request_timeout"

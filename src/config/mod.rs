@@ -32,6 +32,7 @@ use crate::edge::auth::Credentials;
 use crate::edge::tls::Identity;
 use crate::edge::{Hosts, Names, Origins, Proxies};
 use crate::limits::{Limits, SHARDS_MAX, Setting, settings};
+use crate::shard::Accept;
 use crate::store::postgres::DatabaseUrl;
 
 /// How log lines are written.
@@ -60,6 +61,8 @@ pub struct Config {
     pub database_url: Option<DatabaseUrl>,
     /// Shard threads.
     pub shards: usize,
+    /// When a chat is accepted.
+    pub accept: Accept,
     /// Whether shard threads keep to a core each.
     pub pinned: bool,
     /// Whether journals that were made for another store are stored in this one.
@@ -132,7 +135,7 @@ pub struct MainSetting {
 }
 
 /// The settings that are no bounds, in the order of the help.
-pub const MAIN: [MainSetting; 26] = [
+pub const MAIN: [MainSetting; 27] = [
     main(
         "listen",
         "ADDR:PORT",
@@ -165,6 +168,11 @@ pub const MAIN: [MainSetting; 26] = [
         "BOOL",
         "Store what journals hold for another store in this one; for one start, where the \
                other will not come back",
+    ),
+    main(
+        "accept",
+        "journaled|stored",
+        "When a chat is accepted and seen: in the journal, or once stored [default: journaled]",
     ),
     main("search", "BOOL", "Find messages by their words, for which the store keeps an index"),
     main("shards", "N", "Threads that own spaces and sockets [default: cores - 1, at least 1]"),
@@ -258,6 +266,7 @@ impl Config {
         let shards = reading.shards(machine.cores)?;
         let pinned = reading.value("pinned", BOOL, "true", parse_bool)?;
         let take_journals = reading.value("take_journals", BOOL, "false", parse_bool)?;
+        let accept = reading.value("accept", "journaled or stored", "journaled", Accept::parse)?;
         let search = reading.value("search", BOOL, "false", parse_bool)?;
         let insecure = reading.value("insecure", BOOL, "false", parse_bool)?;
         let debug_endpoints = reading.value("debug_endpoints", BOOL, "false", parse_bool)?;
@@ -285,6 +294,7 @@ impl Config {
             data_dir,
             database_url,
             shards,
+            accept,
             pinned,
             take_journals,
             search,

@@ -52,6 +52,7 @@ fn nothing_given_is_a_sound_configuration() {
     let config = load(Input::default()).expect("the defaults are sound");
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
     assert_eq!((config.shards, config.pinned, config.insecure), (3, true, false));
+    assert_eq!(config.accept, Accept::Journaled);
     assert_eq!(config.data_dir, PathBuf::from("data"));
     assert_eq!(config.origins.text(), "http://localhost:3000");
     assert_eq!((config.log.as_str(), config.log_format), ("info", LogFormat::Auto));
@@ -160,6 +161,7 @@ fn an_error_names_what_was_given_where_and_what_was_expected() {
         ),
         (flags(&[("log", "=")]), "--log: `=` is not a filter such as info or cpi_hub=debug"),
         (flags(&[("log_format", "xml")]), "--log-format: `xml` is not auto, text or json"),
+        (flags(&[("accept", "now")]), "--accept: `now` is not journaled or stored"),
         (
             variables(&[("HUB_LISTEM", "x")]),
             "HUB_LISTEM: there is no such setting; did you mean HUB_LISTEN?",
@@ -305,7 +307,8 @@ fn the_printed_configuration_is_a_file_that_says_the_same() {
     let config = load(Input {
         flags: &[("message_rate", "10/20"), ("data_dir", "a \"b\" \\c")],
         variables: &[("HUB_UTC_OFFSET", "+05:30"), ("PORT", "9000")],
-        file: "insecure = true\npinned = false\norigins = [\"https://a.b\", \"https://c\"]\nwrite_wait = 11",
+        file: "insecure = true\npinned = false\naccept = \"stored\"\n\
+               origins = [\"https://a.b\", \"https://c\"]\nwrite_wait = 11",
     });
     let config = config.expect("sound");
     let printed = config.to_string();
@@ -324,4 +327,5 @@ fn the_printed_configuration_is_a_file_that_says_the_same() {
     assert_eq!(again.limits.message_rate, Rate::new(10, 20));
     assert_eq!((again.listen, again.data_dir), (config.listen, config.data_dir));
     assert_eq!((again.insecure, again.pinned, again.origins), (true, false, config.origins));
+    assert_eq!(again.accept, Accept::Stored);
 }

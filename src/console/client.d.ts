@@ -16,10 +16,10 @@ export type AckLevel = 'accepted' | 'durable';
 export type HubRefusal =
   'body_too_large' | 'content_empty' | 'content_invalid' | 'content_too_long' | 'draining' |
   'forbidden' | 'internal' | 'invalid_chat_message' | 'invalid_message_format' |
-  'invalid_parameter' | 'invalid_upgrade' | 'nonce_reused' | 'overloaded' | 'rate_limited' |
-  'request_timeout' | 'search_off' | 'space_mismatch' | 'store_refused' | 'store_unavailable' |
-  'too_many_connections' | 'unauthorized' | 'unknown_message_type' | 'unknown_space' |
-  'unknown_user' | 'validation_error';
+  'invalid_parameter' | 'invalid_upgrade' | 'nonce_reused' | 'not_yet_stored' | 'overloaded' |
+  'rate_limited' | 'request_timeout' | 'search_off' | 'space_mismatch' | 'store_refused' |
+  'store_unavailable' | 'too_many_connections' | 'unauthorized' | 'unknown_message_type' |
+  'unknown_space' | 'unknown_user' | 'validation_error';
 /** What this client refuses with. */
 export type ClientRefusal =
   'aborted' | 'closed' | 'gap_not_filled' | 'no_answer' | 'nonce_pending' | 'origin_refused' |

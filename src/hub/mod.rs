@@ -10,10 +10,10 @@ use crate::clock::Clock;
 use crate::faults::Faults;
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
-use crate::shard::ShardSetup;
 use crate::shard::event::{
     AddressKey, Fetch, Grant, HotSpace, Join, Post, Renewal, Revocation, Stretch, Verdict,
 };
+use crate::shard::{Accept, ShardSetup};
 use crate::store::journal::Writer;
 use crate::store::latest::Latest;
 use crate::wire::close::Close;
@@ -68,6 +68,8 @@ pub(crate) struct HubSetup {
     pub pages: mpsc::Sender<PageRequest>,
     /// Where members' tokens are judged; each is answered by [`Hub::grant`].
     pub renewals: mpsc::Sender<RenewalRequest>,
+    /// When a chat is accepted.
+    pub accept: Accept,
     /// Whether shards get cores of their own.
     pub pinned: bool,
     /// Where a shard that ends before a drain is told.
@@ -151,6 +153,7 @@ pub(crate) struct Hub {
     directory: Arc<Directory>,
     metrics: Arc<Metrics>,
     drain: Arc<Latest<Option<u64>>>,
+    accept: Accept,
 }
 
 /// The shards' threads.
@@ -216,7 +219,8 @@ pub(crate) fn start(mut setup: HubSetup) -> std::io::Result<(Hub, HubThreads)> {
     // One that can't begin tells its fault, and drops its end.
     begins.iter().take(shards).for_each(drop);
     let askers = Arc::new(Askers::new(setup.limits.inbox_commands_max));
-    let hub = Hub { inboxes, askers, directory, metrics: setup.metrics, drain };
+    let HubSetup { metrics, accept, .. } = setup;
+    let hub = Hub { inboxes, askers, directory, metrics, drain, accept };
     Ok((hub, HubThreads(threads)))
 }
 
@@ -227,6 +231,7 @@ fn first_of(setup: &HubSetup, number: usize, shards: usize) -> ShardSetup {
     ShardSetup {
         number: u16::try_from(number).expect("shards are bounded below 2^16"),
         limits,
+        accept: setup.accept,
         seed: setup.seed.wrapping_add((number as u64) << 32 | number as u64),
         highest: setup.highest,
         published: of_shard(&setup.published, number, shards),
@@ -297,7 +302,13 @@ impl Hub {
         if self.is_draining() { Reject::Draining } else { Reject::Internal }
     }
 
-    /// Accepts a chat: it is in the space's log and in the journal when this returns.
+    /// When a chat is accepted.
+    pub(crate) fn accept(&self) -> Accept {
+        self.accept
+    }
+
+    /// Accepts a chat: it is in the space's log and in the journal when this returns, or stored,
+    /// where that is when chats are accepted.
     pub(crate) async fn post(&self, post: Post) -> Result<Posted, Reject> {
         if self.is_draining() {
             return Err(Reject::Draining);

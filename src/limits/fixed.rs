@@ -103,6 +103,9 @@ pub const COMMIT_WAITS_MAX: usize = 65_536;
 /// Commits that one member may wait for. All may come at once, when a store is back, and their
 /// acks are not to be what brings its private frames over their bound.
 pub const MEMBER_WAITS_MAX: u32 = 1_024;
+/// How long the store may take with a chat where chats are accepted once they are stored, in ms;
+/// then new ones are refused until it has it.
+pub const STORED_WAIT: u64 = 2_000;
 /// Users that a shard remembers as absent, and as many spaces; beyond it all are forgotten, and
 /// asked about anew.
 pub const ABSENT_MAX: usize = 4_096;

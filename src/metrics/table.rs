@@ -173,8 +173,14 @@ metrics! {
         "Journal writes or flushes that failed"
         "any";
     ShardsRefusing "hub_shards_refusing" Gauge
-        "Shards that refuse chat: journal full or broken"
+        "Shards that refuse chat: journal full or broken, or the store awaited"
         "anything but 0: people cannot chat";
+    ShardsAwaiting "hub_shards_awaiting_store" Gauge
+        "Shards that refuse chat until the store takes it (`accept = stored`)"
+        "anything but 0: people cannot chat";
+    ChatsUnsecured "hub_chats_unsecured" Gauge
+        "Chats that nobody is sent before the store has them (`accept = stored`)"
+        "that it falls again: it grows while the store is slow or away";
     StoreLag "hub_store_lag_seconds" Longest
         "Age of the oldest chat of this run that the store has not committed"
         "more than a second for long: the store does not keep up, or is away";

@@ -1,6 +1,7 @@
 //! The watchman's rounds: once a second it looks at what no part of the hub would notice by
 //! itself, the machine's clock and the reader of the log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -11,6 +12,7 @@ use crate::cli::lines::{Lines, LinesState};
 use crate::clock::Clock;
 use crate::conditions::{Condition, Conditions};
 use crate::limits::CLOCK_STEP_MAX;
+use crate::metrics::{Metric, Metrics};
 use crate::wire::Id;
 use crate::wire::time::{Micros, MonoMs, Now};
 
@@ -30,6 +32,7 @@ pub(super) struct Watchman {
     pub(super) clock: Clock,
     pub(super) lines: Lines,
     pub(super) conditions: Conditions,
+    pub(super) metrics: Arc<Metrics>,
     /// The newest message's id, once the store is open.
     pub(super) highest: oneshot::Receiver<Id>,
 }
@@ -60,6 +63,9 @@ impl Watchman {
                 jumps.begin(seen.now, highest);
             }
             self.conditions.set(Condition::ClockJumped, jumps.told());
+            let awaiting = self.metrics.total().get(Metric::ShardsAwaiting);
+            let told = (awaiting > 0).then(|| format!("{awaiting} shards refuse chat"));
+            self.conditions.set(Condition::StoreAwaited, told);
             self.conditions.fade();
         }
     }

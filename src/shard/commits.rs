@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::event::{MemberKey, Ticket};
 use super::position::Floor;
-use crate::limits::COMMIT_WAITS_MAX;
+use crate::limits::{COMMIT_WAITS_MAX, STORED_WAIT};
+use crate::wire::client_message::AckLevel;
 use crate::wire::reject::Reject;
 use crate::wire::time::{Micros, Now};
 use crate::wire::{Id, IdGenerator};
@@ -28,13 +29,31 @@ struct Appended {
     at: Option<Now>,
 }
 
-/// A member that is told by an ack when a record is durable.
+/// A member that is answered when a record is durable.
 #[derive(Debug)]
-pub(super) struct AckTo {
+pub(super) struct AnswerTo {
     pub key: MemberKey,
-    pub nonce: Box<str>,
+    pub answer: Answer,
+}
+
+/// What a member is answered.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// How far its message has come, at each of these levels.
+    Ack { nonce: Box<str>, id: Id, duplicate: bool, levels: &'static [AckLevel] },
+    /// The hub is there, and all before its ping was answered.
+    Pong,
+    /// Its message is refused.
+    Refusal { reject: Reject, nonce: Option<Box<str>> },
+}
+
+/// A post that waits for a record.
+#[derive(Debug)]
+pub(super) struct PostTo {
+    pub ticket: Ticket,
     pub id: Id,
-    pub duplicate: bool,
+    /// Where it is told that it was accepted only then: its instant, and whether it is a duplicate.
+    pub untold: Option<(Micros, bool)>,
 }
 
 /// Who waits for which record, and in which order they came: records first.
@@ -50,8 +69,10 @@ pub(super) struct Commits {
     committed: u64,
     /// What stood where after each append that is not yet committed.
     appended: VecDeque<Appended>,
-    acks: Waits<AckTo>,
-    posts: Waits<(Ticket, Id)>,
+    answers: Waits<AnswerTo>,
+    /// Answers among them that are no acks.
+    hasty: usize,
+    posts: Waits<PostTo>,
     /// Members that catch up, and need of the store what these records end with.
     floors: Waits<MemberKey>,
     serial: u64,
@@ -70,7 +91,8 @@ impl Commits {
             made: EARLIER_RUNS,
             committed: 0,
             appended: VecDeque::from([earlier]),
-            acks: Waits::new(),
+            answers: Waits::new(),
+            hasty: 0,
             posts: Waits::new(),
             floors: Waits::new(),
             serial: 0,
@@ -105,6 +127,16 @@ impl Commits {
         Floor { id: self.ids.last(), record: self.made }
     }
 
+    /// The number of the newest record.
+    pub(super) fn newest(&self) -> u64 {
+        self.made
+    }
+
+    /// The number of the last record that the store has.
+    pub(super) fn stored(&self) -> u64 {
+        self.committed
+    }
+
     /// Whether the store has a record.
     pub(super) fn has(&self, record: u64) -> bool {
         record <= self.committed
@@ -121,15 +153,25 @@ impl Commits {
         self.appended.iter().find_map(|appended| appended.at)
     }
 
+    /// Whether the store has not committed what it was given so long ago, or what earlier runs have
+    /// left.
+    pub(super) fn is_late(&self, now: Now) -> bool {
+        let oldest = self.appended.front();
+        oldest.is_some_and(|it| it.at.is_none_or(|at| now.mono.since(at.mono) >= STORED_WAIT))
+    }
+
     /// The records made since the last append are in no journal: who waits for them never hears of
-    /// them. Nor do posts with these tickets, which may have repeated earlier ones.
-    pub(super) fn append_failed(&mut self, refused: &BTreeSet<Ticket>) {
+    /// them. Nor do posts with these tickets, which may have repeated earlier ones. Returns the
+    /// posts that have been told nothing.
+    pub(super) fn append_failed(&mut self, refused: &BTreeSet<Ticket>) -> Vec<Ticket> {
         // What earlier turns made is in the journal and may still be committed.
         self.made = self.appended.back().map_or(self.committed, |last| last.records);
-        drop(self.acks.split_off(&(self.made + 1, 0)));
-        drop(self.posts.split_off(&(self.made + 1, 0)));
-        self.posts.retain(|_, (ticket, _)| !refused.contains(ticket));
+        let lost = self.answers.split_off(&(self.made + 1, 0)).into_values();
+        self.hasty -= lost.filter(|to| !to.answer.is_ack()).count();
+        let lost = self.posts.split_off(&(self.made + 1, 0)).into_values();
+        self.posts.retain(|_, post| !refused.contains(&post.ticket));
         self.floors.clear();
+        lost.filter(|post| post.untold.is_some()).map(|post| post.ticket).collect()
     }
 
     /// The store has committed the journal up to an offset. What was waited for is to be taken
@@ -164,9 +206,9 @@ impl Commits {
         self.refused.get(&id).map_or(Ok(()), |reject| Err(*reject))
     }
 
-    /// Whether as many members' acks wait as may.
-    pub(super) fn acks_are_full(&self) -> bool {
-        self.acks.len() >= COMMIT_WAITS_MAX
+    /// Whether as many members' answers wait as may.
+    pub(super) fn answers_are_full(&self) -> bool {
+        self.answers.len() >= COMMIT_WAITS_MAX
     }
 
     fn next_serial(&mut self) -> u64 {
@@ -174,28 +216,39 @@ impl Commits {
         self.serial
     }
 
-    /// Has a member wait for a record, or gives it back if that is committed already.
-    pub(super) fn wait_ack(&mut self, record: u64, to: AckTo) -> Option<AckTo> {
+    /// Has a member's answer wait for a record, or gives it back if that is committed already.
+    pub(super) fn wait_answer(&mut self, record: u64, to: AnswerTo) -> Option<AnswerTo> {
         if self.has(record) {
             return Some(to);
         }
         let serial = self.next_serial();
-        self.acks.insert((record, serial), to);
+        self.hasty += usize::from(!to.answer.is_ack());
+        self.answers.insert((record, serial), to);
         None
     }
 
-    /// Has a post wait for a record; false: it is committed already. A store that is away for
-    /// hours stops no post (docs/WIRE.md, P5).
-    pub(super) fn wait_post(&mut self, record: u64, ticket: Ticket, id: Id) -> bool {
+    /// Takes the answers that say nothing of what is stored, in their order.
+    pub(super) fn take_hasty(&mut self) -> Vec<AnswerTo> {
+        if self.hasty == 0 {
+            return Vec::new();
+        }
+        self.hasty = 0;
+        let hasty = self.answers.extract_if(.., |_, to| !to.answer.is_ack());
+        hasty.map(|(_, to)| to).collect()
+    }
+
+    /// Has a post wait for a record, or gives it back if that is committed already. A store that is
+    /// away for hours stops no post (docs/WIRE.md, P5).
+    pub(super) fn wait_post(&mut self, record: u64, post: PostTo) -> Option<PostTo> {
         if self.has(record) {
-            return false;
+            return Some(post);
         }
         if self.posts.len() >= COMMIT_WAITS_MAX {
             self.posts.pop_first();
         }
         let serial = self.next_serial();
-        self.posts.insert((record, serial), (ticket, id));
-        true
+        self.posts.insert((record, serial), post);
+        None
     }
 
     /// Has a member that catches up wait for a record. Those that `waits` says no of are let go
@@ -215,15 +268,23 @@ impl Commits {
     }
 
     /// The next post whose record is committed, and whether the store holds its message.
-    pub(super) fn next_post(&mut self) -> Option<(Ticket, Result<(), Reject>)> {
-        let (ticket, id) = take(&mut self.posts, self.committed)?;
-        Some((ticket, self.verdict(id)))
+    pub(super) fn next_post(&mut self) -> Option<(PostTo, Result<(), Reject>)> {
+        let post = take(&mut self.posts, self.committed)?;
+        let stored = self.verdict(post.id);
+        Some((post, stored))
     }
 
-    /// The next ack of a committed record, and whether the store holds its message.
-    pub(super) fn next_ack(&mut self) -> Option<(AckTo, Result<(), Reject>)> {
-        let to = take(&mut self.acks, self.committed)?;
-        let stored = self.verdict(to.id);
+    /// The next answer that a committed record was waited for with; of an ack, whether the store
+    /// holds its message.
+    pub(super) fn next_answer(&mut self) -> Option<(AnswerTo, Result<(), Reject>)> {
+        let to = take(&mut self.answers, self.committed)?;
+        let stored = match &to.answer {
+            Answer::Ack { id, .. } => self.verdict(*id),
+            Answer::Pong | Answer::Refusal { .. } => {
+                self.hasty -= 1;
+                Ok(())
+            }
+        };
         Some((to, stored))
     }
 
@@ -234,7 +295,14 @@ impl Commits {
 
     #[cfg(test)]
     pub(super) fn waiting(&self) -> [usize; 3] {
-        [self.acks.len(), self.posts.len(), self.floors.len()]
+        [self.answers.len(), self.posts.len(), self.floors.len()]
+    }
+}
+
+impl Answer {
+    /// Whether it says that something is accepted or stored.
+    fn is_ack(&self) -> bool {
+        matches!(self, Answer::Ack { .. })
     }
 }
 

@@ -11,11 +11,14 @@
 //!
 //! Each file owns a piece of the state. `event`: what goes in and out. `turn`: the order of a turn,
 //! and what all parts work with. `rooms`: the `space`s, the `member`s, who comes and goes. `door`:
-//! what may be said; `say`: what is. `commits`: records, and who waits for them. `resume`: the way
+//! what may be said; `say`: what is. `commits`: records, and who waits for them; `secured`: what
+//! nobody is sent before the store has it; `stored`: what follows when it has. `resume`: the way
 //! back. `due` and `sweep`: who is sent what. `ticks`: what time asks for.
 
+use std::collections::BTreeSet;
+
 use crate::limits::{Limits, room_for};
-use crate::metrics::{Counts, Latency, Metric};
+use crate::metrics::{Counts, Metric};
 use crate::wire::client_message::Decoder;
 use crate::wire::close::Close;
 use crate::wire::frame_reader::Heard;
@@ -42,7 +45,9 @@ mod resume;
 mod rooms;
 mod say;
 mod seated;
+mod secured;
 mod space;
+mod stored;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -52,10 +57,10 @@ pub mod turn;
 
 use commits::{Commits, EARLIER_RUNS};
 use door::Door;
-use event::{Effects, Fed, Input, Join, MemberKey, Reply, Stretch, Verdict};
+use event::{Effects, Fed, Input, Join, MemberKey, Reply, Stretch};
 use member::Member;
 use rooms::Rooms;
-use seated::Seated;
+pub use secured::Accept;
 use space::{ChatFrame, Space};
 use ticks::Ticks;
 use turn::{Journal, Turn};
@@ -67,6 +72,8 @@ pub struct ShardSetup {
     pub number: u16,
     /// Every bound. Those of all logs, and of nonces, count for this shard alone.
     pub limits: Limits,
+    /// When a chat is accepted.
+    pub accept: Accept,
     /// Makes its ids' random parts and its jitter.
     pub seed: u64,
     /// The highest id that any journal or the store holds.
@@ -91,14 +98,14 @@ pub struct Shard {
 impl Shard {
     /// A shard without spaces. It takes no chat before its first [`Shard::tick`].
     pub fn new(setup: ShardSetup) -> Shard {
-        let ShardSetup { number, limits, seed, highest, published, now } = setup;
+        let ShardSetup { number, limits, accept, seed, highest, published, now } = setup;
         let mut door = Door::new(&limits, seed);
         for first in &published {
             door.restore(now, first, EARLIER_RUNS);
         }
         let room = room_for(limits.connections_max);
         Shard {
-            turn: Turn::new(number, now, limits, seed),
+            turn: Turn::new((number, accept), now, limits, seed),
             rooms: Rooms::with_room(room),
             door,
             commits: Commits::new(seed, highest),
@@ -116,6 +123,9 @@ impl Shard {
         self.begin(now);
         if let Some(close) = self.door.refusal(&self.turn) {
             return self.rooms.turn_away(&mut self.turn, join, close);
+        }
+        if self.rooms.is_overdue(&self.turn, join.space) {
+            return self.rooms.turn_away(&mut self.turn, join, Close::Overloaded);
         }
         if self.rooms.grants.is_revoked(now.mono, join.user, join.grant.mark) {
             return self.rooms.turn_away(&mut self.turn, join, Close::Unauthorized);
@@ -189,38 +199,7 @@ impl Shard {
         self.begin(now);
         self.door.set_room(journal.room());
         self.ticks.tick(&mut self.turn, &mut self.rooms, &mut self.door, &mut self.commits);
-    }
-
-    /// The store has found something out; comes before the commit that covers it.
-    fn verdict(&mut self, verdict: Verdict) {
-        if let Verdict::Refused { id, reject, .. } = verdict {
-            self.commits.refuse(id, reject);
-        }
-        self.door.verdict(&self.turn, verdict);
-    }
-
-    /// The store has committed the journal up to an offset: those who wait for that are told.
-    fn committed(&mut self, offset: u64) {
-        let Turn { now, counts, .. } = &mut self.turn;
-        let newest = self.commits.commit(offset, |begun, records| {
-            counts.observe_all(Latency::DurableAck, now.micros_since(begun), records);
-        });
-        while let Some((ticket, stored)) = self.commits.next_post() {
-            if let Err(reject) = stored {
-                self.turn.counts.reject(reject);
-            }
-            self.turn.reply(ticket, Ok(Reply::Durable(stored)));
-        }
-        while let Some((to, stored)) = self.commits.next_ack() {
-            let tell = |it: &mut Seated<'_>, turn: &mut Turn| it.tell_durable(turn, &to, stored);
-            self.rooms.with(&mut self.turn, to.key, tell);
-        }
-        if let Some(newest) = newest {
-            self.commits.forget_refused(newest);
-        }
-        while let Some(key) = self.commits.next_floor() {
-            self.rooms.catch_up(&mut self.turn, &mut self.commits, key);
-        }
+        self.answer_hasty();
     }
 
     /// A page has come for a member that catches up.
@@ -234,7 +213,8 @@ impl Shard {
         let floor = self.commits.floor();
         let space = self.rooms.spaces.open(&mut self.turn, space, floor);
         // No record of this shard's has it. Those that it made before have what lies below.
-        let chat = fed.chat.map(|id| ChatFrame { id, record: floor.record });
+        let record = space.last_record();
+        let chat = fed.chat.map(|id| ChatFrame { id, record, waits: false });
         if let Some(id) = fed.chat {
             self.commits.start_above(id);
         }
@@ -247,10 +227,15 @@ impl Shard {
     /// The turn's records are not in the journal: nothing of the turn may be sent. The logs are
     /// dropped, their members closed, and no more chat is taken until a restart.
     fn append_failed(&mut self) {
-        let refused = self.turn.fx.take_back_posts();
+        // Where posts are told of once they are stored, what they are told stays true.
+        let by_store = self.turn.secured.is_by_store();
+        let refused = if by_store { BTreeSet::new() } else { self.turn.fx.take_back_posts() };
         refused.iter().for_each(|_| self.turn.counts.reject(Reject::StoreUnavailable));
-        self.commits.append_failed(&refused);
+        for ticket in self.commits.append_failed(&refused) {
+            self.turn.reply(ticket, Err(Reject::StoreUnavailable));
+        }
         self.turn.timed.forget();
+        self.turn.secured.forget();
         self.door.break_down();
         self.rooms.let_all_go(&mut self.turn, Close::Internal);
         self.rooms.spaces.drop_logs(&mut self.turn, self.commits.floor());
@@ -258,8 +243,11 @@ impl Shard {
 
     /// The numbers of this shard, gauges brought up to date.
     pub fn counts(&mut self) -> &Counts {
-        let is_refusing = self.door.is_refusing(&self.turn.limits);
-        let Turn { now, counts, logs, deflater, .. } = &mut self.turn;
+        let is_awaiting = self.is_waiting_for_store();
+        let is_refusing = self.door.is_refusing(&self.turn.limits) || is_awaiting;
+        let Turn { now, counts, logs, deflater, secured, .. } = &mut self.turn;
+        counts.set(Metric::ChatsUnsecured, secured.len() as u64);
+        counts.set(Metric::ShardsAwaiting, is_awaiting.into());
         let (plain, deflated) = deflater.take_bytes();
         counts.add(Metric::DeflateInputBytes, plain);
         counts.add(Metric::DeflateOutputBytes, deflated);

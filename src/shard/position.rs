@@ -33,3 +33,14 @@ pub(super) enum Whereabouts {
     /// The id lies above the newest.
     Ahead,
 }
+
+/// A chat that is none any more: the store will never hold it, and nobody has been sent it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Struck {
+    /// What its id was.
+    pub id: Id,
+    /// Where in the log it stood.
+    pub offset: u64,
+    /// The chat before it, or what lies behind the log where there is none.
+    pub before: Id,
+}

@@ -92,7 +92,7 @@ impl Rooms {
         match space.key() {
             SpaceKey::Chat(id) => {
                 space.settle_announcements(turn);
-                let here = (id, space.newest(), space.members());
+                let here = (id, space.newest_secured(), space.members());
                 member.greet(key, turn, (Some(here), after));
             }
             SpaceKey::Lobby => {

@@ -1,7 +1,7 @@
 //! What members and posts say: checked, given its id, its record and its frame.
 
 use super::Shard;
-use super::commits::{AckTo, Commits};
+use super::commits::{Answer, AnswerTo, Commits, PostTo};
 use super::door::Door;
 use super::event::{MemberKey, Post, Renewal, Reply, Ticket};
 use super::nonces::Known;
@@ -18,6 +18,11 @@ use crate::wire::reject::Reject;
 use crate::wire::server_message::{self, Ack, Chat, Refusal};
 use crate::wire::time::Micros;
 use crate::wire::{Encoding, Id, SpaceId, SpaceKey, UserId};
+
+/// The acks of a commit: alone where `accepted` was told before, else both at once, or that alone.
+const DURABLE: &[AckLevel] = &[AckLevel::Durable];
+const BOTH: &[AckLevel] = &[AckLevel::Accepted, AckLevel::Durable];
+const ACCEPTED: &[AckLevel] = &[AckLevel::Accepted];
 
 /// Something to say, with all that the hub knows of its sender.
 struct Said<'a> {
@@ -65,17 +70,24 @@ fn say(
     }
     let Said { user, username, content, .. } = said;
     door.check_new(turn, user, said.space, username.len() + content.len())?;
+    let waits = turn.secured.is_by_store();
+    if waits {
+        check_store(commits, turn)?;
+    }
 
     let (id, at, number) = commits.make(turn.now.unix);
     let record = Record { id, at, space: said.space, user, username, content, nonce };
     record.append_to(&mut turn.fx.records);
     let chat = Chat { id, space: said.space, user, username, content, image };
     let text = turn.text(at);
-    let frame = ChatFrame { id, record: number };
+    let frame = ChatFrame { id, record: number, waits };
     space.append(turn, Some(frame), chat.frame_bytes_max(), |out| {
         server_message::chat(out, &chat, &text)
     });
     turn.counts.add(Metric::ChatsAccepted, 1);
+    if waits {
+        turn.secured.wait(number, id, space.place());
+    }
     if turn.timed.is_next() {
         turn.timed.begin(space.place(), space.end(Encoding::Frames), turn.now);
     }
@@ -85,11 +97,17 @@ fn say(
     Ok(Accepted { id, at, record: number, duplicate: false })
 }
 
+/// Whether the store takes what is said, where that is accepted only then.
+fn check_store(commits: &Commits, turn: &Turn) -> Result<(), Reject> {
+    let is_late = turn.secured.is_by_store() && commits.is_late(turn.now);
+    if is_late { Err(Reject::StoreUnavailable) } else { Ok(()) }
+}
+
 impl Shard {
     /// A whole message of a member's.
     pub(super) fn message(&mut self, key: MemberKey, json: &mut [u8]) {
         let turn = &mut self.turn;
-        let Some(Seated { member, space, .. }) = self.rooms.seated(key) else { return };
+        let Some(Seated { member, .. }) = self.rooms.seated(key) else { return };
         member.heard(turn.now.mono);
         turn.counts.add(Metric::MessagesReceived, 1);
         turn.counts.add(Metric::ReceivedBytes, json.len() as u64);
@@ -108,18 +126,48 @@ impl Shard {
             Ok(ClientMessage::Chat(chat)) => self.chat(key, chat),
             Ok(ClientMessage::Auth(token)) => self.show_token(key, token.0),
             Ok(ClientMessage::Ping) => {
-                let (whose, at) = (member.whose(space.key()), turn.at());
-                self.rooms.with(turn, key, |seated, turn| {
-                    seated.answer(turn, |out| server_message::pong(out, whose, &at))
-                });
+                self.answer(key, Answer::Pong);
                 Ok(())
             }
         };
         if let Err(reject) = outcome {
-            let (turn, refusal) = (&mut self.turn, Refusal { reject, nonce, id: None });
-            turn.counts.reject(reject);
-            self.rooms.with(turn, key, |seated, turn| seated.refuse(turn, &refusal));
+            self.turn.counts.reject(reject);
+            self.refuse(key, reject, nonce);
         }
+    }
+
+    /// Refuses a message of a member's, which is counted: too many end the connection.
+    fn refuse(&mut self, key: MemberKey, reject: Reject, nonce: Option<&str>) {
+        let turn = &mut self.turn;
+        if !turn.secured.is_by_store() {
+            let refusal = Refusal { reject, nonce, id: None };
+            return self.rooms.with(turn, key, |seated, turn| seated.refuse(turn, &refusal));
+        }
+        let judge = |it: &mut Seated<'_>, turn: &mut Turn| it.judge(turn, reject);
+        self.rooms.with(turn, key, judge);
+        self.answer(key, Answer::Refusal { reject, nonce: nonce.map(Box::from) });
+    }
+
+    /// Answers a member what says nothing of the store: in the order of its messages, and behind
+    /// what its space has said before. While that waits for the store the answer does too, but no
+    /// longer than the store may take: then it is to be heard that the hub is there.
+    fn answer(&mut self, key: MemberKey, answer: Answer) {
+        self.answer_hasty();
+        let Shard { turn, commits, rooms, .. } = self;
+        let Some(Seated { member, space, .. }) = rooms.seated(key) else { return };
+        let mut to = AnswerTo { key, answer };
+        if turn.secured.is_by_store()
+            && (!space.is_secured() || member.is_waiting())
+            && !(commits.is_late(turn.now) || member.waits_are_full() || commits.answers_are_full())
+        {
+            member.wait();
+            match commits.wait_answer(commits.newest(), to) {
+                None => return,
+                Some(back) => to = back,
+            }
+            member.waited();
+        }
+        rooms.with(turn, key, |seated, turn| seated.give(turn, &to.answer, Ok(())));
     }
 
     /// A chat of a member's: said, and acked as it asks.
@@ -129,8 +177,9 @@ impl Shard {
         if !member.who.may_say {
             return Err(Reject::Forbidden);
         }
-        let waits = chat.ack == AckLevel::Durable;
-        if waits && (member.waits_are_full() || self.commits.acks_are_full()) {
+        let is_acked_late = self.turn.secured.is_by_store() && chat.nonce.is_some();
+        let waits = chat.ack == AckLevel::Durable || is_acked_late && chat.ack != AckLevel::None;
+        if waits && (member.waits_are_full() || self.commits.answers_are_full()) {
             return Err(Reject::Overloaded);
         }
         let said = Said {
@@ -166,32 +215,46 @@ impl Shard {
             return;
         }
         let Accepted { id, duplicate, record, .. } = accepted;
-        let turn = &mut self.turn;
-        let Some(mut seated) = self.rooms.seated(key) else { return };
-        let ack = Ack { nonce, id, level: AckLevel::Accepted, duplicate };
-        let mut close = seated.ack(turn, &ack);
-        if close.is_none() && level == AckLevel::Durable {
+        let Shard { turn, commits, rooms, .. } = self;
+        let Some(mut seated) = rooms.seated(key) else { return };
+        let is_by_store = turn.secured.is_by_store();
+        let mut close = None;
+        if !is_by_store {
+            let ack = Ack { nonce, id, level: AckLevel::Accepted, duplicate };
+            close = seated.ack(turn, &ack);
+        }
+        if close.is_none() && (is_by_store || level == AckLevel::Durable) {
+            let (record, levels) = match (is_by_store, level) {
+                (false, _) => (record, DURABLE),
+                // Behind all that the member was to be answered before.
+                (true, AckLevel::Durable) => (commits.newest(), BOTH),
+                (true, _) => (commits.newest(), ACCEPTED),
+            };
             seated.member.wait();
-            let to = AckTo { key, nonce: nonce.into(), id, duplicate };
-            if let Some(to) = self.commits.wait_ack(record, to) {
-                close = seated.tell_durable(turn, &to, Ok(()));
+            let answer = Answer::Ack { nonce: nonce.into(), id, duplicate, levels };
+            if let Some(to) = commits.wait_answer(record, AnswerTo { key, answer }) {
+                seated.member.waited();
+                close = seated.give(turn, &to.answer, Ok(()));
             }
         }
         if let Some(close) = close {
-            self.rooms.let_go(turn, key, close);
+            rooms.let_go(turn, key, close);
         }
     }
 
     /// A chat by HTTP.
     pub(super) fn post(&mut self, ticket: Ticket, post: &Post) {
         let accepted = self.accept_post(post);
-        let reply =
-            accepted.map(|Accepted { id, at, duplicate, .. }| Reply::Posted { id, at, duplicate });
-        self.turn.reply(ticket, reply);
-        if let Ok(Accepted { id, record, .. }) = accepted
-            && !self.commits.wait_post(record, ticket, id)
-        {
-            self.turn.reply(ticket, Ok(Reply::Durable(Ok(()))));
+        let Ok(Accepted { id, at, record, duplicate }) = accepted else {
+            return self.turn.reply(ticket, accepted.map(|_| Reply::Durable(Ok(()))));
+        };
+        let is_by_store = self.turn.secured.is_by_store();
+        if !is_by_store {
+            self.turn.reply(ticket, Ok(Reply::Posted { id, at, duplicate }));
+        }
+        let untold = is_by_store.then_some((at, duplicate));
+        if let Some(post) = self.commits.wait_post(record, PostTo { ticket, id, untold }) {
+            self.tell_post(&post, Ok(()));
         }
     }
 
@@ -203,6 +266,7 @@ impl Shard {
         let key = SpaceKey::Chat(post.space);
         if self.rooms.spaces.find(key).is_none() {
             self.door.check_new_space(turn, post.username.len() + post.content.len())?;
+            check_store(&self.commits, turn)?;
         }
         let space = self.rooms.spaces.open(turn, key, self.commits.floor());
         if space.is_paused() {

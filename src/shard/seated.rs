@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 
-use super::commits::AckTo;
+use super::commits::Answer;
 use super::event::{Echo, MemberKey};
 use super::member::Member;
 use super::space::Space;
@@ -11,7 +11,6 @@ use super::turn::Turn;
 use crate::limits::{ECHO_OWED_BYTES_MAX, FLOOD_READ_BYTES_MAX, UNVISITED_TIMES_MAX};
 use crate::metrics::Metric;
 use crate::wire::Encoding;
-use crate::wire::client_message::AckLevel;
 use crate::wire::close::Close;
 use crate::wire::frame_writer;
 use crate::wire::reject::Reject;
@@ -25,14 +24,14 @@ pub(super) struct Seated<'a> {
 }
 
 impl Seated<'_> {
-    /// Gives the member an answer, behind all that its space has said until now. Returns why the
-    /// member is to be closed, if it is owed too many private frames.
+    /// Gives the member an answer, behind all that its space has said until now, as far as that may
+    /// be sent. Returns why the member is to be closed, if it is owed too many private frames.
     pub(super) fn answer(
         &mut self,
         turn: &mut Turn,
         write: impl FnOnce(&mut BytesMut),
     ) -> Option<Close> {
-        let at = self.space.end(self.member.who.encoding);
+        let at = self.space.secured(self.member.who.encoding);
         self.member.answer(&mut turn.counts, at, write);
         self.answered(turn)
     }
@@ -45,7 +44,7 @@ impl Seated<'_> {
             member.queue.push(&mut turn.counts, |out| frame_writer::pong(out, payload));
         } else {
             let pong = |out: &mut BytesMut| frame_writer::pong(out, payload);
-            member.queue.answer(&mut turn.counts, space.end(member.who.encoding), pong);
+            member.queue.answer(&mut turn.counts, space.secured(member.who.encoding), pong);
         }
         self.answered(turn)
     }
@@ -75,28 +74,43 @@ impl Seated<'_> {
         self.answer(turn, |out| server_message::ack(out, ack, &at))
     }
 
-    /// Tells the member that its message is durable, or that the store will never hold it.
-    pub(super) fn tell_durable(
+    /// Gives the member an answer that waited for the store, which holds what an ack is about, or
+    /// never will.
+    pub(super) fn give(
         &mut self,
         turn: &mut Turn,
-        to: &AckTo,
+        answer: &Answer,
         stored: Result<(), Reject>,
     ) -> Option<Close> {
-        self.member.waited();
-        let (id, nonce, duplicate) = (to.id, &*to.nonce, to.duplicate);
-        match stored {
-            Ok(()) => self.ack(turn, &Ack { nonce, id, level: AckLevel::Durable, duplicate }),
-            Err(reject) => {
+        match (answer, stored) {
+            (Answer::Ack { nonce, id, duplicate, levels }, Ok(())) => {
+                let (nonce, id, duplicate) = (&**nonce, *id, *duplicate);
+                let ack = |level| Ack { nonce, id, level, duplicate };
+                levels.iter().find_map(|level| self.ack(turn, &ack(*level)))
+            }
+            (Answer::Ack { nonce, id, .. }, Err(reject)) => {
                 turn.counts.reject(reject);
-                self.tell_refusal(turn, &Refusal { reject, nonce: Some(nonce), id: Some(id) })
+                self.tell_refusal(turn, &Refusal { reject, nonce: Some(nonce), id: Some(*id) })
+            }
+            (Answer::Pong, _) => {
+                let (whose, at) = (self.member.whose(self.space.key()), turn.at());
+                self.answer(turn, |out| server_message::pong(out, whose, &at))
+            }
+            (Answer::Refusal { reject, nonce }, _) => {
+                let (reject, nonce) = (*reject, nonce.as_deref());
+                self.tell_refusal(turn, &Refusal { reject, nonce, id: None })
             }
         }
     }
 
+    /// Counts a refusal, and says whether it was one too many.
+    pub(super) fn judge(&mut self, turn: &Turn, reject: Reject) -> Option<Close> {
+        self.member.judge(turn.now.mono, &turn.limits, reject)
+    }
+
     /// Refuses a message of the member's, which is counted: too many end the connection.
     pub(super) fn refuse(&mut self, turn: &mut Turn, refusal: &Refusal<'_>) -> Option<Close> {
-        let close = self.member.judge(turn.now.mono, &turn.limits, refusal.reject);
-        close.or_else(|| self.tell_refusal(turn, refusal))
+        self.judge(turn, refusal.reject).or_else(|| self.tell_refusal(turn, refusal))
     }
 
     /// Counts what is over its rate and gets no answer: control frames, and what is said where

@@ -1,4 +1,5 @@
-//! The sweep: brings cursors to the end of their logs, and private frames out.
+//! The sweep: brings cursors to the end of their logs, as far as these are secured, and private
+//! frames out.
 //!
 //! It visits the members of dirty spaces in rotation, each with one send of all that it is owed,
 //! and single members that have private frames or became writable. It works in slices of
@@ -7,7 +8,7 @@
 
 use super::Shard;
 use super::event::{MemberKey, Sent, Sockets};
-use super::member::{Member, Offered};
+use super::member::{Member, Offered, Resume};
 use super::rooms::Rooms;
 use super::space::Space;
 use super::turn::Turn;
@@ -147,7 +148,7 @@ impl<S: Sockets> Slice<'_, S> {
         {
             self.pages_sent.push(key);
         }
-        if member.is_lagging() && member.queue.cursor() == space.end(member.who.encoding) {
+        if member.is_lagging() && member.queue.cursor() == space.secured(member.who.encoding) {
             space.set_lagging(member, false);
         }
         Visited::Done
@@ -246,7 +247,9 @@ impl<S: Sockets> Slice<'_, S> {
     }
 
     fn compose_rare(&mut self, member: &mut Member, space: &Space) {
-        let Some(resume) = member.resume().filter(|it| it.end == member.queue.cursor()) else {
+        let (cursor, secured) = (member.queue.cursor(), space.secured(member.who.encoding));
+        let ends = |it: &Resume| it.end == cursor && cursor <= secured;
+        let Some(resume) = member.resume().filter(ends) else {
             return space.tell_online(self.turn, member);
         };
         member.end_resume();
@@ -324,5 +327,7 @@ fn log_target(member: &Member, space: &Space) -> u64 {
     if member.is_held_back() {
         return member.queue.cursor();
     }
-    member.resume().map_or_else(|| space.end(member.who.encoding), |resume| resume.end)
+    let secured = space.secured(member.who.encoding);
+    // Who came back with a position that is not yet secured stands behind that.
+    member.resume().map_or(secured, |it| it.end.min(secured).max(member.queue.cursor()))
 }

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 
 use super::event::{
     Fetch, Grant, Guise, HotSpace, Input, Join, Notification, PIECES, Post, Renewal, Seen, Sent,
-    Sockets, Ticket,
+    Sockets, Ticket, Verdict,
 };
 use super::turn::{Broken, Host, Journal};
 use super::*;
@@ -22,6 +22,7 @@ mod looking;
 mod pressure;
 mod resuming;
 mod sizes;
+mod stored;
 mod timing;
 
 const SPACE: SpaceKey = SpaceKey::Chat(SpaceId(1));
@@ -128,9 +129,14 @@ struct Stage {
 
 impl Stage {
     fn new(limits: Limits) -> Stage {
+        Stage::accepting(Accept::Journaled, limits)
+    }
+
+    fn accepting(accept: Accept, limits: Limits) -> Stage {
         let now = Now { mono: MonoMs(1_000), unix: BEGIN };
         let (highest, published) = (Id::MIN, Vec::new());
-        let shard = Shard::new(ShardSetup { number: 7, limits, seed: 1, highest, published, now });
+        let setup = ShardSetup { number: 7, limits, accept, seed: 1, highest, published, now };
+        let shard = Shard::new(setup);
         let around = Around {
             journal: Counting { end: 0, room: 1 << 30, fails: false },
             sockets: Taken::default(),

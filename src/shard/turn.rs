@@ -8,6 +8,7 @@
 use super::Shard;
 use super::due::Due;
 use super::event::{Effects, Fetch, MemberKey, Renewal, Reply, Sockets, Ticket};
+use super::secured::{Accept, Secured};
 use super::timed::Timed;
 use crate::limits::Limits;
 use crate::metrics::{Counts, Metric};
@@ -95,6 +96,8 @@ pub(super) struct Turn {
     pub counts: Counts,
     /// Chats that are timed.
     pub timed: Timed,
+    /// Chats that wait for the store before anybody is sent them.
+    pub secured: Secured,
     /// What the sweep has to do.
     pub due: Due,
     /// Memory of all spaces and their logs.
@@ -120,12 +123,13 @@ const GRACE: u64 = 2_000;
 
 impl Turn {
     /// For a shard that is made now; `seed` makes its jitter.
-    pub(super) fn new(shard: u16, now: Now, limits: Limits, seed: u64) -> Turn {
+    pub(super) fn new((shard, accept): (u16, Accept), now: Now, limits: Limits, seed: u64) -> Turn {
         Turn {
             shard,
             now,
             counts: Counts::default(),
             timed: Timed::default(),
+            secured: Secured::new(accept),
             due: Due::default(),
             logs: LogMemory::default(),
             fx: Effects::default(),

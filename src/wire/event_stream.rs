@@ -56,6 +56,15 @@ impl Encoding {
         }
     }
 
+    /// Puts in the place of a whole message, which nobody has been sent, what every reader skips:
+    /// pongs that nobody asked for (RFC 6455 5.5.3), or a comment.
+    pub fn blank(self, message: &mut [u8]) {
+        match self {
+            Encoding::Frames | Encoding::Deflated => frame_writer::blank(message),
+            Encoding::Events => blank(message),
+        }
+    }
+
     /// Adds what is said last to somebody who is not a member, or no more: a close frame, or an
     /// event.
     pub fn goodbye(self, out: &mut BytesMut, close: Close, jitter: u32, at: &TimeText) {
@@ -94,11 +103,22 @@ pub(super) fn frame(bytes: &[u8]) -> (usize, usize) {
     }
 }
 
-/// Adds whole text frames as events.
+/// Makes a comment of an event's bytes.
+fn blank(event: &mut [u8]) {
+    event.fill(b' ');
+    if let [b' ', .., end, last] = event {
+        (*end, *last) = (b'\n', b'\n');
+        event[0] = b':';
+    }
+}
+
+/// Adds whole text frames as events. What stands blank among them is none.
 pub fn events(out: &mut BytesMut, mut frames: &[u8]) {
     while !frames.is_empty() {
         let (header, payload) = frame(frames);
-        event(out, &frames[header..header + payload]);
+        if frame_writer::is_text(frames[0]) {
+            event(out, &frames[header..header + payload]);
+        }
         frames = &frames[header + payload..];
     }
 }

@@ -205,6 +205,23 @@ pub fn close(out: &mut BytesMut, code: Option<u16>, reason: &str) {
     control(out, CLOSE, &payload[..2 + reason.len()]);
 }
 
+/// Whether a frame that begins so is a plain text.
+pub(super) fn is_text(first: u8) -> bool {
+    first == TEXT
+}
+
+/// Makes pongs of a frame's bytes, of which there are at least two.
+pub(super) fn blank(mut frame: &mut [u8]) {
+    while !frame.is_empty() {
+        // The last one takes two bytes at least.
+        let length = if frame.len() == 128 { 126 } else { frame.len().min(127) };
+        let (pong, rest) = frame.split_at_mut(length);
+        pong.fill(b' ');
+        pong[..2].copy_from_slice(&[PONG, (length - 2) as u8]);
+        frame = rest;
+    }
+}
+
 fn control(out: &mut BytesMut, opcode: u8, payload: &[u8]) {
     assert!(payload.len() <= 125, "the reader bounds control frames");
     out.extend_from_slice(&[opcode, payload.len() as u8]);
@@ -214,6 +231,7 @@ fn control(out: &mut BytesMut, opcode: u8, payload: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Encoding;
     use proptest::prelude::*;
 
     fn frame_of(text: &str) -> BytesMut {
@@ -223,6 +241,25 @@ mod tests {
         let bytes = frame.end();
         assert_eq!(bytes + 6, out.len());
         out.split_off(6)
+    }
+
+    #[test]
+    fn a_blank_message_of_any_length_is_pongs_or_a_comment() {
+        for length in 3..1_000 {
+            let mut frame = vec![b'x'; length];
+            blank(&mut frame);
+            let mut rest = &frame[..];
+            while let [first, payload, more @ ..] = rest {
+                assert!(*first == PONG && *payload <= 125, "{length}");
+                assert!(more[..usize::from(*payload)].iter().all(|byte| *byte == b' '));
+                rest = &more[usize::from(*payload)..];
+            }
+            assert!(rest.is_empty(), "{length}");
+            let mut event = vec![b'x'; length];
+            Encoding::Events.blank(&mut event);
+            let text = format!(":{}\n\n", " ".repeat(length - 3));
+            assert_eq!(std::str::from_utf8(&event), Ok(&*text));
+        }
     }
 
     #[test]

@@ -321,6 +321,23 @@ test('a post that a hub that ends refuses is made again when it says', async () 
   assert.deepEqual(world.of('error'), []);
 });
 
+test('a post that the store may yet take is made again, with its key', async () => {
+  const world = new World();
+  world.welcome();
+  const answers = [json({ code: 'not_yet_stored' }, { status: 504, 'Retry-After': '1' }),
+    json({ chat_message: messageOf(1) }, { status: 200, 'Idempotency-Replayed': 'true' })];
+  const keys = [];
+  world.answer = (url, { headers }) => {
+    keys.push(headers['Idempotency-Key']);
+    return answers.shift();
+  };
+  const sent = world.client.send('long '.repeat(150));
+  await world.pass(10_000);
+  assert.equal((await sent).id, idOf(1));
+  assert.deepEqual(keys, [keys[0], keys[0]]);
+  assert.deepEqual(world.of('error'), []);
+});
+
 test('a post that comes with a token that has ended is made again with the next one', async () => {
   const given = ['old', 'new'];
   const world = new World({ getToken: () => given.shift() });

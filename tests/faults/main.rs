@@ -28,6 +28,7 @@ mod rebuild;
 mod search;
 mod standstill;
 mod store_truth;
+mod stored;
 #[path = "../support/mod.rs"]
 mod support;
 mod survival;
@@ -41,6 +42,9 @@ const TESTS: &[Named] = &named![
     drain::a_drain_under_load_spreads_its_closes_evenly_and_loses_nothing,
     outage::a_full_journal_refuses_chat_unseen_and_nothing_accepted_is_lost,
     outage::sqlite_refuses_single_rows_alone_and_gets_all_rows_once_it_is_mended,
+    stored::nobody_sees_a_chat_that_the_store_does_not_take_and_then_it_is_refused,
+    stored::what_a_killed_hub_had_shown_is_in_its_table,
+    stored::a_chat_that_the_store_refuses_is_seen_by_nobody,
     clocks::a_clock_that_jumps_by_years_is_told_and_times_follow_it_back_also_over_a_restart,
     clocks::a_clock_that_is_wrong_for_a_moment_is_told_and_makes_no_wrong_time,
     doctor::a_full_disk_is_a_problem_and_one_in_memory_a_warning,

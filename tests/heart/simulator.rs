@@ -5,6 +5,7 @@ use std::env;
 use std::time::Instant;
 
 use crate::sim::coverage::Coverage;
+use crate::sim::plan::Mutant;
 use crate::sim::world::World;
 
 /// Prints the seed of a world that panics.
@@ -20,7 +21,7 @@ impl Drop for Seed {
 
 fn run(seed: u64, trace: bool) -> Coverage {
     let _seed = Seed(seed);
-    let mut world = World::new(seed, trace);
+    let mut world = World::new(seed, trace, None);
     world.run();
     world.book.coverage
 }
@@ -56,5 +57,23 @@ fn no_member_sees_a_gap_a_double_a_reorder_or_a_leak() {
 fn the_same_seed_gives_the_same_run() {
     for seed in 1..=20 {
         assert_eq!(run(seed, false), run(seed, false), "seed {seed}");
+    }
+}
+
+/// What a run panics with, if it does.
+fn found(seed: u64, mutant: Mutant) -> Option<String> {
+    let run = || World::new(seed, false, Some(mutant)).run();
+    let panic = std::panic::catch_unwind(run).err()?;
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    Some(text.or(panic.downcast_ref::<&str>().copied()).unwrap_or_default().to_owned())
+}
+
+#[test]
+fn a_hub_that_sends_acks_or_answers_before_the_store_has_it_is_found() {
+    for mutant in [Mutant::SentBeforeStored, Mutant::ToldTooEarly] {
+        let seeds = 1..=40;
+        let found: Vec<String> = seeds.filter_map(|seed| found(seed, mutant)).collect();
+        let named = found.iter().filter(|text| text.contains("not stored")).count();
+        assert!(named >= 10, "{mutant:?}: {named} of {} say why: {found:#?}", found.len());
     }
 }

@@ -29,6 +29,7 @@ mod refusals;
 mod returns;
 mod rights;
 mod search;
+mod secured;
 mod servers;
 mod sessions;
 mod shortages;
@@ -97,6 +98,9 @@ const TESTS: &[Named] = &named![
     trouble::a_frozen_server_holds_up_nobody,
     trouble::a_directory_that_has_served_opens_without_the_server_and_a_new_one_waits,
     trouble::what_only_a_person_can_mend_is_named_and_mended,
+    secured::nobody_sees_a_chat_while_the_server_is_frozen_and_then_it_is_refused,
+    secured::a_hub_killed_around_its_commit_has_shown_nothing_that_is_not_stored,
+    secured::a_user_that_does_not_exist_is_heard_by_nobody,
     commits::a_hub_killed_around_its_commit_stores_each_message_once,
     states::a_server_that_swallows_everything_holds_up_nobody,
     states::a_locked_table_is_waited_for_and_told_once,

@@ -153,6 +153,12 @@ impl Ledger {
         }
     }
 
+    /// The ids of all that anybody has received, or was told is accepted.
+    pub fn shown(&self) -> impl Iterator<Item = &str> {
+        let received = self.known.iter().flat_map(HashMap::keys);
+        received.chain(self.acked.iter().map(|(_, id)| id)).map(String::as_str)
+    }
+
     /// A line for the log.
     pub fn summary(&self) -> String {
         let messages: usize = self.known.iter().map(HashMap::len).sum();

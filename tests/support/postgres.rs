@@ -175,6 +175,16 @@ impl Cluster {
         succeed(Command::new("kill").args(["-s", signal, &pid]));
     }
 
+    /// Sends the same signal to the server and to all its sessions, as far as they are there now.
+    pub fn everyone(&self) -> impl Fn(&str) + use<> {
+        let server = self.server.id();
+        let children = format!("/proc/{server}/task/{server}/children");
+        let children = std::fs::read_to_string(children).expect("its sessions");
+        let mut pids: Vec<String> = children.split_whitespace().map(str::to_owned).collect();
+        pids.push(server.to_string());
+        move |signal| succeed(Command::new("kill").args(["-s", signal]).args(&pids))
+    }
+
     /// Ends the server by a signal.
     pub fn end(&mut self, signal: &str) {
         self.signal(signal);

@@ -15,6 +15,11 @@ pub const PLANTED: &[Planted] = &[
     (Condition::ClaimLost, "postgres/nodes", "a_hub_that_lost_its_claim_closes_its_members"),
     (Condition::DatabaseRefuses, "faults/outage", "sqlite_refuses_single_rows_alone"),
     (Condition::DatabaseUnusable, "postgres/health", "a_database_that_lacks_a_column_is_unusable"),
+    (
+        Condition::StoreAwaited,
+        "faults/stored",
+        "nobody_sees_a_chat_that_the_store_does_not_take_and_then_it_is_refused",
+    ),
     (Condition::RightsMissing, "postgres/rights", "holds_up_nobody_where_users_can_not_be_read"),
     (Condition::PartEnded, "postgres/watched", "a_thread_that_dies_ends_the_hub_at_once"),
     (Condition::PartHangs, "faults/hanging", "a_shard_that_hangs_is_told"),

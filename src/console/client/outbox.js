@@ -14,6 +14,8 @@ const AGAIN = { min: 500, max: 10_000 };
 const UNKNOWN = ['unknown_outcome', 'no answer within the publish-once window'];
 const TOO_BIG = 1009;
 const ENDING = 'draining';
+// What a post is told that may be stored all the same: it is sent again.
+const OPEN = [ENDING, 'not_yet_stored'];
 const utf8 = new TextEncoder();
 
 export class Outbox {
@@ -199,7 +201,7 @@ export class Outbox {
 // What the hub itself says of the message; a proxy's failure leaves open whether it arrived, and
 // what was accepted can be refused by its store only.
 function isRefusal({ code, status }, accepted) {
-  if (!status || code === ENDING || code.startsWith('http_5')) return false;
+  if (!status || OPEN.includes(code) || code.startsWith('http_5')) return false;
   return !accepted || status === 422;
 }
 

@@ -18,6 +18,7 @@ use crate::edge::http::query::{PathText, path_text};
 use crate::edge::{Edge, http::json};
 use crate::hub::{Existing, Posted};
 use crate::limits::Limits;
+use crate::shard::Accept;
 use crate::shard::event::Post;
 use crate::store::{RangeQuery, StoredMessage};
 use crate::wire::client_message::is_nonce;
@@ -33,7 +34,7 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 const RESPOND_ASYNC: &str = "respond-async";
 
 /// Accepts a chat, and answers when it is stored, or after `durable_wait_max` when it is only
-/// accepted.
+/// accepted. Where chats are accepted once they are stored, nobody knows by then whether it is.
 pub(super) async fn post(
     State(edge): State<Arc<Edge>>,
     Extension(peer): Extension<Peer>,
@@ -45,7 +46,9 @@ pub(super) async fn post(
         return Err(Refusal::from(Reject::Draining).closing());
     }
     let (head, body) = request.into_parts();
-    let asynchronous = prefers_async(&head.headers);
+    // Where a chat is accepted once it is stored there is nothing to be told before.
+    let is_by_store = edge.hub.accept() == Accept::Stored;
+    let asynchronous = prefers_async(&head.headers) && !is_by_store;
     let body = edge.bodies.read(peer, body, edge.limits.chat_body_bytes_max).await?;
     let post = sound_post(&body.bytes, &path_text(path), &head, &caller, &edge.limits)?;
     let post = Post { address: peer.key(), ..post };
@@ -53,7 +56,12 @@ pub(super) async fn post(
     let mut echo = Echo::of(&post);
     // The post holds copies of what is kept of the body, and they are small.
     drop(body);
-    let mut posted = edge.hub.post(post).await.map_err(Refusal::passed_on)?;
+    let posting = edge.hub.post(post);
+    let posted = match is_by_store {
+        true => in_time(edge.limits.durable_wait_max, posting).await?,
+        false => posting.await,
+    };
+    let mut posted = posted.map_err(Refusal::passed_on)?;
     let stored = !asynchronous && is_stored(&mut posted, edge.limits.durable_wait_max).await?;
     if posted.duplicate {
         // The two may differ in the name only: whatever else is another is refused.
@@ -115,6 +123,12 @@ async fn must_exist(edge: &Edge, user: UserId, space: SpaceId, peer: Peer) -> Re
         Existing { user: false, .. } => Err(Reject::UnknownUser),
         Existing { space: false, .. } => Err(Reject::UnknownSpace),
     }
+}
+
+/// What becomes of a post, if that is known in time.
+async fn in_time<T>(wait_ms: u64, posting: impl Future<Output = T>) -> Result<T, Refusal> {
+    let known = tokio::time::timeout(Duration::from_millis(wait_ms), posting).await;
+    known.map_err(|_| Refusal::not_yet_stored())
 }
 
 /// Whether the store has committed the message in time; an error if it has refused it.

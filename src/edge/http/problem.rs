@@ -65,6 +65,20 @@ impl Refusal {
         }
     }
 
+    /// A message that the store has not taken in time, where messages are accepted once they are
+    /// stored: whether it will, nobody knows yet.
+    pub(crate) fn not_yet_stored() -> Refusal {
+        Refusal {
+            status: StatusCode::GATEWAY_TIMEOUT,
+            code: "not_yet_stored",
+            message: "el mensaje aún no se pudo guardar; puede que se guarde más tarde",
+            field: None,
+            retry_after_ms: Some(1_000),
+            counts: None,
+            closes: false,
+        }
+    }
+
     /// This refusal, after which the connection is closed: the rest of the body stays unread.
     pub(crate) fn closing(self) -> Refusal {
         Refusal { closes: true, ..self }

@@ -25,6 +25,7 @@ fn with_one_member(folder: &std::path::Path, control_rate: Rate) -> (State, TcpS
     let setup = ShardSetup {
         number: 0,
         limits,
+        accept: Default::default(),
         seed: 1,
         highest: Id::MIN,
         published: Vec::new(),

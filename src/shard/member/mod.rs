@@ -292,6 +292,11 @@ impl Member {
         self.rare.as_ref().is_some_and(|rare| rare.durable_waits >= MEMBER_WAITS_MAX)
     }
 
+    /// Whether it waits for a commit.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.durable_waits > 0)
+    }
+
     /// It waits for a commit.
     pub(super) fn wait(&mut self) {
         self.rare().durable_waits += 1;

@@ -10,7 +10,7 @@
 use super::Member;
 use crate::limits::RESUME_TIMES_MAX;
 use crate::shard::event::Stretch;
-use crate::shard::position::{Floor, Whereabouts};
+use crate::shard::position::{Floor, Struck, Whereabouts};
 use crate::wire::Id;
 use crate::wire::server_message::{Missing, Resumed};
 use crate::wire::time::{MonoMs, Now};
@@ -258,6 +258,25 @@ impl Member {
     /// Its way through the log's part of what it missed.
     pub(crate) fn resume(&self) -> Option<Resume> {
         self.rare.as_ref()?.resume
+    }
+
+    /// A chat of the log that nobody has been sent is none any more.
+    pub(crate) fn strike(&mut self, struck: &Struck) {
+        let from = self.queue.cursor();
+        let Some(Resume { end, resumed, .. }) =
+            self.rare.as_mut().and_then(|it| it.resume.as_mut())
+        else {
+            return;
+        };
+        if (from..*end).contains(&struck.offset) {
+            resumed.count -= 1;
+        }
+        if resumed.missing == Some(Missing::Ahead) && resumed.from == struck.id {
+            resumed.from = struck.before;
+        }
+        if resumed.to == struck.id {
+            resumed.to = struck.before.max(resumed.from);
+        }
     }
 
     /// It has been sent what it missed, and is live.

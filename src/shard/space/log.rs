@@ -16,6 +16,8 @@ use crate::wire::{Encoding, Id};
 
 use super::ChatFrame;
 
+mod secured;
+
 #[derive(Debug)]
 struct Segment {
     base: u64,
@@ -51,6 +53,8 @@ pub(super) struct SpaceLog {
     encoding: Encoding,
     segments: VecDeque<Segment>,
     end: u64,
+    /// Where the first frame begins that waits for the store; `u64::MAX`: none does.
+    waits_from: u64,
     segment_bytes: usize,
     /// Each retained chat frame, ascending in all.
     index: VecDeque<Indexed>,
@@ -66,6 +70,7 @@ impl SpaceLog {
             encoding,
             segments: VecDeque::new(),
             end: 0,
+            waits_from: u64::MAX,
             segment_bytes: LOG_SEGMENT_BYTES_MIN,
             index: VecDeque::new(),
             newest: floor.id,
@@ -122,11 +127,15 @@ impl SpaceLog {
         offset
     }
 
-    /// Notes that the frame at `offset` is the chat of `id`, stored by the record of this number.
-    pub(super) fn index(&mut self, id: Id, offset: u64, record: u64) {
+    /// Notes that the frame at `offset` is this chat.
+    pub(super) fn index(&mut self, offset: u64, chat: ChatFrame) {
+        let ChatFrame { id, record, waits } = chat;
         debug_assert!(id > self.newest, "ids ascend");
         self.newest = id;
         self.index.push_back(Indexed { id, offset, record });
+        if waits {
+            self.wait_from(offset);
+        }
     }
 
     /// Appends a text frame as `write` has it in this encoding, which is found by positions if it
@@ -144,8 +153,8 @@ impl SpaceLog {
             write(out, frame);
             out.len() - before
         });
-        if let Some(ChatFrame { id, record }) = chat {
-            self.index(id, offset, record);
+        if let Some(chat) = chat {
+            self.index(offset, chat);
         }
     }
 
@@ -160,7 +169,8 @@ impl SpaceLog {
             while at < segment.end() {
                 let end = at + self.frame_bytes(at);
                 let chat = chats.next_if(|chat| chat.offset == at);
-                let chat = chat.map(|&Indexed { id, record, .. }| ChatFrame { id, record });
+                let waits = at >= self.waits_from;
+                let chat = chat.map(|&Indexed { id, record, .. }| ChatFrame { id, record, waits });
                 let (appended_at, frame) = (segment.appended_at, segment.slice(at, end));
                 other.append_as(appended_at, chat, frame, |out, it| encoding.add_frames(out, it));
                 at = end;
@@ -197,7 +207,7 @@ impl SpaceLog {
         (first.slice(from, to), second.slice(second.base, to))
     }
 
-    /// Writes what is still sent from a queue's cursor on: all that is left, if that is at most
+    /// Writes what is still sent from a queue's cursor on: all that is secured, if that is at most
     /// `max` bytes and the queue is live, or the rest of the frame that the cursor stands inside.
     /// Says up to where that is; `None`: the end of that frame lies too far away.
     pub(super) fn write_rest(
@@ -208,8 +218,9 @@ impl SpaceLog {
         out: &mut BytesMut,
     ) -> Option<u64> {
         let mut from = queue.cursor();
-        let end = if self.end - from <= max && is_live {
-            self.end
+        let secured = self.secured();
+        let end = if is_live && secured - from <= max {
+            secured
         } else if from >= queue.boundary() {
             from
         } else {
@@ -277,10 +288,10 @@ impl SpaceLog {
         held - self.held
     }
 
-    /// Frees whole segments below `offset` whose newest frame is older than `window` ms; the last
-    /// one too. Says how many bytes of memory that were.
-    pub(super) fn expire(&mut self, offset: u64, now: MonoMs, window: u64) -> usize {
-        let held = self.held;
+    /// Frees whole segments of what is secured whose newest frame is older than `window` ms; the
+    /// last one too. Says how many bytes of memory that were.
+    pub(super) fn expire(&mut self, now: MonoMs, window: u64) -> usize {
+        let (held, offset) = (self.held, self.secured());
         while let Some(first) = self.segments.front() {
             if first.end() > offset || now.since(first.appended_at) < window {
                 break;
@@ -357,7 +368,7 @@ mod tests {
             frame.raw(&text);
             frame.end()
         });
-        log.index(Id(id), offset, id as u64);
+        log.index(offset, ChatFrame { id: Id(id), record: id as u64, waits: false });
         offset
     }
 
@@ -396,7 +407,7 @@ mod tests {
             append(&mut log, id, 300);
         }
         assert!(log.held() > 0);
-        assert!(log.expire(log.end(), MonoMs(10_000), 300) > 0);
+        assert!(log.expire(MonoMs(10_000), 300) > 0);
         assert_eq!((log.held(), log.retained()), (0, 0));
         assert_eq!((log.segments.capacity(), log.index.capacity()), (0, 0), "nor tables for it");
         assert_eq!(

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 
 use super::ChatFrame;
 use super::log::SpaceLog;
-use crate::shard::position::Floor;
+use crate::shard::position::{Floor, Struck};
 use crate::wire::deflate::Deflater;
 use crate::wire::event_stream;
 use crate::wire::time::MonoMs;
@@ -103,8 +103,8 @@ impl Logs {
         let held = self.frames.held();
         let offset = self.frames.append(now, bound, write);
         let grown = self.frames.held() - held;
-        if let Some(ChatFrame { id, record }) = chat {
-            self.frames.index(id, offset, record);
+        if let Some(chat) = chat {
+            self.frames.index(offset, chat);
         }
         if self.events.is_none() && self.deflated.is_none() {
             return grown;
@@ -169,7 +169,7 @@ impl Logs {
     /// Frees what is older than `window` ms of all of them. Says how many bytes of memory that
     /// were.
     pub(super) fn expire(&mut self, now: MonoMs, window: u64) -> usize {
-        self.all_mut().map(|log| log.expire(log.end(), now, window)).sum()
+        self.all_mut().map(|log| log.expire(now, window)).sum()
     }
 
     /// Frees whole segments below `offset` of one of them, as long as `keep` bytes stay. Says how
@@ -179,6 +179,24 @@ impl Logs {
             None => self.frames.trim(offset, keep),
             Some(place) => place.as_mut().map_or(0, |beside| beside.log.trim(offset, keep)),
         }
+    }
+
+    /// The store has committed the records up to this one.
+    pub(super) fn secure(&mut self, committed: u64) {
+        self.all_mut().for_each(|log| log.secure(committed));
+    }
+
+    /// Takes out a chat that waits and that the store will never hold. Says where it stood in each
+    /// of them.
+    pub(super) fn strike(
+        &mut self,
+        id: Id,
+        committed: u64,
+    ) -> [Option<Struck>; Encoding::ALL.len()] {
+        Encoding::ALL.map(|encoding| match self.place(encoding) {
+            None => self.frames.strike(id, committed),
+            Some(place) => place.as_mut()?.log.strike(id, committed),
+        })
     }
 
     /// The newest chat, or the floor while there was none.
@@ -204,7 +222,7 @@ mod tests {
     fn say(logs: &mut Logs, id: u128, content: &str) {
         let (id, space, user, image) = (Id(id), SpaceId(1), UserId(1), "");
         let chat = Chat { id, space, user, username: "Ana", content, image };
-        let frame = ChatFrame { id, record: 1 };
+        let frame = ChatFrame { id, record: 1, waits: false };
         let mut deflater = Deflater::new(6);
         logs.append((MonoMs(5), &mut deflater), Some(frame), chat.frame_bytes_max(), |out| {
             server_message::chat(out, &chat, AT)
@@ -220,6 +238,53 @@ mod tests {
             from += (first.len() + second.len()) as u64;
         }
         all
+    }
+
+    #[test]
+    fn a_chat_that_is_struck_is_blank_in_all_logs_and_none_in_those_made_later() {
+        let mut logs = Logs::new(Floor { id: Id(10), record: 0 });
+        logs.reader_came(Encoding::Deflated);
+        let mut deflater = Deflater::new(6);
+        for id in 11..14 {
+            let content = "x".repeat(200);
+            let chat = Chat {
+                id: Id(id),
+                space: SpaceId(1),
+                user: UserId(1),
+                username: "Ana",
+                content: &content,
+                image: "",
+            };
+            let frame = ChatFrame { id: Id(id), record: id as u64, waits: true };
+            logs.append((MonoMs(5), &mut deflater), Some(frame), chat.frame_bytes_max(), |out| {
+                server_message::chat(out, &chat, AT)
+            });
+        }
+        logs.secure(11);
+        assert_eq!((logs.main().newest_secured(), logs.newest()), (Id(11), Id(13)));
+        let end = logs.main().end();
+        let struck = logs.strike(Id(12), 11).map(|struck| struck.map(|it| (it.id, it.before)));
+        let both = Some((Id(12), Id(11)));
+        assert_eq!((struck[0], struck[1], struck[2]), (both, None, both));
+        assert_eq!(logs.main().end(), end, "all else stands where it stood");
+        logs.reader_came(Encoding::Events);
+        for (encoding, log) in logs.all() {
+            for known in [11, 12] {
+                let found = log.find(Id(known));
+                assert!(
+                    matches!(found, Whereabouts::At { chats: 1, .. }),
+                    "{encoding:?} {found:?}"
+                );
+            }
+            assert!(log.secured() < log.end(), "{encoding:?}");
+            let text = read(log, 0);
+            let has = |id: u128| text.windows(26).any(|it| it == Id(id).text());
+            let is_plain = encoding != Encoding::Deflated;
+            assert_eq!((has(11), has(12), has(13)), (is_plain, false, is_plain), "{encoding:?}");
+        }
+        logs.strike(Id(13), 11);
+        assert_eq!(logs.newest(), Id(11));
+        assert!(logs.all().all(|(_, log)| log.is_secured()), "nothing waits for what is none");
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub(super) struct ChatFrame {
     pub id: Id,
     /// The number of the record that stores it.
     pub record: u64,
+    /// Whether nobody is sent it before the store has it.
+    pub waits: bool,
 }
 
 impl Space {
@@ -123,8 +125,60 @@ impl Space {
         let to = (turn.now.mono, &mut turn.deflater);
         turn.logs.grew(self.logs.append(to, chat, bound, write));
         turn.counts.add(Metric::FramesAppended, 1);
-        self.make_due(turn);
+        // While a frame before it waits for the store there is nothing new to be sent.
+        if self.is_secured() {
+            self.make_due(turn);
+        }
         self.press(turn);
+    }
+
+    /// The store has committed the records up to this one: what waited for them may be sent.
+    fn secure(&mut self, turn: &mut Turn, committed: u64) {
+        self.logs.secure(committed);
+        self.make_due(turn);
+        turn.due.unsettle(self.slot());
+    }
+
+    /// A chat that waits for the store will never be in it: nobody is sent it, and who is still to
+    /// be sent what it missed is told so.
+    fn strike(&mut self, turn: &mut Turn, members: &mut Arena<Member>, (id, committed): (Id, u64)) {
+        let struck = self.logs.strike(id, committed);
+        self.make_due(turn);
+        turn.due.unsettle(self.slot());
+        for slot in &self.roster {
+            let Some(member) = members.at_mut(*slot) else { continue };
+            if let Some(struck) = &struck[member.who.encoding as usize] {
+                member.strike(struck);
+            }
+        }
+    }
+
+    /// Whether all that was said in it may be sent.
+    #[inline]
+    pub(super) fn is_secured(&self) -> bool {
+        self.logs.main().is_secured()
+    }
+
+    /// Up to where members of this encoding may be sent its log.
+    #[inline]
+    pub(super) fn secured(&self, encoding: Encoding) -> u64 {
+        self.logs.of(encoding).secured()
+    }
+
+    /// Bytes that wait for the store, with all that was said behind them.
+    pub(super) fn unsecured(&self) -> u64 {
+        let log = self.logs.main();
+        log.end() - log.secured()
+    }
+
+    /// Its newest chat that may be sent, or what it may have seen before while there is none.
+    pub(super) fn newest_secured(&self) -> Id {
+        self.logs.main().newest_secured()
+    }
+
+    /// The number of the record that its newest chat needs.
+    pub(super) fn last_record(&self) -> u64 {
+        self.logs.main().last_record()
     }
 
     /// Has everyone in it visited.
@@ -169,8 +223,8 @@ impl Space {
         u32::try_from(self.roster.len()).expect("members are bounded below 2^32")
     }
 
-    /// Takes a member in, in its seat, its cursor at the log's end. Returns whether it is its
-    /// user's first there.
+    /// Takes a member in, in its seat, its cursor behind all that may be sent. Returns whether it
+    /// is its user's first there.
     pub(super) fn seat(&mut self, turn: &mut Turn, slot: u32, member: &mut Member) -> bool {
         debug_assert_eq!(member.seat(), Some(self.next_seat()));
         let Who { user, encoding, guise, .. } = member.who;
@@ -183,7 +237,7 @@ impl Space {
         self.round.resized(self.roster.len());
         self.presence.seen_by(member);
         turn.logs.grew(self.logs.reader_came(encoding));
-        member.queue.place(self.logs.of(encoding).end());
+        member.queue.place(self.logs.of(encoding).secured());
         is_first
     }
 
@@ -236,7 +290,7 @@ impl Space {
 
     /// The slot of the member to visit next.
     pub(super) fn next_visit(&mut self) -> Option<u32> {
-        let at = self.round.next_visit(self.roster.len(), self.logs.main().end())?;
+        let at = self.round.next_visit(self.roster.len(), self.logs.main().secured())?;
         Some(self.roster[at])
     }
 
@@ -282,7 +336,29 @@ impl Spaces {
     /// Whether everyone in a space who takes bytes has been sent its log up to there; `None`: there
     /// is no such space any more.
     pub(super) fn has_sent(&self, space: SpaceSlot, offset: u64) -> Option<bool> {
-        self.all.get(space).map(|space| space.round.has_sent(offset))
+        let space = self.all.get(space)?;
+        Some(space.logs.main().secured() >= offset && space.round.has_sent(offset))
+    }
+
+    /// The store has committed the records up to this one, of which a space has some.
+    pub(super) fn secure(&mut self, turn: &mut Turn, space: SpaceSlot, committed: u64) {
+        if let Some(space) = self.all.get_mut(space) {
+            space.secure(turn, committed);
+        }
+    }
+
+    /// A chat that waits for the store in a space will never be in it; it has the records up to
+    /// this one.
+    pub(super) fn strike(
+        &mut self,
+        turn: &mut Turn,
+        members: &mut Arena<Member>,
+        space: SpaceSlot,
+        struck: (Id, u64),
+    ) {
+        if let Some(space) = self.all.get_mut(space) {
+            space.strike(turn, members, struck);
+        }
     }
 
     pub(super) fn find(&self, key: SpaceKey) -> Option<&Space> {

@@ -120,11 +120,16 @@ impl Space {
         })
     }
 
+    /// How many bytes publishers are ahead of the sweep, or of the store where all waits for that.
+    fn ahead(&self) -> u64 {
+        self.round.outrun(self.logs.main().secured()).max(self.unsecured())
+    }
+
     /// A frame was appended: publishers that are too far ahead wait.
     pub(super) fn press(&mut self, turn: &mut Turn) {
         let half = turn.limits.log_bytes_max as u64 / 2;
         // At once: what is read in the same turn would all come on top.
-        if !self.is_paused() && self.round.outrun(self.logs.main().end()) > half {
+        if !self.is_paused() && self.ahead() > half {
             self.pause(turn);
         }
         // Most appends can neither trim nor pause: those wait for the round's end. Where nobody
@@ -143,7 +148,7 @@ impl Space {
     pub(crate) fn trim(&mut self, turn: &mut Turn, members: &Arena<Member>) {
         let Pressure { lagging, catching_up, .. } = self.pressure;
         let is_read = lagging == 0 && catching_up == 0 && self.round.is_over();
-        if is_read && !self.logs.has_chats() {
+        if is_read && self.is_secured() && !self.logs.has_chats() {
             // Clients come back for chats: a space that only came and went keeps nothing.
             turn.logs.shrank(self.logs.clear());
             return;
@@ -165,7 +170,7 @@ impl Space {
         let Some(trimmable) = log.trimmable(keep) else { return };
         // The log waits for those that catch up too, but never so that publishers have to.
         let spare = log.retained() < turn.limits.log_bytes_max as u64 / 2;
-        let end = log.end();
+        let end = log.secured();
         let needed = if is_read || self.pressure.lagging == 0 && self.round.is_over() && !spare {
             end
         } else {
@@ -175,7 +180,9 @@ impl Space {
                 let reads = member.who.encoding == encoding && (spare || !member.is_catching_up());
                 reads.then(|| member.queue.cursor())
             };
-            self.pressure.lowest((encoding, trimmable), &self.roster, cursor).unwrap_or(end)
+            let lowest = self.pressure.lowest((encoding, trimmable), &self.roster, cursor);
+            // Who came back with a position that nobody has been sent stands behind the end.
+            lowest.map_or(end, |lowest| lowest.min(end))
         };
         turn.logs.shrank(self.logs.trim(encoding, needed, keep));
     }
@@ -207,11 +214,11 @@ impl Space {
         match self.pressure.paused {
             None => {
                 let wait = many_lag && retained > max / 2 && !self.pressure.is_pause_spent;
-                if wait || self.round.outrun(self.logs.main().end()) > max / 2 {
+                if wait || self.ahead() > max / 2 {
                     self.pause(turn);
                 }
             }
-            Some(since) if self.round.outrun(self.logs.main().end()) <= max / 4 => {
+            Some(since) if self.ahead() <= max / 4 => {
                 let is_spent = turn.now.mono.since(since) >= PAUSE_WAIT_MAX;
                 if is_spent || !many_lag {
                     self.pressure.paused = None;

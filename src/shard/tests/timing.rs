@@ -1,6 +1,7 @@
 //! What is counted of how long things take: chats on their way, durable acks, resumes.
 
 use super::*;
+use crate::metrics::Latency;
 
 fn times(stage: &mut Stage, latency: Latency) -> (u64, u64) {
     let histogram = stage.shard.counts().latency(latency);

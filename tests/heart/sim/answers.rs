@@ -1,10 +1,13 @@
 //! What one member is owed in answer to what it sent: exactly one answer for each message that
 //! asks for one, in the order of the messages, and durable acks when the store has committed.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use cpi_hub::wire::Id;
+use cpi_hub::wire::time::MonoMs;
 use serde_json::Value;
+
+use super::book::Book;
 
 /// A message that is answered.
 #[derive(Default, Debug)]
@@ -22,15 +25,25 @@ pub struct Said {
     pub may: Vec<&'static str>,
     /// Frames of its space that come before its answer.
     pub behind: usize,
+    /// When it was said, and the newest chat then: where chats are accepted once they are stored,
+    /// its answer comes once that is.
+    pub asked: MonoMs,
+    pub newest: Option<Id>,
 }
 
 impl Said {
     /// Its answer has come, behind this number of its space's frames.
-    fn follows(&self, seen: usize) {
+    fn follows(&self, book: &Book, seen: usize) {
+        // Where the store takes too long, only acks wait for it.
+        let is_hasty = !self.is_taken && self.may_be_hasty(book);
         assert!(
-            seen >= self.behind,
+            seen >= self.behind || is_hasty,
             "the answer at {seen} overtakes what was said before: {self:?}"
         );
+    }
+
+    fn may_be_hasty(&self, book: &Book) -> bool {
+        book.late.is_some_and(|late| late >= self.asked)
     }
 }
 
@@ -51,9 +64,26 @@ impl Answers {
         self.pings.push_back((payload.to_vec(), behind));
     }
 
-    /// Answers to come that need no commit.
-    pub fn pending(&self) -> usize {
+    /// Answers that should have come.
+    pub fn pending(&self, book: &Book) -> usize {
+        let is_due = |said: &&Said| !book.by_store || said.newest <= Some(book.told);
+        self.said.iter().filter(is_due).count()
+    }
+
+    /// Those that are to come, whatever they wait for.
+    pub fn waiting(&self) -> usize {
         self.said.len()
+    }
+
+    /// The next of a kind: it is the next of all, but where the store takes too long and what is no
+    /// ack does not wait for it.
+    fn next(&mut self, book: &mut Book, kind: impl Fn(&Said) -> bool) -> Option<Said> {
+        let at = self.said.iter().position(kind)?;
+        let said = self.said.remove(at)?;
+        let overtakes = !said.is_taken && said.may_be_hasty(book);
+        assert!(at == 0 || book.by_store && overtakes, "it overtakes others: {said:?}");
+        book.coverage.hasty_answers += u64::from(at > 0);
+        Some(said)
     }
 
     /// Durable acks to come for ids at or below `told`.
@@ -62,9 +92,9 @@ impl Answers {
     }
 
     /// The answer to a ping by JSON.
-    pub fn pong(&mut self, seen: usize) {
-        let said = self.said.pop_front().expect("a pong answers something");
-        said.follows(seen);
+    pub fn pong(&mut self, book: &mut Book, seen: usize) {
+        let said = self.next(book, |said| !said.is_taken).expect("a pong answers something");
+        said.follows(book, seen);
         assert!(said.is_ping, "a pong answers {said:?}");
     }
 
@@ -81,21 +111,26 @@ impl Answers {
         panic!("a pong of no ping: {payload:?}");
     }
 
-    /// The store has refused what was accepted.
-    pub fn refused(&mut self, data: &Value, refused: &BTreeSet<Id>) {
+    /// The store has refused what was accepted, or was to be.
+    pub fn refused(&mut self, data: &Value, book: &mut Book) {
         let id = Id::parse(data["id"].as_str().expect("text")).expect("an id");
         assert_eq!(data["code"], "store_refused");
-        assert!(refused.contains(&id), "it was not refused: {data}");
+        assert!(book.refused.contains(&id), "it was not refused: {data}");
         let about = data["ref"].as_str().expect("its nonce");
+        if book.by_store {
+            let said = self.next(book, |said| said.is_taken).expect("it refuses something");
+            assert_eq!((said.nonce.as_deref(), said.made.or(said.first)), (Some(about), Some(id)));
+            return;
+        }
         let found = self.durable.iter().position(|(of, first, _)| of == about && *first == id);
         self.durable.remove(found.unwrap_or_else(|| panic!("nobody waits for {data}")));
     }
 
-    pub fn error(&mut self, data: &Value, v1: bool, seen: usize) {
-        let said = self.said.pop_front().unwrap_or_else(|| panic!("nothing to refuse: {data}"));
-        said.follows(seen);
+    pub fn error(&mut self, data: &Value, v1: bool, (book, seen): (&mut Book, usize)) {
+        let said = self.next(book, |said| !said.is_taken);
+        let said = said.unwrap_or_else(|| panic!("nothing to refuse: {data}"));
+        said.follows(book, seen);
         let code = data["code"].as_str().expect("an error has a code");
-        assert!(!said.is_taken, "{code} refuses what was accepted: {said:?}");
         assert!(said.may.contains(&code), "{code} is no answer to {said:?}");
         assert!(data["message"].is_string());
         if v1 {
@@ -108,13 +143,13 @@ impl Answers {
         }
     }
 
-    pub fn ack(&mut self, data: &Value, (told, refused): (Id, &BTreeSet<Id>), seen: usize) {
+    pub fn ack(&mut self, data: &Value, book: &mut Book, seen: usize) {
         let nonce = data["nonce"].as_str().expect("an ack has a nonce");
         let id = Id::parse(data["id"].as_str().expect("an ack has an id")).expect("an id");
         let duplicate = data["duplicate"].as_bool().expect("an ack says whether it is one");
         if data["level"] == "durable" {
-            assert!(id <= told, "a durable ack before the commit: {data}");
-            assert!(!refused.contains(&id), "a durable ack of what was refused: {data}");
+            assert!(id <= book.told, "a durable ack before the commit: {data}");
+            assert!(!book.refused.contains(&id), "a durable ack of what was refused: {data}");
             let found = self.durable.iter().position(|(of, first, twice)| {
                 (of.as_str(), *first, *twice) == (nonce, id, duplicate)
             });
@@ -122,10 +157,12 @@ impl Answers {
             return;
         }
         assert_eq!(data["level"], "accepted");
-        let said = self.said.pop_front().unwrap_or_else(|| panic!("nothing to ack: {data}"));
+        let is_told = !book.by_store || book.is_stored(id);
+        assert!(is_told, "an ack of what is not stored: {data}");
+        let said = self.next(book, |said| said.is_taken);
+        let said = said.unwrap_or_else(|| panic!("nothing to ack: {data}"));
         assert_eq!(said.nonce.as_deref(), Some(nonce), "acks come in the order of messages");
-        assert!(said.is_taken, "an ack of what was refused: {said:?}");
-        said.follows(seen);
+        said.follows(book, seen);
         match said.made {
             Some(made) => assert_eq!((id, duplicate), (made, false), "{data}"),
             None => assert_eq!((Some(id), duplicate), (said.first, true), "{data}"),

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use cpi_hub::limits::Limits;
 use cpi_hub::wire::record::Record;
 use cpi_hub::wire::server_message::TimeText;
-use cpi_hub::wire::time::{Micros, Now, TimeFormat};
-use cpi_hub::wire::{Id, SpaceKey};
+use cpi_hub::wire::time::{Micros, MonoMs, Now, TimeFormat};
+use cpi_hub::wire::{Id, SpaceId, SpaceKey};
 
 use super::coverage::Coverage;
 use super::sequence::{Sequence, SpaceModel};
@@ -27,6 +27,12 @@ pub struct First {
 #[derive(Debug)]
 pub struct Book {
     pub limits: Limits,
+    /// Chats are accepted once they are stored: nobody is sent, acked or answered one before.
+    pub by_store: bool,
+    /// When the store last took too long with a chat.
+    pub late: Option<MonoMs>,
+    /// The highest id made here so far.
+    pub made: Id,
     pub spaces: BTreeMap<i32, SpaceModel>,
     pub inboxes: BTreeMap<i32, Sequence>,
     /// Accepted chats of each space, ascending, over all runs.
@@ -63,10 +69,13 @@ pub struct Book {
 }
 
 impl Book {
-    pub fn new(limits: Limits) -> Book {
+    pub fn new(limits: Limits, by_store: bool) -> Book {
         let time = TimeFormat::new(limits.utc_offset);
         Book {
             limits,
+            by_store,
+            late: None,
+            made: Id::MIN,
             spaces: BTreeMap::new(),
             inboxes: BTreeMap::new(),
             history: BTreeMap::new(),
@@ -103,6 +112,8 @@ impl Book {
             }
         }
         self.told = Id::MIN;
+        self.late = None;
+        self.made = highest;
         self.newest = highest;
         self.began_above = highest;
         self.chats = 0;
@@ -164,6 +175,7 @@ impl Book {
         let of_id = record.id.unix_ms();
         assert!(record.at.0.div_euclid(1_000) <= of_id, "the id's millisecond, or one before");
         self.newest = record.id;
+        self.made = record.id;
         self.stamp = record.at;
         let at = self.time.string(record.at);
         let image = if image.len() > self.limits.image_bytes_max { "" } else { image };
@@ -183,7 +195,9 @@ impl Book {
 
     /// A chat was said elsewhere, where it is stored, and its frame is the newest of its space.
     pub fn feed(&mut self, record: &Record<'_>) {
+        let made = self.made;
         self.chat(record, "");
+        self.made = made;
         self.turn_chats.pop();
         self.chats -= 1;
         self.fed.insert(record.id);
@@ -191,6 +205,59 @@ impl Book {
         // Its shard may have said any microsecond of its millisecond.
         self.stamp = self.stamp.max(Micros(record.id.unix_ms() * 1_000 + 999));
         self.coverage.fed += 1;
+    }
+
+    /// The first frame of a place that nobody may be sent yet, since it waits for the store.
+    pub fn visible(&mut self, place: SpaceKey) -> usize {
+        let waiting = self.first_waiting(place).map(|(_, index)| index);
+        waiting.unwrap_or_else(|| self.sequence(place).len())
+    }
+
+    /// The first chat of a place that waits for the store, and its frame.
+    fn first_waiting(&self, place: SpaceKey) -> Option<(Id, usize)> {
+        let SpaceKey::Chat(space) = place else { return None };
+        let model = self.spaces.get(&space.0).filter(|_| self.by_store)?;
+        let chats = model.chats.iter().copied();
+        chats.filter(|(id, _)| *id > self.told && !self.fed.contains(id)).min()
+    }
+
+    /// The newest chat of a space that does not wait for the store.
+    pub fn newest_secured(&self, space: i32) -> Option<Id> {
+        let waiting = self.first_waiting(SpaceKey::Chat(SpaceId(space))).map(|(id, _)| id);
+        let ids = self.history.get(&space)?.iter().rev();
+        ids.copied().find(|id| waiting.is_none_or(|waiting| *id < waiting))
+    }
+
+    /// Whether a chat waits for the store, where somebody may come back with it.
+    pub fn is_waiting(&self, space: i32, id: Id) -> bool {
+        let first = self.first_waiting(SpaceKey::Chat(SpaceId(space)));
+        let said = || self.history.get(&space).is_some_and(|said| said.contains(&id));
+        first.is_some_and(|(first, _)| first <= id && said() && !self.fed.contains(&id))
+    }
+
+    /// Whether a chat was said elsewhere, or by an earlier run.
+    pub fn is_known(&self, id: Id) -> bool {
+        self.fed.contains(&id) || id <= self.began_above
+    }
+
+    /// Whether the store has a chat that was said here, and will not refuse it.
+    pub fn is_stored(&self, id: Id) -> bool {
+        id <= self.told && !self.refused.contains(&id)
+    }
+
+    /// The store has refused a chat that nobody was sent.
+    pub fn strike(&mut self, id: Id) {
+        for (space, history) in &mut self.history {
+            let Some(at) = history.iter().position(|said| *said == id) else { continue };
+            history.remove(at);
+            let model = self.spaces.get_mut(space).expect("it was said there");
+            let at = model.chats.iter().position(|(said, _)| *said == id);
+            // What an earlier run has said is in no log.
+            let Some(at) = at else { continue };
+            let (_, index) = model.chats.remove(at);
+            model.frames.strike(index);
+            self.coverage.struck += 1;
+        }
     }
 
     /// The latest time that a frame has said.

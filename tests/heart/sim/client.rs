@@ -177,6 +177,10 @@ impl Client {
                     assert!(payload.is_empty());
                     self.pinged = true;
                 }
+                // What stands in the place of a chat that the store has refused is blank.
+                Frame::Pong(payload) if payload.iter().all(|byte| *byte == b' ') => {
+                    book.coverage.blanks_skipped += 1;
+                }
                 Frame::Pong(payload) => {
                     let seen = self.seen(book);
                     self.answers.protocol_pong(payload, seen);
@@ -220,7 +224,7 @@ impl Client {
     /// How many of its space's frames it has seen, or might have in an earlier life.
     fn seen(&self, book: &mut Book) -> usize {
         match &self.stage {
-            Stage::Live(next) => *next,
+            Stage::Live(next) => book.sequence(self.place).next(*next),
             Stage::Resuming(resuming) => resuming.seen(book, self.v1),
             _ => 0,
         }
@@ -261,8 +265,11 @@ impl Client {
         let own = self.is_own_join(space, payload);
         match &mut self.stage {
             Stage::Live(next) => {
-                book.space(space).frames.check(*next, payload, &whose());
-                *next += 1;
+                let at = book.space(space).frames.next(*next);
+                let visible = book.visible(self.place);
+                assert!(at < visible, "{}: sent what is not stored: {}", whose(), show(payload));
+                book.space(space).frames.check(at, payload, &whose());
+                *next = at + 1;
             }
             Stage::Joining { at, announced } => {
                 let at = *at;
@@ -281,7 +288,13 @@ impl Client {
                 }
                 self.stage = Stage::Live(next);
             }
-            Stage::Resuming(resuming) => resuming.frame(payload),
+            Stage::Resuming(resuming) => {
+                if let Some(id) = chat_id(payload) {
+                    let is_stored = !book.by_store || id <= book.told || book.is_known(id);
+                    assert!(is_stored, "{}: sent what is not stored: {id}", whose());
+                }
+                resuming.frame(payload);
+            }
             Stage::Refused | Stage::Lobby(_) => panic!("{}: {}", whose(), show(payload)),
         }
         if let Some(id) = chat_id(payload) {
@@ -310,14 +323,10 @@ impl Client {
         book.coverage.private_frames += 1;
         let (seen, shown) = (self.seen(book), self.is_shown());
         match (kind, self.v1) {
-            ("pong", _) => self.answers.pong(seen),
-            ("error", true) if data.get("id").is_some() => {
-                self.answers.refused(data, &book.refused);
-            }
-            ("error", v1) => self.answers.error(data, v1, seen),
-            ("ack", true) => {
-                self.answers.ack(data, (book.told, &book.refused), seen);
-            }
+            ("pong", _) => self.answers.pong(book, seen),
+            ("error", true) if data.get("id").is_some() => self.answers.refused(data, book),
+            ("error", v1) => self.answers.error(data, v1, (book, seen)),
+            ("ack", true) => self.answers.ack(data, book, seen),
             ("welcome", true) => self.welcome(data, book),
             ("closing", true) => {
                 let code = data["code"].as_u64().expect("a code");
@@ -374,6 +383,8 @@ impl Client {
         let position = Id::parse(data["position"].as_str().expect("a position")).expect("an id");
         // Its position was the space's newest chat when it joined.
         assert!(position >= self.position && position <= book.newest, "{data}");
+        let is_told = !book.by_store || !book.is_waiting(space.0, position);
+        assert!(is_told, "welcomed with what is not stored: {data}");
         self.position = position;
     }
 
@@ -418,14 +429,24 @@ impl Client {
         assert!(self.socket.taken.is_empty(), "{}: a frame was cut", whose());
         match &self.stage {
             Stage::Live(next) => {
-                let len = book.sequence(self.place).len();
-                assert_eq!(*next, len, "{}: it was passed over", whose());
+                let visible = book.visible(self.place);
+                let frames = book.sequence(self.place);
+                let (next, visible) = (frames.next(*next), frames.next(visible));
+                assert_eq!(next, visible, "{}: it was passed over", whose());
+            }
+            Stage::Resuming(resuming) => {
+                let visible = book.visible(self.place);
+                let waits = resuming.joined_at.is_some_and(|joined_at| visible < joined_at);
+                assert!(waits, "{}: not live: {resuming:?}", whose());
+                book.coverage.resumes_behind_waiting += 1;
+                return;
             }
             Stage::Lobby(reader) => assert!(reader.len() > 0, "{}: no status", whose()),
             other => panic!("{}: not live: {other:?}", whose()),
         }
         assert!(self.welcomed == self.v1, "{}: no welcome", whose());
-        assert_eq!(self.answers.pending(), 0, "{}: no answer: {:?}", whose(), self.answers);
+        let pending = self.answers.pending(book);
+        assert_eq!(pending, 0, "{}: no answer: {:?}", whose(), self.answers);
         let overdue = self.answers.overdue(book.told);
         assert_eq!(overdue, 0, "{}: committed and not told: {:?}", whose(), self.answers);
     }

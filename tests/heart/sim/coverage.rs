@@ -34,5 +34,7 @@ coverage! {
     deflated_readers deflated_resumes deflated_frames
     event_readers event_watchers event_resumes event_pings event_closings
     drains restarts power_cuts chats_cut panics
+    by_store struck late_refusals hasty_answers blanks_skipped
+    joins_behind_waiting resumes_behind_waiting
     stalls repeats_after_restarts clock_jumps stale_inputs spaces_freed
 }

@@ -6,6 +6,7 @@ use cpi_hub::wire::close::Close;
 use cpi_hub::wire::nonce::First;
 use cpi_hub::wire::record;
 use cpi_hub::wire::server_message::Resumed;
+use cpi_hub::wire::time::MonoMs;
 use cpi_hub::wire::{Id, SpaceKey};
 
 use super::net::Net;
@@ -19,6 +20,11 @@ pub struct Store {
     pub committed: usize,
     /// All that earlier runs have left is, too.
     pub earlier_committed: bool,
+    /// When each append was made, and how many of them the shard was told are committed.
+    pub times: Vec<MonoMs>,
+    pub told: usize,
+    /// It was told so of earlier runs.
+    pub told_earlier: bool,
     /// What records say was published once, over all runs.
     pub published: Vec<First>,
     pub end: u64,

@@ -14,7 +14,7 @@ use cpi_hub::wire::{Dialect, Encoding, Id, SpaceId, SpaceKey, UserId};
 use super::client::{Client, Events, OPENING, Stage};
 use super::lobby::Reader;
 use super::net::{Manner, Socket};
-use super::plan::Op;
+use super::plan::{Mutant, Op};
 use super::resume::Resuming;
 use super::talk::Asked;
 use super::world::World;
@@ -146,7 +146,7 @@ impl World {
         client.socket = Socket::new(&mut self.rng);
         client.mute = self.rng.permille(100);
         let seated = self.count(Metric::Joins) > joins;
-        assert_eq!(seated, !(self.draining || self.book.failed || pressed), "who is let in");
+        self.check_let_in(seated, place, pressed);
         if seated {
             client.seated = true;
             self.seat(&mut client, resuming);
@@ -158,6 +158,19 @@ impl World {
             self.book.coverage.overloads += u64::from(pressed);
         }
         self.net.add(client);
+    }
+
+    fn check_let_in(&mut self, seated: bool, place: SpaceKey, pressed: bool) {
+        let is_shut = self.draining || self.book.failed || pressed;
+        assert!(seated != is_shut || !seated && self.waits_for_store(place), "who is let in");
+    }
+
+    /// Whether about as much of a place waits for the store as may.
+    fn waits_for_store(&mut self, place: SpaceKey) -> bool {
+        let SpaceKey::Chat(_) = place else { return false };
+        let visible = self.book.visible(place);
+        let (waiting, _) = self.book.sequence(place).behind(visible);
+        self.plan.by_store && waiting + 2_000 > self.plan.limits.log_bytes_max as u64 / 2
     }
 
     fn seat(&mut self, client: &mut Client, resuming: Option<Resuming>) {
@@ -177,6 +190,8 @@ impl World {
             SpaceKey::Inbox(_) => Stage::Live(self.book.sequence(client.place).len()),
             SpaceKey::Chat(space) => {
                 let at = self.book.space(space.0).frames.len();
+                // What waits for the store when it comes it is sent as what comes later.
+                let from = self.book.visible(client.place);
                 let shown = client.is_shown();
                 let announced = shown && self.book.join(space.0, client.user);
                 let coverage = &mut self.book.coverage;
@@ -184,15 +199,18 @@ impl World {
                 coverage.event_watchers += u64::from(!shown);
                 coverage.event_resumes += u64::from(client.events.is_some() && resuming.is_some());
                 client.told_members = Some(self.book.space(space.0).members);
-                let history = self.book.history.get(&space.0);
-                client.position = history.and_then(|ids| ids.last()).copied().unwrap_or(Id::MIN);
+                client.position = self.book.newest_secured(space.0).unwrap_or(Id::MIN);
+                self.book.coverage.joins_behind_waiting += u64::from(from < at);
                 match resuming {
-                    None if !shown => Stage::Live(at),
+                    None if !shown => Stage::Live(from),
                     None => {
                         if announced {
                             self.book.announce(space.0, client.user, &client.name);
                         }
-                        Stage::Joining { at, announced }
+                        match announced && from < at {
+                            true => Stage::Live(from),
+                            false => Stage::Joining { at: from, announced },
+                        }
                     }
                     Some(resuming) => Stage::Resuming(Box::new(resuming)),
                 }
@@ -226,7 +244,7 @@ impl World {
         let place = self.net.get(key).place;
         // Who is sent nothing of its space yet is answered at once.
         let is_held_back = self.shard.is_catching_up(key) || place == SpaceKey::Lobby;
-        let behind = if is_held_back { 0 } else { self.book.sequence(place).len() };
+        let behind = if is_held_back { 0 } else { self.book.visible(place) };
         self.net.get(key).answers.expect_pong(&payload, behind);
         self.input(Input::Ping(key, &payload), "");
     }
@@ -372,7 +390,9 @@ impl World {
         assert_eq!(made, None);
         let after = self.shard.counts();
         // How long the store lags grows with the time that has passed.
-        before.set(Metric::StoreLag, after.get(Metric::StoreLag));
+        for metric in [Metric::StoreLag, Metric::ShardsAwaiting, Metric::ShardsRefusing] {
+            before.set(metric, after.get(metric));
+        }
         assert_eq!(*after, before, "a late word to nobody changes nothing");
         assert!(self.shard.may_read(key));
     }
@@ -408,6 +428,9 @@ impl World {
             nonce.map(|(user, space, nonce)| NonceKey::new(UserId(user), SpaceId(space), &nonce));
         self.store.published.retain(|first| first.id != id);
         self.book.refused.insert(id);
+        if self.plan.by_store {
+            self.book.strike(id);
+        }
         self.book.coverage.store_refusals += 1;
         let reject = Reject::StoreRefused;
         self.input(Input::Verdict(Verdict::Refused { id, nonce, reject }), "");
@@ -418,9 +441,13 @@ impl World {
             return;
         }
         let last = self.store.committed.checked_sub(1).map(|last| self.store.appends[last]);
-        let (offset, id) = last.unwrap_or((0, self.book.began_above));
+        let (mut offset, id) = last.unwrap_or((0, self.book.began_above));
+        if self.plan.mutant == Some(Mutant::ToldTooEarly) {
+            offset = self.store.end;
+        }
         self.book.told = self.book.told.max(id);
         self.input(Input::Committed(offset), "");
+        (self.store.told, self.store.told_earlier) = (self.store.committed, true);
     }
 
     fn query(&mut self) {

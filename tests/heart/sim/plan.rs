@@ -75,6 +75,15 @@ enum Theme {
     Any,
 }
 
+/// A mistake that the simulator has to find, where chats are accepted once they are stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mutant {
+    /// What is in the journal is sent at once.
+    SentBeforeStored,
+    /// The shard is told of commits that are still to come.
+    ToldTooEarly,
+}
+
 /// The draw of one seed.
 #[derive(Debug)]
 pub struct Plan {
@@ -99,6 +108,10 @@ pub struct Plan {
     pub unswept: u64,
     /// Nothing is said here: all chats come from another shard.
     pub fed: bool,
+    /// Chats are accepted once they are stored, not once they are in the journal.
+    pub by_store: bool,
+    /// What is wrong with the shard, or with what it is told.
+    pub mutant: Option<Mutant>,
     weights: Vec<(Op, u64)>,
     weight: u64,
 }
@@ -145,10 +158,8 @@ impl Plan {
             limits.resume_bytes_max = limits.resume_bytes_max.min(limits.log_bytes_max);
             limits.logs_bytes_max = limits.log_bytes_max;
         }
-        let crowd = theme == Theme::Crowd;
-        let fed = theme == Theme::Fed;
+        let [crowd, fed, short] = [Theme::Crowd, Theme::Fed, Theme::Short].map(|it| theme == it);
         let hot = fed || theme == Theme::Hot;
-        let short = theme == Theme::Short;
         let plan = Plan {
             turns: if crowd { rng.range(15, 30) } else { rng.range(10, 90) },
             turn_ops: rng.range(1, 6),
@@ -167,6 +178,8 @@ impl Plan {
             swept: *rng.pick(&[0, 300, 700, 1_000]),
             unswept: *rng.pick(&[0, 0, 850]),
             fed,
+            by_store: rng.permille(350),
+            mutant: None,
             limits,
             weights,
             weight,

@@ -71,9 +71,9 @@ impl Resuming {
     /// this is all, or has the last of them; none that can be told from here before.
     pub fn seen(&self, book: &mut Book, v1: bool) -> usize {
         let joined_at = self.joined_at.unwrap_or(0);
-        let is_last = |payload: &Vec<u8>| {
-            joined_at > 0 && book.space(self.space).frames.may_be(joined_at - 1, payload)
-        };
+        let frames = &book.space(self.space).frames;
+        let last = frames.before(joined_at).next();
+        let is_last = |payload: &Vec<u8>| last.is_some_and(|last| frames.may_be(last, payload));
         let has_all = if v1 { self.told.is_some() } else { self.run.last().is_some_and(is_last) };
         if has_all { joined_at } else { 0 }
     }
@@ -83,9 +83,9 @@ impl Resuming {
     pub fn finish(&self, book: &mut Book, v1: bool, whose: &str) -> usize {
         let joined_at = self.joined_at.expect("its own join was said, so it was placed");
         let of_log = self.frames_of_log(book, joined_at);
-        let (stored, logged) = self.run.split_at(self.run.len() - of_log);
-        for (at, payload) in logged.iter().enumerate() {
-            book.space(self.space).frames.check(joined_at - of_log + at, payload, whose);
+        let (stored, logged) = self.run.split_at(self.run.len() - of_log.len());
+        for (at, payload) in of_log.iter().rev().zip(logged) {
+            book.space(self.space).frames.check(*at, payload, whose);
         }
         for payload in stored {
             let id = chat_id(payload).unwrap_or_else(|| panic!("{whose}: {}", show(payload)));
@@ -112,23 +112,29 @@ impl Resuming {
             let many = told.reason.as_deref() == Some("too_many");
             // What the store refused may have been counted while memory had it.
             let enough = sent.len() + refused.len() >= max;
-            assert!(!many || (missed > max && enough), "{whose}: {missed} {told:?}");
+            let more = missed + refused.len() > max;
+            assert!(!many || (more && enough), "{whose}: {missed} {told:?}");
             let exactly = held(&said(told.from, told.to));
             assert_eq!(exactly, got, "{whose}: exactly from < id <= to");
         }
         joined_at + usize::from(self.announced)
     }
 
-    /// How many frames of the run's end are those that the space had before `end`.
-    fn frames_of_log(&self, book: &mut Book, end: usize) -> usize {
+    /// Which frames that the space had before `end` the run ends with, the last one first.
+    fn frames_of_log(&self, book: &mut Book, end: usize) -> Vec<usize> {
         let frames = &book.space(self.space).frames;
-        let pairs = self.run.iter().rev().zip((0..end).rev());
-        pairs.take_while(|(payload, at)| frames.may_be(*at, payload)).count()
+        let pairs = self.run.iter().rev().zip(frames.before(end));
+        let same = pairs.take_while(|(payload, at)| frames.may_be(*at, payload));
+        same.map(|(_, at)| at).collect()
     }
 
     fn judge(&self, told: &Told, sent: &[Id], stored: usize, (book, whose): (&mut Book, &str)) {
         assert_eq!(told.count, sent.len(), "{whose}: {told:?}");
-        assert!(told.to >= self.newest && told.to <= book.newest.max(self.after), "{told:?}");
+        // Where the newest was struck before anybody was sent it, the one before is.
+        let said = book.history.get(&self.space).into_iter().flatten();
+        let newest = said.copied().take_while(|id| *id <= self.newest).last();
+        let newest = newest.unwrap_or(Id::MIN);
+        assert!(told.to >= newest && told.to <= book.newest.max(self.after), "{told:?}");
         match told.reason.as_deref() {
             None => {
                 assert_eq!(told.from, self.after, "{whose}: complete");

@@ -12,6 +12,8 @@ use super::coverage::Coverage;
 enum Entry {
     Known(Vec<u8>),
     OneOf(usize),
+    /// A chat that the store has refused before anybody was sent it.
+    Struck,
 }
 
 /// Frames since the shard started.
@@ -62,7 +64,7 @@ impl Sequence {
     /// Whether the frame at `index` is, or may turn out to be, this one.
     pub fn may_be(&self, index: usize, payload: &[u8]) -> bool {
         match self.entries.get(index) {
-            None => false,
+            None | Some(Entry::Struck) => false,
             Some(Entry::Known(expected)) => expected == payload,
             Some(Entry::OneOf(group)) => {
                 self.groups[*group].iter().any(|candidate| candidate == payload)
@@ -91,7 +93,26 @@ impl Sequence {
                 });
                 *entry = Entry::Known(candidates.swap_remove(at));
             }
+            Entry::Struck => panic!("{whose}: frame {index} was refused: {}", show(payload)),
         }
+    }
+
+    /// Nobody is sent the frame at `index`.
+    pub fn strike(&mut self, index: usize) {
+        self.entries[index] = Entry::Struck;
+    }
+
+    /// The first frame at or behind `index` that is sent.
+    pub fn next(&self, index: usize) -> usize {
+        let struck = |entry: &&Entry| matches!(entry, Entry::Struck);
+        index + self.entries[index.min(self.len())..].iter().take_while(struck).count()
+    }
+
+    /// The frames before `end` that are sent, the last one first.
+    pub fn before(&self, end: usize) -> impl Iterator<Item = usize> {
+        (0..end.min(self.len()))
+            .rev()
+            .filter(|index| !matches!(self.entries[*index], Entry::Struck))
     }
 
     /// Wire bytes from a frame on, and when it was appended; the end has no time.

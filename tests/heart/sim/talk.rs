@@ -2,15 +2,19 @@
 //! may be answered.
 
 use bytes::BytesMut;
+use cpi_hub::limits::STORED_WAIT;
 use cpi_hub::metrics::Metric;
 use cpi_hub::shard::event::{Fed, Input, MemberKey, Notification, Post, Present, Reply, Ticket};
 use cpi_hub::wire::close::Close;
 use cpi_hub::wire::record::Record;
+use cpi_hub::wire::reject::Reject;
 use cpi_hub::wire::server_message::{self, Chat};
+use cpi_hub::wire::time::MonoMs;
 use cpi_hub::wire::{Id, SpaceId, SpaceKey, UserId};
 
 use super::answers::Said;
 use super::book::{First, quote};
+use super::host::Store;
 use super::net::Manner;
 use super::world::World;
 
@@ -93,7 +97,7 @@ impl World {
         for _ in 0..self.rng.range(1, max) {
             let Some(client) = self.net.find(key).filter(|client| !client.went) else { return };
             // One that reads is not to be drowned in answers before it is visited.
-            let owed = client.answers.pending() * 300;
+            let owed = client.answers.waiting() * 300;
             if client.socket.manner != Manner::Stalled && owed > self.plan.limits.private_bytes_max
             {
                 return;
@@ -193,6 +197,7 @@ impl World {
         let earlier = said.first.is_some_and(|first| first <= self.book.began_above);
         let duplicates = self.count(Metric::ChatsDuplicate);
         let made = self.input(Input::Message(key, &mut json.into_bytes()), image);
+        self.check_late(made);
         let is_taken = made.is_some() || self.count(Metric::ChatsDuplicate) > duplicates;
         let repeated = made.is_none() && is_taken && earlier;
         self.book.coverage.repeats_after_restarts += u64::from(repeated);
@@ -204,7 +209,8 @@ impl World {
         if !is_taken || wants_ack {
             // Behind all that was said before it in its space, its own chat too.
             let behind = self.book.space(space).frames.len();
-            let said = Said { is_ping, made, is_taken, may, behind, ..said };
+            let (asked, newest) = (self.now.mono, Some(self.book.made));
+            let said = Said { is_ping, made, is_taken, may, behind, asked, newest, ..said };
             if let Some(client) = self.net.find(key) {
                 client.answers.expect(said);
             }
@@ -265,10 +271,25 @@ impl World {
         if pressed {
             may.push("overloaded");
         }
-        if self.book.failed || self.store.room < 1 << 20 {
+        if self.book.failed || self.store.room < 1 << 20 || self.is_late() {
             may.push("store_unavailable");
         }
         may
+    }
+
+    /// Whether chat is refused because the store takes too long with what it was given.
+    pub fn is_late(&self) -> bool {
+        let Store { told, told_earlier, times, .. } = &self.store;
+        let is_over = |at: &MonoMs| self.now.mono.since(*at) >= STORED_WAIT;
+        self.plan.by_store && (!told_earlier || times.get(*told).is_some_and(is_over))
+    }
+
+    /// A chat was made, or not, by one call.
+    fn check_late(&mut self, made: Option<Id>) {
+        if self.is_late() {
+            self.book.coverage.late_refusals += 1;
+            assert_eq!(made, None, "accepted, though the store takes none");
+        }
     }
 
     pub fn post(&mut self) {
@@ -298,6 +319,7 @@ impl World {
         let image = chat.image.clone();
         self.book.coverage.posts += 1;
         let made = self.input(Input::Post(ticket, post), &image);
+        self.check_late(made);
         let first = first.map(|first| first.id);
         self.note_first(user, space, chat, made);
         self.tickets.insert(ticket, Asked::Post { made, first, may });
@@ -366,10 +388,17 @@ impl World {
         let asked = asked.unwrap_or_else(|| panic!("{ticket:?} is not waiting for {reply:?}"));
         match (asked, reply) {
             (Asked::Post { made, first, .. }, Reply::Posted { id, duplicate, .. }) => {
+                let is_told = !self.book.by_store || self.book.is_stored(id);
+                assert!(is_told, "a post is answered that is not stored: {id}");
                 let expected = made.or(first);
                 assert_eq!((Some(id), duplicate), (expected, made.is_none()));
                 self.book.coverage.duplicates += u64::from(duplicate);
                 self.tickets.insert(ticket, Asked::Durable(id));
+            }
+            (Asked::Post { made, first, .. }, Reply::Rejected(Reject::StoreRefused)) => {
+                let id = made.or(first).expect("the store refuses what it was given");
+                assert!(self.book.by_store && self.book.refused.contains(&id), "{id}");
+                self.book.coverage.durable_errors += 1;
             }
             (Asked::Post { made, may, .. }, Reply::Rejected(reject)) => {
                 assert!(made.is_none() || self.book.failed, "{reject:?} of what was accepted");

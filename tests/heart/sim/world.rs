@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use cpi_hub::metrics::Metric;
 use cpi_hub::shard::anew::Legacy;
 use cpi_hub::shard::event::{Fetch, Input, MemberKey, Ticket};
-use cpi_hub::shard::{Shard, ShardSetup};
+use cpi_hub::shard::{Accept, Shard, ShardSetup};
 use cpi_hub::wire::close::Close;
 use cpi_hub::wire::nonce::First;
 use cpi_hub::wire::record;
@@ -17,7 +17,7 @@ use super::book::Book;
 use super::client::Stage;
 use super::host::{Around, Store, Told};
 use super::net::{Manner, Net};
-use super::plan::Plan;
+use super::plan::{Mutant, Plan};
 use super::rng::Rng;
 use super::talk::Asked;
 
@@ -52,10 +52,12 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, trace: bool) -> World {
+    pub fn new(seed: u64, trace: bool, mutant: Option<Mutant>) -> World {
         let mut rng = Rng::new(seed);
-        let plan = Plan::new(&mut rng);
-        let book = Book::new(plan.limits.clone());
+        let mut plan = Plan::new(&mut rng);
+        plan.mutant = mutant;
+        plan.by_store |= mutant.is_some();
+        let book = Book::new(plan.limits.clone(), plan.by_store);
         let highest = if rng.permille(500) { Id::MIN } else { Id::first_of_ms(1_767_225_600_500) };
         let now = Now { mono: MonoMs(5_000), unix: Micros(1_767_225_600_000_000) };
         let shard = new_shard(&plan, now, rng.next(), (highest, Vec::new()));
@@ -84,7 +86,9 @@ impl World {
         };
         world.book.restart(highest);
         world.tick();
+        world.tell_earlier_runs();
         world.book.coverage.seeds = 1;
+        world.book.coverage.by_store = world.plan.by_store.into();
         world
     }
 
@@ -159,6 +163,7 @@ impl World {
     ) -> (T, Option<Id>) {
         let from = self.shard.effects().records.len();
         self.book.called(self.now);
+        self.note_late();
         self.book.coverage.inputs += 1;
         let too_slow = self.too_slow;
         self.ticking = is_tick;
@@ -180,6 +185,12 @@ impl World {
         }
         self.take_ended(ended);
         (result, made)
+    }
+
+    fn note_late(&mut self) {
+        if self.is_late() {
+            self.book.late = Some(self.now.mono);
+        }
     }
 
     fn show(&self, input: &Input<'_>) {
@@ -230,6 +241,7 @@ impl World {
         };
         let more = self.shard.turn(self.now, &mut around);
         let told = around.told;
+        self.store.times.resize(self.store.appends.len(), self.now.mono);
         let seen = std::mem::take(&mut self.seen);
         if told.append_failed {
             self.book.coverage.append_failures += 1;
@@ -339,8 +351,9 @@ impl World {
         let segment = (64 << 10).max(400 + 6 * text + 12 * limits.image_bytes_max);
         let slack = (3 * segment + 512) as u64;
         let waits = self.net.all().any(|client| self.shard.is_catching_up(client.key));
-        let kept =
-            if blocked > 0 || waits { limits.log_bytes_max } else { limits.resume_bytes_max };
+        let waits_for_store = self.plan.by_store && self.store.told < self.store.appends.len();
+        let is_long = blocked > 0 || waits || waits_for_store;
+        let kept = if is_long { limits.log_bytes_max } else { limits.resume_bytes_max };
         let kept = kept.max(limits.resume_bytes_max) as u64 + slack;
         let held = self.shard.counts().get(Metric::LogBytes);
         let logs = self.net.logs();
@@ -349,7 +362,7 @@ impl World {
         let each = (10 * limits.private_bytes_max + 1_024) as u64;
         let private = self.shard.counts().get(Metric::PrivateBytes);
         assert!(private <= members * each, "{private} private bytes of {members} members");
-        let owed = blocked > 0 || waits || private == 0;
+        let owed = is_long || private == 0;
         assert!(owed, "{private} private bytes wait for nobody");
     }
 
@@ -426,10 +439,25 @@ impl World {
         self.too_slow = self.shard.counts().closes(Close::TooSlow.kind());
         self.last_tick = self.now.mono;
         self.tick();
+        self.tell_earlier_runs();
+    }
+
+    /// A store that is not away has all of earlier runs soon; before that no chat is taken where it
+    /// is accepted once it is stored.
+    fn tell_earlier_runs(&mut self) {
+        if self.plan.by_store && self.rng.permille(800) {
+            self.store.earlier_committed = true;
+            self.tell_committed();
+        }
     }
 }
 
 fn new_shard(plan: &Plan, now: Now, seed: u64, (highest, published): (Id, Vec<First>)) -> Shard {
     let limits = plan.limits.clone();
-    Shard::new(ShardSetup { number: 7, limits, seed, highest, published, now })
+    let accept = match plan.mutant {
+        _ if !plan.by_store => Accept::Journaled,
+        Some(Mutant::SentBeforeStored) => Accept::Journaled,
+        Some(Mutant::ToldTooEarly) | None => Accept::Stored,
+    };
+    Shard::new(ShardSetup { number: 7, limits, accept, seed, highest, published, now })
 }
