@@ -112,6 +112,7 @@ fn who_comes_back_goes_on_where_it_was_through_a_restart_of_the_hub() {
     let texts: Vec<String> = (0..200).map(|n| format!("{n} {}", "x".repeat(300))).collect();
     for text in &texts[..3] {
         ana.chat(text);
+        ana.next_of("chat");
         assert_eq!(said(&reader.next_of("chat")), text);
     }
     let id = reader.last_id.clone();

@@ -82,7 +82,7 @@ impl Engine {
             started: Instant::now(),
             mask: 0x9E37_79B9,
             dialect,
-            inflater: dialect.inflates().then(Inflater::new),
+            inflater: dialect.inflates().then(Inflater::default),
             reads: 0,
         })
     }

@@ -15,13 +15,15 @@ pub struct Inflater {
     message: Vec<u8>,
 }
 
-impl Inflater {
+impl Default for Inflater {
     /// Room for the longest message that is taken.
-    pub fn new() -> Inflater {
+    fn default() -> Inflater {
         let message = Vec::with_capacity(PAYLOAD_BYTES_MAX as usize);
         Inflater { stream: Decompress::new(false), deflated: Vec::new(), message }
     }
+}
 
+impl Inflater {
     /// The message; `None` where the payload is none, or is too long.
     pub fn inflate(&mut self, payload: &[u8]) -> Option<&[u8]> {
         self.deflated.clear();
@@ -52,7 +54,7 @@ mod tests {
 
     #[test]
     fn messages_are_inflated_one_after_the_other() {
-        let mut inflater = Inflater::new();
+        let mut inflater = Inflater::default();
         for text in [&b"one"[..], b"", &[b'x'; 5_000], b"two"] {
             assert_eq!(inflater.inflate(&deflated(text)), Some(text));
         }
@@ -60,7 +62,7 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_none() {
-        let mut inflater = Inflater::new();
+        let mut inflater = Inflater::default();
         assert_eq!(inflater.inflate(&[0xFF; 8]), None);
         let bomb = deflated(&vec![b'x'; PAYLOAD_BYTES_MAX as usize + 1_000]);
         assert_eq!(inflater.inflate(&bomb), None);
