@@ -178,8 +178,8 @@ mod tests {
 
     #[test]
     fn handshakes_streams_and_posts_are_traced_and_nothing_else() {
-        let route = |method: &str, path: &str| {
-            Route::of(method, path).map(|it| (it.kind, it.template.to_owned(), it.space))
+        let route = |method: &'static str, path: &'static str| {
+            Route::of(method, path).map(|it| (it.kind, it.template, it.space))
         };
         for (method, path, kind, template, space) in [
             ("GET", "/v1/ws/spaces/7", Kind::Handshake, "/v1/ws/spaces/{space_id}", Some("7")),
@@ -214,7 +214,7 @@ mod tests {
                 None,
             ),
         ] {
-            assert_eq!(route(method, path), Some((kind, template.to_owned(), space)), "{path}");
+            assert_eq!(route(method, path), Some((kind, template, space)), "{path}");
         }
         for (method, path) in [
             ("GET", "/"),

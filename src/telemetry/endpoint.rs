@@ -14,7 +14,6 @@ const TRACES: &str = "/v1/traces";
 
 /// A collector's address.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "nothing is sent without otlp"))]
 pub(crate) struct Endpoint {
     /// Whether it is spoken to within TLS.
     pub(super) is_tls: bool,

@@ -39,7 +39,7 @@ pub(crate) struct Exporter {
     resource: Resource,
     conditions: Conditions,
     /// What is being sent.
-    in_hand: Vec<Box<Told>>,
+    in_hand: Vec<Told>,
     /// Failures in a row.
     failures: u32,
 }
@@ -109,7 +109,7 @@ impl Exporter {
         while self.in_hand.len() < SPANS_SENT_MAX
             && let Some(told) = self.queue.ended.pop()
         {
-            self.in_hand.push(told);
+            self.in_hand.push(*told);
         }
         !self.in_hand.is_empty()
     }

@@ -15,8 +15,8 @@ use crate::wire::time::Now;
 const IS_TRACED: bool = false;
 
 /// Begins no spans.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Traces;
+#[derive(Clone, Default, Debug)]
+pub struct Traces(());
 
 impl Traces {
     pub(crate) fn is_on(&self) -> bool {
@@ -90,7 +90,7 @@ impl Exporter {
         _clock: Clock,
         _faults: &Faults,
     ) -> Result<(Traces, Exporter), BadAuthorities> {
-        Ok((Traces, Exporter))
+        Ok((Traces(()), Exporter))
     }
 
     pub(crate) async fn run(self, stop: CancellationToken) {

@@ -1,7 +1,7 @@
 //! What a collector is sent: the messages of OTLP for traces, as far as the hub uses them. Pure.
 //!
-//! Written by hand, since the package that has them brings a whole SDK, and with it second copies
-//! of packages that are here already; `tests/hub/telemetry` reads what is sent with that package.
+//! Written by hand, since the package that has them brings a whole SDK, with second copies of
+//! packages that are here already. `tests/hub/telemetry` reads with it what a hub sends.
 
 use prost::{Enumeration, Message, Oneof};
 
@@ -151,9 +151,9 @@ impl Resource {
 }
 
 /// The bytes of a request for these spans.
-pub(super) fn encode(resource: &Resource, version: &str, spans: &[Box<Told>]) -> Vec<u8> {
+pub(super) fn encode(resource: &Resource, version: &str, spans: &[Told]) -> Vec<u8> {
     let scope = Scope { name: "cpi-hub".into(), version: version.into() };
-    let spans = spans.iter().map(|told| span(told)).collect();
+    let spans = spans.iter().map(span).collect();
     let scope_spans = vec![ScopeSpans { scope: Some(scope), spans }];
     let resource_spans = vec![ResourceSpans { resource: Some(resource.clone()), scope_spans }];
     Request { resource_spans }.encode_to_vec()

@@ -80,7 +80,7 @@ pub struct Traces(Option<Arc<Queue>>);
 impl Traces {
     /// Spans of this part of all traces, 0 to 1, are kept.
     pub(super) fn new(ratio: f64, clock: Clock, metrics: Arc<Metrics>) -> (Traces, Arc<Queue>) {
-        let kept_below = (ratio < 1.0).then(|| (ratio * u64::MAX as f64) as u64);
+        let kept_below = (ratio < 1.0).then_some((ratio * u64::MAX as f64) as u64);
         let ended = ArrayQueue::new(SPANS_QUEUED_MAX);
         let queue = Arc::new(Queue { ended, clock, metrics, kept_below });
         (Traces(Some(Arc::clone(&queue))), queue)

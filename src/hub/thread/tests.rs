@@ -39,6 +39,7 @@ fn with_one_member(folder: &std::path::Path, control_rate: Rate) -> (State, TcpS
         waiting: HashMap::new(),
         directory: Arc::clone(&directory),
         comings: Default::default(),
+        resuming: Default::default(),
         clock: clock.clone(),
     };
     let mut state = State::new(setup, around, clock, metrics);
