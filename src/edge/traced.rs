@@ -53,7 +53,10 @@ impl Route<'_> {
         let handshake = |template, space| of(Kind::Handshake, "GET", template, space);
         let post = |template, space| of(Kind::Post, "POST", template, space);
         let mut parts = path.strip_prefix("/v1/")?.split('/');
-        let parts = [(); 5].map(|()| parts.next().filter(|part| !part.is_empty()));
+        if parts.clone().any(str::is_empty) {
+            return None;
+        }
+        let parts = [(); 5].map(|()| parts.next());
         match (method, parts) {
             ("GET", [Some("ws"), Some("spaces"), space @ Some(_), None, None]) => {
                 handshake("/v1/ws/spaces/{space_id}", space)
