@@ -193,6 +193,12 @@ launch_hub_with_auth() {
     launch_hub "$1" "$hub" "$hub_shards" --jwt-secret-file "$1/secret"
 }
 
+# Starts a hub that compresses, for members who have asked for it: launch_hub_with_deflate FOLDER.
+launch_hub_with_deflate() {
+    dialect=hub-deflate
+    launch_hub "$1" "$hub" "$hub_shards" --compression 6
+}
+
 # Starts a hub that counts every message and connection against rates that nobody reaches:
 # launch_hub_with_limits FOLDER.
 launch_hub_with_limits() {
@@ -225,6 +231,7 @@ start_server() {
         nginx) launch_nginx "$folder" ;;
         auth) launch_hub_with_auth "$folder" ;;
         limits) launch_hub_with_limits "$folder" ;;
+        deflate) launch_hub_with_deflate "$folder" ;;
         one-shard) launch_hub "$folder" "$hub" 1 ;;
         no-journal | no-metrics | other) launch_hub "$folder" "$peers/$1" "$hub_shards" ;;
         uws) launch env ${uws_preload:+LD_PRELOAD="$uws_preload"} node "$peers/npm/uws.js" ;;

@@ -74,6 +74,10 @@ func (c *Client) Say(ctx context.Context, spaceID int, post Post) (Said, error) 
 		method: http.MethodPost, path: fmt.Sprintf("/v1/ws/spaces/%d/chat", spaceID),
 		header: header, body: body, isSafe: true, key: key,
 	}, &out)
+	if err == nil && out.Message.ID == "" {
+		// Somebody else's yes, as a captive portal's.
+		err = &Error{Code: Unexpected, Status: got.status}
+	}
 	if err != nil {
 		return Said{}, err
 	}

@@ -161,6 +161,13 @@ func TestAnAnswerOfAProxyIsNoneOfAHub(t *testing.T) {
 	if failed := isCode(t, err, Unexpected); failed.Status != 301 || len(s.requests()) != 1 {
 		t.Error(failed, len(s.requests()))
 	}
+	s = scripted(t, Options{}, func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, `{"welcome":"to the hotel"}`)
+	})
+	_, err = s.say()
+	if failed := isCode(t, err, Unexpected); failed.Status != 200 {
+		t.Error(failed)
+	}
 }
 
 func TestALostAnswerLeavesTheOutcomeOpenAndNamesTheKey(t *testing.T) {

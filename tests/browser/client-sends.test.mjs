@@ -174,6 +174,27 @@ test('a post that fails on its way is sent again with the same key, once', async
   assert.deepEqual(keys, [keys[0], keys[0], keys[0]]);
 });
 
+test('a post whose yes is cut short, or is somebody else’s, is sent again, once', async () => {
+  const world = new World();
+  world.welcome();
+  const torn = () => new ReadableStream({ start: (body) => body.error(new TypeError('reset')) });
+  const answers = [
+    () => new Response(torn(), { status: 202 }),
+    () => new Response(torn(), { status: 429 }),
+    () => new Response('{"message":"Chat', { status: 202 }),
+    () => new Response(null, { status: 204 }),
+    () => new Response('<html>Welcome to the hotel</html>', { status: 200 }),
+    () => new Response('{"welcome":"to the hotel"}', { status: 200 }),
+    () => new Response('null', { status: 200 }),
+    () => posted(1, 202, { 'Idempotency-Replayed': 'true' }),
+  ];
+  world.answer = () => answers.shift()();
+  const sent = world.client.send(long);
+  await world.pass(60_000);
+  assert.deepEqual(await sent, { id: idOf(1), level: 'accepted', duplicate: true });
+  assert.equal(new Set(posts(world).map(({ headers }) => headers['Idempotency-Key'])).size, 1);
+});
+
 test('a post without any answer ends as unknown, and what is behind it goes on', async () => {
   const world = new World();
   world.welcome();

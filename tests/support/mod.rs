@@ -461,6 +461,9 @@ pub fn rest(stream: &mut TcpStream) -> Vec<u8> {
     answer
 }
 
+/// How long [`eventually`] leaves the processor to those whom it asks about.
+const ASK_AGAIN: Duration = Duration::from_millis(1);
+
 /// Asks again until there is an answer.
 pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + PATIENCE;
@@ -469,7 +472,7 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
             return answer;
         }
         assert!(Instant::now() < until, "not within {PATIENCE:?}: {what}");
-        std::thread::yield_now();
+        std::thread::sleep(ASK_AGAIN);
     }
 }
 

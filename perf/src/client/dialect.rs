@@ -42,6 +42,8 @@ pub enum Dialect {
     Hub,
     /// The hub's `cpi-hub.v1`, with a nonce and the durable acknowledgement for each message.
     HubV1,
+    /// The seed dialect with `permessage-deflate`, so that chats come compressed.
+    HubDeflate,
     /// Socket.IO 4: Engine.IO packets in text frames.
     SocketIo,
     /// The NATS client protocol, a byte stream in binary frames.
@@ -56,9 +58,10 @@ pub enum Dialect {
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Dialect; 7] = [
+    pub const ALL: [Dialect; 8] = [
         Dialect::Hub,
         Dialect::HubV1,
+        Dialect::HubDeflate,
         Dialect::SocketIo,
         Dialect::Nats,
         Dialect::Bytes,
@@ -71,6 +74,7 @@ impl Dialect {
         match self {
             Dialect::Hub => "hub",
             Dialect::HubV1 => "hub-v1",
+            Dialect::HubDeflate => "hub-deflate",
             Dialect::SocketIo => "socketio",
             Dialect::Nats => "nats",
             Dialect::Bytes => "bytes",
@@ -90,7 +94,7 @@ impl Dialect {
     /// What is asked for in the handshake.
     pub fn path(self, Seat { space, user }: Seat) -> String {
         match self {
-            Dialect::Hub | Dialect::HubV1 | Dialect::Bytes => {
+            Dialect::Hub | Dialect::HubV1 | Dialect::HubDeflate | Dialect::Bytes => {
                 format!("/v1/ws/spaces/{space}?user_id={user}&username=m{user}")
             }
             Dialect::SocketIo => {
@@ -106,6 +110,7 @@ impl Dialect {
     pub fn headers(self, seat: Seat) -> String {
         match self {
             Dialect::HubV1 => "Sec-WebSocket-Protocol: cpi-hub.v1\r\n".into(),
+            Dialect::HubDeflate => "Sec-WebSocket-Extensions: permessage-deflate\r\n".into(),
             Dialect::Centrifugo => format!("{}: {}\r\n", centrifugo::USER_HEADER, seat.user),
             _ => String::new(),
         }
@@ -153,6 +158,11 @@ impl Dialect {
         self == Dialect::Nats
     }
 
+    /// Whether messages may come compressed.
+    pub fn inflates(self) -> bool {
+        self == Dialect::HubDeflate
+    }
+
     /// Whether the server itself gives each chat an id that must ascend in its space.
     pub fn has_ids(self) -> bool {
         !matches!(self, Dialect::Nats | Dialect::Bytes | Dialect::Pusher | Dialect::Centrifugo)
@@ -167,7 +177,7 @@ impl Dialect {
     pub fn around_content(self, seat: Seat, content_bytes: usize) -> (String, String) {
         const SEED: &str = "{\"type\":\"chat\",\"data\":{\"content\":\"";
         match self {
-            Dialect::Hub => (SEED.into(), "\"}}".into()),
+            Dialect::Hub | Dialect::HubDeflate => (SEED.into(), "\"}}".into()),
             Dialect::HubV1 => {
                 (SEED.into(), format!("\",\"nonce\":\"{NONCE_PLACE}\",\"ack\":\"durable\"}}}}"))
             }

@@ -14,6 +14,7 @@ use crate::client::centrifugo;
 use crate::client::connection::{self, Connection, Refusal};
 use crate::client::dialect::{Asks, Dialect};
 use crate::client::frames::{self, BINARY, CLOSE, Fault, PING, PONG};
+use crate::client::inflater::Inflater;
 use crate::client::nats::{self, Junk, Operation};
 
 /// Room for a few hundred frames: one read takes what has gathered.
@@ -63,6 +64,8 @@ pub struct Engine {
     started: Instant,
     mask: u32,
     dialect: Dialect,
+    /// Of a dialect that has compressed messages.
+    inflater: Option<Inflater>,
     /// Reads that brought something.
     pub reads: u64,
 }
@@ -79,6 +82,7 @@ impl Engine {
             started: Instant::now(),
             mask: 0x9E37_79B9,
             dialect,
+            inflater: dialect.inflates().then(Inflater::new),
             reads: 0,
         })
     }
@@ -291,10 +295,28 @@ impl Engine {
                         self.take_text(member, line, now, receive)?;
                     }
                 }
+                _ if frame.is_deflated => self.take_deflated(member, frame, now, receive)?,
                 _ => self.take_text(member, frame.payload, now, receive)?,
             }
         }
         Ok(taken)
+    }
+
+    /// Tells the text that was compressed.
+    fn take_deflated(
+        &mut self,
+        member: usize,
+        frame: frames::Frame<'_>,
+        now: u64,
+        receive: &mut impl Receive,
+    ) -> Result<(), Ended> {
+        let mut inflater = self.inflater.take().ok_or(Ended::Broken(Fault::Malformed))?;
+        let taken = match inflater.inflate(frame.payload) {
+            Some(text) => self.take_text(member, text, now, receive),
+            None => Err(Ended::Broken(Fault::Malformed)),
+        };
+        self.inflater = Some(inflater);
+        taken
     }
 
     /// Tells a text, or does what the protocol asks for.

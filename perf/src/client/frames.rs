@@ -15,6 +15,8 @@ pub const PING: u8 = 0x9;
 pub const PONG: u8 = 0xA;
 
 const FIN: u8 = 0x80;
+/// The message is compressed (RFC 7692 6).
+const RSV1: u8 = 0x40;
 const MASKED: u8 = 0x80;
 const CONTROL_BYTES_MAX: usize = 125;
 /// Above any frame of the hub's, whose messages are some KiB; a frame must fit in one read.
@@ -27,6 +29,8 @@ pub struct Frame<'a> {
     pub opcode: u8,
     /// As sent: servers don't mask.
     pub payload: &'a [u8],
+    /// The payload is compressed. Only who has asked for that may be sent such a frame.
+    pub is_deflated: bool,
     /// What it took of the input, header included.
     pub bytes: usize,
 }
@@ -93,7 +97,8 @@ pub fn first(input: &[u8]) -> Result<Option<Frame<'_>>, Fault> {
     let [head, length, ..] = *input else { return Ok(None) };
     let opcode = head & 0x0F;
     let is_control = opcode >= CLOSE;
-    if head & 0x70 != 0 || !matches!(opcode, 0..=2 | CLOSE..=PONG) {
+    let is_deflated = head & RSV1 != 0;
+    if head & 0x30 != 0 || is_deflated && is_control || !matches!(opcode, 0..=2 | CLOSE..=PONG) {
         return Err(Fault::Malformed);
     }
     if length & MASKED != 0 {
@@ -111,7 +116,7 @@ pub fn first(input: &[u8]) -> Result<Option<Frame<'_>>, Fault> {
     }
     let bytes = header_bytes + payload_bytes as usize;
     let payload = input.get(header_bytes..bytes);
-    Ok(payload.map(|payload| Frame { opcode, payload, bytes }))
+    Ok(payload.map(|payload| Frame { opcode, payload, is_deflated, bytes }))
 }
 
 fn length_of(input: &[u8], length: u8) -> Option<(u64, usize)> {
@@ -203,6 +208,12 @@ mod tests {
     }
 
     #[test]
+    fn a_compressed_frame_says_so() {
+        let frame = first(&[0xC1, 1, b'x']).expect("no fault").expect("whole");
+        assert!(frame.is_deflated && frame.opcode == TEXT && frame.payload == b"x");
+    }
+
+    #[test]
     fn a_streams_heads_are_read_without_their_payloads() {
         for length in [5, 200, 70_000, 300_000] {
             let bytes = server_frame(BINARY, &vec![b'x'; length]);
@@ -218,7 +229,8 @@ mod tests {
     fn what_a_server_must_not_send_is_a_fault() {
         for (bytes, fault) in [
             (&[0x81, 0x80][..], Fault::Masked),
-            (&[0xC1, 0][..], Fault::Malformed),
+            (&[0xA1, 0][..], Fault::Malformed),
+            (&[0xC9, 0][..], Fault::Malformed),
             (&[0x83, 0][..], Fault::Malformed),
             (&[0x8B, 0][..], Fault::Malformed),
             (&[0x89, 126][..], Fault::Malformed),

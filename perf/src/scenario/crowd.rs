@@ -54,6 +54,8 @@ pub(super) struct Person {
     own_seen: u64,
     acked: u64,
     told: Option<(u16, Option<u64>)>,
+    /// A resume has said that it was incomplete.
+    knows_of_a_gap: bool,
 }
 
 /// What somebody was told before its connection was closed.
@@ -105,6 +107,25 @@ pub(super) struct Tally {
     pub arrivals_refused: u64,
     /// From an arrival's first packet to its first frame.
     pub arrival_us: Histogram<u64>,
+}
+
+/// What others of their space have seen, and these have not.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Gaps {
+    /// Who has missed something.
+    pub members: usize,
+    /// The messages of all of them.
+    pub messages: u64,
+    /// Those of members whom no resume told that it was incomplete.
+    pub untold: u64,
+}
+
+impl Gaps {
+    /// Puts them among the figures.
+    pub(super) fn describe(self, figures: &mut Figures) {
+        figures.count("members_with_gaps", self.members).count("lost", self.messages);
+        figures.count("lost_untold", self.untold);
+    }
 }
 
 impl Tally {
@@ -183,6 +204,7 @@ impl Tally {
             }
             Some(Said::Resumed { is_complete, .. }) => {
                 self.incomplete += u64::from(!is_complete);
+                person.knows_of_a_gap |= !is_complete;
             }
             Some(Said::Refused { message, retry_after_ms }) => {
                 let is_awaited = message.is_some() && person.answered < person.sent;
@@ -411,19 +433,22 @@ impl Crowd {
         people.map(|person| u64::from(person.sent - person.answered)).sum()
     }
 
-    /// The members who have not seen what others of their space have, and how many messages.
-    pub(super) fn gaps(&self) -> (usize, u64) {
-        let (mut members, mut messages) = (0, 0);
+    /// Who has not seen what others of its space have.
+    pub(super) fn gaps(&self) -> Gaps {
+        let mut gaps = Gaps::default();
         for space in self.tally.people.chunks(self.size.members) {
             let most = space.iter().max_by_key(|person| person.seen);
             let most = most.map_or((0, 0), |person| (person.seen, person.sum));
             let other = space.iter().filter(|person| (person.seen, person.sum) != most);
             for person in other {
-                members += 1;
-                messages += most.0 - person.seen;
+                gaps.members += 1;
+                gaps.messages += most.0 - person.seen;
+                if !person.knows_of_a_gap {
+                    gaps.untold += most.0 - person.seen;
+                }
             }
         }
-        (members, messages)
+        gaps
     }
 
     /// The books of all connections.

@@ -240,7 +240,7 @@ impl Run<'_> {
         }
         let took = self.crowd.engine.now() - started;
         // The last of them are still on their way to the others.
-        while self.crowd.gaps().1 > 0 && self.crowd.engine.now() < deadline + 1_000_000 {
+        while self.crowd.gaps().messages > 0 && self.crowd.engine.now() < deadline + 1_000_000 {
             self.crowd.turn(TURN)?;
         }
         Ok(took)
@@ -255,8 +255,7 @@ impl Run<'_> {
             figures.number("polite_max_ms", tally.polite_us.max() as f64 / 1e3);
         }
         self.crowd.books(figures);
-        let (members, messages) = self.crowd.gaps();
-        figures.count("members_with_gaps", members).count("lost", messages);
+        self.crowd.gaps().describe(figures);
     }
 
     fn mark(&self, target: Target) -> io::Result<Mark> {

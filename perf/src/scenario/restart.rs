@@ -197,7 +197,7 @@ impl Run<'_> {
         let (crowd, tally) = (&self.crowd, &self.crowd.tally);
         let is_answered = tally.arrivals_in + tally.arrivals_refused == crowd.arrivals();
         let all_are_in = tally.in_count == crowd.count();
-        is_answered && all_are_in && crowd.unanswered() == 0 && crowd.gaps().0 == 0
+        is_answered && all_are_in && crowd.unanswered() == 0 && crowd.gaps().members == 0
     }
 
     fn figures(&self) -> Figures {
@@ -220,8 +220,7 @@ impl Run<'_> {
             figures.number(name, quantile_ms(&tally.arrival_us, quantile));
         }
         self.crowd.books(&mut figures);
-        let (members, messages) = self.crowd.gaps();
-        figures.count("members_with_gaps", members).count("lost", messages);
+        self.crowd.gaps().describe(&mut figures);
         figures.count("not_back", self.crowd.count() - tally.in_count);
         figures
     }

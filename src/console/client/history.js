@@ -15,7 +15,7 @@ export async function readPage(spaceId, { before, after, limit = PAGE_SIZE, url,
   for (const [key, value] of Object.entries({ before, after, limit })) {
     if (value != null) address.searchParams.set(key, value);
   }
-  const { body } = await request(address, via);
+  const { body } = await request(address, via, { has: 'data' });
   return { messages: body.data, hasMore: body.has_more };
 }
 
@@ -25,13 +25,14 @@ export async function readFound(spaceId, query, { before, limit, url, ...via }) 
   for (const [key, value] of Object.entries({ q: query, before, limit })) {
     if (value != null) address.searchParams.set(key, value);
   }
-  const { body } = await request(address, via);
+  const { body } = await request(address, via, { has: 'data' });
   return { messages: body.data, hasMore: body.has_more, complete: body.complete };
 }
 
 /** Who is in a space: {members, users, truncated}. */
 export async function readPresence(spaceId, { url, ...via }) {
-  return (await request(new URL(`v1/spaces/${spaceId}/presence`, baseOf(url)), via)).body;
+  const address = new URL(`v1/spaces/${spaceId}/presence`, baseOf(url));
+  return (await request(address, via, { has: 'members' })).body;
 }
 
 /**

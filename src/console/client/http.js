@@ -3,6 +3,8 @@
 /** A request without an answer for that long is given up. */
 export const HTTP_WAIT_MS = 15_000;
 
+const NOT_WHOLE = 'the answer was cut short, or is not the hub’s';
+
 /** What the hub (or this client) refused: `code` is a slug such as `rate_limited`. */
 export class HubError extends Error {
   constructor(code, message, { retryAfterMs = null, id = null, status = null } = {}) {
@@ -24,13 +26,16 @@ export function baseOf(url) {
 }
 
 /**
- * Asks the hub; resolves {status, body, headers}, rejects with a HubError.
+ * Asks the hub; resolves {status, body, headers}, rejects with a HubError. An answer that says yes
+ * but was cut short, or is somebody else's (a captive portal's page), has reached nobody: what it
+ * says of the request is not known.
  * @param {URL|string} address
  * @param {{token?: string, fetch?: Function, timers?: object, waitMs?: number,
  *   signal?: AbortSignal}} via
- * @param {{method?: string, headers?: object, body?: string, mode?: string}} [init]
+ * @param {{method?: string, headers?: object, body?: string, mode?: string, has?: string}} [init]
+ *   with `has`, a member that the hub's answer always has
  */
-export async function request(address, via, { headers, ...init } = {}) {
+export async function request(address, via, { headers, has, ...init } = {}) {
   const { token, fetch = globalThis.fetch } = via;
   // A problem carries the retry hint in its body, which a page of another origin can read.
   const sent = { Accept: 'application/problem+json, application/json', ...headers };
@@ -40,8 +45,15 @@ export async function request(address, via, { headers, ...init } = {}) {
     const response = await fetch(address, options).catch((error) => {
       throw new HubError('unreachable', error.message);
     });
-    const body = await response.json().catch(() => null);
-    if (response.ok && body) return { status: response.status, body, headers: response.headers };
+    const body = await response.json().catch((error) => {
+      // What came whole and is no JSON is a proxy's; the status is all that it says.
+      if (error.name === 'SyntaxError') return null;
+      throw new HubError('unreachable', NOT_WHOLE);
+    });
+    if (response.ok) {
+      if (!body || (has && body[has] === undefined)) throw new HubError('unreachable', NOT_WHOLE);
+      return { status: response.status, body, headers: response.headers };
+    }
     const seconds = Number(response.headers.get('Retry-After'));
     throw new HubError(body?.code ?? `http_${response.status}`, body?.message ?? body?.detail, {
       retryAfterMs: body?.retry_after_ms ?? (seconds ? seconds * 1000 : null),

@@ -156,7 +156,7 @@ export class Outbox {
     const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': nonce };
     if (id === null) headers.Prefer = 'respond-async';
     const body = JSON.stringify({ ...author, message: content, image });
-    return ask({ method: 'POST', headers, body });
+    return ask({ method: 'POST', headers, body, has: 'chat_message' });
   }
 
   #posted(item, { status, body, headers }) {

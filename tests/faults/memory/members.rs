@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{attack, attack_with, crowd};
+use super::{attack_after_another, attack_with, crowd};
 use crate::attacks::floods::{floods, say_and_read_nothing, stay_apart};
 use crate::support::trials::{Outcome, is_slow};
 use crate::support::{Answer, Hub, upgrade};
@@ -86,7 +86,7 @@ fn fill_lobby(hub: &Hub, users: Range<usize>, all: usize, come: &AtomicUsize) ->
 }
 
 pub fn a_lobby_of_thousands() -> Outcome {
-    attack("", |hub| {
+    attack_after_another(|hub| {
         let (all, threads, come) = (crowd(10_000), 4, &AtomicUsize::new(0));
         let readers: Vec<Reader> = std::thread::scope(|scope| {
             let part = |n: usize| 1 + n * all / threads..1 + (n + 1) * all / threads;

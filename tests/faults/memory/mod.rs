@@ -19,7 +19,7 @@ pub use self::bound::{
     thousands_chat_while_a_tenth_of_them_reads_nothing,
 };
 pub use self::members::{a_lobby_of_thousands, floods_of_frames, members_that_read_nothing};
-use self::watched::watch;
+use self::watched::{Seen, watch};
 use crate::attacks::floods::{beside_busy_threads, stay_apart};
 use crate::support::group::Group;
 use crate::support::peers::{connect_from, get, get_from, post_head};
@@ -50,6 +50,44 @@ fn attack(prepare: &str, attack: impl FnOnce(&Hub)) -> Outcome {
 
 /// Attacks a hub in a small group, and holds what the others saw against what they saw before.
 fn attack_with(settings: &[&str], prepare: &str, attack: impl FnOnce(&Hub)) -> Outcome {
+    let watch_before = |hub: &Hub, group: &Group| {
+        let enough = if is_slow() { 2_400 } else { 600 };
+        beside_busy_threads(|| {
+            watch(hub, group, |echoes| {
+                eventually("echoes", || (echoes.load(Ordering::Relaxed) >= enough).then_some(()));
+            })
+        })
+    };
+    compare((settings, prepare), watch_before, attack)
+}
+
+/// Attacks a hub in a small group after another one, and holds what the first one's members saw
+/// against what they saw while the other was attacked: the rest is the machine's.
+fn attack_after_another(attack: impl Fn(&Hub)) -> Outcome {
+    let watch_before = |hub: &Hub, group: &Group| {
+        let other = Hub::start(&own_cores(&UNLIMITED));
+        watch(hub, group, |_| attack(&other))
+    };
+    compare((&UNLIMITED, ""), watch_before, &attack)
+}
+
+/// The settings with what the cores of a slow test ask for: alone on the machine, a hub runs there
+/// as it is shipped. Elsewhere it is less patient.
+fn own_cores<'a>(settings: &[&'a str]) -> Vec<&'a str> {
+    let more: &[&str] = match is_slow() {
+        true => &["--pinned", "true"],
+        false => &["--handshake-wait", "3s", "--write-wait", "3s"],
+    };
+    [settings, more].concat()
+}
+
+/// Attacks a hub with these settings and these rows in a small group, and holds what the others
+/// saw against what they saw before.
+fn compare(
+    (settings, prepare): (&[&str], &str),
+    watch_before: impl FnOnce(&Hub, &Group) -> Seen,
+    attack: impl FnOnce(&Hub),
+) -> Outcome {
     trials::need_postgres()?;
     let group = Group::make(MEMORY)?;
     // Like the attackers, the database would have a machine of its own.
@@ -59,12 +97,7 @@ fn attack_with(settings: &[&str], prepare: &str, attack: impl FnOnce(&Hub)) -> O
     };
     let cluster = std::thread::spawn(begin).join().expect("a database");
     let url = cluster.url();
-    let mut args = [&["--database-url", &url], settings].concat();
-    args.extend(match is_slow() {
-        // Alone on the machine, it runs as it is shipped.
-        true => ["--pinned", "true"].as_slice(),
-        false => &["--handshake-wait", "3s", "--write-wait", "3s"],
-    });
+    let args = own_cores(&[&["--database-url", &url], settings].concat());
     let hub = group.within(|| Hub::start(&args));
     eventually("the store is there", || {
         (hub.get("/readyz").json()["store"] == "ready").then_some(())
@@ -72,12 +105,7 @@ fn attack_with(settings: &[&str], prepare: &str, attack: impl FnOnce(&Hub)) -> O
     if !prepare.is_empty() {
         cluster.sql("hub", prepare);
     }
-    let enough = if is_slow() { 2_400 } else { 600 };
-    let before = beside_busy_threads(|| {
-        watch(&hub, &group, |echoes| {
-            eventually("echoes", || (echoes.load(Ordering::Relaxed) >= enough).then_some(()));
-        })
-    });
+    let before = watch_before(&hub, &group);
     let during = watch(&hub, &group, |_| attack(&hub));
     eprintln!("before {before:?}\nduring {during:?}");
     eventually("its memory is back", || {
