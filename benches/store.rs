@@ -130,6 +130,7 @@ fn config(data_dir: &Path, sync: Option<u64>) -> StoreConfig {
         faults: Faults::new(metrics, conditions),
         take_journals: false,
         search: false,
+        traces: Default::default(),
     }
 }
 

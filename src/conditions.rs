@@ -175,6 +175,9 @@ conditions! {
     HistoryUnreadable "history_unreadable" Degraded
         "History can't be read: those who ask for it are told to come again"
         "see what the detail says of the store; it is read again with the next question";
+    TracesUnsent "traces_unsent" Noted
+        "The collector does not take the hub's traces: what has no room to wait is lost"
+        "see the collector that the detail names, or give another telemetry_endpoint, or none";
 }
 
 /// A condition that holds.

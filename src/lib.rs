@@ -7,7 +7,7 @@
 //! - [`shard`] is the heart: spaces are logs, members are cursors, a turn puts what was said into
 //!   the journal and then out to everybody. It is synchronous, pure, and runs under a simulator.
 //! - [`conditions`] says what is wrong, [`faults`] ends the process when a part of it is dead,
-//!   [`shares`] keeps one peer from holding all of what many draw from.
+//!   [`shares`] keeps one peer from holding all of what many draw from, [`telemetry`] sends traces.
 //! - [`store`] brings accepted messages from the journals into SQLite or PostgreSQL, once each, and
 //!   reads them again.
 //! - `hub` runs the shards: a pinned thread each, its sockets, its inbox, the directory of spaces.
@@ -19,6 +19,7 @@
 
 #![warn(unreachable_pub)]
 
+mod authorities;
 pub mod cli;
 pub mod clock;
 pub mod conditions;
@@ -34,6 +35,7 @@ pub mod server;
 pub mod shard;
 pub mod shares;
 pub mod store;
+pub mod telemetry;
 pub mod wire;
 
 pub use edge::auth::{Asks, ROUTES, Route};

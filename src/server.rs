@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::authorities::BadAuthorities;
 use crate::cli::lines::Lines;
 use crate::cli::logging::Log;
 use crate::clock::Clock;
@@ -30,17 +31,15 @@ use crate::edge::auth::{Auth, Failures, Keeper, Replace, Revoked};
 use crate::edge::tls::ReplaceIdentity;
 use crate::edge::{EdgeState, Health};
 use crate::faults::{Faults, panic_place};
-use crate::hub::{self, Hub, HubSetup, HubThreads, PageRequest, RenewalRequest, ShardStore};
+use crate::hub::{Hub, HubThreads, PageRequest, RenewalRequest};
 use crate::limits::{EDGE_THREADS_MAX, Limits, RENEWALS_MAX};
 use crate::metrics::Metrics;
-use crate::shard::event::Verdict;
-use crate::store::journal::Writer;
-use crate::store::latest::Latest;
 use crate::store::{self, StoreHandle, Unstored};
 use crate::wire::Id;
 
 mod certificate;
 mod ending;
+mod exporting;
 mod memory;
 mod reload;
 mod service;
@@ -51,6 +50,7 @@ mod watchman;
 
 use certificate::Certificate;
 use ending::{Ending, HURRY, Step};
+use exporting::Exporting;
 use memory::Memory;
 use reload::Reload;
 pub use reload::Reread;
@@ -58,7 +58,7 @@ pub use service::Service;
 use service::{Audience, Herald, Phase, Phases};
 use serving::Serving;
 use signals::{Asked, Signals};
-use starting::{Doors, Opening, Starting, announce};
+use starting::{Doors, Opening, Starting, announce, start_hub};
 use watchman::Watchman;
 
 /// Why the server can't start, or had to end.
@@ -78,6 +78,9 @@ pub enum Fault {
     /// The list of tokens that were called back can't be read.
     #[error("data_dir: {0}")]
     Revocations(io::Error),
+    /// The authorities of the collector of traces can't be read.
+    #[error("telemetry_ca: {0}")]
+    Telemetry(BadAuthorities),
     /// A thread, a runtime or a signal can't be had.
     #[error("start: {0}")]
     System(#[from] io::Error),
@@ -90,7 +93,7 @@ impl Fault {
     /// Whether the operator has to change something first.
     pub fn is_configuration(&self) -> bool {
         match self {
-            Fault::Listen { .. } | Fault::Revocations(_) => true,
+            Fault::Listen { .. } | Fault::Revocations(_) | Fault::Telemetry(_) => true,
             Fault::Store(error) => !error.is_passing(),
             Fault::System(_) | Fault::Broken(_) => false,
         }
@@ -159,6 +162,7 @@ struct Server {
     signals: Signals,
     reload: Reload,
     phases: Phases,
+    exporting: Exporting,
 }
 
 /// A way to ask, and where that is heard.
@@ -193,28 +197,19 @@ impl Server {
         let newest = start_watchmen(&faults, &clock, (lines.clone(), certificate), over);
         let phases = start_herald(service.audience, &faults, threads, over);
         let starting = Starting::begin(&doors, &config, (&faults, auth.clone()), threads)?;
-        let opening = Opening::begin(&config, clock.clone(), &faults, random.next(), threads);
-        let Some(store) = opening.wait(&mut signals, &mut reload, &faults, threads).await? else {
+        let instance = (&clock, random.next());
+        let (traces, exporting) = Exporting::begin(&config, instance, &faults, threads)?;
+        let seeds = (random.next(), traces.clone());
+        let opening = Opening::begin(&config, clock.clone(), &faults, seeds, threads);
+        let Some(mut store) = opening.wait(&mut signals, &mut reload, &faults, threads).await?
+        else {
             return Ok(None);
         };
         starting.end().await;
         _ = newest.send(store.highest);
         let ((pages, requests), (renewals, shown)) = questions(limits.connections_max);
-        let (hub, shards) = hub::start(HubSetup {
-            limits: limits.clone(),
-            clock: clock.clone(),
-            metrics: Arc::clone(&metrics),
-            stores: shard_stores(store.writers, store.committed, store.verdicts),
-            highest: store.highest,
-            published: store.published,
-            remembered: Arc::new(move |shard| store.remembered.of_shard(shard)),
-            seed: random.next() as u64,
-            pages,
-            renewals,
-            accept: config.accept,
-            pinned: config.pinned,
-            faults: faults.clone(),
-        })?;
+        let (seed, ways) = (random.next() as u64, (pages, renewals));
+        let (hub, shards) = start_hub(&config, (&clock, &faults), seed, ways, &mut store)?;
         let edge_state = EdgeState {
             hub: hub.clone(),
             reader: store.reader,
@@ -231,6 +226,7 @@ impl Server {
             keeper,
             debug_endpoints: config.debug_endpoints,
             search: config.search,
+            traces,
         };
         let edge = Serving::begin(threads, &doors, edge_state, &faults)?;
         watch_memory(&hub, &faults, over);
@@ -247,6 +243,7 @@ impl Server {
             signals,
             reload,
             phases,
+            exporting,
         }))
     }
 
@@ -301,6 +298,8 @@ impl Server {
         if let Step::Late = ending.step(&mut signals, Duration::ZERO, self.edge.end()).await {
             tracing::warn!("requests under way are not waited for");
         }
+        // Last of all: what was traced of the end is sent too.
+        ending.step(&mut signals, Duration::ZERO, self.exporting.end()).await;
         tracing::info!("stopped");
         // A part may have broken while the hub was ending, too.
         match self.faults.first().or(gone).or(late.map(|error| error.to_string())) {
@@ -442,16 +441,6 @@ fn files_gone(conditions: &Conditions, left: Unstored) -> Option<String> {
     };
     let tail = if left == Unstored::default() { String::new() } else { format!("; {where_to}") };
     Some(format!("{}: {records}{tail}", raised.detail))
-}
-
-fn shard_stores(
-    writers: Vec<Writer>,
-    committed: Vec<Arc<Latest<Option<u64>>>>,
-    verdicts: Vec<mpsc::Receiver<Verdict>>,
-) -> Vec<ShardStore> {
-    let ends = writers.into_iter().zip(committed).zip(verdicts);
-    ends.map(|((journal, committed), verdicts)| ShardStore { journal, committed, verdicts })
-        .collect()
 }
 
 /// The system's randomness: for ids of journals and seeds.

@@ -83,8 +83,18 @@ pub struct Sources {
     pub(super) jwt_secret: Option<Secret>,
     /// The directory that systemd gives a service for its secrets.
     pub(super) credentials: Option<String>,
+    /// What a collector of traces is shown. No flag and no key either.
+    pub(super) otlp_headers: Option<String>,
 }
 
+/// The variable of headers for a collector of traces.
+pub(super) const OTLP_HEADERS_VARIABLE: &str = "OTEL_EXPORTER_OTLP_HEADERS";
+/// Variables of OpenTelemetry that stand for a setting of the hub's, which wins.
+const OTEL: [(&str, &str); 3] = [
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry_endpoint"),
+    ("OTEL_EXPORTER_OTLP_CERTIFICATE", "telemetry_ca"),
+    ("OTEL_SERVICE_NAME", "telemetry_service_name"),
+];
 /// The variable of that directory.
 pub(super) const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 
@@ -120,12 +130,14 @@ impl Sources {
     }
 
     /// Adds the environment: `HUB_…`, `PORT`, `RUST_LOG`, `DATABASE_URL`, `PGSSLMODE`,
-    /// `PGSSLROOTCERT` and `CREDENTIALS_DIRECTORY`. Gives back `HUB_CONFIG`, if it is there.
+    /// `PGSSLROOTCERT`, `CREDENTIALS_DIRECTORY`, and those of `OTEL_…` that it knows. Gives back
+    /// `HUB_CONFIG`, if it is there.
     pub fn add_environment(
         &mut self,
         variables: impl Iterator<Item = (OsString, OsString)>,
     ) -> Result<Option<String>, BadConfig> {
         let (mut file, mut rust_log, mut database_url) = (None, None, None);
+        let mut otel = Vec::new();
         for (variable, value) in variables {
             let Some(variable) = variable.to_str().filter(|name| is_ours(name)) else { continue };
             let Some(text) = value.to_str().map(str::to_owned) else {
@@ -137,6 +149,8 @@ impl Sources {
                 "PGSSLROOTCERT" => self.tls.roots = Some(text),
                 CREDENTIALS_VARIABLE => self.credentials = Some(text),
                 SECRET_VARIABLE => self.jwt_secret = Some(Secret::new(text.into_bytes())),
+                OTLP_HEADERS_VARIABLE => self.otlp_headers = Some(text),
+                _ if is_otel(variable) => otel.push((variable.to_owned(), text)),
                 "RUST_LOG" => rust_log = Some(text),
                 "DATABASE_URL" => database_url = Some(text),
                 "HUB_CONFIG" if text.is_empty() => {
@@ -157,6 +171,12 @@ impl Sources {
         }
         if let Some(text) = database_url {
             self.add("database_url", text, Source::Variable("DATABASE_URL".into()));
+        }
+        for (variable, text) in otel.into_iter().filter(|(_, text)| !text.is_empty()) {
+            let its = OTEL.iter().find(|(name, _)| *name == variable);
+            if let Some((_, name)) = its {
+                self.add(name, text, Source::Variable(variable));
+            }
         }
         Ok(file)
     }
@@ -200,7 +220,12 @@ fn unknown(place: &str, kind: &str, meant: Option<impl fmt::Display>) -> BadConf
 fn is_ours(variable: &str) -> bool {
     const OTHERS: [&str; 6] =
         ["PORT", "RUST_LOG", "DATABASE_URL", "PGSSLMODE", "PGSSLROOTCERT", CREDENTIALS_VARIABLE];
-    variable.starts_with("HUB_") || OTHERS.contains(&variable)
+    let is_headers = variable == OTLP_HEADERS_VARIABLE;
+    variable.starts_with("HUB_") || OTHERS.contains(&variable) || is_otel(variable) || is_headers
+}
+
+fn is_otel(variable: &str) -> bool {
+    OTEL.iter().any(|(name, _)| *name == variable)
 }
 
 /// Variables that others set and that only look like ours: Kubernetes tells every container
@@ -234,6 +259,7 @@ fn plain(value: &toml::Value) -> Option<String> {
     match value {
         toml::Value::String(text) => Some(text.clone()),
         toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Float(number) => Some(number.to_string()),
         toml::Value::Boolean(flag) => Some(flag.to_string()),
         toml::Value::Array(items) if items.is_empty() => Some("none".into()),
         toml::Value::Array(items) => {

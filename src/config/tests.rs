@@ -329,3 +329,31 @@ fn the_printed_configuration_is_a_file_that_says_the_same() {
     assert_eq!((again.insecure, again.pinned, again.origins), (true, false, config.origins));
     assert_eq!(again.accept, Accept::Stored);
 }
+
+#[test]
+fn a_collector_of_traces_is_read_and_its_headers_are_never_shown() {
+    assert!(load(Input::default()).expect("sound").telemetry.is_none());
+    assert!(flags(&[("telemetry_endpoint", "")]).expect("none").telemetry.is_none());
+    let config = load(Input {
+        flags: &[("telemetry_endpoint", "https://otlp.example/x")],
+        variables: &[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://other.example"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=canary"),
+            ("OTEL_SERVICE_NAME", "theirs"),
+        ],
+        file: "telemetry_sample_ratio = 0.25",
+    });
+    if cfg!(not(feature = "otlp")) {
+        let error = config.map(|_| ()).expect_err("nothing is sent");
+        let built = "this hub was built without traces: build it with the feature otlp";
+        assert_eq!(error, format!("--telemetry-endpoint: {built}"));
+        return;
+    }
+    let config = config.expect("sound");
+    let plan = config.telemetry.as_ref().expect("a collector");
+    assert_eq!((plan.ratio, &*plan.service), (0.25, "theirs"));
+    let shown = format!("{config}");
+    assert!(shown.contains("telemetry_endpoint = \"https://otlp.example/x\""), "{shown}");
+    assert!(shown.contains("telemetry_service_name = \"theirs\""), "{shown}");
+    assert!(!format!("{shown} {config:?}").contains("canary"), "{config:?}");
+}

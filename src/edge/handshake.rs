@@ -28,10 +28,12 @@ use super::http::query::{
 use super::http::request_id::{Begun, RequestId};
 use super::http::short_way::{Head, ShortWay};
 use super::http::upgrade::{Refused, Take, Untaken, Upgrade};
+use super::traced;
 use crate::hub::{Admission, Permit};
 use crate::limits::Limits;
 use crate::metrics::Metric;
 use crate::shard::event::{Grant, Guise, Join};
+use crate::telemetry::{Seed, Span};
 use crate::wire::time::Now;
 use crate::wire::{Dialect, Encoding, Id, SpaceKey, UserId, parse_int};
 
@@ -75,6 +77,7 @@ struct Opening {
     request: Option<RequestId>,
     /// When the handshake was whole.
     begun: Now,
+    span: Option<Span>,
 }
 
 /// The kernel waits for a reader of events this number of times `write_wait`: if it is only slow,
@@ -150,7 +153,10 @@ pub(super) fn answer(
     }
     let offer = offer(request.version(), request.headers(), edge.limits.compression > 0);
     let claim = match (claim, unproven::may_wait(request, offer.as_ref())) {
-        (Ok(claim), Some(offer)) => return unproven::answer(edge, peer, claim, offer),
+        (Ok(claim), Some(offer)) => {
+            let seed = traced::seed_of(request).cloned();
+            return unproven::answer(edge, peer, claim, (offer, seed));
+        }
         (claim, _) => claim.and_then(|claim| claim.judged(caller(request))),
     };
     let reserved = claim.and_then(|claim| match request.extensions().get() {
@@ -163,7 +169,10 @@ pub(super) fn answer(
     };
     let begun = request.extensions().get::<Begun>().map_or_else(|| edge.now(), |begun| begun.at);
     match offer {
-        Some(offer) => switching(upgrade(edge, peer, reserved, (&offer, begun))),
+        Some(offer) => {
+            let span = traced::seed_of(request).map(Seed::begin);
+            switching(upgrade(edge, peer, reserved, (&offer, begun, span)))
+        }
         None => unsound(broken),
     }
 }
@@ -198,7 +207,10 @@ impl ShortWay for Handshakes {
         let reserved = reserve(&self.edge, peer, claim);
         Some(reserved.map(|reserved| {
             self.door.count_request();
-            upgrade(&self.edge, peer, reserved, (&offer, begun))
+            let (asked, known) = (("GET", head.path), (offer.request.as_ref(), begun));
+            let seed = traced::seed(self.door.traces(), asked, head.fields, known);
+            let span = seed.map(|seed| seed.begin());
+            upgrade(&self.edge, peer, reserved, (&offer, begun, span))
         }))
     }
 }
@@ -221,11 +233,12 @@ fn upgrade(
     edge: &Arc<Edge>,
     peer: Peer,
     reserved: (Claim, Permit),
-    (offer, begun): (&Offer, Now),
+    (offer, begun, span): (&Offer, Now, Option<Span>),
 ) -> Upgrade {
     let (bytes, dialect, request) = (accepted_head(offer), offer.dialect, offer.request.clone());
     let encoding = offer.encoding();
-    Upgrade(take(edge, peer, reserved, Opening { bytes, dialect, encoding, request, begun }))
+    let opening = Opening { bytes, dialect, encoding, request, begun, span };
+    Upgrade(take(edge, peer, reserved, opening))
 }
 
 /// Has a socket taken by its shard, with what it is still to be answered first.
@@ -235,7 +248,10 @@ fn take(
     (claim, mut permit): (Claim, Permit),
     opening: Opening,
 ) -> Take {
-    let Opening { bytes, dialect, encoding, request, begun } = opening;
+    let Opening { bytes, dialect, encoding, request, begun, mut span } = opening;
+    if let Some(span) = &mut span {
+        traced::let_in(span, dialect, encoding, claim.after.is_some());
+    }
     let join = Join {
         opening: bytes,
         space: claim.space,
@@ -263,9 +279,12 @@ fn take(
         }
         permit.carry(place);
         let request = request.map(RequestId::into_text);
-        let admission = Admission { join, link, first_bytes, permit, request, begun };
+        let admission = Admission { join, link, first_bytes, permit, request, begun, span };
         edge.hub.admit(admission).map_err(|(refused, close)| {
-            let Admission { join, link, permit, .. } = *refused;
+            let Admission { join, link, permit, mut span, .. } = *refused;
+            if let Some(span) = &mut span {
+                traced::refuse(span, close.name());
+            }
             let Join { opening, encoding, .. } = join;
             Untaken { link, _place: permit.part(), opening, encoding, close }
         })

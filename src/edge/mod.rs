@@ -28,6 +28,7 @@ mod observe;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tls;
+mod traced;
 
 use api::health;
 use auth::{Auth, Keeper};
@@ -47,6 +48,7 @@ use crate::hub::{Hub, PageRequest, Places, RenewalRequest};
 use crate::limits::Limits;
 use crate::metrics::{Latency, Metrics};
 use crate::store::{Care, Reader, StoreState};
+use crate::telemetry::Traces;
 use crate::wire::time::Now;
 
 /// The version.
@@ -90,6 +92,8 @@ pub(crate) struct EdgeState {
     pub debug_endpoints: bool,
     /// Whether messages are found by their words.
     pub search: bool,
+    /// Where requests are traced.
+    pub traces: Traces,
 }
 
 /// How the store is, and what else is wrong.
@@ -206,6 +210,7 @@ pub(crate) async fn serve(
         keeper,
         debug_endpoints,
         search,
+        traces,
     } = state;
     let renewing = auth::renew(auth.clone(), hub.clone(), renewals);
     let parting = auth::part(auth.clone(), hub.clone());
@@ -227,12 +232,11 @@ pub(crate) async fn serve(
         health,
         kicks: told::Told::default(),
     });
-    let door =
-        Arc::new(door::FrontDoor::new(&listeners.main, names, &metrics, &limits, clock.clone()));
+    let at_door = (clock.clone(), traces);
+    let door = Arc::new(door::FrontDoor::new(&listeners.main, names, &metrics, &limits, at_door));
     let handshakes = handshake::Handshakes { edge: Arc::clone(&edge), door: Arc::clone(&door) };
     let app = door.before(routes(edge, &auth, debug_endpoints));
-    let short_way = Some(Arc::new(handshakes) as _);
-    let tls = listeners.tls.clone();
+    let (tls, short_way) = (listeners.tls.clone(), Some(Arc::new(handshakes) as _));
     let serving = accept::Serving {
         app,
         short_way,
@@ -279,8 +283,9 @@ pub(crate) async fn serve_starting(
         .method_not_allowed_fallback(health::not_yet)
         .with_state(conditions.clone())
         .merge(auth::guard(api::metrics::routes(scraped), &auth));
-    let door =
-        Arc::new(door::FrontDoor::new(&listeners.main, names, &metrics, &limits, clock.clone()));
+    // Nobody is let in yet: there is nothing to trace.
+    let at_door = (clock.clone(), Traces::default());
+    let door = Arc::new(door::FrontDoor::new(&listeners.main, names, &metrics, &limits, at_door));
     let app = door.around(routes);
     // These connections have ended before the hub begins, which has places of its own.
     let places = Places::new(&limits);

@@ -16,6 +16,7 @@ use crate::shard::event::{
 use crate::shard::{Accept, ShardSetup};
 use crate::store::journal::Writer;
 use crate::store::latest::Latest;
+use crate::telemetry::Span;
 use crate::wire::close::Close;
 use crate::wire::nonce::First;
 use crate::wire::reject::Reject;
@@ -103,6 +104,8 @@ pub(crate) struct Admission {
     pub request: Option<Box<str>>,
     /// When its handshake was whole, or its first message, where that shows who it is.
     pub begun: Now,
+    /// The trace of its handshake, which ends when it is in.
+    pub span: Option<Span>,
 }
 
 /// A member's question for a page of history.

@@ -282,3 +282,11 @@ pub const PAST_SAMPLES_MAX: usize = 1_800;
 pub const SAMPLE_PERIOD: u64 = 2_000;
 /// How long an operator is sent samples before the key is asked for again, in milliseconds.
 pub const FEED_WAIT: u64 = 600_000;
+/// Spans that have ended and wait for the collector: 4 MiB, where there is one.
+pub const SPANS_QUEUED_MAX: usize = 4_096;
+/// Spans that the collector is sent at a time.
+pub const SPANS_SENT_MAX: usize = 512;
+/// Bytes of a collector's answer.
+pub const COLLECTOR_ANSWER_BYTES_MAX: usize = 64 << 10;
+/// Resumes of one shard that are traced at a time.
+pub const RESUMES_TRACED_MAX: usize = 1_024;

@@ -320,6 +320,11 @@ mod tests {
         "FIRST_SEGMENT_BYTES_MAX",
         // Within the log lines.
         "LOG_LINES_MAX",
+        // Five megabytes in all, where a collector of traces is given.
+        "SPANS_QUEUED_MAX",
+        "SPANS_SENT_MAX",
+        "COLLECTOR_ANSWER_BYTES_MAX",
+        "RESUMES_TRACED_MAX",
         // Within a request's head; names, and files that are read for a moment.
         "TOKEN_BYTES_MAX",
         "TOKEN_MESSAGE_BYTES_MAX",

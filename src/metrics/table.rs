@@ -253,6 +253,12 @@ metrics! {
     OriginsRefused "hub_origins_refused" Counter
         "Requests refused for Origin or Host"
         "a rate after a change of names: see `origins` and `hosts`";
+    SpansSent "hub_spans_sent" Counter
+        "Spans that the collector of traces has taken"
+        "";
+    SpansLost "hub_spans_lost" Counter
+        "Spans that no collector has: refused, or no room to wait"
+        "any: `traces_unsent`, or more spans than it takes";
 }
 
 metrics! {

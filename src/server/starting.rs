@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -26,8 +27,10 @@ use crate::edge::auth::Auth;
 use crate::edge::tls::{ReplaceIdentity, Tls};
 use crate::edge::{self, Listeners, StartingState};
 use crate::faults::Faults;
+use crate::hub::{self, Hub, HubSetup, HubThreads, PageRequest, RenewalRequest, ShardStore};
 use crate::limits::{BACKLOG, Limits, sum};
 use crate::store::{self, Store};
+use crate::telemetry::Traces;
 
 /// A start that takes longer says so.
 const LONG_START: Duration = Duration::from_secs(1);
@@ -208,14 +211,14 @@ impl Opening {
         config: &Config,
         clock: Clock,
         faults: &Faults,
-        random: u128,
+        (random, traces): (u128, Traces),
         threads: &Handle,
     ) -> Opening {
         let (config, faults, runtime) = (config.clone(), faults.clone(), threads.clone());
         let stop = CancellationToken::new();
         let until = stop.clone();
         let store = threads.spawn_blocking(move || {
-            let opening = open_store(&config, clock, &faults, random);
+            let opening = open_store(&config, clock, &faults, (random, traces));
             runtime.block_on(until.run_until_cancelled(opening))
         });
         Opening { store, stop }
@@ -255,15 +258,49 @@ async fn open_store(
     config: &Config,
     clock: Clock,
     faults: &Faults,
-    random: u128,
+    (random, traces): (u128, Traces),
 ) -> Result<Store, Fault> {
     let data_dir = config.data_dir.clone();
     let mut store_config =
         store::StoreConfig::new(data_dir, config.shards, &config.limits, clock, faults.clone());
     store_config.take_journals = config.take_journals;
     store_config.search = config.search;
+    store_config.traces = traces;
     Ok(match &config.database_url {
         Some(url) => store::open_postgres(&store_config, url, random).await?,
         None => store::open_sqlite(&store_config, random)?,
+    })
+}
+
+/// Starts the shards, each with its side of the store. Members ask for pages of history, and show
+/// other tokens, by these `ways`.
+pub(super) fn start_hub(
+    config: &Config,
+    (clock, faults): (&Clock, &Faults),
+    seed: u64,
+    (pages, renewals): (mpsc::Sender<PageRequest>, mpsc::Sender<RenewalRequest>),
+    store: &mut Store,
+) -> io::Result<(Hub, HubThreads)> {
+    let journals = std::mem::take(&mut store.writers).into_iter();
+    let ends = journals.zip(std::mem::take(&mut store.committed));
+    let ends = ends.zip(std::mem::take(&mut store.verdicts));
+    let stores = ends
+        .map(|((journal, committed), verdicts)| ShardStore { journal, committed, verdicts })
+        .collect();
+    let remembered = store.remembered.clone();
+    hub::start(HubSetup {
+        limits: config.limits.clone(),
+        clock: clock.clone(),
+        metrics: Arc::clone(faults.metrics()),
+        stores,
+        highest: store.highest,
+        published: std::mem::take(&mut store.published),
+        remembered: Arc::new(move |shard| remembered.of_shard(shard)),
+        seed,
+        pages,
+        renewals,
+        accept: config.accept,
+        pinned: config.pinned,
+        faults: faults.clone(),
     })
 }

@@ -233,8 +233,10 @@ impl Commits {
             return Vec::new();
         }
         self.hasty = 0;
-        let hasty = self.answers.extract_if(.., |_, to| !to.answer.is_ack());
-        hasty.map(|(_, to)| to).collect()
+        let all = std::mem::take(&mut self.answers).into_iter();
+        let (acks, hasty): (Waits<_>, Waits<_>) = all.partition(|(_, to)| to.answer.is_ack());
+        self.answers = acks;
+        hasty.into_values().collect()
     }
 
     /// Has a post wait for a record, or gives it back if that is committed already. A store that is

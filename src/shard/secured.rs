@@ -66,8 +66,8 @@ impl Secured {
 
     /// A space in which a chat waited whose record the store has committed.
     pub(super) fn next(&mut self, has: impl FnOnce(u64) -> bool) -> Option<Key> {
-        let Waiting { space, .. } = self.waiting.pop_front_if(|first| has(first.record))?;
-        Some(space)
+        self.waiting.front().filter(|first| has(first.record))?;
+        self.waiting.pop_front().map(|first| first.space)
     }
 
     /// The space in which a chat waits.

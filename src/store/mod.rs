@@ -19,6 +19,7 @@ use crate::limits::Limits;
 use crate::limits::QUERY_MAX;
 use crate::metrics::Part;
 use crate::shard::event::Verdict;
+use crate::telemetry::Traces;
 use crate::wire::Id;
 use crate::wire::nonce::First;
 
@@ -136,6 +137,8 @@ pub struct StoreConfig {
     pub take_journals: bool,
     /// Whether what was said is to be found by its words, for which the store keeps an index.
     pub search: bool,
+    /// Where batches are traced.
+    pub traces: Traces,
 }
 
 impl StoreConfig {
@@ -173,6 +176,7 @@ impl StoreConfig {
             faults,
             take_journals: false,
             search: false,
+            traces: Traces::default(),
         }
     }
 }

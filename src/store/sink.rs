@@ -138,6 +138,9 @@ pub struct Sifted {
 /// A call may be dropped at any await: the batcher then reads positions back before it goes on.
 #[expect(async_fn_in_trait, reason = "it runs on the store's own thread, so no bound is needed")]
 pub trait Sink {
+    /// What sort of database it is, by the names that OpenTelemetry has.
+    const SYSTEM: &'static str;
+
     /// The positions of these journals, in their order; 0: none is known.
     async fn positions(&mut self, journals: &[JournalId]) -> Result<Vec<u64>, SinkError>;
 

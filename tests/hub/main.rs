@@ -35,6 +35,7 @@ mod signals;
 mod sockets;
 #[path = "../support/mod.rs"]
 mod support;
+mod telemetry;
 mod tls;
 mod tools;
 mod ways;

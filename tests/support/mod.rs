@@ -20,6 +20,7 @@ use tungstenite::http::HeaderValue;
 
 pub mod answer;
 mod client;
+pub mod collector;
 pub mod deflated;
 pub mod disk;
 pub mod events;

@@ -77,6 +77,7 @@ pub const PLANTED: &[Planted] = &[
         "faults/store_truth",
         "a_database_that_is_damaged_under_the_hub",
     ),
+    (Condition::TracesUnsent, "hub/telemetry/mod", "a_collector_that_is_away_hurts_nobody"),
 ];
 
 /// What begins and what ends a condition in a test, or begins it where the hub ends with it, or

@@ -9,7 +9,7 @@ use super::source::{PathUse, Source, line_of, words};
 const FLOORS: [&[&str]; 6] = [
     &["wire", "limits", "clock", "metrics"],
     &["shard"],
-    &["conditions", "faults", "shares", "store"],
+    &["authorities", "conditions", "faults", "shares", "store", "telemetry"],
     &["hub"],
     &["edge", "console"],
     &["config", "cli", "server", "fuzzing"],

@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,17 +25,15 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::WebSocketStream;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::http::{HeaderValue, Uri};
 
 use super::CliExit;
+use crate::authorities::{self, BadAuthorities};
 use crate::limits::REMOTE_ANSWER_BYTES_MAX;
-use crate::store::postgres::SYSTEM_ROOTS;
 use crate::wire::SUBPROTOCOL;
 
 mod fault;
@@ -49,7 +47,6 @@ pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 pub(super) const TOKEN_VARIABLE: &str = "HUB_TOKEN";
 /// How long a connection, its TLS and its upgrade may take together.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
-const ALPN: &[u8] = b"http/1.1";
 
 /// A hub's address and what is shown there. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
@@ -252,24 +249,8 @@ impl Remote {
     }
 
     fn tls(&self) -> Result<ClientConfig, RemoteFault> {
-        let system = SYSTEM_ROOTS.iter().map(Path::new).find(|path| path.exists());
-        let file = self.ca.as_deref().or(system).unwrap_or(Path::new(SYSTEM_ROOTS[0]));
-        let bad = |problem: String| RemoteFault::Ca { file: file.into(), problem };
-        let text = std::fs::read(file).map_err(|error| bad(error.to_string()))?;
-        let given: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-        let given = given.map_err(|error| bad(format!("is no PEM: {error}")))?;
-        let mut roots = RootCertStore::empty();
-        if roots.add_parsable_certificates(given).0 == 0 {
-            return Err(bad("holds no certificate that can be used".into()));
-        }
-        let mut config =
-            ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-                .with_safe_default_protocol_versions()
-                .expect("the provider has suites for both versions")
-                .with_root_certificates(roots)
-                .with_no_client_auth();
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(config)
+        authorities::https(self.ca.as_deref())
+            .map_err(|BadAuthorities { file, problem }| RemoteFault::Ca { file, problem })
     }
 
     /// Opens a WebSocket of the second dialect at a path with its query.

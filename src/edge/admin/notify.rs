@@ -14,6 +14,7 @@ use crate::edge::http::json::Sound;
 use crate::edge::http::peer::Peer;
 use crate::edge::http::problem::Refusal;
 use crate::edge::http::query::{PathText, parse_user, path_text};
+use crate::edge::traced::Noted;
 use crate::edge::{Edge, http::json};
 use crate::hub::Question;
 use crate::limits::{Limits, TIME_CHARS_MAX};
@@ -41,7 +42,10 @@ pub(super) async fn push(
     let push = parse(&body.bytes, &edge.limits)?;
     let delivered = edge.hub.ask(Question::notify(user, push), peer.key()).await;
     let delivered = delivered.map_err(Refusal::passed_on)?;
-    Ok(json::answer(StatusCode::OK, &Pushed { delivered }))
+    let mut response = json::answer(StatusCode::OK, &Pushed { delivered });
+    let delivered = Some(delivered);
+    response.extensions_mut().insert(Noted { outcome: "pushed", delivered, ..Noted::default() });
+    Ok(response)
 }
 
 fn parse(body: &[u8], limits: &Limits) -> Result<Notification, Refusal> {

@@ -15,6 +15,7 @@ use crate::edge::auth::{Access, Caller};
 use crate::edge::http::peer::Peer;
 use crate::edge::http::problem::Refusal;
 use crate::edge::http::query::{PathText, path_text};
+use crate::edge::traced::Noted;
 use crate::edge::{Edge, http::json};
 use crate::hub::{Existing, Posted};
 use crate::limits::Limits;
@@ -71,6 +72,7 @@ pub(super) async fn post(
     }
     let status = if stored { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = echo.answer(status, &posted, edge.limits.utc_offset);
+    response.extensions_mut().insert(noted(stored, posted.duplicate));
     let headers = response.headers_mut();
     if posted.duplicate {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
@@ -79,6 +81,12 @@ pub(super) async fn post(
         headers.insert(PREFERENCE_APPLIED, HeaderValue::from_static(RESPOND_ASYNC));
     }
     Ok(response)
+}
+
+/// What the trace of an accepted post says.
+fn noted(stored: bool, duplicate: bool) -> Noted {
+    let (outcome, level) = if stored { ("stored", "durable") } else { ("accepted", "accepted") };
+    Noted { outcome, level: Some(level), duplicate: Some(duplicate), ..Noted::default() }
 }
 
 fn sound_post(

@@ -22,8 +22,10 @@ use crate::edge::http::query::{
 };
 use crate::edge::http::request_id::{Begun, RequestId};
 use crate::edge::http::upgrade::{Streaming, Upgrade};
+use crate::edge::traced::{self, Noted};
 use crate::limits::Limits;
 use crate::shard::event::{Grant, Guise};
+use crate::telemetry::Seed;
 use crate::wire::close::Close;
 use crate::wire::event_stream;
 use crate::wire::reject::Reject;
@@ -60,9 +62,10 @@ pub(super) async fn events(
     };
     let mut response = answer(now.unix, Body::empty());
     let given = RequestId::given(headers);
+    let span = traced::seed_of(&request).map(Seed::begin);
     let streaming = Streaming(Box::new(move |bytes: BytesMut| {
         let (dialect, encoding) = (Dialect::V1, Encoding::Events);
-        let opening = Opening { bytes, dialect, encoding, request: given, begun: now };
+        let opening = Opening { bytes, dialect, encoding, request: given, begun: now, span };
         Upgrade(take(&edge, peer, reserved, opening))
     }));
     response.extensions_mut().insert(Arc::new(streaming));
@@ -147,7 +150,10 @@ fn put_off(edge: &Edge, headers: &HeaderMap, refusal: Refusal) -> Response {
     let mut told = BytesMut::new();
     // Microseconds are as good as chance to tell those apart who come back.
     event_stream::closing(&mut told, close, unix.0 as u32, &at);
-    answer(unix, Body::from(told.freeze()))
+    let mut response = answer(unix, Body::from(told.freeze()));
+    let code = Some(refusal.code);
+    response.extensions_mut().insert(Noted { outcome: "put_off", code, ..Noted::default() });
+    response
 }
 
 #[cfg(test)]

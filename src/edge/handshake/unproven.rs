@@ -15,6 +15,8 @@ use crate::edge::auth::{NothingShown, Secret, shown_by};
 use crate::edge::http::peer::Peer;
 use crate::edge::http::problem::Refusal;
 use crate::edge::http::upgrade::{Judge, Unproven};
+use crate::edge::traced;
+use crate::telemetry::Seed;
 use crate::wire::reject::Reject;
 use crate::wire::{Dialect, Encoding};
 
@@ -25,7 +27,12 @@ pub(super) fn may_wait<'a>(request: &Request, offer: Option<&'a Offer>) -> Optio
 }
 
 /// The answer to such a handshake: its socket waits at the edge for the token.
-pub(super) fn answer(edge: &Arc<Edge>, peer: Peer, claim: Claim, offer: &Offer) -> Response {
+pub(super) fn answer(
+    edge: &Arc<Edge>,
+    peer: Peer,
+    claim: Claim,
+    (offer, seed): (&Offer, Option<Seed>),
+) -> Response {
     if edge.hub.is_draining() {
         return Refusal::from(Reject::Draining).into_response();
     }
@@ -34,6 +41,7 @@ pub(super) fn answer(edge: &Arc<Edge>, peer: Peer, claim: Claim, offer: &Offer) 
     let edge = Arc::clone(edge);
     let judge: Judge = Box::new(move |shown: &str| {
         let begun = edge.now();
+        let mut span = seed.map(|seed| seed.begin_at(begun));
         let judged = shown_by(&edge.auth, peer, &Secret::new(shown.as_bytes()))
             .map_err(Refusal::from)
             .and_then(|caller| claim.judged(&caller))
@@ -42,10 +50,13 @@ pub(super) fn answer(edge: &Arc<Edge>, peer: Peer, claim: Claim, offer: &Offer) 
             // The handshake has been answered: the member is owed nothing before its welcome.
             Ok(reserved) => {
                 let bytes = BytesMut::new();
-                let opening = Opening { bytes, dialect, encoding, request, begun };
+                let opening = Opening { bytes, dialect, encoding, request, begun, span };
                 Ok(take(&edge, peer, reserved, opening))
             }
             Err(refusal) => {
+                if let Some(span) = &mut span {
+                    traced::refuse(span, refusal.code);
+                }
                 let reject = refusal.counts.unwrap_or(Reject::Internal);
                 edge.metrics.edge.reject(reject);
                 Err(reject)

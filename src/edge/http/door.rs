@@ -11,6 +11,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::cors::{self, Guests, Hosts, OriginVerdict, Origins, Sent};
 use super::peer::Peer;
@@ -19,8 +20,10 @@ use super::request_id::{Begun, X_REQUEST_ID};
 use super::told::Told;
 use super::unread;
 use crate::clock::Clock;
+use crate::edge::traced;
 use crate::limits::Limits;
 use crate::metrics::{Metric, Metrics};
+use crate::telemetry::Traces;
 
 /// The most letters of a refused name that are told.
 const NAME_CHARS: usize = 100;
@@ -43,6 +46,8 @@ pub(crate) struct FrontDoor {
     /// Who was refused.
     refused: Told,
     clock: Clock,
+    /// Where requests are traced.
+    traces: Traces,
     /// Where requests are counted.
     metrics: Arc<Metrics>,
     /// How long a body that nobody reads may take to arrive.
@@ -58,7 +63,7 @@ impl FrontDoor {
         names: Names,
         metrics: &Arc<Metrics>,
         limits: &Limits,
-        clock: Clock,
+        (clock, traces): (Clock, Traces),
     ) -> FrontDoor {
         let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
         let Names { origins, hosts } = names;
@@ -69,6 +74,7 @@ impl FrontDoor {
             guests: Guests { origins, hosts, is_loopback },
             refused: Told::default(),
             clock,
+            traces,
             metrics: Arc::clone(metrics),
             close_wait: Duration::from_millis(limits.close_wait),
             keep_alive: keep_alive.filter(|_| seconds > 0),
@@ -93,6 +99,11 @@ impl FrontDoor {
     pub(crate) fn lets_in(&self, headers: &[httparse::Header<'_>]) -> bool {
         let sent = Sent { version: Version::HTTP_11, headers, authority: None };
         matches!(self.guests.judge(sent), OriginVerdict::Plain | OriginVerdict::Listed(_))
+    }
+
+    /// Where requests are traced.
+    pub(crate) fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// Counts a request.
@@ -155,9 +166,12 @@ impl FrontDoor {
     /// The whole answer to a request, its head as the door has it.
     async fn pass(&self, request: Request, next: Next) -> Response {
         self.count_request();
-        let asked = Asked::of(&request);
+        let (asked, seed) = (Asked::of(&request), traced::seed_of(&request).cloned());
         let (request, unread) = unread::lend(request);
         let mut response = self.answer(request, next).await;
+        if let Some(seed) = seed {
+            traced::finish(&seed, &response);
+        }
         // The head of a 101 is written by the connection, and takes no more headers.
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return response;
@@ -230,9 +244,15 @@ impl Asked {
 }
 
 async fn pass(State(door): State<Arc<FrontDoor>>, mut request: Request, next: Next) -> Response {
-    let begun = Begun::new(request.headers(), door.clock.now());
+    let mut begun = Begun::new(request.headers(), door.clock.now());
+    let asked = (request.method().as_str(), request.uri().path());
+    let known = (Some(&begun.id), begun.at);
+    begun.seed = traced::seed(&door.traces, asked, request.headers(), known);
     // The gravest sort of span, so that no choice of lines leaves the id out.
-    let span = tracing::error_span!("request", id = begun.id.as_str());
+    let span = tracing::error_span!("request", id = begun.id.as_str(), trace = Empty);
+    if let Some(seed) = &begun.seed {
+        span.record("trace", seed.trace_text());
+    }
     let id = begun.id.value();
     request.extensions_mut().insert(begun);
     let mut response = door.pass(request, next).instrument(span).await;

@@ -7,6 +7,7 @@ use axum::http::{HeaderName, HeaderValue};
 
 use super::head::Fields;
 use crate::limits::REQUEST_ID_BYTES_MAX;
+use crate::telemetry::Seed;
 use crate::wire::time::Now;
 
 /// The header, in requests and answers.
@@ -61,12 +62,14 @@ pub(crate) struct Begun {
     pub id: RequestId,
     /// When its head was whole.
     pub at: Now,
+    /// What its span is begun from, where it is traced.
+    pub seed: Option<Seed>,
 }
 
 impl Begun {
     /// A request with these headers has come now.
     pub(super) fn new<F: Fields + ?Sized>(headers: &F, at: Now) -> Begun {
-        Begun { id: RequestId::given(headers).unwrap_or_else(RequestId::made), at }
+        Begun { id: RequestId::given(headers).unwrap_or_else(RequestId::made), at, seed: None }
     }
 }
 

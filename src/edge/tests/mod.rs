@@ -119,7 +119,8 @@ impl Server {
         let metrics = Arc::new(Metrics::new(1));
         let origins = Origins::parse("http://localhost:3000").expect("a good origin");
         let names = Names { origins, hosts: Hosts::parse("none").expect("none") };
-        let door = Arc::new(FrontDoor::new(&listener, names, &metrics, &limits, Clock::start()));
+        let at_door = (Clock::start(), Default::default());
+        let door = Arc::new(FrontDoor::new(&listener, names, &metrics, &limits, at_door));
         let app = door.before(routes(&limits, give));
         let stop = CancellationToken::new();
         let serving = accept::Serving {

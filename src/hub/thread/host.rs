@@ -11,6 +11,7 @@ use super::super::directory::Directory;
 use super::super::socket::SocketTable;
 use super::super::{PageRequest, RenewalRequest};
 use super::comings::Comings;
+use super::resuming::Resuming;
 use crate::clock::Clock;
 use crate::faults::panic_place_of_shard;
 use crate::shard::event::{Fetch, MemberKey, Renewal, Reply, Sockets, Ticket};
@@ -53,6 +54,7 @@ pub(super) struct Surroundings {
     pub waiting: HashMap<Ticket, Waiting>,
     pub directory: Arc<Directory>,
     pub comings: Comings,
+    pub resuming: Resuming,
     pub clock: Clock,
 }
 
@@ -85,11 +87,13 @@ impl Host for Surroundings {
         let (shard, slot, reason) = (self.journal.shard, member.slot, close.name());
         tracing::debug!(shard, slot, reason, "connection ended");
         self.comings.went(member, self.clock.now().unix, close);
+        self.resuming.went(member);
         self.sockets.remove(member);
     }
 
     fn fetch(&mut self, fetch: &Fetch) -> bool {
         let request = PageRequest { shard: self.journal.shard, life: self.life, fetch: *fetch };
+        self.resuming.asks(fetch.member);
         self.pages.try_send(request).is_ok()
     }
 
@@ -102,6 +106,7 @@ impl Host for Surroundings {
         let shard = self.journal.shard;
         let (slot, count, missing) = (member.slot, resumed.count, resumed.missing);
         tracing::debug!(shard, slot, count, ?missing, "connection resumed");
+        self.resuming.done(member, resumed);
     }
 
     fn readable(&mut self, member: MemberKey) {

@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use super::comings::Comings;
 use super::host::{ShardJournal, Surroundings};
+use super::resuming::Resuming;
 use super::{Closing, ShardThread, State};
 use crate::faults::{Lives, caught};
 use crate::hub::command::Life;
@@ -103,6 +104,7 @@ impl ShardThread {
             waiting: HashMap::new(),
             directory: self.directory.clone(),
             comings,
+            resuming: Resuming::default(),
             clock: self.clock.clone(),
         };
         let mut state = State::new(setup, around, self.clock.clone(), self.metrics.clone());

@@ -38,6 +38,7 @@ use crate::wire::nonce::First;
 mod comings;
 mod host;
 mod lives;
+mod resuming;
 #[cfg(test)]
 mod tests;
 
@@ -323,12 +324,13 @@ impl State {
 
     /// Makes a connection a member. What came behind its request is read at once.
     fn admit(&mut self, admission: Admission) {
-        let Admission { join, link, first_bytes, permit, request, begun } = admission;
-        let now = self.clock.now();
+        let Admission { join, link, first_bytes, permit, request, begun, span } = admission;
+        let (now, resumes) = (self.clock.now(), join.after.is_some());
         self.metrics.edge.observe(Latency::Handshake, now.micros_since(begun));
         let coming = self.around.comings.coming(&join, now.unix);
         let member = self.shard.join(now, join);
         self.around.comings.came(coming, member);
+        self.around.resuming.seated(span, resumes.then_some((member, now)));
         let (shard, slot) = (self.around.journal.shard, member.slot);
         tracing::debug!(shard, slot, request = request.as_deref(), "connection joined");
         // Memory or the kernel's bound on watches: too rare to be kept from the others' eyes.

@@ -40,6 +40,7 @@ fn with_one_member(folder: &std::path::Path, control_rate: Rate) -> (State, TcpS
         waiting: HashMap::new(),
         directory: Arc::clone(&directory),
         comings: Default::default(),
+        resuming: Default::default(),
         clock: clock.clone(),
     };
     let mut state = State::new(setup, around, clock, metrics);
@@ -65,7 +66,7 @@ fn with_one_member(folder: &std::path::Path, control_rate: Rate) -> (State, TcpS
     };
     let (link, first_bytes) = (stream.into(), Default::default());
     let begun = state.clock.now();
-    state.admit(Admission { join, link, first_bytes, permit, request: None, begun });
+    state.admit(Admission { join, link, first_bytes, permit, request: None, begun, span: None });
     (state, peer.expect("a connection"))
 }
 

@@ -145,6 +145,11 @@ impl Flight {
         self.failures > 0
     }
 
+    /// Failures in a row since then.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// Failures are over. Those of a start that had to wait for its database are no news.
     fn end_failures(&mut self) {
         if std::mem::take(&mut self.failures) > 0 && self.connected {

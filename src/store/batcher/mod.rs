@@ -17,6 +17,7 @@ use crate::faults::panic_place;
 use crate::store::journal::TailFault;
 use crate::store::sink::{Sink, SinkError};
 use crate::store::{StoreConfig, StoreState};
+use crate::telemetry::Traces;
 use crate::wire::time::{MonoMs, Now};
 use batch::BatchLimits;
 use flight::Flight;
@@ -32,6 +33,7 @@ mod published;
 mod refused;
 pub(super) mod sift;
 mod sources;
+mod traced;
 mod truth;
 
 pub(super) use anew::{Anew, Reopen};
@@ -96,6 +98,7 @@ pub(super) struct Batcher<S> {
     health: Health,
     flight: Flight,
     truth: Truth,
+    traces: Traces,
     /// When rights were last looked for.
     rights_seen: MonoMs,
     /// A batch waits for more rows than it begins with: so the last one did, and it paid.
@@ -118,6 +121,7 @@ impl<S: Sink> Batcher<S> {
             health: Health::new(config, state),
             flight: Flight::new(config.retry, seed),
             truth,
+            traces: config.traces.clone(),
             rights_seen: MonoMs::default(),
             waits: false,
             due: MonoMs::default(),
@@ -240,7 +244,12 @@ impl<S: Sink> Batcher<S> {
     async fn store(&mut self) -> Result<(), TailFault> {
         self.flight.begin();
         while self.flight.next().is_some() {
-            match self.try_store().await {
+            let begun = self.clock.now();
+            let tried = self.try_store().await;
+            if let Err(error) = &tried {
+                self.trace(begun, Some(error));
+            }
+            match tried {
                 Ok(begun) => {
                     self.stored(begun);
                     self.look_at_rights().await;
@@ -256,6 +265,7 @@ impl<S: Sink> Batcher<S> {
 
     fn stored(&mut self, begun: Now) {
         panic_place("a batch that is stored");
+        self.trace(begun, None);
         let Some(batch) = self.flight.stored() else { return };
         self.health.conditions.clear(Condition::DatabaseRefuses);
         self.health.conditions.clear(Condition::DatabaseUnusable);

@@ -207,6 +207,8 @@ impl PostgresSink {
 }
 
 impl Sink for PostgresSink {
+    const SYSTEM: &'static str = "postgresql";
+
     async fn positions(&mut self, journals: &[JournalId]) -> Result<Vec<u64>, SinkError> {
         let writer = self.take().await?;
         let positions = match &mut self.claimant {

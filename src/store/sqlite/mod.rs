@@ -182,6 +182,8 @@ impl SqliteSink {
 }
 
 impl Sink for SqliteSink {
+    const SYSTEM: &'static str = "sqlite";
+
     async fn positions(&mut self, journals: &[JournalId]) -> Result<Vec<u64>, SinkError> {
         self.is_in_place().map_err(|strayed| SinkError::Retry(strayed.to_string()))?;
         positions(&mut self.connection, journals)

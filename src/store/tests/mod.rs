@@ -65,6 +65,7 @@ fn config(data_dir: &Path, shards: usize) -> StoreConfig {
         faults: Faults::unread(Arc::new(Metrics::new(shards))),
         take_journals: false,
         search: false,
+        traces: Default::default(),
     }
 }
 

@@ -153,6 +153,8 @@ impl Trial for Rough {
 }
 
 impl Sink for Rough {
+    const SYSTEM: &'static str = "other_sql";
+
     async fn sift(&mut self, batch: &Batch, known: &SiftHints) -> Result<Sifted, SinkError> {
         tokio::task::yield_now().await;
         if self.with(Model::fails) {

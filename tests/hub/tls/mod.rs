@@ -20,6 +20,7 @@ use tungstenite::client::IntoClientRequest;
 use crate::support::{Client, Hub, PATIENCE, eventually};
 
 mod certificates;
+mod collectors;
 mod commands;
 mod handshakes;
 mod members;
