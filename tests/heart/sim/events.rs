@@ -20,9 +20,9 @@ pub fn next(bytes: &[u8]) -> Option<Event<'_>> {
     let end = bytes.windows(2).position(|two| two == b"\n\n")?;
     let text = std::str::from_utf8(&bytes[..end]).expect("events are UTF-8");
     let mut event = Event { bytes: end + 2, ..Event::default() };
-    if text.starts_with(':') {
+    if let Some(comment) = text.strip_prefix(':') {
         // What stands in the place of a chat that the store has refused is blank.
-        let is_blank = text[1..].bytes().all(|byte| byte == b' ');
+        let is_blank = comment.bytes().all(|byte| byte == b' ');
         assert!(text == ": ping" || is_blank, "a comment stands alone: {text}");
         return Some(event);
     }
