@@ -33,14 +33,16 @@ class Hub {
     if (fails && this.random() < 0.5) throw new TypeError('reset on the way there');
     let answer = json({ code: 'invalid_upgrade' }, { status: 400 });
     if (pathname.endsWith('/messages')) answer = pagesOf(this.messages)(address);
-    if (pathname.endsWith('/presence')) answer = json({ users: this.list(), truncated: false });
+    if (pathname.endsWith('/presence')) answer = this.presence();
     if (method === 'POST') answer = this.post(headers['Idempotency-Key'], JSON.parse(body));
     if (fails) throw new TypeError('reset on the way back');
     return answer;
   }
-  list() {
-    return [...this.users].map(([user_id, connections]) => (
+  presence() {
+    const users = [...this.users].map(([user_id, connections]) => (
       { user_id, username: `User${user_id}`, connections }));
+    const members = users.reduce((sum, { connections }) => sum + connections, 0);
+    return json({ members, users, truncated: false });
   }
   post(nonce, { message }) {
     const known = this.nonces.get(nonce);
