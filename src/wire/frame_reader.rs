@@ -162,6 +162,7 @@ enum Whole<'a> {
 }
 
 /// Takes a whole message or control frame that needs nothing kept, in place.
+#[inline]
 fn take_whole<'a>(
     input: &mut &'a mut [u8],
     limits: ReadLimits,
@@ -436,6 +437,7 @@ fn read_close(payload: &[u8]) -> Result<u16, Close> {
 
 /// Takes the mask off (RFC 6455 5.3), eight bytes at a time. Returns whether all is ASCII, which
 /// this loop learns for free and which saves most messages the UTF-8 check.
+#[inline]
 fn unmask(payload: &mut [u8], mask: [u8; MASK_BYTES]) -> bool {
     let [a, b, c, d] = mask;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);

@@ -34,6 +34,7 @@ pub(super) struct OpenMessage {
 impl FrameHead {
     /// Reads the header at the front of `bytes`; `None`: it is cut. What a header may not say
     /// whatever came before it is refused here.
+    #[inline]
     pub(super) fn parse(bytes: &[u8], limits: ReadLimits) -> Result<Option<FrameHead>, Close> {
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
         let allowed = if limits.may_deflate { DEFLATED } else { 0 };
@@ -72,6 +73,7 @@ impl FrameHead {
     }
 
     /// Holds the header against what came before it and against the limits.
+    #[inline]
     pub(super) fn admit(&self, open: OpenMessage, limits: ReadLimits) -> Result<(), Close> {
         let in_order = match self.opcode {
             OpCode::Control(Control::Reserved(_)) | OpCode::Data(Data::Reserved(_)) => false,
