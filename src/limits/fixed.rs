@@ -167,9 +167,9 @@ pub const UNVISITED_TIMES_MAX: usize = 8;
 /// Bytes of the first segment of a space's log. Each further one is twice the last, up to
 /// [`LOG_SEGMENT_BYTES_MAX`], so that quiet spaces stay small and in busy ones few sends cross a
 /// segment's end.
-pub const LOG_SEGMENT_BYTES_MIN: usize = 1 << 10;
+pub const LOG_SEGMENT_BYTES_MIN: u32 = 1 << 10;
 /// Bytes of the greatest segments of a space's log.
-pub const LOG_SEGMENT_BYTES_MAX: usize = 64 << 10;
+pub const LOG_SEGMENT_BYTES_MAX: u32 = 64 << 10;
 /// Members that a shard has room for from its start. Room costs nothing before somebody takes it,
 /// as the kernel gives a page when it is written. A table that grows instead is copied while all
 /// wait, and is held twice for a while.
