@@ -2,7 +2,7 @@
 //! `scripts/fuzz`), and the tests here replay what they have found (`fuzz/corpus`). Compiled for
 //! these alone: a hub has none of it.
 
-pub use parts::{forwarded, head, journal, proxy, query, token};
+pub use parts::{feed, forwarded, head, journal, proxy, query, token};
 
 use bytes::BytesMut;
 
@@ -16,7 +16,7 @@ use crate::wire::record::{Record, records as read_records};
 pub type Target = fn(&[u8]);
 
 /// All of them but `decode`, whose model is in `tests/heart/messages`.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("reader", reader),
     ("inflate", inflate),
     ("head", head),
@@ -26,6 +26,7 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("forwarded", forwarded),
     ("journal", journal),
     ("records", records),
+    ("feed", feed),
 ];
 
 /// The others' functions, with a door to the outside.
@@ -45,6 +46,7 @@ mod parts {
         forwarded of crate::edge::fuzzing::forwarded;
         token of crate::edge::auth::token_fuzzing;
         journal of crate::store::journal::fuzzing::journal;
+        feed of crate::wire::feed::fuzzing::feed;
     }
 }
 

@@ -106,6 +106,17 @@ pub const MEMBER_WAITS_MAX: u32 = 1_024;
 /// How long the store may take with a chat where chats are accepted once they are stored, in ms;
 /// then new ones are refused until it has it.
 pub const STORED_WAIT: u64 = 2_000;
+/// Bytes of one message of a slot's feed.
+pub const FEED_BYTES_MAX: usize = 256 << 10;
+/// Bytes of a slot's newest messages that are kept for who has missed some. The newest one is kept
+/// in any case.
+pub const FEED_RING_BYTES_MAX: usize = 256 << 10;
+/// Bytes of a stretch of a slot's feed: all that is kept, or the newest message alone, and what
+/// stands before them.
+pub const FEED_STRETCH_BYTES_MAX: usize = FEED_RING_BYTES_MAX + 64;
+/// How long the answer about missed messages of a feed is waited for before it is asked for again,
+/// in ms.
+pub const FEED_ANSWER_WAIT: u64 = 100;
 /// Users that a shard remembers as absent, and as many spaces; beyond it all are forgotten, and
 /// asked about anew.
 pub const ABSENT_MAX: usize = 4_096;
@@ -167,9 +178,9 @@ pub const UNVISITED_TIMES_MAX: usize = 8;
 /// Bytes of the first segment of a space's log. Each further one is twice the last, up to
 /// [`LOG_SEGMENT_BYTES_MAX`], so that quiet spaces stay small and in busy ones few sends cross a
 /// segment's end.
-pub const LOG_SEGMENT_BYTES_MIN: usize = 1 << 10;
+pub const LOG_SEGMENT_BYTES_MIN: u32 = 1 << 10;
 /// Bytes of the greatest segments of a space's log.
-pub const LOG_SEGMENT_BYTES_MAX: usize = 64 << 10;
+pub const LOG_SEGMENT_BYTES_MAX: u32 = 64 << 10;
 /// Members that a shard has room for from its start. Room costs nothing before somebody takes it,
 /// as the kernel gives a page when it is written. A table that grows instead is copied while all
 /// wait, and is held twice for a while.

@@ -227,6 +227,10 @@ mod tests {
         "HOTTEST_SPACES_MAX",
         // Within what a request takes, and beside its answer's head.
         "REQUEST_ID_BYTES_MAX",
+        // For feeds, which no hub has yet.
+        "FEED_BYTES_MAX",
+        "FEED_RING_BYTES_MAX",
+        "FEED_STRETCH_BYTES_MAX",
         // A factor of several parts.
         "SHARDS_MAX",
         // Frames of one message, which has its bytes; work on it.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::event::{MemberKey, Ticket};
 use super::position::Floor;
+use super::waits::Waits;
 use crate::limits::{COMMIT_WAITS_MAX, STORED_WAIT};
 use crate::wire::client_message::AckLevel;
 use crate::wire::reject::Reject;
@@ -29,22 +30,47 @@ struct Appended {
     at: Option<Now>,
 }
 
-/// A member that is answered when a record is durable.
+/// A member that is answered when a record is durable, and what. Each has its key in itself, and
+/// what is rare in a box: so none is longer than an ack.
 #[derive(Debug)]
-pub(super) struct AnswerTo {
-    pub key: MemberKey,
-    pub answer: Answer,
+pub(super) enum AnswerTo {
+    /// How far its message has come, at each of these levels.
+    Ack { key: MemberKey, nonce: Box<str>, id: Id, duplicate: bool, levels: Levels },
+    /// The hub is there, and all before its ping was answered.
+    Pong { key: MemberKey },
+    /// Its message is refused.
+    Refusal { key: MemberKey, refused: Box<Refused> },
 }
 
-/// What a member is answered.
+/// A refusal that waits.
 #[derive(Debug)]
-pub(super) enum Answer {
-    /// How far its message has come, at each of these levels.
-    Ack { nonce: Box<str>, id: Id, duplicate: bool, levels: &'static [AckLevel] },
-    /// The hub is there, and all before its ping was answered.
-    Pong,
-    /// Its message is refused.
-    Refusal { reject: Reject, nonce: Option<Box<str>> },
+pub(super) struct Refused {
+    pub reject: Reject,
+    pub nonce: Option<Box<str>>,
+}
+
+const _: () = assert!(size_of::<AnswerTo>() == 48, "they move as others come and go");
+
+/// The acks that a member is given at once when a record is durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Levels {
+    /// It was told before that its message is accepted.
+    Durable,
+    /// It is told only now that its message is accepted.
+    Accepted,
+    /// Both at once.
+    Both,
+}
+
+impl Levels {
+    /// In the order in which it is told them.
+    pub(super) fn each(self) -> &'static [AckLevel] {
+        match self {
+            Levels::Durable => &[AckLevel::Durable],
+            Levels::Accepted => &[AckLevel::Accepted],
+            Levels::Both => &[AckLevel::Accepted, AckLevel::Durable],
+        }
+    }
 }
 
 /// A post that waits for a record.
@@ -55,9 +81,6 @@ pub(super) struct PostTo {
     /// Where it is told that it was accepted only then: its instant, and whether it is a duplicate.
     pub untold: Option<(Micros, bool)>,
 }
-
-/// Who waits for which record, and in which order they came: records first.
-type Waits<T> = BTreeMap<(u64, u64), T>;
 
 /// The records of a shard.
 #[derive(Debug)]
@@ -75,7 +98,6 @@ pub(super) struct Commits {
     posts: Waits<PostTo>,
     /// Members that catch up, and need of the store what these records end with.
     floors: Waits<MemberKey>,
-    serial: u64,
     /// Messages that the store has refused and not yet stepped over.
     refused: BTreeMap<Id, Reject>,
 }
@@ -95,7 +117,6 @@ impl Commits {
             hasty: 0,
             posts: Waits::new(),
             floors: Waits::new(),
-            serial: 0,
             refused: BTreeMap::new(),
         }
     }
@@ -166,10 +187,10 @@ impl Commits {
     pub(super) fn append_failed(&mut self, refused: &BTreeSet<Ticket>) -> Vec<Ticket> {
         // What earlier turns made is in the journal and may still be committed.
         self.made = self.appended.back().map_or(self.committed, |last| last.records);
-        let lost = self.answers.split_off(&(self.made + 1, 0)).into_values();
-        self.hasty -= lost.filter(|to| !to.answer.is_ack()).count();
-        let lost = self.posts.split_off(&(self.made + 1, 0)).into_values();
-        self.posts.retain(|_, post| !refused.contains(&post.ticket));
+        let lost = self.answers.split_off(self.made).into_iter();
+        self.hasty -= lost.filter(|to| !to.is_ack()).count();
+        let lost = self.posts.split_off(self.made).into_iter();
+        self.posts.retain(|post| !refused.contains(&post.ticket));
         self.floors.clear();
         lost.filter(|post| post.untold.is_some()).map(|post| post.ticket).collect()
     }
@@ -211,19 +232,13 @@ impl Commits {
         self.answers.len() >= COMMIT_WAITS_MAX
     }
 
-    fn next_serial(&mut self) -> u64 {
-        self.serial += 1;
-        self.serial
-    }
-
     /// Has a member's answer wait for a record, or gives it back if that is committed already.
     pub(super) fn wait_answer(&mut self, record: u64, to: AnswerTo) -> Option<AnswerTo> {
         if self.has(record) {
             return Some(to);
         }
-        let serial = self.next_serial();
-        self.hasty += usize::from(!to.answer.is_ack());
-        self.answers.insert((record, serial), to);
+        self.hasty += usize::from(!to.is_ack());
+        self.answers.push(record, to);
         None
     }
 
@@ -233,10 +248,7 @@ impl Commits {
             return Vec::new();
         }
         self.hasty = 0;
-        let all = std::mem::take(&mut self.answers).into_iter();
-        let (acks, hasty): (Waits<_>, Waits<_>) = all.partition(|(_, to)| to.answer.is_ack());
-        self.answers = acks;
-        hasty.into_values().collect()
+        self.answers.extract(|to| !to.is_ack())
     }
 
     /// Has a post wait for a record, or gives it back if that is committed already. A store that is
@@ -246,10 +258,9 @@ impl Commits {
             return Some(post);
         }
         if self.posts.len() >= COMMIT_WAITS_MAX {
-            self.posts.pop_first();
+            self.posts.take(u64::MAX - 1);
         }
-        let serial = self.next_serial();
-        self.posts.insert((record, serial), post);
+        self.posts.push(record, post);
         None
     }
 
@@ -263,15 +274,14 @@ impl Commits {
         waits: impl Fn(MemberKey) -> bool,
     ) {
         if self.floors.len() > 2 * members + FLOORS_SPARE {
-            self.floors.retain(|_, key| waits(*key));
+            self.floors.retain(|key| waits(*key));
         }
-        let serial = self.next_serial();
-        self.floors.insert((record, serial), key);
+        self.floors.push(record, key);
     }
 
     /// The next post whose record is committed, and whether the store holds its message.
     pub(super) fn next_post(&mut self) -> Option<(PostTo, Result<(), Reject>)> {
-        let post = take(&mut self.posts, self.committed)?;
+        let post = self.posts.take(self.committed)?;
         let stored = self.verdict(post.id);
         Some((post, stored))
     }
@@ -279,10 +289,10 @@ impl Commits {
     /// The next answer that a committed record was waited for with; of an ack, whether the store
     /// holds its message.
     pub(super) fn next_answer(&mut self) -> Option<(AnswerTo, Result<(), Reject>)> {
-        let to = take(&mut self.answers, self.committed)?;
-        let stored = match &to.answer {
-            Answer::Ack { id, .. } => self.verdict(*id),
-            Answer::Pong | Answer::Refusal { .. } => {
+        let to = self.answers.take(self.committed)?;
+        let stored = match &to {
+            AnswerTo::Ack { id, .. } => self.verdict(*id),
+            AnswerTo::Pong { .. } | AnswerTo::Refusal { .. } => {
                 self.hasty -= 1;
                 Ok(())
             }
@@ -292,7 +302,7 @@ impl Commits {
 
     /// The next member whose record is committed.
     pub(super) fn next_floor(&mut self) -> Option<MemberKey> {
-        take(&mut self.floors, self.committed)
+        self.floors.take(self.committed)
     }
 
     #[cfg(test)]
@@ -301,15 +311,16 @@ impl Commits {
     }
 }
 
-impl Answer {
+impl AnswerTo {
+    /// Who is answered.
+    pub(super) fn key(&self) -> MemberKey {
+        let (AnswerTo::Ack { key, .. } | AnswerTo::Pong { key } | AnswerTo::Refusal { key, .. }) =
+            self;
+        *key
+    }
+
     /// Whether it says that something is accepted or stored.
     fn is_ack(&self) -> bool {
-        matches!(self, Answer::Ack { .. })
+        matches!(self, AnswerTo::Ack { .. })
     }
-}
-
-/// The next of those whose record is among the first `committed`.
-fn take<T>(waits: &mut Waits<T>, committed: u64) -> Option<T> {
-    let first = waits.first_entry()?;
-    (first.key().0 <= committed).then(|| first.remove())
 }

@@ -54,6 +54,7 @@ mod tests;
 mod ticks;
 mod timed;
 pub mod turn;
+mod waits;
 
 use commits::{Commits, EARLIER_RUNS};
 use door::Door;

@@ -1,7 +1,7 @@
 //! What members and posts say: checked, given its id, its record and its frame.
 
 use super::Shard;
-use super::commits::{Answer, AnswerTo, Commits, PostTo};
+use super::commits::{AnswerTo, Commits, Levels, PostTo, Refused};
 use super::door::Door;
 use super::event::{MemberKey, Post, Renewal, Reply, Ticket};
 use super::nonces::Known;
@@ -18,11 +18,6 @@ use crate::wire::reject::Reject;
 use crate::wire::server_message::{self, Ack, Chat, Refusal};
 use crate::wire::time::Micros;
 use crate::wire::{Encoding, Id, SpaceId, SpaceKey, UserId};
-
-/// The acks of a commit: alone where `accepted` was told before, else both at once, or that alone.
-const DURABLE: &[AckLevel] = &[AckLevel::Durable];
-const BOTH: &[AckLevel] = &[AckLevel::Accepted, AckLevel::Durable];
-const ACCEPTED: &[AckLevel] = &[AckLevel::Accepted];
 
 /// Something to say, with all that the hub knows of its sender.
 struct Said<'a> {
@@ -126,7 +121,7 @@ impl Shard {
             Ok(ClientMessage::Chat(chat)) => self.chat(key, chat),
             Ok(ClientMessage::Auth(token)) => self.show_token(key, token.0),
             Ok(ClientMessage::Ping) => {
-                self.answer(key, Answer::Pong);
+                self.answer(AnswerTo::Pong { key });
                 Ok(())
             }
         };
@@ -145,17 +140,18 @@ impl Shard {
         }
         let judge = |it: &mut Seated<'_>, turn: &mut Turn| it.judge(turn, reject);
         self.rooms.with(turn, key, judge);
-        self.answer(key, Answer::Refusal { reject, nonce: nonce.map(Box::from) });
+        let refused = Box::new(Refused { reject, nonce: nonce.map(Box::from) });
+        self.answer(AnswerTo::Refusal { key, refused });
     }
 
     /// Answers a member what says nothing of the store: in the order of its messages, and behind
     /// what its space has said before. While that waits for the store the answer does too, but no
     /// longer than the store may take: then it is to be heard that the hub is there.
-    fn answer(&mut self, key: MemberKey, answer: Answer) {
+    fn answer(&mut self, mut to: AnswerTo) {
         self.answer_hasty();
         let Shard { turn, commits, rooms, .. } = self;
+        let key = to.key();
         let Some(Seated { member, space, .. }) = rooms.seated(key) else { return };
-        let mut to = AnswerTo { key, answer };
         if turn.secured.is_by_store()
             && (!space.is_secured() || member.is_waiting())
             && !(commits.is_late(turn.now) || member.waits_are_full() || commits.answers_are_full())
@@ -167,7 +163,7 @@ impl Shard {
             }
             member.waited();
         }
-        rooms.with(turn, key, |seated, turn| seated.give(turn, &to.answer, Ok(())));
+        rooms.with(turn, key, |seated, turn| seated.give(turn, &to, Ok(())));
     }
 
     /// A chat of a member's: said, and acked as it asks.
@@ -225,16 +221,16 @@ impl Shard {
         }
         if close.is_none() && (is_by_store || level == AckLevel::Durable) {
             let (record, levels) = match (is_by_store, level) {
-                (false, _) => (record, DURABLE),
+                (false, _) => (record, Levels::Durable),
                 // Behind all that the member was to be answered before.
-                (true, AckLevel::Durable) => (commits.newest(), BOTH),
-                (true, _) => (commits.newest(), ACCEPTED),
+                (true, AckLevel::Durable) => (commits.newest(), Levels::Both),
+                (true, _) => (commits.newest(), Levels::Accepted),
             };
             seated.member.wait();
-            let answer = Answer::Ack { nonce: nonce.into(), id, duplicate, levels };
-            if let Some(to) = commits.wait_answer(record, AnswerTo { key, answer }) {
+            let answer = AnswerTo::Ack { key, nonce: nonce.into(), id, duplicate, levels };
+            if let Some(to) = commits.wait_answer(record, answer) {
                 seated.member.waited();
-                close = seated.give(turn, &to.answer, Ok(()));
+                close = seated.give(turn, &to, Ok(()));
             }
         }
         if let Some(close) = close {

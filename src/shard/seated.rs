@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 
-use super::commits::Answer;
+use super::commits::AnswerTo;
 use super::event::{Echo, MemberKey};
 use super::member::Member;
 use super::space::Space;
@@ -79,25 +79,25 @@ impl Seated<'_> {
     pub(super) fn give(
         &mut self,
         turn: &mut Turn,
-        answer: &Answer,
+        answer: &AnswerTo,
         stored: Result<(), Reject>,
     ) -> Option<Close> {
         match (answer, stored) {
-            (Answer::Ack { nonce, id, duplicate, levels }, Ok(())) => {
+            (AnswerTo::Ack { nonce, id, duplicate, levels, .. }, Ok(())) => {
                 let (nonce, id, duplicate) = (&**nonce, *id, *duplicate);
                 let ack = |level| Ack { nonce, id, level, duplicate };
-                levels.iter().find_map(|level| self.ack(turn, &ack(*level)))
+                levels.each().iter().find_map(|level| self.ack(turn, &ack(*level)))
             }
-            (Answer::Ack { nonce, id, .. }, Err(reject)) => {
+            (AnswerTo::Ack { nonce, id, .. }, Err(reject)) => {
                 turn.counts.reject(reject);
                 self.tell_refusal(turn, &Refusal { reject, nonce: Some(nonce), id: Some(*id) })
             }
-            (Answer::Pong, _) => {
+            (AnswerTo::Pong { .. }, _) => {
                 let (whose, at) = (self.member.whose(self.space.key()), turn.at());
                 self.answer(turn, |out| server_message::pong(out, whose, &at))
             }
-            (Answer::Refusal { reject, nonce }, _) => {
-                let (reject, nonce) = (*reject, nonce.as_deref());
+            (AnswerTo::Refusal { refused, .. }, _) => {
+                let (reject, nonce) = (refused.reject, refused.nonce.as_deref());
                 self.tell_refusal(turn, &Refusal { reject, nonce, id: None })
             }
         }

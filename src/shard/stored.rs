@@ -80,9 +80,9 @@ impl Shard {
 impl Rooms {
     /// Gives a member an answer that has waited for the store.
     fn give_late(&mut self, turn: &mut Turn, to: &AnswerTo, stored: Result<(), Reject>) {
-        self.with(turn, to.key, |seated, turn| {
+        self.with(turn, to.key(), |seated, turn| {
             seated.member.waited();
-            seated.give(turn, &to.answer, stored)
+            seated.give(turn, to, stored)
         });
     }
 

@@ -123,8 +123,8 @@ impl<S: Sockets> Slice<'_, S> {
         loop {
             let is_between_frames = member.queue.is_between_frames();
             if is_between_frames {
-                self.compose(member, space);
-                member.queue.aim(log_target(member, space));
+                let target = self.compose(member, space);
+                member.queue.aim(target);
             }
             let sent = match member.queue.has_log_only() {
                 true => self.send_log(key, member, space, is_between_frames),
@@ -238,12 +238,16 @@ impl<S: Sockets> Slice<'_, S> {
         None
     }
 
-    /// Between two frames: makes those that are due there, if any.
-    fn compose(&mut self, member: &mut Member, space: &Space) {
-        if !member.is_plain() {
-            self.compose_rare(member, space);
+    /// Between two frames: makes those that are due there, if any. Says up to where the log may be
+    /// sent now.
+    fn compose(&mut self, member: &mut Member, space: &Space) -> u64 {
+        if member.is_plain() {
+            space.tell_count(self.turn, member);
+            return space.secured(member.who.encoding);
         }
+        self.compose_rare(member, space);
         space.tell_count(self.turn, member);
+        log_target(member, space)
     }
 
     fn compose_rare(&mut self, member: &mut Member, space: &Space) {

@@ -9,6 +9,7 @@ pub mod client_message;
 pub mod close;
 pub mod deflate;
 pub mod event_stream;
+pub mod feed;
 pub mod frame_reader;
 pub mod frame_writer;
 pub mod nonce;

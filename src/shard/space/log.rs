@@ -53,9 +53,10 @@ pub(super) struct SpaceLog {
     encoding: Encoding,
     segments: VecDeque<Segment>,
     end: u64,
-    /// Where the first frame begins that waits for the store; `u64::MAX`: none does.
-    waits_from: u64,
-    segment_bytes: usize,
+    /// Where the first frame begins that waits for the store, or the end while none does: up to
+    /// here it may be sent.
+    secured: u64,
+    segment_bytes: u32,
     /// Each retained chat frame, ascending in all.
     index: VecDeque<Indexed>,
     newest: Id,
@@ -70,7 +71,7 @@ impl SpaceLog {
             encoding,
             segments: VecDeque::new(),
             end: 0,
-            waits_from: u64::MAX,
+            secured: 0,
             segment_bytes: LOG_SEGMENT_BYTES_MIN,
             index: VecDeque::new(),
             newest: floor.id,
@@ -124,6 +125,10 @@ impl SpaceLog {
         segment.appended_at = now;
         let offset = self.end;
         self.end += written as u64;
+        // What comes behind a frame that waits does so too.
+        if self.secured == offset {
+            self.secured = self.end;
+        }
         offset
     }
 
@@ -169,7 +174,7 @@ impl SpaceLog {
             while at < segment.end() {
                 let end = at + self.frame_bytes(at);
                 let chat = chats.next_if(|chat| chat.offset == at);
-                let waits = at >= self.waits_from;
+                let waits = at >= self.secured;
                 let chat = chat.map(|&Indexed { id, record, .. }| ChatFrame { id, record, waits });
                 let (appended_at, frame) = (segment.appended_at, segment.slice(at, end));
                 other.append_as(appended_at, chat, frame, |out, it| encoding.add_frames(out, it));
@@ -181,7 +186,7 @@ impl SpaceLog {
     }
 
     fn open_segment(&mut self, now: MonoMs, bound: usize) {
-        let capacity = self.segment_bytes.max(bound);
+        let capacity = bound.max(self.segment_bytes as usize);
         self.segment_bytes = (self.segment_bytes * 2).min(LOG_SEGMENT_BYTES_MAX);
         let bytes = BytesMut::with_capacity(capacity);
         self.held += bytes.capacity();
@@ -190,13 +195,21 @@ impl SpaceLog {
 
     /// The bytes from `from` up to `to`: one piece, or two where they cross a segment's end; more
     /// than two segments take another call.
+    #[inline]
     pub(super) fn slices(&self, from: u64, to: u64) -> (&[u8], &[u8]) {
         debug_assert!(self.start() <= from && from <= to && to <= self.end);
-        let Some(newest) = self.segments.back() else { return (&[], &[]) };
-        // Nearly all cursors stand in the newest segment, most others in the one before.
-        if from >= newest.base {
-            return (newest.slice(from, to), &[]);
+        // Nearly all cursors stand in the newest segment.
+        match self.segments.back() {
+            Some(newest) if from >= newest.base => (newest.slice(from, to), &[]),
+            Some(_) => self.older_slices(from, to),
+            None => (&[], &[]),
         }
+    }
+
+    /// As [`SpaceLog::slices`], from a place that is not in the newest segment.
+    #[inline(never)]
+    fn older_slices(&self, from: u64, to: u64) -> (&[u8], &[u8]) {
+        // Most stand in the one before that.
         let before = self.segments.len().saturating_sub(2);
         let at = if self.segments[before].base <= from {
             before

@@ -87,8 +87,11 @@ impl Logs {
 
     /// The most bytes that one of them retains.
     pub(super) fn retained(&self) -> u64 {
-        let beside = [&self.events, &self.deflated].into_iter().flatten();
-        beside.fold(self.frames.retained(), |most, beside| most.max(beside.log.retained()))
+        let frames = self.frames.retained();
+        if self.events.is_none() && self.deflated.is_none() {
+            return frames;
+        }
+        self.all().fold(frames, |most, (_, log)| most.max(log.retained()))
     }
 
     /// Appends one frame of at most `bound` bytes, written in place by `write`, which is found by

@@ -12,31 +12,31 @@ impl SpaceLog {
     /// Up to where it may be sent.
     #[inline]
     pub(in crate::shard::space) fn secured(&self) -> u64 {
-        self.end.min(self.waits_from)
+        self.secured
     }
 
     /// Whether all of it may be sent.
     #[inline]
     pub(in crate::shard::space) fn is_secured(&self) -> bool {
-        self.waits_from == u64::MAX
+        self.secured == self.end
     }
 
     /// The chat at `offset` waits, and whatever comes behind it.
     #[inline]
     pub(super) fn wait_from(&mut self, offset: u64) {
-        self.waits_from = self.waits_from.min(offset);
+        self.secured = self.secured.min(offset);
     }
 
     /// The store has committed the records up to this one.
     pub(in crate::shard::space) fn secure(&mut self, committed: u64) {
         let first = self.index.partition_point(|known| known.record <= committed);
-        let waits_from = self.first_waiting(first, committed);
-        debug_assert!(waits_from >= self.waits_from, "what was stored stays so");
-        self.waits_from = waits_from;
+        let secured = self.first_waiting(first, committed);
+        debug_assert!(secured >= self.secured, "what was stored stays so");
+        self.secured = secured;
     }
 
-    /// Where the first chat stands that waits, from the one of this number on. What was made
-    /// elsewhere has the record of what stands before it, and waits for nothing itself.
+    /// Where the first chat stands that waits, from the one of this number on, or the end. What was
+    /// made elsewhere has the record of what stands before it, and waits for nothing itself.
     fn first_waiting(&self, from: usize, committed: u64) -> u64 {
         let mut before = self.record_before(from);
         let mut later = self.index.iter().skip(from);
@@ -44,7 +44,7 @@ impl SpaceLog {
             let is_own = known.record > std::mem::replace(&mut before, known.record);
             is_own && known.record > committed
         });
-        waiting.map_or(u64::MAX, |known| known.offset)
+        waiting.map_or(self.end, |known| known.offset)
     }
 
     /// The newest chat of what is secured, or the floor while there is none.
@@ -52,7 +52,7 @@ impl SpaceLog {
         if self.is_secured() {
             return self.newest;
         }
-        let waiting = self.index.partition_point(|known| known.offset < self.waits_from);
+        let waiting = self.index.partition_point(|known| known.offset < self.secured);
         self.id_before(waiting)
     }
 
@@ -66,7 +66,7 @@ impl SpaceLog {
     pub(in crate::shard::space) fn strike(&mut self, id: Id, committed: u64) -> Option<Struck> {
         let at = self.index.binary_search_by_key(&id, |known| known.id).ok()?;
         let Indexed { offset, record, .. } = self.index[at];
-        debug_assert!(offset >= self.waits_from, "nobody has been sent it");
+        debug_assert!(offset >= self.secured, "nobody has been sent it");
         let bytes = self.frame_bytes(offset) as usize;
         let segment = self.segments.iter_mut().rev().find(|segment| segment.base <= offset)?;
         let begin = (offset - segment.base) as usize;
@@ -76,8 +76,8 @@ impl SpaceLog {
         let needed = self.record_before(at);
         let of_it = self.index.iter_mut().skip(at).take_while(|known| known.record == record);
         of_it.for_each(|known| known.record = needed);
-        if self.waits_from == offset {
-            self.waits_from = self.first_waiting(at, committed);
+        if self.secured == offset {
+            self.secured = self.first_waiting(at, committed);
         }
         let before = self.id_before(at);
         if self.newest == id {
