@@ -120,6 +120,7 @@ fn config(data_dir: &Path, sync: Option<u64>) -> StoreConfig {
             nonces_max: 9,
         },
         batch: BatchLimits { rows_max: 10_000, bytes_max: 4 << 20, wait: 5 },
+        batch_linger: 0,
         nonces: NonceLimits { max: 262_144, window: 120_000 },
         letters_bytes_max: 1 << 20,
         retry: RetryWait::default(),

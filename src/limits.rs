@@ -287,6 +287,10 @@ limits! {
     batch_wait: u64 = 5, Millis, 0, 60 * SECOND,
         "How long rows that come together wait for more before their transaction begins; in SQLite \
          up to 20ms where each is of another space. One that comes alone does not wait.";
+    batch_linger: u64 = 100, Millis, 0, 60 * SECOND,
+        "How long after a transaction the next one begins while nobody waits for its rows: no \
+         durable ack, no post, nobody who comes back and no page of history. Fewer, larger \
+         transactions cost less.";
     sync_period: u64 = 50, Millis, 1, 60 * SECOND,
         "How often journals are flushed to the disk.";
     page_size_max: u32 = 100, Count, 1, 1_000,

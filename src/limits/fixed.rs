@@ -139,6 +139,8 @@ pub const DOUBTS_MAX: usize = 5;
 /// The longest that a question for a page is to wait for its turn, in milliseconds: whoever would
 /// wait for longer is told so at once.
 pub const PAGES_WAIT: u64 = 2_000;
+/// How long a page of history waits at most until what was accepted before is stored, in ms.
+pub const PAGE_SETTLE_WAIT: u64 = 200;
 /// Questions of members, and as many for pages, that wait for one reading connection.
 pub const READER_QUEUE_MAX: usize = 256;
 /// Questions of members that a reading connection answers in a row, while a page waits.

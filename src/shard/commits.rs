@@ -227,6 +227,11 @@ impl Commits {
         self.refused.get(&id).map_or(Ok(()), |reject| Err(*reject))
     }
 
+    /// Whether somebody waits for a record.
+    pub(super) fn is_waited_for(&self) -> bool {
+        !(self.answers.is_empty() && self.posts.is_empty() && self.floors.is_empty())
+    }
+
     /// Whether as many members' answers wait as may.
     pub(super) fn answers_are_full(&self) -> bool {
         self.answers.len() >= COMMIT_WAITS_MAX

@@ -322,6 +322,11 @@ impl Shard {
         !self.turn.due.is_empty() || !self.turn.fx.is_empty()
     }
 
+    /// Whether somebody waits until what was accepted is stored.
+    pub fn is_waited_for(&self) -> bool {
+        self.commits.is_waited_for() || self.turn.secured.len() > 0
+    }
+
     /// What is to be carried out by the next turn.
     pub fn effects(&self) -> &Effects {
         &self.turn.fx

@@ -58,6 +58,7 @@ use latest::Latest;
 use migrate::MigrateError;
 pub use offset::OtherOffset;
 use reader::Readers;
+use recent::Recent;
 use runtime::OwnRuntime;
 use sink::SinkError;
 use sqlite::check::Checking;
@@ -77,6 +78,7 @@ pub(crate) mod postgres;
 mod query;
 mod readable;
 mod reader;
+mod recent;
 mod runtime;
 mod search;
 mod sink;
@@ -116,6 +118,8 @@ pub struct StoreConfig {
     pub journal: JournalLimits,
     /// The batches' bounds.
     pub batch: BatchLimits,
+    /// How long after a batch rows wait that nobody waits for, in milliseconds.
+    pub batch_linger: u64,
     /// What is kept of nonces.
     pub nonces: NonceLimits,
     /// The most that dead letters may take on the disk, in bytes.
@@ -166,6 +170,7 @@ impl StoreConfig {
                 bytes_max: limits.batch_bytes_max,
                 wait: limits.batch_wait,
             },
+            batch_linger: limits.batch_linger,
             nonces: NonceLimits { max: limits.nonces_max, window: limits.nonce_window },
             letters_bytes_max: limits.dead_letters_bytes_max,
             retry: RetryWait::default(),
@@ -339,7 +344,7 @@ struct Parts<S> {
 }
 
 fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io::Result<Store> {
-    let Parts { sink, truth, readers, nonces, published, reopen, .. } = parts;
+    let Parts { sink, truth, mut readers, nonces, published, reopen, .. } = parts;
     let Opened { writers, own, found, highest, journals, door } = parts.opened;
     let embedded = parts.database.is_some();
     let copies = embedded.then(|| Copies::start(config)).transpose()?;
@@ -353,11 +358,13 @@ fn start<S: Sink + Send + 'static>(config: &StoreConfig, parts: Parts<S>) -> io:
         letters: Tally::new(&config.data_dir, config.letters_bytes_max, config.faults.clone()),
     })?;
     let remembered = Published::new(config, &found, &own);
-    let mut sources = JournalSources::new(found, own);
-    sources.leave_elsewhere(truth.bound.elsewhere());
-    let committed = sources.shown();
-    let (dead, verdicts) = DeadRows::new(config);
     let (shown, state) = watch::channel(StoreState::Connecting);
+    let committed: Vec<_> = own.iter().map(|_| Arc::new(Latest::new())).collect();
+    readers.reader.waits_for(Recent::new(&own, &committed, state.clone()));
+    let mut sources = JournalSources::new(found, own);
+    sources.show_to(&committed);
+    sources.leave_elsewhere(truth.bound.elsewhere());
+    let (dead, verdicts) = DeadRows::new(config);
     let anew = Anew {
         config: config.clone(),
         reopen,

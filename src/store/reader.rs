@@ -17,6 +17,7 @@ pub(super) use desk::Jobs;
 use super::query::{
     Existing, Page, PageQuery, Range, RangeQuery, ReadFault, StoredMessage, bytes_of,
 };
+use super::recent::Recent;
 use super::search::{Found, SearchQuery};
 use crate::clock::Clock;
 use crate::faults::Faults;
@@ -34,6 +35,8 @@ pub struct Reader {
     for_people: Pool,
     /// The store knows users and spaces.
     knows_people: bool,
+    /// What pages wait for.
+    recent: Option<Recent>,
 }
 
 /// What holds for all of a reader's connections.
@@ -139,7 +142,12 @@ impl Reader {
         let (asking, jobs) = desk::open(clock, pages);
         let people = jobs.len() * READER_QUEUE_MAX;
         let for_people = Pool::new(people, people / 2);
-        (Reader { asking: Arc::new(asking), for_people, knows_people }, jobs)
+        (Reader { asking: Arc::new(asking), for_people, knows_people, recent: None }, jobs)
+    }
+
+    /// Pages wait for what was accepted before they are asked for.
+    pub(super) fn waits_for(&mut self, recent: Recent) {
+        self.recent = Some(recent);
     }
 
     /// One numbered page; its rows take room, which comes back with them.
@@ -165,6 +173,9 @@ impl Reader {
     ) -> Result<(T, Part), ReadFault> {
         let needs = room.amount();
         room.shrink_to(0);
+        if let Some(recent) = &self.recent {
+            recent.settle(space).await;
+        }
         let (address, (answer, answered)) = (room.address(), oneshot::channel());
         self.asking.page(address, space, job(Asked { answer, room, needs }))?;
         answered.await.unwrap_or(Err(ReadFault::Away))

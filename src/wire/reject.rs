@@ -179,6 +179,7 @@ impl Reject {
         match self {
             Reject::Unauthorized => 401,
             Reject::Forbidden => 403,
+            Reject::SearchOff => 404,
             Reject::NonceReused => 409,
             Reject::BodyTooLarge => 413,
             Reject::UnknownUser | Reject::UnknownSpace | Reject::StoreRefused => 422,
@@ -188,7 +189,6 @@ impl Reject {
             | Reject::StoreUnavailable
             | Reject::Draining => 503,
             Reject::Internal => 500,
-            Reject::SearchOff => 501,
             _ => 400,
         }
     }

@@ -16,6 +16,7 @@ mod events;
 mod http;
 mod input;
 mod letters;
+mod lingering;
 mod lobby;
 mod logs;
 mod members;

@@ -107,7 +107,7 @@ fn where_the_setting_is_off_nothing_is_searched_and_nothing_is_missing_once_it_i
     let mut hub = Hub::unlimited();
     say(&hub, 5, "before the index");
     let answer = search(&hub, 5, "index");
-    assert_eq!((answer.status, &answer.json()["code"]), (501, &"search_off".into()));
+    assert_eq!((answer.status, &answer.json()["code"]), (404, &"search_off".into()));
     assert_eq!(hub.get("/v1/spaces/5").json()["search"], false);
     assert_eq!(search(&hub, 5, "").status, 400, "a bad search is a bad one here too");
     let on = [&UNLIMITED[..], &["--search"]].concat();

@@ -243,6 +243,9 @@ impl State {
     fn turn(&mut self) -> bool {
         self.due = false;
         let more = self.shard.turn(self.clock.now(), &mut self.around);
+        if self.shard.is_waited_for() {
+            self.around.journal.writer.want();
+        }
         if self.shard.is_to_be_timed() {
             self.shard.time(self.clock.now());
         }

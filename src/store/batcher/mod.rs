@@ -48,6 +48,8 @@ pub(super) use refused::NO_SPACE;
 pub(super) use sources::JournalSources;
 pub(super) use truth::Truth;
 
+/// How soon a batch that nobody waits for is looked at, in milliseconds.
+const LINGER_LOOK: u64 = 5;
 /// Between two looks for rights that are missing, in milliseconds.
 const RIGHTS_PERIOD: u64 = 2_000;
 /// How often a quiet batcher looks whether its sink is still connected.
@@ -92,6 +94,8 @@ pub(super) struct Batcher<S> {
     sink: S,
     sources: JournalSources,
     limits: BatchLimits,
+    /// How long rows that nobody waits for wait, from the last batch on, in milliseconds.
+    linger: u64,
     nonces: NonceFiles,
     dead: DeadRows,
     clock: Clock,
@@ -115,6 +119,7 @@ impl<S: Sink> Batcher<S> {
             sink,
             sources,
             limits: config.batch,
+            linger: config.batch_linger,
             nonces,
             dead,
             clock: config.clock.clone(),
@@ -126,6 +131,12 @@ impl<S: Sink> Batcher<S> {
             waits: false,
             due: MonoMs::default(),
         }
+    }
+
+    /// How long rows linger, in milliseconds.
+    #[cfg(test)]
+    pub(super) fn linger_for(&mut self, linger: u64) {
+        self.linger = linger;
     }
 
     /// The task: until it is told to stop. A dropped sender is the same with no time to wait. Gives
@@ -212,6 +223,9 @@ impl<S: Sink> Batcher<S> {
         panic_place("hub-store");
         self.store().await?;
         self.fill().await?;
+        if !self.linger().await? {
+            return self.store().await;
+        }
         // Rows that came together are a sign of more; one that waited alone, that none will.
         let rows = self.flight.rows();
         self.waits |= rows > 1;
@@ -226,6 +240,32 @@ impl<S: Sink> Batcher<S> {
         self.waits = self.flight.rows() > rows;
         self.due = self.clock.now().mono;
         self.store().await
+    }
+
+    /// Waits for more rows while nobody waits for those that are there. `false`: nobody does, and
+    /// they have waited long enough.
+    async fn linger(&mut self) -> Result<bool, TailFault> {
+        if self.linger <= self.limits.wait {
+            return Ok(true);
+        }
+        let waited = self.clock.now().mono.since(self.due);
+        let limits = BatchLimits { wait: self.linger.saturating_sub(waited), ..self.limits };
+        while !self.sources.is_wanted() {
+            let left = self.flight.filled().due_in(&limits, self.clock.now().mono);
+            let Some(left @ 1..) = left else {
+                self.due = self.clock.now().mono;
+                return Ok(false);
+            };
+            // Looks at 5 ms, 10, 20, ...: a batch that fills up early is not late by much, and a
+            // few rows wake nobody often.
+            let look = left.min(LINGER_LOOK.max(limits.wait - left));
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(look)) => {}
+                () = self.sources.wanted() => {}
+            }
+            self.fill().await?;
+        }
+        Ok(true)
     }
 
     async fn drain(&mut self) -> Result<(), TailFault> {

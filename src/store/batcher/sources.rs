@@ -87,6 +87,11 @@ impl JournalSource {
         Ok(())
     }
 
+    /// Whether somebody waits for what it holds and the sink does not.
+    fn is_wanted(&self) -> bool {
+        self.tail.wanted().get() > self.stored.max(self.floor)
+    }
+
     fn is_done(&self) -> bool {
         self.tail.is_found() && self.stored.max(self.floor) >= self.tail.end().get()
     }
@@ -174,13 +179,8 @@ impl JournalSources {
         }
     }
 
-    /// The cells that show each shard how far its journal is stored, once all that earlier runs
-    /// have left is stored.
-    pub(crate) fn shown(&self) -> Vec<Arc<Latest<Option<u64>>>> {
-        self.own.iter().map(|source| source.shown.clone()).collect()
-    }
-
-    /// Shows the shards how far they are stored in the cells that they have.
+    /// Shows the shards in these cells how far they are stored, once all that earlier runs have
+    /// left is.
     pub(crate) fn show_to(&mut self, shown: &[Arc<Latest<Option<u64>>>]) {
         for (source, shown) in self.own.iter_mut().zip(shown) {
             source.shown = shown.clone();
@@ -265,6 +265,19 @@ impl JournalSources {
             // The cells of all own journals wake each other's waiters.
             Some(source) => source.tail.end().until(|| has_more().then_some(())).await,
             None if has_more() => {}
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether somebody waits for what is not stored yet.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.found.iter().chain(&self.own).any(JournalSource::is_wanted)
+    }
+
+    /// Waits until somebody waits for what is not stored yet.
+    pub(crate) async fn wanted(&self) {
+        match self.own.first() {
+            Some(source) => source.tail.wanted().until(|| self.is_wanted().then_some(())).await,
             None => std::future::pending().await,
         }
     }

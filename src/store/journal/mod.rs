@@ -254,11 +254,13 @@ impl TakenJournals {
             Flusher { folder: folder.clone(), shards: Vec::new(), made, faults: faults.clone() };
         let (mut writers, mut own) = (Vec::new(), Vec::new());
         let door = Switch::default();
-        for (shard, end) in (0..).zip(Latest::group(shards)) {
+        let cells = Latest::group(shards).into_iter().zip(Latest::group(shards));
+        for (shard, (end, wanted)) in (0..).zip(cells) {
             let (give, spares) = mpsc::sync_channel(1);
             let wires = Wires {
                 journal: JournalId(random.wrapping_add(shard)),
                 end: end.clone(),
+                wanted: wanted.clone(),
                 synced: Arc::new(Latest::new()),
                 made: Arc::new(Latest::new()),
                 begun: Arc::new(Latest::new()),
@@ -272,7 +274,7 @@ impl TakenJournals {
             let (supplied, flushed) = ends(&wires, give);
             keeper.shards.push(supplied);
             flusher.shards.push(flushed);
-            own.push(Tail::own(&folder, wires.journal, end, nudge.clone()));
+            own.push(Tail::own(&folder, wires.journal, (end, wanted), nudge.clone()));
             writers.push(Writer::new(wires, highest));
         }
         let mut begin = writers.iter_mut().enumerate();

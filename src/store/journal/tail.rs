@@ -88,6 +88,7 @@ pub(crate) struct Origin {
     folder: PathBuf,
     journal: JournalId,
     end: Arc<Latest>,
+    wanted: Arc<Latest>,
     nudge: Nudge,
     /// All segments of a journal of an earlier run.
     found: Option<VecDeque<(u32, u64)>>,
@@ -96,8 +97,8 @@ pub(crate) struct Origin {
 impl Origin {
     /// A tail that begins with what is still there; `None`: a found journal is gone.
     pub(crate) fn tail(&self) -> io::Result<Option<Tail>> {
-        let (end, nudge) = (self.end.clone(), self.nudge.clone());
-        let mut tail = Tail::own(&self.folder, self.journal, end, nudge);
+        let (cells, nudge) = ((self.end.clone(), self.wanted.clone()), self.nudge.clone());
+        let mut tail = Tail::own(&self.folder, self.journal, cells, nudge);
         let there = indices(&self.folder, self.journal)?;
         match &self.found {
             Some(_) if there.is_empty() => return Ok(None),
@@ -127,6 +128,7 @@ pub(crate) struct Tail {
     journal: JournalId,
     seed: u32,
     end: Arc<Latest>,
+    wanted: Arc<Latest>,
     nudge: Nudge,
     /// All files of a journal of an earlier run, whose last segments may go too; `None`: the
     /// journal is of this run.
@@ -145,13 +147,19 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// The tail of a journal of this run.
-    pub(super) fn own(folder: &Path, journal: JournalId, end: Arc<Latest>, nudge: Nudge) -> Tail {
+    /// The tail of a journal of this run, from the cells that show its end and what is wanted.
+    pub(super) fn own(
+        folder: &Path,
+        journal: JournalId,
+        (end, wanted): (Arc<Latest>, Arc<Latest>),
+        nudge: Nudge,
+    ) -> Tail {
         Tail {
             folder: folder.into(),
             journal,
             seed: journal.crc_seed(),
             end,
+            wanted,
             nudge,
             found: None,
             segments: VecDeque::from([(0, 0)]),
@@ -168,7 +176,8 @@ impl Tail {
     pub(super) fn found(folder: &Path, found: &FoundJournal, nudge: Nudge) -> Tail {
         let end = Arc::new(Latest::new());
         end.publish(found.end);
-        let mut tail = Tail::own(folder, found.journal, end, nudge);
+        // What an earlier run has left waits for nobody to want it.
+        let mut tail = Tail::own(folder, found.journal, (end.clone(), end), nudge);
         tail.segments = found.segments.iter().copied().collect();
         tail.at = tail.segments.front().map_or(found.end, |(_, base)| *base);
         tail.found = Some(found.files.clone());
@@ -181,6 +190,7 @@ impl Tail {
             folder: self.folder.clone(),
             journal: self.journal,
             end: self.end.clone(),
+            wanted: self.wanted.clone(),
             nudge: self.nudge.clone(),
             found: self.is_found().then(|| self.segments.clone()),
         }
@@ -189,7 +199,8 @@ impl Tail {
     /// A tail of the same journal that reads from its beginning.
     #[cfg(test)]
     pub(super) fn again(&self) -> Tail {
-        let mut tail = Tail::own(&self.folder, self.journal, self.end.clone(), self.nudge.clone());
+        let cells = (self.end.clone(), self.wanted.clone());
+        let mut tail = Tail::own(&self.folder, self.journal, cells, self.nudge.clone());
         tail.segments = self.segments.clone();
         tail.at = tail.segments[0].1;
         tail.found = self.found.clone();
@@ -204,6 +215,11 @@ impl Tail {
     /// The logical end now; the cell wakes whoever waits for more.
     pub(crate) fn end(&self) -> &Arc<Latest> {
         &self.end
+    }
+
+    /// Up to where somebody waits for it to be stored; the cell wakes whoever waits for more.
+    pub(crate) fn wanted(&self) -> &Arc<Latest> {
+        &self.wanted
     }
 
     /// Whether it is of an earlier run, so that it ends.

@@ -46,6 +46,8 @@ struct Active {
 pub(super) struct Wires {
     pub(super) journal: JournalId,
     pub(super) end: Arc<Latest>,
+    /// Somebody waits until what lies before this is stored.
+    pub(super) wanted: Arc<Latest>,
     pub(super) synced: Arc<Latest>,
     /// Counts the segments made, and those begun.
     pub(super) made: Arc<Latest>,
@@ -110,6 +112,11 @@ impl Writer {
     /// The logical end: what the last append returned.
     pub(crate) fn end(&self) -> u64 {
         self.at
+    }
+
+    /// Somebody waits until all that it holds is stored.
+    pub(crate) fn want(&self) {
+        self.wires.wanted.publish(self.at);
     }
 
     /// The highest id of what it holds, or of what was known when it was made.

@@ -299,6 +299,67 @@ fn a_row_that_comes_alone_is_stored_at_once_and_rows_that_come_together_wait_for
     assert_eq!((left.records, rows()), (0, 5));
 }
 
+/// Runs a batcher whose rows linger, while `teller` looks on.
+fn lingering(rows_max: usize, teller: impl AsyncFnOnce(&mut Opened, &dyn Fn() -> usize)) {
+    let (folder, sink) = (tempfile::tempdir().expect("a folder"), Rough::new(1, 0));
+    let mut opened = reopen(folder.path(), 1, &LIMITS, 0).expect("it opens");
+    let limits = BatchLimits { rows_max, bytes_max: 64 << 10, wait: 0 };
+    let mut run = run(folder.path(), &sink, &mut opened, limits);
+    run.batcher.linger_for(100);
+    let ((stop, stopped), (answer, answered)) = (oneshot::channel(), oneshot::channel());
+    let teller = async {
+        teller(&mut opened, &|| sink.with(|model| model.rows.len())).await;
+        stop.send(Stop { wait: Duration::from_secs(60), answer }).expect("it runs");
+        answered.await.expect("it answers")
+    };
+    let mut none = nobody();
+    let left = block_on(async { tokio::join!(run.batcher.run(stopped, &mut none), teller).1 });
+    assert_eq!(left.records, 0);
+}
+
+/// Lets the batcher do all that it can do without time.
+async fn yields() {
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn rows_that_nobody_waits_for_linger_until_somebody_does() {
+    // The clock stands, so that a batch which lingers does so for good.
+    lingering(100, async |opened, rows| {
+        // The transaction before this row was long ago.
+        append(opened, 1);
+        while rows() < 1 {
+            tokio::task::yield_now().await;
+        }
+        append(opened, 2);
+        yields().await;
+        (3..=4).for_each(|id| append(opened, id));
+        yields().await;
+        assert_eq!(rows(), 1);
+        opened.writers[0].want();
+        while rows() < 4 {
+            tokio::task::yield_now().await;
+        }
+        append(opened, 5);
+        yields().await;
+        assert_eq!(rows(), 4, "what was wanted is stored, and this was not");
+    });
+}
+
+#[test]
+fn rows_that_nobody_waits_for_linger_no_longer_once_they_fill_a_batch() {
+    lingering(4, async |opened, rows| {
+        (1..=9).for_each(|id| append(opened, id));
+        while rows() < 8 {
+            tokio::task::yield_now().await;
+        }
+        yields().await;
+        assert_eq!(rows(), 8);
+    });
+}
+
 fn parts(config: &StoreConfig, sink: &Rough, opened: Opened) -> Parts<Rough> {
     let readers =
         Readers { reader: Reader::begin(config.clock.clone(), 0, false).0, threads: Vec::new() };

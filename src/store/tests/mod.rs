@@ -55,6 +55,7 @@ fn config(data_dir: &Path, shards: usize) -> StoreConfig {
             nonces_max: 9,
         },
         batch: BatchLimits { rows_max: 100, bytes_max: 64 << 10, wait: 0 },
+        batch_linger: 0,
         nonces: NONCES,
         letters_bytes_max: 1 << 20,
         retry: RetryWait { min: 0, max: 0 },
