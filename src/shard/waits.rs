@@ -30,6 +30,11 @@ impl<T> Waits<T> {
         self.in_order.len() + self.late.len()
     }
 
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.in_order.is_empty() && self.late.is_empty()
+    }
+
     /// One more waits for a record.
     pub(super) fn push(&mut self, record: u64, what: T) {
         let is_newest = self.in_order.back().is_none_or(|(newest, _)| *newest <= record);
