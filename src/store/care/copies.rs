@@ -66,12 +66,12 @@ pub(crate) struct Orders {
 impl Orders {
     pub(super) fn copy(&self) -> Result<(), NotDone> {
         if self.state.borrow().running.is_some() {
-            return Err(NotDone::Busy);
+            return Ok(());
         }
-        self.order.try_send(()).map_err(|error| match error {
-            TrySendError::Full(()) => NotDone::Busy,
-            TrySendError::Disconnected(()) => NotDone::Away,
-        })
+        match self.order.try_send(()) {
+            Ok(()) | Err(TrySendError::Full(())) => Ok(()),
+            Err(TrySendError::Disconnected(())) => Err(NotDone::Away),
+        }
     }
 
     pub(super) fn shown(&self) -> io::Result<Shown> {
