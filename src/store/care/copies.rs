@@ -184,7 +184,7 @@ impl Making {
         let told = |error: io::Error| format!("{}: {error}", folder.display());
         fs::create_dir_all(folder).map_err(told)?;
         self.has_room().map_err(told)??;
-        let file = name_at(self.config.clock.now().unix);
+        let file = free_name(folder, self.config.clock.now().unix);
         let (shown, stop) = (self.shown.clone(), self.stop.clone());
         let goes_on = move |copied, all| {
             shown.send_modify(|state| state.running = Some((copied, all)));
@@ -223,6 +223,14 @@ impl Making {
     }
 }
 
+/// The name of a copy that is made now: of the next second, and so on, where there is one of this.
+fn free_name(folder: &Path, mut at: Micros) -> String {
+    while folder.join(name_at(at)).exists() {
+        at = Micros(at.0 + 1_000_000);
+    }
+    name_at(at)
+}
+
 /// A copy's name: its time in UTC, so that names are in the order of times.
 fn name_at(at: Micros) -> String {
     let text = TimeFormat::new(0).string(at);
@@ -248,5 +256,21 @@ mod tests {
         }
         let shown = [Kept { file: two, bytes: 2 }, Kept { file: one, bytes: 1 }];
         assert_eq!(kept(folder.path()).expect("it reads"), shown);
+    }
+
+    #[test]
+    fn copies_of_one_second_have_names_of_their_own_in_their_order() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let now = Micros(1_767_323_099_900_000);
+        let mut made: Vec<String> = Vec::new();
+        for _ in 0..3 {
+            let name = free_name(folder.path(), now);
+            fs::write(folder.path().join(&name), "").expect("it writes");
+            made.insert(0, name);
+        }
+        assert_eq!(made[2], "hub-20260102T030459Z.sqlite3");
+        assert_eq!(made[0], "hub-20260102T030501Z.sqlite3");
+        let shown = kept(folder.path()).expect("it reads");
+        assert!(shown.iter().map(|it| &it.file).eq(&made));
     }
 }
