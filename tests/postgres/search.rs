@@ -119,7 +119,7 @@ pub fn the_index_of_words_comes_and_goes_with_the_setting_beside_a_hub_that_serv
     let mut hub = hub_with(&cluster, &[]);
     post(&hub, (1, 1), "antes");
     assert_eq!(cluster.sql("hub", INDEX), ["0"], "no row pays for what nobody asks for");
-    assert_eq!(hub.get("/v1/spaces/1/search?q=antes").status, 501);
+    assert_eq!(hub.get("/v1/spaces/1/search?q=antes").status, 404);
     assert!(hub.stop("TERM").success());
     let url = cluster.url();
     let restart = |hub: &mut Hub, more: &[&str]| {

@@ -23,6 +23,9 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Between two tries to reach a hub that is being restarted.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Between two messages of a publisher: who comes back misses fewer of them than it stays for, so
+/// that somebody is there whenever there is trouble.
+const PACE: Duration = Duration::from_millis(8);
 /// Users from this number on are publishers.
 const PUBLISHERS: i32 = 1_000_000;
 /// Messages that a publisher keeps on their way.
@@ -131,6 +134,7 @@ async fn publish(shared: Shared, space: i32) {
                 if acked == total {
                     return;
                 }
+                tokio::time::sleep(PACE).await;
             }
             if message["data"]["code"] == "draining" {
                 // The next hub takes it.
